@@ -1,0 +1,75 @@
+"""Calibrate confidence, cascade models by it, and clean labels with it, in JAX.
+
+Pure, jitted functions on arrays and pytrees, after Hao et al., "When Models Know When
+They Do Not Know", 2026, arXiv 2601.07965. Data are arrays over N examples; `where` masks
+examples and `weights` counts them; one problem at a time, many by `jax.vmap`.
+"""
+
+from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
+from importlib.metadata import version as _version
+
+from . import selection as selection
+from . import solvers as solvers
+from . import summary as summary
+from .binning import Bins as Bins
+from .binning import bin_index as bin_index
+from .binning import equal_count_bins as equal_count_bins
+from .binning import equal_width_bins as equal_width_bins
+from .calibration import Histogram as Histogram
+from .calibration import Platt as Platt
+from .calibration import Temperature as Temperature
+from .calibration import calibrate as calibrate
+from .calibration import fit_histogram as fit_histogram
+from .calibration import fit_platt as fit_platt
+from .calibration import fit_temperature as fit_temperature
+from .cascade import AdvantageTable as AdvantageTable
+from .cascade import CascadeCurve as CascadeCurve
+from .cascade import Router as Router
+from .cascade import advantage_table as advantage_table
+from .cascade import (
+    average_performance_gap_recovered as average_performance_gap_recovered,
+)
+from .cascade import call_performance_threshold as call_performance_threshold
+from .cascade import cascade_curve as cascade_curve
+from .cascade import fit_router as fit_router
+from .cascade import performance_gap_recovered as performance_gap_recovered
+from .cascade import random_curve as random_curve
+from .cascade import use_small as use_small
+from .cleaning import CleaningCurve as CleaningCurve
+from .cleaning import ExpertBins as ExpertBins
+from .cleaning import LabelIssues as LabelIssues
+from .cleaning import cleaning_curve as cleaning_curve
+from .cleaning import confident_learning as confident_learning
+from .cleaning import fit_expert_bins as fit_expert_bins
+from .cleaning import high_confidence_disagreement as high_confidence_disagreement
+from .cleaning import repair_labels as repair_labels
+from .cleaning import suggest_labels as suggest_labels
+from .cleaning import top1_disagreement as top1_disagreement
+from .confidence import Top1 as Top1
+from .confidence import choice_logits as choice_logits
+from .confidence import scaled_softmax as scaled_softmax
+from .confidence import sequence_log_likelihood as sequence_log_likelihood
+from .confidence import sequence_mean_logit as sequence_mean_logit
+from .confidence import top1 as top1
+from .io import load as load
+from .io import save as save
+from .metrics import brier_score as brier_score
+from .metrics import expected_calibration_error as expected_calibration_error
+from .metrics import log_loss as log_loss
+from .metrics import maximum_calibration_error as maximum_calibration_error
+from .resampling import bootstrap as bootstrap
+from .selection import best_num_small_bins as best_num_small_bins
+from .selection import num_small_bins_for_accuracy as num_small_bins_for_accuracy
+from .selection import num_small_bins_for_large_share as num_small_bins_for_large_share
+from .solvers import FitReport as FitReport
+from .solvers import FitStatus as FitStatus
+from .summary import ReliabilityTable as ReliabilityTable
+from .summary import reliability_table as reliability_table
+from .validate import validate_labels as validate_labels
+from .validate import validate_logits as validate_logits
+from .validate import validate_scores as validate_scores
+
+try:
+    __version__ = _version("calib_jax")
+except _PackageNotFoundError:  # A source tree on the path, not installed.
+    __version__ = "0+unknown"

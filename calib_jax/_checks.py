@@ -1,0 +1,250 @@
+"""Static checks and conversions of arguments, made before anything is traced.
+
+Every public function passes its arguments through this module, so that a wrong rank,
+shape, dtype or count raises `ValueError` naming the argument, what was expected and
+what came, and so that lists, NumPy arrays and JAX arrays share one trace. Values are
+never looked at: `calib_jax.validate` does that, on the host.
+
+An array that states an integer dtype is refused where floating numbers are expected;
+a plain Python number or list states none and is converted.
+"""
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+_INT32 = np.iinfo(np.int32)
+
+
+def _describe(array: Any) -> str:
+    return f"{np.dtype(array.dtype).name}{list(array.shape)}"
+
+
+def _array(name: str, value: ArrayLike, expected: str) -> tuple[Any, bool]:
+    """The value as a NumPy or JAX array, and whether it stated a dtype of its own."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        return value, True
+    try:
+        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
+            return jnp.asarray(value), True
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{name}: expected {expected}, got a value that is no array ({error})."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        raise ValueError(
+            f"{name}: expected {expected}, got {type(value).__name__} of "
+            f"{array.dtype.name}."
+        )
+    return array, False
+
+
+def _rank(name: str, array: Any, rank: int | Sequence[int], expected: str) -> None:
+    ranks = (rank,) if isinstance(rank, int) else tuple(rank)
+    if array.ndim not in ranks:
+        hint = ""
+        if array.ndim == 2 and ranks == (1,) and 1 in array.shape:
+            hint = f" Pass {name}.ravel() if its {array.size} entries are the examples."
+        raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.{hint}")
+
+
+def _to_float32(array: Any) -> jax.Array:
+    if isinstance(array, jax.Array):
+        return array.astype(jnp.float32)
+    # A float64 beyond the range of float32 becomes inf, as XLA would convert it.
+    with np.errstate(over="ignore"):
+        return jnp.asarray(np.asarray(array).astype(np.float32))
+
+
+def _floating(name: str, value: ArrayLike, expected: str) -> Any:
+    array, stated = _array(name, value, expected)
+    if stated and not jnp.issubdtype(array.dtype, jnp.floating):
+        raise ValueError(
+            f"{name}: expected {expected}, got {_describe(array)}; convert it with "
+            f".astype(float) if these really are such values."
+        )
+    if not stated and array.dtype == bool:
+        raise ValueError(f"{name}: expected {expected}, got Python bools.")
+    return array
+
+
+def logits(
+    name: str, value: ArrayLike, *, rank: Sequence[int] | int, axes: str
+) -> jax.Array:
+    """Floating array; float32, bfloat16 and float16 stay, the rest becomes float32."""
+    expected = f"a floating array {axes}"
+    array = _floating(name, value, expected)
+    _rank(name, array, rank, expected)
+    if array.ndim and array.shape[-1] == 0:
+        raise ValueError(f"{name}: expected at least one class, got {_describe(array)}")
+    if array.dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
+        return jnp.asarray(array)
+    return _to_float32(array)
+
+
+def floats(
+    name: str, value: ArrayLike, *, rank: Sequence[int] | int = 1, axes: str = "[N]"
+) -> jax.Array:
+    """Floating array, as float32: scores, confidences, probabilities, weights."""
+    expected = f"a floating array {axes}" if axes else "a floating scalar"
+    array = _floating(name, value, expected)
+    _rank(name, array, rank, expected)
+    return _to_float32(array)
+
+
+def outcomes(
+    name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]"
+) -> jax.Array:
+    """Bool, integer or floating array in [0, 1], as float32."""
+    expected = f"a bool, integer or floating array {axes} of outcomes in [0, 1]"
+    array, _ = _array(name, value, expected)
+    if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or (
+        jnp.issubdtype(array.dtype, jnp.complexfloating)
+    ):
+        raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.")
+    _rank(name, array, rank, expected)
+    return _to_float32(array)
+
+
+def integers(
+    name: str, value: ArrayLike, *, rank: Sequence[int] | int = 1, axes: str = "[N]"
+) -> jax.Array:
+    """Integer array, as int32; wider integers are clipped, so none wraps around."""
+    expected = f"an integer array {axes}"
+    array, stated = _array(name, value, expected)
+    empty = not stated and array.size == 0
+    if not empty and not jnp.issubdtype(array.dtype, jnp.integer):
+        raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.")
+    _rank(name, array, rank, expected)
+    if np.can_cast(array.dtype, np.int32):
+        return jnp.asarray(array).astype(jnp.int32)
+    if isinstance(array, jax.Array):
+        top = jnp.asarray(_INT32.max, array.dtype)
+        array = jnp.minimum(array, top)
+        if jnp.issubdtype(array.dtype, jnp.signedinteger):
+            array = jnp.maximum(array, jnp.asarray(_INT32.min, array.dtype))
+        return array.astype(jnp.int32)
+    return jnp.asarray(np.clip(array, _INT32.min, _INT32.max).astype(np.int32))
+
+
+def bools(name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]") -> Any:
+    """Bool array; 0/1 integers are refused, since they may be indices."""
+    expected = f"a bool array {axes}"
+    array, stated = _array(name, value, expected)
+    if array.dtype != bool and not (not stated and array.size == 0):
+        raise ValueError(
+            f"{name}: expected {expected}, got {_describe(array)}; compare or "
+            f"convert with .astype(bool)."
+        )
+    _rank(name, array, rank, expected)
+    return jnp.asarray(array, bool)
+
+
+def mask(
+    name: str, value: ArrayLike | None, *, rank: int = 1, axes: str = "[N]"
+) -> jax.Array | None:
+    """A `where` argument: None or a bool array."""
+    return None if value is None else bools(name, value, rank=rank, axes=axes)
+
+
+def weights(name: str, value: ArrayLike | None) -> jax.Array | None:
+    """A `weights` argument: None or non-negative numbers `[N]`, as float32."""
+    if value is None:
+        return None
+    expected = "a floating or integer array [N] of non-negative weights"
+    array, _ = _array(name, value, expected)
+    if not (
+        jnp.issubdtype(array.dtype, jnp.floating)
+        or jnp.issubdtype(array.dtype, jnp.integer)
+    ):
+        raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.")
+    _rank(name, array, 1, expected)
+    return _to_float32(array)
+
+
+def class_mask(
+    value: ArrayLike | None, class_logits: jax.Array, *, rows: bool = True
+) -> jax.Array | None:
+    """A `class_where` argument: None, bool `[C]`, or bool of the shape of the logits."""
+    if value is None:
+        return None
+    expected = f"a bool array [C] or {list(class_logits.shape)}, as the logits"
+    array, _ = _array("class_where", value, expected)
+    shapes = [class_logits.shape[-1:]] + [class_logits.shape] * rows
+    if array.dtype != bool or tuple(array.shape) not in shapes:
+        raise ValueError(f"class_where: expected {expected}, got {_describe(array)}.")
+    return jnp.asarray(array).reshape(
+        (1,) * (class_logits.ndim - array.ndim) + array.shape
+    )
+
+
+def same_shape(**arrays: jax.Array | None) -> None:
+    """Raises `ValueError` unless the named arrays that are given share one shape."""
+    given = {name: array for name, array in arrays.items() if array is not None}
+    described = ", ".join(f"{name} {list(a.shape)}" for name, a in given.items())
+    chex.assert_equal_shape(
+        list(given.values()),
+        custom_message=f"expected one shape, an entry for each example: {described}",
+        exception_type=ValueError,
+    )
+
+
+def same_rows(**arrays: jax.Array | None) -> None:
+    """Raises `ValueError` unless the named arrays share their first axis."""
+    given = {name: array for name, array in arrays.items() if array is not None}
+    described = ", ".join(f"{name} {list(a.shape)}" for name, a in given.items())
+    chex.assert_equal_shape_prefix(
+        list(given.values()),
+        1,
+        custom_message=f"expected one row for each example: {described}",
+        exception_type=ValueError,
+    )
+
+
+def same_columns(**arrays: jax.Array | None) -> None:
+    """Raises `ValueError` unless the named arrays share their last axis."""
+    given = {name: array for name, array in arrays.items() if array is not None}
+    described = ", ".join(f"{name} {list(a.shape)}" for name, a in given.items())
+    chex.assert_equal_shape_suffix(
+        list(given.values()),
+        1,
+        custom_message=f"expected one entry for each example, last: {described}",
+        exception_type=ValueError,
+    )
+
+
+def static_int(name: str, value: Any, *, minimum: int) -> int:
+    """A static count: a Python or NumPy integer of at least `minimum`."""
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
+        raise ValueError(f"{name}: expected a static integer, got {value!r}.")
+    if number < minimum:
+        raise ValueError(f"{name}: expected at least {minimum}, got {number}.")
+    return number
+
+
+def traced_int(name: str, value: Any, *, minimum: int, maximum: int) -> jax.Array:
+    """A count that may be traced; a host integer outside the range raises."""
+    if isinstance(value, jax.Array):
+        return integers(name, value, rank=0, axes="scalar")
+    number = static_int(name, value, minimum=minimum)
+    if number > maximum:
+        raise ValueError(f"{name}: expected at most {maximum}, got {number}.")
+    return jnp.asarray(number, jnp.int32)
+
+
+def instance(name: str, value: Any, *types: type) -> None:
+    """Raises `ValueError` unless `value` is of one of the types."""
+    if not isinstance(value, types):
+        expected = " or ".join(kind.__name__ for kind in types)
+        raise ValueError(f"{name}: expected {expected}, got {type(value).__name__}.")

@@ -1,0 +1,155 @@
+"""Exact sums of float32 numbers, held as integers.
+
+A float32 number is an integer of 24 bits times a power of two, so any sum of them is
+an integer multiple of 2^-149. It is held here in base 4096: `NUM_DIGITS` int32 digits,
+least significant first, and one more entry that is 1 where an addend was not finite. Adding two such sums is integer addition: exact, associative and commutative, so
+that a sum depends neither on the order of its rows, nor on how they were split into
+blocks, batches or devices (a long accumulator; Kulisch, "Computer Arithmetic and
+Validity", 2013). There is room for 2^40 addends of any finite size.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+DIGIT_BITS = 12
+# 2^-149 to 2^128 takes 277 bits, 2^40 addends 40 more, the sign one.
+NUM_DIGITS = 27
+NOT_FINITE = NUM_DIGITS
+LENGTH = NUM_DIGITS + 1
+# Digits of one addend stay below 2^13, so that this many may be added before a carry.
+MAX_ADDENDS = 2**17
+# Where the number 1 stands, and as which digit.
+ONE_PLACE, ONE_DIGIT = 149 // DIGIT_BITS, 2 ** (149 % DIGIT_BITS)
+
+_MASK = 2**DIGIT_BITS - 1
+# Value of a digit in each place. Places below the smallest normal float32 count as 0,
+# as XLA flushes such numbers; places above the largest are inf.
+_EXPONENTS = [place * DIGIT_BITS - 149 for place in range(NUM_DIGITS)]
+_PLACE_VALUES = np.array(
+    [0 if e < -126 else np.inf if e > 127 else 2.0**e for e in _EXPONENTS], np.float32
+)
+
+
+def split(values: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+    """The place of the lowest digit, and the three digits, of each float32 value.
+
+    A value that is not finite is the digits (1, 0, 0) at place `NOT_FINITE`.
+    """
+    bits = lax.bitcast_convert_type(values, jnp.int32)
+    exponent = (bits >> 23) & 0xFF
+    fraction = bits & 0x7FFFFF
+    # Subnormal numbers have exponent field 0 and no hidden bit.
+    mantissa = jnp.where(exponent > 0, fraction | 0x800000, fraction)
+    power = jnp.maximum(exponent, 1) - 1
+    # power // DIGIT_BITS for all 254 powers; integer division would not vectorise.
+    place = (power * 43691) >> 19
+    shift = power - place * DIGIT_BITS
+    low = (mantissa & _MASK) << shift
+    high = (mantissa >> DIGIT_BITS) << shift
+    digits = [low & _MASK, (low >> DIGIT_BITS) + (high & _MASK), high >> DIGIT_BITS]
+    finite = exponent < 0xFF
+    negative = bits >> 31  # -1 or 0: (digit ^ -1) + 1 is -digit.
+    digits = [
+        jnp.where(finite, (digit ^ negative) - negative, instead)
+        for digit, instead in zip(digits, (1, 0, 0), strict=True)
+    ]
+    return jnp.where(finite, place, NOT_FINITE), digits
+
+
+def carry(sums: jax.Array) -> jax.Array:
+    """Moves what exceeds a digit one place up, once: room for more addends."""
+    # The top digit keeps its excess; the flag of what is not finite stays a flag.
+    excess = sums >> DIGIT_BITS
+    place = lax.broadcasted_iota(jnp.int32, sums.shape, sums.ndim - 1)
+    kept = sums - jnp.where(place < NUM_DIGITS - 1, excess << DIGIT_BITS, 0)
+    moved = jnp.where((place > 0) & (place < NUM_DIGITS), jnp.roll(excess, 1, -1), 0)
+    return jnp.where(place == NOT_FINITE, jnp.minimum(sums, 1), kept + moved)
+
+
+def _ripple(carried: jax.Array, digit: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """One place of the canonical form: a digit in [-2048, 2048), and the carry."""
+    total = digit + carried
+    carried = (total + 2 ** (DIGIT_BITS - 1)) >> DIGIT_BITS
+    return carried, total - (carried << DIGIT_BITS)
+
+
+def normalise(sums: jax.Array) -> jax.Array:
+    """The one canonical form: digits in [-2048, 2048), except for the top one."""
+    digits = jnp.moveaxis(sums[..., : NUM_DIGITS - 1], -1, 0)
+    carried, digits = lax.scan(_ripple, jnp.zeros_like(digits[0]), digits)
+    top = sums[..., NUM_DIGITS - 1] + carried
+    flag = jnp.minimum(sums[..., NOT_FINITE], 1)
+    return jnp.concatenate(
+        [jnp.moveaxis(digits, 0, -1), top[..., None], flag[..., None]], axis=-1
+    )
+
+
+def to_float(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The sum as float32 `(high, low)`: `high` is it rounded, `low` what is left.
+
+    Sums need not be canonical. NaN where an addend was not finite.
+    """
+    digits = jnp.moveaxis(sums[..., :NUM_DIGITS], -1, 0)
+    zero = jnp.zeros(digits.shape[1:], jnp.float32)
+
+    # From the lowest place up; balanced digits never cancel against higher ones.
+    def add(
+        state: tuple[jax.Array, ...], place: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, ...], None]:
+        carried, high, low = state
+        carried, digit = _ripple(carried, place[0])
+        value = jnp.where(digit == 0, 0.0, digit.astype(jnp.float32) * place[1])
+        high, error = two_sum(high, value)
+        return (carried, high, low + error), None
+
+    state = (jnp.zeros_like(digits[0]), zero, zero)
+    (_, high, low), _ = lax.scan(add, state, (digits, jnp.asarray(_PLACE_VALUES)))
+    high, low = two_sum(high, low)
+    bad = sums[..., NOT_FINITE] > 0
+    return jnp.where(bad, jnp.nan, high), jnp.where(bad, jnp.nan, low)
+
+
+def to_count(high: jax.Array, low: jax.Array) -> jax.Array:
+    """A sum of ones, from `to_float`, as int32; 2^31 - 1 stands for more than that."""
+    fits = (high < 2.0**31) | ((high == 2.0**31) & (low < 0))
+    high, low = jnp.where(fits, high, 0.0), jnp.where(fits, low, 0.0)
+    # Numbers from 2^24 on are even, and 2^31 itself is no int32: double the half. The
+    # wrap of 2^31 is undone by adding a negative rest.
+    half = (high * 0.5).astype(jnp.int32) * 2
+    count = jnp.where(high < 2.0**24, high.astype(jnp.int32), half)
+    return jnp.where(fits, count + low.astype(jnp.int32), jnp.iinfo(jnp.int32).max)
+
+
+def two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`a + b` rounded, and the rounding error, exactly (Knuth)."""
+    total = a + b
+    part = total - a
+    return total, (a - (total - part)) + (b - part)
+
+
+def _multiply(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`a * b` rounded, and the rounding error (Dekker), split by masking bits."""
+
+    def halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        bits = lax.bitcast_convert_type(x, jnp.int32) & ~0xFFF
+        high = lax.bitcast_convert_type(bits, jnp.float32)
+        return high, x - high
+
+    (ah, al), (bh, bl) = halves(a), halves(b)
+    product = a * b
+    return product, ((ah * bh - product) + ah * bl + al * bh) + al * bl
+
+
+def divide(
+    numerator: tuple[jax.Array, jax.Array], denominator: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    """The quotient of two `(high, low)` numbers as `(high, low)`; 0 / 0 is 0."""
+    zero = denominator[0] == 0
+    bottom = jnp.where(zero, 1.0, denominator[0])
+    quotient = numerator[0] / bottom
+    product, error = _multiply(quotient, bottom)
+    rest = (numerator[0] - product) - error + numerator[1] - quotient * denominator[1]
+    high, low = two_sum(quotient, rest / bottom)
+    return jnp.where(zero, 0.0, high), jnp.where(zero, 0.0, low)

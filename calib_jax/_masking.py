@@ -1,0 +1,61 @@
+"""Masks over classes, tokens and rows: what is masked can be NaN and changes nothing."""
+
+import jax
+import jax.numpy as jnp
+
+
+def valid_rows(
+    num_rows: int, where: jax.Array | None, weights: jax.Array | None
+) -> jax.Array:
+    """Bool `[N]`: rows that count. A row of weight 0 is a removed row."""
+    valid = jnp.ones(num_rows, bool) if where is None else where
+    return valid if weights is None else valid & (weights != 0)
+
+
+def fill(
+    values: jax.Array, where: jax.Array | None, value: float | jax.Array
+) -> jax.Array:
+    """`values` with masked entries replaced, before anything could see a NaN there."""
+    if where is None:
+        return values
+    return jnp.where(where, values, jnp.asarray(value, values.dtype))
+
+
+def class_maximum(logits: jax.Array, class_where: jax.Array | None) -> jax.Array:
+    """float32 maximum over the last axis; NaN shows, an empty mask gives -inf."""
+    maximum = jnp.max(fill(logits, class_where, -jnp.inf), axis=-1)
+    return maximum.astype(jnp.float32)
+
+
+def below_maximum(
+    logits: jax.Array, maximum: jax.Array, class_where: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """`logits - maximum` in float32 with 0 where a class is out, and which are in.
+
+    A class is out where it is masked or its logit is -inf. Zero stands there rather
+    than -inf because -inf times a probability of 0 would be NaN, in values and
+    gradients alike.
+    """
+    logits = logits.astype(jnp.float32)
+    inside = logits != -jnp.inf
+    if class_where is not None:
+        inside = inside & class_where
+    return jnp.where(inside, logits - maximum[..., None], 0.0), inside
+
+
+def take_last(values: jax.Array, index: jax.Array) -> jax.Array:
+    """`values[..., index]` along the last axis; an index out of range gives NaN.
+
+    16-bit floats are gathered as integers: XLA would otherwise convert the whole
+    array to float32 on some platforms.
+    """
+    size = values.shape[-1]
+    inside = (index >= 0) & (index < size)
+    safe = jnp.clip(index, 0, size - 1)[..., None]
+    if values.dtype.itemsize == 2:
+        bits = jax.lax.bitcast_convert_type(values, jnp.uint16)
+        taken = jnp.take_along_axis(bits, safe, axis=-1)
+        taken = jax.lax.bitcast_convert_type(taken, values.dtype)
+    else:
+        taken = jnp.take_along_axis(values, safe, axis=-1)
+    return jnp.where(inside, taken[..., 0].astype(jnp.float32), jnp.nan)

@@ -1,0 +1,272 @@
+"""The one way to reduce over examples.
+
+Every sum, histogram and per-bin sum over rows goes through `sum_rows`, `count_rows` or
+`sum_bins`, and these through `_fold`. Here, and nowhere else, is decided how rows are
+cut into blocks, what the platform changes, and how sharded rows are treated:
+
+- Rows `[N, ...]` are seen as `[lanes, N / lanes, ...]`, the number of lanes being what
+  N and the number of devices have in common. Rows sharded over devices keep whole lanes
+  on each device; blocks are cut along the second axis, which is not sharded, so that
+  no row leaves its device and only the results are summed across devices.
+- Blocks are small enough to stay in cache, so that nothing of the size of the rows is
+  allocated. The last block starts early and masks the rows already seen: no padding,
+  no copy.
+- float32 sums are pairwise inside a block and compensated across blocks; counts and
+  per-bin sums are integers (`_exact`).
+"""
+
+import functools
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from . import _exact
+
+Rows = Any  # A pytree of arrays that share their first axis, the examples.
+
+
+def core(
+    function: Callable[..., Any] | None = None,
+    *,
+    static: Sequence[str] = (),
+    rows_of: str | None = None,
+) -> Callable[..., Any]:
+    """Jits the core of a public function and makes it run on any mesh.
+
+    With Explicit mesh axes every intermediate array would need its sharding spelled
+    out; the partitioner finds the same program by itself, so those axes are made Auto
+    inside. Results are replicated, or sharded as the rows of the argument `rows_of`.
+
+    Args:
+      function: the plain function; static arguments are given by keyword.
+      static: names of its static arguments.
+      rows_of: name of an argument whose first axis is the examples, for functions
+        that return one entry for each example.
+
+    Returns:
+      The jitted function, or a decorator where `function` is not given.
+    """
+    if function is None:
+        return functools.partial(core, static=static, rows_of=rows_of)
+    names = list(inspect.signature(function).parameters)
+
+    @functools.partial(jax.jit, static_argnames=static)
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        arrays = {**dict(zip(names, args, strict=False)), **kwargs}
+        fixed = {name: arrays.pop(name) for name in static}
+        plain = functools.partial(function, **fixed)
+        shardings = [
+            sharding
+            for leaf in jax.tree.leaves(arrays)
+            if (sharding := jax.typeof(leaf).sharding).mesh.explicit_axes
+        ]
+        if not shardings:
+            return plain(**arrays)
+        mesh, spec = shardings[0].mesh, PartitionSpec()
+        if rows_of is not None:
+            spec = PartitionSpec(jax.typeof(arrays[rows_of]).sharding.spec[0])
+        return jax.sharding.auto_axes(
+            lambda given: plain(**given),
+            axes=mesh.explicit_axes,
+            out_sharding=NamedSharding(mesh, spec),
+        )(arrays)
+
+    return run
+
+
+def sum_rows(
+    function: Callable[[Rows], Any], rows: Rows, valid: jax.Array | None = None
+) -> Any:
+    """Sums `function(rows)` over the examples, in float32 with compensation.
+
+    Args:
+      function: from a block of rows, leading axes `[lanes, block]`, to a pytree of
+        float32 arrays `[lanes, block]`. Rows that are not valid reach it as zeros, and
+        what it returns for them is ignored, in values and gradients.
+      rows: pytree of arrays `[N, ...]`.
+      valid: optional bool `[N]`.
+
+    Returns:
+      The pytree with a float32 scalar for each array; 0 where no row is valid.
+    """
+
+    def step(sums: Any, block: Rows, live: jax.Array) -> Any:
+        clean = jax.tree.map(lambda x: jnp.where(_over(live, x), x, _zero(x)), block)
+        parts = jax.tree.map(
+            lambda value: pairwise_sum(jnp.where(live, value, 0.0)), function(clean)
+        )
+        return jax.tree.map(_add, sums, parts, is_leaf=_is_pair)
+
+    sample = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, 1, *x.shape[1:]), x.dtype), rows
+    )
+    pairs = jax.tree.map(lambda _: (_ZERO, _ZERO), jax.eval_shape(function, sample))
+    sums = _fold(step, pairs, rows, valid)
+    return jax.tree.map(
+        lambda pair: jnp.sum(pair[0]) + jnp.sum(pair[1]), sums, is_leaf=_is_pair
+    )
+
+
+def count_rows(
+    function: Callable[[Rows], jax.Array],
+    rows: Rows,
+    length: int,
+    valid: jax.Array | None = None,
+) -> jax.Array:
+    """Histogram int32 `[length]` of `function(rows)`, an integer for each example.
+
+    Integers outside `[0, length)` are not counted.
+    """
+
+    def step(counts: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
+        # A negative index would wrap around; `length` is out of range and dropped.
+        index = jnp.where(live, function(block), length)
+        index = jnp.where(index < 0, length, index)
+        return _each_lane(lambda c, i: c.at[i].add(1, mode="drop"), counts, index)
+
+    counts = _fold(step, jnp.zeros(length, jnp.int32), rows, valid)
+    return jnp.sum(counts, axis=0)
+
+
+def sum_bins(
+    index: jax.Array,
+    values: Sequence[jax.Array],
+    num_bins: int,
+    valid: jax.Array | None = None,
+) -> jax.Array:
+    """Exact sums of values in each bin, the number of rows first.
+
+    Args:
+      index: int32 `[N]`, the bin of each row in `[0, num_bins)`.
+      values: Q float32 arrays `[N]`.
+      num_bins: static number of bins.
+      valid: optional bool `[N]`.
+
+    Returns:
+      int32 `[1 + Q, num_bins, _exact.LENGTH]`, exact (`_exact`) but not yet canonical:
+      the sum of ones, then of each of the values.
+    """
+    shape = (1 + len(values), num_bins, _exact.LENGTH)
+    bin_size, size = _exact.LENGTH, math.prod(shape)
+
+    def add(sums: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
+        bins, values = block
+        # What is out of range is dropped.
+        first = jnp.where(live, bins * bin_size, size)
+        new = jnp.zeros(size, jnp.int32)
+        new = new.at[first + _exact.ONE_PLACE].add(_exact.ONE_DIGIT, mode="drop")
+        for number, value in enumerate(values, start=1):
+            place, digits = _exact.split(value)
+            place = first + place + number * num_bins * bin_size
+            for offset, digit in enumerate(digits):
+                new = new.at[place + offset].add(digit, mode="drop")
+        return _exact.carry(sums + new.reshape(shape))
+
+    sums = _fold(
+        lambda sums, block, live: _each_lane(add, sums, block, live),
+        jnp.zeros(shape, jnp.int32),
+        (index, tuple(values)),
+        valid,
+    )
+    return jnp.sum(sums, axis=0)
+
+
+def pairwise_sum(values: jax.Array) -> jax.Array:
+    """Sum over the last axis in pieces of 64, whose error does not grow with length."""
+    while values.shape[-1] > 64:
+        pad = -values.shape[-1] % 64
+        values = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, pad)])
+        values = jnp.sum(values.reshape(*values.shape[:-1], -1, 64), axis=-1)
+    return jnp.sum(values, axis=-1)
+
+
+# A block of rows, and of float32 entries where rows are vectors: a few megabytes on
+# the CPU, where a larger one would leave the cache; accelerators want fewer, larger.
+_CPU_BLOCK_ROWS, _CPU_BLOCK_ENTRIES = 2**16, 2**19
+_BLOCK_ROWS, _BLOCK_ENTRIES = _exact.MAX_ADDENDS, 2**26
+
+_ZERO = jnp.float32(0)
+
+
+def _zero(array: jax.Array) -> jax.Array:
+    return jnp.zeros((), array.dtype)
+
+
+def _is_pair(node: Any) -> bool:
+    return isinstance(node, tuple) and len(node) == 2 and not isinstance(node[0], tuple)
+
+
+def _add(pair: tuple[jax.Array, jax.Array], part: jax.Array) -> Any:
+    total, error = _exact.two_sum(pair[0], part)
+    return total, pair[1] + error
+
+
+def _over(live: jax.Array, array: jax.Array) -> jax.Array:
+    return live.reshape(live.shape + (1,) * (array.ndim - live.ndim))
+
+
+def _each_lane(function: Callable[..., jax.Array], *trees: Any) -> jax.Array:
+    """Applies `function` to each lane; one lane is not worth a batched scatter."""
+    if jax.tree.leaves(trees)[0].shape[0] == 1:
+        return function(*jax.tree.map(lambda array: array[0], trees))[None]
+    return jax.vmap(function)(*trees)
+
+
+def _slice(array: jax.Array, start: jax.Array, size: int) -> jax.Array:
+    """Rows `start` to `start + size` of every lane."""
+    if array.dtype.itemsize == 2 and jnp.issubdtype(array.dtype, jnp.floating):
+        # As integers, or XLA moves a later conversion to float32 before the slice,
+        # which converts the whole array.
+        bits = lax.bitcast_convert_type(array, jnp.uint16)
+        block = lax.dynamic_slice_in_dim(bits, start, size, axis=1)
+        return lax.bitcast_convert_type(block, array.dtype)
+    return lax.dynamic_slice_in_dim(array, start, size, axis=1)
+
+
+def _fold(
+    step: Callable[[Any, Rows, jax.Array], Any],
+    initial: Any,
+    rows: Rows,
+    valid: jax.Array | None,
+) -> Any:
+    """Folds `step(state, block, live)` over blocks of rows, every lane on its own.
+
+    `block` has leading axes `[lanes, block]`, `live` marks its rows that count and were
+    not seen before, and every array of the state gets a leading axis `[lanes]`.
+    """
+    arrays = jax.tree.leaves(rows)
+    num_rows = arrays[0].shape[0]
+    lanes = math.gcd(num_rows, jax.device_count()) if num_rows else 1
+    length = num_rows // lanes
+    state = jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), initial)
+    if num_rows == 0:
+        return state
+    entries = max(math.prod(array.shape[1:]) for array in arrays)
+    cpu = jax.default_backend() == "cpu"
+    most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
+    most_entries = _CPU_BLOCK_ENTRIES if cpu else _BLOCK_ENTRIES
+    size = min(length, most_rows, max(1, most_entries // (entries * lanes)))
+
+    split = jax.tree.map(lambda x: x.reshape(lanes, length, *x.shape[1:]), rows)
+    live = None if valid is None else valid.reshape(lanes, length)
+
+    def visit(index: jax.Array | int, state: Any) -> Any:
+        start = jnp.minimum(jnp.asarray(index, jnp.int32) * size, length - size)
+        block = jax.tree.map(lambda x: _slice(x, start, size), split)
+        fresh = start + jnp.arange(size, dtype=jnp.int32) >= index * size
+        fresh = jnp.broadcast_to(fresh, (lanes, size))
+        if live is not None:
+            fresh = fresh & _slice(live, start, size)
+        return step(state, block, fresh)
+
+    if size == length:
+        everything = jnp.ones((lanes, length), bool) if live is None else live
+        return step(state, split, everything)
+    return lax.fori_loop(0, -(-length // size), visit, state)

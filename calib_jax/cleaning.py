@@ -1,0 +1,483 @@
+r"""Cleaning: which given labels are wrong, by models that contradict them.
+
+Shapes: M models (experts), N examples, C classes, `num_bins` bins. The three methods of
+the paper's Algorithm 2: (1) every model contradicts the label; (2) and does so with high
+confidence; (3) confident learning on one model's class probabilities. Each gives flags
+`[N]` and a suggested label; `repair_labels` turns these into a repaired dataset.
+
+A negative prediction is what `top1` gives for an invalid row; it contradicts nothing.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from . import _checks, _exact, _masking, _reduce, binning, summary
+from .binning import DEFAULT_NUM_BINS, Bins
+from .summary import ReliabilityTable
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ExpertBins:
+    """Confidence bins of each expert, and which of them are the most accurate.
+
+    Attributes:
+      bins: `Bins` with edges `[M, num_bins - 1]`.
+      table: `ReliabilityTable` with entries `[M, num_bins]`, on the validation data.
+      order: int32 `[M, num_bins]`, bins by descending accuracy; of equal ones that of
+        higher confidence first, empty bins last.
+    """
+
+    bins: Bins
+    table: ReliabilityTable
+    order: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class LabelIssues:
+    """What confident learning finds.
+
+    Attributes:
+      flagged: bool `[N]`, labels held to be wrong.
+      suggestion: int32 `[N]`, the label it should have been; the given one where not
+        flagged.
+      thresholds: float32 `[C]`, mean probability of a class among the rows labelled so;
+        +inf for a class that labels no row.
+    """
+
+    flagged: jax.Array
+    suggestion: jax.Array
+    thresholds: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CleaningCurve:
+    """Precision and recall as the threshold on a score falls, one point for each row.
+
+    Attributes:
+      threshold: float32 `[N]`, descending; rows with a score at or above it are flagged.
+      flagged_share: float32 `[N]`, share of the rows that are flagged, in `[0, 1]`.
+      precision: float32 `[N]`, share of the flagged rows that are errors.
+      recall: float32 `[N]`, share of the errors that are flagged; NaN without errors.
+    """
+
+    threshold: jax.Array
+    flagged_share: jax.Array
+    precision: jax.Array
+    recall: jax.Array
+
+
+def top1_disagreement(predictions: ArrayLike, labels: ArrayLike) -> jax.Array:
+    """Method 1: labels that every model contradicts.
+
+    Args:
+      predictions: integer `[M, N]`; a negative one contradicts nothing.
+      labels: integer `[N]`, as given.
+
+    Returns:
+      bool `[N]`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Algorithm 2, method 1.
+
+    Examples:
+      >>> print(top1_disagreement([[1, 2, 0], [1, 0, 0]], [0, 0, 0]))
+      [ True False False]
+    """
+    predicted = _checks.integers("predictions", predictions, rank=2, axes="[M, N]")
+    label = _checks.integers("labels", labels)
+    _checks.same_columns(predictions=predicted, labels=label)
+    return _contradicted(predicted, label)
+
+
+def fit_expert_bins(
+    confidences: ArrayLike,
+    correct: ArrayLike,
+    *,
+    num_bins: int = DEFAULT_NUM_BINS,
+    where: ArrayLike | None = None,
+) -> ExpertBins:
+    """Confidence bins of each expert and their order by accuracy, on validation data.
+
+    Args:
+      confidences: floating `[M, N]`, calibrated confidences in `[0, 1]`.
+      correct: bool, integer or floating `[M, N]` in `[0, 1]`, whether each prediction is
+        correct on data whose labels are trusted.
+      num_bins: static number of equal-count bins of each expert.
+      where: optional bool `[N]`; masked examples may hold anything.
+
+    Returns:
+      `ExpertBins`.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Algorithm 2, method 2.
+
+    Examples:
+      >>> experts = fit_expert_bins([[0.2, 0.4, 0.9, 0.8]], [[0, 0, 1, 1]], num_bins=2)
+      >>> print(experts.order, experts.table.outcome)
+      [[1 0]] [[0. 1.]]
+    """
+    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    outcome = _checks.outcomes("correct", correct, rank=2, axes="[M, N]")
+    mask = _checks.mask("where", where)
+    _checks.same_shape(confidences=confidence, correct=outcome)
+    _checks.same_columns(confidences=confidence, where=mask)
+    size = _checks.static_int("num_bins", num_bins, minimum=1)
+
+    def fit(confidence: jax.Array, outcome: jax.Array) -> ExpertBins:
+        bins = binning.equal_count_bins(confidence, size, where=mask)
+        table = summary.reliability_table(bins, confidence, outcome, where=mask)
+        order = summary.bin_order(table.count, -table.outcome)
+        return ExpertBins(bins=bins, table=table, order=order)
+
+    return jax.vmap(fit)(confidence, outcome)
+
+
+def high_confidence_disagreement(
+    experts: ExpertBins,
+    predictions: ArrayLike,
+    confidences: ArrayLike,
+    labels: ArrayLike,
+    num_top_bins: int | jax.Array,
+    *,
+    consensus: bool = False,
+) -> jax.Array:
+    """Method 2: labels that every model contradicts from one of its K best bins.
+
+    Args:
+      experts: `ExpertBins` of the M models.
+      predictions: integer `[M, N]`; a negative one contradicts nothing.
+      confidences: floating `[M, N]`, calibrated as those of the fit; NaN is in no bin.
+      labels: integer `[N]`, as given.
+      num_top_bins: the paper's K, 0 to num_bins; may be traced. Fewer bins flag fewer
+        labels with more precision.
+      consensus: whether the models must also name the same other class.
+
+    Returns:
+      bool `[N]`.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Algorithm 2, method 2.
+
+    Examples:
+      >>> experts = fit_expert_bins([[0.2, 0.4, 0.9, 0.8]], [[0, 0, 1, 1]], num_bins=2)
+      >>> print(high_confidence_disagreement(experts, [[1, 1]], [[0.9, 0.3]], [0, 0], 1))
+      [ True False]
+    """
+    _checks.instance("experts", experts, ExpertBins)
+    predicted = _checks.integers("predictions", predictions, rank=2, axes="[M, N]")
+    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    label = _checks.integers("labels", labels)
+    _checks.same_shape(predictions=predicted, confidences=confidence)
+    _checks.same_columns(predictions=predicted, labels=label)
+    if predicted.shape[0] != experts.order.shape[0]:
+        raise ValueError(
+            f"predictions: expected a row for each of the {experts.order.shape[0]} "
+            f"experts, got {list(predicted.shape)}."
+        )
+    budget = _checks.traced_int(
+        "num_top_bins", num_top_bins, minimum=0, maximum=experts.bins.num_bins
+    )
+    sure = jnp.stack(
+        [
+            binning.in_first_bins(Bins(edges=edges), order, row, budget)
+            for edges, order, row in zip(
+                experts.bins.edges, experts.order, confidence, strict=True
+            )
+        ]
+    )
+    return _surely_contradicted(predicted, sure, label, jnp.asarray(bool(consensus)))
+
+
+def suggest_labels(
+    predictions: ArrayLike,
+    confidences: ArrayLike,
+    labels: ArrayLike,
+    flagged: ArrayLike,
+) -> jax.Array:
+    """Suggested labels for methods 1 and 2: the most confident expert's prediction.
+
+    Args:
+      predictions: integer `[M, N]`.
+      confidences: floating `[M, N]`, calibrated, so that experts compare.
+      labels: integer `[N]`, as given.
+      flagged: bool `[N]`.
+
+    Returns:
+      int32 `[N]`: where flagged, the prediction of the most confident expert that
+      contradicts the label (the first of equals); else the given label.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2.3 (corrected labels).
+
+    Examples:
+      >>> print(suggest_labels([[1, 1], [2, 0]], [[0.6, 0.9], [0.8, 0.9]], [0, 0], [True, False]))
+      [2 0]
+    """
+    predicted = _checks.integers("predictions", predictions, rank=2, axes="[M, N]")
+    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    label = _checks.integers("labels", labels)
+    flags = _checks.bools("flagged", flagged)
+    _checks.same_shape(predictions=predicted, confidences=confidence)
+    _checks.same_shape(labels=label, flagged=flags)
+    _checks.same_columns(predictions=predicted, labels=label)
+    return _suggest_labels(predicted, confidence, label, flags)
+
+
+def confident_learning(
+    probabilities: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
+) -> LabelIssues:
+    r"""Method 3: labels that another class beats its own threshold against.
+
+    .. math:: t_k = \mathrm{mean}\{p_{ik} : y_i = k\}, \quad
+       \hat y_i = \arg\max_{k :\, p_{ik} > t_k} p_{ik}, \quad
+       \text{flagged where } \hat y_i \ne y_i
+
+    A row without a candidate keeps its label; of equal candidates the first counts; a
+    class that labels no row is never a candidate. A row with a NaN probability, or a
+    label outside `[0, C)`, is not flagged and enters no threshold.
+
+    Args:
+      probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained on
+        these labels.
+      labels: integer `[N]`, as given.
+      where: optional bool `[N]`; masked rows may hold anything and are not flagged.
+
+    Returns:
+      `LabelIssues`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Northcutt et al., "Confident Learning", 2021, arXiv 1911.00068; Hao et al. 2026,
+      arXiv 2601.07965, Algorithm 2, method 3.
+
+    Examples:
+      >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.9, 0.1], [0.2, 0.8]]
+      >>> issues = confident_learning(probabilities, [0, 0, 1, 1])
+      >>> print(issues.flagged, issues.suggestion)
+      [False False  True False] [0 0 0 1]
+    """
+    array = _checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
+    label = _checks.integers("labels", labels)
+    mask = _checks.mask("where", where)
+    _checks.same_rows(probabilities=array, labels=label, where=mask)
+    strict, thresholds = _class_thresholds(array, label, mask)
+    flagged, suggestion = _beaten_labels(array, label, mask, strict)
+    return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
+
+
+def repair_labels(
+    labels: ArrayLike, flagged: ArrayLike, suggestion: ArrayLike, *, drop: bool = False
+) -> jax.Array:
+    """The repaired dataset: flagged labels replaced, or the rows to keep.
+
+    Args:
+      labels: integer `[N]`, as given.
+      flagged: bool `[N]`.
+      suggestion: integer `[N]`.
+      drop: whether flagged rows are to be dropped rather than relabelled.
+
+    Returns:
+      int32 `[N]` labels; with `drop` a bool `[N]` mask of the rows to keep, which serves
+      as `where=` anywhere in this library.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2.3.
+
+    Examples:
+      >>> print(repair_labels([3, 4], [True, False], [5, 6]))
+      [5 4]
+      >>> print(repair_labels([3, 4], [True, False], [5, 6], drop=True))
+      [False  True]
+    """
+    label = _checks.integers("labels", labels)
+    flags = _checks.bools("flagged", flagged)
+    suggested = _checks.integers("suggestion", suggestion)
+    _checks.same_shape(labels=label, flagged=flags, suggestion=suggested)
+    return ~flags if drop else jnp.where(flags, suggested, label)
+
+
+def cleaning_curve(
+    score: ArrayLike,
+    is_error: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> CleaningCurve:
+    """Precision and recall against the share flagged, where the truth is known.
+
+    Rows are flagged by falling score, tied ones together. A row that no method would
+    flag is left out by `where`, or has score -inf: such rows come last. NaN scores count
+    as -inf. The curve is a sort of all rows, so sharded rows are gathered.
+
+    Args:
+      score: floating `[N]`; higher is more suspect.
+      is_error: bool, integer or floating `[N]` in `[0, 1]`, whether the label is wrong.
+      where: optional bool `[N]`; masked rows may hold anything. As many points at the
+        end repeat the last one.
+      weights: optional non-negative `[N]`.
+
+    Returns:
+      `CleaningCurve`; NaN without a valid row.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Figure 4, whose "detection rate" is the flagged
+      share.
+
+    Examples:
+      >>> curve = cleaning_curve([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0])
+      >>> print(curve.flagged_share, curve.precision.round(2))
+      [0.25 0.75 0.75 1.  ] [1.   0.67 0.67 0.5 ]
+    """
+    scores = _checks.floats("score", score)
+    errors = _checks.outcomes("is_error", is_error)
+    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
+    _checks.same_shape(score=scores, is_error=errors, where=mask, weights=weight)
+    return _cleaning_curve(scores, errors, mask, weight)
+
+
+def _contradicts(predictions: jax.Array, labels: jax.Array) -> jax.Array:
+    return (predictions != labels[None]) & (predictions >= 0)
+
+
+@jax.jit
+def _contradicted(predictions: jax.Array, labels: jax.Array) -> jax.Array:
+    some = predictions.shape[0] > 0
+    return jnp.all(_contradicts(predictions, labels), axis=0) & some
+
+
+@jax.jit
+def _surely_contradicted(
+    predictions: jax.Array, sure: jax.Array, labels: jax.Array, consensus: jax.Array
+) -> jax.Array:
+    agreed = jnp.all(predictions == predictions[:1], axis=0) | ~consensus
+    return _contradicted(predictions, labels) & jnp.all(sure, axis=0) & agreed
+
+
+@jax.jit
+def _suggest_labels(
+    predictions: jax.Array,
+    confidences: jax.Array,
+    labels: jax.Array,
+    flagged: jax.Array,
+) -> jax.Array:
+    contradicts = _contradicts(predictions, labels)
+    confidence = jnp.where(contradicts, jnp.nan_to_num(confidences, nan=-1.0), -2.0)
+    best = jnp.max(confidence, axis=0)[None]
+    model = jax.lax.broadcasted_iota(jnp.int32, predictions.shape, 0)
+    first = jnp.min(jnp.where(confidence == best, model, len(predictions)), axis=0)
+    chosen = jnp.sum(jnp.where(model == first[None], predictions, 0), axis=0)
+    return jnp.where(flagged & jnp.any(contradicts, axis=0), chosen, labels)
+
+
+def _usable_rows(
+    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> jax.Array:
+    usable = (labels >= 0) & (labels < probabilities.shape[1])
+    usable = usable & ~jnp.isnan(jnp.max(probabilities, axis=1))
+    return usable if where is None else usable & where
+
+
+@_reduce.core
+def _class_thresholds(
+    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """The thresholds as such, and rounded to float32.
+
+    A probability is above the exact mean if and only if it is above the largest float32
+    number at or below that mean.
+    """
+    num_classes = probabilities.shape[1]
+    valid = _usable_rows(probabilities, labels, where)
+    own = _masking.take_last(probabilities, labels)
+    sums = _reduce.sum_bins(labels, (own,), num_classes, valid)
+    count, total = (_exact.to_float(part) for part in sums)
+    high, low = _exact.divide(total, count)
+    strict = jnp.where(low < 0, jnp.nextafter(high, jnp.float32(-jnp.inf)), high)
+    missing = count[0] == 0
+    return tuple(jnp.where(missing, jnp.inf, value) for value in (strict, high))
+
+
+@jax.jit
+def _beaten_labels(
+    probabilities: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    thresholds: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    valid = _usable_rows(probabilities, labels, where)
+    values = probabilities.astype(jnp.float32)
+    candidate = values > thresholds[None]
+    best = jnp.max(jnp.where(candidate, values, -jnp.inf), axis=1)
+    position = jax.lax.broadcasted_iota(jnp.int32, probabilities.shape, 1)
+    at_best = candidate & (values == best[:, None])
+    first = jnp.min(jnp.where(at_best, position, jnp.iinfo(jnp.int32).max), axis=1)
+    flagged = valid & (best > -jnp.inf) & (first != labels)
+    return flagged, jnp.where(flagged, first, labels)
+
+
+@_reduce.core
+def _cleaning_curve(
+    scores: jax.Array,
+    errors: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> CleaningCurve:
+    valid = _masking.valid_rows(scores.shape[0], where, weights)
+    weight = jnp.ones(scores.shape, jnp.float32) if weights is None else weights
+    weight = jnp.where(valid, weight, 0.0)
+    error = jnp.where(valid, weight * errors, 0.0)
+    # Ascending in minus the score, masked rows after all others.
+    key = jnp.where(jnp.isnan(scores), jnp.inf, -scores)
+    _, key, weight, error = jax.lax.sort(
+        ((~valid).astype(jnp.int32), key, weight, error), num_keys=2
+    )
+    num_rows = scores.shape[0]
+    if num_rows == 0:
+        empty = jnp.zeros(0, jnp.float32)
+        return CleaningCurve(
+            threshold=empty, flagged_share=empty, precision=empty, recall=empty
+        )
+    position = jnp.arange(num_rows, dtype=jnp.int32)
+    last_valid = jnp.maximum(jnp.sum(valid, dtype=jnp.int32) - 1, 0)
+    # Each row stands at the end of its block of ties: the nearest end at or after it.
+    ends = (position >= last_valid) | (key != jnp.roll(key, -1))
+    end = jax.lax.cummin(jnp.where(ends, position, num_rows), reverse=True)
+    end = jnp.minimum(end, last_valid)
+    flagged, found = jnp.cumsum(weight)[end], jnp.cumsum(error)[end]
+    total, errors_total = jnp.sum(weight), jnp.sum(error)
+
+    def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
+        return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), jnp.nan)
+
+    return CleaningCurve(
+        threshold=jnp.where(total > 0, -key[end], jnp.nan),
+        flagged_share=ratio(flagged, total),
+        precision=ratio(found, flagged),
+        recall=ratio(found, errors_total),
+    )

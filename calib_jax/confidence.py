@@ -1,0 +1,312 @@
+r"""Confidence from what a model returns: logits of classes, of options, of tokens.
+
+Shapes: N examples, C classes, A answer options, B sequences, T tokens, V vocabulary.
+Functions of classes act on the last axis and leave leading axes free. Everything is
+computed in float32: bfloat16 and float16 logits are read as they are, float64 ones
+become float32. The largest logit is subtracted before anything is exponentiated, so no
+finite logit overflows.
+
+A confidence that a model states itself (a number in [0, 1] that it writes) needs no
+function here: it enters as a score, see `calib_jax.fit_platt`.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from . import _checks, _masking, _reduce
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Top1:
+    """The most probable class and its probability.
+
+    Attributes:
+      confidence: float32 `[N]`, probability of the predicted class, in `[0, 1]`.
+      prediction: int32 `[N]`, the predicted class; -1 where there is none.
+    """
+
+    confidence: jax.Array
+    prediction: jax.Array
+
+
+def scaled_softmax(
+    logits: ArrayLike,
+    temperature: ArrayLike = 1.0,
+    *,
+    class_where: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Softmax of logits divided by a temperature.
+
+    .. math:: p_k = \frac{\exp(z_k / T)}{\sum_j \exp(z_j / T)}
+
+    A logit of -inf has probability 0 at any temperature. Masked classes have exactly
+    0, a fully masked row is all 0. A row with a NaN or +inf logit, or with -inf only,
+    is NaN, and so is every row where the temperature is not above 0.
+
+    Args:
+      logits: floating `[..., C]`.
+      temperature: floating scalar, T > 0; above 1 lowers confidence.
+      class_where: optional bool `[C]` or `[..., C]`, the classes that take part.
+
+    Returns:
+      float32 probabilities of the shape of `logits`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Guo et al., "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599;
+      Hao et al. 2026, arXiv 2601.07965.
+
+    Examples:
+      >>> print(scaled_softmax([[2.0, 0.0], [0.0, 0.0]], 2.0).round(3))
+      [[0.731 0.269]
+       [0.5   0.5  ]]
+    """
+    array = _checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
+    scale = _checks.floats("temperature", temperature, rank=0, axes="")
+    return _scaled_softmax(array, scale, _checks.class_mask(class_where, array))
+
+
+def top1(
+    logits: ArrayLike,
+    temperature: ArrayLike = 1.0,
+    *,
+    class_where: ArrayLike | None = None,
+) -> Top1:
+    r"""Predicted class and confidence :math:`c(x) = \max_k p_k`, in one pass.
+
+    The same numbers as the maximum of `scaled_softmax` without writing the
+    probabilities. The first of equal logits is predicted. A row with a NaN or +inf
+    logit, or with no class left (all masked or -inf), has confidence NaN and prediction
+    -1; confidence is NaN where the temperature is not above 0.
+
+    Args:
+      logits: floating `[..., C]`.
+      temperature: floating scalar, T > 0.
+      class_where: optional bool `[C]` or `[..., C]`, the classes that take part.
+
+    Returns:
+      `Top1` with float32 `.confidence` and int32 `.prediction`, each `[...]`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2 (confidence of a classifier).
+
+    Examples:
+      >>> best = top1([[2.0, 0.0, 0.0], [0.0, 0.0, 1.0]], temperature=2.0)
+      >>> print(best.confidence.round(3), best.prediction)
+      [0.576 0.452] [0 2]
+    """
+    array = _checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
+    scale = _checks.floats("temperature", temperature, rank=0, axes="")
+    return _top1(array, scale, _checks.class_mask(class_where, array))
+
+
+def choice_logits(logits: ArrayLike, choice_ids: ArrayLike) -> jax.Array:
+    """Logits of the answer tokens only, such as A to D of a multiple-choice question.
+
+    Renormalise them with `scaled_softmax`, or pass them to `top1` and
+    `calib_jax.fit_temperature`: they are class logits of A options.
+
+    Args:
+      logits: floating `[..., V]`, raw logits of the first answer token.
+      choice_ids: integer `[A]`, the token of each option; one outside `[0, V)` gives
+        NaN.
+
+    Returns:
+      `[..., A]`, float32, bfloat16 or float16 as `logits`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965 (multiple-choice tasks).
+
+    Examples:
+      >>> print(choice_logits([[0.5, 2.0, -1.0, 3.0]], [3, 1]))
+      [[3. 2.]]
+    """
+    array = _checks.logits("logits", logits, rank=range(1, 9), axes="[..., V]")
+    return _choice_logits(array, _checks.integers("choice_ids", choice_ids, axes="[A]"))
+
+
+def sequence_mean_logit(
+    logits: ArrayLike, tokens: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
+    r"""Mean raw logit of the chosen tokens: the paper's score of a sequence.
+
+    .. math:: s(x) = \frac{1}{L} \sum_{t=1}^{L} z_t[y_t]
+
+    The score is not a probability: `calib_jax.fit_platt` turns it into one. It changes
+    when a constant is added to all logits of a step, so pass raw logits, from before
+    temperature, top-k, penalties or a softmax; `log(probabilities)` is another score.
+
+    Args:
+      logits: floating `[B, T, V]`; `logits[:, t]` are those from which `tokens[:, t]`
+        was drawn.
+      tokens: integer `[B, T]`; one outside `[0, V)` that is not masked gives NaN.
+      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
+
+    Returns:
+      float32 `[B]`, in logits; NaN for a sequence without a valid token.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2 (confidence of a generated sequence).
+
+    Examples:
+      >>> logits = [[[1.0, 3.0], [2.0, 0.0], [9.0, 9.0]]]
+      >>> mask = [[True, True, False]]
+      >>> print(sequence_mean_logit(logits, [[1, 0, 0]], where=mask))
+      [2.5]
+    """
+    return _sequence_mean_logit(*_sequence_arguments(logits, tokens, where))
+
+
+def sequence_log_likelihood(
+    logits: ArrayLike,
+    tokens: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    reduction: str = "sum",
+) -> jax.Array:
+    r"""Log-likelihood of the chosen tokens, in nats.
+
+    .. math:: \ell_t = z_t[y_t] - \log \sum_v \exp(z_t[v])
+
+    reduced over the valid tokens by its sum (joint log-likelihood), its mean (which
+    does not favour short sequences), or its minimum (the weakest token). Unlike the mean
+    logit it does not change when a constant is added to the logits of a step.
+
+    Args:
+      logits: floating `[B, T, V]`; `logits[:, t]` are those from which `tokens[:, t]`
+        was drawn.
+      tokens: integer `[B, T]`; one outside `[0, V)` that is not masked gives NaN.
+      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
+      reduction: `"sum"`, `"mean"` or `"min"`.
+
+    Returns:
+      float32 `[B]` in nats, at most 0; -inf where a chosen token has logit -inf; NaN
+      for a sequence without a valid token.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or reduction.
+
+    References:
+      Gupta et al., "Language Model Cascades", 2024, arXiv 2404.10136 (Chow-Sum and
+      Chow-Average).
+
+    Examples:
+      >>> logits = [[[0.0, 0.0], [0.0, 0.0]]]
+      >>> print(sequence_log_likelihood(logits, [[1, 0]]).round(3))
+      [-1.386]
+    """
+    if reduction not in ("sum", "mean", "min"):
+        raise ValueError(
+            f"reduction: expected 'sum', 'mean' or 'min', got {reduction!r}."
+        )
+    arguments = _sequence_arguments(logits, tokens, where)
+    return _sequence_log_likelihood(*arguments, reduction=reduction)
+
+
+def _sequence_arguments(
+    logits: ArrayLike, tokens: ArrayLike, where: ArrayLike | None
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    array = _checks.logits("logits", logits, rank=3, axes="[B, T, V]")
+    chosen = _checks.integers("tokens", tokens, rank=2, axes="[B, T]")
+    mask = _checks.mask("where", where, rank=2, axes="[B, T]")
+    if array.shape[:2] != chosen.shape:
+        raise ValueError(
+            f"tokens: expected shape [B, T] = {list(array.shape[:2])} to match logits "
+            f"{list(array.shape)}, got {list(chosen.shape)}."
+        )
+    _checks.same_shape(tokens=chosen, where=mask)
+    return array, chosen, mask
+
+
+@jax.jit
+def _scaled_softmax(
+    logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
+) -> jax.Array:
+    maximum = _masking.class_maximum(logits, class_where)
+    below, inside = _masking.below_maximum(logits, maximum, class_where)
+    scale = jnp.where(temperature > 0, temperature, jnp.nan)
+    exponentials = jnp.where(inside, jnp.exp(below / scale), 0.0)
+    probabilities = exponentials / jnp.sum(exponentials, axis=-1, keepdims=True)
+    # +inf minus +inf is NaN for the largest only; the others would pass for 0.
+    bad = jnp.isnan(scale) | ~jnp.isfinite(maximum[..., None])
+    return _masking.fill(jnp.where(bad, jnp.nan, probabilities), class_where, 0.0)
+
+
+@jax.jit
+def _top1(
+    logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
+) -> Top1:
+    maximum = _masking.class_maximum(logits, class_where)
+    below, inside = _masking.below_maximum(logits, maximum, class_where)
+    scale = jnp.where(temperature > 0, temperature, jnp.nan)
+    total = jnp.sum(jnp.where(inside, jnp.exp(below / scale), 0.0), axis=-1)
+    # The first class at the maximum, by a minimum over positions: XLA reduces that many
+    # times faster than an argmax on the CPU.
+    num_classes = logits.shape[-1]
+    position = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
+    at_maximum = inside & (below == 0)
+    first = jnp.min(jnp.where(at_maximum, position, num_classes), axis=-1)
+    found = jnp.isfinite(maximum)
+    return Top1(
+        confidence=jnp.where(found, 1.0 / total, jnp.nan),
+        prediction=jnp.where(found, first, -1),
+    )
+
+
+@_reduce.core(rows_of="logits")
+def _choice_logits(logits: jax.Array, choice_ids: jax.Array) -> jax.Array:
+    index = jnp.where(choice_ids < 0, logits.shape[-1], choice_ids)
+    return jnp.take(logits, index, axis=-1, mode="fill")
+
+
+@_reduce.core(rows_of="logits")
+def _sequence_mean_logit(
+    logits: jax.Array, tokens: jax.Array, where: jax.Array | None
+) -> jax.Array:
+    return _mean_tokens(_masking.take_last(logits, tokens), where)
+
+
+@_reduce.core(static=["reduction"], rows_of="logits")
+def _sequence_log_likelihood(
+    logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
+) -> jax.Array:
+    maximum = jnp.max(logits, axis=-1).astype(jnp.float32)
+    below, inside = _masking.below_maximum(logits, maximum, None)
+    total = jnp.sum(jnp.where(inside, jnp.exp(below), 0.0), axis=-1)
+    chosen = _masking.take_last(logits, tokens)
+    # NaN, not -inf, where no token has a chance or one is certain (+inf).
+    likelihood = jnp.where(
+        jnp.isfinite(maximum), (chosen - maximum) - jnp.log(total), jnp.nan
+    )
+    if reduction == "mean":
+        return _mean_tokens(likelihood, where)
+    valid = jnp.ones(tokens.shape, bool) if where is None else where
+    if reduction == "sum":
+        result = _reduce.pairwise_sum(jnp.where(valid, likelihood, 0.0))
+    else:
+        result = jnp.min(
+            jnp.where(valid, likelihood, jnp.inf), axis=-1, initial=jnp.inf
+        )
+    return jnp.where(jnp.any(valid, axis=-1), result, jnp.nan)
+
+
+def _mean_tokens(values: jax.Array, where: jax.Array | None) -> jax.Array:
+    valid = jnp.ones(values.shape, bool) if where is None else where
+    count = jnp.sum(valid, axis=-1, dtype=jnp.float32)
+    total = _reduce.pairwise_sum(jnp.where(valid, values, 0.0))
+    return jnp.where(count > 0, total / jnp.maximum(count, 1.0), jnp.nan)

@@ -1,0 +1,230 @@
+r"""How far confidence is from correctness: calibration errors and proper scores.
+
+Shapes: N examples. Functions take one problem; batch with `jax.vmap`: over models and
+temperatures, and over bin counts by `bins` from `equal_count_bins(..., max_bins=...)`.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from . import _checks, _masking, _reduce, binning, summary
+from .binning import DEFAULT_NUM_BINS, Bins
+
+
+def expected_calibration_error(
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    *,
+    num_bins: int = DEFAULT_NUM_BINS,
+    bins: Bins | None = None,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Weighted mean gap between confidence and outcome over bins (ECE).
+
+    .. math:: \mathrm{ECE} = \sum_b \frac{W_b}{W} \left| \bar c_b - \bar v_b \right|
+
+    Bins of equal count are cut from the valid scores themselves, unless `bins` are given,
+    such as those of the calibration half: two different numbers. Even a perfectly
+    calibrated model has an ECE above 0, of the order of sqrt(num_bins / N), so compare at
+    equal N and number of bins only.
+
+    Args:
+      scores: floating `[N]`, confidences in `[0, 1]`.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`, whether each is correct.
+      num_bins: static number of fresh equal-count bins; not used where `bins` are given.
+      bins: optional `Bins` to use as they are.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`; they never move edges.
+
+    Returns:
+      float32 scalar in `[0, 1]`; NaN without a valid row, or with a valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count.
+
+    References:
+      Guo et al. 2017, arXiv 1706.04599, equation 3; Hao et al. 2026, arXiv 2601.07965,
+      section 2 (bins of equal count).
+
+    Examples:
+      >>> scores, outcomes = [0.9, 0.2, 0.6, 0.4], [1, 0, 1, 0]
+      >>> print(expected_calibration_error(scores, outcomes, num_bins=2).round(3))
+      0.275
+    """
+    table = _table(scores, outcomes, num_bins, bins, where, weights)
+    return _expected_gap(table)
+
+
+def maximum_calibration_error(
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    *,
+    num_bins: int = DEFAULT_NUM_BINS,
+    bins: Bins | None = None,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Largest gap between confidence and outcome over the bins that hold rows (MCE).
+
+    Args, errors and NaN as for `expected_calibration_error`.
+
+    Returns:
+      float32 scalar in `[0, 1]`.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count.
+
+    References:
+      Guo et al. 2017, arXiv 1706.04599, equation 5.
+
+    Examples:
+      >>> scores, outcomes = [0.9, 0.2, 0.6, 0.4], [1, 0, 1, 0]
+      >>> print(maximum_calibration_error(scores, outcomes, num_bins=2).round(3))
+      0.3
+    """
+    table = _table(scores, outcomes, num_bins, bins, where, weights)
+    return _largest_gap(table)
+
+
+def brier_score(
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Mean squared distance of confidence and outcome, :math:`(c - v)^2`.
+
+    Args:
+      scores: floating `[N]`, confidences in `[0, 1]`.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`.
+
+    Returns:
+      float32 scalar; NaN without a valid row, or with a valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Brier, "Verification of forecasts expressed in terms of probability", 1950.
+
+    Examples:
+      >>> print(brier_score([0.9, 0.4], [1, 0]).round(3))
+      0.085
+    """
+    return _mean_squared_gap(*_arguments(scores, outcomes, where, weights))
+
+
+def log_loss(
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Mean of :math:`-v \log c - (1 - v) \log (1 - c)`, in nats.
+
+    Args:
+      scores: floating `[N]`, confidences in `[0, 1]`.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`.
+
+    Returns:
+      float32 scalar in nats; inf where a confidence of 0 or 1 is wrong; NaN without a
+      valid row, or with a valid NaN or a score outside `[0, 1]`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Good, "Rational decisions", 1952.
+
+    Examples:
+      >>> print(log_loss([0.5, 1.0], [1, 1]).round(3))
+      0.347
+    """
+    return _mean_log_loss(*_arguments(scores, outcomes, where, weights))
+
+
+def _arguments(
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    where: ArrayLike | None,
+    weights: ArrayLike | None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]:
+    score = _checks.floats("scores", scores)
+    outcome = _checks.outcomes("outcomes", outcomes)
+    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
+    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    return score, outcome, mask, weight
+
+
+def _table(
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    num_bins: int,
+    bins: Bins | None,
+    where: ArrayLike | None,
+    weights: ArrayLike | None,
+) -> summary.ReliabilityTable:
+    score, outcome, mask, weight = _arguments(scores, outcomes, where, weights)
+    if bins is None:
+        # A row of weight 0 is a removed row, for the edges too.
+        keep = mask if weight is None else _masking.valid_rows(len(score), mask, weight)
+        bins = binning.equal_count_bins(score, num_bins, where=keep)
+    return summary.reliability_table(bins, score, outcome, where=mask, weights=weight)
+
+
+@jax.jit
+def _expected_gap(table: summary.ReliabilityTable) -> jax.Array:
+    total = jnp.sum(table.weight)
+    gap = jnp.sum(table.weight * jnp.abs(table.confidence - table.outcome))
+    return jnp.where(total > 0, gap / total, jnp.nan)
+
+
+@jax.jit
+def _largest_gap(table: summary.ReliabilityTable) -> jax.Array:
+    gap = jnp.abs(table.confidence - table.outcome)
+    return jnp.where(jnp.sum(table.weight) > 0, jnp.max(gap), jnp.nan)
+
+
+def _weighted_mean(
+    values: jax.Array, where: jax.Array | None, weights: jax.Array | None
+) -> jax.Array:
+    valid = _masking.valid_rows(values.shape[0], where, weights)
+    weight = jnp.ones(values.shape, jnp.float32) if weights is None else weights
+    total, weighted = _reduce.sum_rows(
+        lambda rows: (rows[1], rows[0] * rows[1]), (values, weight), valid
+    )
+    return jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), jnp.nan)
+
+
+@_reduce.core
+def _mean_squared_gap(
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> jax.Array:
+    scores = _masking.fill(scores, where, 0.5)
+    outcomes = _masking.fill(outcomes, where, 0.5)
+    return _weighted_mean((scores - outcomes) ** 2, where, weights)
+
+
+@_reduce.core
+def _mean_log_loss(
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> jax.Array:
+    scores = _masking.fill(scores, where, 0.5)
+    outcomes = _masking.fill(outcomes, where, 0.5)
+    loss = -jax.scipy.special.xlogy(outcomes, scores)
+    loss = loss - jax.scipy.special.xlog1py(1 - outcomes, -scores)
+    return _weighted_mean(loss, where, weights)

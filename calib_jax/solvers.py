@@ -1,0 +1,305 @@
+r"""The one loop that runs an optax solver to convergence, and the default solver.
+
+Shapes: P parameters, a flat vector of unconstrained numbers.
+"""
+
+import dataclasses
+import enum
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax
+
+
+class FitStatus(enum.IntEnum):
+    """How a fit ended; compare `report.status` with these.
+
+    Only `CONVERGED` and `REVERSED` found the optimum. Where there is none that is finite
+    the parameters are the finite end of their range, and say nothing by themselves.
+    """
+
+    #: A further Newton step would change no parameter noticeably.
+    CONVERGED = 0
+    #: The solver ran out of steps; parameters are where it stood.
+    MAX_STEPS = 1
+    #: Temperature: every label is a largest logit, so the loss falls as T goes to 0.
+    ZERO_LIMIT = 2
+    #: Temperature: labels do no better than chance, so the loss falls as T grows.
+    INFINITE_LIMIT = 3
+    #: No information: no valid row, or all logits of each row, or all scores, equal.
+    CONSTANT = 4
+    #: Platt: a threshold separates the outcomes, so the loss falls as the slope grows.
+    SEPARABLE = 5
+    #: Platt: all outcomes are 1, or all 0, so the loss falls as the intercept grows.
+    ONE_CLASS = 6
+    #: Platt: converged, but with a slope below 0: a higher score is a worse answer.
+    REVERSED = 7
+    #: A valid row holds NaN, inf, a label outside [0, C) (-1 included), a label whose
+    #: class is masked or has logit -inf, an outcome outside [0, 1], or a weight below 0.
+    INVALID_VALUES = 8
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class FitReport:
+    """What a fit says of itself.
+
+    Attributes:
+      converged: bool scalar; whether the parameters are the optimum.
+      num_steps: int32 scalar, solver steps taken.
+      loss: float32 scalar, mean negative log-likelihood at the parameters, in nats; NaN
+        without a valid row or with invalid values.
+      gradient_norm: float32 scalar, largest derivative of the loss in size, by the
+        unconstrained parameters; NaN as the loss.
+      status: int32 scalar, a `FitStatus`.
+    """
+
+    converged: jax.Array
+    num_steps: jax.Array
+    loss: jax.Array
+    gradient_norm: jax.Array
+    status: jax.Array
+
+
+class Evaluation(NamedTuple):
+    """Loss, gradient `[P]` and (positive semidefinite) Hessian `[P, P]` of one pass."""
+
+    value: jax.Array
+    gradient: jax.Array
+    hessian: jax.Array
+
+
+class Solution(NamedTuple):
+    """Where the loop ended: `[P]` parameters, their evaluation, and how it went."""
+
+    params: jax.Array
+    evaluation: Evaluation
+    num_steps: jax.Array
+    converged: jax.Array
+
+
+class NewtonState(NamedTuple):
+    """The last accepted point of a line, the step taken from it and the slope there."""
+
+    base: jax.Array
+    step: jax.Array
+    slope: jax.Array
+
+
+_DEFAULT_MAX_STEPS = 200
+# A Newton step this small changes no parameter noticeably in float32: log temperatures
+# and standardised slopes are of order 1.
+_TOLERANCE = 1e-6
+# Steps this small that no longer shrink are rounding noise.
+_NOISE = 3e-5
+
+
+def newton() -> optax.GradientTransformationExtraArgs:
+    """Safeguarded Newton steps for one or two parameters: the default solver.
+
+    Takes `hessian` with every update. A step is accepted where the loss still falls at
+    its end, or where its directional derivative there is smaller than at its start; else
+    it is halved. Both tests use gradients only: near the optimum the values of a float32
+    loss no longer differ. No step is longer than 2 plus the size of the parameters.
+
+    Returns:
+      An optax gradient transformation for a vector `[P]`.
+
+    References:
+      Lin, Lin and Weng, "A Note on Platt's Probabilistic Outputs for Support Vector
+      Machines", 2007 (Newton with halved steps).
+
+    Examples:
+      >>> solver = newton()
+      >>> state = solver.init(jnp.array([3.0]))
+      >>> step, state = solver.update(
+      ...     jnp.array([4.0]), state, jnp.array([3.0]), hessian=jnp.array([[2.0]])
+      ... )
+      >>> print(step)
+      [-2.]
+    """
+
+    def init(params: jax.Array) -> NewtonState:
+        # An infinite slope makes the first point acceptable.
+        slope = jnp.full((), jnp.inf, params.dtype)
+        return NewtonState(base=params, step=jnp.zeros_like(params), slope=slope)
+
+    def update(
+        updates: jax.Array,
+        state: NewtonState,
+        params: jax.Array | None = None,
+        *,
+        hessian: jax.Array,
+        **_: Any,
+    ) -> tuple[jax.Array, NewtonState]:
+        gradient = updates
+        assert params is not None
+        along = jnp.sum(gradient * state.step)
+        accepted = along <= 0.9 * jnp.abs(state.slope)
+        limit = 2.0 + jnp.max(jnp.abs(params))
+        fresh = newton_step(gradient, hessian)
+        fresh = fresh * jnp.minimum(1.0, limit / jnp.max(jnp.abs(fresh)).clip(1e-30))
+        base = jnp.where(accepted, params, state.base)
+        step = jnp.where(accepted, fresh, 0.5 * state.step)
+        slope = jnp.where(accepted, jnp.sum(gradient * fresh), state.slope)
+        return base + step - params, NewtonState(base=base, step=step, slope=slope)
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+_NEWTON = newton()
+
+
+def newton_step(gradient: jax.Array, hessian: jax.Array) -> jax.Array:
+    """Minus the inverse Hessian times the gradient, `[P]`, with a trace of a ridge.
+
+    For P of 1 or 2 by the closed formula, which compiles to nothing.
+    """
+    size = gradient.shape[0]
+    ridge = 1e-7 * jnp.trace(hessian) + jnp.finfo(hessian.dtype).tiny
+    matrix = hessian + ridge * jnp.eye(size, dtype=hessian.dtype)
+    if size == 1:
+        return -gradient / matrix[0]
+    if size == 2:
+        (a, b), (c, d) = matrix
+        x, y = gradient
+        determinant = a * d - b * c
+        return -jnp.stack([d * x - b * y, a * y - c * x]) / determinant
+    return -jnp.linalg.solve(matrix, gradient)
+
+
+def minimize(
+    evaluate: Callable[[jax.Array, Any], Evaluation],
+    data: Any,
+    initial: jax.Array,
+    *,
+    lower: jax.Array,
+    upper: jax.Array,
+    solver: optax.GradientTransformation | None = None,
+    enabled: jax.Array | bool = True,
+    max_steps: int = _DEFAULT_MAX_STEPS,
+) -> Solution:
+    """Runs a solver until a Newton step would no longer change the parameters.
+
+    Every solver gets the value, the gradient, the value function and the Hessian. The
+    test of convergence is the same for all: the size of a Newton step, cut off at the
+    bounds, in the parameters' own units. It needs no scale of the loss, and no further
+    pass.
+
+    Args:
+      evaluate: the loss of a vector `[P]` and the data, from one pass over the data.
+      data: pytree of all arrays that the loss depends on.
+      initial: `[P]`, inside the bounds.
+      lower: `[P]`, least value of each parameter.
+      upper: `[P]`, greatest value of each parameter.
+      solver: an optax gradient transformation; None is `newton()`.
+      enabled: bool scalar; False evaluates the loss at `initial` and takes no step.
+      max_steps: most steps taken.
+
+    Returns:
+      `Solution`, whose parameters differentiate by the implicit function theorem.
+    """
+    transformation = optax.with_extra_args_support(
+        _NEWTON if solver is None else solver
+    )
+    # The loop itself is not differentiated; `_implicit` does that at its end.
+    constant = lax.stop_gradient(data)
+
+    @jax.custom_jvp
+    def value_function(params: jax.Array, data: Any) -> jax.Array:
+        return evaluate(params, data).value
+
+    @value_function.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        result = evaluate(*primals)
+        return result.value, jnp.sum(result.gradient * tangents[0])
+
+    # Line searches forward extra arguments that the value function names.
+    def value_of(params: jax.Array, hessian: Any = None) -> jax.Array:
+        return value_function(params, constant)
+
+    def advance(carry: Any) -> Any:
+        params, _, state, steps, before, _ = carry
+        evaluation = evaluate(params, constant)
+        step = newton_step(evaluation.gradient, evaluation.hessian)
+        size = jnp.max(jnp.abs(jnp.clip(params + step, lower, upper) - params))
+        finished = (size <= _TOLERANCE) | ((size <= _NOISE) & (size >= 0.5 * before))
+        finished = finished | ~jnp.asarray(enabled)
+        # Some optax solvers mix dtypes, whatever the caller's rules are.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = transformation.update(
+                evaluation.gradient,
+                state,
+                params,
+                value=evaluation.value,
+                grad=evaluation.gradient,
+                value_fn=value_of,
+                hessian=evaluation.hessian,
+            )
+        after = jnp.clip(optax.apply_updates(params, updates), lower, upper)
+        stay = finished | (steps >= max_steps)
+        params = jnp.where(stay, params, after)
+        return (
+            params,
+            evaluation,
+            state,
+            jnp.where(stay, steps, steps + 1),
+            size,
+            finished | stay,
+        )
+
+    shape = jax.eval_shape(evaluate, initial, constant)
+    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
+    initial = lax.stop_gradient(initial)
+    carry = (
+        initial,
+        blank,
+        transformation.init(initial),
+        jnp.int32(0),
+        jnp.float32(jnp.inf),
+        jnp.array(False),
+    )
+    params, evaluation, _, steps, size, _ = lax.while_loop(
+        lambda carry: ~carry[-1], advance, carry
+    )
+    converged = size <= _NOISE
+    inside = jnp.all((params > lower) & (params < upper))
+    return Solution(
+        params=_implicit(evaluate, params, evaluation.hessian, inside, data),
+        evaluation=evaluation,
+        num_steps=steps,
+        converged=converged,
+    )
+
+
+def _implicit(
+    evaluate: Callable[[jax.Array, Any], Evaluation],
+    params: jax.Array,
+    hessian: jax.Array,
+    inside: jax.Array,
+    data: Any,
+) -> jax.Array:
+    """`params` unchanged, with the derivative by the data that the optimum has.
+
+    At an optimum the gradient g(params, data) stays 0, so d params = -H^-1 dg: what one
+    Newton step from the optimum would add if the data moved. At a bound, nothing moves.
+    """
+
+    @jax.custom_jvp
+    def attach(
+        params: jax.Array, hessian: jax.Array, inside: jax.Array, data: Any
+    ) -> jax.Array:
+        return params
+
+    @attach.defjvp
+    def _(primals: Any, tangents: Any) -> Any:
+        params, hessian, inside, data = primals
+        _, moved = jax.jvp(
+            lambda data: evaluate(params, data).gradient, (data,), (tangents[3],)
+        )
+        return params, jnp.where(inside, newton_step(moved, hessian), 0.0)
+
+    return attach(params, hessian, inside, data)

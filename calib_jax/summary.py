@@ -1,0 +1,232 @@
+"""Small mergeable states from which every table is computed.
+
+Shapes: N examples, Q quantities of each example, `num_bins` bins. A table of arrays in
+memory is `compute(update(init(...), ...))`; states of batches, devices or processes are
+merged by `merge`, in any order and grouping, to bit for bit the same state, since they
+hold exact integer sums.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from . import _checks, _exact, _masking, _reduce, binning
+from .binning import Bins
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class BinSums:
+    """Exact sums in each bin: the state.
+
+    Attributes:
+      sums: int32 `[2 + Q, num_bins + 1, digits]`: number of rows, weights, and Q weighted
+        quantities, of each bin and last of the rows that are in none.
+    """
+
+    sums: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class BinMeans:
+    """What the sums say.
+
+    Attributes:
+      count: int32 `[num_bins]`, rows; 2^31 - 1 stands for more.
+      weight: float32 `[num_bins]`, sum of weights; `count` where there are none.
+      means: float32 `[Q, num_bins]`, weighted means; 0 in a bin without rows, NaN in
+        every bin where a valid row is in no bin.
+    """
+
+    count: jax.Array
+    weight: jax.Array
+    means: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ReliabilityTable:
+    """How confident a model is in each bin, and how often it is right.
+
+    Attributes:
+      count: int32 `[num_bins]`, rows.
+      weight: float32 `[num_bins]`, sum of weights; equals `count` without weights.
+      confidence: float32 `[num_bins]`, mean score; 0 in an empty bin.
+      outcome: float32 `[num_bins]`, mean outcome; 0 in an empty bin.
+    """
+
+    count: jax.Array
+    weight: jax.Array
+    confidence: jax.Array
+    outcome: jax.Array
+
+
+def init(num_bins: int, num_quantities: int) -> BinSums:
+    """The state of no rows, for Q quantities.
+
+    Examples:
+      >>> print(compute(init(2, 1)).count)
+      [0 0]
+    """
+    size = _checks.static_int("num_bins", num_bins, minimum=1)
+    quantities = _checks.static_int("num_quantities", num_quantities, minimum=0)
+    shape = (2 + quantities, size + 1, _exact.LENGTH)
+    return BinSums(sums=jnp.zeros(shape, jnp.int32))
+
+
+def update(
+    state: BinSums,
+    index: jax.Array,
+    quantities: Sequence[jax.Array],
+    where: jax.Array | None = None,
+    weights: jax.Array | None = None,
+) -> BinSums:
+    """Adds rows to a state.
+
+    Args:
+      state: `BinSums` of Q quantities.
+      index: int32 `[N]` from `calib_jax.bin_index`; -1 is in no bin.
+      quantities: Q float32 arrays `[N]`.
+      where: optional bool `[N]`.
+      weights: optional float32 `[N]`.
+
+    Returns:
+      `BinSums`.
+
+    Examples:
+      >>> state = update(init(2, 1), jnp.array([0, 1, 1]), [jnp.array([1.0, 2.0, 4.0])])
+      >>> print(compute(merge(state, state)).means)
+      [[1. 3.]]
+    """
+    num_bins = state.sums.shape[1] - 1
+    rows = _sums_of_rows(num_bins, index, quantities, where, weights)
+    return merge(state, BinSums(sums=rows))
+
+
+def merge(first: BinSums, second: BinSums) -> BinSums:
+    """The state of the rows of both: associative and commutative, bit for bit."""
+    return BinSums(sums=_exact.normalise(first.sums + second.sums))
+
+
+def compute(state: BinSums) -> BinMeans:
+    """Counts, weights and means of each bin."""
+    high, low = _exact.to_float(state.sums)
+    in_no_bin = high[0, -1] > 0
+    weight = high[1, :-1]
+    means = high[2:, :-1] / jnp.where(weight > 0, weight, 1.0)[None]
+    return BinMeans(
+        count=_exact.to_count(high[0, :-1], low[0, :-1]),
+        weight=weight,
+        means=jnp.where(in_no_bin, jnp.nan, means),
+    )
+
+
+def _sums_of_rows(
+    num_bins: int,
+    index: jax.Array,
+    quantities: Sequence[jax.Array],
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> jax.Array:
+    """The sums of a `BinSums`, exact but not yet canonical."""
+    valid = _masking.valid_rows(index.shape[0], where, weights)
+    place = jnp.where(index < 0, num_bins, index)
+    if weights is None:
+        sums = _reduce.sum_bins(place, quantities, num_bins + 1, valid)
+        return jnp.concatenate([sums[:1], sums])
+    weighted = [weights, *(weights * quantity for quantity in quantities)]
+    return _reduce.sum_bins(place, weighted, num_bins + 1, valid)
+
+
+def bin_means(
+    bins: Bins,
+    scores: jax.Array,
+    quantities: Sequence[jax.Array],
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> BinMeans:
+    """Weighted means of quantities in the bins of a score, of arrays in memory."""
+    # As compute(update(init(...), ...)), less the canonical form in between.
+    index = binning.bin_index(bins, scores)
+    sums = _sums_of_rows(bins.num_bins, index, quantities, where, weights)
+    return compute(BinSums(sums=sums))
+
+
+@jax.jit
+def bin_order(count: jax.Array, key: jax.Array) -> jax.Array:
+    """Bins by ascending key; of equals that of higher confidence first, empty last.
+
+    Args:
+      count: int32 `[num_bins]`, rows.
+      key: float32 `[num_bins]`.
+
+    Returns:
+      int32 `[num_bins]`, a permutation of the bins.
+    """
+    position = jnp.arange(count.shape[0], dtype=jnp.int32)
+    return jnp.lexsort((-position, key, count == 0)).astype(jnp.int32)
+
+
+def reliability_table(
+    bins: Bins,
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> ReliabilityTable:
+    """Mean confidence and mean outcome in each bin.
+
+    The sums behind the means are exact, so that the table does not depend on the order
+    of the rows in any bit. A valid NaN score is in no bin and makes all means NaN; a
+    valid NaN outcome makes its bin's mean outcome NaN.
+
+    Args:
+      bins: `Bins` of the scores.
+      scores: floating `[N]`, confidences in `[0, 1]` or any other scores.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`, the verifier's scores.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`; weight 2 is the row twice.
+
+    Returns:
+      `ReliabilityTable`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2 and Figure 1.
+
+    Examples:
+      >>> bins = binning.equal_width_bins(2)
+      >>> table = reliability_table(bins, [0.2, 0.6, 0.8], [False, True, False])
+      >>> print(table.count, table.confidence, table.outcome)
+      [1 2] [0.2 0.7] [0.  0.5]
+    """
+    _checks.instance("bins", bins, Bins)
+    score = _checks.floats("scores", scores)
+    outcome = _checks.outcomes("outcomes", outcomes)
+    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
+    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    return _reliability_table(bins, score, outcome, mask, weight)
+
+
+@_reduce.core
+def _reliability_table(
+    bins: Bins,
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> ReliabilityTable:
+    table = bin_means(bins, scores, (scores, outcomes), where, weights)
+    return ReliabilityTable(
+        count=table.count,
+        weight=table.weight,
+        confidence=table.means[0],
+        outcome=table.means[1],
+    )

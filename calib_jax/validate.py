@@ -1,0 +1,129 @@
+"""Checks of values, on the host: the first bad row is named.
+
+Compiled functions never raise on values: they return what they document. Call these where
+data enters, once, outside `jax.jit`. Arrays are copied to the host.
+"""
+
+import numpy as np
+from jax.typing import ArrayLike
+
+from . import _checks, _masking
+
+
+def validate_logits(
+    logits: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    class_where: ArrayLike | None = None,
+) -> None:
+    """Raises unless every valid row of logits gives a confidence.
+
+    Args:
+      logits: floating `[N, C]`; -inf is a class that cannot be.
+      where: optional bool `[N]`; masked rows may hold anything.
+      class_where: optional bool `[C]` or `[N, C]`.
+
+    Raises:
+      ValueError: for NaN, +inf, or a row without a class, naming the first bad row; for
+        a wrong rank, shape or dtype.
+
+    Examples:
+      >>> validate_logits([[1.0, 2.0], [0.0, float("nan")]])
+      Traceback (most recent call last):
+        ...
+      ValueError: logits: row 1 holds NaN at class 1; mask the row with where=, or mend it.
+    """
+    array = _checks.logits("logits", logits, rank=2, axes="[N, C]")
+    mask = _checks.mask("where", where)
+    _checks.same_rows(logits=array, where=mask)
+    classes = _checks.class_mask(class_where, array)
+    values = np.asarray(_masking.fill(array, classes, -np.inf)).astype(np.float32)
+    valid = np.ones(len(values), bool) if mask is None else np.asarray(mask)
+    for bad, what in (
+        (np.isnan(values), "holds NaN"),
+        (values == np.inf, "holds +inf"),
+    ):
+        rows = np.flatnonzero(bad.any(axis=1) & valid)
+        if rows.size:
+            place = f"{what} at class {int(np.argmax(bad[rows[0]]))}"
+            raise ValueError(_row("logits", rows, place))
+    rows = np.flatnonzero((values == -np.inf).all(axis=1) & valid)
+    if rows.size:
+        raise ValueError(_row("logits", rows, "has no class: all are -inf or masked"))
+
+
+def validate_scores(
+    scores: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    lower: float = 0.0,
+    upper: float = 1.0,
+) -> None:
+    """Raises unless every valid score is a number in a range.
+
+    Args:
+      scores: bool, integer or floating `[N]`: confidences, or a verifier's outcomes.
+      where: optional bool `[N]`; masked rows may hold anything.
+      lower: least score allowed; -inf for scores that are no probabilities.
+      upper: greatest score allowed.
+
+    Raises:
+      ValueError: for NaN, inf or a score out of range, naming the first bad row; for a
+        wrong rank, shape or dtype.
+
+    Examples:
+      >>> validate_scores([0.2, 1.5])
+      Traceback (most recent call last):
+        ...
+      ValueError: scores: row 1 is 1.5, outside [0.0, 1.0]; mask the row with where=, or mend it.
+    """
+    array = _checks.outcomes("scores", scores)
+    mask = _checks.mask("where", where)
+    _checks.same_shape(scores=array, where=mask)
+    values = np.asarray(array)
+    valid = np.ones(len(values), bool) if mask is None else np.asarray(mask)
+    rows = np.flatnonzero(~np.isfinite(values) & valid)
+    if rows.size:
+        raise ValueError(_row("scores", rows, f"is {values[rows[0]]}"))
+    rows = np.flatnonzero(((values < lower) | (values > upper)) & valid)
+    if rows.size:
+        what = f"is {values[rows[0]]}, outside [{lower}, {upper}]"
+        raise ValueError(_row("scores", rows, what))
+
+
+def validate_labels(
+    labels: ArrayLike, num_classes: int, *, where: ArrayLike | None = None
+) -> None:
+    """Raises unless every valid label is a class.
+
+    Args:
+      labels: integer `[N]`.
+      num_classes: C, at least 1.
+      where: optional bool `[N]`; masked rows may hold anything.
+
+    Raises:
+      ValueError: for a label outside `[0, C)`, naming the first bad row; for a wrong
+        rank, shape or dtype.
+
+    Examples:
+      >>> validate_labels([0, 3], num_classes=3)
+      Traceback (most recent call last):
+        ...
+      ValueError: labels: row 1 is 3, outside [0, 3); mask the row with where=, or mend it.
+    """
+    size = _checks.static_int("num_classes", num_classes, minimum=1)
+    array = _checks.integers("labels", labels)
+    mask = _checks.mask("where", where)
+    _checks.same_shape(labels=array, where=mask)
+    values = np.asarray(array)
+    valid = np.ones(len(values), bool) if mask is None else np.asarray(mask)
+    rows = np.flatnonzero(((values < 0) | (values >= size)) & valid)
+    if rows.size:
+        raise ValueError(
+            _row("labels", rows, f"is {values[rows[0]]}, outside [0, {size})")
+        )
+
+
+def _row(name: str, rows: np.ndarray, what: str) -> str:
+    more = f" ({rows.size - 1} more rows too)" if rows.size > 1 else ""
+    return f"{name}: row {rows[0]} {what}{more}; mask the row with where=, or mend it."
