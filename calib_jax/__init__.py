@@ -1,8 +1,8 @@
 """Calibrate confidence, cascade models by it, and clean labels with it, in JAX.
 
 Pure, jitted functions on arrays and pytrees, after Hao et al., "When Models Know When
-They Do Not Know", 2026, arXiv 2601.07965. Data are arrays over N examples; `where` masks
-examples and `weights` counts them; one problem at a time, many by `jax.vmap`.
+They Do Not Know", 2026, arXiv 2601.07965. Data are arrays over N examples; `where`
+masks examples and `weights` counts them; one problem at a time, many by `jax.vmap`.
 """
 
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError

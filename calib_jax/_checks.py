@@ -169,15 +169,13 @@ def weights(name: str, value: ArrayLike | None) -> jax.Array | None:
     return _to_float32(array)
 
 
-def class_mask(
-    value: ArrayLike | None, class_logits: jax.Array, *, rows: bool = True
-) -> jax.Array | None:
-    """A `class_where` argument: None, bool `[C]`, or bool of the shape of the logits."""
+def class_mask(value: ArrayLike | None, class_logits: jax.Array) -> jax.Array | None:
+    """A `class_where` argument: None, bool `[C]`, or bool of the logits' shape."""
     if value is None:
         return None
     expected = f"a bool array [C] or {list(class_logits.shape)}, as the logits"
     array, _ = _array("class_where", value, expected)
-    shapes = [class_logits.shape[-1:]] + [class_logits.shape] * rows
+    shapes = (class_logits.shape[-1:], class_logits.shape)
     if array.dtype != bool or tuple(array.shape) not in shapes:
         raise ValueError(f"class_where: expected {expected}, got {_describe(array)}.")
     return jnp.asarray(array).reshape(

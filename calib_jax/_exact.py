@@ -2,11 +2,14 @@
 
 A float32 number is an integer of 24 bits times a power of two, so any sum of them is
 an integer multiple of 2^-149. It is held here in base 4096: `NUM_DIGITS` int32 digits,
-least significant first, and one more entry that is 1 where an addend was not finite. Adding two such sums is integer addition: exact, associative and commutative, so
-that a sum depends neither on the order of its rows, nor on how they were split into
-blocks, batches or devices (a long accumulator; Kulisch, "Computer Arithmetic and
-Validity", 2013). There is room for 2^40 addends of any finite size.
+least significant first, and one more entry that is 1 where an addend was not finite.
+Adding two such sums is integer addition: exact, associative and commutative, so that a
+sum depends neither on the order of its rows, nor on how they were split into blocks,
+batches or devices (a long accumulator; Kulisch, "Computer Arithmetic and Validity",
+2013). There is room for 2^40 addends of any finite size.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,9 +98,7 @@ def to_float(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
     zero = jnp.zeros(digits.shape[1:], jnp.float32)
 
     # From the lowest place up; balanced digits never cancel against higher ones.
-    def add(
-        state: tuple[jax.Array, ...], place: tuple[jax.Array, jax.Array]
-    ) -> tuple[tuple[jax.Array, ...], None]:
+    def add(state: Any, place: Any) -> tuple[Any, None]:
         carried, high, low = state
         carried, digit = _ripple(carried, place[0])
         value = jnp.where(digit == 0, 0.0, digit.astype(jnp.float32) * place[1])

@@ -1,4 +1,4 @@
-"""Masks over classes, tokens and rows: what is masked can be NaN and changes nothing."""
+"""Masks over classes, tokens and rows: what is masked may be NaN, to no effect."""
 
 import jax
 import jax.numpy as jnp

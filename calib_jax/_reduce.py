@@ -87,9 +87,9 @@ def sum_rows(
     """Sums `function(rows)` over the examples, in float32 with compensation.
 
     Args:
-      function: from a block of rows, leading axes `[lanes, block]`, to a pytree of
-        float32 arrays `[lanes, block]`. Rows that are not valid reach it as zeros, and
-        what it returns for them is ignored, in values and gradients.
+      function: from a block of rows `[block, ...]` to a pytree of float32 arrays
+        `[block]`. Rows that are not valid reach it as zeros, and what it returns for
+        them is ignored, in values and gradients.
       rows: pytree of arrays `[N, ...]`.
       valid: optional bool `[N]`.
 
@@ -105,7 +105,7 @@ def sum_rows(
         return jax.tree.map(_add, sums, parts, is_leaf=_is_pair)
 
     sample = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, 1, *x.shape[1:]), x.dtype), rows
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
     )
     pairs = jax.tree.map(lambda _: (_ZERO, _ZERO), jax.eval_shape(function, sample))
     sums = _fold(step, pairs, rows, valid)
@@ -129,7 +129,7 @@ def count_rows(
         # A negative index would wrap around; `length` is out of range and dropped.
         index = jnp.where(live, function(block), length)
         index = jnp.where(index < 0, length, index)
-        return _each_lane(lambda c, i: c.at[i].add(1, mode="drop"), counts, index)
+        return counts.at[index].add(1, mode="drop")
 
     counts = _fold(step, jnp.zeros(length, jnp.int32), rows, valid)
     return jnp.sum(counts, axis=0)
@@ -169,12 +169,7 @@ def sum_bins(
                 new = new.at[place + offset].add(digit, mode="drop")
         return _exact.carry(sums + new.reshape(shape))
 
-    sums = _fold(
-        lambda sums, block, live: _each_lane(add, sums, block, live),
-        jnp.zeros(shape, jnp.int32),
-        (index, tuple(values)),
-        valid,
-    )
+    sums = _fold(add, jnp.zeros(shape, jnp.int32), (index, tuple(values)), valid)
     return jnp.sum(sums, axis=0)
 
 
@@ -212,22 +207,15 @@ def _over(live: jax.Array, array: jax.Array) -> jax.Array:
     return live.reshape(live.shape + (1,) * (array.ndim - live.ndim))
 
 
-def _each_lane(function: Callable[..., jax.Array], *trees: Any) -> jax.Array:
-    """Applies `function` to each lane; one lane is not worth a batched scatter."""
-    if jax.tree.leaves(trees)[0].shape[0] == 1:
-        return function(*jax.tree.map(lambda array: array[0], trees))[None]
-    return jax.vmap(function)(*trees)
-
-
-def _slice(array: jax.Array, start: jax.Array, size: int) -> jax.Array:
-    """Rows `start` to `start + size` of every lane."""
+def _slice(array: jax.Array, start: jax.Array, size: int, axis: int) -> jax.Array:
+    """Rows `start` to `start + size`."""
     if array.dtype.itemsize == 2 and jnp.issubdtype(array.dtype, jnp.floating):
         # As integers, or XLA moves a later conversion to float32 before the slice,
         # which converts the whole array.
         bits = lax.bitcast_convert_type(array, jnp.uint16)
-        block = lax.dynamic_slice_in_dim(bits, start, size, axis=1)
+        block = lax.dynamic_slice_in_dim(bits, start, size, axis)
         return lax.bitcast_convert_type(block, array.dtype)
-    return lax.dynamic_slice_in_dim(array, start, size, axis=1)
+    return lax.dynamic_slice_in_dim(array, start, size, axis)
 
 
 def _fold(
@@ -238,35 +226,41 @@ def _fold(
 ) -> Any:
     """Folds `step(state, block, live)` over blocks of rows, every lane on its own.
 
-    `block` has leading axes `[lanes, block]`, `live` marks its rows that count and were
-    not seen before, and every array of the state gets a leading axis `[lanes]`.
+    `live` marks the rows of the block that count and were not seen before. Every array
+    of the final state has a leading axis `[lanes]`.
     """
     arrays = jax.tree.leaves(rows)
     num_rows = arrays[0].shape[0]
-    lanes = math.gcd(num_rows, jax.device_count()) if num_rows else 1
-    length = num_rows // lanes
-    state = jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), initial)
+    lanes = math.gcd(num_rows, jax.device_count())
     if num_rows == 0:
-        return state
+        return jax.tree.map(lambda x: x[None], initial)
+    if lanes > 1:
+        # One lane more would cost the CPU's vector units dearly where there is but one.
+        rows, valid, initial = jax.tree.map(
+            lambda x: x.reshape(lanes, num_rows // lanes, *x.shape[1:]), (rows, valid)
+        ) + (jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), initial),)
+    run, axis = (step, 0) if lanes == 1 else (jax.vmap(step), 1)
+
+    length = num_rows // lanes
     entries = max(math.prod(array.shape[1:]) for array in arrays)
     cpu = jax.default_backend() == "cpu"
     most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
     most_entries = _CPU_BLOCK_ENTRIES if cpu else _BLOCK_ENTRIES
     size = min(length, most_rows, max(1, most_entries // (entries * lanes)))
 
-    split = jax.tree.map(lambda x: x.reshape(lanes, length, *x.shape[1:]), rows)
-    live = None if valid is None else valid.reshape(lanes, length)
-
     def visit(index: jax.Array | int, state: Any) -> Any:
         start = jnp.minimum(jnp.asarray(index, jnp.int32) * size, length - size)
-        block = jax.tree.map(lambda x: _slice(x, start, size), split)
+        block = jax.tree.map(lambda x: _slice(x, start, size, axis), rows)
         fresh = start + jnp.arange(size, dtype=jnp.int32) >= index * size
-        fresh = jnp.broadcast_to(fresh, (lanes, size))
-        if live is not None:
-            fresh = fresh & _slice(live, start, size)
-        return step(state, block, fresh)
+        if axis:
+            fresh = jnp.broadcast_to(fresh, (lanes, size))
+        if valid is not None:
+            fresh = fresh & _slice(valid, start, size, axis)
+        return run(state, block, fresh)
 
     if size == length:
-        everything = jnp.ones((lanes, length), bool) if live is None else live
-        return step(state, split, everything)
-    return lax.fori_loop(0, -(-length // size), visit, state)
+        live = jnp.ones(size if lanes == 1 else (lanes, size), bool)
+        state = run(initial, rows, live if valid is None else valid)
+    else:
+        state = lax.fori_loop(0, -(-length // size), visit, initial)
+    return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce
+from . import _checks, _reduce
 
 DEFAULT_NUM_BINS = 15
 
@@ -50,8 +50,8 @@ def equal_count_bins(
 
     The edges are order statistics: edge `k` is the score at which bin `k` starts when
     the `n` valid scores are split evenly, the first `n mod num_bins` bins being one
-    longer (as `numpy.array_split`). A cut at or beyond `n` has edge +inf. NaN scores are
-    left out. Weights never move edges.
+    longer (as `numpy.array_split`). A cut at or beyond `n` has edge +inf. NaN scores
+    are left out. Weights never move edges.
 
     Args:
       scores: floating `[N]`.
@@ -208,7 +208,7 @@ def _select_by_counting(
     def refine(
         number: jax.Array, state: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
-        """Finds `bits` more bits of each wanted key, and the rank among their equals."""
+        """Finds `bits` more bits of each key, and the rank among its equals."""
         prefix, within = state
         shift = ((rounds - 1 - number) * bits).astype(jnp.uint32)
 
@@ -250,7 +250,7 @@ def _count_at_or_below(
 
 
 def _to_key(scores: jax.Array) -> jax.Array:
-    """uint32 of the same order; -0.0 and subnormal numbers, which compare as 0, as 0."""
+    """uint32 of the same order; -0.0 and subnormal numbers are taken as 0."""
     tiny = jnp.finfo(jnp.float32).tiny
     normal = jnp.where(jnp.abs(scores) < tiny, 0.0, scores)
     bits = lax.bitcast_convert_type(normal, jnp.uint32)

@@ -1,9 +1,9 @@
 r"""Calibrators: a few parameters fitted so that confidence equals expected correctness.
 
-Shapes: N examples, C classes. Each `fit_*` returns `(params, report)`; `calibrate` applies
-parameters. Functions take one problem; fit several models, groups or splits at once with
-`jax.vmap`. Fits run under `jax.jit`, and their parameters are differentiable by the data
-(implicit function theorem), except those of histogram binning.
+Shapes: N examples, C classes. Each `fit_*` returns `(params, report)`; `calibrate`
+applies parameters. Functions take one problem; fit several models, groups or splits at
+once with `jax.vmap`. Fits run under `jax.jit`, and their parameters are differentiable
+by the data (implicit function theorem), except those of histogram binning.
 
 Fit on a calibration half and judge on the other half: on its own half every calibrator
 looks better than it is.
@@ -34,7 +34,8 @@ class Temperature:
     """Temperature scaling of class logits.
 
     Attributes:
-      temperature: float32 scalar in `[1e-6, 1e6]`; above 1 the model was over-confident.
+      temperature: float32 scalar in `[1e-6, 1e6]`; above 1 the model was
+        over-confident.
     """
 
     temperature: jax.Array
@@ -149,7 +150,8 @@ def fit_platt(
       weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
       smooth_targets: whether to replace outcomes by Platt's targets
         `v t+ + (1 - v) t-` with `t+ = (N+ + 1) / (N+ + 2)`, `t- = 1 / (N- + 2)`,
-        `N+ = sum(w v)`, `N- = sum(w (1 - v))`: finite even where outcomes are separable.
+        `N+ = sum(w v)`, `N- = sum(w (1 - v))`: finite even where outcomes are
+        separable.
       solver: optax gradient transformation over the vector (slope, intercept) of the
         standardised scores; None is `calib_jax.solvers.newton()`. Build it once.
 
@@ -160,8 +162,8 @@ def fit_platt(
       ValueError: for a wrong rank, shape or dtype.
 
     References:
-      Platt, "Probabilistic Outputs for Support Vector Machines", 2000; Lin, Lin and Weng
-      2007; Hao et al. 2026, arXiv 2601.07965, section 2.
+      Platt, "Probabilistic Outputs for Support Vector Machines", 2000; Lin, Lin and
+      Weng 2007; Hao et al. 2026, arXiv 2601.07965, section 2.
 
     Examples:
       >>> scores = [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0]
@@ -206,8 +208,9 @@ def fit_histogram(
       ValueError: for a wrong rank, shape, dtype or count.
 
     References:
-      Zadrozny and Elkan, "Obtaining calibrated probability estimates from decision trees
-      and naive Bayesian classifiers", 2001; Hao et al. 2026, arXiv 2601.07965, Table 4.
+      Zadrozny and Elkan, "Obtaining calibrated probability estimates from decision
+      trees and naive Bayesian classifiers", 2001; Hao et al. 2026, arXiv 2601.07965,
+      Table 4.
 
     Examples:
       >>> params, _ = fit_histogram([0.1, 0.2, 0.8, 0.9], [0, 1, 1, 1], num_bins=2)
@@ -227,7 +230,7 @@ def fit_histogram(
 @functools.singledispatch
 def _calibrate(params: Any, x: ArrayLike, class_where: ArrayLike | None) -> jax.Array:
     raise ValueError(
-        "params: expected Temperature, Platt or Histogram, as a fit returns them first, "
+        "params: expected Temperature, Platt or Histogram, what a fit returns first, "
         f"got {type(params).__name__}."
     )
 
@@ -246,7 +249,7 @@ def calibrate(
       class_where: optional bool `[C]` or `[..., C]`, for a `Temperature` only.
 
     Returns:
-      float32 in `[0, 1]`: class probabilities `[..., C]` for a temperature (their largest
+      float32 in `[0, 1]`: class probabilities `[..., C]` for a temperature (the largest
       alone: `top1(logits, params.temperature)`), `[N]` for a score. NaN gives NaN.
 
     Raises:
@@ -522,7 +525,8 @@ def _fit_platt(
             hessian=jnp.stack([jnp.stack([xx, x]), jnp.stack([x, one])]) / total,
         )
 
-    # A partly right row counts on both sides; a threshold must have it at its very edge.
+    # A partly right row counts on both sides; a threshold must have it at its very
+    # edge.
     lowest_right, highest_right = range_of(targets > 0)
     lowest_wrong, highest_wrong = range_of(targets < 1)
     rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong

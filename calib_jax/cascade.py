@@ -1,13 +1,13 @@
 r"""Cascades: which inputs a small model may answer, and which go to a large one.
 
 Shapes: N examples, `num_bins` bins, K bins kept small (the paper's budget). Algorithm 1
-of the paper: bin validation data by the small model's calibrated confidence, tabulate the
-large model's advantage in each bin, and keep the K bins of least advantage on the small
-model. Any two models may take the two parts: two large ones often beat either.
+of the paper: bin validation data by the small model's calibrated confidence, tabulate
+the large model's advantage in each bin, and keep the K bins of least advantage on the
+small model. Any two models may take the two parts: two large ones often beat either.
 
 A *share* is of inputs: `small_share` is answered by the small model, the large model is
-called on the rest. The paper draws its figures against the small share; PGR, APGR and CPT
-are defined by the share of large-model calls.
+called on the rest. The paper draws its figures against the small share; PGR, APGR and
+CPT are defined by the share of large-model calls.
 """
 
 import dataclasses
@@ -57,8 +57,8 @@ class Router:
     Attributes:
       bins: `Bins` of the small model's confidence.
       table: `AdvantageTable` on the validation data.
-      order: int32 `[num_bins]`, bins by ascending advantage, the first to be kept small;
-        of equal ones that of higher confidence first, empty bins last.
+      order: int32 `[num_bins]`, bins by ascending advantage, the first to be kept
+        small; of equal ones that of higher confidence first, empty bins last.
     """
 
     bins: Bins
@@ -343,8 +343,8 @@ def performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
 def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
     r"""Area under PGR over the share of large-model calls (APGR).
 
-    The trapezoid integral over all points of the curve, from no calls of the large model
-    to calls only. 0.5 is random routing.
+    The trapezoid integral over all points of the curve, from no calls of the large
+    model to calls only. 0.5 is random routing.
 
     Args:
       curve: `CascadeCurve`.

@@ -1,9 +1,9 @@
 r"""Cleaning: which given labels are wrong, by models that contradict them.
 
 Shapes: M models (experts), N examples, C classes, `num_bins` bins. The three methods of
-the paper's Algorithm 2: (1) every model contradicts the label; (2) and does so with high
-confidence; (3) confident learning on one model's class probabilities. Each gives flags
-`[N]` and a suggested label; `repair_labels` turns these into a repaired dataset.
+the paper's Algorithm 2: (1) every model contradicts the label; (2) and does so with
+high confidence; (3) confident learning on one model's class probabilities. Each gives
+flags `[N]` and a suggested label; `repair_labels` turns these into a repaired dataset.
 
 A negative prediction is what `top1` gives for an invalid row; it contradicts nothing.
 """
@@ -60,7 +60,8 @@ class CleaningCurve:
     """Precision and recall as the threshold on a score falls, one point for each row.
 
     Attributes:
-      threshold: float32 `[N]`, descending; rows with a score at or above it are flagged.
+      threshold: float32 `[N]`, descending; rows with a score at or above it are
+        flagged.
       flagged_share: float32 `[N]`, share of the rows that are flagged, in `[0, 1]`.
       precision: float32 `[N]`, share of the flagged rows that are errors.
       recall: float32 `[N]`, share of the errors that are flagged; NaN without errors.
@@ -109,8 +110,8 @@ def fit_expert_bins(
 
     Args:
       confidences: floating `[M, N]`, calibrated confidences in `[0, 1]`.
-      correct: bool, integer or floating `[M, N]` in `[0, 1]`, whether each prediction is
-        correct on data whose labels are trusted.
+      correct: bool, integer or floating `[M, N]` in `[0, 1]`, whether each prediction
+        is correct on data whose labels are trusted.
       num_bins: static number of equal-count bins of each expert.
       where: optional bool `[N]`; masked examples may hold anything.
 
@@ -175,7 +176,10 @@ def high_confidence_disagreement(
 
     Examples:
       >>> experts = fit_expert_bins([[0.2, 0.4, 0.9, 0.8]], [[0, 0, 1, 1]], num_bins=2)
-      >>> print(high_confidence_disagreement(experts, [[1, 1]], [[0.9, 0.3]], [0, 0], 1))
+      >>> predictions, confidences, labels = [[1, 1]], [[0.9, 0.3]], [0, 0]
+      >>> print(
+      ...     high_confidence_disagreement(experts, predictions, confidences, labels, 1)
+      ... )
       [ True False]
     """
     _checks.instance("experts", experts, ExpertBins)
@@ -228,7 +232,8 @@ def suggest_labels(
       Hao et al. 2026, arXiv 2601.07965, section 2.3 (corrected labels).
 
     Examples:
-      >>> print(suggest_labels([[1, 1], [2, 0]], [[0.6, 0.9], [0.8, 0.9]], [0, 0], [True, False]))
+      >>> predictions, confidences = [[1, 1], [2, 0]], [[0.6, 0.9], [0.8, 0.9]]
+      >>> print(suggest_labels(predictions, confidences, [0, 0], [True, False]))
       [2 0]
     """
     predicted = _checks.integers("predictions", predictions, rank=2, axes="[M, N]")
@@ -255,8 +260,8 @@ def confident_learning(
     label outside `[0, C)`, is not flagged and enters no threshold.
 
     Args:
-      probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained on
-        these labels.
+      probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained
+        on these labels.
       labels: integer `[N]`, as given.
       where: optional bool `[N]`; masked rows may hold anything and are not flagged.
 
@@ -297,8 +302,8 @@ def repair_labels(
       drop: whether flagged rows are to be dropped rather than relabelled.
 
     Returns:
-      int32 `[N]` labels; with `drop` a bool `[N]` mask of the rows to keep, which serves
-      as `where=` anywhere in this library.
+      int32 `[N]` labels; with `drop` a bool `[N]` mask of the rows to keep, which
+      serves as `where=` anywhere in this library.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -329,8 +334,8 @@ def cleaning_curve(
     """Precision and recall against the share flagged, where the truth is known.
 
     Rows are flagged by falling score, tied ones together. A row that no method would
-    flag is left out by `where`, or has score -inf: such rows come last. NaN scores count
-    as -inf. The curve is a sort of all rows, so sharded rows are gathered.
+    flag is left out by `where`, or has score -inf: such rows come last. NaN scores
+    count as -inf. The curve is a sort of all rows, so sharded rows are gathered.
 
     Args:
       score: floating `[N]`; higher is more suspect.
@@ -420,7 +425,7 @@ def _class_thresholds(
     high, low = _exact.divide(total, count)
     strict = jnp.where(low < 0, jnp.nextafter(high, jnp.float32(-jnp.inf)), high)
     missing = count[0] == 0
-    return tuple(jnp.where(missing, jnp.inf, value) for value in (strict, high))
+    return jnp.where(missing, jnp.inf, strict), jnp.where(missing, jnp.inf, high)
 
 
 @jax.jit

@@ -184,8 +184,8 @@ def sequence_log_likelihood(
     .. math:: \ell_t = z_t[y_t] - \log \sum_v \exp(z_t[v])
 
     reduced over the valid tokens by its sum (joint log-likelihood), its mean (which
-    does not favour short sequences), or its minimum (the weakest token). Unlike the mean
-    logit it does not change when a constant is added to the logits of a step.
+    does not favour short sequences), or its minimum (the weakest token). Unlike the
+    mean logit it does not change when a constant is added to the logits of a step.
 
     Args:
       logits: floating `[B, T, V]`; `logits[:, t]` are those from which `tokens[:, t]`

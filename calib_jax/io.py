@@ -55,8 +55,8 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
 
     Args:
       path: where to; an existing file is replaced.
-      params: calibrator parameters, `Bins`, `Router`, `ExpertBins`, a table, a curve or a
-        `FitReport`; arrays float32, bfloat16, float16, int32 or bool.
+      params: calibrator parameters, `Bins`, `Router`, `ExpertBins`, a table, a curve or
+        a `FitReport`; arrays float32, bfloat16, float16, int32 or bool.
 
     Raises:
       ValueError: for anything else.
@@ -100,7 +100,7 @@ def load(path: str | os.PathLike[str]) -> Any:
       What was saved, with JAX arrays of the same dtypes.
 
     Raises:
-      ValueError: for any other file: not JSON, of another format or a newer version, with
+      ValueError: for any other file: not JSON, of another format or version, with
         unknown, missing or further parts, or with numbers that do not fit their dtype.
       OSError: where the file cannot be read.
 
@@ -182,7 +182,7 @@ def _decode(name: str, part: Any) -> Any:
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if not isinstance(part["fields"], dict) or set(part["fields"]) != set(fields):
         raise ValueError(f"{name}: expected the fields {', '.join(fields)}.")
-    values = {}
+    values: dict[str, Any] = {}
     for key, value in part["fields"].items():
         place, field = f"{name}.{key}", fields[key]
         optional = field.default is None

@@ -25,15 +25,16 @@ def expected_calibration_error(
 
     .. math:: \mathrm{ECE} = \sum_b \frac{W_b}{W} \left| \bar c_b - \bar v_b \right|
 
-    Bins of equal count are cut from the valid scores themselves, unless `bins` are given,
-    such as those of the calibration half: two different numbers. Even a perfectly
-    calibrated model has an ECE above 0, of the order of sqrt(num_bins / N), so compare at
-    equal N and number of bins only.
+    Bins of equal count are cut from the valid scores themselves, unless `bins` are
+    given, such as those of the calibration half: two different numbers. Even a
+    perfectly calibrated model has an ECE above 0, of the order of sqrt(num_bins / N),
+    so compare at equal N and number of bins only.
 
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`, whether each is correct.
-      num_bins: static number of fresh equal-count bins; not used where `bins` are given.
+      num_bins: static number of fresh equal-count bins; not used where `bins` are
+        given.
       bins: optional `Bins` to use as they are.
       where: optional bool `[N]`; masked rows may hold anything.
       weights: optional non-negative `[N]`; they never move edges.

@@ -227,9 +227,9 @@ def cascade_curves(
 ) -> Figure:
     """Accuracy of a cascade against the share its small model answers (Figure 2).
 
-    One curve for each router, a marker for each number of bins kept small; both models
-    alone are horizontal lines. The legend gives the APGR of each curve, which is 0.5
-    for routing at random.
+    One curve for each router, a marker for each number of bins kept small; the small
+    and the large model alone are horizontal lines. The legend gives the APGR of each
+    curve, which is 0.5 for routing at random.
 
     Args:
       curves: name, such as "calibrated (CC)", to `CascadeCurve` of `[num_bins + 1]`
@@ -266,11 +266,6 @@ def cascade_curves(
                 "curves must be of the same two models and examples: the accuracies "
                 f"of {name!r} are {pair}, of {next(iter(pairs))!r} {(small, large)}."
             )
-    for label, accuracy, left in (("large", large, False), ("small", small, True)):
-        axes.axhline(100 * accuracy, color=_ink(), linewidth=0.7, zorder=1)
-        # The curves end at the top left and at the bottom right: the names go where
-        # they are not.
-        _name_line(axes, 100 * accuracy, f"{label} model alone", left=left)
     for (name, curve), look in zip(curves.items(), _looks(axes), strict=False):
         share, accuracy = _read(f"curves[{name!r}]", curve.small_share, curve.accuracy)
         recovered = float(average_performance_gap_recovered(curve))
@@ -285,6 +280,12 @@ def cascade_curves(
         )
     axes.margins(y=0.1)
     axes.set_xlim(-2, 102)
+    bottom, top = axes.get_ylim()
+    for name, accuracy, other in (("small", small, large), ("large", large, small)):
+        # Names of lines that are close together are moved apart.
+        close = abs(100 * (accuracy - other)) < 0.15 * (top - bottom)
+        anchor = ("bottom" if accuracy > other else "top") if close else "center"
+        _reference_line(axes, name, 100 * accuracy, anchor)
     axes.set_xlabel("Inputs answered by the small model (%)")
     axes.set_ylabel("Accuracy (%)")
     return _finish(axes, title)
@@ -301,7 +302,7 @@ def cleaning_curves(
     """Precision of flagged labels against the share flagged (Figure 4).
 
     A curve ranks labels by a score and flags more and more of them; a point is a method
-    that flags a fixed set. The horizontal line is the share of wrong labels: the
+    that flags a fixed set. The line "random" is the share of wrong labels, which is the
     precision of flags put at random. What the paper calls "detection rate" is the
     flagged share; recall is another number of the same curve.
 
@@ -362,20 +363,14 @@ def cleaning_curves(
             linestyle=look.line if share.size > 1 else "none",
             linewidth=0.7,
             marker=look.marker,
-            markersize=4.0 if share.size > 1 else 6.0,
+            markersize=4.0 if share.size > 1 else 5.0,
             markerfacecolor=look.fill,
             markeredgewidth=0.8,
             label=name,
             zorder=3,
         )
     if error_share is not None:
-        axes.axhline(
-            100 * error_share,
-            color=_ink(),
-            linewidth=0.7,
-            zorder=1,
-        )
-        _name_line(axes, 100 * error_share, "share of wrong labels", left=False)
+        _reference_line(axes, "random", 100 * error_share, "center")
     axes.set_xlim(0, 102 * max_flagged_share)
     axes.set_ylim(0, 103)
     axes.set_xlabel("Labels flagged (%)")
@@ -406,17 +401,18 @@ def _finish(axes: Axes, title: str | None) -> Figure:
     return figure
 
 
-def _name_line(axes: Axes, height: float, name: str, *, left: bool) -> None:
-    """Writes a name and a percentage on a horizontal line, at one end of it."""
+def _reference_line(axes: Axes, name: str, height: float, anchor: str) -> None:
+    """A horizontal line with its name and height to the right of the panel."""
+    axes.axhline(height, color=_ink(), linewidth=0.7, zorder=1)
     axes.annotate(
-        f"{name}, {height:.1f} %",
-        xy=(0.0 if left else 1.0, height),
+        f"{name}\n{height:.1f} %",
+        xy=(1.0, height),
         xycoords=("axes fraction", "data"),
-        xytext=(2 if left else -2, 2),
+        xytext=(2, 0),
         textcoords="offset points",
-        ha="left" if left else "right",
-        va="bottom",
+        va=anchor,
         fontsize=matplotlib.rcParams["legend.fontsize"],
+        linespacing=1.0,
     )
 
 

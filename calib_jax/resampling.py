@@ -23,8 +23,8 @@ def bootstrap(
     """Draws of a weighted statistic under resampling of its examples.
 
     Each draw takes N examples with replacement, held as the number of times that each
-    was taken: `statistic(*arrays, weights=counts)`. The same counts serve all arrays, so
-    what is compared between models, or before and after, is paired.
+    was taken: `statistic(*arrays, weights=counts)`. The same counts serve all arrays,
+    so what is compared between models, or before and after, is paired.
 
     Weights never move edges: give a binned statistic its bins, as in
     `functools.partial(expected_calibration_error, bins=bins)`. Draws of an ECE are no

@@ -17,8 +17,9 @@ from jax import lax
 class FitStatus(enum.IntEnum):
     """How a fit ended; compare `report.status` with these.
 
-    Only `CONVERGED` and `REVERSED` found the optimum. Where there is none that is finite
-    the parameters are the finite end of their range, and say nothing by themselves.
+    Only `CONVERGED` and `REVERSED` found the optimum. Where there is none that is
+    finite the parameters are the finite end of their range, and say nothing by
+    themselves.
     """
 
     #: A further Newton step would change no parameter noticeably.
@@ -38,7 +39,8 @@ class FitStatus(enum.IntEnum):
     #: Platt: converged, but with a slope below 0: a higher score is a worse answer.
     REVERSED = 7
     #: A valid row holds NaN, inf, a label outside [0, C) (-1 included), a label whose
-    #: class is masked or has logit -inf, an outcome outside [0, 1], or a weight below 0.
+    #: class is masked or has logit -inf, an outcome outside [0, 1], or a weight below
+    # 0.
     INVALID_VALUES = 8
 
 
@@ -101,9 +103,10 @@ def newton() -> optax.GradientTransformationExtraArgs:
     """Safeguarded Newton steps for one or two parameters: the default solver.
 
     Takes `hessian` with every update. A step is accepted where the loss still falls at
-    its end, or where its directional derivative there is smaller than at its start; else
-    it is halved. Both tests use gradients only: near the optimum the values of a float32
-    loss no longer differ. No step is longer than 2 plus the size of the parameters.
+    its end, or where its directional derivative there is smaller than at its start;
+    else it is halved. Both tests use gradients only: near the optimum the values of a
+    float32 loss no longer differ. No step is longer than 2 plus the size of the
+    parameters.
 
     Returns:
       An optax gradient transformation for a vector `[P]`.
@@ -213,7 +216,7 @@ def minimize(
         return evaluate(params, data).value
 
     @value_function.defjvp
-    def _(primals: Any, tangents: Any) -> Any:
+    def value_derivative(primals: Any, tangents: Any) -> Any:
         result = evaluate(*primals)
         return result.value, jnp.sum(result.gradient * tangents[0])
 
@@ -295,7 +298,7 @@ def _implicit(
         return params
 
     @attach.defjvp
-    def _(primals: Any, tangents: Any) -> Any:
+    def attached_derivative(primals: Any, tangents: Any) -> Any:
         params, hessian, inside, data = primals
         _, moved = jax.jvp(
             lambda data: evaluate(params, data).gradient, (data,), (tangents[3],)

@@ -23,8 +23,8 @@ class BinSums:
     """Exact sums in each bin: the state.
 
     Attributes:
-      sums: int32 `[2 + Q, num_bins + 1, digits]`: number of rows, weights, and Q weighted
-        quantities, of each bin and last of the rows that are in none.
+      sums: int32 `[2 + Q, num_bins + 1, digits]`: number of rows, weights, and Q
+        weighted quantities, of each bin and last of the rows that are in none.
     """
 
     sums: jax.Array

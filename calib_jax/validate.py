@@ -1,7 +1,7 @@
 """Checks of values, on the host: the first bad row is named.
 
-Compiled functions never raise on values: they return what they document. Call these where
-data enters, once, outside `jax.jit`. Arrays are copied to the host.
+Compiled functions never raise on values: they return what they document. Call these
+where data enters, once, outside `jax.jit`. Arrays are copied to the host.
 """
 
 import numpy as np
@@ -31,7 +31,7 @@ def validate_logits(
       >>> validate_logits([[1.0, 2.0], [0.0, float("nan")]])
       Traceback (most recent call last):
         ...
-      ValueError: logits: row 1 holds NaN at class 1; mask the row with where=, or mend it.
+      ValueError: logits: row 1 holds NaN at class 1; mask it with where=, or mend it.
     """
     array = _checks.logits("logits", logits, rank=2, axes="[N, C]")
     mask = _checks.mask("where", where)
@@ -75,7 +75,7 @@ def validate_scores(
       >>> validate_scores([0.2, 1.5])
       Traceback (most recent call last):
         ...
-      ValueError: scores: row 1 is 1.5, outside [0.0, 1.0]; mask the row with where=, or mend it.
+      ValueError: scores: row 1 is 1.5, outside [0, 1]; mask it with where=, or mend it.
     """
     array = _checks.outcomes("scores", scores)
     mask = _checks.mask("where", where)
@@ -87,7 +87,7 @@ def validate_scores(
         raise ValueError(_row("scores", rows, f"is {values[rows[0]]}"))
     rows = np.flatnonzero(((values < lower) | (values > upper)) & valid)
     if rows.size:
-        what = f"is {values[rows[0]]}, outside [{lower}, {upper}]"
+        what = f"is {values[rows[0]]}, outside [{lower:g}, {upper:g}]"
         raise ValueError(_row("scores", rows, what))
 
 
@@ -109,7 +109,7 @@ def validate_labels(
       >>> validate_labels([0, 3], num_classes=3)
       Traceback (most recent call last):
         ...
-      ValueError: labels: row 1 is 3, outside [0, 3); mask the row with where=, or mend it.
+      ValueError: labels: row 1 is 3, outside [0, 3); mask it with where=, or mend it.
     """
     size = _checks.static_int("num_classes", num_classes, minimum=1)
     array = _checks.integers("labels", labels)
@@ -126,4 +126,4 @@ def validate_labels(
 
 def _row(name: str, rows: np.ndarray, what: str) -> str:
     more = f" ({rows.size - 1} more rows too)" if rows.size > 1 else ""
-    return f"{name}: row {rows[0]} {what}{more}; mask the row with where=, or mend it."
+    return f"{name}: row {rows[0]} {what}{more}; mask it with where=, or mend it."
