@@ -15,31 +15,15 @@ from .binning import Bins as Bins
 from .binning import bin_index as bin_index
 from .binning import equal_count_bins as equal_count_bins
 from .binning import equal_width_bins as equal_width_bins
-from .calibration import Histogram as Histogram
-from .calibration import Platt as Platt
-from .calibration import Temperature as Temperature
 from .calibration import calibrate as calibrate
-from .calibration import fit_histogram as fit_histogram
-from .calibration import fit_platt as fit_platt
-from .calibration import fit_temperature as fit_temperature
 from .cascade import AdvantageTable as AdvantageTable
-from .cascade import CascadeCurve as CascadeCurve
 from .cascade import Router as Router
 from .cascade import advantage_table as advantage_table
-from .cascade import (
-    average_performance_gap_recovered as average_performance_gap_recovered,
-)
-from .cascade import call_performance_threshold as call_performance_threshold
-from .cascade import cascade_curve as cascade_curve
 from .cascade import fit_router as fit_router
-from .cascade import performance_gap_recovered as performance_gap_recovered
-from .cascade import random_curve as random_curve
 from .cascade import use_small as use_small
 from .cleaning import CleaningCurve as CleaningCurve
 from .cleaning import ExpertBins as ExpertBins
-from .cleaning import LabelIssues as LabelIssues
 from .cleaning import cleaning_curve as cleaning_curve
-from .cleaning import confident_learning as confident_learning
 from .cleaning import fit_expert_bins as fit_expert_bins
 from .cleaning import high_confidence_disagreement as high_confidence_disagreement
 from .cleaning import repair_labels as repair_labels
@@ -51,12 +35,26 @@ from .confidence import scaled_softmax as scaled_softmax
 from .confidence import sequence_log_likelihood as sequence_log_likelihood
 from .confidence import sequence_mean_logit as sequence_mean_logit
 from .confidence import top1 as top1
+from .curves import CascadeCurve as CascadeCurve
+from .curves import (
+    average_performance_gap_recovered as average_performance_gap_recovered,
+)
+from .curves import call_performance_threshold as call_performance_threshold
+from .curves import cascade_curve as cascade_curve
+from .curves import performance_gap_recovered as performance_gap_recovered
+from .curves import random_curve as random_curve
+from .histogram import Histogram as Histogram
+from .histogram import fit_histogram as fit_histogram
 from .io import load as load
 from .io import save as save
+from .label_issues import LabelIssues as LabelIssues
+from .label_issues import confident_learning as confident_learning
 from .metrics import brier_score as brier_score
 from .metrics import expected_calibration_error as expected_calibration_error
 from .metrics import log_loss as log_loss
 from .metrics import maximum_calibration_error as maximum_calibration_error
+from .platt import Platt as Platt
+from .platt import fit_platt as fit_platt
 from .resampling import bootstrap as bootstrap
 from .selection import best_num_small_bins as best_num_small_bins
 from .selection import num_small_bins_for_accuracy as num_small_bins_for_accuracy
@@ -65,6 +63,8 @@ from .solvers import FitReport as FitReport
 from .solvers import FitStatus as FitStatus
 from .summary import ReliabilityTable as ReliabilityTable
 from .summary import reliability_table as reliability_table
+from .temperature import Temperature as Temperature
+from .temperature import fit_temperature as fit_temperature
 from .validate import validate_labels as validate_labels
 from .validate import validate_logits as validate_logits
 from .validate import validate_scores as validate_scores

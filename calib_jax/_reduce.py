@@ -1,8 +1,9 @@
 """The one way to reduce over examples.
 
 Every sum, histogram and per-bin sum over rows goes through `sum_rows`, `count_rows` or
-`sum_bins`, and these through `_fold`. Here, and nowhere else, is decided how rows are
-cut into blocks, what the platform changes, and how sharded rows are treated:
+`sum_bins`, and what is computed of each row of a matrix through `map_rows`. Here, and
+nowhere else, is decided how rows are cut into blocks, what the platform changes, and
+how sharded rows are treated:
 
 - Rows `[N, ...]` are seen as `[lanes, N / lanes, ...]`, the number of lanes being what
   N and the number of devices have in common. Rows sharded over devices keep whole lanes
@@ -79,6 +80,43 @@ def core(
         )(arrays)
 
     return run
+
+
+def map_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
+    """`function(rows)`, computed in blocks, so that nothing of the rows' size is held.
+
+    Args:
+      function: from a block of rows `[block, ...]` to a pytree of arrays `[block]`.
+      rows: pytree of arrays `[N, ...]`.
+
+    Returns:
+      The pytree with arrays `[N]`.
+    """
+    num_rows = jax.tree.leaves(rows)[0].shape[0]
+    if num_rows == 0:
+        return function(rows)
+    lanes, length, size = _blocks(rows)
+    each = function if lanes == 1 else jax.vmap(function)
+
+    def visit(results: Any, start: jax.Array, _: jax.Array) -> Any:
+        axis = 0 if lanes == 1 else 1
+        return jax.tree.map(
+            lambda result, new: lax.dynamic_update_slice_in_dim(
+                result, new, start, axis
+            ),
+            results,
+            each(_take(rows, lanes, start, size)),
+        )
+
+    shape = (length,) if lanes == 1 else (lanes, length)
+    sample = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
+    )
+    results = jax.tree.map(
+        lambda x: jnp.zeros(shape, x.dtype), jax.eval_shape(function, sample)
+    )
+    results = _each_block(visit, results, length, size)
+    return jax.tree.map(lambda x: x.reshape(num_rows), results)
 
 
 def sum_rows(
@@ -207,17 +245,6 @@ def _over(live: jax.Array, array: jax.Array) -> jax.Array:
     return live.reshape(live.shape + (1,) * (array.ndim - live.ndim))
 
 
-def _slice(array: jax.Array, start: jax.Array, size: int, axis: int) -> jax.Array:
-    """Rows `start` to `start + size`."""
-    if array.dtype.itemsize == 2 and jnp.issubdtype(array.dtype, jnp.floating):
-        # As integers, or XLA moves a later conversion to float32 before the slice,
-        # which converts the whole array.
-        bits = lax.bitcast_convert_type(array, jnp.uint16)
-        block = lax.dynamic_slice_in_dim(bits, start, size, axis)
-        return lax.bitcast_convert_type(block, array.dtype)
-    return lax.dynamic_slice_in_dim(array, start, size, axis)
-
-
 def _fold(
     step: Callable[[Any, Rows, jax.Array], Any],
     initial: Any,
@@ -229,38 +256,79 @@ def _fold(
     `live` marks the rows of the block that count and were not seen before. Every array
     of the final state has a leading axis `[lanes]`.
     """
+    if jax.tree.leaves(rows)[0].shape[0] == 0:
+        return jax.tree.map(lambda x: x[None], initial)
+    lanes, length, size = _blocks(rows)
+    if lanes > 1:
+        step = jax.vmap(step)
+        initial = jax.tree.map(
+            lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), initial
+        )
+
+    def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
+        block, block_valid = _take((rows, valid), lanes, start, size)
+        live = start + jnp.arange(size, dtype=jnp.int32) >= first_new
+        live = live if lanes == 1 else jnp.broadcast_to(live, (lanes, size))
+        return step(state, block, live if valid is None else live & block_valid)
+
+    state = _each_block(visit, initial, length, size)
+    return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)
+
+
+def _blocks(rows: Rows) -> tuple[int, int, int]:
+    """Number of lanes, rows of a lane, and rows of a block."""
     arrays = jax.tree.leaves(rows)
     num_rows = arrays[0].shape[0]
     lanes = math.gcd(num_rows, jax.device_count())
-    if num_rows == 0:
-        return jax.tree.map(lambda x: x[None], initial)
-    if lanes > 1:
-        # One lane more would cost the CPU's vector units dearly where there is but one.
-        rows, valid, initial = jax.tree.map(
-            lambda x: x.reshape(lanes, num_rows // lanes, *x.shape[1:]), (rows, valid)
-        ) + (jax.tree.map(lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), initial),)
-    run, axis = (step, 0) if lanes == 1 else (jax.vmap(step), 1)
-
-    length = num_rows // lanes
     entries = max(math.prod(array.shape[1:]) for array in arrays)
     cpu = jax.default_backend() == "cpu"
     most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
     most_entries = _CPU_BLOCK_ENTRIES if cpu else _BLOCK_ENTRIES
-    size = min(length, most_rows, max(1, most_entries // (entries * lanes)))
+    length = num_rows // lanes
+    size = min(length, most_rows, max(1, most_entries // (max(entries, 1) * lanes)))
+    return lanes, length, size
 
-    def visit(index: jax.Array | int, state: Any) -> Any:
-        start = jnp.minimum(jnp.asarray(index, jnp.int32) * size, length - size)
-        block = jax.tree.map(lambda x: _slice(x, start, size, axis), rows)
-        fresh = start + jnp.arange(size, dtype=jnp.int32) >= index * size
-        if axis:
-            fresh = jnp.broadcast_to(fresh, (lanes, size))
-        if valid is not None:
-            fresh = fresh & _slice(valid, start, size, axis)
-        return run(state, block, fresh)
 
+def _each_block(
+    visit: Callable[[Any, jax.Array, jax.Array], Any],
+    state: Any,
+    length: int,
+    size: int,
+) -> Any:
+    """Calls `visit(state, start, first_new)` for each block, without a loop for one.
+
+    The last block starts early enough to be whole; rows before `first_new` were seen.
+    """
     if size == length:
-        live = jnp.ones(size if lanes == 1 else (lanes, size), bool)
-        state = run(initial, rows, live if valid is None else valid)
-    else:
-        state = lax.fori_loop(0, -(-length // size), visit, initial)
-    return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)
+        return visit(state, jnp.int32(0), jnp.int32(0))
+
+    def body(number: jax.Array, state: Any) -> Any:
+        first_new = jnp.asarray(number, jnp.int32) * size
+        return visit(state, jnp.minimum(first_new, length - size), first_new)
+
+    return lax.fori_loop(0, -(-length // size), body, state)
+
+
+def _take(rows: Rows, lanes: int, start: jax.Array, size: int) -> Rows:
+    """A block of every lane: `[lanes, size, ...]`, or `[size, ...]` of a single one.
+
+    An axis of one lane would keep the CPU's compiler from vectorising.
+    """
+
+    def take(array: jax.Array) -> jax.Array:
+        axis = 0
+        if lanes > 1:
+            array = array.reshape(lanes, array.shape[0] // lanes, *array.shape[1:])
+            axis = 1
+        if array.shape[axis] == size:
+            return array
+        if array.dtype.itemsize > 2 or not jnp.issubdtype(array.dtype, jnp.floating):
+            return lax.dynamic_slice_in_dim(array, start, size, axis)
+        # XLA's CPU compiler slices 16-bit floats by converting the whole array; as
+        # integers they stay, and tied to the loop by a barrier so does the cast.
+        array, begin = lax.optimization_barrier((array, start))
+        bits = lax.bitcast_convert_type(array, jnp.uint16)
+        block = lax.dynamic_slice_in_dim(bits, begin, size, axis)
+        return lax.bitcast_convert_type(block, array.dtype)
+
+    return jax.tree.map(take, rows)

@@ -1,9 +1,9 @@
 r"""Cleaning: which given labels are wrong, by models that contradict them.
 
-Shapes: M models (experts), N examples, C classes, `num_bins` bins. The three methods of
-the paper's Algorithm 2: (1) every model contradicts the label; (2) and does so with
-high confidence; (3) confident learning on one model's class probabilities. Each gives
-flags `[N]` and a suggested label; `repair_labels` turns these into a repaired dataset.
+Shapes: M models (experts), N examples, `num_bins` bins. The first two methods of the
+paper's Algorithm 2: (1) every model contradicts the label; (2) and does so with high
+confidence. The third is `calib_jax.confident_learning`. Each gives flags `[N]` and a
+suggested label; `repair_labels` turns these into a repaired dataset.
 
 A negative prediction is what `top1` gives for an invalid row; it contradicts nothing.
 """
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _exact, _masking, _reduce, binning, summary
+from . import _checks, _masking, _reduce, binning, summary
 from .binning import DEFAULT_NUM_BINS, Bins
 from .summary import ReliabilityTable
 
@@ -34,24 +34,6 @@ class ExpertBins:
     bins: Bins
     table: ReliabilityTable
     order: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class LabelIssues:
-    """What confident learning finds.
-
-    Attributes:
-      flagged: bool `[N]`, labels held to be wrong.
-      suggestion: int32 `[N]`, the label it should have been; the given one where not
-        flagged.
-      thresholds: float32 `[C]`, mean probability of a class among the rows labelled so;
-        +inf for a class that labels no row.
-    """
-
-    flagged: jax.Array
-    suggestion: jax.Array
-    thresholds: jax.Array
 
 
 @jax.tree_util.register_dataclass
@@ -246,50 +228,6 @@ def suggest_labels(
     return _suggest_labels(predicted, confidence, label, flags)
 
 
-def confident_learning(
-    probabilities: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
-) -> LabelIssues:
-    r"""Method 3: labels that another class beats its own threshold against.
-
-    .. math:: t_k = \mathrm{mean}\{p_{ik} : y_i = k\}, \quad
-       \hat y_i = \arg\max_{k :\, p_{ik} > t_k} p_{ik}, \quad
-       \text{flagged where } \hat y_i \ne y_i
-
-    A row without a candidate keeps its label; of equal candidates the first counts; a
-    class that labels no row is never a candidate. A row with a NaN probability, or a
-    label outside `[0, C)`, is not flagged and enters no threshold.
-
-    Args:
-      probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained
-        on these labels.
-      labels: integer `[N]`, as given.
-      where: optional bool `[N]`; masked rows may hold anything and are not flagged.
-
-    Returns:
-      `LabelIssues`.
-
-    Raises:
-      ValueError: for a wrong rank, shape or dtype.
-
-    References:
-      Northcutt et al., "Confident Learning", 2021, arXiv 1911.00068; Hao et al. 2026,
-      arXiv 2601.07965, Algorithm 2, method 3.
-
-    Examples:
-      >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.9, 0.1], [0.2, 0.8]]
-      >>> issues = confident_learning(probabilities, [0, 0, 1, 1])
-      >>> print(issues.flagged, issues.suggestion)
-      [False False  True False] [0 0 0 1]
-    """
-    array = _checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
-    label = _checks.integers("labels", labels)
-    mask = _checks.mask("where", where)
-    _checks.same_rows(probabilities=array, labels=label, where=mask)
-    strict, thresholds = _class_thresholds(array, label, mask)
-    flagged, suggestion = _beaten_labels(array, label, mask, strict)
-    return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
-
-
 def repair_labels(
     labels: ArrayLike, flagged: ArrayLike, suggestion: ArrayLike, *, drop: bool = False
 ) -> jax.Array:
@@ -398,52 +336,6 @@ def _suggest_labels(
     first = jnp.min(jnp.where(confidence == best, model, len(predictions)), axis=0)
     chosen = jnp.sum(jnp.where(model == first[None], predictions, 0), axis=0)
     return jnp.where(flagged & jnp.any(contradicts, axis=0), chosen, labels)
-
-
-def _usable_rows(
-    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
-) -> jax.Array:
-    usable = (labels >= 0) & (labels < probabilities.shape[1])
-    usable = usable & ~jnp.isnan(jnp.max(probabilities, axis=1))
-    return usable if where is None else usable & where
-
-
-@_reduce.core
-def _class_thresholds(
-    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-    """The thresholds as such, and rounded to float32.
-
-    A probability is above the exact mean if and only if it is above the largest float32
-    number at or below that mean.
-    """
-    num_classes = probabilities.shape[1]
-    valid = _usable_rows(probabilities, labels, where)
-    own = _masking.take_last(probabilities, labels)
-    sums = _reduce.sum_bins(labels, (own,), num_classes, valid)
-    count, total = (_exact.to_float(part) for part in sums)
-    high, low = _exact.divide(total, count)
-    strict = jnp.where(low < 0, jnp.nextafter(high, jnp.float32(-jnp.inf)), high)
-    missing = count[0] == 0
-    return jnp.where(missing, jnp.inf, strict), jnp.where(missing, jnp.inf, high)
-
-
-@jax.jit
-def _beaten_labels(
-    probabilities: jax.Array,
-    labels: jax.Array,
-    where: jax.Array | None,
-    thresholds: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    valid = _usable_rows(probabilities, labels, where)
-    values = probabilities.astype(jnp.float32)
-    candidate = values > thresholds[None]
-    best = jnp.max(jnp.where(candidate, values, -jnp.inf), axis=1)
-    position = jax.lax.broadcasted_iota(jnp.int32, probabilities.shape, 1)
-    at_best = candidate & (values == best[:, None])
-    first = jnp.min(jnp.where(at_best, position, jnp.iinfo(jnp.int32).max), axis=1)
-    flagged = valid & (best > -jnp.inf) & (first != labels)
-    return flagged, jnp.where(flagged, first, labels)
 
 
 @_reduce.core

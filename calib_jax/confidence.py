@@ -247,24 +247,34 @@ def _scaled_softmax(
     return _masking.fill(jnp.where(bad, jnp.nan, probabilities), class_where, 0.0)
 
 
-@jax.jit
+@_reduce.core(rows_of="logits")
 def _top1(
     logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
 ) -> Top1:
-    maximum = _masking.class_maximum(logits, class_where)
-    below, inside = _masking.below_maximum(logits, maximum, class_where)
+    shape, num_classes = logits.shape[:-1], logits.shape[-1]
     scale = jnp.where(temperature > 0, temperature, jnp.nan)
-    total = jnp.sum(jnp.where(inside, jnp.exp(below / scale), 0.0), axis=-1)
-    # The first class at the maximum, by a minimum over positions: XLA reduces that many
-    # times faster than an argmax on the CPU.
-    num_classes = logits.shape[-1]
-    position = jax.lax.broadcasted_iota(jnp.int32, logits.shape, logits.ndim - 1)
-    at_maximum = inside & (below == 0)
-    first = jnp.min(jnp.where(at_maximum, position, num_classes), axis=-1)
-    found = jnp.isfinite(maximum)
+    rows, shared = {"logits": logits.reshape(-1, num_classes)}, None
+    if class_where is not None and class_where.shape == logits.shape:
+        rows["class_where"] = class_where.reshape(-1, num_classes)
+    elif class_where is not None:
+        shared = class_where.reshape(1, num_classes)
+
+    def best(block: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        classes = block.get("class_where", shared)
+        maximum = _masking.class_maximum(block["logits"], classes)
+        below, inside = _masking.below_maximum(block["logits"], maximum, classes)
+        total = jnp.sum(jnp.where(inside, jnp.exp(below / scale), 0.0), axis=-1)
+        # The first class at the maximum, by a minimum over positions: XLA reduces that
+        # many times faster than an argmax on the CPU.
+        position = jax.lax.broadcasted_iota(jnp.int32, below.shape, 1)
+        at_maximum = inside & (below == 0)
+        first = jnp.min(jnp.where(at_maximum, position, num_classes), axis=-1)
+        found = jnp.isfinite(maximum)
+        return jnp.where(found, 1.0 / total, jnp.nan), jnp.where(found, first, -1)
+
+    confidence, prediction = _reduce.map_rows(best, rows)
     return Top1(
-        confidence=jnp.where(found, 1.0 / total, jnp.nan),
-        prediction=jnp.where(found, first, -1),
+        confidence=confidence.reshape(shape), prediction=prediction.reshape(shape)
     )
 
 
@@ -285,14 +295,19 @@ def _sequence_mean_logit(
 def _sequence_log_likelihood(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
 ) -> jax.Array:
-    maximum = jnp.max(logits, axis=-1).astype(jnp.float32)
-    below, inside = _masking.below_maximum(logits, maximum, None)
-    total = jnp.sum(jnp.where(inside, jnp.exp(below), 0.0), axis=-1)
+
+    def token_likelihood(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
+        logits, chosen = rows
+        maximum = _masking.class_maximum(logits, None)
+        below, inside = _masking.below_maximum(logits, maximum, None)
+        total = jnp.sum(jnp.where(inside, jnp.exp(below), 0.0), axis=-1)
+        # NaN, not -inf, where no token has a chance or one is certain (+inf).
+        likelihood = (chosen - maximum) - jnp.log(total)
+        return jnp.where(jnp.isfinite(maximum), likelihood, jnp.nan)
+
     chosen = _masking.take_last(logits, tokens)
-    # NaN, not -inf, where no token has a chance or one is certain (+inf).
-    likelihood = jnp.where(
-        jnp.isfinite(maximum), (chosen - maximum) - jnp.log(total), jnp.nan
-    )
+    flat = (logits.reshape(-1, logits.shape[-1]), chosen.reshape(-1))
+    likelihood = _reduce.map_rows(token_likelihood, flat).reshape(tokens.shape)
     if reduction == "mean":
         return _mean_tokens(likelihood, where)
     valid = jnp.ones(tokens.shape, bool) if where is None else where

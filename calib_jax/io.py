@@ -17,7 +17,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import binning, calibration, cascade, cleaning, confidence, solvers, summary
+from . import (
+    binning,
+    cascade,
+    cleaning,
+    confidence,
+    curves,
+    histogram,
+    label_issues,
+    platt,
+    solvers,
+    summary,
+    temperature,
+)
 
 _FORMAT = "calib_jax"
 _VERSION = 1
@@ -26,14 +38,15 @@ _KINDS = {
     kind.__name__: kind
     for kind in (
         binning.Bins,
-        calibration.Temperature,
-        calibration.Platt,
-        calibration.Histogram,
+        temperature.Temperature,
+        platt.Platt,
+        histogram.Histogram,
         cascade.AdvantageTable,
-        cascade.CascadeCurve,
+        curves.CascadeCurve,
         cascade.Router,
         cleaning.CleaningCurve,
         cleaning.ExpertBins,
+        label_issues.LabelIssues,
         confidence.Top1,
         solvers.FitReport,
         summary.BinSums,
@@ -64,7 +77,7 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
 
     Examples:
       >>> path = Path(tempfile.mkdtemp()) / "temperature.json"
-      >>> save(path, calibration.Temperature(temperature=jnp.float32(1.5)))
+      >>> save(path, temperature.Temperature(temperature=jnp.float32(1.5)))
       >>> print(load(path).temperature)
       1.5
     """

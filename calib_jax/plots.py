@@ -22,17 +22,18 @@ References:
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from .cascade import CascadeCurve, average_performance_gap_recovered
 from .cleaning import CleaningCurve
+from .curves import CascadeCurve, average_performance_gap_recovered
 from .summary import ReliabilityTable
 
 try:
     import matplotlib
+    from cycler import cycler
     from matplotlib.axes import Axes
     from matplotlib.colors import to_hex
     from matplotlib.figure import Figure
@@ -53,16 +54,19 @@ _LIGHT_COLOURS = ("#12436D", "#D55E00", "#2FA882", "#8A4F9E", "#5A5A5A")
 _DARK_COLOURS = ("#8FC7FF", "#FF8A4C", "#2FB58A", "#D9A0E0", "#B8B8B8")
 
 
+_Line = str | tuple[int, tuple[int, ...]]
+
+
 class _Look(NamedTuple):
     colour: str
-    line: str | tuple[int, tuple[int, ...]]
+    line: _Line
     marker: str
     fill: str
 
 
 def _looks(axes: Axes) -> Iterator[_Look]:
     """Colour, line and marker of one series after the other, all three different."""
-    lines = ("-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1)))
+    lines: list[_Line] = ["-", "--", "-.", (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))]
     for number, (line, marker) in enumerate(
         zip(itertools.cycle(lines), itertools.cycle("osD^vP"), strict=False)
     ):
@@ -95,7 +99,8 @@ def style(*, dark: bool = False) -> Iterator[None]:
         ("#14171C", "#E8EAED", "#3A3F47") if dark else ("#FFFFFF", "#1A1A1A", "#DCDCDC")
     )
     colours = _DARK_COLOURS if dark else _LIGHT_COLOURS
-    parameters = {
+    # Releases of matplotlib differ in the type of the keys.
+    parameters: dict[Any, Any] = {
         "font.size": 8.0,
         "axes.labelsize": 8.0,
         "axes.titlesize": 8.0,
@@ -115,7 +120,7 @@ def style(*, dark: bool = False) -> Iterator[None]:
         "legend.handlelength": 2.6,
         "legend.labelspacing": 0.3,
         "legend.title_fontsize": 8.0,
-        "axes.prop_cycle": matplotlib.cycler(color=colours),
+        "axes.prop_cycle": cycler(color=colours),
         "figure.facecolor": ground,
         "axes.facecolor": ground,
         "savefig.facecolor": ground,
@@ -281,11 +286,11 @@ def cascade_curves(
     axes.margins(y=0.1)
     axes.set_xlim(-2, 102)
     bottom, top = axes.get_ylim()
-    for name, accuracy, other in (("small", small, large), ("large", large, small)):
+    for label, alone, other in (("small", small, large), ("large", large, small)):
         # Names of lines that are close together are moved apart.
-        close = abs(100 * (accuracy - other)) < 0.15 * (top - bottom)
-        anchor = ("bottom" if accuracy > other else "top") if close else "center"
-        _reference_line(axes, name, 100 * accuracy, anchor)
+        close = abs(100 * (alone - other)) < 0.15 * (top - bottom)
+        anchor = ("bottom" if alone > other else "top") if close else "center"
+        _reference_line(axes, label, 100 * alone, anchor)
     axes.set_xlabel("Inputs answered by the small model (%)")
     axes.set_ylabel("Accuracy (%)")
     return _finish(axes, title)
@@ -342,7 +347,7 @@ def cleaning_curves(
             f"curves[{name!r}]", curve.flagged_share, curve.precision
         )
         # All labels flagged: what is right among them is the share of wrong labels.
-        error_share = precision[-1] if precision.size else error_share
+        error_share = float(precision[-1]) if precision.size else error_share
         drawn = np.linspace(0, share.size - 1, min(share.size, _MAX_DRAWN_ROWS))
         drawn = np.round(drawn).astype(int)
         axes.plot(

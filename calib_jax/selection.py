@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from . import _checks
-from .cascade import CascadeCurve
+from .curves import CascadeCurve
 
 
 def num_small_bins_for_large_share(

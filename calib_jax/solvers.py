@@ -278,6 +278,32 @@ def minimize(
     )
 
 
+def fit_report(solution: Solution, status: jax.Array, total: jax.Array) -> FitReport:
+    """The report of a solution with a final status; `total` is the sum of weights."""
+    known = (status != FitStatus.INVALID_VALUES) & (total > 0)
+    gradient_norm = jnp.max(jnp.abs(solution.evaluation.gradient))
+    report = FitReport(
+        converged=(status == FitStatus.CONVERGED) | (status == FitStatus.REVERSED),
+        num_steps=solution.num_steps,
+        loss=jnp.where(known, solution.evaluation.value, jnp.nan),
+        gradient_norm=jnp.where(known, gradient_norm, jnp.nan),
+        status=status,
+    )
+    return jax.lax.stop_gradient(report)
+
+
+def first_case(
+    *cases: tuple[jax.Array | bool, jax.Array | FitStatus, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+    """Status and value of the first case that holds."""
+    _, status, value = cases[-1]
+    status = jnp.int32(status)
+    for holds, case_status, case_value in reversed(cases[:-1]):
+        status = jnp.where(holds, jnp.int32(case_status), status)
+        value = jnp.where(holds, case_value, value)
+    return status, value
+
+
 def _implicit(
     evaluate: Callable[[jax.Array, Any], Evaluation],
     params: jax.Array,

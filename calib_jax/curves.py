@@ -1,0 +1,253 @@
+r"""What a cascade achieves: accuracy against share, and the numbers read off it.
+
+Shapes: N examples, `num_bins` bins. A *share* is of inputs: `small_share` is answered
+by the small model, the large model is called on the rest. The paper draws its figures
+against the small share; PGR, APGR and CPT go by the share of large-model calls.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from . import _checks, _reduce, summary
+from .cascade import Router
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CascadeCurve:
+    """Accuracy of a cascade for every number of bins kept small.
+
+    Attributes:
+      small_share: float32 `[num_bins + 1]`, share of inputs answered by the small model
+        when 0 to num_bins bins are kept, ascending.
+      accuracy: float32 `[num_bins + 1]`, mean outcome of the cascade.
+      small_accuracy: float32 scalar, mean outcome of the small model alone.
+      large_accuracy: float32 scalar, mean outcome of the large model alone.
+    """
+
+    small_share: jax.Array
+    accuracy: jax.Array
+    small_accuracy: jax.Array
+    large_accuracy: jax.Array
+
+
+def cascade_curve(
+    router: Router,
+    small_confidence: ArrayLike,
+    small_outcome: ArrayLike,
+    large_outcome: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> CascadeCurve:
+    """Accuracy against share for every number of bins kept small, in one pass.
+
+    Args:
+      router: `Router`.
+      small_confidence: floating `[N]`, calibrated as those of the fit.
+      small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
+        model's answer is correct.
+      large_outcome: the same for the large model's answer.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`.
+
+    Returns:
+      `CascadeCurve`; NaN without a valid row, or with a valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Figure 2.
+
+    Examples:
+      >>> import calib_jax
+      >>> router = calib_jax.fit_router([0.2, 0.8], [0.9, 0.7], num_bins=2)
+      >>> curve = cascade_curve(router, [0.1, 0.9], [0, 1], [1, 1])
+      >>> print(curve.small_share, curve.accuracy)
+      [0.  0.5 1. ] [1.  1.  0.5]
+    """
+    _checks.instance("router", router, Router)
+    confidence = _checks.floats("small_confidence", small_confidence)
+    small = _checks.outcomes("small_outcome", small_outcome)
+    large = _checks.outcomes("large_outcome", large_outcome)
+    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
+    _checks.same_shape(
+        small_confidence=confidence,
+        small_outcome=small,
+        large_outcome=large,
+        where=mask,
+        weights=weight,
+    )
+    return _cascade_curve(router, confidence, small, large, mask, weight)
+
+
+def random_curve(curve: CascadeCurve) -> CascadeCurve:
+    """The curve of a router that picks inputs at random, at the same shares.
+
+    .. math:: p \\, v^{small} + (1 - p) \\, v^{large}
+
+    Args:
+      curve: `CascadeCurve`, for its shares and the two accuracies.
+
+    Returns:
+      `CascadeCurve`; its APGR is 0.5.
+
+    Raises:
+      ValueError: where `curve` is no `CascadeCurve`.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Figure 2 (random routing).
+
+    Examples:
+      >>> import calib_jax
+      >>> router = calib_jax.fit_router([0.2, 0.8], [0.9, 0.7], num_bins=2)
+      >>> curve = cascade_curve(router, [0.1, 0.9], [0, 1], [1, 1])
+      >>> print(random_curve(curve).accuracy)
+      [1.   0.75 0.5 ]
+    """
+    _checks.instance("curve", curve, CascadeCurve)
+    share = curve.small_share
+    accuracy = share * curve.small_accuracy + (1 - share) * curve.large_accuracy
+    return dataclasses.replace(curve, accuracy=accuracy)
+
+
+def performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
+    r"""Share of the accuracy gap between the models that the cascade recovers (PGR).
+
+    .. math:: \mathrm{PGR} = \frac{v - v^{small}}{v^{large} - v^{small}}
+
+    Args:
+      curve: `CascadeCurve`.
+
+    Returns:
+      float32 `[num_bins + 1]`, for 0 to num_bins bins kept small; above 1 where the
+      cascade beats the large model; NaN where both models are equally accurate.
+
+    Raises:
+      ValueError: where `curve` is no `CascadeCurve`.
+
+    References:
+      Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2; Hao et al. 2026.
+
+    Examples:
+      >>> import calib_jax
+      >>> router = calib_jax.fit_router([0.2, 0.8], [0.9, 0.7], num_bins=2)
+      >>> curve = cascade_curve(router, [0.1, 0.9], [0, 1], [1, 1])
+      >>> print(performance_gap_recovered(curve))
+      [1. 1. 0.]
+    """
+    _checks.instance("curve", curve, CascadeCurve)
+    return _performance_gap_recovered(curve)
+
+
+def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
+    r"""Area under PGR over the share of large-model calls (APGR).
+
+    The trapezoid integral over all points of the curve, from no calls of the large
+    model to calls only. 0.5 is random routing.
+
+    Args:
+      curve: `CascadeCurve`.
+
+    Returns:
+      float32 scalar; NaN where both models are equally accurate.
+
+    Raises:
+      ValueError: where `curve` is no `CascadeCurve`.
+
+    References:
+      Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2, which averages ten
+      points (so that random routing scores 0.55); the integral has no such offset.
+
+    Examples:
+      >>> import calib_jax
+      >>> router = calib_jax.fit_router([0.2, 0.8], [0.9, 0.7], num_bins=2)
+      >>> curve = cascade_curve(router, [0.1, 0.9], [0, 1], [1, 1])
+      >>> print(average_performance_gap_recovered(curve))
+      0.75
+    """
+    recovered = performance_gap_recovered(curve)
+    widths = curve.small_share[1:] - curve.small_share[:-1]
+    return jnp.sum(widths * 0.5 * (recovered[1:] + recovered[:-1]))
+
+
+def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Array:
+    """The least share of large-model calls that recovers `target` of the gap (CPT).
+
+    The first crossing as the share of calls rises from 0, linear between points.
+
+    Args:
+      curve: `CascadeCurve`.
+      target: floating scalar in `[0, 1]`, a PGR; may be traced.
+
+    Returns:
+      float32 scalar in `[0, 1]`; NaN where the curve never reaches the target.
+
+    Raises:
+      ValueError: where `curve` is no `CascadeCurve` or `target` no scalar.
+
+    References:
+      Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2.
+
+    Examples:
+      >>> import calib_jax
+      >>> router = calib_jax.fit_router([0.2, 0.8], [0.9, 0.7], num_bins=2)
+      >>> curve = cascade_curve(router, [0.1, 0.9], [0, 1], [1, 1])
+      >>> print(call_performance_threshold(curve, 0.5))
+      0.25
+    """
+    _checks.instance("curve", curve, CascadeCurve)
+    goal = _checks.floats("target", target, rank=0, axes="")
+    return _call_performance_threshold(curve, goal)
+
+
+@_reduce.core
+def _cascade_curve(
+    router: Router,
+    confidence: jax.Array,
+    small: jax.Array,
+    large: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> CascadeCurve:
+    table = summary.bin_means(router.bins, confidence, (small, large), where, weights)
+    weight = table.weight[router.order]
+    kept = jnp.concatenate([jnp.zeros(1, jnp.float32), weight])
+    right = weight[None] * table.means[:, router.order]
+    by_small = jnp.pad(jnp.cumsum(right[0]), (1, 0))
+    by_large = jnp.pad(jnp.cumsum(right[1][::-1])[::-1], (0, 1))
+    kept = jnp.cumsum(kept)
+    total = jnp.where(kept[-1] > 0, kept[-1], jnp.nan)
+    return CascadeCurve(
+        small_share=kept / total,
+        accuracy=(by_small + by_large) / total,
+        small_accuracy=by_small[-1] / total,
+        large_accuracy=by_large[0] / total,
+    )
+
+
+@jax.jit
+def _performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
+    gap = curve.large_accuracy - curve.small_accuracy
+    recovered = curve.accuracy - curve.small_accuracy
+    return jnp.where(gap != 0, recovered / jnp.where(gap != 0, gap, 1.0), jnp.nan)
+
+
+@jax.jit
+def _call_performance_threshold(curve: CascadeCurve, target: jax.Array) -> jax.Array:
+    # From calls of the large model on nothing to calls on everything.
+    share = 1.0 - curve.small_share[::-1]
+    recovered = _performance_gap_recovered(curve)[::-1]
+    reached = recovered >= target
+    at = jnp.argmax(reached)
+    before = jnp.maximum(at - 1, 0)
+    rise = recovered[at] - recovered[before]
+    part = (target - recovered[before]) / jnp.where(rise > 0, rise, 1.0)
+    crossing = share[before] + jnp.where(rise > 0, part, 1.0) * (
+        share[at] - share[before]
+    )
+    return jnp.where(jnp.any(reached), crossing, jnp.nan)

@@ -1,0 +1,246 @@
+"""Platt scaling: a logistic curve from any score to a confidence.
+
+Shapes: N examples. One problem at a time; several by `jax.vmap`. The fitted parameters
+are differentiable by scores, outcomes and weights (implicit function theorem).
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from . import _checks, _masking, _reduce, solvers
+from .solvers import Evaluation, FitReport, FitStatus
+
+# Of scores shifted and scaled to mean 0 and standard deviation 1. A probability from a
+# larger slope or intercept is 0 or 1 in float32 for all but the closest scores.
+MAX_PLATT = 1e4
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Platt:
+    """Logistic calibration of a score: `sigmoid(slope * score + intercept)`.
+
+    Attributes:
+      slope: float32 scalar, per unit of score; below 0 a higher score is worse.
+      intercept: float32 scalar, in logits.
+    """
+
+    slope: jax.Array
+    intercept: jax.Array
+
+
+def fit_platt(
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    smooth_targets: bool = False,
+    solver: optax.GradientTransformation | None = None,
+) -> tuple[Platt, FitReport]:
+    r"""Logistic calibration of scores against a verifier, by maximum likelihood.
+
+    .. math:: \min_{a, b} \; -\frac{1}{W} \sum_i w_i \left[ v_i \log \sigma(a s_i + b)
+       + (1 - v_i) \log (1 - \sigma(a s_i + b)) \right]
+
+    For any score: the mean logit of a sequence, a log-likelihood, the log of a
+    confidence, a confidence the model states itself. Solved for slope and intercept of
+    the standardised scores in `[-1e4, 1e4]`. `SEPARABLE` and `ONE_CLASS` outcomes have
+    no finite optimum: slope or intercept stand at the end of that range. `CONSTANT`
+    scores get slope 0 and the logit of the mean outcome, `INVALID_VALUES` slope and
+    intercept 0, a confidence of one half.
+
+    Args:
+      scores: floating `[N]`, finite.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`, the verifier's scores.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
+      smooth_targets: whether to replace outcomes by Platt's targets
+        `v t+ + (1 - v) t-` with `t+ = (N+ + 1) / (N+ + 2)`, `t- = 1 / (N- + 2)`,
+        `N+ = sum(w v)`, `N- = sum(w (1 - v))`: finite even where outcomes are
+        separable.
+      solver: optax gradient transformation over the vector (slope, intercept) of the
+        standardised scores; None is `calib_jax.solvers.newton()`. Build it once.
+
+    Returns:
+      `Platt` and `FitReport`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Platt, "Probabilistic Outputs for Support Vector Machines", 2000; Lin, Lin and
+      Weng 2007; Hao et al. 2026, arXiv 2601.07965, section 2.
+
+    Examples:
+      >>> scores = [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0]
+      >>> params, report = fit_platt(scores, [0, 0, 1, 0, 1, 1])
+      >>> print(f"{params.slope:.3f} {params.intercept:.3f}")
+      1.214 -0.607
+    """
+    score = _checks.floats("scores", scores)
+    outcome = _checks.outcomes("outcomes", outcomes)
+    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
+    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    smooth = bool(smooth_targets)
+    return _fit_platt(score, outcome, mask, weight, smooth=smooth, solver=solver)
+
+
+@jax.jit
+def apply_platt(params: Platt, scores: jax.Array) -> jax.Array:
+    """Confidence float32 `[N]` of scores float32 `[N]`."""
+    return jax.nn.sigmoid(params.slope * scores + params.intercept)
+
+
+@_reduce.core(static=["smooth", "solver"])
+def _fit_platt(
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    *,
+    smooth: bool,
+    solver: optax.GradientTransformation | None,
+) -> tuple[Platt, FitReport]:
+    num_rows = scores.shape[0]
+    valid = _masking.valid_rows(num_rows, where, weights)
+    weight = jnp.ones(num_rows, jnp.float32) if weights is None else weights
+    usable = jnp.isfinite(scores) & (outcomes >= 0) & (outcomes <= 1)
+    usable = usable & (weight >= 0) & (weight < jnp.inf)
+    invalid = jnp.any(valid & ~usable)
+    valid = valid & usable
+
+    def range_of(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
+        lowest = jnp.min(scores, where=valid & rows, initial=jnp.inf)
+        return lowest, jnp.max(scores, where=valid & rows, initial=-jnp.inf)
+
+    lowest, highest = range_of(valid)
+    some_row = lowest <= highest
+    middle = jnp.where(some_row, 0.5 * lowest + 0.5 * highest, 0.0)
+
+    def moments(rows: Any) -> tuple[jax.Array, ...]:
+        score, outcome, weight = rows
+        x = score - middle
+        return (
+            weight,
+            weight * x,
+            weight * x * x,
+            weight * outcome,
+            weight * (1 - outcome),
+        )
+
+    total, first, second, positive, negative = _reduce.sum_rows(
+        moments, (scores, outcomes, weight), valid
+    )
+    some = jnp.where(total > 0, total, 1.0)
+    # The problem is solved in standardised scores: a choice of coordinates, which moves
+    # neither the optimum nor its derivatives, and need not be exact.
+    variance = second / some - (first / some) ** 2
+    width = jnp.where(some_row, highest - lowest, 0.0)
+    scale = jnp.sqrt(jnp.maximum(variance, (1e-4 * width) ** 2))
+    scale = jax.lax.stop_gradient(jnp.where(width > 0, scale, 1.0))
+    center = jax.lax.stop_gradient(middle + first / some)
+
+    targets, target_sum = outcomes, positive
+    if smooth:
+        top, bottom = (positive + 1) / (positive + 2), 1 / (negative + 2)
+        targets = outcomes * top + (1 - outcomes) * bottom
+        target_sum = positive * top + negative * bottom
+    data = {
+        "rows": (scores, targets, weight),
+        "valid": valid,
+        "total": some,
+        "center": center,
+        "scale": scale,
+    }
+
+    def evaluate(params: jax.Array, data: Any) -> Evaluation:
+        slope, intercept = params
+
+        def likelihood(rows: Any) -> tuple[jax.Array, ...]:
+            score, target, weight = rows
+            x = (score - data["center"]) / data["scale"]
+            logit = slope * x + intercept
+            # Both tails of the sigmoid, and the loss, from one exponential.
+            small = jnp.exp(-jnp.abs(logit))
+            tail, body = small / (1 + small), 1 / (1 + small)
+            up = jnp.where(logit >= 0, body, tail)
+            down = jnp.where(logit >= 0, tail, body)
+            loss = jnp.maximum(logit, 0.0) - logit * target + jnp.log1p(small)
+            # up - target, without the cancellation where both are close to 1.
+            residual = weight * ((1 - target) * up - target * down)
+            curvature = weight * up * down
+            return (
+                weight * loss,
+                residual * x,
+                residual,
+                curvature * x * x,
+                curvature * x,
+                curvature,
+            )
+
+        loss, by_slope, by_intercept, xx, x, one = _reduce.sum_rows(
+            likelihood, data["rows"], data["valid"]
+        )
+        total = data["total"]
+        return Evaluation(
+            value=loss / total,
+            gradient=jnp.stack([by_slope, by_intercept]) / total,
+            hessian=jnp.stack([jnp.stack([xx, x]), jnp.stack([x, one])]) / total,
+        )
+
+    # A partly right row counts on both sides; a threshold must have it at its very
+    # edge.
+    lowest_right, highest_right = range_of(targets > 0)
+    lowest_wrong, highest_wrong = range_of(targets < 1)
+    rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong
+    one_class = (positive == 0) | (negative == 0)
+
+    # Without an optimum: the steepest slope, with one half in the middle of the gap.
+    rate = jax.lax.stop_gradient(target_sum / some)
+    base = jnp.clip(jnp.log(rate) - jnp.log1p(-rate), -MAX_PLATT, MAX_PLATT)
+    flat = jnp.stack([jnp.float32(0), base])
+    gap = jnp.where(rising, lowest_right + highest_wrong, highest_right + lowest_wrong)
+    steepest = jnp.where(rising, MAX_PLATT, -MAX_PLATT)
+    threshold = (0.5 * gap - center) / scale
+    status, start = solvers.first_case(
+        (invalid | ~(total > 0), FitStatus.INVALID_VALUES, jnp.zeros(2, jnp.float32)),
+        (one_class & (not smooth), FitStatus.ONE_CLASS, flat),
+        (~(width > 0), FitStatus.CONSTANT, flat),
+        (
+            rising | falling,
+            FitStatus.SEPARABLE,
+            jnp.stack([steepest, -steepest * threshold]),
+        ),
+        (True, FitStatus.CONVERGED, flat),
+    )
+    status = jnp.where(~invalid & ~(total > 0), jnp.int32(FitStatus.CONSTANT), status)
+    bound = jnp.full(2, MAX_PLATT, jnp.float32)
+    solution = solvers.minimize(
+        evaluate,
+        data,
+        start,
+        lower=-bound,
+        upper=bound,
+        solver=solver,
+        enabled=status == FitStatus.CONVERGED,
+    )
+    status, standardised = solvers.first_case(
+        (status != FitStatus.CONVERGED, status, start),
+        (
+            jnp.any(jnp.abs(solution.params) >= MAX_PLATT),
+            FitStatus.SEPARABLE,
+            solution.params,
+        ),
+        (~solution.converged, FitStatus.MAX_STEPS, solution.params),
+        (solution.params[0] < 0, FitStatus.REVERSED, solution.params),
+        (True, FitStatus.CONVERGED, solution.params),
+    )
+    slope = standardised[0] / scale
+    params = Platt(slope=slope, intercept=standardised[1] - slope * center)
+    return params, solvers.fit_report(solution, status, total)

@@ -1,0 +1,201 @@
+"""Temperature scaling: one number for all class logits of a model.
+
+Shapes: N examples, C classes. One problem at a time; several by `jax.vmap`. The fitted
+temperature is differentiable by the logits and weights (implicit function theorem).
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.typing import ArrayLike
+
+from . import _checks, _masking, _reduce, solvers
+from .solvers import Evaluation, FitReport, FitStatus
+
+MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Temperature:
+    """Temperature scaling of class logits.
+
+    Attributes:
+      temperature: float32 scalar in `[1e-6, 1e6]`; above 1 the model was
+        over-confident.
+    """
+
+    temperature: jax.Array
+
+
+def fit_temperature(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    class_where: ArrayLike | None = None,
+    solver: optax.GradientTransformation | None = None,
+) -> tuple[Temperature, FitReport]:
+    r"""Temperature that minimises the negative log-likelihood of the labels.
+
+    .. math:: \min_T \; -\frac{1}{W} \sum_i w_i \log
+       \frac{\exp(z_{i,y_i} / T)}{\sum_k \exp(z_{ik} / T)}
+
+    solved for log T in `[log 1e-6, log 1e6]`. Exact limits are found before the first
+    step (`FitStatus`): `ZERO_LIMIT` gives T = 1e-6 and `INFINITE_LIMIT` T = 1e6 (also
+    where the optimum lies beyond), `CONSTANT` and `INVALID_VALUES` T = 1. Log
+    probabilities are valid logits.
+
+    Args:
+      logits: floating `[N, C]`; -inf is a class that cannot be.
+      labels: integer `[N]` in `[0, C)`.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
+      class_where: optional bool `[C]` or `[N, C]`, the classes that take part.
+      solver: optax gradient transformation over the vector (log T,); None is
+        `calib_jax.solvers.newton()`. Build it once: each new one is compiled anew. The
+        relative accuracy of 1e-5 in T is promised for the default only.
+
+    Returns:
+      `Temperature` and `FitReport`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Guo et al., "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599;
+      Hao et al. 2026, arXiv 2601.07965, section 2.
+
+    Examples:
+      >>> logits = [[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]]
+      >>> params, report = fit_temperature(logits, [0, 0, 1, 1])
+      >>> print(params.temperature.round(4), FitStatus(int(report.status)).name)
+      3.641 CONVERGED
+    """
+    array = _checks.logits("logits", logits, rank=2, axes="[N, C]")
+    label = _checks.integers("labels", labels)
+    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
+    _checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
+    classes = _checks.class_mask(class_where, array)
+    return _fit_temperature(array, label, mask, weight, classes, solver=solver)
+
+
+@_reduce.core(static=["solver"])
+def _fit_temperature(
+    logits: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    class_where: jax.Array | None,
+    *,
+    solver: optax.GradientTransformation | None,
+) -> tuple[Temperature, FitReport]:
+    num_rows = logits.shape[0]
+    valid = _masking.valid_rows(num_rows, where, weights)
+    weight = jnp.ones(num_rows, jnp.float32) if weights is None else weights
+    # Masked rows are zeroed first, so that gradients cannot meet a NaN there.
+    shared = class_where is None or class_where.shape[0] != num_rows or num_rows == 1
+    # A mask of its own for each row goes with the rows, one for all stays whole.
+    mask = {"class_where": class_where}
+    rows: dict[str, Any] = {"logits": logits} | ({} if shared else mask)
+    data: dict[str, Any] = mask if shared else {}
+
+    def row_maximum(block: Any) -> jax.Array:
+        classes = block.get("class_where", data.get("class_where"))
+        return _masking.class_maximum(block["logits"], classes)
+
+    maximum = jnp.where(valid, _reduce.map_rows(row_maximum, rows), 0.0)
+    label_logit = _masking.take_last(logits, labels)
+    if class_where is not None:
+        index = jnp.clip(labels, 0, logits.shape[1] - 1)[:, None]
+        allowed = (
+            class_where[0, index]
+            if shared
+            else jnp.take_along_axis(class_where, index, 1)
+        )
+        label_logit = jnp.where(allowed[:, 0], label_logit, jnp.nan)
+    label_below = jnp.where(valid, label_logit, 0.0) - maximum
+    usable = jnp.isfinite(maximum) & jnp.isfinite(label_below)
+    usable = usable & (weight >= 0) & (weight < jnp.inf)
+
+    rows |= {"max": maximum, "label": label_below, "weight": weight}
+    data |= {"rows": rows, "valid": valid}
+
+    def below_maximum(block: Any, data: Any) -> tuple[jax.Array, jax.Array]:
+        classes = block.get("class_where", data.get("class_where"))
+        return _masking.below_maximum(block["logits"], block["max"], classes)
+
+    def gaps(block: Any) -> tuple[jax.Array, ...]:
+        """Weight; how far the mean logit and the label's lie below the largest."""
+        below, inside = below_maximum(block, data)
+        count = jnp.sum(inside, axis=-1, dtype=jnp.float32)
+        mean = jnp.sum(below, axis=-1) / jnp.maximum(count, 1.0)
+        weight = block["weight"]
+        return weight, -weight * mean, -weight * block["label"]
+
+    total, mean_gap, label_gap = _reduce.sum_rows(gaps, rows, valid)
+    mean_gap, label_gap = jax.lax.stop_gradient((mean_gap, label_gap))
+    data["total"] = total
+
+    def evaluate(params: jax.Array, data: Any) -> Evaluation:
+        inverse = jnp.exp(-params[0])
+
+        def likelihood(block: Any) -> tuple[jax.Array, ...]:
+            below, inside = below_maximum(block, data)
+            exponentials = jnp.where(inside, jnp.exp(inverse * below), 0.0)
+            first = exponentials * below
+            normaliser = jnp.sum(exponentials, axis=-1)
+            mean = jnp.sum(first, axis=-1) / normaliser
+            square = jnp.sum(first * below, axis=-1) / normaliser
+            label, weight = block["label"], block["weight"]
+            return (
+                weight * (jnp.log(normaliser) - inverse * label),
+                weight * (label - mean),
+                weight * (square - mean * mean),
+            )
+
+        loss, slope, curvature = _reduce.sum_rows(
+            likelihood, data["rows"], data["valid"]
+        )
+        # Derivatives by log T; the curvature is that of the convex problem in 1 / T.
+        total = data["total"]
+        return Evaluation(
+            value=loss / total,
+            gradient=(inverse * slope / total)[None],
+            hessian=(inverse**2 * curvature / total)[None, None],
+        )
+
+    lowest, highest = jnp.float32(MIN_TEMPERATURE), jnp.float32(MAX_TEMPERATURE)
+    # In calibrated logits the mean lies some nats below the largest: a first guess.
+    guess = jnp.clip(mean_gap / total / 5.0, 2 * lowest, 0.5 * highest)
+    status, start = solvers.first_case(
+        (jnp.any(valid & ~usable), FitStatus.INVALID_VALUES, jnp.float32(1)),
+        (~(mean_gap > 0), FitStatus.CONSTANT, jnp.float32(1)),
+        (label_gap == 0, FitStatus.ZERO_LIMIT, lowest),
+        (label_gap >= mean_gap, FitStatus.INFINITE_LIMIT, highest),
+        (True, FitStatus.CONVERGED, guess),
+    )
+    solution = solvers.minimize(
+        evaluate,
+        data,
+        jnp.log(start)[None],
+        lower=jnp.log(lowest)[None],
+        upper=jnp.log(highest)[None],
+        solver=solver,
+        enabled=status == FitStatus.CONVERGED,
+    )
+    temperature = jnp.exp(solution.params[0])
+    log_temperature = solution.params[0]
+    status, temperature = solvers.first_case(
+        (status != FitStatus.CONVERGED, status, start),
+        (log_temperature <= jnp.log(lowest), FitStatus.ZERO_LIMIT, lowest),
+        (log_temperature >= jnp.log(highest), FitStatus.INFINITE_LIMIT, highest),
+        (~solution.converged, FitStatus.MAX_STEPS, temperature),
+        (True, FitStatus.CONVERGED, temperature),
+    )
+    report = solvers.fit_report(solution, status, total)
+    return Temperature(temperature=temperature), report

@@ -1,0 +1,108 @@
+"""The README's snippets, the notebooks and the benchmark script run as they stand."""
+
+import json
+import re
+import runpy
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import calib_jax as cj
+
+ROOT = Path(__file__).parent.parent
+
+
+def snippets() -> list[str]:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+
+
+def two_models() -> SimpleNamespace:
+    """Two over-confident models of one task, and labels of which some are flipped."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, (2, 600))
+    signal = np.eye(5)[labels]
+    logits = [
+        jnp.asarray(3 * (strength * signal + rng.normal(size=signal.shape)))
+        for strength in (1.0, 2.5)
+    ]
+    best = [jax.vmap(cj.top1)(model) for model in logits]
+    correct = [model.prediction == labels for model in best]
+    return SimpleNamespace(labels=labels, logits=logits, best=best, correct=correct)
+
+
+def halves(values: object) -> SimpleNamespace:
+    calibration, test = values
+    return SimpleNamespace(calibration=calibration, test=test)
+
+
+def test_readme_snippets_run_as_they_stand(capsys):
+    data = two_models()
+    small, large = data.best
+    given = np.where(np.arange(600) % 10 == 0, (data.labels[1] + 1) % 5, data.labels[1])
+    calibrate, cascade, clean = snippets()
+
+    exec(
+        calibrate,
+        {
+            "calibration_logits": data.logits[0][0],
+            "calibration_labels": data.labels[0],
+            "test_logits": data.logits[0][1],
+            "test_labels": data.labels[1],
+        },
+    )
+    first, before, after = capsys.readouterr().out.splitlines()
+    assert first.endswith("CONVERGED")
+    assert float(after.split()[-1]) < float(before.split()[-1])
+
+    shared = {"cj": cj}
+    exec(
+        cascade,
+        shared
+        | {
+            "small": halves(small.confidence),
+            "large": halves(large.confidence),
+            "small_correct": halves(data.correct[0]),
+            "large_correct": halves(data.correct[1]),
+        },
+    )
+    assert 0.5 < float(re.search(r"APGR (\S+)", capsys.readouterr().out)[1]) < 1.5
+
+    names = shared | {
+        "confidences": halves(jnp.stack([small.confidence, large.confidence], 1)),
+        "predictions": halves(jnp.stack([small.prediction, large.prediction], 1)),
+        "correct": halves(jnp.stack(data.correct, 1)),
+        "probabilities": cj.scaled_softmax(data.logits[1][1], 2.0),
+        "labels": given,
+    }
+    exec(clean, names)
+    wrong = given != data.labels[1]
+    assert np.mean(wrong[np.asarray(names["flagged"])]) > 0.6
+    assert (names["repaired"] == data.labels[1]).mean() > (~wrong).mean()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=str)
+def test_notebook_runs_from_top_to_bottom(path):
+    pytest.importorskip("matplotlib")
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert code
+    names: dict[str, object] = {}
+    for number, source in enumerate(code):
+        exec(compile(source, f"{path.name}[{number}]", "exec"), names)
+
+
+def test_throughput_benchmark_times_every_call(monkeypatch, capsys):
+    pytest.importorskip("rich")
+    options = "--examples 64 --classes 5 --scores 100 --repeats 2".split()
+    monkeypatch.setattr(sys, "argv", ["throughput.py", *options])
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        runpy.run_path(str(ROOT / "benchmarks/throughput.py"), run_name="__main__")
+    rows = [line for line in capsys.readouterr().out.splitlines() if line[:2] == "| "]
+    assert len(rows) == 1 + 9
+    assert all(float(row.split("|")[3]) > 0 for row in rows[1:])
