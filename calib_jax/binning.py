@@ -221,7 +221,7 @@ def _select_by_counting(
             return jnp.where(found, group * width + digit, -1)
 
         counts = _reduce.count_rows(place, (scores,), num_ranks * width, valid)
-        upto = jnp.cumsum(counts.reshape(num_ranks, width), axis=1)
+        upto = jnp.cumsum(counts.reshape(num_ranks, width), axis=1, dtype=jnp.int32)
         # Ranks that share a prefix share the counts of the first of them.
         upto = upto[_count_at_or_below(prefix, prefix, strictly=True)]
         below = upto <= within[:, None]

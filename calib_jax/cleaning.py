@@ -118,13 +118,7 @@ def fit_expert_bins(
     _checks.same_columns(confidences=confidence, where=mask)
     size = _checks.static_int("num_bins", num_bins, minimum=1)
 
-    def fit(confidence: jax.Array, outcome: jax.Array) -> ExpertBins:
-        bins = binning.equal_count_bins(confidence, size, where=mask)
-        table = summary.reliability_table(bins, confidence, outcome, where=mask)
-        order = summary.bin_order(table.count, -table.outcome)
-        return ExpertBins(bins=bins, table=table, order=order)
-
-    return jax.vmap(fit)(confidence, outcome)
+    return _fit_expert_bins(confidence, outcome, mask, num_bins=size)
 
 
 def high_confidence_disagreement(
@@ -178,15 +172,9 @@ def high_confidence_disagreement(
     budget = _checks.traced_int(
         "num_top_bins", num_top_bins, minimum=0, maximum=experts.bins.num_bins
     )
-    sure = jnp.stack(
-        [
-            binning.in_first_bins(Bins(edges=edges), order, row, budget)
-            for edges, order, row in zip(
-                experts.bins.edges, experts.order, confidence, strict=True
-            )
-        ]
+    return _surely_contradicted(
+        experts, predicted, confidence, label, budget, jnp.asarray(bool(consensus))
     )
-    return _surely_contradicted(predicted, sure, label, jnp.asarray(bool(consensus)))
 
 
 def suggest_labels(
@@ -314,10 +302,35 @@ def _contradicted(predictions: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.all(_contradicts(predictions, labels), axis=0) & some
 
 
-@jax.jit
+@_reduce.core(static=["num_bins"])
+def _fit_expert_bins(
+    confidences: jax.Array,
+    correct: jax.Array,
+    where: jax.Array | None,
+    *,
+    num_bins: int,
+) -> ExpertBins:
+    def fit(confidence: jax.Array, outcome: jax.Array) -> ExpertBins:
+        bins = binning.equal_count_bins(confidence, num_bins, where=where)
+        table = summary.reliability_table(bins, confidence, outcome, where=where)
+        order = summary.bin_order(table.count, -table.outcome)
+        return ExpertBins(bins=bins, table=table, order=order)
+
+    return jax.vmap(fit)(confidences, correct)
+
+
+@_reduce.core(rows_of="labels")
 def _surely_contradicted(
-    predictions: jax.Array, sure: jax.Array, labels: jax.Array, consensus: jax.Array
+    experts: ExpertBins,
+    predictions: jax.Array,
+    confidences: jax.Array,
+    labels: jax.Array,
+    num_top_bins: jax.Array,
+    consensus: jax.Array,
 ) -> jax.Array:
+    sure = jax.vmap(binning.in_first_bins, (0, 0, 0, None))(
+        experts.bins, experts.order, confidences, num_top_bins
+    )
     agreed = jnp.all(predictions == predictions[:1], axis=0) | ~consensus
     return _contradicted(predictions, labels) & jnp.all(sure, axis=0) & agreed
 

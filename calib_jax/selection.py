@@ -70,9 +70,7 @@ def num_small_bins_for_accuracy(
     """
     _checks.instance("curve", curve, CascadeCurve)
     least = _checks.floats("min_accuracy", min_accuracy, rank=0, axes="")
-    reached = curve.accuracy >= least
-    from_end = _first_true(reached[::-1])
-    return jnp.where(from_end < 0, -1, len(reached) - 1 - from_end).astype(jnp.int32)
+    return _last_true(curve.accuracy.astype(jnp.float32) >= least)
 
 
 def best_num_small_bins(curve: CascadeCurve) -> jax.Array:
@@ -101,9 +99,14 @@ def best_num_small_bins(curve: CascadeCurve) -> jax.Array:
       1
     """
     _checks.instance("curve", curve, CascadeCurve)
-    return num_small_bins_for_accuracy(curve, jnp.max(curve.accuracy))
+    return _last_true(curve.accuracy == jnp.max(curve.accuracy))
 
 
 def _first_true(values: jax.Array) -> jax.Array:
     first = jnp.argmax(values).astype(jnp.int32)
     return jnp.where(jnp.any(values), first, -1)
+
+
+def _last_true(values: jax.Array) -> jax.Array:
+    from_end = _first_true(values[::-1])
+    return jnp.where(from_end < 0, -1, values.shape[0] - 1 - from_end)

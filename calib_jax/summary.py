@@ -80,38 +80,68 @@ def init(num_bins: int, num_quantities: int) -> BinSums:
 
 def update(
     state: BinSums,
-    index: jax.Array,
-    quantities: Sequence[jax.Array],
-    where: jax.Array | None = None,
-    weights: jax.Array | None = None,
+    index: ArrayLike,
+    quantities: Sequence[ArrayLike],
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
 ) -> BinSums:
     """Adds rows to a state.
 
     Args:
       state: `BinSums` of Q quantities.
-      index: int32 `[N]` from `calib_jax.bin_index`; -1 is in no bin.
-      quantities: Q float32 arrays `[N]`.
-      where: optional bool `[N]`.
-      weights: optional float32 `[N]`.
+      index: integer `[N]` from `calib_jax.bin_index`; -1 is in no bin.
+      quantities: Q floating arrays `[N]`.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`.
 
     Returns:
       `BinSums`.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or number of quantities.
 
     Examples:
       >>> state = update(init(2, 1), jnp.array([0, 1, 1]), [jnp.array([1.0, 2.0, 4.0])])
       >>> print(compute(merge(state, state)).means)
       [[1. 3.]]
     """
+    _checks.instance("state", state, BinSums)
+    rows = {"index": _checks.integers("index", index)}
+    for number, quantity in enumerate(quantities):
+        name = f"quantities[{number}]"
+        rows[name] = _checks.floats(name, quantity)
+    if len(rows) - 1 != state.sums.shape[0] - 2:
+        raise ValueError(
+            f"quantities: expected {state.sums.shape[0] - 2}, as the state was made for, "
+            f"got {len(rows) - 1}."
+        )
+    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
+    _checks.same_shape(**rows, where=mask, weights=weight)
+    bins, *values = rows.values()
+    return _update(state, bins, tuple(values), mask, weight)
+
+
+@_reduce.core
+def _update(
+    state: BinSums,
+    index: jax.Array,
+    quantities: tuple[jax.Array, ...],
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> BinSums:
     num_bins = state.sums.shape[1] - 1
     rows = _sums_of_rows(num_bins, index, quantities, where, weights)
     return merge(state, BinSums(sums=rows))
 
 
+@jax.jit
 def merge(first: BinSums, second: BinSums) -> BinSums:
     """The state of the rows of both: associative and commutative, bit for bit."""
     return BinSums(sums=_exact.normalise(first.sums + second.sums))
 
 
+@jax.jit
 def compute(state: BinSums) -> BinMeans:
     """Counts, weights and means of each bin."""
     high, low = _exact.to_float(state.sums)
@@ -181,9 +211,9 @@ def reliability_table(
 ) -> ReliabilityTable:
     """Mean confidence and mean outcome in each bin.
 
-    The sums behind the means are exact, so that the table does not depend on the order
-    of the rows in any bit. A valid NaN score is in no bin and makes all means NaN; a
-    valid NaN outcome makes its bin's mean outcome NaN.
+    The sums behind the means are exact integers, so that the table does not depend on
+    the order of the rows in any bit, and has gradient 0. A valid NaN score is in no bin
+    and makes all means NaN; a valid NaN outcome makes its bin's mean outcome NaN.
 
     Args:
       bins: `Bins` of the scores.
