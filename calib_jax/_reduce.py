@@ -170,7 +170,7 @@ def count_rows(
         return counts.at[index].add(1, mode="drop")
 
     counts = _fold(step, jnp.zeros(length, jnp.int32), rows, valid)
-    return jnp.sum(counts, axis=0)
+    return jnp.sum(counts, axis=0, dtype=jnp.int32)
 
 
 def sum_bins(
@@ -208,7 +208,7 @@ def sum_bins(
         return _exact.carry(sums + new.reshape(shape))
 
     sums = _fold(add, jnp.zeros(shape, jnp.int32), (index, tuple(values)), valid)
-    return jnp.sum(sums, axis=0)
+    return jnp.sum(sums, axis=0, dtype=jnp.int32)
 
 
 def pairwise_sum(values: jax.Array) -> jax.Array:

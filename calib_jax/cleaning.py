@@ -347,7 +347,9 @@ def _suggest_labels(
     best = jnp.max(confidence, axis=0)[None]
     model = jax.lax.broadcasted_iota(jnp.int32, predictions.shape, 0)
     first = jnp.min(jnp.where(confidence == best, model, len(predictions)), axis=0)
-    chosen = jnp.sum(jnp.where(model == first[None], predictions, 0), axis=0)
+    chosen = jnp.sum(
+        jnp.where(model == first[None], predictions, 0), axis=0, dtype=jnp.int32
+    )
     return jnp.where(flagged & jnp.any(contradicts, axis=0), chosen, labels)
 
 

@@ -296,8 +296,11 @@ def _sequence_log_likelihood(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
 ) -> jax.Array:
 
-    def token_likelihood(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
-        logits, chosen = rows
+    def token_likelihood(rows: dict[str, jax.Array]) -> jax.Array:
+        logits, chosen = rows["logits"], rows["chosen"]
+        if "where" in rows:
+            # Before the exponentials, so that no gradient meets a NaN in padding.
+            logits = _masking.fill(logits, rows["where"][:, None], 0.0)
         maximum = _masking.class_maximum(logits, None)
         below, inside = _masking.below_maximum(logits, maximum, None)
         total = jnp.sum(jnp.where(inside, jnp.exp(below), 0.0), axis=-1)
@@ -306,7 +309,9 @@ def _sequence_log_likelihood(
         return jnp.where(jnp.isfinite(maximum), likelihood, jnp.nan)
 
     chosen = _masking.take_last(logits, tokens)
-    flat = (logits.reshape(-1, logits.shape[-1]), chosen.reshape(-1))
+    flat = {"logits": logits.reshape(-1, logits.shape[-1]), "chosen": chosen.ravel()}
+    if where is not None:
+        flat["where"] = where.ravel()
     likelihood = _reduce.map_rows(token_likelihood, flat).reshape(tokens.shape)
     if reduction == "mean":
         return _mean_tokens(likelihood, where)

@@ -195,6 +195,17 @@ def _largest_gap(table: summary.ReliabilityTable) -> jax.Array:
     return jnp.where(jnp.sum(table.weight) > 0, jnp.max(gap), jnp.nan)
 
 
+def _clean(
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """One half in rows that do not count, so that no gradient meets a NaN there."""
+    valid = _masking.valid_rows(scores.shape[0], where, weights)
+    return _masking.fill(scores, valid, 0.5), _masking.fill(outcomes, valid, 0.5)
+
+
 def _weighted_mean(
     values: jax.Array, where: jax.Array | None, weights: jax.Array | None
 ) -> jax.Array:
@@ -213,8 +224,7 @@ def _mean_squared_gap(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> jax.Array:
-    scores = _masking.fill(scores, where, 0.5)
-    outcomes = _masking.fill(outcomes, where, 0.5)
+    scores, outcomes = _clean(scores, outcomes, where, weights)
     return _weighted_mean((scores - outcomes) ** 2, where, weights)
 
 
@@ -225,8 +235,7 @@ def _mean_log_loss(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> jax.Array:
-    scores = _masking.fill(scores, where, 0.5)
-    outcomes = _masking.fill(outcomes, where, 0.5)
+    scores, outcomes = _clean(scores, outcomes, where, weights)
     loss = -jax.scipy.special.xlogy(outcomes, scores)
     loss = loss - jax.scipy.special.xlog1py(1 - outcomes, -scores)
     return _weighted_mean(loss, where, weights)

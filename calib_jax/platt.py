@@ -13,11 +13,12 @@ import optax
 from jax.typing import ArrayLike
 
 from . import _checks, _masking, _reduce, solvers
-from .solvers import Evaluation, FitReport, FitStatus
+from .solvers import Evaluation, FitReport, FitStatus, Solution
 
 # Of scores shifted and scaled to mean 0 and standard deviation 1. A probability from a
 # larger slope or intercept is 0 or 1 in float32 for all but the closest scores.
-MAX_PLATT = 1e4
+MAX_PLATT = 1e6
+_MOST_ROUNDS = 4
 
 
 @jax.tree_util.register_dataclass
@@ -50,7 +51,7 @@ def fit_platt(
 
     For any score: the mean logit of a sequence, a log-likelihood, the log of a
     confidence, a confidence the model states itself. Solved for slope and intercept of
-    the standardised scores in `[-1e4, 1e4]`. `SEPARABLE` and `ONE_CLASS` outcomes have
+    the standardised scores in `[-1e6, 1e6]`. `SEPARABLE` and `ONE_CLASS` outcomes have
     no finite optimum: slope or intercept stand at the end of that range. `CONSTANT`
     scores get slope 0 and the logit of the mean outcome, `INVALID_VALUES` slope and
     intercept 0, a confidence of one half.
@@ -120,37 +121,55 @@ def _fit_platt(
         return lowest, jnp.max(scores, where=valid & rows, initial=-jnp.inf)
 
     lowest, highest = range_of(valid)
-    some_row = lowest <= highest
-    middle = jnp.where(some_row, 0.5 * lowest + 0.5 * highest, 0.0)
+    width = jnp.maximum(highest - lowest, 0.0)
+    middle = jnp.where(lowest <= highest, 0.5 * lowest + 0.5 * highest, 0.0)
 
     def moments(rows: Any) -> tuple[jax.Array, ...]:
         score, outcome, weight = rows
         x = score - middle
-        return (
-            weight,
-            weight * x,
-            weight * x * x,
-            weight * outcome,
-            weight * (1 - outcome),
-        )
+        first, right = weight * x, weight * outcome
+        return weight, first, first * x, right, weight * (1 - outcome)
 
     total, first, second, positive, negative = _reduce.sum_rows(
         moments, (scores, outcomes, weight), valid
     )
     some = jnp.where(total > 0, total, 1.0)
-    # The problem is solved in standardised scores: a choice of coordinates, which moves
-    # neither the optimum nor its derivatives, and need not be exact.
+    # Standardised scores are a choice of coordinates, which moves neither the optimum
+    # nor its derivatives, and need not be exact.
     variance = second / some - (first / some) ** 2
-    width = jnp.where(some_row, highest - lowest, 0.0)
     scale = jnp.sqrt(jnp.maximum(variance, (1e-4 * width) ** 2))
-    scale = jax.lax.stop_gradient(jnp.where(width > 0, scale, 1.0))
-    center = jax.lax.stop_gradient(middle + first / some)
+    scale = jnp.where(width > 0, scale, 1.0)
+    center = middle + first / some
 
     targets, target_sum = outcomes, positive
     if smooth:
         top, bottom = (positive + 1) / (positive + 2), 1 / (negative + 2)
         targets = outcomes * top + (1 - outcomes) * bottom
         target_sum = positive * top + negative * bottom
+
+    # A partly right row counts on both sides: a threshold must have it at its edge.
+    lowest_right, highest_right = range_of(targets > 0)
+    lowest_wrong, highest_wrong = range_of(targets < 1)
+    rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong
+    one_class = ((positive == 0) | (negative == 0)) & (not smooth)
+
+    # Without an optimum: the steepest slope, with one half in the middle of the gap.
+    rate = target_sum / some
+    base = jnp.clip(jnp.log(rate) - jnp.log1p(-rate), -MAX_PLATT, MAX_PLATT)
+    flat = jnp.stack([jnp.float32(0), base])
+    gap = jnp.where(rising, lowest_right + highest_wrong, highest_right + lowest_wrong)
+    steepest = jnp.where(rising, jnp.float32(MAX_PLATT), -jnp.float32(MAX_PLATT))
+    threshold = (0.5 * gap - center) / scale
+    step = jnp.stack([steepest, -steepest * threshold])
+    nothing = jnp.zeros(2, jnp.float32)
+    status, start = solvers.first_case(
+        (invalid, FitStatus.INVALID_VALUES, nothing),
+        (~(total > 0), FitStatus.CONSTANT, nothing),
+        (one_class, FitStatus.ONE_CLASS, flat),
+        (width == 0, FitStatus.CONSTANT, flat),
+        (rising | falling, FitStatus.SEPARABLE, step),
+        (True, FitStatus.CONVERGED, flat),
+    )
     data = {
         "rows": (scores, targets, weight),
         "valid": valid,
@@ -158,89 +177,117 @@ def _fit_platt(
         "center": center,
         "scale": scale,
     }
-
-    def evaluate(params: jax.Array, data: Any) -> Evaluation:
-        slope, intercept = params
-
-        def likelihood(rows: Any) -> tuple[jax.Array, ...]:
-            score, target, weight = rows
-            x = (score - data["center"]) / data["scale"]
-            logit = slope * x + intercept
-            # Both tails of the sigmoid, and the loss, from one exponential.
-            small = jnp.exp(-jnp.abs(logit))
-            tail, body = small / (1 + small), 1 / (1 + small)
-            up = jnp.where(logit >= 0, body, tail)
-            down = jnp.where(logit >= 0, tail, body)
-            loss = jnp.maximum(logit, 0.0) - logit * target + jnp.log1p(small)
-            # up - target, without the cancellation where both are close to 1.
-            residual = weight * ((1 - target) * up - target * down)
-            curvature = weight * up * down
-            return (
-                weight * loss,
-                residual * x,
-                residual,
-                curvature * x * x,
-                curvature * x,
-                curvature,
-            )
-
-        loss, by_slope, by_intercept, xx, x, one = _reduce.sum_rows(
-            likelihood, data["rows"], data["valid"]
-        )
-        total = data["total"]
-        return Evaluation(
-            value=loss / total,
-            gradient=jnp.stack([by_slope, by_intercept]) / total,
-            hessian=jnp.stack([jnp.stack([xx, x]), jnp.stack([x, one])]) / total,
-        )
-
-    # A partly right row counts on both sides; a threshold must have it at its very
-    # edge.
-    lowest_right, highest_right = range_of(targets > 0)
-    lowest_wrong, highest_wrong = range_of(targets < 1)
-    rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong
-    one_class = (positive == 0) | (negative == 0)
-
-    # Without an optimum: the steepest slope, with one half in the middle of the gap.
-    rate = jax.lax.stop_gradient(target_sum / some)
-    base = jnp.clip(jnp.log(rate) - jnp.log1p(-rate), -MAX_PLATT, MAX_PLATT)
-    flat = jnp.stack([jnp.float32(0), base])
-    gap = jnp.where(rising, lowest_right + highest_wrong, highest_right + lowest_wrong)
-    steepest = jnp.where(rising, MAX_PLATT, -MAX_PLATT)
-    threshold = (0.5 * gap - center) / scale
-    status, start = solvers.first_case(
-        (invalid | ~(total > 0), FitStatus.INVALID_VALUES, jnp.zeros(2, jnp.float32)),
-        (one_class & (not smooth), FitStatus.ONE_CLASS, flat),
-        (~(width > 0), FitStatus.CONSTANT, flat),
-        (
-            rising | falling,
-            FitStatus.SEPARABLE,
-            jnp.stack([steepest, -steepest * threshold]),
-        ),
-        (True, FitStatus.CONVERGED, flat),
+    data = data | jax.lax.stop_gradient({"center": center, "scale": scale})
+    searched = status == FitStatus.CONVERGED
+    solution, data = _solve(data, start, searched, solver)
+    params = solvers.differentiable(
+        _evaluate, solution, data, inside=searched & solution.converged
     )
-    status = jnp.where(~invalid & ~(total > 0), jnp.int32(FitStatus.CONSTANT), status)
+    status, params = solvers.first_case(
+        (~searched, status, params),
+        (jnp.any(jnp.abs(params) >= MAX_PLATT), FitStatus.SEPARABLE, params),
+        (~solution.converged, FitStatus.MAX_STEPS, params),
+        (params[0] < 0, FitStatus.REVERSED, params),
+        (True, FitStatus.CONVERGED, params),
+    )
+    slope = params[0] / data["scale"]
+    intercept = params[1] - slope * data["center"]
+    report = solvers.fit_report(solution, status, total)
+    return Platt(slope=slope, intercept=intercept), report
+
+
+def _evaluate(params: jax.Array, data: Any) -> Evaluation:
+    """The loss of slope and intercept of standardised scores."""
+    slope, intercept = params
+
+    def likelihood(rows: Any) -> tuple[jax.Array, ...]:
+        score, target, weight = rows
+        x = (score - data["center"]) / data["scale"]
+        logit = slope * x + intercept
+        # Both tails of the sigmoid, and the loss, from one exponential.
+        small = jnp.exp(-jnp.abs(logit))
+        tail, body = small / (1 + small), 1 / (1 + small)
+        up = jnp.where(logit >= 0, body, tail)
+        down = jnp.where(logit >= 0, tail, body)
+        loss = jnp.maximum(logit, 0.0) - logit * target + jnp.log1p(small)
+        # up - target, without the cancellation where both are close to 1.
+        residual = weight * ((1 - target) * up - target * down)
+        curvature = weight * up * down
+        return (
+            weight * loss,
+            residual * x,
+            residual,
+            curvature * x * x,
+            curvature * x,
+            curvature,
+        )
+
+    loss, by_slope, by_intercept, xx, x, one = _reduce.sum_rows(
+        likelihood, data["rows"], data["valid"]
+    )
+    total = data["total"]
+    return Evaluation(
+        value=loss / total,
+        gradient=jnp.stack([by_slope, by_intercept]) / total,
+        hessian=jnp.stack([jnp.stack([xx, x]), jnp.stack([x, one])]) / total,
+    )
+
+
+def _solve(
+    data: Any,
+    start: jax.Array,
+    enabled: jax.Array,
+    solver: optax.GradientTransformation | None,
+) -> tuple[Solution, Any]:
+    """The solution, and the data with the coordinates in which it was found.
+
+    Where few extreme scores set mean and spread, the scores that decide lie too close
+    together for float32. The problem is then solved once more in the coordinates of
+    those scores: weighted by p (1 - p), their moments stand in the Hessian.
+    """
     bound = jnp.full(2, MAX_PLATT, jnp.float32)
-    solution = solvers.minimize(
-        evaluate,
-        data,
-        start,
-        lower=-bound,
-        upper=bound,
-        solver=solver,
-        enabled=status == FitStatus.CONVERGED,
+
+    def solve(coordinates: Any, start: jax.Array) -> Solution:
+        return solvers.minimize(
+            _evaluate,
+            data | coordinates,
+            start,
+            lower=-bound,
+            upper=bound,
+            solver=solver,
+            enabled=enabled,
+        )
+
+    def next_round(state: Any) -> Any:
+        coordinates, start, steps, rounds, _, _ = state
+        solution = solve(coordinates, start)
+        steps = steps + solution.num_steps
+        (square, mean), (_, one) = solution.evaluation.hessian
+        one = jnp.where(one > 0, one, 1.0)
+        mean, square = mean / one, square / one
+        spread = jnp.sqrt(jnp.maximum(square - mean**2, 1e-7))
+        settled = (jnp.abs(mean) < 2) & (spread > 0.2) & (spread < 5)
+        again = enabled & ~settled & (square < jnp.inf) & (rounds < _MOST_ROUNDS)
+        moved = {
+            "center": coordinates["center"] + coordinates["scale"] * mean,
+            "scale": coordinates["scale"] * spread,
+        }
+        slope, intercept = solution.params
+        start = jnp.stack([slope * spread, intercept + slope * mean])
+        coordinates = jax.tree.map(
+            lambda new, old: jnp.where(again, new, old), moved, coordinates
+        )
+        solution = solution._replace(num_steps=steps)
+        return coordinates, start, steps, rounds + 1, solution, again
+
+    coordinates = {"center": data["center"], "scale": data["scale"]}
+    start = jax.lax.stop_gradient(start)
+    blank = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
+        jax.eval_shape(solve, coordinates, start),
     )
-    status, standardised = solvers.first_case(
-        (status != FitStatus.CONVERGED, status, start),
-        (
-            jnp.any(jnp.abs(solution.params) >= MAX_PLATT),
-            FitStatus.SEPARABLE,
-            solution.params,
-        ),
-        (~solution.converged, FitStatus.MAX_STEPS, solution.params),
-        (solution.params[0] < 0, FitStatus.REVERSED, solution.params),
-        (True, FitStatus.CONVERGED, solution.params),
+    state = (coordinates, start, jnp.int32(0), jnp.int32(1), blank, jnp.array(True))
+    coordinates, _, _, _, solution, _ = jax.lax.while_loop(
+        lambda state: state[-1], next_round, state
     )
-    slope = standardised[0] / scale
-    params = Platt(slope=slope, intercept=standardised[1] - slope * center)
-    return params, solvers.fit_report(solution, status, total)
+    return solution, data | coordinates

@@ -4,11 +4,11 @@ Every function takes what `calib_jax` computed, by name, and returns a
 `matplotlib.figure.Figure` of one panel, one column of a paper wide. Nothing here
 touches `matplotlib.pyplot`: a figure belongs to its caller and needs no closing. Series
 differ in line and marker as well as in colour, so that they can be told apart in grey.
-Text sizes, colours and the dark variant come from `style`, which has to surround both
-the drawing and the saving:
+Sizes and colours are those of `style`, light or dark. A PDF whose text can be searched
+is saved inside it as well:
 
-    with plots.style(dark=True):
-        plots.cascade_curves(curves).savefig("cascade-dark.png")
+    with plots.style():
+        plots.cascade_curves(curves).savefig("cascade.pdf")
 
 This module alone imports matplotlib, which the extra `calib-jax[plots]` installs.
 
@@ -143,6 +143,7 @@ def reliability_diagram(
     *,
     title: str | None = None,
     axes: Axes | None = None,
+    dark: bool = False,
 ) -> Figure:
     """Mean outcome against mean confidence, a marker for each bin (Figure 1).
 
@@ -155,7 +156,9 @@ def reliability_diagram(
       tables: name, such as "before", to `ReliabilityTable` of shape `[num_bins]`;
         confidence and outcome in `[0, 1]`.
       title: optional text above the legend, which is above the panel.
-      axes: optional axes to draw into; a new figure by default.
+      axes: optional axes to draw into, in the style of the caller; by default a new
+        figure in the style of `style`.
+      dark: whether a new figure is light on dark.
 
     Returns:
       The `Figure` that was drawn into.
@@ -172,6 +175,15 @@ def reliability_diagram(
       >>> print(figure.axes[0].get_legend().get_texts()[0].get_text())
       before, ECE 0.225
     """
+    with style(dark=dark) if axes is None else contextlib.nullcontext():
+        return _draw_reliability_diagram(tables, title, axes)
+
+
+def _draw_reliability_diagram(
+    tables: Mapping[str, ReliabilityTable],
+    title: str | None,
+    axes: Axes | None,
+) -> Figure:
     _check_names("tables", tables)
     axes = _new_axes(height=1.05 * COLUMN_WIDTH) if axes is None else axes
     lowest = 1.0
@@ -229,6 +241,7 @@ def cascade_curves(
     *,
     title: str | None = None,
     axes: Axes | None = None,
+    dark: bool = False,
 ) -> Figure:
     """Accuracy of a cascade against the share its small model answers (Figure 2).
 
@@ -240,7 +253,9 @@ def cascade_curves(
       curves: name, such as "calibrated (CC)", to `CascadeCurve` of `[num_bins + 1]`
         points on the same examples; shares and accuracies in `[0, 1]`, drawn in %.
       title: optional text above the legend, which is above the panel.
-      axes: optional axes to draw into; a new figure by default.
+      axes: optional axes to draw into, in the style of the caller; by default a new
+        figure in the style of `style`.
+      dark: whether a new figure is light on dark.
 
     Returns:
       The `Figure` that was drawn into.
@@ -256,8 +271,17 @@ def cascade_curves(
       >>> curve = cj.cascade_curve(router, small, [0, 1, 0, 1], [1, 1, 0, 1])
       >>> figure = cascade_curves({"random": cj.random_curve(curve), "CC": curve})
       >>> print([text.get_text() for text in figure.axes[0].get_legend().get_texts()])
-      ['random, APGR 0.50', 'CC, APGR 0.75']
+      ['random, APGR 0.500', 'CC, APGR 0.750']
     """
+    with style(dark=dark) if axes is None else contextlib.nullcontext():
+        return _draw_cascade_curves(curves, title, axes)
+
+
+def _draw_cascade_curves(
+    curves: Mapping[str, CascadeCurve],
+    title: str | None,
+    axes: Axes | None,
+) -> Figure:
     _check_names("curves", curves)
     axes = _new_axes(height=0.9 * COLUMN_WIDTH) if axes is None else axes
     pairs = {
@@ -281,7 +305,7 @@ def cascade_curves(
             linestyle=look.line,
             marker=look.marker,
             markerfacecolor=look.fill,
-            label=f"{name}, APGR {recovered:.2f}",
+            label=f"{name}, APGR {recovered:.3f}",
         )
     axes.margins(y=0.1)
     axes.set_xlim(-2, 102)
@@ -303,6 +327,7 @@ def cleaning_curves(
     max_flagged_share: float = 1.0,
     title: str | None = None,
     axes: Axes | None = None,
+    dark: bool = False,
 ) -> Figure:
     """Precision of flagged labels against the share flagged (Figure 4).
 
@@ -318,7 +343,9 @@ def cleaning_curves(
         shape `[P]` for a method with a dial, whose P points are joined.
       max_flagged_share: right end of the panel, in `(0, 1]`.
       title: optional text above the legend, which is above the panel.
-      axes: optional axes to draw into; a new figure by default.
+      axes: optional axes to draw into, in the style of the caller; by default a new
+        figure in the style of `style`.
+      dark: whether a new figure is light on dark.
 
     Returns:
       The `Figure` that was drawn into.
@@ -333,6 +360,17 @@ def cleaning_curves(
       >>> print(figure.axes[0].get_xlabel())
       Labels flagged (%)
     """
+    with style(dark=dark) if axes is None else contextlib.nullcontext():
+        return _draw_cleaning_curves(curves, points, max_flagged_share, title, axes)
+
+
+def _draw_cleaning_curves(
+    curves: Mapping[str, CleaningCurve],
+    points: Mapping[str, tuple[ArrayLike, ArrayLike]] | None,
+    max_flagged_share: float,
+    title: str | None,
+    axes: Axes | None,
+) -> Figure:
     points = {} if points is None else points
     _check_names("curves and points", {**curves, **points})
     if not 0 < max_flagged_share <= 1:
@@ -384,7 +422,8 @@ def cleaning_curves(
 
 
 def _new_axes(height: float) -> Axes:
-    return Figure(figsize=(COLUMN_WIDTH, height), layout="constrained").add_subplot()
+    figure = Figure(figsize=(COLUMN_WIDTH, height), dpi=200, layout="constrained")
+    return figure.add_subplot()
 
 
 def _finish(axes: Axes, title: str | None) -> Figure:

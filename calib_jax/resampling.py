@@ -84,5 +84,8 @@ def _bootstrap(
         counts = _reduce.count_rows(lambda row: row, taken, num_rows)
         return statistic(*arrays, weights=counts.astype(jnp.float32))
 
-    keys = jax.random.split(key, num_draws)
-    return lax.map(draw, keys, batch_size=min(_BATCH, num_draws))
+    # Whole batches only: a shorter last one would be compiled a second time.
+    batch = min(_BATCH, num_draws)
+    keys = jax.random.split(key, -(-num_draws // batch) * batch)
+    draws = lax.map(draw, keys, batch_size=batch)
+    return jax.tree.map(lambda array: array[:num_draws], draws)

@@ -157,21 +157,30 @@ _NEWTON = newton()
 
 
 def newton_step(gradient: jax.Array, hessian: jax.Array) -> jax.Array:
-    """Minus the inverse Hessian times the gradient, `[P]`, with a trace of a ridge.
+    """Minus the inverse Hessian times the gradient, `[P]`; always finite."""
+    return -jnp.clip(_divide(gradient, hessian), -1e30, 1e30)
 
-    For P of 1 or 2 by the closed formula, which compiles to nothing.
+
+def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
+    """The inverse Hessian times a vector `[P]`; linear in the vector.
+
+    Parameters are brought to one scale by the diagonal first, and a trace of a ridge is
+    added. For P of 1 or 2 by the closed formula, which compiles to nothing.
     """
-    size = gradient.shape[0]
-    ridge = 1e-7 * jnp.trace(hessian) + jnp.finfo(hessian.dtype).tiny
-    matrix = hessian + ridge * jnp.eye(size, dtype=hessian.dtype)
+    size = vector.shape[0]
+    scale = jnp.sqrt(jnp.diagonal(hessian)) + 1e-15
+    matrix = hessian / scale[:, None] / scale[None, :]
+    matrix = matrix + 1e-7 * jnp.eye(size, dtype=hessian.dtype)
+    vector = vector / scale
     if size == 1:
-        return -gradient / matrix[0]
-    if size == 2:
+        solution = vector / matrix[0]
+    elif size == 2:
         (a, b), (c, d) = matrix
-        x, y = gradient
-        determinant = a * d - b * c
-        return -jnp.stack([d * x - b * y, a * y - c * x]) / determinant
-    return -jnp.linalg.solve(matrix, gradient)
+        x, y = vector
+        solution = jnp.stack([d * x - b * y, a * y - c * x]) / (a * d - b * c)
+    else:
+        solution = jnp.linalg.solve(matrix, vector)
+    return solution / scale
 
 
 def minimize(
@@ -203,13 +212,13 @@ def minimize(
       max_steps: most steps taken.
 
     Returns:
-      `Solution`, whose parameters differentiate by the implicit function theorem.
+      `Solution`; see `differentiable` for its derivatives.
     """
     transformation = optax.with_extra_args_support(
         _NEWTON if solver is None else solver
     )
-    # The loop itself is not differentiated; `_implicit` does that at its end.
-    constant = lax.stop_gradient(data)
+    # The loop itself is not differentiated; `differentiable` does that afterwards.
+    constant, initial = lax.stop_gradient((data, initial))
 
     @jax.custom_jvp
     def value_function(params: jax.Array, data: Any) -> jax.Array:
@@ -228,7 +237,9 @@ def minimize(
         params, _, state, steps, before, _ = carry
         evaluation = evaluate(params, constant)
         step = newton_step(evaluation.gradient, evaluation.hessian)
-        size = jnp.max(jnp.abs(jnp.clip(params + step, lower, upper) - params))
+        step = jnp.clip(params + step, lower, upper) - params
+        # In units of 1, or of the rounding of parameters that are far from it.
+        size = jnp.max(jnp.abs(step) / jnp.maximum(1.0, 0.1 * jnp.abs(params)))
         finished = (size <= _TOLERANCE) | ((size <= _NOISE) & (size >= 0.5 * before))
         finished = finished | ~jnp.asarray(enabled)
         # Some optax solvers mix dtypes, whatever the caller's rules are.
@@ -256,7 +267,6 @@ def minimize(
 
     shape = jax.eval_shape(evaluate, initial, constant)
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
-    initial = lax.stop_gradient(initial)
     carry = (
         initial,
         blank,
@@ -269,12 +279,8 @@ def minimize(
         lambda carry: ~carry[-1], advance, carry
     )
     converged = size <= _NOISE
-    inside = jnp.all((params > lower) & (params < upper))
     return Solution(
-        params=_implicit(evaluate, params, evaluation.hessian, inside, data),
-        evaluation=evaluation,
-        num_steps=steps,
-        converged=converged,
+        params=params, evaluation=evaluation, num_steps=steps, converged=converged
     )
 
 
@@ -304,17 +310,27 @@ def first_case(
     return status, value
 
 
-def _implicit(
+def differentiable(
     evaluate: Callable[[jax.Array, Any], Evaluation],
-    params: jax.Array,
-    hessian: jax.Array,
-    inside: jax.Array,
+    solution: Solution,
     data: Any,
+    *,
+    inside: jax.Array,
 ) -> jax.Array:
-    """`params` unchanged, with the derivative by the data that the optimum has.
+    """The parameters of a solution, with the derivative by the data of an optimum.
 
     At an optimum the gradient g(params, data) stays 0, so d params = -H^-1 dg: what one
-    Newton step from the optimum would add if the data moved. At a bound, nothing moves.
+    Newton step from the optimum would add if the data moved (the implicit function
+    theorem).
+
+    Args:
+      evaluate: as for `minimize`.
+      solution: what `minimize` returned.
+      data: as for `minimize`, not stopped.
+      inside: bool scalar; False, at a bound, has derivative 0.
+
+    Returns:
+      `solution.params`, `[P]`.
     """
 
     @jax.custom_jvp
@@ -329,6 +345,6 @@ def _implicit(
         _, moved = jax.jvp(
             lambda data: evaluate(params, data).gradient, (data,), (tangents[3],)
         )
-        return params, jnp.where(inside, newton_step(moved, hessian), 0.0)
+        return params, -jnp.where(inside, _divide(moved, hessian), 0.0)
 
-    return attach(params, hessian, inside, data)
+    return attach(solution.params, solution.evaluation.hessian, inside, data)

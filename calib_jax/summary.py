@@ -113,7 +113,7 @@ def update(
         rows[name] = _checks.floats(name, quantity)
     if len(rows) - 1 != state.sums.shape[0] - 2:
         raise ValueError(
-            f"quantities: expected {state.sums.shape[0] - 2}, as the state was made for, "
+            f"quantities: expected {state.sums.shape[0] - 2}, as the state holds, "
             f"got {len(rows) - 1}."
         )
     mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)

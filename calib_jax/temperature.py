@@ -108,7 +108,9 @@ def _fit_temperature(
         classes = block.get("class_where", data.get("class_where"))
         return _masking.class_maximum(block["logits"], classes)
 
-    maximum = jnp.where(valid, _reduce.map_rows(row_maximum, rows), 0.0)
+    # The optimum does not depend on what is subtracted from a row.
+    maximum = jax.lax.stop_gradient(_reduce.map_rows(row_maximum, rows))
+    maximum = jnp.where(valid, maximum, 0.0)
     label_logit = _masking.take_last(logits, labels)
     if class_where is not None:
         index = jnp.clip(labels, 0, logits.shape[1] - 1)[:, None]
@@ -188,8 +190,10 @@ def _fit_temperature(
         solver=solver,
         enabled=status == FitStatus.CONVERGED,
     )
-    temperature = jnp.exp(solution.params[0])
-    log_temperature = solution.params[0]
+    log_temperature = solvers.differentiable(
+        evaluate, solution, data, inside=solution.converged
+    )[0]
+    temperature = jnp.exp(log_temperature)
     status, temperature = solvers.first_case(
         (status != FitStatus.CONVERGED, status, start),
         (log_temperature <= jnp.log(lowest), FitStatus.ZERO_LIMIT, lowest),

@@ -1,0 +1,7 @@
+"""`python -m calib_jax.demo demo` is the command `calib-jax demo`."""
+
+import sys
+
+from . import main
+
+sys.exit(main())

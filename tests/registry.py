@@ -1,0 +1,639 @@
+"""Every public function, with example arguments and what it promises.
+
+The property, sharding and error tests run over this registry, and one of them asserts
+that it names exactly the functions that `calib_jax` exports. A `Case` is a function with
+one kind of arguments; a function may have several.
+"""
+
+import dataclasses
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import calib_jax as cj
+
+NUM_BINS, NUM_CLASSES, NUM_MODELS, NUM_TOKENS = 5, 4, 2, 6
+ROWS = 24  # The number of examples that most tests share, and with it the programs.
+
+Arguments = dict[str, Any]
+Maker = Callable[[np.random.Generator, int], Arguments]
+
+
+def all_rows(result: Any) -> tuple[Any, Any]:
+    """Every array of the result has an entry for each example, first axis."""
+    return result, ()
+
+
+def no_rows(result: Any) -> tuple[Any, Any]:
+    """No array of the result has entries for the examples."""
+    return (), result
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A public function with one kind of arguments.
+
+    Attributes:
+      name: the function's public name.
+      make: example arguments for N examples, by name.
+      rows: arguments with an entry for each example, and the axis of the examples.
+      variant: tells cases of one function apart.
+      static: arguments that are no arrays.
+      split: from the result to its parts with and without an entry for each example.
+      exact: whether the latter do not depend on the order of the rows in any bit.
+      where: whether there is a `where`.
+      masked: arguments that `where` masks and the axis it runs along; None is `rows`.
+      weights: whether there are `weights`.
+      twice: whether weight 2 is the row twice; weight 0 always removes it.
+      gradients: arguments by which the result can be differentiated.
+      value: the part of the result that can be.
+      call: how to call it with the arguments, where not by name.
+      host: whether it works on the host, and not under `jax.jit`.
+      again: whether another case runs nearly the same program: left out where each
+        case costs seconds to compile.
+    """
+
+    name: str
+    make: Maker | None
+    rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    variant: str = ""
+    static: tuple[str, ...] = ()
+    split: Callable[[Any], tuple[Any, Any]] = no_rows
+    exact: bool = True
+    where: bool = False
+    masked: Mapping[str, int] | None = None
+    weights: bool = False
+    twice: bool = False
+    gradients: tuple[str, ...] = ()
+    value: Callable[[Any], Any] = lambda result: result
+    call: Callable[[Arguments], Any] | None = None
+    host: bool = False
+    again: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.variant}" if self.variant else self.name
+
+    def __call__(self, **arguments: Any) -> Any:
+        if self.call is not None:
+            return self.call(arguments)
+        return getattr(cj, self.name)(**arguments)
+
+    def traced(self, arguments: Arguments) -> tuple[Callable[[Arguments], Any], Any]:
+        """A function of the arrays alone, and the arrays."""
+        fixed = {k: v for k, v in arguments.items() if k in self.static}
+        arrays = {k: v for k, v in arguments.items() if k not in self.static}
+        return lambda arrays: self(**arrays, **fixed), jax.tree.map(jnp.asarray, arrays)
+
+
+def tied(rng, n):
+    """Scores in [0, 1], most of them several times."""
+    return rng.choice(rng.random(max(1, n // 2)), n)
+
+
+def partial(rng, n):
+    """Outcomes in [0, 1]: wrong, right and partly right."""
+    return rng.choice([0.0, 1.0, 1.0, 0.3], n)
+
+
+def bins(rng):
+    return cj.Bins(edges=jnp.asarray(np.sort(rng.random(NUM_BINS - 1)), jnp.float32))
+
+
+def router(rng):
+    blank = jnp.zeros(NUM_BINS, jnp.float32)
+    table = cj.AdvantageTable(
+        count=jnp.zeros(NUM_BINS, jnp.int32),
+        weight=blank,
+        small_confidence=blank,
+        large_confidence=blank,
+        advantage=blank,
+    )
+    order = jnp.asarray(rng.permutation(NUM_BINS), jnp.int32)
+    return cj.Router(bins=bins(rng), table=table, order=order)
+
+
+def experts(rng):
+    size = (NUM_MODELS, NUM_BINS)
+    edges = np.sort(rng.random((NUM_MODELS, NUM_BINS - 1)))
+    blank = jnp.zeros(size, jnp.float32)
+    order = np.stack([rng.permutation(NUM_BINS) for _ in range(NUM_MODELS)])
+    return cj.ExpertBins(
+        bins=cj.Bins(edges=jnp.asarray(edges, jnp.float32)),
+        table=cj.ReliabilityTable(
+            count=jnp.zeros(size, jnp.int32),
+            weight=blank,
+            confidence=blank,
+            outcome=blank,
+        ),
+        order=jnp.asarray(order, jnp.int32),
+    )
+
+
+def curve(rng):
+    share = np.sort(rng.random(NUM_BINS + 1))
+    share[0], share[-1] = 0, 1
+    accuracy = np.linspace(0.9, 0.6, NUM_BINS + 1) + 0.05 * rng.random(NUM_BINS + 1)
+    return cj.CascadeCurve(
+        small_share=jnp.asarray(share, jnp.float32),
+        accuracy=jnp.asarray(accuracy, jnp.float32),
+        small_accuracy=jnp.float32(accuracy[-1]),
+        large_accuracy=jnp.float32(accuracy[0]),
+    )
+
+
+def class_rows(rng, n):
+    """Logits, and labels drawn at temperature 2, so that the optimum is inside."""
+    logits = 3 * rng.normal(size=(n, NUM_CLASSES))
+    noise = rng.gumbel(size=logits.shape)
+    return logits, np.argmax(logits / 2 + noise, axis=1)
+
+
+def _probabilities(rng, n):
+    logits, labels = class_rows(rng, n)
+    exponentials = np.exp(logits)
+    return exponentials / exponentials.sum(axis=1, keepdims=True), labels
+
+
+def _platt(rng, n):
+    scores = rng.normal(size=n)
+    outcomes = rng.random(n) < 1 / (1 + np.exp(-2 * scores + 0.5))
+    return {"scores": scores, "outcomes": np.where(scores > 1.5, 0.7, outcomes)}
+
+
+def _sequences(rng, n):
+    return {
+        "logits": 2 * rng.normal(size=(n, NUM_TOKENS, NUM_CLASSES)),
+        "tokens": rng.integers(0, NUM_CLASSES, (n, NUM_TOKENS)),
+    }
+
+
+def _scored(rng, n, **more):
+    return {"scores": tied(rng, n), "outcomes": partial(rng, n), **more}
+
+
+def _fit_parts(result):
+    """Less the number of steps and the last gradient, which rounding decides."""
+    params, report = result
+    return (), (params, report.loss, report.status, report.converged)
+
+
+def _issue_parts(result):
+    return (result.flagged, result.suggestion), result.thresholds
+
+
+def curve_points(result):
+    """A cleaning curve without the points that repeat another."""
+    if isinstance(result.threshold, jax.core.Tracer):
+        return (), result
+    _, first = np.unique(-np.asarray(result.threshold), return_index=True)
+    return (), jax.tree.map(lambda leaf: np.asarray(leaf)[first], result)
+
+
+def _weighted_mean(x, weights):
+    return jnp.sum(weights * x) / jnp.sum(weights)
+
+
+_SCORED = {"scores": 0, "outcomes": 0}
+_FRESH = {"where": True, "weights": True}
+_GIVEN = {**_FRESH, "twice": True}
+_MODELS = {"predictions": 1, "confidences": 1, "labels": 0}
+
+
+def _models(rng, n):
+    return {
+        "predictions": rng.integers(-1, 2, (NUM_MODELS, n)),
+        "confidences": np.stack([tied(rng, n) for _ in range(NUM_MODELS)]),
+        "labels": rng.integers(0, 2, n),
+    }
+
+
+def _calibrate(variant, params, x, **more):
+    return Case(
+        "calibrate",
+        lambda rng, n: {"params": params(rng), "x": x(rng, n)},
+        variant=variant,
+        rows={"x": 0},
+        split=all_rows,
+        **more,
+    )
+
+
+def _of_curve(name, static=(), gradients=("curve",), **more):
+    return Case(
+        name,
+        lambda rng, n: {"curve": curve(rng), **more},
+        static=static,
+        gradients=gradients,
+    )
+
+
+CASES = [
+    # Confidence
+    Case(
+        "scaled_softmax",
+        lambda rng, n: {"logits": class_rows(rng, n)[0], "temperature": 1.7},
+        rows={"logits": 0},
+        split=all_rows,
+        gradients=("logits", "temperature"),
+    ),
+    Case(
+        "top1",
+        lambda rng, n: {"logits": class_rows(rng, n)[0], "temperature": 1.7},
+        rows={"logits": 0},
+        split=all_rows,
+        gradients=("logits", "temperature"),
+        value=lambda result: result.confidence,
+    ),
+    Case(
+        "choice_logits",
+        lambda rng, n: {"logits": class_rows(rng, n)[0], "choice_ids": np.array([2, 0])},
+        rows={"logits": 0},
+        split=all_rows,
+        gradients=("logits",),
+    ),
+    Case(
+        "sequence_mean_logit",
+        _sequences,
+        rows={"logits": 0, "tokens": 0},
+        split=all_rows,
+        where=True,
+        masked={"logits": 1, "tokens": 1},
+        gradients=("logits",),
+    ),
+    *(
+        Case(
+            "sequence_log_likelihood",
+            lambda rng, n, r=reduction: {**_sequences(rng, n), "reduction": r},
+            variant=reduction,
+            again=reduction != "mean",
+            rows={"logits": 0, "tokens": 0},
+            static=("reduction",),
+            split=all_rows,
+            where=True,
+            masked={"logits": 1, "tokens": 1},
+            gradients=("logits",),
+        )
+        for reduction in ("sum", "mean", "min")
+    ),
+    # Binning and tables
+    Case(
+        "equal_count_bins",
+        lambda rng, n: {"scores": tied(rng, n), "num_bins": NUM_BINS},
+        rows={"scores": 0},
+        static=("num_bins",),
+        where=True,
+    ),
+    Case(
+        "equal_count_bins",
+        lambda rng, n: {
+            "scores": tied(rng, n),
+            "num_bins": jnp.int32(rng.integers(2, NUM_BINS)),
+            "max_bins": NUM_BINS,
+        },
+        variant="max_bins",
+        rows={"scores": 0},
+        static=("max_bins",),
+        where=True,
+    ),
+    Case(
+        "equal_width_bins",
+        lambda rng, n: {"num_bins": NUM_BINS, "lower": -1.0, "upper": 2.0},
+        static=("num_bins", "lower", "upper"),
+    ),
+    Case(
+        "bin_index",
+        lambda rng, n: {"bins": bins(rng), "scores": tied(rng, n)},
+        rows={"scores": 0},
+        split=all_rows,
+    ),
+    Case(
+        "reliability_table",
+        lambda rng, n: _scored(rng, n, bins=bins(rng)),
+        rows=_SCORED,
+        **_GIVEN,
+    ),
+    # Metrics
+    Case(
+        "expected_calibration_error",
+        lambda rng, n: _scored(rng, n, num_bins=NUM_BINS),
+        rows=_SCORED,
+        static=("num_bins",),
+        **_FRESH,
+    ),
+    Case(
+        "expected_calibration_error",
+        lambda rng, n: _scored(rng, n, bins=bins(rng)),
+        variant="bins",
+        again=True,
+        rows=_SCORED,
+        **_GIVEN,
+    ),
+    Case(
+        "maximum_calibration_error",
+        lambda rng, n: _scored(rng, n, num_bins=NUM_BINS),
+        again=True,
+        rows=_SCORED,
+        static=("num_bins",),
+        **_FRESH,
+    ),
+    *(
+        Case(
+            name,
+            _scored,
+            rows=_SCORED,
+            exact=False,
+            gradients=("scores", "outcomes", "weights"),
+            **_GIVEN,
+        )
+        for name in ("brier_score", "log_loss")
+    ),
+    # Calibration
+    Case(
+        "fit_temperature",
+        lambda rng, n: dict(zip(("logits", "labels"), class_rows(rng, n), strict=True)),
+        rows={"logits": 0, "labels": 0},
+        split=_fit_parts,
+        exact=False,
+        gradients=("logits", "weights"),
+        value=lambda result: result[0],
+        **_GIVEN,
+    ),
+    *(
+        Case(
+            "fit_platt",
+            lambda rng, n, s=smooth: {**_platt(rng, n), "smooth_targets": s},
+            variant="smooth" if smooth else "",
+            again=smooth,
+            rows=_SCORED,
+            static=("smooth_targets",),
+            split=_fit_parts,
+            exact=False,
+            gradients=("scores", "outcomes", "weights"),
+            value=lambda result: result[0],
+            **_GIVEN,
+        )
+        for smooth in (False, True)
+    ),
+    Case(
+        "fit_histogram",
+        lambda rng, n: _scored(rng, n, num_bins=NUM_BINS),
+        rows=_SCORED,
+        static=("num_bins",),
+        **_FRESH,
+    ),
+    _calibrate(
+        "temperature",
+        lambda rng: cj.Temperature(temperature=jnp.float32(1.7)),
+        lambda rng, n: class_rows(rng, n)[0],
+        gradients=("params", "x"),
+    ),
+    _calibrate(
+        "platt",
+        lambda rng: cj.Platt(slope=jnp.float32(2.5), intercept=jnp.float32(-1)),
+        tied,
+        gradients=("params", "x"),
+    ),
+    _calibrate(
+        "histogram",
+        lambda rng: cj.Histogram(
+            bins=bins(rng), values=jnp.asarray(rng.random(NUM_BINS), jnp.float32)
+        ),
+        tied,
+    ),
+    # Cascade
+    Case(
+        "advantage_table",
+        lambda rng, n: {
+            "bins": bins(rng),
+            "small_confidence": tied(rng, n),
+            "large_confidence": tied(rng, n),
+        },
+        again=True,
+        rows={"small_confidence": 0, "large_confidence": 0},
+        **_GIVEN,
+    ),
+    Case(
+        "advantage_table",
+        lambda rng, n: {
+            "bins": bins(rng),
+            "small_confidence": tied(rng, n),
+            "large_confidence": tied(rng, n),
+            "small_outcome": partial(rng, n),
+            "large_outcome": partial(rng, n),
+        },
+        variant="outcomes",
+        rows={
+            "small_confidence": 0,
+            "large_confidence": 0,
+            "small_outcome": 0,
+            "large_outcome": 0,
+        },
+        **_GIVEN,
+    ),
+    Case(
+        "fit_router",
+        lambda rng, n: {
+            "small_confidence": tied(rng, n),
+            "large_confidence": tied(rng, n),
+            "num_bins": NUM_BINS,
+        },
+        rows={"small_confidence": 0, "large_confidence": 0},
+        static=("num_bins",),
+        **_FRESH,
+    ),
+    Case(
+        "use_small",
+        lambda rng, n: {
+            "router": router(rng),
+            "small_confidence": tied(rng, n),
+            "num_small_bins": jnp.int32(rng.integers(1, NUM_BINS)),
+        },
+        rows={"small_confidence": 0},
+        split=all_rows,
+    ),
+    Case(
+        "cascade_curve",
+        lambda rng, n: {
+            "router": router(rng),
+            "small_confidence": tied(rng, n),
+            "small_outcome": partial(rng, n),
+            "large_outcome": partial(rng, n),
+        },
+        rows={"small_confidence": 0, "small_outcome": 0, "large_outcome": 0},
+        **_GIVEN,
+    ),
+    _of_curve("random_curve"),
+    _of_curve("performance_gap_recovered"),
+    _of_curve("average_performance_gap_recovered"),
+    _of_curve("call_performance_threshold", target=0.4),
+    _of_curve("num_small_bins_for_large_share", gradients=(), max_large_share=0.5),
+    _of_curve("num_small_bins_for_accuracy", gradients=(), min_accuracy=0.7),
+    _of_curve("best_num_small_bins", gradients=()),
+    # Cleaning
+    Case(
+        "top1_disagreement",
+        lambda rng, n: {
+            k: v for k, v in _models(rng, n).items() if k != "confidences"
+        },
+        rows={"predictions": 1, "labels": 0},
+        split=all_rows,
+    ),
+    Case(
+        "fit_expert_bins",
+        lambda rng, n: {
+            "confidences": np.stack([tied(rng, n) for _ in range(NUM_MODELS)]),
+            "correct": np.stack([partial(rng, n) for _ in range(NUM_MODELS)]),
+            "num_bins": NUM_BINS,
+        },
+        rows={"confidences": 1, "correct": 1},
+        static=("num_bins",),
+        where=True,
+    ),
+    *(
+        Case(
+            "high_confidence_disagreement",
+            lambda rng, n, c=consensus: {
+                "experts": experts(rng),
+                **_models(rng, n),
+                "num_top_bins": jnp.int32(4),
+                "consensus": c,
+            },
+            variant="consensus" if consensus else "",
+            again=consensus,
+            rows=_MODELS,
+            static=("consensus",),
+            split=all_rows,
+        )
+        for consensus in (False, True)
+    ),
+    Case(
+        "suggest_labels",
+        lambda rng, n: {**_models(rng, n), "flagged": rng.random(n) < 0.5},
+        rows={**_MODELS, "flagged": 0},
+        split=all_rows,
+    ),
+    Case(
+        "confident_learning",
+        lambda rng, n: dict(
+            zip(("probabilities", "labels"), _probabilities(rng, n), strict=True)
+        ),
+        rows={"probabilities": 0, "labels": 0},
+        split=_issue_parts,
+        where=True,
+    ),
+    *(
+        Case(
+            "repair_labels",
+            lambda rng, n, d=drop: {
+                "labels": rng.integers(0, 3, n),
+                "flagged": rng.random(n) < 0.5,
+                "suggestion": rng.integers(0, 3, n),
+                "drop": d,
+            },
+            variant="drop" if drop else "",
+            rows={"labels": 0, "flagged": 0, "suggestion": 0},
+            static=("drop",),
+            split=all_rows,
+        )
+        for drop in (False, True)
+    ),
+    Case(
+        "cleaning_curve",
+        # Sums of these are exact in any order.
+        lambda rng, n: {
+            "score": tied(rng, n),
+            "is_error": rng.choice([0.0, 0.25, 1.0], n),
+        },
+        rows={"score": 0, "is_error": 0},
+        split=curve_points,
+        **_GIVEN,
+    ),
+    # Resampling
+    Case(
+        "bootstrap",
+        lambda rng, n: {
+            "key": jax.random.key(rng.integers(1000)),
+            "x": rng.random(n).astype(np.float32),
+        },
+        call=lambda given: cj.bootstrap(given["key"], _weighted_mean, 3, given["x"]),
+    ),
+    # On the host
+    Case(
+        "validate_logits",
+        lambda rng, n: {"logits": class_rows(rng, n)[0]},
+        rows={"logits": 0},
+        where=True,
+        host=True,
+    ),
+    Case(
+        "validate_scores",
+        lambda rng, n: {"scores": tied(rng, n)},
+        rows={"scores": 0},
+        where=True,
+        host=True,
+    ),
+    Case(
+        "validate_labels",
+        lambda rng, n: {"labels": rng.integers(0, 3, n), "num_classes": 3},
+        rows={"labels": 0},
+        static=("num_classes",),
+        where=True,
+        host=True,
+    ),
+    # Of files: see test_io.py.
+    Case("save", None, host=True),
+    Case("load", None, host=True),
+]
+
+GARBAGE = [np.nan, np.inf, -np.inf, 1e30]
+
+
+def spoil(array: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
+    """The array with garbage at an index along an axis."""
+    moved = np.moveaxis(np.array(array), axis, 0)
+    if moved.dtype.kind == "f":
+        moved[index] = np.resize(GARBAGE, moved[index].shape)
+    elif moved.dtype.kind == "i":
+        moved[index] = np.resize([-1, 2**31 - 1], moved[index].shape)
+    return np.moveaxis(moved, 0, axis)
+
+
+def take(case: Case, arguments: Arguments, index: np.ndarray) -> Arguments:
+    """Arguments with the examples of an index only, in its order."""
+    rows = {k: np.take(arguments[k], index, case.rows[k]) for k in case.rows}
+    return {**arguments, **rows}
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_same(actual: Any, expected: Any, *, exact: bool, rtol: float = 1e-5) -> None:
+    """Equal trees: integers and bools always exactly, floats if `exact`."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for got, wanted in zip(leaves(actual), leaves(expected), strict=True):
+        assert got.dtype == wanted.dtype
+        if exact or got.dtype.kind != "f":
+            np.testing.assert_array_equal(got, wanted)
+        else:
+            np.testing.assert_allclose(got, wanted, rtol=rtol, atol=0.1 * rtol)
+
+
+def jitted_cores():
+    """Every function that is jitted where it is defined in the library."""
+    for info in pkgutil.iter_modules(cj.__path__, "calib_jax."):
+        if info.name.rsplit(".")[-1] in ("plots", "flax", "demo"):
+            continue
+        for value in vars(importlib.import_module(info.name)).values():
+            if hasattr(value, "_cache_size"):
+                yield value
+
+
+def num_compiled():
+    """Entries in the caches of all jitted cores: what was compiled so far."""
+    return sum(core._cache_size() for core in set(jitted_cores()))

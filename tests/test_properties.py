@@ -1,0 +1,495 @@
+"""Properties that every public function has, over the registry."""
+
+import dataclasses
+import zlib
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import registry
+from registry import ROWS, assert_same, leaves, spoil, take
+
+import calib_jax as cj
+
+ALL = [case for case in registry.CASES if case.make is not None]
+DEVICE = [case for case in ALL if not case.host]
+OF_ROWS = [case for case in ALL if case.rows]
+FEW = [case for case in ALL if not case.again]
+
+
+def cases(choice):
+    return pytest.mark.parametrize("case", choice, ids=str)
+
+
+def example(case, num_rows=ROWS, *, seed=0):
+    rng = np.random.default_rng([zlib.crc32(str(case).encode()), seed])
+    return case.make(rng, num_rows)
+
+
+def run(case, arguments):
+    """The result, all of whose arrays have the promised dtypes, x64 or not."""
+    result = case(**arguments)
+    if case.host:
+        assert result is None
+        return None
+    for leaf in jax.tree.leaves(result):
+        assert isinstance(leaf, jax.Array)
+        assert leaf.dtype in (jnp.float32, jnp.int32, bool)
+        # A weak type would be a second trace of whatever takes the result.
+        assert not leaf.weak_type
+    return result
+
+
+def test_registry_is_complete():
+    exported = {
+        name
+        for name, value in vars(cj).items()
+        if callable(value) and not isinstance(value, type) and name[0] != "_"
+    }
+    assert {case.name for case in registry.CASES} == exported
+
+
+@cases(OF_ROWS)
+def test_permutation(case):
+    arguments = example(case)
+    order = np.random.default_rng(1).permutation(ROWS)
+    before, after = run(case, arguments), run(case, take(case, arguments, order))
+    if case.host:
+        return
+    rows, whole = case.split(before)
+    moved, same = case.split(after)
+    assert_same(moved, jax.tree.map(lambda leaf: leaf[order], rows), exact=True)
+    assert_same(same, whole, exact=case.exact)
+
+
+# Of 40 examples 8 are masked, and the weights of the others add up to 24: the masked
+# call is compiled once more, what it is compared with is not.
+PADDED = ROWS + 16
+
+
+def without_counts(tree):
+    """Less the counts of rows, which tell a weight of 2 from two rows."""
+    counted = dataclasses.is_dataclass(tree) and hasattr(tree, "count")
+    return dataclasses.replace(tree, count=None) if counted else tree
+
+
+@cases([c for c in ALL if c.where and c.masked is None and not c.again])
+def test_masked_and_weighted(case):
+    rng = np.random.default_rng(2)
+    index = rng.permutation(PADDED)
+    copies = np.zeros(PADDED, int)
+    if not case.weights:
+        copies[index[:ROWS]] = 1
+        mask = {"where": copies > 0}
+    elif not case.twice:
+        copies[index[:ROWS]] = 1
+    else:
+        copies[index[:4]], copies[index[4:20]] = 2, 1
+    if case.weights:
+        where, weights = np.ones(PADDED, bool), copies.astype(float)
+        where[index[-8:]] = False
+        weights[index[-8:]] = np.resize([1.0, np.nan, np.inf, -1.0], 8)
+        mask = {"where": where, "weights": weights}
+    arguments = example(case, PADDED)
+    removed = np.flatnonzero(copies == 0)
+    dirty = {k: spoil(arguments[k], removed, axis) for k, axis in case.rows.items()}
+    actual = run(case, {**arguments, **dirty, **mask})
+    expected = run(case, take(case, arguments, np.repeat(np.arange(PADDED), copies)))
+    if case.host:
+        return
+    rows, whole = case.split(actual)
+    rows = jax.tree.map(lambda leaf: leaf[copies > 0], rows)
+    clean_rows, clean = case.split(expected)
+    if copies.max() > 1:
+        whole, clean = without_counts(whole), without_counts(clean)
+    assert_same(rows, clean_rows, exact=True)
+    assert_same(whole, clean, exact=case.exact)
+
+
+@cases([case for case in ALL if case.masked])
+def test_masked_tokens(case):
+    arguments = example(case)
+    size = registry.NUM_TOKENS
+    dropped = np.array([1, size - 1])
+    kept = np.setdiff1d(np.arange(size), dropped)
+    dirty = {k: spoil(arguments[k], dropped, axis) for k, axis in case.masked.items()}
+    where = np.broadcast_to(np.isin(np.arange(size), kept), (ROWS, size)).copy()
+    where[3] = False
+    actual = run(case, {**arguments, **dirty, "where": where})
+    short = {k: np.take(arguments[k], kept, axis) for k, axis in case.masked.items()}
+    expected = np.array(run(case, {**arguments, **short}))
+    expected[3] = np.nan
+    assert_same(actual, expected, exact=False, rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", ["[C]", "[N, C]"])
+@cases([c for c in DEVICE if str(c) in ("scaled_softmax", "top1", "fit_temperature",
+                                        "calibrate-temperature")])
+def test_masked_classes(case, shape):
+    """Masked classes hold anything and change nothing; those left move up."""
+    arguments = example(case)
+    name = "x" if case.name == "calibrate" else "logits"
+    logits, classes = arguments[name], registry.NUM_CLASSES
+    wide = np.insert(logits, [1, classes], 0.0, axis=1)
+    mask = np.ones(classes + 2, bool)
+    mask[[1, classes + 1]] = False
+    wide = spoil(wide, np.flatnonzero(~mask), 1)
+    places = np.flatnonzero(mask)
+    given = {**arguments, name: wide}
+    if "labels" in given:
+        given["labels"] = places[given["labels"]]
+    given["class_where"] = mask if shape == "[C]" else np.tile(mask, (ROWS, 1))
+    actual, expected = run(case, given), run(case, arguments)
+    if case.name == "fit_temperature":
+        actual, expected = case.split(actual), case.split(expected)
+    elif case.name == "top1":
+        np.testing.assert_array_equal(actual.prediction, places[expected.prediction])
+        actual, expected = actual.confidence, expected.confidence
+    else:
+        np.testing.assert_array_equal(actual[:, ~mask], 0.0)
+        actual = actual[:, mask]
+    assert_same(actual, expected, exact=False, rtol=2e-6)
+
+
+MONOTONE = {
+    "affine": lambda s: 8 * s - 3,
+    "cube": lambda s: s**3,
+    "log": lambda s: np.log(s.astype(np.float32)),
+    "negative": lambda s: -1 / s.astype(np.float32),
+    "tiny": lambda s: s * 2.0**-110,
+    "huge": lambda s: (s - 0.5) * 2.0**127,
+}
+
+
+@pytest.mark.parametrize("name", MONOTONE)
+def test_monotone_maps_keep_bins(name):
+    rng = np.random.default_rng(3)
+    scores = rng.integers(1, 64, ROWS) / 64
+    outcomes, errors = registry.partial(rng, ROWS), registry.partial(rng, ROWS)
+
+    def membership(scores):
+        bins = cj.equal_count_bins(scores, registry.NUM_BINS)
+        params, _ = cj.fit_histogram(scores, outcomes, num_bins=registry.NUM_BINS)
+        curve = cj.cleaning_curve(scores, errors)
+        return {
+            "index": cj.bin_index(bins, scores),
+            "histogram": params.values,
+            "calibrated": cj.calibrate(params, scores),
+            "curve": (curve.flagged_share, curve.precision, curve.recall),
+        }
+
+    mapped = membership(MONOTONE[name](scores))
+    assert_same(mapped, membership(scores), exact=True)
+
+
+@cases([case for case in FEW if not case.host])
+def test_jit_of_vmap_is_loop(case):
+    """Inside the user's own jit and vmap, over all arrays, as called one by one."""
+    batch = [example(case), example(case, seed=1)]
+    function, _ = case.traced(batch[0])
+    arrays = [case.traced(arguments)[1] for arguments in batch]
+    if jax.tree.leaves(arrays[0]):
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
+        together = jax.jit(jax.vmap(function))(stacked)
+    else:
+        together = jax.tree.map(lambda leaf: leaf[None], jax.jit(function)(arrays[0]))
+        batch = batch[:1]
+    for number, arguments in enumerate(batch):
+        expected = case(**arguments)
+        actual = jax.tree.map(lambda leaf, k=number: leaf[k], together)
+        if case.name.startswith("fit_") and isinstance(expected, tuple):
+            actual, expected = case.split(actual), case.split(expected)
+        assert_same(actual, expected, exact=False)
+
+
+def float32(x):
+    return x.astype(np.float32) if x.dtype == float else x
+
+
+REPRESENTATIONS = {
+    "list": lambda x: x.tolist(),
+    "float32": float32,
+    "int32": lambda x: x.astype(np.int32) if x.dtype.kind == "i" else x,
+    "JAX": lambda x: jnp.asarray(float32(x)),
+    "transposed": lambda x: np.asfortranarray(x),
+}
+
+
+@cases(DEVICE)
+def test_one_trace_a_shape(case):
+    """Lists, NumPy arrays, JAX arrays, Python and NumPy numbers share a program."""
+    arguments = example(case)
+    expected = run(case, arguments)
+    before = registry.num_compiled()
+    for change in REPRESENTATIONS.values():
+        given = dict(arguments)
+        for name, value in arguments.items():
+            if isinstance(value, np.ndarray) and case.name != "bootstrap":
+                given[name] = change(value)
+        assert_same(run(case, given), expected, exact=True)
+    for name, value in arguments.items():
+        if isinstance(value, (bool, str)):
+            continue
+        numbers = []
+        if isinstance(value, float):
+            numbers = [np.float32(value), np.float64(value), jnp.float32(value)]
+            numbers += [np.array(value)]
+        elif isinstance(value, int):
+            numbers = [np.int64(value), np.int8(value)]
+        elif name in ("num_small_bins", "num_top_bins", "num_bins"):
+            numbers = [int(value), np.int64(value), np.uint8(value)]
+        for number in numbers:
+            if name in ("lower", "upper") and isinstance(number, jax.Array):
+                continue
+            assert_same(run(case, {**arguments, name: number}), expected, exact=False)
+    assert registry.num_compiled() == before
+
+
+def test_integers_are_temperatures():
+    logits, _ = registry.class_rows(np.random.default_rng(0), ROWS)
+    expected = cj.top1(logits, 2.0)
+    before = registry.num_compiled()
+    assert_same(cj.top1(logits, 2), expected, exact=True)
+    assert_same(cj.top1(logits.astype(np.float32).tolist(), 2), expected, exact=True)
+    assert registry.num_compiled() == before
+
+
+def test_no_trace_inside_a_users_jit():
+    """A user's function is traced once for a shape, and traced counts are no shape."""
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def answer(router, scores, budget):
+        return cj.use_small(router, scores, budget)
+
+    rng = np.random.default_rng(4)
+    router = registry.router(rng)
+    for budget in range(registry.NUM_BINS + 1):
+        scores = registry.tied(rng, ROWS).astype(np.float32)
+        expected = cj.use_small(router, scores, budget)
+        assert_same(answer(router, scores, budget), expected, exact=True)
+
+
+def dirty_for_gradients(case):
+    """Example arguments whose masked rows, and unlikely classes, are hostile."""
+    arguments = example(case, ROWS, seed=2)
+    if "outcomes" in arguments:
+        # An outcome of 0 or 1 has no two sides.
+        arguments["outcomes"] = 0.1 + 0.8 * arguments["outcomes"]
+        arguments["scores"] = np.where(
+            case.name == "log_loss",
+            0.1 + 0.8 * arguments["scores"],
+            arguments["scores"],
+        )
+    bad = np.array([2, 7, 11, 12])
+    mask = {}
+    if case.masked:
+        tokens = np.array([1, registry.NUM_TOKENS - 1])
+        where = np.ones((ROWS, registry.NUM_TOKENS), bool)
+        where[:, tokens] = where[bad] = False
+        mask["where"] = where
+        for name, axis in case.masked.items():
+            arguments[name] = spoil(spoil(arguments[name], tokens, axis), bad, 0)
+        keep = where
+    elif case.where:
+        keep = mask["where"] = ~np.isin(np.arange(ROWS), bad)
+        for name, axis in case.rows.items():
+            arguments[name] = spoil(arguments[name], bad, axis)
+        if "weights" in case.gradients:
+            weights = np.random.default_rng(5).integers(1, 3, ROWS).astype(float)
+            mask["weights"] = np.where(keep, weights, np.nan)
+    else:
+        keep = np.ones(ROWS, bool)
+    logits = "x" if case.name == "calibrate" else "logits"
+    if logits in arguments and arguments[logits].ndim == 2:
+        # -inf where no label stands; at one class of the rows with none.
+        place = np.zeros(ROWS, int)
+        if "labels" in arguments:
+            place = (arguments["labels"] + 1) % registry.NUM_CLASSES
+        index = np.arange(0, ROWS, 5)
+        arguments[logits][index, place[index]] = -np.inf
+        if case.name in ("scaled_softmax", "top1", "calibrate"):
+            classes = np.ones((ROWS, registry.NUM_CLASSES), bool)
+            classes[bad] = False
+            classes[0, 1] = False
+            arguments[logits] = spoil(arguments[logits], bad, 0)
+            arguments[logits][0, 1] = np.nan
+            mask["class_where"] = classes
+            keep = classes
+    return {**arguments, **mask}, keep
+
+
+@cases([case for case in DEVICE if case.gradients])
+def test_gradients(case):
+    """Finite, zero at what is masked, and as finite differences say."""
+    arguments, keep = dirty_for_gradients(case)
+    names = [name for name in case.gradients if name in arguments]
+    function, arrays = case.traced(arguments)
+    arrays = {
+        k: v.astype(jnp.float32)
+        if not isinstance(v, (cj.CascadeCurve, cj.Temperature, cj.Platt))
+        and jnp.issubdtype(v.dtype, jnp.floating)
+        else v
+        for k, v in arrays.items()
+    }
+    rest = {k: v for k, v in arrays.items() if k not in names}
+
+    def loss(inputs):
+        result = case.value(function({**rest, **inputs}))
+        total = jnp.float32(0)
+        for leaf in jax.tree.leaves(result):
+            factors = 1 + jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32))
+            # Rows without a valid entry are NaN, which the user leaves out so.
+            finite = jnp.isfinite(leaf)
+            terms = jnp.where(finite, leaf, 0.0) * factors.reshape(leaf.shape)
+            total += jnp.sum(terms)
+        return total
+
+    evaluate = jax.jit(jax.value_and_grad(loss))
+    inputs = {name: arrays[name] for name in names}
+    value, gradient = evaluate(inputs)
+    assert np.isfinite(value)
+    chex.assert_tree_all_finite(gradient)
+    for name in names:
+        part = np.asarray(jax.tree.leaves(gradient[name])[0])
+        masked = case.rows.keys() | {"weights"}
+        if name in masked and not keep.all() and part.shape[: keep.ndim] == keep.shape:
+            np.testing.assert_array_equal(part[~keep], 0.0)
+
+    rng = np.random.default_rng(6)
+    for name in names:
+        steps = jax.tree.map(
+            lambda leaf: jnp.asarray(2e-3 * rng.normal(size=leaf.shape), jnp.float32),
+            inputs[name],
+        )
+        ends = [
+            evaluate({**inputs, name: jax.tree.map(move, inputs[name], steps)})[0]
+            for move in (jnp.add, jnp.subtract)
+        ]
+        parts = jax.tree.map(lambda g, d: jnp.sum(g * d), gradient[name], steps)
+        actual = sum(jax.tree.leaves(parts))
+        norms = [np.linalg.norm(leaf) for leaf in leaves(gradient[name])]
+        size = 2e-3 * np.linalg.norm(norms)
+        assert size > 0
+        expected = (ends[0] - ends[1]) / 2
+        np.testing.assert_allclose(actual, expected, rtol=0.03, atol=0.02 * size)
+
+
+HALF = [c for c in FEW if {"logits", "probabilities"} & c.rows.keys() and not c.host]
+HALF = [(c, jnp.bfloat16) for c in HALF]
+HALF += [(c, jnp.float16) for c in FEW if c.name in ("top1", "choice_logits")]
+
+
+@pytest.mark.parametrize(("case", "dtype"), HALF, ids=str)
+def test_half_precision_logits(case, dtype):
+    """Read as they are and computed in float32: as their values in float32."""
+    arguments = example(case)
+    (name,) = {"logits", "probabilities", "x"} & arguments.keys()
+    half = np.asarray(arguments[name]).astype(dtype)
+    actual = case(**{**arguments, name: half})
+    if case.name == "choice_logits":
+        assert actual.dtype == dtype
+        expected = case(**{**arguments, name: half.astype(np.float32)}).astype(dtype)
+        assert_same(actual, expected, exact=True)
+        return
+    expected = run(case, {**arguments, name: half.astype(np.float32)})
+    if case.name == "fit_temperature":
+        actual, expected = case.split(actual), case.split(expected)
+    assert_same(actual, expected, exact=False, rtol=1e-6)
+
+
+NAN = np.nan
+NOTHING = {
+    # What is documented for no rows at all, where it is not all zeros.
+    "equal_count_bins": np.inf,
+    "expected_calibration_error": NAN,
+    "maximum_calibration_error": NAN,
+    "brier_score": NAN,
+    "log_loss": NAN,
+    "cascade_curve": NAN,
+    "confident_learning": np.inf,
+}
+
+
+@cases([case for case in FEW if case.rows])
+def test_no_rows(case):
+    arguments = example(case)
+    empty = take(case, arguments, np.zeros(0, int))
+    result = run(case, empty)
+    if case.host:
+        return
+    rows, whole = case.split(result)
+    assert all(leaf.shape[0] == 0 for leaf in leaves(rows))
+    if case.name in ("fit_temperature", "fit_platt", "fit_histogram"):
+        params, report = result
+        assert int(report.status) == cj.FitStatus.CONSTANT
+        assert not report.converged and np.isnan(report.loss)
+        values = {"temperature": 1.0, "slope": 0.0, "values": 0.5}
+        for name, value in values.items():
+            if hasattr(params, name):
+                np.testing.assert_array_equal(getattr(params, name), value)
+        assert all(np.isfinite(leaf).all() for leaf in leaves(params)[-1:])
+    elif case.name in ("fit_router", "fit_expert_bins"):
+        parts = leaves((result.table, result.bins))
+        assert {x for leaf in parts for x in leaf.ravel()} <= {0.0, np.inf}
+        last_first = np.arange(registry.NUM_BINS)[::-1]
+        np.testing.assert_array_equal(np.atleast_2d(result.order)[0], last_first)
+    else:
+        for leaf in leaves(whole):
+            np.testing.assert_array_equal(leaf, NOTHING.get(case.name, 0))
+
+
+@cases([case for case in FEW if case.rows])
+def test_one_row(case):
+    """One row is the smallest table: what there is to say of it, and no more."""
+    arguments = take(case, example(case), np.array([3]))
+    result = run(case, arguments)
+    if case.host:
+        return
+    rows, whole = case.split(result)
+    assert all(leaf.shape[0] == 1 for leaf in leaves(rows))
+    many_rows, many = case.split(run(case, example(case)))
+    # No row knows of another.
+    if case.name != "confident_learning":
+        alone = jax.tree.map(lambda leaf: leaf[3:4], many_rows)
+        assert_same(rows, alone, exact=False, rtol=1e-6)
+    shapes = [leaf.shape for leaf in leaves(whole)]
+    if case.name != "cleaning_curve":
+        assert shapes == [leaf.shape for leaf in leaves(many)]
+    if case.name.startswith("expected") or case.name.startswith("maximum"):
+        gap = np.float32(arguments["scores"]) - np.float32(arguments["outcomes"])
+        np.testing.assert_allclose(whole, np.abs(gap)[0], rtol=1e-6)
+    elif case.name == "equal_count_bins":
+        np.testing.assert_array_equal(whole.edges, np.inf)
+    elif case.name in ("fit_temperature", "fit_platt"):
+        assert not result[1].converged or "smooth" in str(case)
+        assert all(np.isfinite(leaf).all() for leaf in leaves(result[0]))
+    elif case.name == "cascade_curve":
+        assert result.small_share[0] == 0 and result.small_share[-1] == 1
+    elif case.name in ("reliability_table", "advantage_table"):
+        assert leaves(result.count)[0].sum() == 1
+
+
+def test_a_short_bootstrap():
+    one = cj.bootstrap(jax.random.key(0), registry._weighted_mean, 3, jnp.ones(1))
+    np.testing.assert_array_equal(one, 1.0)
+    with pytest.raises(ValueError, match="arrays"):
+        cj.bootstrap(jax.random.key(0), registry._weighted_mean, 3, jnp.ones(0))
+
+
+@cases([c for c in DEVICE if str(c) in (
+    "top1", "sequence_log_likelihood-mean", "equal_count_bins-max_bins",
+    "brier_score",
+    "random_curve", "average_performance_gap_recovered",
+    "call_performance_threshold", "best_num_small_bins", "repair_labels",
+    "top1_disagreement", "equal_width_bins", "cleaning_curve")])
+def test_x64_changes_nothing(case):
+    arguments = example(case)
+    results = []
+    for on in (False, True):
+        with jax.enable_x64(on):
+            results.append(jax.tree.map(np.asarray, run(case, arguments)))
+    assert_same(*results, exact=True)

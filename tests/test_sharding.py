@@ -1,0 +1,123 @@
+"""Rows sharded over 8 devices: the same answers, and no row leaves its device."""
+
+import re
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import registry
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from registry import assert_same, spoil, take
+
+from calib_jax import _reduce
+
+# More rows than there are counters in a histogram of `registry.NUM_BINS - 1` edges.
+NUM_ROWS = 8 * 2500
+NUM_REMOVED = 1001
+SHAPES = {"8": ((8,), ("rows",)), "4x2": ((4, 2), ("rows", "other"))}
+CASES = [c for c in registry.CASES if c.rows and not c.host and not c.again]
+# Programs that take long to compile: one way to call them in each mesh.
+LONG = ("fit_", "advantage", "cascade", "confident", "reliability", "equal_count")
+SORTS = {"cleaning_curve"}
+COLLECTIVE = re.compile(
+    r"= (\(?[^=]*?\)?) "
+    r"(all-gather|all-to-all|collective-permute|ragged-all-to-all|all-reduce|"
+    r"reduce-scatter|collective-broadcast)(?:-start)?\("
+)
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    """Several blocks on every device, the last one not whole."""
+    monkeypatch.setattr(_reduce, "_CPU_BLOCK_ROWS", 900)
+
+
+def example(case):
+    """Arguments with masked garbage where there are masks, and the answer without."""
+    rng = np.random.default_rng(zlib.crc32(str(case).encode()))
+    arguments = case.make(rng, NUM_ROWS)
+    removed = rng.choice(NUM_ROWS, NUM_REMOVED, replace=False)
+    kept = np.setdiff1d(np.arange(NUM_ROWS), removed)
+    if not case.where or case.masked:
+        return arguments, case(**arguments), np.arange(NUM_ROWS)
+    expected = case(**take(case, arguments, kept))
+    for name, axis in case.rows.items():
+        arguments[name] = spoil(arguments[name], removed, axis)
+    arguments["where"] = np.isin(np.arange(NUM_ROWS), kept)
+    return arguments, expected, kept
+
+
+def shard(case, arguments, mesh):
+    """Rows over the first axis of the mesh; the rest as NumPy arrays and scalars."""
+    axes = {**case.rows, "where": 0}
+    placed = dict(arguments)
+    for name in axes.keys() & arguments.keys():
+        spec = PartitionSpec(*[None] * axes[name], "rows")
+        value = arguments[name]
+        value = value.astype(np.float32) if value.dtype == float else value
+        value = value.astype(np.int32) if value.dtype == np.int64 else value
+        placed[name] = jax.device_put(value, NamedSharding(mesh, spec))
+    return placed
+
+
+def check(case, actual, expected, kept, mesh):
+    rows, whole = case.split(actual)
+    expected_rows, expected_whole = case.split(expected)
+    for leaf in jax.tree.leaves(rows):
+        wanted = NamedSharding(mesh, PartitionSpec("rows"))
+        assert leaf.sharding.is_equivalent_to(wanted, leaf.ndim), leaf.sharding
+        assert leaf.sharding.mesh.axis_types == mesh.axis_types
+    rows = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], rows)
+    assert_same(rows, expected_rows, exact=False, rtol=1e-6)
+    assert_same(whole, expected_whole, exact=case.exact)
+
+
+def assert_no_rows_move(program):
+    moved = []
+    for shapes, operation in COLLECTIVE.findall(program):
+        sizes = [
+            int(np.prod([int(n) for n in dims.split(",") if n]))
+            for dims in re.findall(r"\[([0-9,]*)\]", shapes)
+        ]
+        assert sizes, shapes
+        moved.append((operation, max(sizes)))
+    few = NUM_ROWS // 8 // 4
+    for operation, size in moved:
+        # Histograms and sums are added up; whatever else moves is but a few numbers.
+        limit = NUM_ROWS if operation in ("all-reduce", "reduce-scatter") else few
+        assert size < limit, moved
+
+
+@pytest.mark.parametrize("mesh", ["Auto-8", "Explicit-4x2"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_sharded_rows(case, mesh):
+    """Called plainly, and inside the user's own jit, whose program is looked at."""
+    axis_type, _, shape = mesh.partition("-")
+    sizes, names = SHAPES[shape]
+    types = (getattr(AxisType, axis_type),) * len(sizes)
+    mesh = jax.make_mesh(sizes, names, axis_types=types)
+    arguments, expected, kept = example(case)
+    placed = shard(case, arguments, mesh)
+    both = not case.name.startswith(LONG)
+    if both or axis_type == "Explicit":
+        check(case, case(**placed), expected, kept, mesh)
+    if both or axis_type == "Auto":
+        function, arrays = case.traced(placed)
+        compiled = jax.jit(function).lower(arrays).compile()
+        check(case, compiled(arrays), expected, kept, mesh)
+        if case.name not in SORTS:
+            assert_no_rows_move(compiled.as_text())
+
+
+def test_the_program_check_sees_rows_move():
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+    rows = jax.device_put(
+        np.zeros(NUM_ROWS, np.float32), NamedSharding(mesh, PartitionSpec("rows"))
+    )
+    for function in (jnp.sort, jnp.flip, lambda x: jnp.roll(x, 3000)):
+        program = jax.jit(function).lower(rows).compile().as_text()
+        with pytest.raises(AssertionError):
+            assert_no_rows_move(program)
+    assert_no_rows_move(jax.jit(jnp.sum).lower(rows).compile().as_text())
