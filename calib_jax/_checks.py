@@ -9,6 +9,7 @@ An array that states an integer dtype is refused where floating numbers are expe
 a plain Python number or list states none and is converted.
 """
 
+import math
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -231,6 +232,17 @@ def static_int(name: str, value: Any, *, minimum: int) -> int:
     return number
 
 
+def static_float(name: str, value: Any) -> float:
+    """A static finite number."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, str) or not math.isfinite(number):
+        raise ValueError(f"{name}: expected a finite number, got {value!r}.")
+    return number
+
+
 def traced_int(name: str, value: Any, *, minimum: int, maximum: int) -> jax.Array:
     """A count that may be traced; a host integer outside the range raises."""
     if isinstance(value, jax.Array):
@@ -239,6 +251,41 @@ def traced_int(name: str, value: Any, *, minimum: int, maximum: int) -> jax.Arra
     if number > maximum:
         raise ValueError(f"{name}: expected at most {maximum}, got {number}.")
     return jnp.asarray(number, jnp.int32)
+
+
+def key(name: str, value: Any) -> jax.Array:
+    """A JAX random key, new style or raw."""
+    if isinstance(value, jax.Array):
+        if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) and value.ndim == 0:
+            return value
+        if value.dtype == jnp.uint32 and value.ndim == 1:
+            return value
+    described = _describe(value) if hasattr(value, "dtype") else repr(value)
+    raise ValueError(f"{name}: expected one key of jax.random.key, got {described}.")
+
+
+def any_array(name: str, value: ArrayLike) -> jax.Array:
+    """Numbers or bools with at least one axis; at most 32 bits of each."""
+    expected = "an array [N, ...] of numbers or bools"
+    array, _ = _array(name, value, expected)
+    if array.ndim == 0 or not (
+        jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool
+    ):
+        raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.")
+    if array.dtype == np.float64:
+        return _to_float32(array)
+    if jnp.issubdtype(array.dtype, jnp.integer):
+        return integers(name, array, rank=array.ndim)
+    return jnp.asarray(array)
+
+
+def solver(value: Any) -> None:
+    """Raises `ValueError` unless `value` is None or an optax transformation."""
+    if value is not None and not (hasattr(value, "init") and hasattr(value, "update")):
+        raise ValueError(
+            "solver: expected an optax gradient transformation such as optax.lbfgs(), "
+            f"or None, got {value!r}."
+        )
 
 
 def instance(name: str, value: Any, *types: type) -> None:

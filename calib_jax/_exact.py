@@ -28,7 +28,7 @@ ONE_PLACE, ONE_DIGIT = 149 // DIGIT_BITS, 2 ** (149 % DIGIT_BITS)
 
 _MASK = 2**DIGIT_BITS - 1
 # Value of a digit in each place. Places below the smallest normal float32 count as 0,
-# as XLA flushes such numbers; places above the largest are inf.
+# as XLA flushes such numbers; a sum beyond the largest comes out as NaN.
 _EXPONENTS = [place * DIGIT_BITS - 149 for place in range(NUM_DIGITS)]
 _PLACE_VALUES = np.array(
     [0 if e < -126 else np.inf if e > 127 else 2.0**e for e in _EXPONENTS], np.float32

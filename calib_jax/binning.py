@@ -112,6 +112,8 @@ def equal_width_bins(
       [0.25 0.5  0.75] [0 1 3]
     """
     size = _checks.static_int("num_bins", num_bins, minimum=1)
+    lower = _checks.static_float("lower", lower)
+    upper = _checks.static_float("upper", upper)
     if not lower < upper:
         raise ValueError(f"upper: expected above lower = {lower}, got {upper}.")
     fractions = [(lower * (size - k) + upper * k) / size for k in range(1, size)]

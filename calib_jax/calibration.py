@@ -60,7 +60,10 @@ def calibrate(
 
 @_calibrate.register
 def _(params: Temperature, x: ArrayLike, class_where: ArrayLike | None) -> jax.Array:
-    return confidence.scaled_softmax(x, params.temperature, class_where=class_where)
+    logits = _checks.logits("x", x, rank=range(1, 9), axes="[..., C]")
+    return confidence.scaled_softmax(
+        logits, params.temperature, class_where=class_where
+    )
 
 
 @_calibrate.register

@@ -110,9 +110,7 @@ def random_curve(curve: CascadeCurve) -> CascadeCurve:
       [1.   0.75 0.5 ]
     """
     _checks.instance("curve", curve, CascadeCurve)
-    share = curve.small_share
-    accuracy = share * curve.small_accuracy + (1 - share) * curve.large_accuracy
-    return dataclasses.replace(curve, accuracy=accuracy)
+    return _random_curve(curve)
 
 
 def performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
@@ -170,9 +168,8 @@ def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
       >>> print(average_performance_gap_recovered(curve))
       0.75
     """
-    recovered = performance_gap_recovered(curve)
-    widths = curve.small_share[1:] - curve.small_share[:-1]
-    return jnp.sum(widths * 0.5 * (recovered[1:] + recovered[:-1]))
+    _checks.instance("curve", curve, CascadeCurve)
+    return _average_performance_gap_recovered(curve)
 
 
 def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Array:
@@ -235,6 +232,20 @@ def _performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
     gap = curve.large_accuracy - curve.small_accuracy
     recovered = curve.accuracy - curve.small_accuracy
     return jnp.where(gap != 0, recovered / jnp.where(gap != 0, gap, 1.0), jnp.nan)
+
+
+@jax.jit
+def _random_curve(curve: CascadeCurve) -> CascadeCurve:
+    share = curve.small_share
+    accuracy = share * curve.small_accuracy + (1 - share) * curve.large_accuracy
+    return dataclasses.replace(curve, accuracy=accuracy)
+
+
+@jax.jit
+def _average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
+    recovered = _performance_gap_recovered(curve)
+    widths = curve.small_share[1:] - curve.small_share[:-1]
+    return jnp.sum(widths * 0.5 * (recovered[1:] + recovered[:-1]))
 
 
 @jax.jit

@@ -118,7 +118,7 @@ def _fit_histogram(
         converged=found,
         num_steps=jnp.int32(0),
         loss=jnp.where(found, loss / some, jnp.nan),
-        gradient_norm=jnp.where(found, 0.0, jnp.nan),
+        gradient_norm=jnp.where(found, jnp.float32(0), jnp.nan),
         status=status,
     )
     return Histogram(bins=bins, values=jnp.where(found, values, 0.5)), report

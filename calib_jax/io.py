@@ -132,7 +132,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{path}: expected a file written by calib_jax.save.")
     version = content.get("version")
-    if version != _VERSION or isinstance(version, bool):
+    if type(version) is not int or version != _VERSION:
         raise ValueError(
             f"{path}: expected version {_VERSION}, got {version!r}; a file of a newer "
             "release needs that release."

@@ -28,8 +28,8 @@ def expected_calibration_error(
     Bins of equal count are cut from the valid scores themselves, unless `bins` are
     given, such as those of the calibration half: two different numbers. Even a
     perfectly calibrated model has an ECE above 0, of the order of sqrt(num_bins / N),
-    so compare at equal N and number of bins only. It is no loss to train on: its sums
-    are integers, and its gradient is 0.
+    so compare at equal N and number of bins only. Its derivatives
+    take the bins as given.
 
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.

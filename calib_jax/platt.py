@@ -88,6 +88,7 @@ def fit_platt(
     outcome = _checks.outcomes("outcomes", outcomes)
     mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
     _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    _checks.solver(solver)
     smooth = bool(smooth_targets)
     return _fit_platt(score, outcome, mask, weight, smooth=smooth, solver=solver)
 
@@ -115,6 +116,8 @@ def _fit_platt(
     usable = usable & (weight >= 0) & (weight < jnp.inf)
     invalid = jnp.any(valid & ~usable)
     valid = valid & usable
+    # Before anything else is computed of them, so that no gradient meets a NaN.
+    outcomes, weight = jnp.where(valid, outcomes, 0.0), jnp.where(valid, weight, 0.0)
 
     def range_of(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
         lowest = jnp.min(scores, where=valid & rows, initial=jnp.inf)

@@ -59,14 +59,17 @@ def bootstrap(
         raise ValueError(
             f"statistic: expected a function, got {type(statistic).__name__}."
         )
-    given = tuple(jnp.asarray(array) for array in arrays)
-    if not given or any(array.ndim == 0 for array in given) or not given[0].shape[0]:
-        raise ValueError(
-            "arrays: expected at least one array [N, ...] with N > 0, got "
-            f"{[list(array.shape) for array in given]}."
-        )
+    random = _checks.key("key", key)
+    if not arrays:
+        raise ValueError("arrays: expected at least one array [N, ...], got none.")
+    given = tuple(
+        _checks.any_array(f"arrays[{number}]", array)
+        for number, array in enumerate(arrays)
+    )
+    if given[0].shape[0] == 0:
+        raise ValueError("arrays: expected N > 0 examples to draw from, got 0.")
     _checks.same_rows(**{f"arrays[{k}]": array for k, array in enumerate(given)})
-    return _bootstrap(key, given, statistic=statistic, num_draws=size)
+    return _bootstrap(random, given, statistic=statistic, num_draws=size)
 
 
 @_reduce.core(static=["statistic", "num_draws"])

@@ -102,11 +102,13 @@ def best_num_small_bins(curve: CascadeCurve) -> jax.Array:
     return _last_true(curve.accuracy == jnp.max(curve.accuracy))
 
 
+@jax.jit
 def _first_true(values: jax.Array) -> jax.Array:
     first = jnp.argmax(values).astype(jnp.int32)
     return jnp.where(jnp.any(values), first, -1)
 
 
+@jax.jit
 def _last_true(values: jax.Array) -> jax.Array:
     from_end = _first_true(values[::-1])
     return jnp.where(from_end < 0, -1, values.shape[0] - 1 - from_end)

@@ -8,6 +8,7 @@ hold exact integer sums.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -183,7 +184,47 @@ def bin_means(
     # As compute(update(init(...), ...)), less the canonical form in between.
     index = binning.bin_index(bins, scores)
     sums = _sums_of_rows(bins.num_bins, index, quantities, where, weights)
-    return compute(BinSums(sums=sums))
+    table = compute(BinSums(sums=sums))
+    valid = _masking.valid_rows(index.shape[0], where, weights)
+    weight, means = _with_derivative(
+        table.weight, table.means, index, tuple(quantities), valid, weights
+    )
+    return dataclasses.replace(table, weight=weight, means=means)
+
+
+@jax.custom_jvp
+def _with_derivative(
+    weight: jax.Array,
+    means: jax.Array,
+    index: jax.Array,
+    quantities: tuple[jax.Array, ...],
+    valid: jax.Array,
+    weights: jax.Array | None,
+) -> tuple[jax.Array, jax.Array]:
+    """Weight and means unchanged, with derivatives, which integer sums do not have."""
+    return weight, means
+
+
+@_with_derivative.defjvp
+def _derivative_of_means(primals: Any, tangents: Any) -> Any:
+    weight, means, index, quantities, valid, weights = primals
+    by_quantities, by_weights = tangents[3], tangents[5]
+    # -1, no bin, must not count from the end.
+    place = jnp.where(valid & (index >= 0), index, weight.shape[0])
+
+    def in_bins(rows: jax.Array) -> jax.Array:
+        rows = jnp.where(valid, rows, 0.0)
+        return jnp.zeros(weight.shape, rows.dtype).at[place].add(rows, mode="drop")
+
+    moved = []
+    for quantity, change in zip(quantities, by_quantities, strict=True):
+        clean = jnp.where(valid, quantity, 0.0)
+        rows = change if weights is None else weights * change + by_weights * clean
+        moved.append(in_bins(rows))
+    by_weight = jnp.zeros_like(weight) if weights is None else in_bins(by_weights)
+    some = jnp.where(weight > 0, weight, 1.0)
+    by_means = (jnp.stack(moved) - means * by_weight[None]) / some[None]
+    return (weight, means), (by_weight, by_means)
 
 
 @jax.jit
@@ -212,8 +253,8 @@ def reliability_table(
     """Mean confidence and mean outcome in each bin.
 
     The sums behind the means are exact integers, so that the table does not depend on
-    the order of the rows in any bit, and has gradient 0. A valid NaN score is in no bin
-    and makes all means NaN; a valid NaN outcome makes its bin's mean outcome NaN.
+    the order of the rows in any bit. A valid NaN score is in no bin and makes all means
+    NaN; a valid NaN outcome makes its bin's mean outcome NaN.
 
     Args:
       bins: `Bins` of the scores.

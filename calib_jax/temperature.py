@@ -81,6 +81,7 @@ def fit_temperature(
     mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
     _checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
     classes = _checks.class_mask(class_where, array)
+    _checks.solver(solver)
     return _fit_temperature(array, label, mask, weight, classes, solver=solver)
 
 

@@ -2,7 +2,14 @@
 
 import os
 import pathlib
+import tempfile
 
+# Compiling takes most of the time of a run. The workers of one run share what they
+# compile, in a folder that the first process makes and its children inherit.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    folder = tempfile.TemporaryDirectory(prefix="calib_jax_tests_")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )

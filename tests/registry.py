@@ -1,8 +1,8 @@
 """Every public function, with example arguments and what it promises.
 
 The property, sharding and error tests run over this registry, and one of them asserts
-that it names exactly the functions that `calib_jax` exports. A `Case` is a function with
-one kind of arguments; a function may have several.
+that it names exactly the functions that `calib_jax` exports. A `Case` is a function
+with one kind of arguments; a function may have several.
 """
 
 import dataclasses
@@ -194,7 +194,7 @@ def curve_points(result):
     return (), jax.tree.map(lambda leaf: np.asarray(leaf)[first], result)
 
 
-def _weighted_mean(x, weights):
+def weighted_mean(x, weights):
     return jnp.sum(weights * x) / jnp.sum(weights)
 
 
@@ -251,7 +251,10 @@ CASES = [
     ),
     Case(
         "choice_logits",
-        lambda rng, n: {"logits": class_rows(rng, n)[0], "choice_ids": np.array([2, 0])},
+        lambda rng, n: {
+            "logits": class_rows(rng, n)[0],
+            "choice_ids": np.array([2, 0]),
+        },
         rows={"logits": 0},
         split=all_rows,
         gradients=("logits",),
@@ -477,9 +480,7 @@ CASES = [
     # Cleaning
     Case(
         "top1_disagreement",
-        lambda rng, n: {
-            k: v for k, v in _models(rng, n).items() if k != "confidences"
-        },
+        lambda rng, n: {k: v for k, v in _models(rng, n).items() if k != "confidences"},
         rows={"predictions": 1, "labels": 0},
         split=all_rows,
     ),
@@ -560,7 +561,7 @@ CASES = [
             "key": jax.random.key(rng.integers(1000)),
             "x": rng.random(n).astype(np.float32),
         },
-        call=lambda given: cj.bootstrap(given["key"], _weighted_mean, 3, given["x"]),
+        call=lambda given: cj.bootstrap(given["key"], weighted_mean, 3, given["x"]),
     ),
     # On the host
     Case(

@@ -107,7 +107,7 @@ def test_wrong_arrays(case, name):
     ids=[f"{case}-{name}" for case, name in CASES if not case.host],
 )
 def test_wrong_arrays_under_jit(case, name):
-    """In the user's own jit a wrong array raises the same, before the core is traced."""
+    """In the user's own jit a wrong array raises the same, before a core is traced."""
     good = arguments_of(case)
     arrays = {k: v for k, v in good.items() if k not in case.static}
     fixed = {k: v for k, v in good.items() if k in case.static}
@@ -296,8 +296,8 @@ def test_wrong_bootstraps(arguments, name):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: cj.validate_logits([[0, 1.0], [0, np.nan]]), "logits: row 1 .*NaN.* 1"),
-        (lambda: cj.validate_logits([[0, 1.0], [np.inf, 0]]), "logits: row 1 .*inf.* 0"),
+        (lambda: cj.validate_logits([[0.0, 1.0], [0.0, np.nan]]), "row 1 .*NaN .* 1"),
+        (lambda: cj.validate_logits([[0.0, 1.0], [np.inf, 0.0]]), "row 1 .*inf .* 0"),
         (lambda: cj.validate_logits([[0.0, 1.0], [-np.inf] * 2]), "logits: row 1 "),
         (
             lambda: cj.validate_logits(

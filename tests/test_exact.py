@@ -14,9 +14,7 @@ TINY = np.finfo(np.float32).tiny
 LARGEST = np.finfo(np.float32).max
 NUM_ROWS, NUM_BINS = 992, 3
 
-add = jax.jit(
-    lambda index, values: _reduce.sum_bins(index, (values,), NUM_BINS)
-)
+add = jax.jit(lambda index, values: _reduce.sum_bins(index, (values,), NUM_BINS))
 normalise, to_float = jax.jit(_exact.normalise), jax.jit(_exact.to_float)
 update, merge = jax.jit(summary.update), jax.jit(summary.merge)
 compute = jax.jit(summary.compute)
@@ -174,9 +172,9 @@ SCORES = {
     "equal": lambda rng, n: np.full(n, np.float32(0.7)),
     "all exponents": exponents,
     "special": lambda rng, n: rng.choice(SPECIAL, n),
-    "neighbours": lambda rng, n: np.float32(0.5) + np.float32(2**-24) * rng.integers(
-        0, 9, n
-    ).astype(np.float32),
+    "neighbours": lambda rng, n: (
+        np.float32(0.5) + np.float32(2**-24) * rng.integers(0, 9, n).astype(np.float32)
+    ),
     "NaN": lambda rng, n: np.where(rng.random(n) < 0.3, np.nan, rng.normal(size=n)),
 }
 SIZE, RANKS = 80, np.arange(0, 90, 3, dtype=np.int32)

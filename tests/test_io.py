@@ -212,6 +212,7 @@ def nested(depth):
 
 
 BINS = {"kind": "Bins", "fields": {"edges": content()["fields"]["temperature"]}}
+HEAD = '{"format": "calib_jax", "version": 1, '
 TEXT = {
     "empty": b"",
     "truncated": json.dumps(content()).encode()[:-20],
@@ -222,8 +223,8 @@ TEXT = {
     "NaN literal": json.dumps(content(values=[float("nan")])).encode(),
     "infinity literal": json.dumps(content(values=[float("inf")])).encode(),
     "deep": b"[" * 100_000,
-    "deep kinds": b'{"format": "calib_jax", "version": 1, ' + nested(20_000)[1:].encode(),
-    "twice": b'{"format": "calib_jax", "version": 1, "version": 1}',
+    "deep kinds": (HEAD + nested(20_000)[1:]).encode(),
+    "twice": (HEAD + '"version": 1}').encode(),
 }
 JSON = {
     "number": 1,

@@ -124,9 +124,11 @@ def test_docstring(name):
     first, _, rest = text.partition("\n")
     assert first.endswith(".") and (not rest or rest[0] == "\n")
     for parameter in inspect.signature(function).parameters:
-        assert f"  {parameter}: " in text or (
-            parameter == "arrays" and "*arrays: " in text
-        ) or "Args, errors and NaN as for" in text, parameter
+        assert (
+            f"  {parameter}: " in text
+            or (parameter == "arrays" and "*arrays: " in text)
+            or "Args, errors and NaN as for" in text
+        ), parameter
     headings = ["Raises:", "Examples:"]
     headings += [] if name in RETURN_NOTHING else ["Returns:"]
     for heading in headings:

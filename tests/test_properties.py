@@ -124,9 +124,11 @@ def test_masked_tokens(case):
     assert_same(actual, expected, exact=False, rtol=1e-6)
 
 
+OVER_CLASSES = ("scaled_softmax", "top1", "fit_temperature", "calibrate-temperature")
+
+
 @pytest.mark.parametrize("shape", ["[C]", "[N, C]"])
-@cases([c for c in DEVICE if str(c) in ("scaled_softmax", "top1", "fit_temperature",
-                                        "calibrate-temperature")])
+@cases([case for case in DEVICE if str(case) in OVER_CLASSES])
 def test_masked_classes(case, shape):
     """Masked classes hold anything and change nothing; those left move up."""
     arguments = example(case)
@@ -378,6 +380,16 @@ def test_gradients(case):
         np.testing.assert_allclose(actual, expected, rtol=0.03, atol=0.02 * size)
 
 
+def test_gradient_of_the_calibration_error():
+    """By the scores, on given bins: the sign of the gap of the row's bin, over N."""
+    scores = np.float32([0.1, 0.3, 0.6, 0.8])
+    outcomes, bins = np.float32([0, 0, 1, 1]), cj.equal_width_bins(2)
+    gradient = jax.grad(
+        lambda scores: cj.expected_calibration_error(scores, outcomes, bins=bins)
+    )(jnp.asarray(scores))
+    np.testing.assert_allclose(gradient, [0.25, 0.25, -0.25, -0.25])
+
+
 HALF = [c for c in FEW if {"logits", "probabilities"} & c.rows.keys() and not c.host]
 HALF = [(c, jnp.bfloat16) for c in HALF]
 HALF += [(c, jnp.float16) for c in FEW if c.name in ("top1", "choice_logits")]
@@ -474,18 +486,24 @@ def test_one_row(case):
 
 
 def test_a_short_bootstrap():
-    one = cj.bootstrap(jax.random.key(0), registry._weighted_mean, 3, jnp.ones(1))
-    np.testing.assert_array_equal(one, 1.0)
+    def draw(size):
+        rows = np.ones(size, np.float32)
+        return cj.bootstrap(jax.random.key(0), registry.weighted_mean, 3, rows)
+
+    np.testing.assert_array_equal(draw(1), 1.0)
     with pytest.raises(ValueError, match="arrays"):
-        cj.bootstrap(jax.random.key(0), registry._weighted_mean, 3, jnp.ones(0))
+        draw(0)
 
 
-@cases([c for c in DEVICE if str(c) in (
-    "top1", "sequence_log_likelihood-mean", "equal_count_bins-max_bins",
-    "brier_score",
-    "random_curve", "average_performance_gap_recovered",
-    "call_performance_threshold", "best_num_small_bins", "repair_labels",
-    "top1_disagreement", "equal_width_bins", "cleaning_curve")])
+# Quick to compile, and each with arithmetic of its own.
+BOTH_PRECISIONS = """
+top1 sequence_log_likelihood-mean equal_count_bins-max_bins equal_width_bins brier_score
+random_curve average_performance_gap_recovered call_performance_threshold
+best_num_small_bins repair_labels top1_disagreement cleaning_curve
+""".split()
+
+
+@cases([case for case in DEVICE if str(case) in BOTH_PRECISIONS])
 def test_x64_changes_nothing(case):
     arguments = example(case)
     results = []
