@@ -83,8 +83,10 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=1_000)
     parser.add_argument("--scores", type=int, default=1_000_000, help="rows of scores")
     parser.add_argument("--repeats", type=int, default=7, help="warm calls of each")
+    parser.add_argument("--only", default="", help="calls whose name holds this text")
     options = parser.parse_args()
     calls = make_calls(options.examples, options.classes, options.scores)
+    calls = [call for call in calls if options.only in call[0]]
     rows = []
     for name, function, arguments in track(calls, "timing"):
         first = seconds(function, arguments)

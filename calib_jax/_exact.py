@@ -62,26 +62,28 @@ def split(values: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
 
 
 def carry(sums: jax.Array) -> jax.Array:
-    """Moves what exceeds a digit one place up, once: room for more addends."""
+    """Moves what exceeds a digit one place up, once: room for more addends.
+
+    What stays is in [-2048, 2048), before the excess of the place below is added.
+    """
     # The top digit keeps its excess; the flag of what is not finite stays a flag.
-    excess = sums >> DIGIT_BITS
+    excess = (sums + 2 ** (DIGIT_BITS - 1)) >> DIGIT_BITS
     place = lax.broadcasted_iota(jnp.int32, sums.shape, sums.ndim - 1)
     kept = sums - jnp.where(place < NUM_DIGITS - 1, excess << DIGIT_BITS, 0)
     moved = jnp.where((place > 0) & (place < NUM_DIGITS), jnp.roll(excess, 1, -1), 0)
     return jnp.where(place == NOT_FINITE, jnp.minimum(sums, 1), kept + moved)
 
 
-def _ripple(carried: jax.Array, digit: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """One place of the canonical form: a digit in [-2048, 2048), and the carry."""
-    total = digit + carried
-    carried = (total + 2 ** (DIGIT_BITS - 1)) >> DIGIT_BITS
-    return carried, total - (carried << DIGIT_BITS)
-
-
 def normalise(sums: jax.Array) -> jax.Array:
     """The one canonical form: digits in [-2048, 2048), except for the top one."""
     digits = jnp.moveaxis(sums[..., : NUM_DIGITS - 1], -1, 0)
-    carried, digits = lax.scan(_ripple, jnp.zeros_like(digits[0]), digits)
+
+    def ripple(carried: jax.Array, digit: jax.Array) -> tuple[jax.Array, jax.Array]:
+        total = digit + carried
+        carried = (total + 2 ** (DIGIT_BITS - 1)) >> DIGIT_BITS
+        return carried, total - (carried << DIGIT_BITS)
+
+    carried, digits = lax.scan(ripple, jnp.zeros_like(digits[0]), digits)
     top = sums[..., NUM_DIGITS - 1] + carried
     flag = jnp.minimum(sums[..., NOT_FINITE], 1)
     return jnp.concatenate(
@@ -94,20 +96,22 @@ def to_float(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Sums need not be canonical. NaN where an addend was not finite.
     """
-    digits = jnp.moveaxis(sums[..., :NUM_DIGITS], -1, 0)
-    zero = jnp.zeros(digits.shape[1:], jnp.float32)
+    # Any int32 digits come down to [-2049, 2049] in four rounds. Such digits never
+    # cancel the one above, so that their sum is exact to the last bits of `low`.
+    digits = carry(carry(carry(carry(sums))))[..., :NUM_DIGITS]
+    values = digits.astype(jnp.float32) * _PLACE_VALUES.reshape(
+        (1,) * (sums.ndim - 1) + (NUM_DIGITS,)
+    )
+    values = jnp.where(digits == 0, 0.0, values)
 
-    # From the lowest place up; balanced digits never cancel against higher ones.
-    def add(state: Any, place: Any) -> tuple[Any, None]:
-        carried, high, low = state
-        carried, digit = _ripple(carried, place[0])
-        value = jnp.where(digit == 0, 0.0, digit.astype(jnp.float32) * place[1])
-        high, error = two_sum(high, value)
-        return (carried, high, low + error), None
+    def add(first: Any, second: Any) -> Any:
+        high, error = two_sum(first[0], second[0])
+        return two_sum(high, error + (first[1] + second[1]))
 
-    state = (jnp.zeros_like(digits[0]), zero, zero)
-    (_, high, low), _ = lax.scan(add, state, (digits, jnp.asarray(_PLACE_VALUES)))
-    high, low = two_sum(high, low)
+    zero = np.float32(0)
+    high, low = lax.reduce(
+        (values, jnp.zeros_like(values)), (zero, zero), add, (sums.ndim - 1,)
+    )
     bad = sums[..., NOT_FINITE] > 0
     return jnp.where(bad, jnp.nan, high), jnp.where(bad, jnp.nan, low)
 

@@ -20,6 +20,8 @@ from jax.typing import ArrayLike
 from . import _checks, _reduce
 
 DEFAULT_NUM_BINS = 15
+# So few scores are sorted as fast as they are counted, by a smaller program.
+_FEW_ROWS = 4096
 
 
 @jax.tree_util.register_dataclass
@@ -167,10 +169,11 @@ def order_statistics(
 ) -> jax.Array:
     """The scores of given ranks, 0 being the smallest: the one selection function.
 
-    Two ways that give the same floats. A sort, where one accelerator holds all rows.
-    Else the bits of the scores, mapped to integers of the same order, are counted in
-    three rounds of 11 bits, each round only among the scores that share the bits found
-    so far; counts add up across blocks and devices, so that rows stay where they are.
+    Two ways that give the same floats. A sort, where one accelerator holds all rows or
+    a single device few. Else the bits of the scores, mapped to integers of the same
+    order, are counted in three rounds of 11 bits, each round only among the scores that
+    share the bits found so far; counts add up across blocks and devices, so that rows
+    stay where they are.
 
     Args:
       scores: float32 `[N]`; NaN is left out.
@@ -187,6 +190,8 @@ def order_statistics(
         return jnp.zeros(0, jnp.float32)
     if jax.device_count() > 1:
         return _select_by_counting(scores, ranks, valid)
+    if scores.shape[0] <= _FEW_ROWS:
+        return _select_by_sorting(scores, ranks, valid)
     return lax.platform_dependent(
         scores, ranks, valid, cpu=_select_by_counting, default=_select_by_sorting
     )

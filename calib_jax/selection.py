@@ -39,7 +39,7 @@ def num_small_bins_for_large_share(
     """
     _checks.instance("curve", curve, CascadeCurve)
     budget = _checks.floats("max_large_share", max_large_share, rank=0, axes="")
-    return _first_true(1.0 - curve.small_share <= budget)
+    return _first_true(1.0 - curve.small_share.astype(jnp.float32) <= budget)
 
 
 def num_small_bins_for_accuracy(

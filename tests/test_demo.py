@@ -30,6 +30,10 @@ TINY = {
 }
 
 
+# One worker trains the models, for all tests.
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("demo")]
+
+
 @pytest.fixture(scope="module")
 def results():
     # Adam of optax raises a float to an integer count, which strict promotion forbids.

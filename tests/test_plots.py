@@ -10,6 +10,7 @@ import pytest
 import calib_jax as cj
 
 pytest.importorskip("matplotlib")
+pytestmark = pytest.mark.once
 
 from calib_jax import plots  # noqa: E402
 

@@ -13,6 +13,8 @@ import reference
 
 import calib_jax as cj
 
+pytestmark = pytest.mark.once
+
 equal = np.testing.assert_array_equal
 
 

@@ -28,6 +28,9 @@ COLLECTIVE = re.compile(
 )
 
 
+pytestmark = pytest.mark.once
+
+
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Several blocks on every device, the last one not whole."""
