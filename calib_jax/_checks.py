@@ -9,9 +9,10 @@ An array that states an integer dtype is refused where floating numbers are expe
 a plain Python number or list states none and is converted.
 """
 
+import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import chex
@@ -29,6 +30,9 @@ def _describe(array: Any) -> str:
 
 def _array(name: str, value: ArrayLike, expected: str) -> tuple[Any, bool]:
     """The value as a NumPy or JAX array, and whether it stated a dtype of its own."""
+    if isinstance(value, np.generic):
+        # A NumPy scalar stands for a Python number.
+        value = value.item()
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return value, True
     try:
@@ -186,37 +190,34 @@ def class_mask(value: ArrayLike | None, class_logits: jax.Array) -> jax.Array | 
 
 def same_shape(**arrays: jax.Array | None) -> None:
     """Raises `ValueError` unless the named arrays that are given share one shape."""
-    given = {name: array for name, array in arrays.items() if array is not None}
-    described = ", ".join(f"{name} {list(a.shape)}" for name, a in given.items())
-    chex.assert_equal_shape(
-        list(given.values()),
-        custom_message=f"expected one shape, an entry for each example: {described}",
-        exception_type=ValueError,
-    )
+    _agree(chex.assert_equal_shape, "one shape, an entry for each example", arrays)
 
 
 def same_rows(**arrays: jax.Array | None) -> None:
     """Raises `ValueError` unless the named arrays share their first axis."""
-    given = {name: array for name, array in arrays.items() if array is not None}
-    described = ", ".join(f"{name} {list(a.shape)}" for name, a in given.items())
-    chex.assert_equal_shape_prefix(
-        list(given.values()),
-        1,
-        custom_message=f"expected one row for each example: {described}",
-        exception_type=ValueError,
-    )
+    check = functools.partial(chex.assert_equal_shape_prefix, prefix_len=1)
+    _agree(check, "one row for each example", arrays)
 
 
 def same_columns(**arrays: jax.Array | None) -> None:
     """Raises `ValueError` unless the named arrays share their last axis."""
+    check = functools.partial(chex.assert_equal_shape_suffix, suffix_len=1)
+    _agree(check, "one entry for each example on the last axis", arrays)
+
+
+def _agree(
+    check: Callable[[list[jax.Array]], None],
+    expected: str,
+    arrays: dict[str, jax.Array | None],
+) -> None:
     given = {name: array for name, array in arrays.items() if array is not None}
-    described = ", ".join(f"{name} {list(a.shape)}" for name, a in given.items())
-    chex.assert_equal_shape_suffix(
-        list(given.values()),
-        1,
-        custom_message=f"expected one entry for each example, last: {described}",
-        exception_type=ValueError,
-    )
+    try:
+        check(list(given.values()))
+    except AssertionError:
+        shapes = ", ".join(f"{name} {list(a.shape)}" for name, a in given.items())
+        raise ValueError(
+            f"{', '.join(given)}: expected {expected}, got {shapes}."
+        ) from None
 
 
 def static_int(name: str, value: Any, *, minimum: int) -> int:

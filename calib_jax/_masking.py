@@ -12,6 +12,18 @@ def valid_rows(
     return valid if weights is None else valid & (weights != 0)
 
 
+def scaled_weights(
+    num_rows: int, weights: jax.Array | None, valid: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Weights `[N]` over their largest valid one, and that one: sums stay in range."""
+    if weights is None:
+        return jnp.ones(num_rows, jnp.float32), jnp.float32(1)
+    largest = jnp.max(weights, where=valid, initial=0.0)
+    usable = (largest > 0) & (largest < jnp.inf)
+    largest = jax.lax.stop_gradient(jnp.where(usable, largest, 1.0))
+    return weights / largest, largest
+
+
 def fill(
     values: jax.Array, where: jax.Array | None, value: float | jax.Array
 ) -> jax.Array:

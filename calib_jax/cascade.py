@@ -222,7 +222,7 @@ def _advantage_table(
     quantities = [small, large]
     if outcomes is not None:
         difference = outcomes[1] - outcomes[0]
-        quantities += [*outcomes, difference, difference**2]
+        quantities += [*outcomes, difference]
     table = summary.bin_means(bins, small, quantities, where, weights)
     result = AdvantageTable(
         count=table.count,
@@ -233,8 +233,10 @@ def _advantage_table(
     )
     if outcomes is None:
         return result
-    mean, square = table.means[4], table.means[5]
-    variance = jnp.maximum(square - mean**2, 0.0)
+    # Around the mean of its bin, since a difference of squares would cancel.
+    mean = table.means[4]
+    around = (difference - mean[binning.bin_index(bins, small)]) ** 2
+    variance = summary.bin_means(bins, small, (around,), where, weights).means[0]
     return dataclasses.replace(
         result,
         small_outcome=table.means[2],

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _reduce, summary
+from . import _checks, _exact, _reduce, summary
 from .cascade import Router
 
 
@@ -211,20 +211,41 @@ def _cascade_curve(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> CascadeCurve:
-    table = summary.bin_means(router.bins, confidence, (small, large), where, weights)
-    weight = table.weight[router.order]
-    kept = jnp.concatenate([jnp.zeros(1, jnp.float32), weight])
-    right = weight[None] * table.means[:, router.order]
+    state, table = summary.bin_sums_and_means(
+        router.bins, confidence, (small, large), where, weights
+    )
+    # Exact sums, so that equal accuracies are equal numbers: whether a budget of bins
+    # loses anything, and whether there is a gap at all, turn on that.
+    sums = _exact.normalise(state.sums)[1:, router.order]
+    weight, by_small, by_large = jnp.pad(sums, [(0, 0), (1, 0), (0, 0)])
+    kept = jnp.cumsum(weight, axis=0, dtype=jnp.int32)
+    left = jnp.cumsum(by_large, axis=0, dtype=jnp.int32)
+    right = jnp.cumsum(by_small, axis=0, dtype=jnp.int32) + left[-1:] - left
+    high, _ = _exact.to_float(_exact.normalise(jnp.stack([kept, right])))
+    total = jnp.where((high[0, -1] > 0) & ~_nan(table), high[0, -1], jnp.nan)
+    share, accuracy = high / total
+    # The derivatives are those of the same curve from means.
+    moved = _curve_of_means(table, router.order)
+    accuracy = accuracy + (moved - jax.lax.stop_gradient(moved))
+    return CascadeCurve(
+        small_share=share,
+        accuracy=accuracy,
+        small_accuracy=accuracy[-1],
+        large_accuracy=accuracy[0],
+    )
+
+
+def _nan(table: summary.BinMeans) -> jax.Array:
+    return jnp.any(jnp.isnan(table.means))
+
+
+def _curve_of_means(table: summary.BinMeans, order: jax.Array) -> jax.Array:
+    weight = table.weight[order]
+    right = weight[None] * table.means[:, order]
     by_small = jnp.pad(jnp.cumsum(right[0]), (1, 0))
     by_large = jnp.pad(jnp.cumsum(right[1][::-1])[::-1], (0, 1))
-    kept = jnp.cumsum(kept)
-    total = jnp.where(kept[-1] > 0, kept[-1], jnp.nan)
-    return CascadeCurve(
-        small_share=kept / total,
-        accuracy=(by_small + by_large) / total,
-        small_accuracy=by_small[-1] / total,
-        large_accuracy=by_large[0] / total,
-    )
+    total = jnp.sum(weight)
+    return (by_small + by_large) / jnp.where(total > 0, total, 1.0)
 
 
 @jax.jit

@@ -93,11 +93,12 @@ def _fit_histogram(
 ) -> tuple[Histogram, FitReport]:
     usable = ~jnp.isnan(scores) & (outcomes >= 0) & (outcomes <= 1)
     if weights is not None:
-        usable = usable & (weights >= 0)
+        usable = usable & (weights >= 0) & (weights < jnp.inf)
     invalid = jnp.any(where & ~usable)
     table = summary.bin_means(bins, scores, (outcomes,), where & usable, weights)
     rate, weight = table.means[0], table.weight
     total = jnp.sum(weight)
+    invalid = invalid | ~(total < jnp.inf)
     some = jnp.where(total > 0, total, 1.0)
     overall = jnp.where(total > 0, jnp.sum(weight * rate) / some, 0.5)
     values = jnp.where(table.count > 0, rate, overall)

@@ -241,6 +241,6 @@ def _read_number(name: str, value: Any, dtype: np.dtype) -> Any:
             return value
     elif isinstance(value, str) and value in _WORDS:
         return _WORDS[value]
-    elif type(value) in (int, float):
+    elif type(value) in (int, float) and abs(value) < math.inf:
         return float(value)
     raise ValueError(f"{name}: expected {dtype.name} values, got {value!r}.")

@@ -19,6 +19,8 @@ from .solvers import Evaluation, FitReport, FitStatus, Solution
 # larger slope or intercept is 0 or 1 in float32 for all but the closest scores.
 MAX_PLATT = 1e6
 _MOST_ROUNDS = 4
+# Scores closer together than this count as equal: their slope would be no float32.
+_LEAST_WIDTH = 1e-30
 
 
 @jax.tree_util.register_dataclass
@@ -111,7 +113,7 @@ def _fit_platt(
 ) -> tuple[Platt, FitReport]:
     num_rows = scores.shape[0]
     valid = _masking.valid_rows(num_rows, where, weights)
-    weight = jnp.ones(num_rows, jnp.float32) if weights is None else weights
+    weight, unit = _masking.scaled_weights(num_rows, weights, valid)
     usable = jnp.isfinite(scores) & (outcomes >= 0) & (outcomes <= 1)
     usable = usable & (weight >= 0) & (weight < jnp.inf)
     invalid = jnp.any(valid & ~usable)
@@ -124,12 +126,15 @@ def _fit_platt(
         return lowest, jnp.max(scores, where=valid & rows, initial=-jnp.inf)
 
     lowest, highest = range_of(valid)
-    width = jnp.maximum(highest - lowest, 0.0)
+    # Half the range, so that the widest one of float32 is finite too.
+    width = jnp.maximum(0.5 * highest - 0.5 * lowest, 0.0)
+    width = jnp.where(width > _LEAST_WIDTH, width, 0.0)
+    some_width = jnp.where(width > 0, width, 1.0)
     middle = jnp.where(lowest <= highest, 0.5 * lowest + 0.5 * highest, 0.0)
 
     def moments(rows: Any) -> tuple[jax.Array, ...]:
         score, outcome, weight = rows
-        x = score - middle
+        x = (score - middle) / some_width
         first, right = weight * x, weight * outcome
         return weight, first, first * x, right, weight * (1 - outcome)
 
@@ -140,13 +145,14 @@ def _fit_platt(
     # Standardised scores are a choice of coordinates, which moves neither the optimum
     # nor its derivatives, and need not be exact.
     variance = second / some - (first / some) ** 2
-    scale = jnp.sqrt(jnp.maximum(variance, (1e-4 * width) ** 2))
-    scale = jnp.where(width > 0, scale, 1.0)
-    center = middle + first / some
+    scale = jnp.sqrt(jnp.maximum(variance, 1e-8)) * some_width
+    center = middle + first / some * some_width
+    center, scale = jax.lax.stop_gradient((center, scale))
 
     targets, target_sum = outcomes, positive
     if smooth:
-        top, bottom = (positive + 1) / (positive + 2), 1 / (negative + 2)
+        top = (positive * unit + 1) / (positive * unit + 2)
+        bottom = 1 / (negative * unit + 2)
         targets = outcomes * top + (1 - outcomes) * bottom
         target_sum = positive * top + negative * bottom
 
@@ -180,7 +186,6 @@ def _fit_platt(
         "center": center,
         "scale": scale,
     }
-    data = data | jax.lax.stop_gradient({"center": center, "scale": scale})
     searched = status == FitStatus.CONVERGED
     solution, data = _solve(data, start, searched, solver)
     params = solvers.differentiable(
@@ -193,8 +198,9 @@ def _fit_platt(
         (params[0] < 0, FitStatus.REVERSED, params),
         (True, FitStatus.CONVERGED, params),
     )
-    slope = params[0] / data["scale"]
-    intercept = params[1] - slope * data["center"]
+    most = jnp.finfo(jnp.float32).max
+    slope = jnp.clip(params[0] / data["scale"], -most, most)
+    intercept = jnp.clip(params[1] - slope * data["center"], -most, most)
     report = solvers.fit_report(solution, status, total)
     return Platt(slope=slope, intercept=intercept), report
 

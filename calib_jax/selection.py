@@ -39,7 +39,9 @@ def num_small_bins_for_large_share(
     """
     _checks.instance("curve", curve, CascadeCurve)
     budget = _checks.floats("max_large_share", max_large_share, rank=0, axes="")
-    return _first_true(1.0 - curve.small_share.astype(jnp.float32) <= budget)
+    # A share of exactly the budget is within it, whatever float32 makes of 1 minus it.
+    share = 1.0 - curve.small_share.astype(jnp.float32)
+    return _first_true(share <= budget + 1e-6)
 
 
 def num_small_bins_for_accuracy(

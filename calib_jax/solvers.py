@@ -38,9 +38,9 @@ class FitStatus(enum.IntEnum):
     ONE_CLASS = 6
     #: Platt: converged, but with a slope below 0: a higher score is a worse answer.
     REVERSED = 7
-    #: A valid row holds NaN, inf, a label outside [0, C) (-1 included), a label whose
-    #: class is masked or has logit -inf, an outcome outside [0, 1], or a weight below
-    # 0.
+    #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
+    #: class is masked or has logit -inf, an outcome outside [0, 1], or a weight that is
+    #: negative or infinite.
     INVALID_VALUES = 8
 
 

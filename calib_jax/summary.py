@@ -181,6 +181,17 @@ def bin_means(
     weights: jax.Array | None,
 ) -> BinMeans:
     """Weighted means of quantities in the bins of a score, of arrays in memory."""
+    return bin_sums_and_means(bins, scores, quantities, where, weights)[1]
+
+
+def bin_sums_and_means(
+    bins: Bins,
+    scores: jax.Array,
+    quantities: Sequence[jax.Array],
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> tuple[BinSums, BinMeans]:
+    """The same with the exact sums behind the means, not yet canonical."""
     # As compute(update(init(...), ...)), less the canonical form in between.
     index = binning.bin_index(bins, scores)
     sums = _sums_of_rows(bins.num_bins, index, quantities, where, weights)
@@ -189,7 +200,7 @@ def bin_means(
     weight, means = _with_derivative(
         table.weight, table.means, index, tuple(quantities), valid, weights
     )
-    return dataclasses.replace(table, weight=weight, means=means)
+    return BinSums(sums=sums), dataclasses.replace(table, weight=weight, means=means)
 
 
 @jax.custom_jvp

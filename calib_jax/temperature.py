@@ -97,7 +97,7 @@ def _fit_temperature(
 ) -> tuple[Temperature, FitReport]:
     num_rows = logits.shape[0]
     valid = _masking.valid_rows(num_rows, where, weights)
-    weight = jnp.ones(num_rows, jnp.float32) if weights is None else weights
+    weight, _ = _masking.scaled_weights(num_rows, weights, valid)
     # Masked rows are zeroed first, so that gradients cannot meet a NaN there.
     shared = class_where is None or class_where.shape[0] != num_rows or num_rows == 1
     # A mask of its own for each row goes with the rows, one for all stays whole.

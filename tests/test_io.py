@@ -310,3 +310,11 @@ def test_a_missing_file(tmp_path):
         cj.load(tmp_path / "nothing.json")
     with pytest.raises(OSError):
         cj.load(tmp_path)
+
+
+def test_a_number_beyond_every_float_is_refused(tmp_path):
+    path = tmp_path / "bins.json"
+    cj.save(path, cj.equal_width_bins(4))
+    path.write_text(path.read_text().replace("0.25", "1e999"))
+    with pytest.raises(ValueError, match="inf"):
+        cj.load(path)
