@@ -211,6 +211,25 @@ def sum_bins(
     return jnp.sum(sums, axis=0, dtype=jnp.int32)
 
 
+def sort_or_count(
+    sorting: Callable[..., jax.Array],
+    counting: Callable[..., jax.Array],
+    rows: jax.Array,
+    *rest: jax.Array,
+) -> jax.Array:
+    """Runs the way to select among rows that suits where they are; both give the same.
+
+    Sorting gathers rows that are sharded, which under `jax.jit` cannot be known: with
+    several devices they are counted. The CPU sorts slowly, but few rows sort as fast as
+    they are counted, by a smaller program.
+    """
+    if jax.device_count() > 1:
+        return counting(rows, *rest)
+    if rows.shape[0] <= _FEW_ROWS:
+        return sorting(rows, *rest)
+    return lax.platform_dependent(rows, *rest, cpu=counting, default=sorting)
+
+
 def pairwise_sum(values: jax.Array) -> jax.Array:
     """Sum over the last axis in pieces of 64, whose error does not grow with length."""
     while values.shape[-1] > 64:
@@ -224,6 +243,7 @@ def pairwise_sum(values: jax.Array) -> jax.Array:
 # the CPU, where a larger one would leave the cache; accelerators want fewer, larger.
 _CPU_BLOCK_ROWS, _CPU_BLOCK_ENTRIES = 2**16, 2**19
 _BLOCK_ROWS, _BLOCK_ENTRIES = _exact.MAX_ADDENDS, 2**26
+_FEW_ROWS = 4096
 
 _ZERO = jnp.float32(0)
 

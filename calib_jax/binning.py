@@ -20,8 +20,6 @@ from jax.typing import ArrayLike
 from . import _checks, _reduce
 
 DEFAULT_NUM_BINS = 15
-# So few scores are sorted as fast as they are counted, by a smaller program.
-_FEW_ROWS = 4096
 
 
 @jax.tree_util.register_dataclass
@@ -188,12 +186,8 @@ def order_statistics(
         valid = valid & where
     if ranks.shape[0] == 0:
         return jnp.zeros(0, jnp.float32)
-    if jax.device_count() > 1:
-        return _select_by_counting(scores, ranks, valid)
-    if scores.shape[0] <= _FEW_ROWS:
-        return _select_by_sorting(scores, ranks, valid)
-    return lax.platform_dependent(
-        scores, ranks, valid, cpu=_select_by_counting, default=_select_by_sorting
+    return _reduce.sort_or_count(
+        _select_by_sorting, _select_by_counting, scores, ranks, valid
     )
 
 

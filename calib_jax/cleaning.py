@@ -5,7 +5,8 @@ paper's Algorithm 2: (1) every model contradicts the label; (2) and does so with
 confidence. The third is `calib_jax.confident_learning`. Each gives flags `[N]` and a
 suggested label; `repair_labels` turns these into a repaired dataset.
 
-A negative prediction is what `top1` gives for an invalid row; it contradicts nothing.
+A negative prediction is what `top1` gives for an invalid row; it contradicts nothing. A
+negative label is compared as any other: leave rows without a label out beforehand.
 """
 
 import dataclasses

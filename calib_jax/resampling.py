@@ -26,9 +26,10 @@ def bootstrap(
     was taken: `statistic(*arrays, weights=counts)`. The same counts serve all arrays,
     so what is compared between models, or before and after, is paired.
 
-    Weights never move edges: give a binned statistic its bins, as in
-    `functools.partial(expected_calibration_error, bins=bins)`. Draws of an ECE are no
-    confidence interval of it, since the ECE is biased upwards and a resample more so.
+    Give a binned statistic its bins, as in
+    `functools.partial(expected_calibration_error, bins=bins)`: else each draw cuts its
+    own from the rows it holds. Draws of an ECE are no confidence interval of it, since
+    the ECE is biased upwards and a resample more so.
 
     Args:
       key: a JAX random key.
