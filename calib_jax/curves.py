@@ -26,12 +26,15 @@ class CascadeCurve:
       accuracy: float32 `[num_bins + 1]`, mean outcome of the cascade.
       small_accuracy: float32 scalar, mean outcome of the small model alone.
       large_accuracy: float32 scalar, mean outcome of the large model alone.
+      gain: float32 `[num_bins + 1]`, `accuracy - small_accuracy` before either was
+        rounded, so that PGR is accurate where the models are close; or None.
     """
 
     small_share: jax.Array
     accuracy: jax.Array
     small_accuracy: jax.Array
     large_accuracy: jax.Array
+    gain: jax.Array | None = None
 
 
 def cascade_curve(
@@ -221,17 +224,20 @@ def _cascade_curve(
     kept = jnp.cumsum(weight, axis=0, dtype=jnp.int32)
     left = jnp.cumsum(by_large, axis=0, dtype=jnp.int32)
     right = jnp.cumsum(by_small, axis=0, dtype=jnp.int32) + left[-1:] - left
-    high, _ = _exact.to_float(_exact.normalise(jnp.stack([kept, right])))
+    sums = jnp.stack([kept, right, right - right[-1:]])
+    high, _ = _exact.to_float(_exact.normalise(sums))
     total = jnp.where((high[0, -1] > 0) & ~_nan(table), high[0, -1], jnp.nan)
-    share, accuracy = high / total
+    share, accuracy, gain = high / total
     # The derivatives are those of the same curve from means.
     moved = _curve_of_means(table, router.order)
-    accuracy = accuracy + (moved - jax.lax.stop_gradient(moved))
+    moved = moved - jax.lax.stop_gradient(moved)
+    accuracy, gain = accuracy + moved, gain + (moved - moved[-1])
     return CascadeCurve(
         small_share=share,
         accuracy=accuracy,
         small_accuracy=accuracy[-1],
         large_accuracy=accuracy[0],
+        gain=gain,
     )
 
 
@@ -250,8 +256,11 @@ def _curve_of_means(table: summary.BinMeans, order: jax.Array) -> jax.Array:
 
 @jax.jit
 def _performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
-    gap = curve.large_accuracy - curve.small_accuracy
-    recovered = curve.accuracy - curve.small_accuracy
+    if curve.gain is None:
+        gap = curve.large_accuracy - curve.small_accuracy
+        recovered = curve.accuracy - curve.small_accuracy
+    else:
+        gap, recovered = curve.gain[0], curve.gain
     return jnp.where(gap != 0, recovered / jnp.where(gap != 0, gap, 1.0), jnp.nan)
 
 
@@ -259,7 +268,8 @@ def _performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
 def _random_curve(curve: CascadeCurve) -> CascadeCurve:
     share = curve.small_share
     accuracy = share * curve.small_accuracy + (1 - share) * curve.large_accuracy
-    return dataclasses.replace(curve, accuracy=accuracy)
+    gain = None if curve.gain is None else (1 - share) * curve.gain[0]
+    return dataclasses.replace(curve, accuracy=accuracy, gain=gain)
 
 
 @jax.jit
