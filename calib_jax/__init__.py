@@ -31,6 +31,8 @@ from .cleaning import suggest_labels as suggest_labels
 from .cleaning import top1_disagreement as top1_disagreement
 from .confidence import Top1 as Top1
 from .confidence import choice_logits as choice_logits
+from .confidence import log_odds as log_odds
+from .confidence import log_odds_of_log as log_odds_of_log
 from .confidence import scaled_softmax as scaled_softmax
 from .confidence import sequence_log_likelihood as sequence_log_likelihood
 from .confidence import sequence_mean_logit as sequence_mean_logit
@@ -49,10 +51,12 @@ from .io import load as load
 from .io import save as save
 from .label_issues import LabelIssues as LabelIssues
 from .label_issues import confident_learning as confident_learning
+from .metrics import area_under_roc as area_under_roc
 from .metrics import brier_score as brier_score
 from .metrics import expected_calibration_error as expected_calibration_error
 from .metrics import log_loss as log_loss
 from .metrics import maximum_calibration_error as maximum_calibration_error
+from .metrics import rank_correlation as rank_correlation
 from .platt import Platt as Platt
 from .platt import fit_platt as fit_platt
 from .resampling import bootstrap as bootstrap

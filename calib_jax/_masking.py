@@ -21,7 +21,9 @@ def scaled_weights(
     largest = jnp.max(weights, where=valid, initial=0.0)
     usable = (largest > 0) & (largest < jnp.inf)
     largest = jax.lax.stop_gradient(jnp.where(usable, largest, 1.0))
-    return weights / largest, largest
+    # Two factors: the reciprocal of a very large weight is no normal float32.
+    factor = jax.lax.rsqrt(largest)
+    return weights * factor * factor, largest
 
 
 def fill(

@@ -195,7 +195,7 @@ def _select_by_sorting(
     scores: jax.Array, ranks: jax.Array, valid: jax.Array
 ) -> jax.Array:
     count = jnp.sum(valid, dtype=jnp.int32)
-    ordered = jnp.sort(jnp.where(valid, _from_key(_to_key(scores)), jnp.inf))
+    ordered = jnp.sort(jnp.where(valid, _from_key(sort_key(scores)), jnp.inf))
     found = jnp.take(ordered, ranks, mode="clip") if scores.shape[0] else jnp.inf
     return jnp.where(ranks < count, found, jnp.inf)
 
@@ -214,7 +214,7 @@ def _select_by_counting(
         shift = ((rounds - 1 - number) * bits).astype(jnp.uint32)
 
         def place(rows: tuple[jax.Array]) -> jax.Array:
-            rest = _to_key(rows[0]) >> shift
+            rest = sort_key(rows[0]) >> shift
             digit = (rest & jnp.uint32(width - 1)).astype(jnp.int32)
             # Keys that share the bits found so far are the candidates.
             group = _count_at_or_below(prefix, rest >> bits, strictly=True)
@@ -250,7 +250,7 @@ def _count_at_or_below(
     ).astype(jnp.int32)
 
 
-def _to_key(scores: jax.Array) -> jax.Array:
+def sort_key(scores: jax.Array) -> jax.Array:
     """uint32 of the same order; -0.0 and subnormal numbers are taken as 0."""
     tiny = jnp.finfo(jnp.float32).tiny
     normal = jnp.where(jnp.abs(scores) < tiny, 0.0, scores)

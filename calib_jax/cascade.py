@@ -134,6 +134,7 @@ def fit_router(
     large_confidence: ArrayLike,
     *,
     num_bins: int = DEFAULT_NUM_BINS,
+    bins: Bins | None = None,
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> Router:
@@ -144,7 +145,9 @@ def fit_router(
     Args:
       small_confidence: floating `[N]`, in `[0, 1]`.
       large_confidence: floating `[N]`, in `[0, 1]`.
-      num_bins: static number of equal-count bins of the small model's confidence.
+      num_bins: static number of fresh equal-count bins of the small model's
+        confidence; not used where `bins` are given.
+      bins: optional `Bins` to use as they are, such as equal-width ones.
       where: optional bool `[N]`; masked rows may hold anything.
       weights: optional non-negative `[N]`; they never move edges.
 
@@ -169,9 +172,10 @@ def fit_router(
     _checks.same_shape(
         small_confidence=small, large_confidence=large, where=mask, weights=weight
     )
-    # A row of weight 0 is a removed row, for the edges too.
-    keep = mask if weight is None else _masking.valid_rows(len(small), mask, weight)
-    bins = binning.equal_count_bins(small, num_bins, where=keep)
+    if bins is None:
+        # A row of weight 0 is a removed row, for the edges too.
+        keep = mask if weight is None else _masking.valid_rows(len(small), mask, weight)
+        bins = binning.equal_count_bins(small, num_bins, where=keep)
     table = advantage_table(bins, small, large, where=mask, weights=weight)
     return Router(
         bins=bins, table=table, order=summary.bin_order(table.count, table.advantage)

@@ -6,11 +6,13 @@ computed in float32: bfloat16 and float16 logits are read as they are, float64 o
 become float32. The largest logit is subtracted before anything is exponentiated, so no
 finite logit overflows.
 
-A confidence that a model states itself (a number in [0, 1] that it writes) needs no
-function here: it enters as a score, see `calib_jax.fit_platt`.
+A confidence that a model states itself (a number in [0, 1] that it writes), or the only
+thing that was kept of its logits, enters as a score: `log_odds`, for
+`calib_jax.fit_platt`.
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -107,6 +109,67 @@ def top1(
     array = _checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
     scale = _checks.floats("temperature", temperature, rank=0, axes="")
     return _top1(array, scale, _checks.class_mask(class_where, array))
+
+
+def log_odds(confidence: ArrayLike) -> jax.Array:
+    r"""Log-odds of a stated or saved confidence: its score for `fit_platt`.
+
+    .. math:: s = \log c - \log(1 - c)
+
+    With two classes this is the difference of the two logits, so Platt scaling of it is
+    a temperature with a bias. A confidence of exactly 0 or 1, which is what float32
+    makes of one closer than its rounding, counts as :math:`2^{-24}` or
+    :math:`1 - 2^{-24}`, and so does one between that and the end: scores lie within
+    24 log 2, about 16.6.
+
+    Args:
+      confidence: floating `[...]`, in `[0, 1]`.
+
+    Returns:
+      float32 of the same shape, in nats; NaN for NaN or outside `[0, 1]`.
+
+    Raises:
+      ValueError: for a wrong dtype.
+
+    References:
+      Platt, "Probabilistic outputs for support vector machines", 1999.
+
+    Examples:
+      >>> print(log_odds([0.5, 0.9, 1.0]).round(3))
+      [ 0.     2.197 16.636]
+    """
+    value = _checks.floats("confidence", confidence, rank=range(9), axes="[...]")
+    return _log_odds(value)
+
+
+def log_odds_of_log(log_confidence: ArrayLike) -> jax.Array:
+    r"""Log-odds of a confidence of which the logarithm was kept.
+
+    .. math:: s = \ell - \log(1 - e^\ell)
+
+    For log-probabilities, such as a serving engine returns: their exponential would
+    round away what tells confidences near 1 apart. Limits as for `log_odds`.
+
+    Args:
+      log_confidence: floating `[...]`, at most 0, in nats; -inf is a confidence of 0.
+
+    Returns:
+      float32 of the same shape, in nats; NaN for NaN or above 0.
+
+    Raises:
+      ValueError: for a wrong dtype.
+
+    References:
+      Platt, "Probabilistic outputs for support vector machines", 1999.
+
+    Examples:
+      >>> print(log_odds_of_log([-0.6931472, -1e-6, 0.0]).round(3))
+      [ 0.    13.816 16.636]
+    """
+    value = _checks.floats(
+        "log_confidence", log_confidence, rank=range(9), axes="[...]"
+    )
+    return _log_odds_of_log(value)
 
 
 def choice_logits(logits: ArrayLike, choice_ids: ArrayLike) -> jax.Array:
@@ -231,6 +294,24 @@ def _sequence_arguments(
         )
     _checks.same_shape(tokens=chosen, where=mask)
     return array, chosen, mask
+
+
+# From 1 to the next float32 below it: no confidence comes closer without being 1.
+_LEAST = 2.0**-24
+
+
+@jax.jit
+def _log_odds(confidence: jax.Array) -> jax.Array:
+    valid = (confidence >= 0) & (confidence <= 1)
+    inside = jnp.clip(confidence, _LEAST, 1 - _LEAST)
+    return jnp.where(valid, jnp.log(inside) - jnp.log1p(-inside), jnp.nan)
+
+
+@jax.jit
+def _log_odds_of_log(log_confidence: jax.Array) -> jax.Array:
+    inside = jnp.clip(log_confidence, math.log(_LEAST), math.log1p(-_LEAST))
+    score = inside - jnp.log(-jnp.expm1(inside))
+    return jnp.where(log_confidence <= 0, score, jnp.nan)
 
 
 @jax.jit

@@ -1,4 +1,4 @@
-r"""How far confidence is from correctness: calibration errors and proper scores.
+r"""How far confidence is from correctness: calibration errors, proper scores, ranking.
 
 Shapes: N examples. Functions take one problem; batch with `jax.vmap`: over models and
 temperatures, and over bin counts by `bins` from `equal_count_bins(..., max_bins=...)`.
@@ -153,6 +153,78 @@ def log_loss(
     return _mean_log_loss(*_arguments(scores, outcomes, where, weights))
 
 
+def area_under_roc(
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> jax.Array:
+    r"""Probability that a right answer has a higher score than a wrong one (AUROC).
+
+    .. math:: P(s_i > s_j) + \tfrac12 P(s_i = s_j), \quad i \sim w v, j \sim w (1 - v)
+
+    It says how well scores tell right from wrong answers and nothing of calibration:
+    only the order of the scores counts, so that derivatives by them are 0, and 0.5 is
+    chance. An answer that is partly right counts in part on either side. All rows are
+    sorted, so sharded rows are gathered.
+
+    Args:
+      scores: floating `[N]`, confidences or any other scores, infinite ones too.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`.
+
+    Returns:
+      float32 scalar in `[0, 1]`; NaN without a right or without a wrong answer, or with
+      a valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hanley and McNeil, "The meaning and use of the area under a receiver operating
+      characteristic (ROC) curve", 1982.
+
+    Examples:
+      >>> print(area_under_roc([0.9, 0.4, 0.6, 0.4], [1, 1, 0, 0]))
+      0.625
+    """
+    return _area_under_roc(*_arguments(scores, outcomes, where, weights))
+
+
+def rank_correlation(table: summary.ReliabilityTable) -> jax.Array:
+    r"""Whether mean outcome rises with mean confidence: Spearman's correlation of bins.
+
+    .. math:: \rho = \frac{\sum_b r_b q_b}{\sqrt{\sum_b r_b^2 \sum_b q_b^2}}
+
+    where r and q are the ranks of the bins by mean confidence and by mean outcome, less
+    their mean; equal means share a rank. Each bin that holds rows counts once.
+
+    Args:
+      table: `ReliabilityTable` with entries `[num_bins]`.
+
+    Returns:
+      float32 scalar in `[-1, 1]`; NaN with fewer than two bins that hold rows, where
+      all of these have one mean confidence or one mean outcome, or with a NaN in one.
+
+    Raises:
+      ValueError: for another type.
+
+    References:
+      Spearman, "The proof and measurement of association between two things", 1904;
+      Hao et al. 2026, arXiv 2601.07965, section 2 (accuracy rises with confidence).
+
+    Examples:
+      >>> bins, scores = binning.equal_width_bins(4), [0.1, 0.4, 0.6, 0.9]
+      >>> table = summary.reliability_table(bins, scores, [0, 1, 0, 1])
+      >>> print(rank_correlation(table).round(3))
+      0.447
+    """
+    _checks.instance("table", table, summary.ReliabilityTable)
+    return _rank_correlation(table)
+
+
 def _arguments(
     scores: ArrayLike,
     outcomes: ArrayLike,
@@ -239,3 +311,51 @@ def _mean_log_loss(
     loss = -jax.scipy.special.xlogy(outcomes, scores)
     loss = loss - jax.scipy.special.xlog1py(1 - outcomes, -scores)
     return _weighted_mean(loss, where, weights)
+
+
+@_reduce.core
+def _area_under_roc(
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> jax.Array:
+    if scores.shape[0] == 0:
+        return jnp.full((), jnp.nan, jnp.float32)
+    valid = _masking.valid_rows(scores.shape[0], where, weights)
+    scores, outcomes = _clean(scores, outcomes, where, weights)
+    weight = jnp.ones(scores.shape, jnp.float32) if weights is None else weights
+    weight = jnp.where(valid, jnp.where(jnp.isnan(scores), jnp.nan, weight), 0.0)
+    # Right and wrong answers each over their largest weight, so that no sum overflows;
+    # by its root twice, since XLA divides by 1 / largest, which may be subnormal.
+    parts = jnp.stack([weight * outcomes, weight * (1 - outcomes)])
+    scale = jax.lax.rsqrt(jnp.max(parts, axis=1, keepdims=True))
+    parts = parts * scale * scale
+    scores, *sorted_parts = jax.lax.sort((scores, *parts), num_keys=1)
+    parts = jnp.stack(sorted_parts)
+    before = _reduce.sums_before(parts)
+    below = before / (before[:, -1:] + parts[:, -1:])
+    # At the first of tied scores; of right answers the wrong ones below, and reversely.
+    below = below[::-1, jnp.searchsorted(scores, scores)]
+    won, lost = _reduce.pairwise_sum(parts * below) / _reduce.pairwise_sum(parts)
+    return jnp.clip(0.5 + 0.5 * (won - lost), 0.0, 1.0)
+
+
+@jax.jit
+def _rank_correlation(table: summary.ReliabilityTable) -> jax.Array:
+    used = table.count > 0
+    pairs = used[:, None] & used[None, :]
+
+    def ranks(means: jax.Array) -> jax.Array:
+        """Twice the rank less its mean: how many are below, less how many above."""
+        # Of floats it would matter that a mean may be computed anew for each side of a
+        # comparison, fused with it and rounded otherwise: equal ones would differ.
+        key = binning.sort_key(means)
+        above = (key[:, None] > key[None, :]) & pairs
+        rank = jnp.sum(above, axis=1, dtype=jnp.int32)
+        rank = (rank - jnp.sum(above, axis=0, dtype=jnp.int32)).astype(jnp.float32)
+        return jnp.where(jnp.any(used & jnp.isnan(means)), jnp.nan, rank)
+
+    confidence, outcome = ranks(table.confidence), ranks(table.outcome)
+    spread = jnp.sum(confidence**2) * jnp.sum(outcome**2)
+    return jnp.clip(jnp.sum(confidence * outcome) / jnp.sqrt(spread), -1.0, 1.0)

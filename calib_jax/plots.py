@@ -427,7 +427,11 @@ def _new_axes(height: float) -> Axes:
 
 
 def _finish(axes: Axes, title: str | None) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None  # Axes are always of a figure.
     handles, names = axes.get_legend_handles_labels()
+    # An inch of a column holds about fifteen letters beside the line and marker.
+    width = axes.get_position().width * figure.get_figwidth()
     # Above the panel a legend covers nothing, whatever the data.
     axes.legend(
         handles,
@@ -437,11 +441,8 @@ def _finish(axes: Axes, title: str | None) -> Figure:
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
         borderpad=0.0,
-        # Half a column holds about twenty letters.
-        ncols=2 if max(map(len, names)) <= 20 else 1,
+        ncols=2 if max(map(len, names)) <= 15 * width / 2 else 1,
     )
-    figure = axes.get_figure(root=True)
-    assert figure is not None  # Axes are always of a figure.
     return figure
 
 

@@ -34,3 +34,17 @@ def data_folder():
     if not folder.is_dir():
         pytest.skip(f"no real model outputs at {folder}: set CALIB_JAX_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def paper_study(tmp_path_factory):
+    """A small study of made-up outputs, for the sections of benchmarks/paper."""
+    import paper_data
+
+    from benchmarks.paper.study import Settings, prepare
+
+    folder = paper_data.write(tmp_path_factory.mktemp("outputs"))
+    settings = Settings(
+        num_halves=2, num_draws=16, num_repeats=1, num_train=100, num_epochs=1
+    )
+    return prepare(folder, settings)

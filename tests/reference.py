@@ -81,6 +81,12 @@ def sequence_log_likelihood(logits, tokens, where, reduction):
     return np.array([reduce(row[keep]) for row, keep in rows])
 
 
+def log_odds(confidence):
+    """log(c / (1 - c)) of a confidence kept 2^-24 away from 0 and 1."""
+    c = np.clip(to_float(confidence), 2.0**-24, 1 - 2.0**-24)
+    return np.log(c) - np.log1p(-c)
+
+
 # Calibration
 
 
@@ -222,6 +228,25 @@ def expected_calibration_error(
     return np.sum(table.weight * gap) / np.sum(w)
 
 
+def area_under_roc(scores, outcomes, where=None, weights=None):
+    """Share of the pairs of a right and a wrong row that the right one wins."""
+    w, s, v = kept_rows(where, weights, to_float(scores), to_float(outcomes))
+    right, wrong = w * v, w * (1 - v)
+    wins = (s[:, None] > s) + (s[:, None] == s) / 2
+    return right @ wins @ wrong / (right.sum() * wrong.sum())
+
+
+def rank_correlation(table):
+    """Pearson's correlation of the mid-ranks of the bins that hold rows."""
+    used = np.asarray(table.count) > 0
+
+    def ranks(means):
+        x = to_float(means)[used]
+        return ((x[:, None] > x) + (x[:, None] == x) / 2).sum(-1)
+
+    return np.corrcoef(ranks(table.confidence), ranks(table.outcome))[0, 1]
+
+
 def fit_histogram(scores, outcomes, num_bins=15, where=None, weights=None):
     """Edges, and the mean outcome of every bin."""
     w = row_weights(len(scores), where, weights)
@@ -279,10 +304,11 @@ class Router(NamedTuple):
     order: list
 
 
-def fit_router(small, large, num_bins=15, where=None, weights=None):
+def fit_router(small, large, num_bins=15, edges=None, where=None, weights=None):
     """Bins of the small model's confidence in order of rising advantage."""
     w = row_weights(len(small), where, weights)
-    edges = equal_count_edges(small, num_bins, w > 0)
+    if edges is None:
+        edges = equal_count_edges(small, num_bins, w > 0)
     table = advantage_table(edges, small, large, where=where, weights=weights)
     return Router(edges, table, order_bins(table.advantage, table.count))
 

@@ -117,6 +117,17 @@ def router(rng):
     return cj.Router(bins=bins(rng), table=table, order=order)
 
 
+def table(rng):
+    count = rng.integers(0, 3, NUM_BINS)
+    confidence, outcome = rng.choice([0.2, 0.4, 0.6, 0.8], (2, NUM_BINS))
+    return cj.ReliabilityTable(
+        count=jnp.asarray(count, jnp.int32),
+        weight=jnp.asarray(count, jnp.float32),
+        confidence=jnp.asarray(confidence, jnp.float32),
+        outcome=jnp.asarray(outcome, jnp.float32),
+    )
+
+
 def experts(rng):
     size = (NUM_MODELS, NUM_BINS)
     edges = np.sort(rng.random((NUM_MODELS, NUM_BINS - 1)))
@@ -283,6 +294,20 @@ CASES = [
         )
         for reduction in ("sum", "mean", "min")
     ),
+    *(
+        Case(
+            name,
+            # Inside the limits, where a finite difference is the derivative.
+            lambda rng, n, k=argument, f=function: {k: f(0.1 + 0.8 * tied(rng, n))},
+            rows={argument: 0},
+            split=all_rows,
+            gradients=(argument,),
+        )
+        for name, argument, function in (
+            ("log_odds", "confidence", np.array),
+            ("log_odds_of_log", "log_confidence", np.log),
+        )
+    ),
     # Binning and tables
     Case(
         "equal_count_bins",
@@ -355,6 +380,8 @@ CASES = [
         )
         for name in ("brier_score", "log_loss")
     ),
+    Case("area_under_roc", _scored, rows=_SCORED, exact=False, **_GIVEN),
+    Case("rank_correlation", lambda rng, n: {"table": table(rng)}),
     # Calibration
     Case(
         "fit_temperature",
@@ -448,6 +475,18 @@ CASES = [
         rows={"small_confidence": 0, "large_confidence": 0},
         static=("num_bins",),
         **_FRESH,
+    ),
+    Case(
+        "fit_router",
+        lambda rng, n: {
+            "small_confidence": tied(rng, n),
+            "large_confidence": tied(rng, n),
+            "bins": bins(rng),
+        },
+        variant="bins",
+        again=True,
+        rows={"small_confidence": 0, "large_confidence": 0},
+        **_GIVEN,
     ),
     Case(
         "use_small",

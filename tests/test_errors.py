@@ -16,7 +16,8 @@ INTEGERS = {"labels", "tokens", "predictions", "suggestion", "choice_ids"}
 BOOLS = {"flagged", "where"}
 SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
-NOT_ARRAYS = {"bins", "params", "router", "experts", "curve"}
+ANY_SHAPE = {"log_odds", "log_odds_of_log"}
+NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
 
 
 def kind_of(case, name):
@@ -45,10 +46,10 @@ def wrong_arrays(case, name, good):
         return array, re.escape(f"{array.dtype.name}{list(array.shape)}")
 
     if name not in SCALARS and not (case.name in CLASSES and name == "logits"):
-        if name != "x" or "temperature" not in str(case):
+        if case.name not in ANY_SHAPE and str(case) != "calibrate-temperature":
             yield shown(good[..., None])
             yield good[..., None].tolist(), re.escape(str([*good.shape, 1]))
-    if good.ndim:
+    if good.ndim and case.name not in ANY_SHAPE:
         yield shown(good[(0,) * good.ndim])
     rows = {**case.rows, "where": 0, "weights": 0}
     together = [key for key in arguments_of(case) if key in rows]
@@ -150,6 +151,11 @@ def test_wrong_counts(case, name, low, high):
         raises(case, name, {**good, name: wrong}, re.escape(shows))
 
 
+OPTIONAL_BINS = [
+    "expected_calibration_error",
+    "maximum_calibration_error",
+    "fit_router",
+]
 STRUCTURED = [
     (case, name)
     for case in registry.CASES
@@ -169,7 +175,7 @@ def test_wrong_types(case, name):
     others += [registry.curve(rng), {}, (), 1.5, "text", [0.5], np.ones(4)]
     others += [type(good[name]), (good[name], None), None]
     for wrong in others:
-        optional = name == "bins" and "error" in case.name and wrong is None
+        optional = name == "bins" and case.name in OPTIONAL_BINS and wrong is None
         if not isinstance(wrong, type(good[name])) and not optional:
             shows = re.escape(type(wrong).__name__)
             raises(case, name, {**good, name: wrong}, shows)
@@ -177,9 +183,9 @@ def test_wrong_types(case, name):
 
 def test_optional_bins_are_bins():
     for wrong in (np.ones(4), 15, [0.5], registry.router(np.random.default_rng(0))):
-        for function in (cj.expected_calibration_error, cj.maximum_calibration_error):
+        for name in OPTIONAL_BINS:
             with pytest.raises(ValueError, match=f"bins.*{type(wrong).__name__}"):
-                function([0.5], [1], bins=wrong)
+                getattr(cj, name)([0.5], [1], bins=wrong)
 
 
 LOGITS, LABELS = np.zeros((3, NUM_CLASSES)), np.zeros(3, int)

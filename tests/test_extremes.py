@@ -102,3 +102,14 @@ def test_standard_error_of_nearly_constant_differences():
     np.testing.assert_allclose(
         table.outcome_advantage_standard_error[0], expected, rtol=1e-3
     )
+
+
+def test_area_under_roc_does_not_depend_on_the_unit_of_weights():
+    scores, outcomes = np.arange(8) // 3, np.array([0, 1, 0, 0, 1, 1, 0, 1])
+    expected = reference.area_under_roc(scores, outcomes)
+    for right, wrong in [(1.0, 1.0), (1e-35, 3e38), (3e38, 1e-35), (3e38, 3e38)]:
+        weights = np.where(outcomes == 1, right, wrong)
+        area = cj.area_under_roc(scores.astype(float), outcomes, weights=weights)
+        np.testing.assert_allclose(area, expected, rtol=2e-7)
+    weights[2] = np.inf
+    assert np.isnan(cj.area_under_roc(scores.astype(float), outcomes, weights=weights))

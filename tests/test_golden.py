@@ -290,3 +290,39 @@ def test_sklearn_logistic_regression_is_calibrated():
     logits = model.fit(z, labels).decision_function(z)
     params, _ = cj.fit_temperature(logits, labels)
     close(params.temperature, 1.0, rtol=1e-5)
+
+
+@pytest.mark.once
+def test_sklearn_area_under_roc():
+    # A million rows of tied scores, by sums in float64.
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(4)
+    num_rows = 10**6 + 3
+    outcomes = rng.random(num_rows) < 0.6
+    scores = jnp.asarray(rng.normal(size=num_rows) + outcomes, jnp.bfloat16)
+    scores = scores.at[:100].set(jnp.inf).at[100:200].set(-jnp.inf)
+    where, weights = rng.random(num_rows) < 0.9, rng.gamma(0.5, size=num_rows)
+    dirty = jnp.where(where, scores, jnp.asarray(jnp.nan, jnp.bfloat16))
+    area = cj.area_under_roc(dirty, outcomes, where=where, weights=weights)
+    finite = np.clip(reference.to_float(scores), -1e9, 1e9)
+    expected = metrics.roc_auc_score(
+        outcomes[where], finite[where], sample_weight=weights[where]
+    )
+    close(area, expected, rtol=0, atol=2e-7)
+
+
+def test_scipy_rank_correlation():
+    stats = pytest.importorskip("scipy.stats")
+    rng = np.random.default_rng(5)
+    for _ in range(20):
+        count = rng.integers(0, 4, 15)
+        confidence, outcome = rng.integers(0, 9, (2, 15)).astype(np.float32)
+        table = cj.ReliabilityTable(
+            count=jnp.asarray(count, jnp.int32),
+            weight=jnp.asarray(count, jnp.float32),
+            confidence=jnp.asarray(confidence),
+            outcome=jnp.asarray(outcome),
+        )
+        used = count > 0
+        expected = stats.spearmanr(confidence[used], outcome[used]).statistic
+        close(cj.rank_correlation(table), expected, rtol=1e-6)

@@ -159,6 +159,43 @@ def test_sequence_log_likelihood_of_an_impossible_token():
     close(score, [-np.log(2.0)])
 
 
+@pytest.mark.parametrize(
+    ("confidence", "expected"),
+    [
+        (0.5, 0.0),
+        (0.75, np.log(3.0)),
+        (0.1, -np.log(9.0)),
+        (1e-6, np.log(1e-6)),
+        (0.0, -24 * np.log(2.0)),
+        (2.0**-30, -24 * np.log(2.0)),
+        (1.0, 24 * np.log(2.0)),
+        (1 - 2.0**-30, 24 * np.log(2.0)),
+        (NAN, NAN),
+        (-0.1, NAN),
+        (1.1, NAN),
+    ],
+)
+def test_log_odds(confidence, expected):
+    result = cj.log_odds(confidence)
+    assert result.dtype == jnp.float32 and result.shape == ()
+    close(result, expected)
+    if not np.isnan(expected):
+        kept = np.clip(confidence, 2.0**-24, 1 - 2.0**-24)
+        platt = cj.Platt(slope=jnp.float32(1), intercept=jnp.float32(0))
+        close(cj.calibrate(platt, result[None]), [kept], rtol=4e-6)
+
+
+def test_log_odds_of_logarithms():
+    confidence = np.array([[0.0, 1e-30, 0.25, 0.5], [0.9, 1 - 1e-6, 1 - 1e-9, 1.0]])
+    with np.errstate(divide="ignore"):
+        logarithm = np.log(confidence)
+    expected = reference.log_odds(confidence)
+    close(cj.log_odds_of_log(logarithm), expected, rtol=1e-6, atol=2e-7)
+    # What float32 keeps of the confidence itself is off by 3 %.
+    close(cj.log_odds(confidence), expected, atol=0.05)
+    equal(cj.log_odds_of_log([NAN, 1e-3, INF]), [NAN] * 3)
+
+
 # Bins
 
 
@@ -310,6 +347,55 @@ def test_proper_scores_and_maximum_error():
     close(maximum, 0.75)
 
 
+@pytest.mark.parametrize(
+    ("scores", "outcomes", "expected"),
+    [
+        ([0.1, 0.2, 0.8, 0.9], [0, 0, 1, 1], 1.0),
+        ([0.9, 0.8, 0.2, 0.1], [0, 0, 1, 1], 0.0),
+        ([0.9, 0.4, 0.6, 0.4], [1, 1, 0, 0], 0.625),
+        ([0.5, 0.5, 0.5, 0.5, 0.5], [0, 1, 1, 0, 0], 0.5),  # all tied: exactly chance
+        ([0.2, 0.6], [0.25, 0.75], 0.75),  # partly right
+        ([-INF, 0.0, -0.0, INF], [0, 1, 0, 1], 0.875),
+        ([INF, 1e38, -INF, -INF], [1, 0, 1, 0], 0.625),
+        ([0.5], [1], NAN),
+        ([0.5, 0.6], [0, 0], NAN),  # nothing is right
+        ([], [], NAN),
+        ([0.5, NAN, 0.1], [1, 0, 0], NAN),
+        ([0.5, 0.1, 0.7], [1, NAN, 0], NAN),
+    ],
+)
+def test_area_under_roc(scores, outcomes, expected):
+    (scores, where), (outcomes, _) = padded(scores), padded(outcomes)
+    area = cj.area_under_roc(scores, outcomes, where=where)
+    assert area.dtype == jnp.float32
+    close(area, expected, rtol=2e-7, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("count", "confidence", "outcome", "expected"),
+    [
+        ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4], [0.0, 0.5, 0.7, 0.75], 1.0),
+        ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4], [0.9, 0.5, 0.3, 0.2], -1.0),
+        ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4], [0.5, 0.2, 0.9, 0.7], 0.6),
+        ([1, 0, 3, 4], [0.1, 0.0, 0.3, 0.4], [0.5, 0.0, 0.9, 0.7], 0.5),
+        ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4], [0.0, 1.0, 0.0, 1.0], 1 / np.sqrt(5)),
+        ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4], [0.5, 0.5, 0.5, 0.5], NAN),
+        ([0, 0, 3, 0], [0.0, 0.0, 0.3, 0.0], [0.0, 0.0, 0.9, 0.0], NAN),
+        ([0, 0, 0, 0], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], NAN),
+        ([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.4], [0.5, NAN, 0.9, 0.7], NAN),
+        ([1, 0, 3, 4], [0.1, NAN, 0.3, 0.4], [0.5, NAN, 0.9, 0.7], 0.5),
+    ],
+)
+def test_rank_correlation(count, confidence, outcome, expected):
+    table = cj.ReliabilityTable(
+        count=jnp.asarray(count, jnp.int32),
+        weight=jnp.asarray(count, jnp.float32),
+        confidence=jnp.asarray(confidence, jnp.float32),
+        outcome=jnp.asarray(outcome, jnp.float32),
+    )
+    close(cj.rank_correlation(table), expected)
+
+
 # Calibrators
 
 
@@ -396,6 +482,15 @@ def test_fit_router_orders_its_bins(small, advantage, order):
     assert router.order.dtype == jnp.int32
     equal(router.order[: len(order)], order)  # empty bins last
     equal(np.sort(router.order), np.arange(4))
+
+
+def test_fit_router_on_given_bins():
+    bins = cj.equal_width_bins(4)
+    small, large = np.array([2, 3, 4, 14]) / 16, np.array([9, 10, 5, 14]) / 16
+    router = cj.fit_router(small, large, num_bins=99, bins=bins)
+    equal(router.bins.edges, bins.edges)
+    equal(router.table.count, [2, 1, 0, 1])
+    equal(router.order, [3, 1, 0, 2])
 
 
 @pytest.fixture(scope="module")

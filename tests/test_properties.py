@@ -180,6 +180,7 @@ def test_monotone_maps_keep_bins(name):
             "histogram": params.values,
             "calibrated": cj.calibrate(params, scores),
             "curve": (curve.flagged_share, curve.precision, curve.recall),
+            "area": cj.area_under_roc(scores, outcomes),
         }
 
     mapped = membership(MONOTONE[name](scores))
@@ -421,6 +422,7 @@ NOTHING = {
     "maximum_calibration_error": NAN,
     "brier_score": NAN,
     "log_loss": NAN,
+    "area_under_roc": NAN,
     "cascade_curve": NAN,
     "confident_learning": np.inf,
 }
@@ -499,7 +501,8 @@ def test_a_short_bootstrap():
 BOTH_PRECISIONS = """
 top1 sequence_log_likelihood-mean equal_count_bins-max_bins equal_width_bins brier_score
 random_curve average_performance_gap_recovered call_performance_threshold
-best_num_small_bins repair_labels top1_disagreement cleaning_curve
+best_num_small_bins repair_labels top1_disagreement cleaning_curve area_under_roc
+rank_correlation log_odds log_odds_of_log
 """.split()
 
 

@@ -56,11 +56,23 @@ def test_tables(data):
     error = cj.expected_calibration_error(*scored, num_bins=9, **data.rows)
     expected = reference.expected_calibration_error(*scored, num_bins=9, **data.rows)
     close(error, expected)
+    close(cj.rank_correlation(table), reference.rank_correlation(table))
+    area = cj.area_under_roc(*scored, **data.rows)
+    close(area, reference.area_under_roc(*scored, **data.rows))
     histogram, _ = cj.fit_histogram(*scored, num_bins=9, **data.rows)
     edges, values = reference.fit_histogram(*scored, num_bins=9, **data.rows)
     equal(histogram.bins.edges, edges)
     used = reference.reliability_table(edges, *scored, **data.rows).count > 0
     close(np.asarray(histogram.values)[used], values[used])
+
+
+def test_router_on_given_bins(data):
+    confidences = data.small, data.large
+    bins = cj.equal_width_bins(9)
+    router = cj.fit_router(*confidences, bins=bins, **data.rows)
+    expected = reference.fit_router(*confidences, edges=bins.edges, **data.rows)
+    used = expected.table.count.astype(bool).sum()
+    equal(router.order[:used], expected.order[:used])
 
 
 def test_router_and_curve(data):

@@ -4,6 +4,7 @@ Shapes: N images of 28 by 28 pixels and one channel, ten classes.
 """
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -88,10 +89,7 @@ class Data:
 
 def load(key: jax.Array, settings: Settings) -> Data:
     """Reads the digits and deals them out at random, digit by digit."""
-    pixels, labels = mnist_data()
-    images = (pixels / 255).astype(np.float32).reshape(-1, 28, 28, 1)
-    labels = labels.astype(np.int32)
-
+    images, labels = _read()
     shuffled = np.asarray(jax.random.permutation(key, len(labels)))
     by_digit = [shuffled[labels[shuffled] == digit] for digit in range(NUM_CLASSES)]
     first = settings.num_train // NUM_CLASSES
@@ -106,3 +104,12 @@ def load(key: jax.Array, settings: Settings) -> Data:
         calibration=split(slice(first, second)),
         test=split(slice(second, None)),
     )
+
+
+# Kept, since the digits are text that takes seconds to read.
+@functools.cache
+def _read() -> tuple[np.ndarray, np.ndarray]:
+    """All images and labels, in the order of the file."""
+    pixels, labels = mnist_data()
+    images = (pixels / 255).astype(np.float32).reshape(-1, 28, 28, 1)
+    return images, labels.astype(np.int32)

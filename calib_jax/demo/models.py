@@ -8,6 +8,7 @@ more than it knows.
 Shapes: N images of 28 by 28 pixels and one channel; logits `[N, 10]`.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -65,29 +66,8 @@ def train(
       recipe: epochs, learning rate, smoothing and batch size.
       advance: called after every epoch.
     """
-    # Apart from its parameters the model is constant, so a step is a plain function of
-    # arrays, and no time goes into looking through the model at every step.
     structure, parameters = nnx.split(model)
-    optimizer = optax.adam(recipe.learning_rate)
-    state = optimizer.init(parameters)
-
-    @jax.jit
-    def train_step(
-        parameters: nnx.State,
-        state: optax.OptState,
-        images: jax.Array,
-        digits: jax.Array,
-    ) -> tuple[nnx.State, optax.OptState]:
-        labels = jax.nn.one_hot(digits, NUM_CLASSES, dtype=jnp.float32)
-        targets = optax.smooth_labels(labels, recipe.label_smoothing)
-
-        def loss(parameters: nnx.State) -> jax.Array:
-            logits = nnx.merge(structure, parameters)(images)
-            return jnp.mean(optax.softmax_cross_entropy(logits, targets))
-
-        updates, state = optimizer.update(jax.grad(loss)(parameters), state)
-        return optax.apply_updates(parameters, updates), state
-
+    state = optax.adam(recipe.learning_rate).init(parameters)
     num_steps = len(split.labels) // recipe.batch_size
     for epoch_key in jax.random.split(key, recipe.num_epochs):
         order = np.asarray(jax.random.permutation(epoch_key, len(split.labels)))
@@ -95,13 +75,42 @@ def train(
         # loop several times slower on CPU.
         for step in range(num_steps):
             rows = order[step * recipe.batch_size :][: recipe.batch_size]
-            parameters, state = train_step(
-                parameters, state, split.images[rows], split.labels[rows]
+            parameters, state = _train_step(
+                structure,
+                recipe,
+                parameters,
+                state,
+                split.images[rows],
+                split.labels[rows],
             )
         # Steps are queued, and a progress bar must not run ahead of them.
         jax.block_until_ready(parameters)
         advance()
     nnx.update(model, parameters)
+
+
+# Apart from its parameters a model is constant, so a step is a plain function of
+# arrays: no time goes into looking through the model at every step, and all models of
+# one structure share a program.
+@functools.partial(jax.jit, static_argnames=("structure", "recipe"))
+def _train_step(
+    structure: nnx.GraphDef,
+    recipe: Recipe,
+    parameters: nnx.State,
+    state: optax.OptState,
+    images: jax.Array,
+    digits: jax.Array,
+) -> tuple[nnx.State, optax.OptState]:
+    labels = jax.nn.one_hot(digits, NUM_CLASSES, dtype=jnp.float32)
+    targets = optax.smooth_labels(labels, recipe.label_smoothing)
+
+    def loss(parameters: nnx.State) -> jax.Array:
+        logits = nnx.merge(structure, parameters)(images)
+        return jnp.mean(optax.softmax_cross_entropy(logits, targets))
+
+    gradient = jax.grad(loss)(parameters)
+    updates, state = optax.adam(recipe.learning_rate).update(gradient, state)
+    return optax.apply_updates(parameters, updates), state
 
 
 @nnx.jit

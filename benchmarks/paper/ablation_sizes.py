@@ -1,0 +1,225 @@
+"""Every calibrator (Table 4), on calibration sets of every size.
+
+Shapes: S splits, Z sizes, M models, P pairs, n examples of a half.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+
+import numpy as np
+
+from . import ablation_figures, judging, report
+from .ablation_figures import Panel
+from .halves import Halves
+from .judging import HISTOGRAM, NONE, PLATT, TEMPERATURE
+from .outputs import Outputs
+from .report import Claim, Draw
+from .study import Settings, Study
+
+# Those below the calibration half of a task are used, and all of it.
+SIZES = (50, 100, 200, 500, 1000, 2000, 5000, 10000)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Judged:
+    """One calibrator on the test half.
+
+    Attributes:
+      error: float32 `[S, Z, M]`, ECE.
+      recovered: float32 `[S, Z, P]`, APGR.
+      filled: float32 `[S, Z, P]`, bins of the router that hold calibration examples.
+    """
+
+    error: np.ndarray
+    recovered: np.ndarray
+    filled: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SizeNumbers:
+    """One task.
+
+    Attributes:
+      models: names.
+      pairs: int32 `[P, 2]`, the small model first.
+      sizes: int32 `[Z]`, calibration examples; the last is the whole half.
+      gap: float64 `[S, P]`, test accuracy of the large less that of the small model.
+      judged: `Judged` by calibrator.
+    """
+
+    models: tuple[str, ...]
+    pairs: np.ndarray
+    sizes: np.ndarray
+    gap: np.ndarray
+    judged: Mapping[str, Judged]
+
+    @property
+    def default(self) -> str:
+        """The calibrator that all other sections use."""
+        return TEMPERATURE if TEMPERATURE in self.judged else PLATT
+
+
+def evaluate(outputs: Outputs, halves: Halves, settings: Settings) -> SizeNumbers:
+    """Fits every calibrator on the first examples of every calibration half."""
+    splits = judging.splits_of(halves)
+    calibration, test = halves.calibration.rows[splits], halves.test.rows[splits]
+    num_splits, count = calibration.shape
+    length = judging.length_for(count)
+    seen = judging.sample(outputs, calibration, length)
+    new = judging.sample(outputs, test, length)
+    sizes = np.array([*(size for size in SIZES if size < count), count], np.int32)
+    pairs = np.array(outputs.small_large, np.int32)
+    # The rows are in random order, so that the first ones are a random sample.
+    first = np.arange(length) < sizes[:, None]
+    first = np.broadcast_to(first, (num_splits, *first.shape))
+    where = np.broadcast_to(new.where, first.shape)
+    binning = judging.equal_count(settings.num_bins)
+    judged = {}
+    for calibrator in (NONE, HISTOGRAM, PLATT, TEMPERATURE):
+        if calibrator != TEMPERATURE:
+            confidence = judging.calibrate(calibrator, seen, first, new)
+        elif outputs.logits is not None:
+            confidence = judging.calibrate_logits(outputs, seen, first, new)
+        else:
+            continue
+        recovered, filled = judging.cascade(
+            confidence[0], first, confidence[1], new.correct, where, pairs, binning
+        )
+        (error,) = judging.errors(confidence[1], [new.correct], where, binning)
+        judged[calibrator] = Judged(
+            error=error[..., 0],
+            recovered=recovered[..., 0],
+            filled=filled[..., 0],
+        )
+    return SizeNumbers(
+        models=outputs.models,
+        pairs=pairs,
+        sizes=sizes,
+        gap=judging.gaps(new.correct, new.where, pairs),
+        judged=judged,
+    )
+
+
+# How close to the APGR of the whole calibration half counts as having reached it.
+_TOLERANCE = 0.01
+
+
+def blocks(study: Study, numbers: Mapping[str, SizeNumbers]) -> list[str]:
+    """Two figures and a table."""
+    return [
+        "Calibrator, bins and order of the router are all fitted on the first examples "
+        "of the calibration half alone, and judged on the whole test half.",
+        report.figure(
+            "size-apgr",
+            "APGR against the number of calibration examples (logarithmic), mean over "
+            "splits and pairs, by calibrator.",
+        ),
+        report.figure(
+            "size-ece",
+            "Test ECE against the number of calibration examples (logarithmic), mean "
+            "over splits and models, by calibrator.",
+        ),
+        "*Enough* is the least number of calibration examples from which on the mean "
+        f"APGR stays within {_TOLERANCE} of that with all of them.",
+        report.table(
+            [
+                "task, calibrator",
+                f"APGR with {SIZES[0]}",
+                "with all",
+                "all",
+                "enough",
+                f"ECE with {SIZES[0]}",
+                "with enough",
+                "with all",
+            ],
+            [
+                _row(study.tasks[name].title, task, calibrator)
+                for name, task in numbers.items()
+                for calibrator in task.judged
+            ],
+        ),
+    ]
+
+
+def _recovered(task: SizeNumbers, calibrator: str) -> np.ndarray:
+    """Mean APGR `[Z]`."""
+    return judging.over_clear_pairs(task.judged[calibrator].recovered, task.gap)
+
+
+def _enough(recovered: np.ndarray) -> int:
+    """The first size from which on all are as good as the last."""
+    far = np.flatnonzero(~(np.abs(recovered - recovered[-1]) <= _TOLERANCE))
+    return int(far[-1]) + 1 if len(far) else 0
+
+
+def _row(title: str, task: SizeNumbers, calibrator: str) -> list[str]:
+    recovered = _recovered(task, calibrator)
+    error = task.judged[calibrator].error.mean(axis=(0, 2))
+    known = bool(np.isfinite(recovered).all())
+    enough = _enough(recovered)
+    return [
+        f"{title}, {calibrator}",
+        report.number(recovered[0]),
+        report.number(recovered[-1]),
+        f"{task.sizes[-1]:,}",
+        f"{task.sizes[enough]:,}" if known else "-",
+        report.number(error[0]),
+        report.number(error[enough]) if known else "-",
+        report.number(error[-1]),
+    ]
+
+
+def figures(study: Study, numbers: Mapping[str, SizeNumbers]) -> dict[str, Draw]:
+    """The drawing functions by name."""
+
+    def recovered(task: SizeNumbers) -> dict[str, np.ndarray]:
+        return {calibrator: _recovered(task, calibrator) for calibrator in task.judged}
+
+    def error(task: SizeNumbers) -> dict[str, np.ndarray]:
+        return {
+            calibrator: judged.error.mean(axis=(0, 2))
+            for calibrator, judged in task.judged.items()
+        }
+
+    return {
+        name: functools.partial(
+            ablation_figures.draw,
+            [
+                Panel(title=study.tasks[task].title, x=each.sizes, lines=lines(each))
+                for task, each in numbers.items()
+            ],
+            "calibration examples",
+            y_label,
+        )
+        for name, y_label, lines in (
+            ("size-apgr", "APGR", recovered),
+            ("size-ece", "ECE", error),
+        )
+    }
+
+
+# What is called a few hundred.
+_FEW = 500
+
+
+def claims(study: Study, numbers: Mapping[str, SizeNumbers]) -> list[Claim]:
+    """Whether a few hundred examples are enough, for the calibrator used throughout."""
+    found = {}
+    for name, task in numbers.items():
+        recovered = _recovered(task, task.default)
+        if np.isfinite(recovered).all():
+            found[study.tasks[name].title] = int(task.sizes[_enough(recovered)])
+    if not found:
+        return []
+    few = sum(size <= _FEW for size in found.values())
+    sizes = [f"{size:,} ({title})" for title, size in found.items()]
+    return [
+        Claim(
+            "A few hundred calibration examples are enough",
+            report.verdict(few, len(found)),
+            f"at most {_FEW} in {few} of {len(found)} tasks: the mean APGR is "
+            f"within {_TOLERANCE} of that with the whole half from {', '.join(sizes)} "
+            "examples on",
+        )
+    ]

@@ -1,0 +1,83 @@
+"""What every section is given: the outputs, their halves, and how much to compute."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+from . import halves, outputs
+from .halves import Halves
+from .outputs import Outputs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How much is computed; everything random follows from `seed`.
+
+    Attributes:
+      seed: of splits, bootstrap draws, flipped labels and trained models.
+      num_halves: random halves of every task.
+      num_draws: bootstrap draws of an interval.
+      num_bins: equal-count bins of every table and router.
+      flipped_share: share of labels made wrong where wrong labels are simulated.
+      num_repeats: repetitions where models are trained.
+      num_train: digits to train such a model on.
+      num_epochs: passes over them.
+    """
+
+    seed: int = 0
+    num_halves: int = 20
+    num_draws: int = 1000
+    num_bins: int = 15
+    flipped_share: float = 0.08
+    num_repeats: int = 3
+    num_train: int = 2000
+    num_epochs: int = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """The tasks under study.
+
+    Attributes:
+      settings: how much is computed.
+      folder: where the outputs are.
+      tasks: `Outputs` by name, of every task whose files are there.
+      halves: `Halves` by name.
+      missing: tasks whose files are not there.
+    """
+
+    settings: Settings
+    folder: Path
+    tasks: dict[str, Outputs]
+    halves: dict[str, Halves]
+    missing: tuple[str, ...]
+
+
+Advance = Callable[[str], None]
+
+
+def prepare(
+    folder: Path, settings: Settings, advance: Advance = lambda name: None
+) -> Study:
+    """Reads all tasks of a folder, splits and calibrates them.
+
+    Args:
+      folder: of saved outputs.
+      settings: how much to compute.
+      advance: called with the title of a task after it.
+    """
+    described = outputs.descriptions()
+    found = [name for name in described if outputs.present(folder, described[name])]
+    if not found:
+        files = sorted({file for task in described.values() for file in task["files"]})
+        raise FileNotFoundError(
+            f"{folder}: expected at least one of {', '.join(files)}; "
+            "benchmarks/paper/README.md says where to get them."
+        )
+    tasks, splits = {}, {}
+    for name in found:
+        tasks[name] = outputs.read(folder, name)
+        splits[name] = halves.split(tasks[name], settings.seed, settings.num_halves)
+        advance(tasks[name].title)
+    missing = tuple(name for name in described if name not in found)
+    return Study(settings, folder, tasks, splits, missing)

@@ -1,0 +1,96 @@
+"""The whole evaluation of benchmarks/paper, on a small folder of made-up outputs."""
+
+import json
+import re
+import shutil
+
+import jax
+import pytest
+
+pytest.importorskip("rich")
+pytest.importorskip("cleanlab")
+
+from benchmarks.paper import outputs, report, study  # noqa: E402
+from benchmarks.paper.__main__ import SECTIONS, run  # noqa: E402
+
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+
+
+@pytest.fixture(scope="module")
+def written(paper_study, tmp_path_factory):
+    """A folder of results, and the sections that were written."""
+    destination = tmp_path_factory.mktemp("results")
+    with jax.numpy_dtype_promotion("standard"):
+        sections = run(paper_study.folder, destination, paper_study.settings)
+    return destination, sections
+
+
+def test_every_section_is_there_with_its_figures(written):
+    destination, sections = written
+    text = (destination / "RESULTS.md").read_text(encoding="utf-8")
+    headings = [line for line in text.splitlines() if re.match(r"## \d", line)]
+    assert len(headings) == len(SECTIONS)
+    shown = set(re.findall(r'(?:srcset|src)="(.*?)"', text))
+    there = {f"figures/{path.name}" for path in (destination / "figures").iterdir()}
+    assert shown <= there
+    assert len(there) == 2 * sum(len(section.figures) for section in sections)
+    assert not re.search(r"\b(nan|None|inf)\b", text)
+
+
+def test_tables_are_rectangular(written):
+    destination, _ = written
+    text = (destination / "RESULTS.md").read_text(encoding="utf-8")
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        widths = {line.count("|") for line in table.splitlines()}
+        assert len(widths) == 1, table
+
+
+def test_every_claim_has_a_verdict(written):
+    claims = [claim for section in written[1] for claim in section.claims]
+    assert claims
+    for claim in claims:
+        assert claim.verdict in {"holds", "holds in part", "does not hold"}
+        assert re.search(r"\d", claim.evidence), claim
+
+
+def test_numbers_are_plain_json(written):
+    destination, sections = written
+    numbers = json.loads((destination / "results.json").read_text(encoding="utf-8"))
+    assert list(numbers) == [section.title for section in sections]
+    assert all(numbers.values())
+
+
+def test_a_second_run_writes_the_same(written, paper_study, tmp_path):
+    destination, _ = written
+    only = ("calibration", "cascades", "cleaning")
+    run(paper_study.folder, tmp_path, paper_study.settings, only)
+    first, second = (
+        json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        for folder in (destination, tmp_path)
+    )
+    assert second == {title: first[title] for title in second}
+
+
+def test_missing_files_are_named(paper_study, tmp_path):
+    settings = study.Settings(num_halves=1)
+    with pytest.raises(FileNotFoundError, match="README.md says where"):
+        study.prepare(tmp_path, settings)
+    (tmp_path / "language").mkdir()
+    shutil.copy(paper_study.folder / "language" / "gsm8k_llama_train.npz", tmp_path)
+    (tmp_path / "gsm8k_llama_train.npz").rename(
+        tmp_path / "language" / "gsm8k_llama_train.npz"
+    )
+    found = study.prepare(tmp_path, settings)
+    assert list(found.tasks) == ["gsm8k"]
+    assert set(found.missing) == set(outputs.descriptions()) - {"gsm8k"}
+
+
+def test_printing():
+    assert report.number(float("nan")) == "-"
+    assert report.number(-0.0001, 2) == "0.00"
+    assert report.spread([0.25, 0.75], 2) == "0.50 ± 0.25"
+    assert report.table(["a", "b"], [["x", 1]]) == "| a | b |\n|---|---:|\n| x | 1 |"
+    with pytest.raises(ValueError, match="expected 2 cells, got 1"):
+        report.table(["a", "b"], [["x"]])
+    verdicts = [report.verdict(k, 4) for k in (4, 3, 2)]
+    assert verdicts == ["holds", "holds in part", "does not hold"]
