@@ -1,4 +1,4 @@
-"""The README's snippets, the notebooks and the benchmark script run as they stand."""
+"""The README's snippets and numbers, the notebooks and the benchmark script stand."""
 
 import json
 import re
@@ -86,6 +86,40 @@ def test_readme_snippets_run_as_they_stand(capsys):
     wrong = given != data.labels[1]
     assert np.mean(wrong[np.asarray(names["flagged"])]) > 0.6
     assert (names["repaired"] == data.labels[1]).mean() > (~wrong).mean()
+
+
+def test_readme_quotes_the_results_of_its_figures():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    path = ROOT / "benchmarks" / "paper" / "results.json"
+    results = {
+        title.split(" (")[0]: numbers
+        for title, numbers in json.loads(path.read_text(encoding="utf-8")).items()
+    }
+    cascades = results["Cascades of a small and a large model"]
+
+    def of_pair(task: str, pair: str) -> tuple[float, float, dict]:
+        """APGR of UC and CC on the first split, and the curves."""
+        numbers = cascades[task]
+        place = numbers["pairs"].index(pair)
+        uncalibrated, calibrated = (row[place] for row in numbers["recovered"][0])
+        curve = {k: v[1][place] for k, v in numbers["curve"].items() if k != "gain"}
+        return uncalibrated, calibrated, curve
+
+    plain, calibrated, curve = of_pair("imagenet", "MobileNetV3-L → ViT-B/16")
+    assert f"APGR {calibrated:.3f}, uncalibrated (UC) {plain:.3f}" in text
+    wins = np.array(curve["accuracy"]) > curve["large_accuracy"]
+    share = np.max(np.array(curve["small_share"])[wins])
+    assert f"answers {share:.0%}".replace("%", " %") in text
+
+    plain, calibrated, curve = of_pair("emotion", "Qwen 1.8B → Qwen 14B")
+    assert f"APGR\n{calibrated:.3f} against {plain:.3f}" in text
+
+    cleaning = results["Cleaning labels"]["imagenet"]
+    found = 100 * cleaning["method_1"]["precision"][-1]
+    overall = 100 * cleaning["num_wrong"] / cleaning["num_judged"]
+    assert f"contradict {found:.0f} %" in text and f"where {overall:.0f} %" in text
+    for name in re.findall(r'(?:srcset|src)="(benchmarks/.*?)"', text):
+        assert (ROOT / name).is_file(), name
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=str)

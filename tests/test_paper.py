@@ -76,13 +76,11 @@ def test_missing_files_are_named(paper_study, tmp_path):
     with pytest.raises(FileNotFoundError, match="README.md says where"):
         study.prepare(tmp_path, settings)
     (tmp_path / "language").mkdir()
-    shutil.copy(paper_study.folder / "language" / "gsm8k_llama_train.npz", tmp_path)
-    (tmp_path / "gsm8k_llama_train.npz").rename(
-        tmp_path / "language" / "gsm8k_llama_train.npz"
-    )
+    name = "language/medmcqa_llama_test.npz"
+    shutil.copy(paper_study.folder / name, tmp_path / name)
     found = study.prepare(tmp_path, settings)
-    assert list(found.tasks) == ["gsm8k"]
-    assert set(found.missing) == set(outputs.descriptions()) - {"gsm8k"}
+    assert list(found.tasks) == ["medmcqa"]
+    assert set(found.missing) == set(outputs.descriptions()) - {"medmcqa"}
 
 
 def test_printing():

@@ -16,7 +16,7 @@ from calib_jax import plots  # noqa: E402
 
 pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
 
-NAMES = ("imagenet", "cifar10", "cifar100")
+NAMES = ("imagenet", "cifar10")
 
 
 def equal(actual, expected):
@@ -250,8 +250,7 @@ def test_every_number(paper_study, numbers, name):
 
 def test_probabilities_decide_what_runs_and_judges_what_is_recalled(numbers):
     assert numbers["imagenet"].peer is None and numbers["imagenet"].is_complete
-    for name in ("cifar10", "cifar100"):
-        assert numbers[name].peer is not None and not numbers[name].is_complete
+    assert numbers["cifar10"].peer is not None and not numbers["cifar10"].is_complete
 
 
 def test_wrong_labels_are_found(numbers):
@@ -326,12 +325,12 @@ def test_absent_tasks(paper_study, numbers):
     empty = Study(paper_study.settings, paper_study.folder, {}, {}, NAMES)
     assert cleaning.num_steps(empty) == 0
     section = cleaning.describe(empty, cleaning.evaluate(empty, print))
-    assert "Missing here: imagenet, cifar10, cifar100" in section.blocks[0]
+    assert "Missing here: imagenet, cifar10" in section.blocks[0]
     # One task left.
     one = dataclasses.replace(
         paper_study,
         tasks={"imagenet": paper_study.tasks["imagenet"]},
-        missing=("cifar10", "cifar100"),
+        missing=("cifar10",),
     )
     section = cleaning.describe(one, {"imagenet": numbers["imagenet"]})
     assert len(section.claims) == 3

@@ -5,6 +5,7 @@ Shapes: S splits, Z sizes, M models, P pairs, B numbers of bins.
 
 import dataclasses
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -40,14 +41,32 @@ def num_steps(study: Study) -> int:
 
 def evaluate(study: Study, advance: Advance) -> Numbers:
     """Fits and judges every task once for each of the settings."""
-    sizes, bins = {}, {}
-    for name, task in study.tasks.items():
-        halves = study.halves[name]
-        sizes[name] = ablation_sizes.evaluate(task, halves, study.settings)
+
+    def measure(name: str) -> tuple[SizeNumbers, BinNumbers]:
+        task, halves = study.tasks[name], study.halves[name]
+        sizes = ablation_sizes.evaluate(task, halves, study.settings)
         advance(f"{task.title}, sizes")
-        bins[name] = ablation_bins.evaluate(task, halves, study.settings)
+        bins = ablation_bins.evaluate(task, halves, study.settings)
         advance(f"{task.title}, bins")
-    return Numbers(sizes=sizes, bins=bins)
+        return sizes, bins
+
+    # Tasks of one length share their programs. Programs of other lengths are compiled,
+    # which one core does, at the same time.
+    groups: dict[int, list[str]] = {}
+    for name, halves in study.halves.items():
+        length = judging.length_for(halves.test.rows.shape[1])
+        groups.setdefault(length, []).append(name)
+    with ThreadPoolExecutor(len(groups)) as pool:
+        parts = list(pool.map(lambda group: list(map(measure, group)), groups.values()))
+    found = {
+        name: measured
+        for group, part in zip(groups.values(), parts, strict=True)
+        for name, measured in zip(group, part, strict=True)
+    }
+    return Numbers(
+        sizes={name: found[name][0] for name in study.tasks},
+        bins={name: found[name][1] for name in study.tasks},
+    )
 
 
 def describe(study: Study, numbers: Numbers) -> Section:

@@ -1,8 +1,7 @@
 """Many calibrations, each judged by its ECE and by its cascades.
 
-All tasks share a few compiled programs: examples of a half are padded to one of a few
-lengths and masked, and what is computed of one fit, pair of models or model is
-computed for batches of them of one size.
+All tasks share a few compiled programs (batches): the examples of a half are padded to
+one of a few lengths and masked.
 
 Shapes: S splits, Z fits a split, M models, P pairs, K ways to bin, n examples of a
 half, L of them with padding.
@@ -31,13 +30,13 @@ LEAST_GAP = 0.01
 # Every table has so many bins, of which most may hold nothing, in one program.
 MAX_BINS = 100
 
-# Splits that are looked at: so many that their halves hold this many examples, but some
-# at least. Of a large task every split says nearly the same.
+# Of a large task every split says nearly the same: so many splits are looked at that
+# their halves hold this many examples, but some at least.
 _MANY_EXAMPLES, _LEAST_SPLITS = 50_000, 5
 
-# Halves are padded to so many examples, or 5 or 25 times as many, ... An odd number of
-# examples is not shared out among devices, which does not pay for so few.
-_LEAST_LENGTH, _GROWTH = 1001, 5
+# Halves are padded to so many examples, or 5 or 25 times as many, ...: numbers that the
+# vector units like.
+_LEAST_LENGTH, _GROWTH = 1000, 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -298,6 +297,5 @@ def over_splits(tree: Any) -> Any:
 
 def missing(study: Study) -> list[str]:
     """A sentence on the tasks that could not be looked at, or none."""
-    if not study.missing:
-        return []
-    return [f"Tasks whose files are missing: {', '.join(study.missing)}."]
+    names = ", ".join(study.missing)
+    return [f"Tasks whose files are missing: {names}."] if names else []
