@@ -97,22 +97,36 @@ def test_readme_quotes_the_results_of_its_figures():
     }
     cascades = results["Cascades of a small and a large model"]
 
-    def of_pair(task: str, pair: str) -> tuple[float, float, dict]:
-        """APGR of UC and CC on the first split, and the curves."""
+    def of_pair(task: str, pair: str) -> tuple[np.ndarray, np.ndarray, dict]:
+        """Means over the halves of UC and CC: APGR, saved at no loss; and the curve."""
         numbers = cascades[task]
         place = numbers["pairs"].index(pair)
-        uncalibrated, calibrated = (row[place] for row in numbers["recovered"][0])
+        recovered, saved = (
+            np.mean(
+                [[kind[place] for kind in split] for split in numbers[name]], axis=0
+            )
+            for name in ("recovered", "calls_saved")
+        )
         curve = {k: v[1][place] for k, v in numbers["curve"].items() if k != "gain"}
-        return uncalibrated, calibrated, curve
+        return recovered, saved[:, 0], curve
 
-    plain, calibrated, curve = of_pair("imagenet", "MobileNetV3-L → ViT-B/16")
-    assert f"APGR {calibrated:.3f}, uncalibrated (UC) {plain:.3f}" in text
+    recovered, _, curve = of_pair("imagenet", "MobileNetV3-L → ViT-B/16")
+    quoted = f"halves: {recovered[1]:.3f},\nuncalibrated (UC) {recovered[0]:.3f}"
+    assert quoted in text
     wins = np.array(curve["accuracy"]) > curve["large_accuracy"]
     share = np.max(np.array(curve["small_share"])[wins])
-    assert f"answers {share:.0%}".replace("%", " %") in text
+    assert f"answers {100 * share:.0f} %" in text
 
-    plain, calibrated, curve = of_pair("emotion", "Qwen 1.8B → Qwen 14B")
-    assert f"APGR\n{calibrated:.3f} against {plain:.3f}" in text
+    recovered, saved, _ = of_pair("emotion", "Qwen 1.8B → Qwen 14B")
+    assert f"APGR {recovered[1]:.3f} against {recovered[0]:.3f}" in text
+    saved = [f"{100 * share:.0f} %" for share in saved]
+    assert f"{saved[1]} of the calls" in text
+    assert f"without calibration {saved[0]}" in text
+
+    ends = [np.array(task["area_interval"][2]) for task in cascades.values()]
+    low, high = np.concatenate(ends).T
+    better, worse = np.sum(low > 0), np.sum(high < 0)
+    assert f"above 0 for {better} of\n{len(low)} pairs, below 0 for {worse}," in text
 
     cleaning = results["Cleaning labels"]["imagenet"]
     found = 100 * cleaning["method_1"]["precision"][-1]

@@ -5,6 +5,7 @@ import re
 import shutil
 
 import jax
+import numpy as np
 import pytest
 
 pytest.importorskip("rich")
@@ -92,3 +93,31 @@ def test_printing():
         report.table(["a", "b"], [["x"]])
     verdicts = [report.verdict(k, 4) for k in (4, 3, 2)]
     assert verdicts == ["holds", "holds in part", "does not hold"]
+
+
+def test_files_of_a_task_are_joined_along_the_examples(paper_study, monkeypatch):
+    described = outputs.descriptions()
+    for name in ("cifar10", "mmlu"):
+        once = paper_study.tasks[name]
+        files = described[name]["files"] * 2
+        twice = {name: described[name] | {"files": files}}
+        monkeypatch.setattr(outputs, "descriptions", lambda twice=twice: twice)
+        joined = outputs.read(paper_study.folder, name)
+        assert joined.num_examples == 2 * once.num_examples
+        half = joined.correct[:, once.num_examples :]
+        np.testing.assert_array_equal(half, once.correct)
+
+
+@pytest.mark.parametrize("wrong", ["confidence", "shape"])
+def test_files_of_something_else_are_refused(paper_study, tmp_path, wrong):
+    name = "language/mmlu_llama_test.npz"
+    with np.load(paper_study.folder / name) as file:
+        arrays = dict(file)
+    if wrong == "shape":
+        arrays["correct"] = arrays["correct"][:, 1:]
+    else:
+        arrays["log_confidence"] = arrays["log_confidence"] + 2
+    (tmp_path / "language").mkdir()
+    np.savez(tmp_path / name, **arrays)
+    with pytest.raises(ValueError, match=f"{name}: expected .*{wrong}"):
+        outputs.read(tmp_path, "mmlu")

@@ -59,6 +59,18 @@ def test_labels_are_flipped_at_random(paper_study, kind):
     equal(labels, flipped(paper_study, kind, share=0.5))
 
 
+@pytest.mark.parametrize("kind", [UNIFORM, BY_CLASS])
+def test_flips_have_nothing_to_do_with_the_halves(paper_study, kind):
+    """Were their random numbers those of a split, one half would have them all."""
+    rows = flipped(paper_study, kind, 0.5) != paper_study.tasks[TASK].label
+    for half in (
+        paper_study.halves[TASK].calibration,
+        paper_study.halves[TASK].test,
+    ):
+        for split in half.rows:
+            assert 0.3 < np.mean(rows[split]) < 0.7
+
+
 def test_labels_are_flipped_where_experts_err(paper_study):
     task, halves = paper_study.tasks[TASK], paper_study.halves[TASK]
     experts = list(max(task.experts, key=len))

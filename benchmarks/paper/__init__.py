@@ -15,7 +15,7 @@ and writes RESULTS.md, results.json and figures. README.md says where to get the
                    flag_counts, flag_figures, cleaning_claims
     ablations      Tables 4 and 5; ablation_bins, ablation_sizes, ablation_figures
     task_shift     the appendix on other tasks; task_shift_text. With ablations it rests
-                   on judging
+                   on judging and its batches
     shift          the appendix on corruptions; shift_measures, shift_claims
     independence   how alike two experts may be; independence_measures,
                    independence_figure. With shift it trains models: training,

@@ -87,8 +87,8 @@ def describe(study: Study, numbers: Numbers) -> Section:
         "large pair (0.5 is random routing). APGR divides by the gap between the two "
         "models: it is averaged, and printed, only for pairs whose large model is at "
         f"least {report.percent(judging.LEAST_GAP, 0)} point more accurate in every "
-        f"split. The splits are the first of {study.settings.num_halves} random "
-        f"halves.{fewer}",
+        "split, a weaker condition than an interval above 0. The splits are the first "
+        f"of {study.settings.num_halves} random halves.{fewer}",
         "### Calibrators (Table 4)",
         *_calibrator_blocks(study, numbers.sizes),
         "### Number and kind of bins (Table 5)",

@@ -84,7 +84,7 @@ def _describe_task(study: Study, name: str, task: TaskNumbers) -> Iterator[str]:
         yield _area_table(task, clear, "APGR", task.recovered, task.recovered_interval)
     if unclear.size:
         yield (
-            f"For {unclear.size} of {len(task.pairs)} pairs it is not beyond doubt "
+            f"For {unclear.size} of {len(task.pairs)} pairs the interval does not say "
             "that the large model is the better one; points of accuracy gained over "
             "random routing:"
         )
@@ -184,8 +184,8 @@ def _claims(numbers: Numbers) -> list[Claim]:
         Claim(
             "Routing by calibrated confidence (CC) beats random routing",
             report.verdict(calibrated, total),
-            f"on average over halves for {calibrated} of {total} pairs, beyond doubt "
-            f"(interval above random) for {surely[1]}, worse beyond doubt for "
+            f"on average over halves for {calibrated} of {total} pairs; the 95 % "
+            f"interval of the first split lies above random for {surely[1]}, below for "
             f"{surely_not[1]}; without calibration (UC) {uncalibrated}, {surely[0]} "
             f"and {surely_not[0]}; median APGR of the {int(clear.sum())} pairs with a "
             f"clear gap: CC {medians[1]}, UC {medians[0]}, random 0.5",

@@ -171,8 +171,9 @@ def _judged(title: str, task: FlagNumbers) -> str:
     if task.is_complete:
         return text + " Recall is the share of these that is flagged."
     return (
-        f"{text} Only labels that an earlier method had flagged were judged: what "
-        "follows is precision on checked labels, and there is no recall."
+        f"{text} Only labels that an earlier method had flagged were judged, here "
+        "confident learning by the authors of the peer: what follows is precision on "
+        "checked labels, which leans towards methods like that, and there is no recall."
     )
 
 

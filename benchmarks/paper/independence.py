@@ -119,9 +119,10 @@ def describe(study: Study, numbers: Numbers) -> Section:
     blocks = [
         "The first expert is a small convolutional network of the demo's kind, trained "
         f"here on {numbers.num_train:,} digits for {settings.num_epochs} epochs; the "
-        "second is ever less like it: the same network, another seed (first weights "
-        "and order of images), also twice as many channels, also the other half of the "
-        "training images, also a perceptron. "
+        "second is the same network; or one of another seed (first weights and order "
+        "of images); of another seed and twice as many channels; of another seed and "
+        "the other half of the training images; or a perceptron, on the same images "
+        "or on the other half. "
         f"{settings.num_repeats} repetitions with other digits. Both are calibrated on "
         f"{numbers.num_test:,} digits and tested on as many others.",
         "### Cleaning",
@@ -245,10 +246,11 @@ def _claims(numbers: Numbers) -> list[Claim]:
     return [
         Claim(
             "The more independently experts err, the more precise is cleaning",
-            report.verdict(int(opposite), int(opposite + same)),
-            f"of two pairs of experts the one of less lift is the more precise in "
-            f"{opposite} of {opposite + same} comparisons ({matched[0]} of "
-            f"{matched.sum()} where as much is flagged); the one of less joint error, "
+            report.verdict(int(matched[0]), int(matched.sum())),
+            "of two pairs of experts that flag equally many labels the one of less "
+            f"lift is the more precise in {matched[0]} of {matched.sum()} comparisons; "
+            "by Method 2, by which experts more alike flag more, in "
+            f"{opposite} of {opposite + same}; the one of less joint error, "
             f"which counts how good the experts are as well, in {joint[0]} of "
             f"{joint.sum()}. Precision in %: {ranges[0]} with one network twice, "
             f"{ranges[1]} with two",

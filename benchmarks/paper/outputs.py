@@ -90,9 +90,12 @@ def read(folder: Path, name: str, *, published: bool = False) -> Outputs:
     """
     description = descriptions()[name]
     files = description["other_files" if published else "files"]
-    arrays = _load([folder / file for file in files])
+    # Examples are the last axis of what was saved model by model, else the first.
+    axis = -1 if description["reader"] == "correct" else 0
+    arrays = _load([folder / file for file in files], axis)
     keys = tuple(description["models"])
     answers = _READERS[description["reader"]](arrays, keys, description)
+    _check(files, answers)
     return Outputs(
         name=name,
         title=description["title"],
@@ -111,8 +114,8 @@ def read(folder: Path, name: str, *, published: bool = False) -> Outputs:
     )
 
 
-def _load(paths: list[Path]) -> dict[str, np.ndarray]:
-    """The arrays of all files, joined along the examples, which are the last axis."""
+def _load(paths: list[Path], axis: int) -> dict[str, np.ndarray]:
+    """The arrays of all files, joined along the axis of the examples."""
     parts = []
     for path in paths:
         with np.load(path, allow_pickle=False) as file:
@@ -120,9 +123,26 @@ def _load(paths: list[Path]) -> dict[str, np.ndarray]:
     return {
         key: parts[0][key]
         if key == "models" or len(parts) == 1
-        else np.concatenate([part[key] for part in parts], axis=-1)
+        else np.concatenate([part[key] for part in parts], axis)
         for key in parts[0]
     }
+
+
+def _check(files: list[str], answers: Mapping[str, Any]) -> None:
+    """Refuses what is no confidence, and arrays of different examples."""
+    confidence = answers["confidence"]
+    if not np.all((confidence >= 0) & (confidence <= 1)):
+        raise ValueError(
+            f"{', '.join(files)}: expected confidences in [0, 1], got "
+            f"{confidence.min()} to {confidence.max()}."
+        )
+    for name in ("correct", "prediction", "cost"):
+        found = answers.get(name)
+        if found is not None and found.shape != confidence.shape:
+            raise ValueError(
+                f"{', '.join(files)}: expected {name} of shape {confidence.shape}, as "
+                f"the confidences, got {found.shape}."
+            )
 
 
 def _pairs(keys: tuple[str, ...], description: Description, kind: str) -> tuple:

@@ -16,7 +16,7 @@ def blocks(study: Study) -> list[str]:
         f"hand. calib_jax {cj.__version__}, jax {jax.__version__}, on "
         f"{jax.default_backend()}; seed {settings.seed}, {settings.num_halves} random "
         f"halves, {settings.num_draws:,} bootstrap draws, {settings.num_bins} bins. "
-        "All numbers, those of every split included, are in `results.json`. The paper "
+        "The numbers behind the tables are in `results.json`. The paper "
         'is Hao et al. 2026, "When Models Know When They Do Not Know", arXiv '
         "2601.07965.",
         "Everything that is fitted or chosen comes from the calibration half: "

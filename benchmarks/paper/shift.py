@@ -24,7 +24,7 @@ from .study import Advance, Settings, Study
 NUM_REFIT = 300
 
 # What the seeds of this section start with, after the study's own.
-_DIGITS, _SMALL, _LARGE, _CORRUPTION = 10, 11, 12, 13
+_DIGITS, _SMALL, _LARGE, _CORRUPTION = 1040, 1041, 1042, 1043
 
 
 def num_steps(study: Study) -> int:

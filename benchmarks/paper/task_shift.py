@@ -19,7 +19,7 @@ from .task_shift_text import describe as describe
 # Fewer classes than this are not divided into two halves.
 LEAST_CLASSES = 10
 
-_SEED = 21
+_SEED = 1030
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

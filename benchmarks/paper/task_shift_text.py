@@ -90,7 +90,24 @@ def _transfer_blocks(study: Study, targets: Mapping[str, "Target"]) -> list[str]
             f"{', '.join(published)}, of another make than the test questions. It is "
             "judged on the same test halves."
         )
-    models = next(iter(targets.values())).models
+    for models in dict.fromkeys(target.models for target in targets.values()):
+        some = {n: target for n, target in targets.items() if target.models == models}
+        blocks.append(_targets_table(study, some, models))
+    blocks.append(
+        report.figure(
+            "task-shift",
+            "ECE of every model on the test half of each task, by what it was "
+            "calibrated on; the bars are one standard deviation over the random "
+            "halves.",
+        )
+    )
+    return blocks
+
+
+def _targets_table(
+    study: Study, targets: "Mapping[str, Target]", models: tuple[str, ...]
+) -> str:
+    """The tasks of one set of models."""
     rows = []
     for name, target in targets.items():
         clear = judging.is_clear(target.gap)
@@ -106,18 +123,8 @@ def _transfer_blocks(study: Study, targets: Mapping[str, "Target"]) -> list[str]
                     report.spread(recovered),
                 ]
             )
-    blocks += [
-        report.table(
-            ["judged on ← calibrated on", *models, "mean ECE", "mean APGR"], rows
-        ),
-        report.figure(
-            "task-shift",
-            "ECE of every model on the test half of each task, by what it was "
-            "calibrated on; the bars are one standard deviation over the random "
-            "halves.",
-        ),
-    ]
-    return blocks
+    header = ["judged on ← calibrated on", *models, "mean ECE", "mean APGR"]
+    return report.table(header, rows)
 
 
 def _transfer_claims(study: Study, targets: Mapping[str, "Target"]) -> list[Claim]:
