@@ -17,15 +17,16 @@ TASKS = Path(__file__).parent.parent / "benchmarks" / "paper" / "tasks.toml"
 NAMES = ("imagenet", "cifar10", "mmlu", "medmcqa", "emotion")
 
 
-def write(folder, num_examples=243, seed=0):
+def write(folder, num_examples=242, seed=0):
     """Writes the files that tasks.toml names for some tasks; returns the folder.
 
-    Of 243 examples neither all nor a half are shared out among the devices of the
-    tests, which makes for small programs.
+    A half of 242 examples is not shared out among the devices of the tests, which
+    makes for small programs.
     """
     tasks = tomllib.loads(TASKS.read_text(encoding="utf-8"))
-    for number, name in enumerate(NAMES):
-        task = tasks[name]
+    for number, (name, task) in enumerate(tasks.items()):
+        if name not in NAMES:
+            continue
         rng = np.random.default_rng((seed, number))
         for file in task["files"] + task.get("other_files", []):
             path = folder / file

@@ -35,7 +35,7 @@ def test_every_section_is_there_with_its_figures(written):
     there = {f"figures/{path.name}" for path in (destination / "figures").iterdir()}
     assert shown <= there
     assert len(there) == 2 * sum(len(section.figures) for section in sections)
-    assert not re.search(r"\b(nan|None|inf)\b", text)
+    assert not re.search(r"\b(nan|inf)\b|\| None \|", text)
 
 
 def test_tables_are_rectangular(written):
@@ -61,15 +61,13 @@ def test_numbers_are_plain_json(written):
     assert all(numbers.values())
 
 
-def test_a_second_run_writes_the_same(written, paper_study, tmp_path):
-    destination, _ = written
-    only = ("calibration", "cascades", "cleaning")
-    run(paper_study.folder, tmp_path, paper_study.settings, only)
-    first, second = (
-        json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        for folder in (destination, tmp_path)
-    )
-    assert second == {title: first[title] for title in second}
+@pytest.mark.parametrize("name", ["calibration", "cascades", "cleaning"])
+def test_a_second_run_gives_the_same(written, paper_study, name):
+    module = SECTIONS[name]
+    numbers = module.evaluate(paper_study, lambda text: None)
+    section = module.describe(paper_study, numbers)
+    text = (written[0] / "results.json").read_text(encoding="utf-8")
+    assert report.as_plain(section.numbers) == json.loads(text)[section.title]
 
 
 def test_missing_files_are_named(paper_study, tmp_path):
