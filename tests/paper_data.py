@@ -17,12 +17,8 @@ TASKS = Path(__file__).parent.parent / "benchmarks" / "paper" / "tasks.toml"
 NAMES = ("imagenet", "cifar10", "mmlu", "medmcqa", "emotion")
 
 
-def write(folder, num_examples=242, seed=0):
-    """Writes the files that tasks.toml names for some tasks; returns the folder.
-
-    A half of 242 examples is not shared out among the devices of the tests, which
-    makes for small programs.
-    """
+def write(folder, num_examples=240, seed=0):
+    """Writes the files that tasks.toml names for some tasks; returns the folder."""
     tasks = tomllib.loads(TASKS.read_text(encoding="utf-8"))
     for number, (name, task) in enumerate(tasks.items()):
         if name not in NAMES:
