@@ -41,10 +41,10 @@ def class_maximum(logits: jax.Array, class_where: jax.Array | None) -> jax.Array
     return maximum.astype(jnp.float32)
 
 
-def below_maximum(
-    logits: jax.Array, maximum: jax.Array, class_where: jax.Array | None
+def shifted(
+    logits: jax.Array, shift: jax.Array, class_where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """`logits - maximum` in float32 with 0 where a class is out, and which are in.
+    """`logits - shift` in float32 with 0 where a class is out, and which are in.
 
     A class is out where it is masked or its logit is -inf. Zero stands there rather
     than -inf because -inf times a probability of 0 would be NaN, in values and
@@ -54,7 +54,19 @@ def below_maximum(
     inside = logits != -jnp.inf
     if class_where is not None:
         inside = inside & class_where
-    return jnp.where(inside, logits - maximum[..., None], 0.0), inside
+    return jnp.where(inside, logits - shift[..., None], 0.0), inside
+
+
+def below_maximum(
+    logits: jax.Array, maximum: jax.Array, class_where: jax.Array | None
+) -> jax.Array:
+    """`logits - maximum` in float32, with -1e30 where a class is out.
+
+    The exponential of its quotient by any temperature up to 1e6 is 0, as are products
+    of that with it. This is one operation less an entry than `shifted` with its mask.
+    """
+    below = jnp.maximum(logits.astype(jnp.float32) - maximum[..., None], -1e30)
+    return fill(below, class_where, -1e30)
 
 
 def take_last(values: jax.Array, index: jax.Array) -> jax.Array:

@@ -20,10 +20,11 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -120,36 +121,182 @@ def map_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
 
 
 def sum_rows(
-    function: Callable[[Rows], Any], rows: Rows, valid: jax.Array | None = None
+    function: Callable[[Rows, jax.Array], Any],
+    rows: Rows,
+    valid: jax.Array | None = None,
+    every: int | jax.Array = 1,
 ) -> Any:
-    """Sums `function(rows)` over the examples, in float32 with compensation.
+    """Sums `function(rows, live)` over the examples, in float32 with compensation.
 
     Args:
-      function: from a block of rows `[block, ...]` to a pytree of float32 arrays
-        `[block]`. Rows that are not valid reach it as zeros, and what it returns for
-        them is ignored, in values and gradients.
+      function: from a block of rows `[block, ...]`, and which of them count, bool
+        `[block]`, to a pytree of float32 arrays `[block]`, 0 for the other rows. One
+        weight that is 0 there costs less than a choice for each array.
       rows: pytree of arrays `[N, ...]`.
       valid: optional bool `[N]`.
+      every: 2 visits every other block only, and so on (`thinning`); may be traced.
 
     Returns:
       The pytree with a float32 scalar for each array; 0 where no row is valid.
     """
-
-    def step(sums: Any, block: Rows, live: jax.Array) -> Any:
-        clean = jax.tree.map(lambda x: jnp.where(_over(live, x), x, _zero(x)), block)
-        parts = jax.tree.map(
-            lambda value: pairwise_sum(jnp.where(live, value, 0.0)), function(clean)
-        )
-        return jax.tree.map(_add, sums, parts, is_leaf=_is_pair)
-
     sample = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
     )
-    pairs = jax.tree.map(lambda _: (_ZERO, _ZERO), jax.eval_shape(function, sample))
-    sums = _fold(step, pairs, rows, valid)
-    return jax.tree.map(
-        lambda pair: jnp.sum(pair[0]) + jnp.sum(pair[1]), sums, is_leaf=_is_pair
+    live = jax.ShapeDtypeStruct((1,), bool)
+    quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample, live))
+
+    def step(sums: Any, block: Rows, live: jax.Array) -> Any:
+        part = _reduce_block(SUM, jax.tree.leaves(function(block, live)))
+        total, error = _exact.two_sum(sums[0], part)
+        return total, sums[1] + error
+
+    zero = jnp.zeros(len(quantities), jnp.float32)
+    totals, errors = _fold(step, (zero, zero), rows, valid, every)
+    sums = jnp.sum(totals, axis=0) + jnp.sum(errors, axis=0)
+    return jax.tree.unflatten(structure, list(sums))
+
+
+def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
+    """Minimum of `function(rows)` over the examples; +inf where there are none.
+
+    Args:
+      function: from a block of rows `[block, ...]` to a pytree of float32 arrays
+        `[block]`. It may see a row twice.
+      rows: pytree of arrays `[N, ...]`.
+
+    Returns:
+      The pytree with a float32 scalar for each array. It has no derivative.
+    """
+    sample = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
     )
+    quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample))
+
+    def step(least: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
+        return jnp.minimum(least, _reduce_block(MIN, jax.tree.leaves(function(block))))
+
+    nothing = jnp.full(len(quantities), jnp.inf, jnp.float32)
+    least = jnp.min(_fold(step, nothing, lax.stop_gradient(rows), None), axis=0)
+    return jax.tree.unflatten(structure, list(least))
+
+
+def thinning(rows: Rows, num_rows: int) -> int:
+    """The `every` of `sum_rows` for which about `num_rows` rows are visited, or more.
+
+    1, all rows, where these are no more than a few blocks.
+    """
+    lanes, length, size = _blocks(rows)
+    num_blocks = -(-length // max(size, 1))
+    return max(1, min(num_blocks // 2, lanes * length // num_rows))
+
+
+class Reduction(NamedTuple):
+    """An associative operation, its neutral element, and it along an axis."""
+
+    operation: Callable[[Any, Any], Any]
+    neutral: float
+    along: Callable[..., jax.Array]
+
+
+SUM = Reduction(lax.add, 0.0, jnp.sum)
+MAX = Reduction(lax.max, -np.inf, jnp.max)
+MIN = Reduction(lax.min, np.inf, jnp.min)
+
+
+def reduce_classes(
+    reductions: Sequence[Reduction], terms: Sequence[jax.Array]
+) -> tuple[jax.Array, ...]:
+    """Reduces several terms `[..., C]` over their last axis, in one loop over entries.
+
+    The CPU's compiler writes out what two reductions share, and does not vectorise a
+    loop with several of them: it does where each has few entries to combine, side by
+    side. So the axis is cut into a few long pieces that are combined first.
+    """
+    pieces, rest = _cut(terms)
+    reductions = tuple(reductions)
+    if pieces is None:
+        return _reduce_together(reductions, -1, *rest)
+    parts = _reduce_together(reductions, -2, *pieces)
+    results = [
+        r.along(part, axis=-1) for r, part in zip(reductions, parts, strict=True)
+    ]
+    if rest is not None:
+        few = _reduce_together(reductions, -1, *rest)
+        both = zip(reductions, results, few, strict=True)
+        results = [r.operation(first, second) for r, first, second in both]
+    return lax.optimization_barrier(tuple(results))
+
+
+def sum_classes(*terms: jax.Array) -> tuple[jax.Array, ...]:
+    """Sums of several terms `[..., C]` over their last axis; see `reduce_classes`."""
+    return reduce_classes([SUM] * len(terms), terms)
+
+
+@jax.custom_jvp
+def largest_class(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Maximum of `[..., C]` over the last axis and the first position that has it.
+
+    As `jnp.max` and `jnp.argmax`, which the CPU runs many times slower. A NaN counts as
+    +inf.
+
+    Args:
+      values: float32 `[..., C]`.
+
+    Returns:
+      float32 `[...]`, and int32 `[...]`, C where all values are -inf.
+    """
+    length = values.shape[-1]
+    place = lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
+    values = jnp.where(jnp.isnan(values), jnp.inf, values)
+    neutral = (np.float32(-np.inf), np.int32(length))
+
+    def larger(first: Any, second: Any) -> Any:
+        (value, place), (other, other_place) = first, second
+        ahead = (value > other) | ((value == other) & (place < other_place))
+        return lax.select(ahead, value, other), lax.select(ahead, place, other_place)
+
+    def found(largest: jax.Array, first: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return largest, jnp.where(largest > -jnp.inf, first, length)
+
+    pieces, rest = _cut((values, place))
+    if pieces is None:
+        return found(*lax.reduce(rest, neutral, larger, (values.ndim - 1,)))
+    parts = lax.optimization_barrier(
+        lax.reduce(pieces, neutral, larger, (values.ndim - 1,))
+    )
+    largest = jnp.max(parts[0], axis=-1)
+    at_largest = parts[0] == largest[..., None]
+    first = jnp.min(jnp.where(at_largest, parts[1], length), axis=-1)
+    if rest is not None:
+        few = lax.reduce(rest, neutral, larger, (values.ndim - 1,))
+        largest, first = larger((largest, first), few)
+    return found(largest, first)
+
+
+@largest_class.defjvp
+def _derivative_of_largest(primals: Any, tangents: Any) -> Any:
+    largest, first = largest_class(*primals)
+    (change,) = tangents
+    place = lax.broadcasted_iota(jnp.int32, change.shape, change.ndim - 1)
+    moved = jnp.sum(jnp.where(place == first[..., None], change, 0.0), axis=-1)
+    return (largest, first), (moved, np.zeros(first.shape, jax.dtypes.float0))
+
+
+def _cut(terms: Sequence[jax.Array]) -> tuple[Any, Any]:
+    """Terms `[..., C]` as `[..., pieces, C / pieces]`, and the classes left over.
+
+    None instead of the first where there are few classes, and of the second where
+    none are left.
+    """
+    length = terms[0].shape[-1]
+    if length <= 16:
+        return None, tuple(terms)
+    num_pieces = min(8, length // 16)
+    size = length // num_pieces
+    cut = num_pieces * size
+    shape = (*terms[0].shape[:-1], num_pieces, size)
+    pieces = tuple(term[..., :cut].reshape(shape) for term in terms)
+    return pieces, tuple(term[..., cut:] for term in terms) if cut < length else None
 
 
 def count_rows(
@@ -261,28 +408,41 @@ def sums_before(values: jax.Array) -> jax.Array:
 
 # A block of rows, and of float32 entries where rows are vectors: a few megabytes on
 # the CPU, where a larger one would leave the cache; accelerators want fewer, larger.
-_CPU_BLOCK_ROWS, _CPU_BLOCK_ENTRIES = 2**16, 2**19
+_CPU_BLOCK_ROWS, _CPU_BLOCK_ENTRIES = 2**15, 2**19
 _BLOCK_ROWS, _BLOCK_ENTRIES = _exact.MAX_ADDENDS, 2**26
 _FEW_ROWS = 4096
-
-_ZERO = jnp.float32(0)
-
-
-def _zero(array: jax.Array) -> jax.Array:
-    return jnp.zeros((), array.dtype)
+# Loops over other lengths are vectorised worse.
+_MULTIPLE = 512
 
 
-def _is_pair(node: Any) -> bool:
-    return isinstance(node, tuple) and len(node) == 2 and not isinstance(node[0], tuple)
+def _reduce_block(reduction: Reduction, values: Sequence[jax.Array]) -> jax.Array:
+    """Reduces Q arrays `[block]` to `[Q]`."""
+    return jnp.stack([reduction.along(value) for value in values])
 
 
-def _add(pair: tuple[jax.Array, jax.Array], part: jax.Array) -> Any:
-    total, error = _exact.two_sum(pair[0], part)
-    return total, pair[1] + error
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _reduce_together(
+    reductions: tuple[Reduction, ...], axis: int, *terms: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Reductions of terms over a short axis, all in one loop."""
+
+    def combine(first: Any, second: Any) -> Any:
+        both = zip(reductions, first, second, strict=True)
+        return tuple(reduction.operation(a, b) for reduction, a, b in both)
+
+    neutral = tuple(np.array(r.neutral, np.float32) for r in reductions)
+    results = lax.reduce(terms, neutral, combine, (axis % terms[0].ndim,))
+    # What follows, fused with the loop, would keep it from being vectorised.
+    return lax.optimization_barrier(tuple(results))
 
 
-def _over(live: jax.Array, array: jax.Array) -> jax.Array:
-    return live.reshape(live.shape + (1,) * (array.ndim - live.ndim))
+@_reduce_together.defjvp
+def _derivative_of_sums(
+    reductions: tuple[Reduction, ...], axis: int, primals: Any, tangents: Any
+) -> Any:
+    assert all(reduction == SUM for reduction in reductions)
+    changes = tuple(jnp.sum(tangent, axis=axis) for tangent in tangents)
+    return _reduce_together(reductions, axis, *primals), changes
 
 
 def _fold(
@@ -290,6 +450,7 @@ def _fold(
     initial: Any,
     rows: Rows,
     valid: jax.Array | None,
+    every: int | jax.Array = 1,
 ) -> Any:
     """Folds `step(state, block, live)` over blocks of rows, every lane on its own.
 
@@ -307,11 +468,11 @@ def _fold(
 
     def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
         block, block_valid = _take((rows, valid), lanes, start, size)
-        live = start + jnp.arange(size, dtype=jnp.int32) >= first_new
+        live = jnp.arange(size, dtype=jnp.int32) >= first_new - start
         live = live if lanes == 1 else jnp.broadcast_to(live, (lanes, size))
         return step(state, block, live if valid is None else live & block_valid)
 
-    state = _each_block(visit, initial, length, size)
+    state = _each_block(visit, initial, length, size, every)
     return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)
 
 
@@ -325,8 +486,18 @@ def _blocks(rows: Rows) -> tuple[int, int, int]:
     most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
     most_entries = _CPU_BLOCK_ENTRIES if cpu else _BLOCK_ENTRIES
     length = num_rows // lanes
-    size = min(length, most_rows, max(1, most_entries // (max(entries, 1) * lanes)))
-    return lanes, length, size
+    most = max(1, min(most_rows, most_entries // (max(entries, 1) * lanes)))
+    return lanes, length, _block_size(length, most)
+
+
+def _block_size(length: int, most: int) -> int:
+    """Rows of each block: as even as can be, and a round number of several."""
+    if length <= most:
+        return length
+    num_blocks = -(-length // most)
+    size = -(-length // num_blocks)
+    size = -(-size // _MULTIPLE) * _MULTIPLE
+    return size if size <= length else length
 
 
 def _each_block(
@@ -334,6 +505,7 @@ def _each_block(
     state: Any,
     length: int,
     size: int,
+    every: int | jax.Array = 1,
 ) -> Any:
     """Calls `visit(state, start, first_new)` for each block, without a loop for one.
 
@@ -343,10 +515,11 @@ def _each_block(
         return visit(state, jnp.int32(0), jnp.int32(0))
 
     def body(number: jax.Array, state: Any) -> Any:
-        first_new = jnp.asarray(number, jnp.int32) * size
+        first_new = jnp.asarray(number, jnp.int32) * (every * size)
         return visit(state, jnp.minimum(first_new, length - size), first_new)
 
-    return lax.fori_loop(0, -(-length // size), body, state)
+    num_blocks = -(-length // size)
+    return lax.fori_loop(0, -(-num_blocks // every), body, state)
 
 
 def _take(rows: Rows, lanes: int, start: jax.Array, size: int) -> Rows:

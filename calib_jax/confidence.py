@@ -319,7 +319,7 @@ def _scaled_softmax(
     logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
 ) -> jax.Array:
     maximum = _masking.class_maximum(logits, class_where)
-    below, inside = _masking.below_maximum(logits, maximum, class_where)
+    below, inside = _masking.shifted(logits, maximum, class_where)
     scale = jnp.where(temperature > 0, temperature, jnp.nan)
     exponentials = jnp.where(inside, jnp.exp(below / scale), 0.0)
     probabilities = exponentials / jnp.sum(exponentials, axis=-1, keepdims=True)
@@ -342,14 +342,11 @@ def _top1(
 
     def best(block: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         classes = block.get("class_where", shared)
-        maximum = _masking.class_maximum(block["logits"], classes)
-        below, inside = _masking.below_maximum(block["logits"], maximum, classes)
-        total = jnp.sum(jnp.where(inside, jnp.exp(below / scale), 0.0), axis=-1)
-        # The first class at the maximum, by a minimum over positions: XLA reduces that
-        # many times faster than an argmax on the CPU.
-        position = jax.lax.broadcasted_iota(jnp.int32, below.shape, 1)
-        at_maximum = inside & (below == 0)
-        first = jnp.min(jnp.where(at_maximum, position, num_classes), axis=-1)
+        logits = block["logits"].astype(jnp.float32)
+        maximum, first = _reduce.largest_class(_masking.fill(logits, classes, -jnp.inf))
+        below, inside = _masking.shifted(logits, maximum, classes)
+        exponentials = jnp.where(inside, jnp.exp(below / scale), 0.0)
+        total = jnp.sum(exponentials, axis=-1)
         found = jnp.isfinite(maximum)
         return jnp.where(found, 1.0 / total, jnp.nan), jnp.where(found, first, -1)
 
@@ -383,7 +380,7 @@ def _sequence_log_likelihood(
             # Before the exponentials, so that no gradient meets a NaN in padding.
             logits = _masking.fill(logits, rows["where"][:, None], 0.0)
         maximum = _masking.class_maximum(logits, None)
-        below, inside = _masking.below_maximum(logits, maximum, None)
+        below, inside = _masking.shifted(logits, maximum, None)
         total = jnp.sum(jnp.where(inside, jnp.exp(below), 0.0), axis=-1)
         # NaN, not -inf, where no token has a chance or one is certain (+inf).
         likelihood = (chosen - maximum) - jnp.log(total)

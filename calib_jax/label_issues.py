@@ -69,22 +69,22 @@ def confident_learning(
     label = _checks.integers("labels", labels)
     mask = _checks.mask("where", where)
     _checks.same_rows(probabilities=array, labels=label, where=mask)
-    strict, thresholds = _class_thresholds(array, label, mask)
-    flagged, suggestion = _beaten_labels(array, label, mask, strict)
+    usable, strict, thresholds = _class_thresholds(array, label, mask)
+    flagged, suggestion = _beaten_labels(array, label, usable, strict)
     return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
 
 
 @_reduce.core
 def _class_thresholds(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-    """The thresholds for a strict comparison, and the thresholds rounded to float32.
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Usable rows, the thresholds for a strict comparison, and these as they are.
 
     A probability is above the exact mean if and only if it is above the largest float32
     number at or below that mean.
     """
     num_classes = probabilities.shape[1]
-    usable = ~jnp.isnan(_reduce.map_rows(_largest, probabilities))
+    usable = ~_reduce.map_rows(_has_nan, probabilities)
     usable = usable & (labels >= 0) & (labels < num_classes)
     usable = usable if where is None else usable & where
     own = _masking.take_last(probabilities, labels)
@@ -93,35 +93,30 @@ def _class_thresholds(
     high, low = _exact.divide(total, count)
     strict = jnp.where(low < 0, jnp.nextafter(high, jnp.float32(-jnp.inf)), high)
     missing = count[0] == 0
-    return jnp.where(missing, jnp.inf, strict), jnp.where(missing, jnp.inf, high)
+    strict, high = (jnp.where(missing, jnp.inf, x) for x in (strict, high))
+    return usable, strict, high
 
 
-def _largest(probabilities: jax.Array) -> jax.Array:
-    return jnp.max(probabilities, axis=-1).astype(jnp.float32)
+def _has_nan(probabilities: jax.Array) -> jax.Array:
+    values = probabilities.astype(jnp.float32)
+    (largest,) = _reduce.reduce_classes((_reduce.MAX,), (values,))
+    return jnp.isnan(largest)
 
 
 @_reduce.core(rows_of="labels")
 def _beaten_labels(
     probabilities: jax.Array,
     labels: jax.Array,
-    where: jax.Array | None,
+    usable: jax.Array,
     thresholds: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     num_classes = probabilities.shape[1]
 
     def best_candidate(block: jax.Array) -> jax.Array:
-        """The candidate of highest probability; -1 without one, or with a NaN."""
         values = block.astype(jnp.float32)
-        candidate = values > thresholds[None]
-        best = jnp.max(jnp.where(candidate, values, -jnp.inf), axis=1)
-        position = jax.lax.broadcasted_iota(jnp.int32, values.shape, 1)
-        at_best = candidate & (values == best[:, None])
-        first = jnp.min(jnp.where(at_best, position, num_classes), axis=1)
-        clean = ~jnp.isnan(_largest(block))
-        return jnp.where(clean & (first < num_classes), first, -1)
+        candidates = jnp.where(values > thresholds[None], values, -jnp.inf)
+        return _reduce.largest_class(candidates)[1]
 
     chosen = _reduce.map_rows(best_candidate, probabilities)
-    flagged = (chosen >= 0) & (labels >= 0) & (labels < num_classes)
-    flagged = flagged & (chosen != labels)
-    flagged = flagged if where is None else flagged & where
+    flagged = usable & (chosen < num_classes) & (chosen != labels)
     return flagged, jnp.where(flagged, chosen, labels)

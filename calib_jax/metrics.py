@@ -284,7 +284,11 @@ def _weighted_mean(
     valid = _masking.valid_rows(values.shape[0], where, weights)
     weight = jnp.ones(values.shape, jnp.float32) if weights is None else weights
     total, weighted = _reduce.sum_rows(
-        lambda rows: (rows[1], rows[0] * rows[1]), (values, weight), valid
+        lambda rows, live: tuple(
+            jnp.where(live, x, 0.0) for x in (rows[1], rows[0] * rows[1])
+        ),
+        (values, weight),
+        valid,
     )
     return jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), jnp.nan)
 

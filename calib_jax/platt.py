@@ -21,6 +21,8 @@ MAX_PLATT = 1e6
 _MOST_ROUNDS = 4
 # Scores closer together than this count as equal: their slope would be no float32.
 _LEAST_WIDTH = 1e-30
+# Rows by which the solver comes near the optimum before it looks at all of them.
+_FIRST_ROWS = 2**16
 
 
 @jax.tree_util.register_dataclass
@@ -111,36 +113,45 @@ def _fit_platt(
     smooth: bool,
     solver: optax.GradientTransformation | None,
 ) -> tuple[Platt, FitReport]:
-    num_rows = scores.shape[0]
-    valid = _masking.valid_rows(num_rows, where, weights)
-    weight, unit = _masking.scaled_weights(num_rows, weights, valid)
-    usable = jnp.isfinite(scores) & (outcomes >= 0) & (outcomes <= 1)
-    usable = usable & (weight >= 0) & (weight < jnp.inf)
-    invalid = jnp.any(valid & ~usable)
-    valid = valid & usable
-    # Before anything else is computed of them, so that no gradient meets a NaN.
-    outcomes, weight = jnp.where(valid, outcomes, 0.0), jnp.where(valid, weight, 0.0)
+    rows = {"score": scores, "outcome": outcomes}
+    rows |= {} if where is None else {"where": where}
+    unit = jnp.float32(1)
+    if weights is not None:
+        valid = _masking.valid_rows(scores.shape[0], where, weights)
+        rows["weight"], unit = _masking.scaled_weights(scores.shape[0], weights, valid)
 
-    def range_of(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-        lowest = jnp.min(scores, where=valid & rows, initial=jnp.inf)
-        return lowest, jnp.max(scores, where=valid & rows, initial=-jnp.inf)
+    def extremes(block: Any) -> tuple[jax.Array, ...]:
+        """Usable at all, then the ends of all scores, the right and the wrong ones."""
+        score, outcome, counts = block["score"], block["outcome"], _counts(block)
+        usable = jnp.isfinite(score) & (outcome >= 0) & (outcome <= 1)
+        if "weight" in block:
+            usable = usable & (block["weight"] >= 0) & (block["weight"] < jnp.inf)
+        # A partly right row counts on both sides: a threshold must have it at its edge.
+        ends = []
+        for part in (counts, counts & (outcome > 0), counts & (outcome < 1)):
+            ends += [jnp.where(part, score, jnp.inf), jnp.where(part, -score, jnp.inf)]
+        return jnp.where(counts & ~usable, 0.0, 1.0), *ends
 
-    lowest, highest = range_of(valid)
+    usable, *ends = _reduce.least_of_rows(extremes, rows)
+    invalid = usable == 0
+    lowest, lowest_right, lowest_wrong = ends[::2]
+    highest, highest_right, highest_wrong = (-end for end in ends[1::2])
     # Half the range, so that the widest one of float32 is finite too.
     width = jnp.maximum(0.5 * highest - 0.5 * lowest, 0.0)
     width = jnp.where(width > _LEAST_WIDTH, width, 0.0)
     some_width = jnp.where(width > 0, width, 1.0)
     middle = jnp.where(lowest <= highest, 0.5 * lowest + 0.5 * highest, 0.0)
 
-    def moments(rows: Any) -> tuple[jax.Array, ...]:
-        score, outcome, weight = rows
-        x = (score - middle) / some_width
+    # Two factors: the reciprocal of a very large width is no normal float32.
+    factor = jax.lax.rsqrt(some_width)
+
+    def moments(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
+        score, outcome, weight = _clean(block, live)
+        x = (score - middle) * factor * factor
         first, right = weight * x, weight * outcome
         return weight, first, first * x, right, weight * (1 - outcome)
 
-    total, first, second, positive, negative = _reduce.sum_rows(
-        moments, (scores, outcomes, weight), valid
-    )
+    total, first, second, positive, negative = _reduce.sum_rows(moments, rows)
     some = jnp.where(total > 0, total, 1.0)
     # Standardised scores are a choice of coordinates, which moves neither the optimum
     # nor its derivatives, and need not be exact.
@@ -149,17 +160,14 @@ def _fit_platt(
     center = middle + first / some * some_width
     center, scale = jax.lax.stop_gradient((center, scale))
 
-    targets, target_sum = outcomes, positive
+    top, bottom, target_sum = jnp.float32(1), jnp.float32(0), positive
     if smooth:
         top = (positive * unit + 1) / (positive * unit + 2)
         bottom = 1 / (negative * unit + 2)
-        targets = outcomes * top + (1 - outcomes) * bottom
         target_sum = positive * top + negative * bottom
-
-    # A partly right row counts on both sides: a threshold must have it at its edge.
-    lowest_right, highest_right = range_of(targets > 0)
-    lowest_wrong, highest_wrong = range_of(targets < 1)
     rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong
+    # Targets strictly between 0 and 1 have an optimum.
+    separable = (rising | falling) & (not smooth)
     one_class = ((positive == 0) | (negative == 0)) & (not smooth)
 
     # Without an optimum: the steepest slope, with one half in the middle of the gap.
@@ -176,13 +184,12 @@ def _fit_platt(
         (~(total > 0), FitStatus.CONSTANT, nothing),
         (one_class, FitStatus.ONE_CLASS, flat),
         (width == 0, FitStatus.CONSTANT, flat),
-        (rising | falling, FitStatus.SEPARABLE, step),
+        (separable, FitStatus.SEPARABLE, step),
         (True, FitStatus.CONVERGED, flat),
     )
     data = {
-        "rows": (scores, targets, weight),
-        "valid": valid,
-        "total": some,
+        "rows": rows,
+        "targets": (bottom, top),
         "center": center,
         "scale": scale,
     }
@@ -205,36 +212,62 @@ def _fit_platt(
     return Platt(slope=slope, intercept=intercept), report
 
 
-def _evaluate(params: jax.Array, data: Any) -> Evaluation:
+def _counts(block: Any) -> jax.Array:
+    """Which rows of a block take part."""
+    counts = block.get("where", jnp.ones(block["score"].shape, bool))
+    return counts & (block["weight"] != 0) if "weight" in block else counts
+
+
+def _clean(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Score, outcome and weight of a block; rows that do not count have weight 0."""
+    score, outcome = block["score"], block["outcome"]
+    counts = _counts(block) & live
+    weight = jnp.where(counts, block.get("weight", jnp.float32(1)), 0.0)
+    if len(block) > 2:
+        # Rows that are masked may hold anything.
+        score, outcome = jnp.where(counts, score, 0.0), jnp.where(counts, outcome, 0.0)
+    return score, outcome, weight
+
+
+def _evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
     """The loss of slope and intercept of standardised scores."""
     slope, intercept = params
+    bottom, top = data["targets"]
+    # Two factors: the reciprocal of a very large scale is no normal float32.
+    factor = jax.lax.rsqrt(data["scale"])
 
-    def likelihood(rows: Any) -> tuple[jax.Array, ...]:
-        score, target, weight = rows
-        x = (score - data["center"]) / data["scale"]
+    def likelihood(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
+        score, outcome, weight = _clean(block, live)
+        target = outcome * top + (1 - outcome) * bottom
+        x = (score - data["center"]) * factor * factor
         logit = slope * x + intercept
-        # Both tails of the sigmoid, and the loss, from one exponential.
+        # Both tails of the sigmoid from one exponential.
         small = jnp.exp(-jnp.abs(logit))
-        tail, body = small / (1 + small), 1 / (1 + small)
+        body = 1 / (1 + small)
+        tail = small * body
         up = jnp.where(logit >= 0, body, tail)
         down = jnp.where(logit >= 0, tail, body)
-        loss = jnp.maximum(logit, 0.0) - logit * target + jnp.log1p(small)
+        # The loss is summed in a loop of its own (`_reduce`); were the exponentials
+        # the same to the compiler, it would write them out for both.
+        again = jnp.exp(jnp.minimum(logit, -logit))
+        loss = jnp.maximum(logit, 0.0) - logit * target + jnp.log(1 + again)
         # up - target, without the cancellation where both are close to 1.
         residual = weight * ((1 - target) * up - target * down)
         curvature = weight * up * down
         return (
-            weight * loss,
+            weight,
             residual * x,
             residual,
             curvature * x * x,
             curvature * x,
             curvature,
+            weight * loss,
         )
 
-    loss, by_slope, by_intercept, xx, x, one = _reduce.sum_rows(
-        likelihood, data["rows"], data["valid"]
+    total, by_slope, by_intercept, xx, x, one, loss = _reduce.sum_rows(
+        likelihood, data["rows"], None, every
     )
-    total = data["total"]
+    total = jnp.where(total > 0, total, 1.0)
     return Evaluation(
         value=loss / total,
         gradient=jnp.stack([by_slope, by_intercept]) / total,
@@ -265,6 +298,7 @@ def _solve(
             upper=bound,
             solver=solver,
             enabled=enabled,
+            thinning=_reduce.thinning(data["rows"], _FIRST_ROWS),
         )
 
     def next_round(state: Any) -> Any:

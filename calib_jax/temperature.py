@@ -16,6 +16,8 @@ from . import _checks, _masking, _reduce, solvers
 from .solvers import Evaluation, FitReport, FitStatus
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
+# Rows by which the solver comes near the optimum before it looks at all of them.
+_FIRST_ROWS = 4096
 
 
 @jax.tree_util.register_dataclass
@@ -98,20 +100,12 @@ def _fit_temperature(
     num_rows = logits.shape[0]
     valid = _masking.valid_rows(num_rows, where, weights)
     weight, _ = _masking.scaled_weights(num_rows, weights, valid)
-    # Masked rows are zeroed first, so that gradients cannot meet a NaN there.
     shared = class_where is None or class_where.shape[0] != num_rows or num_rows == 1
     # A mask of its own for each row goes with the rows, one for all stays whole.
     mask = {"class_where": class_where}
     rows: dict[str, Any] = {"logits": logits} | ({} if shared else mask)
     data: dict[str, Any] = mask if shared else {}
 
-    def row_maximum(block: Any) -> jax.Array:
-        classes = block.get("class_where", data.get("class_where"))
-        return _masking.class_maximum(block["logits"], classes)
-
-    # The optimum does not depend on what is subtracted from a row.
-    maximum = jax.lax.stop_gradient(_reduce.map_rows(row_maximum, rows))
-    maximum = jnp.where(valid, maximum, 0.0)
     label_logit = _masking.take_last(logits, labels)
     if class_where is not None:
         index = jnp.clip(labels, 0, logits.shape[1] - 1)[:, None]
@@ -121,51 +115,69 @@ def _fit_temperature(
             else jnp.take_along_axis(class_where, index, 1)
         )
         label_logit = jnp.where(allowed[:, 0], label_logit, jnp.nan)
+
+    def first_look(block: Any) -> tuple[jax.Array, jax.Array]:
+        """The largest logit, and how far the mean one lies above the label's."""
+        logits = block["logits"]
+        classes = block.get("class_where", data.get("class_where"))
+        above, inside = _masking.shifted(logits, block["label"], classes)
+        maximum, total, count = _reduce.reduce_classes(
+            (_reduce.MAX, _reduce.SUM, _reduce.SUM),
+            (
+                jnp.where(inside, logits.astype(jnp.float32), -jnp.inf),
+                above,
+                inside.astype(jnp.float32),
+            ),
+        )
+        return maximum, total / jnp.maximum(count, 1.0)
+
+    # The optimum does not depend on what is subtracted from a row.
+    maximum, mean_above = _reduce.map_rows(
+        first_look, jax.lax.stop_gradient(rows | {"label": label_logit})
+    )
+    maximum = jnp.where(valid, maximum, 0.0)
     label_below = jnp.where(valid, label_logit, 0.0) - maximum
     usable = jnp.isfinite(maximum) & jnp.isfinite(label_below)
     usable = usable & (weight >= 0) & (weight < jnp.inf)
 
+    total, mean_above, label_gap = _reduce.sum_rows(
+        lambda row, live: tuple(
+            jnp.where(live, value, 0.0)
+            for value in (row[0], row[0] * row[1], -row[0] * row[2])
+        ),
+        jax.lax.stop_gradient((weight, mean_above, label_below)),
+        valid,
+    )
+    mean_gap = label_gap - mean_above
     rows |= {"max": maximum, "label": label_below, "weight": weight}
     data |= {"rows": rows, "valid": valid}
 
-    def below_maximum(block: Any, data: Any) -> tuple[jax.Array, jax.Array]:
-        classes = block.get("class_where", data.get("class_where"))
-        return _masking.below_maximum(block["logits"], block["max"], classes)
-
-    def gaps(block: Any) -> tuple[jax.Array, ...]:
-        """Weight; how far the mean logit and the label's lie below the largest."""
-        below, inside = below_maximum(block, data)
-        count = jnp.sum(inside, axis=-1, dtype=jnp.float32)
-        mean = jnp.sum(below, axis=-1) / jnp.maximum(count, 1.0)
-        weight = block["weight"]
-        return weight, -weight * mean, -weight * block["label"]
-
-    total, mean_gap, label_gap = _reduce.sum_rows(gaps, rows, valid)
-    mean_gap, label_gap = jax.lax.stop_gradient((mean_gap, label_gap))
-    data["total"] = total
-
-    def evaluate(params: jax.Array, data: Any) -> Evaluation:
+    def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
         inverse = jnp.exp(-params[0])
 
-        def likelihood(block: Any) -> tuple[jax.Array, ...]:
-            below, inside = below_maximum(block, data)
-            exponentials = jnp.where(inside, jnp.exp(inverse * below), 0.0)
+        def likelihood(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
+            classes = block.get("class_where", data.get("class_where"))
+            below = _masking.below_maximum(block["logits"], block["max"], classes)
+            exponentials = jnp.exp(inverse * below)
             first = exponentials * below
-            normaliser = jnp.sum(exponentials, axis=-1)
-            mean = jnp.sum(first, axis=-1) / normaliser
-            square = jnp.sum(first * below, axis=-1) / normaliser
+            normaliser, first, second = _reduce.sum_classes(
+                exponentials, first, first * below
+            )
+            mean, square = first / normaliser, second / normaliser
             label, weight = block["label"], block["weight"]
-            return (
+            values = (
+                weight,
                 weight * (jnp.log(normaliser) - inverse * label),
                 weight * (label - mean),
                 weight * (square - mean * mean),
             )
+            return tuple(jnp.where(live, value, 0.0) for value in values)
 
-        loss, slope, curvature = _reduce.sum_rows(
-            likelihood, data["rows"], data["valid"]
+        total, loss, slope, curvature = _reduce.sum_rows(
+            likelihood, data["rows"], data["valid"], every
         )
+        total = jnp.where(total > 0, total, 1.0)
         # Derivatives by log T; the curvature is that of the convex problem in 1 / T.
-        total = data["total"]
         return Evaluation(
             value=loss / total,
             gradient=(inverse * slope / total)[None],
@@ -179,7 +191,7 @@ def _fit_temperature(
         (jnp.any(valid & ~usable), FitStatus.INVALID_VALUES, jnp.float32(1)),
         (~(mean_gap > 0), FitStatus.CONSTANT, jnp.float32(1)),
         (label_gap == 0, FitStatus.ZERO_LIMIT, lowest),
-        (label_gap >= mean_gap, FitStatus.INFINITE_LIMIT, highest),
+        (mean_above >= 0, FitStatus.INFINITE_LIMIT, highest),
         (True, FitStatus.CONVERGED, guess),
     )
     solution = solvers.minimize(
@@ -190,7 +202,11 @@ def _fit_temperature(
         upper=jnp.log(highest)[None],
         solver=solver,
         enabled=status == FitStatus.CONVERGED,
+        thinning=_reduce.thinning(rows, _FIRST_ROWS),
     )
+    # No gradient may meet a NaN in a row that does not count.
+    cleaned = jnp.where(valid[:, None], logits, 0), jnp.where(valid, weight, 0.0)
+    data["rows"] = rows | dict(zip(("logits", "weight"), cleaned, strict=True))
     log_temperature = solvers.differentiable(
         evaluate, solution, data, inside=solution.converged
     )[0]

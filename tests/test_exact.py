@@ -145,7 +145,11 @@ def test_long_float_sums(num_rows):
 
     @jax.jit
     def sums(values, signed, valid):
-        return _reduce.sum_rows(lambda rows: rows, (values, signed), valid)
+        return _reduce.sum_rows(
+            lambda rows, live: [jnp.where(live, x, 0.0) for x in rows],
+            (values, signed),
+            valid,
+        )
 
     spoiled = [np.where(valid, x, np.nan).astype(np.float32) for x in (values, signed)]
     positive, mixed = sums(*spoiled, valid)
