@@ -57,9 +57,11 @@ from .metrics import expected_calibration_error as expected_calibration_error
 from .metrics import log_loss as log_loss
 from .metrics import maximum_calibration_error as maximum_calibration_error
 from .metrics import rank_correlation as rank_correlation
+from .metrics import table_calibration_error as table_calibration_error
 from .platt import Platt as Platt
 from .platt import fit_platt as fit_platt
 from .resampling import bootstrap as bootstrap
+from .resampling import bootstrap_reliability as bootstrap_reliability
 from .selection import best_num_small_bins as best_num_small_bins
 from .selection import num_small_bins_for_accuracy as num_small_bins_for_accuracy
 from .selection import num_small_bins_for_large_share as num_small_bins_for_large_share

@@ -105,9 +105,14 @@ def floats(
 
 
 def outcomes(
-    name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]"
+    name: str,
+    value: ArrayLike,
+    *,
+    rank: int = 1,
+    axes: str = "[N]",
+    keep_bool: bool = False,
 ) -> jax.Array:
-    """Bool, integer or floating array in [0, 1], as float32."""
+    """Bool, integer or floating array in [0, 1], as float32 or else as bool."""
     expected = f"a bool, integer or floating array {axes} of outcomes in [0, 1]"
     array, _ = _array(name, value, expected)
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or (
@@ -115,6 +120,8 @@ def outcomes(
     ):
         raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.")
     _rank(name, array, rank, expected)
+    if keep_bool and array.dtype == bool:
+        return jnp.asarray(array)
     return _to_float32(array)
 
 

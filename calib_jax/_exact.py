@@ -35,11 +35,13 @@ _PLACE_VALUES = np.array(
 )
 
 
-def split(values: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-    """The place of the lowest digit, and the three digits, of each float32 value.
+def split(values: jax.Array) -> list[tuple[jax.Array | int, jax.Array]]:
+    """Place and digit of each of the digits, three of a float32 and one of a bool.
 
-    A value that is not finite is the digits (1, 0, 0) at place `NOT_FINITE`.
+    A value that is not finite is a digit 1 at place `NOT_FINITE` and two that are 0.
     """
+    if values.dtype == bool:
+        return [(ONE_PLACE, jnp.where(values, ONE_DIGIT, 0))]
     bits = lax.bitcast_convert_type(values, jnp.int32)
     exponent = (bits >> 23) & 0xFF
     fraction = bits & 0x7FFFFF
@@ -58,7 +60,8 @@ def split(values: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         jnp.where(finite, (digit ^ negative) - negative, instead)
         for digit, instead in zip(digits, (1, 0, 0), strict=True)
     ]
-    return jnp.where(finite, place, NOT_FINITE), digits
+    place = jnp.where(finite, place, NOT_FINITE)
+    return [(place + offset, digit) for offset, digit in enumerate(digits)]
 
 
 def carry(sums: jax.Array) -> jax.Array:
@@ -98,7 +101,7 @@ def to_float(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     # Any int32 digits come down to [-2049, 2049] in four rounds. Such digits never
     # cancel the one above, so that their sum is exact to the last bits of `low`.
-    digits = carry(carry(carry(carry(sums))))[..., :NUM_DIGITS]
+    digits = lax.fori_loop(0, 4, lambda _, sums: carry(sums), sums)[..., :NUM_DIGITS]
     values = digits.astype(jnp.float32) * _PLACE_VALUES.reshape(
         (1,) * (sums.ndim - 1) + (NUM_DIGITS,)
     )

@@ -35,10 +35,16 @@ def fill(
     return jnp.where(where, values, jnp.asarray(value, values.dtype))
 
 
+def nan_as_infinity(values: jax.Array) -> jax.Array:
+    """`values` with +inf for NaN: over a long axis the CPU's maximum passes over NaN
+    (jaxlib 0.10)."""
+    return jnp.where(jnp.isnan(values), jnp.inf, values)
+
+
 def class_maximum(logits: jax.Array, class_where: jax.Array | None) -> jax.Array:
-    """float32 maximum over the last axis; NaN shows, an empty mask gives -inf."""
-    maximum = jnp.max(fill(logits, class_where, -jnp.inf), axis=-1)
-    return maximum.astype(jnp.float32)
+    """float32 maximum over the last axis; NaN counts as +inf, an empty mask is -inf."""
+    values = nan_as_infinity(fill(logits, class_where, -jnp.inf).astype(jnp.float32))
+    return jnp.max(values, axis=-1)
 
 
 def shifted(

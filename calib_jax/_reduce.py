@@ -20,11 +20,10 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
@@ -146,7 +145,8 @@ def sum_rows(
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample, live))
 
     def step(sums: Any, block: Rows, live: jax.Array) -> Any:
-        part = _reduce_block(SUM, jax.tree.leaves(function(block, live)))
+        values = jax.tree.leaves(function(block, live))
+        part = jnp.stack([jnp.sum(value) for value in values])
         total, error = _exact.two_sum(sums[0], part)
         return total, sums[1] + error
 
@@ -173,7 +173,8 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample))
 
     def step(least: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
-        return jnp.minimum(least, _reduce_block(MIN, jax.tree.leaves(function(block))))
+        values = jax.tree.leaves(function(block))
+        return jnp.minimum(least, jnp.stack([jnp.min(value) for value in values]))
 
     nothing = jnp.full(len(quantities), jnp.inf, jnp.float32)
     least = jnp.min(_fold(step, nothing, lax.stop_gradient(rows), None), axis=0)
@@ -188,115 +189,6 @@ def thinning(rows: Rows, num_rows: int) -> int:
     lanes, length, size = _blocks(rows)
     num_blocks = -(-length // max(size, 1))
     return max(1, min(num_blocks // 2, lanes * length // num_rows))
-
-
-class Reduction(NamedTuple):
-    """An associative operation, its neutral element, and it along an axis."""
-
-    operation: Callable[[Any, Any], Any]
-    neutral: float
-    along: Callable[..., jax.Array]
-
-
-SUM = Reduction(lax.add, 0.0, jnp.sum)
-MAX = Reduction(lax.max, -np.inf, jnp.max)
-MIN = Reduction(lax.min, np.inf, jnp.min)
-
-
-def reduce_classes(
-    reductions: Sequence[Reduction], terms: Sequence[jax.Array]
-) -> tuple[jax.Array, ...]:
-    """Reduces several terms `[..., C]` over their last axis, in one loop over entries.
-
-    The CPU's compiler writes out what two reductions share, and does not vectorise a
-    loop with several of them: it does where each has few entries to combine, side by
-    side. So the axis is cut into a few long pieces that are combined first.
-    """
-    pieces, rest = _cut(terms)
-    reductions = tuple(reductions)
-    if pieces is None:
-        return _reduce_together(reductions, -1, *rest)
-    parts = _reduce_together(reductions, -2, *pieces)
-    results = [
-        r.along(part, axis=-1) for r, part in zip(reductions, parts, strict=True)
-    ]
-    if rest is not None:
-        few = _reduce_together(reductions, -1, *rest)
-        both = zip(reductions, results, few, strict=True)
-        results = [r.operation(first, second) for r, first, second in both]
-    return lax.optimization_barrier(tuple(results))
-
-
-def sum_classes(*terms: jax.Array) -> tuple[jax.Array, ...]:
-    """Sums of several terms `[..., C]` over their last axis; see `reduce_classes`."""
-    return reduce_classes([SUM] * len(terms), terms)
-
-
-@jax.custom_jvp
-def largest_class(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Maximum of `[..., C]` over the last axis and the first position that has it.
-
-    As `jnp.max` and `jnp.argmax`, which the CPU runs many times slower. A NaN counts as
-    +inf.
-
-    Args:
-      values: float32 `[..., C]`.
-
-    Returns:
-      float32 `[...]`, and int32 `[...]`, C where all values are -inf.
-    """
-    length = values.shape[-1]
-    place = lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
-    values = jnp.where(jnp.isnan(values), jnp.inf, values)
-    neutral = (np.float32(-np.inf), np.int32(length))
-
-    def larger(first: Any, second: Any) -> Any:
-        (value, place), (other, other_place) = first, second
-        ahead = (value > other) | ((value == other) & (place < other_place))
-        return lax.select(ahead, value, other), lax.select(ahead, place, other_place)
-
-    def found(largest: jax.Array, first: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return largest, jnp.where(largest > -jnp.inf, first, length)
-
-    pieces, rest = _cut((values, place))
-    if pieces is None:
-        return found(*lax.reduce(rest, neutral, larger, (values.ndim - 1,)))
-    parts = lax.optimization_barrier(
-        lax.reduce(pieces, neutral, larger, (values.ndim - 1,))
-    )
-    largest = jnp.max(parts[0], axis=-1)
-    at_largest = parts[0] == largest[..., None]
-    first = jnp.min(jnp.where(at_largest, parts[1], length), axis=-1)
-    if rest is not None:
-        few = lax.reduce(rest, neutral, larger, (values.ndim - 1,))
-        largest, first = larger((largest, first), few)
-    return found(largest, first)
-
-
-@largest_class.defjvp
-def _derivative_of_largest(primals: Any, tangents: Any) -> Any:
-    largest, first = largest_class(*primals)
-    (change,) = tangents
-    place = lax.broadcasted_iota(jnp.int32, change.shape, change.ndim - 1)
-    moved = jnp.sum(jnp.where(place == first[..., None], change, 0.0), axis=-1)
-    return (largest, first), (moved, np.zeros(first.shape, jax.dtypes.float0))
-
-
-def _cut(terms: Sequence[jax.Array]) -> tuple[Any, Any]:
-    """Terms `[..., C]` as `[..., pieces, C / pieces]`, and the classes left over.
-
-    None instead of the first where there are few classes, and of the second where
-    none are left.
-    """
-    length = terms[0].shape[-1]
-    if length <= 16:
-        return None, tuple(terms)
-    num_pieces = min(8, length // 16)
-    size = length // num_pieces
-    cut = num_pieces * size
-    shape = (*terms[0].shape[:-1], num_pieces, size)
-    pieces = tuple(term[..., :cut].reshape(shape) for term in terms)
-    return pieces, tuple(term[..., cut:] for term in terms) if cut < length else None
 
 
 def count_rows(
@@ -330,7 +222,7 @@ def sum_bins(
 
     Args:
       index: int32 `[N]`, the bin of each row in `[0, num_bins)`.
-      values: Q float32 arrays `[N]`.
+      values: Q float32 arrays `[N]`; bool ones are counted, which is faster.
       num_bins: static number of bins.
       valid: optional bool `[N]`.
 
@@ -348,19 +240,22 @@ def sum_bins(
         new = jnp.zeros(size, jnp.int32)
         new = new.at[first + _exact.ONE_PLACE].add(_exact.ONE_DIGIT, mode="drop")
         for number, value in enumerate(values, start=1):
-            place, digits = _exact.split(value)
-            place = first + place + number * num_bins * bin_size
-            for offset, digit in enumerate(digits):
-                new = new.at[place + offset].add(digit, mode="drop")
+            start = first + number * num_bins * bin_size
+            for place, digit in _exact.split(value):
+                new = new.at[start + place].add(digit, mode="drop")
         return _exact.carry(sums + new.reshape(shape))
 
-    sums = _fold(add, jnp.zeros(shape, jnp.int32), (index, tuple(values)), valid)
+    rows = (index, tuple(values))
+    # Carrying costs as much as the rows of a block where there are many bins.
+    least = min(size, _exact.MAX_ADDENDS)
+    sums = _fold(add, jnp.zeros(shape, jnp.int32), rows, valid, least=least)
     return jnp.sum(sums, axis=0, dtype=jnp.int32)
 
 
 def sort_or_count(
     sorting: Callable[..., jax.Array],
     counting: Callable[..., jax.Array],
+    few: bool,
     rows: jax.Array,
     *rest: jax.Array,
 ) -> jax.Array:
@@ -368,11 +263,12 @@ def sort_or_count(
 
     Sorting gathers rows that are sharded, which under `jax.jit` cannot be known: with
     several devices they are counted. The CPU sorts slowly, but few rows sort as fast as
-    they are counted, by a smaller program.
+    they are counted, by a smaller program, and where not `few` are looked for counting
+    is no faster.
     """
     if jax.device_count() > 1:
         return counting(rows, *rest)
-    if rows.shape[0] <= _FEW_ROWS:
+    if rows.shape[0] <= _FEW_ROWS or not few:
         return sorting(rows, *rest)
     return lax.platform_dependent(rows, *rest, cpu=counting, default=sorting)
 
@@ -411,38 +307,8 @@ def sums_before(values: jax.Array) -> jax.Array:
 _CPU_BLOCK_ROWS, _CPU_BLOCK_ENTRIES = 2**15, 2**19
 _BLOCK_ROWS, _BLOCK_ENTRIES = _exact.MAX_ADDENDS, 2**26
 _FEW_ROWS = 4096
-# Loops over other lengths are vectorised worse.
+# Long loops over other lengths are vectorised worse.
 _MULTIPLE = 512
-
-
-def _reduce_block(reduction: Reduction, values: Sequence[jax.Array]) -> jax.Array:
-    """Reduces Q arrays `[block]` to `[Q]`."""
-    return jnp.stack([reduction.along(value) for value in values])
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _reduce_together(
-    reductions: tuple[Reduction, ...], axis: int, *terms: jax.Array
-) -> tuple[jax.Array, ...]:
-    """Reductions of terms over a short axis, all in one loop."""
-
-    def combine(first: Any, second: Any) -> Any:
-        both = zip(reductions, first, second, strict=True)
-        return tuple(reduction.operation(a, b) for reduction, a, b in both)
-
-    neutral = tuple(np.array(r.neutral, np.float32) for r in reductions)
-    results = lax.reduce(terms, neutral, combine, (axis % terms[0].ndim,))
-    # What follows, fused with the loop, would keep it from being vectorised.
-    return lax.optimization_barrier(tuple(results))
-
-
-@_reduce_together.defjvp
-def _derivative_of_sums(
-    reductions: tuple[Reduction, ...], axis: int, primals: Any, tangents: Any
-) -> Any:
-    assert all(reduction == SUM for reduction in reductions)
-    changes = tuple(jnp.sum(tangent, axis=axis) for tangent in tangents)
-    return _reduce_together(reductions, axis, *primals), changes
 
 
 def _fold(
@@ -451,6 +317,7 @@ def _fold(
     rows: Rows,
     valid: jax.Array | None,
     every: int | jax.Array = 1,
+    least: int = 1,
 ) -> Any:
     """Folds `step(state, block, live)` over blocks of rows, every lane on its own.
 
@@ -459,7 +326,7 @@ def _fold(
     """
     if jax.tree.leaves(rows)[0].shape[0] == 0:
         return jax.tree.map(lambda x: x[None], initial)
-    lanes, length, size = _blocks(rows)
+    lanes, length, size = _blocks(rows, least)
     if lanes > 1:
         step = jax.vmap(step)
         initial = jax.tree.map(
@@ -476,8 +343,8 @@ def _fold(
     return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)
 
 
-def _blocks(rows: Rows) -> tuple[int, int, int]:
-    """Number of lanes, rows of a lane, and rows of a block."""
+def _blocks(rows: Rows, least: int = 1) -> tuple[int, int, int]:
+    """Number of lanes, rows of a lane, and rows of a block, about `least` or more."""
     arrays = jax.tree.leaves(rows)
     num_rows = arrays[0].shape[0]
     lanes = math.gcd(num_rows, jax.device_count())
@@ -486,7 +353,7 @@ def _blocks(rows: Rows) -> tuple[int, int, int]:
     most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
     most_entries = _CPU_BLOCK_ENTRIES if cpu else _BLOCK_ENTRIES
     length = num_rows // lanes
-    most = max(1, min(most_rows, most_entries // (max(entries, 1) * lanes)))
+    most = max(least, min(most_rows, most_entries // (max(entries, 1) * lanes)))
     return lanes, length, _block_size(length, most)
 
 
@@ -496,8 +363,9 @@ def _block_size(length: int, most: int) -> int:
         return length
     num_blocks = -(-length // most)
     size = -(-length // num_blocks)
-    size = -(-size // _MULTIPLE) * _MULTIPLE
-    return size if size <= length else length
+    if size >= 8 * _MULTIPLE:
+        size = -(-size // _MULTIPLE) * _MULTIPLE
+    return min(size, length)
 
 
 def _each_block(

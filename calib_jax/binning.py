@@ -11,6 +11,7 @@ Scores are any floating numbers; those smaller in size than the smallest normal 
 """
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,9 @@ from jax.typing import ArrayLike
 from . import _checks, _reduce
 
 DEFAULT_NUM_BINS = 15
+# So many edges are compared with each value; among more it is searched for.
+_FEW_EDGES = 64
+_TABLE_BITS = 16
 
 
 @jax.tree_util.register_dataclass
@@ -167,11 +171,12 @@ def order_statistics(
 ) -> jax.Array:
     """The scores of given ranks, 0 being the smallest: the one selection function.
 
-    Two ways that give the same floats. A sort, where one accelerator holds all rows or
-    a single device few. Else the bits of the scores, mapped to integers of the same
-    order, are counted in three rounds of 11 bits, each round only among the scores that
-    share the bits found so far; counts add up across blocks and devices, so that rows
-    stay where they are.
+    Two ways that give the same floats. A sort, where one accelerator holds all rows, or
+    a single device few, or many ranks are asked for. Else the bits of the scores,
+    mapped to integers of the same order, are counted in rounds of some bits, each
+    round only among the scores that share the bits found so far; counts add up across
+    blocks and devices, so that rows stay where they are. Many sets of ranks of the same
+    scores, by `jax.vmap`, are one selection.
 
     Args:
       scores: float32 `[N]`; NaN is left out.
@@ -186,25 +191,52 @@ def order_statistics(
         valid = valid & where
     if ranks.shape[0] == 0:
         return jnp.zeros(0, jnp.float32)
+    return _select(lax.stop_gradient((scores, valid)), ranks)
+
+
+@jax.custom_batching.custom_vmap
+def _select(rows: tuple[jax.Array, jax.Array], ranks: jax.Array) -> jax.Array:
+    scores, valid = rows
+    few = ranks.shape[0] <= _FEW_EDGES
     return _reduce.sort_or_count(
-        _select_by_sorting, _select_by_counting, scores, ranks, valid
+        _select_by_sorting, _select_by_counting, few, scores, ranks, valid
     )
+
+
+@_select.def_vmap
+def _select_many(
+    size: int, batched: Any, rows: tuple[jax.Array, jax.Array], ranks: jax.Array
+) -> tuple[jax.Array, bool]:
+    if any(batched[0]):
+        axes = jax.tree.map(lambda varies: 0 if varies else None, batched)
+        return jax.vmap(_select.fun, axes, axis_size=size)(rows, ranks), True
+    every = jnp.sort(ranks.reshape(-1))
+    found = _select(rows, every)
+    return found[jnp.searchsorted(every, ranks)], True
 
 
 def _select_by_sorting(
     scores: jax.Array, ranks: jax.Array, valid: jax.Array
 ) -> jax.Array:
+    if scores.shape[0] == 0:
+        return jnp.full(ranks.shape, jnp.inf, jnp.float32)
     count = jnp.sum(valid, dtype=jnp.int32)
-    ordered = jnp.sort(jnp.where(valid, _from_key(sort_key(scores)), jnp.inf))
-    found = jnp.take(ordered, ranks, mode="clip") if scores.shape[0] else jnp.inf
-    return jnp.where(ranks < count, found, jnp.inf)
+    # Integers sort several times faster than floats. The first bit makes signed ones.
+    last = jnp.uint32(0xFFFFFFFF)
+    key = jnp.where(valid, sort_key(scores), last) ^ jnp.uint32(0x80000000)
+    ordered = jnp.sort(lax.bitcast_convert_type(key, jnp.int32))
+    found = jnp.take(ordered, ranks, mode="clip")
+    found = lax.bitcast_convert_type(found, jnp.uint32) ^ jnp.uint32(0x80000000)
+    return jnp.where(ranks < count, _from_key(found), jnp.inf)
 
 
 def _select_by_counting(
     scores: jax.Array, ranks: jax.Array, valid: jax.Array
 ) -> jax.Array:
-    bits, rounds = 11, 3
-    width, num_ranks = 2**bits, ranks.shape[0]
+    num_ranks = ranks.shape[0]
+    # Few rounds, but counts of a size that stays small beside the rows.
+    bits = 11 if num_ranks <= 512 else 8
+    width, rounds = 2**bits, -(-32 // bits)
 
     def refine(
         number: jax.Array, state: tuple[jax.Array, jax.Array]
@@ -217,8 +249,7 @@ def _select_by_counting(
             rest = sort_key(rows[0]) >> shift
             digit = (rest & jnp.uint32(width - 1)).astype(jnp.int32)
             # Keys that share the bits found so far are the candidates.
-            group = _count_at_or_below(prefix, rest >> bits, strictly=True)
-            found = prefix.at[group].get(mode="clip") == rest >> bits
+            group, found = _find(prefix, rest >> bits)
             return jnp.where(found, group * width + digit, -1)
 
         counts = _reduce.count_rows(place, (scores,), num_ranks * width, valid)
@@ -237,17 +268,55 @@ def _select_by_counting(
     return jnp.where(ranks < count, _from_key(key), jnp.inf)
 
 
+def _find(prefixes: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """How many of the ascending prefixes are below each value, and if one equals it."""
+    if prefixes.shape[0] > _FEW_EDGES:
+        below = _count_at_or_below(prefixes, values, strictly=True)
+        return below, prefixes.at[below].get(mode="clip") == values
+    # Both from one sum, which vectorises, unlike a look at what was found.
+    most = 2 * _FEW_EDGES
+    below = (prefixes[:, None] < values[None]).astype(jnp.int32)
+    equal = (prefixes[:, None] == values[None]).astype(jnp.int32)
+    code = jnp.sum(below + most * equal, axis=0, dtype=jnp.int32)
+    return code & (most - 1), code >= most
+
+
 def _count_at_or_below(
     edges: jax.Array, values: jax.Array, *, strictly: bool = False
 ) -> jax.Array:
     """How many of the ascending edges are at or (strictly) below each value."""
-    # Comparing with every edge vectorises; with many edges a search does less work.
-    return jnp.searchsorted(
-        edges,
-        values,
-        side="left" if strictly else "right",
-        method="compare_all" if edges.shape[0] <= 64 else "scan_unrolled",
-    ).astype(jnp.int32)
+    side = "left" if strictly else "right"
+    # Comparing with every edge vectorises; with many a search does less work.
+    if edges.shape[0] <= _FEW_EDGES:
+        method = "compare_all"
+    elif values.shape[0] < 2**_TABLE_BITS or edges.dtype != jnp.float32:
+        method = "scan"
+    else:
+        return _search_from_table(edges, values)
+    return jnp.searchsorted(edges, values, side=side, method=method).astype(jnp.int32)
+
+
+def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
+    """The same for many edges and more values: a binary search among the edges that
+    share a value's first bits, with as many steps as the fullest of such groups needs.
+    """
+    keys, wanted = sort_key(edges), sort_key(values)
+    shift = 32 - _TABLE_BITS
+    prefixes = jnp.arange(2**_TABLE_BITS + 1, dtype=jnp.uint32)
+    below = jnp.searchsorted(keys >> shift, prefixes).astype(jnp.int32)
+    group = (wanted >> shift).astype(jnp.int32)
+    widest = jnp.max(below[1:] - below[:-1])
+
+    def halve(state: Any) -> Any:
+        low, high, width = state
+        middle = (low + high) >> 1
+        up = (low < high) & (keys.at[middle].get(mode="clip") <= wanted)
+        low = jnp.where(up, middle + 1, low)
+        return low, jnp.where(up, high, jnp.minimum(middle, high)), width >> 1
+
+    state = below[group], below[group + 1], widest
+    low, _, _ = lax.while_loop(lambda state: state[2] > 0, halve, state)
+    return low
 
 
 def sort_key(scores: jax.Array) -> jax.Array:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce
+from . import _checks, _classes, _masking, _reduce
 
 
 @jax.tree_util.register_dataclass
@@ -343,7 +343,9 @@ def _top1(
     def best(block: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         classes = block.get("class_where", shared)
         logits = block["logits"].astype(jnp.float32)
-        maximum, first = _reduce.largest_class(_masking.fill(logits, classes, -jnp.inf))
+        maximum, first = _classes.largest_class(
+            _masking.fill(logits, classes, -jnp.inf)
+        )
         below, inside = _masking.shifted(logits, maximum, classes)
         exponentials = jnp.where(inside, jnp.exp(below / scale), 0.0)
         total = jnp.sum(exponentials, axis=-1)
@@ -373,24 +375,23 @@ def _sequence_mean_logit(
 def _sequence_log_likelihood(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
 ) -> jax.Array:
-
-    def token_likelihood(rows: dict[str, jax.Array]) -> jax.Array:
-        logits, chosen = rows["logits"], rows["chosen"]
-        if "where" in rows:
-            # Before the exponentials, so that no gradient meets a NaN in padding.
-            logits = _masking.fill(logits, rows["where"][:, None], 0.0)
-        maximum = _masking.class_maximum(logits, None)
-        below, inside = _masking.shifted(logits, maximum, None)
-        total = jnp.sum(jnp.where(inside, jnp.exp(below), 0.0), axis=-1)
-        # NaN, not -inf, where no token has a chance or one is certain (+inf).
-        likelihood = (chosen - maximum) - jnp.log(total)
-        return jnp.where(jnp.isfinite(maximum), likelihood, jnp.nan)
-
     chosen = _masking.take_last(logits, tokens)
-    flat = {"logits": logits.reshape(-1, logits.shape[-1]), "chosen": chosen.ravel()}
+    # In no blocks: reductions over the last axis hold nothing of the size of the logits
+    # and read them at the speed of memory, while a block would be copied. The shift has
+    # no influence, and so no derivative.
+    maximum = jax.lax.stop_gradient(_masking.class_maximum(logits, None))
+    maximum = jax.lax.optimization_barrier(maximum)
+    pieces = _cut_vocabulary(logits).astype(jnp.float32)
     if where is not None:
-        flat["where"] = where.ravel()
-    likelihood = _reduce.map_rows(token_likelihood, flat).reshape(tokens.shape)
+        # The same numbers, so that XLA leaves the choice out: it only keeps gradients
+        # of padding, which may be NaN, at 0.
+        fixed = jax.lax.stop_gradient(pieces)
+        pieces = jnp.where(where[..., None, None], pieces, fixed)
+    totals = jnp.sum(jnp.exp(pieces - maximum[..., None, None]), axis=-1)
+    total = jnp.sum(jax.lax.optimization_barrier(totals), axis=-1)
+    # NaN, not -inf, where no token has a chance or one is certain (+inf).
+    likelihood = (chosen - maximum) - jnp.log(total)
+    likelihood = jnp.where(jnp.isfinite(maximum), likelihood, jnp.nan)
     if reduction == "mean":
         return _mean_tokens(likelihood, where)
     valid = jnp.ones(tokens.shape, bool) if where is None else where
@@ -401,6 +402,25 @@ def _sequence_log_likelihood(
             jnp.where(valid, likelihood, jnp.inf), axis=-1, initial=jnp.inf
         )
     return jnp.where(jnp.any(valid, axis=-1), result, jnp.nan)
+
+
+# Over longer rows the CPU's compiler writes out the exponentials that it sums.
+_LONGEST_SUM = 2**15
+
+
+def _cut_vocabulary(logits: jax.Array) -> jax.Array:
+    """Logits `[..., V]` as `[..., pieces, V / pieces]`.
+
+    One piece where V is small, or has no divisor that leaves long pieces.
+    """
+    size = logits.shape[-1]
+    least = -(-size // _LONGEST_SUM)
+    counts = (k for k in range(least, 16 * least) if size % k == 0)
+    num_pieces = next(counts, 1) if least > 1 else 1
+    pieces = logits.reshape(*logits.shape[:-1], num_pieces, size // num_pieces)
+    # Without the barrier 16-bit floats would be converted before they are cut; with it
+    # a single piece would be copied.
+    return pieces if num_pieces == 1 else jax.lax.optimization_barrier(pieces)
 
 
 def _mean_tokens(values: jax.Array, where: jax.Array | None) -> jax.Array:

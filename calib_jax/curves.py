@@ -75,8 +75,8 @@ def cascade_curve(
     """
     _checks.instance("router", router, Router)
     confidence = _checks.floats("small_confidence", small_confidence)
-    small = _checks.outcomes("small_outcome", small_outcome)
-    large = _checks.outcomes("large_outcome", large_outcome)
+    small = _checks.outcomes("small_outcome", small_outcome, keep_bool=True)
+    large = _checks.outcomes("large_outcome", large_outcome, keep_bool=True)
     mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
     _checks.same_shape(
         small_confidence=confidence,

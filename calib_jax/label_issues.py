@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _exact, _masking, _reduce
+from . import _checks, _classes, _exact, _masking, _reduce
 
 
 @jax.tree_util.register_dataclass
@@ -98,9 +98,9 @@ def _class_thresholds(
 
 
 def _has_nan(probabilities: jax.Array) -> jax.Array:
-    values = probabilities.astype(jnp.float32)
-    (largest,) = _reduce.reduce_classes((_reduce.MAX,), (values,))
-    return jnp.isnan(largest)
+    values = _masking.nan_as_infinity(probabilities.astype(jnp.float32))
+    (largest,) = _classes.reduce_classes((_classes.MAX,), (values,))
+    return largest == jnp.inf
 
 
 @_reduce.core(rows_of="labels")
@@ -115,7 +115,7 @@ def _beaten_labels(
     def best_candidate(block: jax.Array) -> jax.Array:
         values = block.astype(jnp.float32)
         candidates = jnp.where(values > thresholds[None], values, -jnp.inf)
-        return _reduce.largest_class(candidates)[1]
+        return _classes.largest_class(candidates)[1]
 
     chosen = _reduce.map_rows(best_candidate, probabilities)
     flagged = usable & (chosen < num_classes) & (chosen != labels)

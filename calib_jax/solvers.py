@@ -238,7 +238,8 @@ def minimize(
 
     @value_function.defjvp
     def value_derivative(primals: Any, tangents: Any) -> Any:
-        result = evaluate(*primals, 1)
+        params, data = primals
+        result = evaluate(params, data, 1)
         return result.value, jnp.sum(result.gradient * tangents[0])
 
     # Line searches forward extra arguments that the value function names.
@@ -299,7 +300,9 @@ def minimize(
         steps = jnp.where(finished, steps, steps + 1)
         return params, evaluation, state, steps, size, every, settled, finished
 
-    shape = jax.eval_shape(lambda *args: evaluate(*args, 1), initial, constant)
+    shape = jax.eval_shape(
+        lambda params, data: evaluate(params, data, 1), initial, constant
+    )
     blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
     carry = (
         initial,

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from . import _checks, _exact, _masking, _reduce, binning
@@ -169,8 +170,47 @@ def _sums_of_rows(
     if weights is None:
         sums = _reduce.sum_bins(place, quantities, num_bins + 1, valid)
         return jnp.concatenate([sums[:1], sums])
-    weighted = [weights, *(weights * quantity for quantity in quantities)]
+    weighted = [weights, *(weights * x.astype(jnp.float32) for x in quantities)]
     return _reduce.sum_bins(place, weighted, num_bins + 1, valid)
+
+
+@jax.custom_batching.custom_vmap
+def _sums_in_bins(edges: jax.Array, rows: Any) -> jax.Array:
+    """The same from edges `[num_bins - 1]` and (scores, quantities, where, weights)."""
+    scores, quantities, where, weights = rows
+    bins = Bins(edges=edges)
+    index = binning.bin_index(bins, scores)
+    return _sums_of_rows(bins.num_bins, index, quantities, where, weights)
+
+
+@_sums_in_bins.def_vmap
+def _sums_in_many_bins(
+    size: int, batched: Any, edges: jax.Array, rows: Any
+) -> tuple[jax.Array, bool]:
+    """Many bins of the same rows: one pass, in the cells that all edges cut together.
+
+    Exact sums are associative: those of the cells of a bin add up to those of the bin.
+    """
+    if any(jax.tree.leaves(batched[1])):
+        axes = jax.tree.map(lambda varies: 0 if varies else None, batched)
+        return jax.vmap(_sums_in_bins.fun, axes, axis_size=size)(edges, rows), True
+    cuts = jnp.sort(edges.reshape(-1))
+    cells = jnp.moveaxis(_sums_in_bins(cuts, rows), 1, 0)
+    # Sums of the cells before each; integers that wrap around have right differences.
+    # The last cell is of the rows that are in no bin.
+    in_none = cells[-1]
+    total, before = lax.scan(
+        lambda sum, cell: (sum + cell, sum), 0 * in_none, cells[:-1]
+    )
+    before = jnp.concatenate([before, total[None]])
+
+    def of_bins(edges: jax.Array) -> jax.Array:
+        first = 1 + jnp.searchsorted(cuts, edges, side="left").astype(jnp.int32)
+        ends = jnp.pad(first, 1, constant_values=(0, cuts.shape[0] + 1))
+        parts = before[ends[1:]] - before[ends[:-1]]
+        return jnp.moveaxis(jnp.concatenate([parts, in_none[None]]), 0, 1)
+
+    return jax.vmap(of_bins)(edges), True
 
 
 def bin_means(
@@ -193,9 +233,10 @@ def bin_sums_and_means(
 ) -> tuple[BinSums, BinMeans]:
     """The same with the exact sums behind the means, not yet canonical."""
     # As compute(update(init(...), ...)), less the canonical form in between.
-    index = binning.bin_index(bins, scores)
-    sums = _sums_of_rows(bins.num_bins, index, quantities, where, weights)
+    rows = jax.lax.stop_gradient((scores, tuple(quantities), where, weights))
+    sums = _sums_in_bins(bins.edges, rows)
     table = compute(BinSums(sums=sums))
+    index = binning.bin_index(bins, scores)
     valid = _masking.valid_rows(index.shape[0], where, weights)
     weight, means = _with_derivative(
         table.weight, table.means, index, tuple(quantities), valid, weights
@@ -229,7 +270,9 @@ def _derivative_of_means(primals: Any, tangents: Any) -> Any:
 
     moved = []
     for quantity, change in zip(quantities, by_quantities, strict=True):
-        clean = jnp.where(valid, quantity, 0.0)
+        # Booleans do not change.
+        change = change if quantity.dtype != bool else jnp.zeros(index.shape)
+        clean = jnp.where(valid, quantity.astype(jnp.float32), 0.0)
         rows = change if weights is None else weights * change + by_weights * clean
         moved.append(in_bins(rows))
     by_weight = jnp.zeros_like(weight) if weights is None else in_bins(by_weights)
@@ -291,7 +334,7 @@ def reliability_table(
     """
     _checks.instance("bins", bins, Bins)
     score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes)
+    outcome = _checks.outcomes("outcomes", outcomes, keep_bool=True)
     mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
     _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
     return _reliability_table(bins, score, outcome, mask, weight)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, solvers
+from . import _checks, _classes, _masking, _reduce, solvers
 from .solvers import Evaluation, FitReport, FitStatus
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
@@ -121,10 +121,14 @@ def _fit_temperature(
         logits = block["logits"]
         classes = block.get("class_where", data.get("class_where"))
         above, inside = _masking.shifted(logits, block["label"], classes)
-        maximum, total, count = _reduce.reduce_classes(
-            (_reduce.MAX, _reduce.SUM, _reduce.SUM),
+        maximum, total, count = _classes.reduce_classes(
+            (_classes.MAX, _classes.SUM, _classes.SUM),
             (
-                jnp.where(inside, logits.astype(jnp.float32), -jnp.inf),
+                jnp.where(
+                    inside,
+                    _masking.nan_as_infinity(logits.astype(jnp.float32)),
+                    -jnp.inf,
+                ),
                 above,
                 inside.astype(jnp.float32),
             ),
@@ -160,7 +164,7 @@ def _fit_temperature(
             below = _masking.below_maximum(block["logits"], block["max"], classes)
             exponentials = jnp.exp(inverse * below)
             first = exponentials * below
-            normaliser, first, second = _reduce.sum_classes(
+            normaliser, first, second = _classes.sum_classes(
                 exponentials, first, first * below
             )
             mean, square = first / normaliser, second / normaliser

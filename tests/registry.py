@@ -382,6 +382,7 @@ CASES = [
     ),
     Case("area_under_roc", _scored, rows=_SCORED, exact=False, **_GIVEN),
     Case("rank_correlation", lambda rng, n: {"table": table(rng)}),
+    Case("table_calibration_error", lambda rng, n: {"table": table(rng)}),
     # Calibration
     Case(
         "fit_temperature",
@@ -601,6 +602,14 @@ CASES = [
             "x": rng.random(n).astype(np.float32),
         },
         call=lambda given: cj.bootstrap(given["key"], weighted_mean, 3, given["x"]),
+    ),
+    # Which rows a draw takes depends on where they stand: no rows to move or remove.
+    Case(
+        "bootstrap_reliability",
+        lambda rng, n: _scored(
+            rng, n, key=jax.random.key(0), bins=bins(rng), num_draws=3
+        ),
+        static=("key", "num_draws"),
     ),
     # On the host
     Case(

@@ -2,8 +2,6 @@
 
 import json
 import re
-import runpy
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -145,14 +143,3 @@ def test_notebook_runs_from_top_to_bottom(path):
     names: dict[str, object] = {}
     for number, source in enumerate(code):
         exec(compile(source, f"{path.name}[{number}]", "exec"), names)
-
-
-def test_throughput_benchmark_prints_a_row_for_each_call(monkeypatch, capsys):
-    pytest.importorskip("rich")
-    options = "--examples 64 --classes 5 --scores 100 --repeats 2 --only top1".split()
-    monkeypatch.setattr(sys, "argv", ["throughput.py", *options])
-    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
-        runpy.run_path(str(ROOT / "benchmarks/throughput.py"), run_name="__main__")
-    rows = [line for line in capsys.readouterr().out.splitlines() if line[:2] == "| "]
-    assert len(rows) == 1 + 2
-    assert all(float(row.split("|")[3]) > 0 for row in rows[1:])

@@ -300,6 +300,32 @@ def test_wrong_bootstraps(arguments, name):
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"key": 0}, "key.*0"),
+        ({"num_draws": 0}, "num_draws.*0"),
+        ({"num_draws": 2.0}, "num_draws.*2.0"),
+        ({"bins": [0.5]}, "bins.*list"),
+        ({"scores": [], "outcomes": []}, "scores.*N > 0"),
+        ({"where": [True]}, r"where.*\[1\]"),
+        ({"where": [1, 0]}, "where.*int"),
+        ({"weights": [1.0]}, r"weights.*\[1\]"),
+    ],
+    ids=str,
+)
+def test_wrong_bootstraps_of_tables(change, message):
+    good = {
+        "key": jax.random.key(0),
+        "bins": cj.equal_width_bins(2),
+        "scores": [0.2, 0.7],
+        "outcomes": [0, 1],
+        "num_draws": 2,
+    }
+    with pytest.raises(ValueError, match=message):
+        cj.bootstrap_reliability(**{**good, **change})
+
+
+@pytest.mark.parametrize(
     ("call", "message"),
     [
         (lambda: cj.validate_logits([[0.0, 1.0], [0.0, np.nan]]), "row 1 .*NaN .* 1"),

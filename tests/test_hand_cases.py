@@ -4,6 +4,9 @@ Values are multiples of powers of two wherever a tie or an equality matters, so 
 no rounding can hide behind a tolerance.
 """
 
+import functools
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 import reference
 
 import calib_jax as cj
+from calib_jax import resampling
 
 # Values by hand are float32 ones in either mode, and each is a program of its own.
 pytestmark = pytest.mark.once
@@ -152,6 +156,21 @@ def test_sequence_log_likelihood(padded_sequences, reduction):
         )
         close(score[:2], expected, rtol=2e-6)
         assert np.isnan(score[2])  # no token, no score: neither 0 nor -inf
+
+
+@pytest.mark.parametrize("size", [32_000, 50_257, 65_537])
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_sequence_log_likelihood_of_a_large_vocabulary(size, dtype):
+    """In one piece, in several, and as a prime number of tokens."""
+    rng = np.random.default_rng(3)
+    logits = np.asarray(jnp.asarray(3 * rng.normal(size=(2, 3, size)), dtype))
+    tokens = rng.integers(size, size=(2, 3))
+    where = np.array([[True, True, True], [True, False, True]])
+    score = cj.sequence_log_likelihood(logits, tokens, where=where)
+    expected = reference.sequence_log_likelihood(
+        logits.astype(float), tokens, where, "sum"
+    )
+    np.testing.assert_allclose(score, expected, rtol=1e-6)
 
 
 def test_sequence_log_likelihood_of_an_impossible_token():
@@ -814,3 +833,102 @@ def test_bootstrap():
     close(draws["pair"][0], weights * values)
     again = cj.bootstrap(jax.random.key(0), statistic, 200, values, twice)
     equal(again["weights"], weights)
+
+
+# Rows drawn one by one; by Poisson counts; with blocks of rows, the last one not whole.
+@pytest.mark.parametrize("size", [7, 1500, 40_001, 150_008])
+def test_bootstrap_takes_as_many_rows_as_there_are(size):
+    counts = cj.bootstrap(
+        jax.random.key(1), lambda x, weights: weights, 11, np.zeros(size)
+    )
+    counts = np.asarray(counts, np.float64)
+    equal(counts, np.round(counts))
+    equal(counts.sum(axis=1), np.full(11, size))
+    assert counts.min() == 0
+    # As often as they should be, 0 to 4 times, to five standard errors.
+    for times in range(5):
+        share = math.comb(size, times) / size**times
+        share *= (1 - 1 / size) ** (size - times)
+        found = np.mean(counts == times)
+        assert abs(found - share) < 5 * math.sqrt(share / (11 * size))
+    # No draw like another.
+    together = np.corrcoef(counts) - np.eye(11)
+    assert np.abs(together).max() < (1 if size < 10 else 5 / math.sqrt(size))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("size", [7, 1500, 40_001, 150_008])
+def test_bootstrap_of_reliability_tables(size, masked):
+    rng = np.random.default_rng(size)
+    scores = rng.random(size).astype(np.float32)
+    outcomes = rng.choice(np.float32([0, 1, 1, 0.3]), size)
+    bins, key = cj.equal_count_bins(scores, 3), jax.random.key(2)
+    where = np.ones(size, bool)
+    weights = np.ones(size, np.float32)
+    given = {}
+    dirty = scores.copy()
+    if masked:
+        where = rng.random(size) < 0.7
+        weights = rng.choice(np.float32([0, 0.5, 3]), size)
+        given = {"where": where, "weights": weights}
+        dirty[~where] = np.nan
+    tables = cj.bootstrap_reliability(key, bins, dirty, outcomes, 5, **given)
+
+    counts = cj.bootstrap(key, lambda x, weights: weights, 5, scores)
+    index = np.asarray(cj.bin_index(bins, scores))
+    for draw, count in enumerate(np.asarray(counts, np.float64)):
+        for number in range(3):
+            inside = (index == number) & where
+            taken = count * weights * inside
+            total = taken.sum()
+            rows = np.sum(count * (inside & (weights > 0)))
+            equal(tables.count[draw, number], rows)
+            close(tables.weight[draw, number], total)
+            some = total if total else 1.0
+            for found, values in (
+                (tables.confidence, scores),
+                (tables.outcome, outcomes),
+            ):
+                mean = np.sum(taken * values.astype(np.float64)) / some
+                close(found[draw, number], mean, rtol=0, atol=1e-6)
+    # The errors of the tables are those of the resamples.
+    error = functools.partial(cj.expected_calibration_error, bins=bins)
+
+    def statistic(scores, outcomes, where, given, weights):
+        weights = weights * given
+        return error(scores, outcomes, where=where, weights=weights)
+
+    draws = cj.bootstrap(key, statistic, 5, dirty, outcomes, where, weights)
+    errors = jax.vmap(cj.table_calibration_error)(tables)
+    close(errors, draws, atol=1e-6)
+    equal(errors, cj.table_calibration_error(tables))
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_bootstrap_of_tables_with_values_that_are_not_finite(held, monkeypatch):
+    """NaN as in a table of the rows that a draw took, and in no other draw."""
+    monkeypatch.setattr(resampling, "_HELD_ENTRIES", 100 if held else 0)
+    num_draws = 64 if held else 65  # Compiled anew.
+    scores = np.float32([0.1, np.nan, 0.7, 0.9, np.inf, 0.2])
+    outcomes = np.float32([1, 0, np.nan, 1, 1, 0])
+    bins, key = cj.equal_width_bins(2), jax.random.key(3)
+
+    def table(scores, outcomes, weights):
+        return cj.reliability_table(bins, scores, outcomes, weights=weights)
+
+    expected = cj.bootstrap(key, table, num_draws, scores, outcomes)
+    actual = cj.bootstrap_reliability(key, bins, scores, outcomes, num_draws)
+    assert 0 < np.isnan(expected.confidence).sum() < 128
+    equal(actual.weight, expected.weight)
+    for name in ("confidence", "outcome"):
+        close(getattr(actual, name), getattr(expected, name), atol=1e-6)
+
+
+def test_table_calibration_error():
+    scores, outcomes = [0.9, 0.2, 0.6, 0.4], [1, 0, 1, 0]
+    bins = cj.equal_width_bins(4)
+    table = cj.reliability_table(bins, scores, outcomes)
+    close(cj.table_calibration_error(table), 0.275)
+    nothing = jax.tree.map(jnp.zeros_like, table)
+    both = jax.tree.map(lambda *leaves: jnp.stack(leaves), table, nothing)
+    close(cj.table_calibration_error(both), [0.275, np.nan])

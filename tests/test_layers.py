@@ -15,9 +15,9 @@ PACKAGE = pathlib.Path(cj.__file__).parent
 
 # Modules import only what stands above them; those of one line not each other.
 ORDER = """
-_exact
+_exact _masking
+_classes _checks
 _reduce
-_checks _masking
 confidence
 binning
 summary
@@ -164,6 +164,7 @@ reliability_table(bins, scores, outcomes, *, where=None, weights=None)
 expected_calibration_error(scores, outcomes, *, num_bins=15, bins=None, where=None, weights=None)
 area_under_roc(scores, outcomes, *, where=None, weights=None)
 rank_correlation(table)
+table_calibration_error(table)
 advantage_table(bins, small_confidence, large_confidence, *, small_outcome=None, large_outcome=None, where=None, weights=None)
 fit_router(small_confidence, large_confidence, *, num_bins=15, bins=None, where=None, weights=None)
 use_small(router, small_confidence, num_small_bins)
@@ -181,6 +182,7 @@ cleaning_curve(score, is_error, *, where=None, weights=None)
 save(path, params)
 load(path)
 bootstrap(key, statistic, num_draws, *arrays)
+bootstrap_reliability(key, bins, scores, outcomes, num_draws, *, where=None, weights=None)
 """.strip().splitlines()  # noqa: E501
 
 

@@ -1,0 +1,155 @@
+"""Reductions over the class axis, in the form that compilers vectorise.
+
+Shapes: `[..., C]`, any number of leading axes. The CPU's compiler writes out what two
+reductions share, and does not vectorise a loop with several of them over a long axis:
+it does where each has few entries to combine, side by side. So the axis is cut into a
+few long pieces that are combined first. On accelerators it costs nothing.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from . import _masking
+
+
+class Reduction(NamedTuple):
+    """An associative operation, its neutral element, and it along an axis."""
+
+    operation: Callable[[Any, Any], Any]
+    neutral: float
+    along: Callable[..., jax.Array]
+
+
+# No NaN may reach a maximum: `_masking.nan_as_infinity`.
+SUM = Reduction(lax.add, 0.0, jnp.sum)
+MAX = Reduction(lax.max, -np.inf, jnp.max)
+
+
+def reduce_classes(
+    reductions: Sequence[Reduction], terms: Sequence[jax.Array]
+) -> tuple[jax.Array, ...]:
+    """Reduces several terms `[..., C]` over their last axis, in one loop over entries.
+
+    Args:
+      reductions: what is done with each of the terms.
+      terms: Q float32 arrays `[..., C]`. Only sums have derivatives.
+
+    Returns:
+      Q float32 arrays `[...]`.
+    """
+    pieces, rest = _cut(terms)
+    reductions = tuple(reductions)
+    if pieces is None:
+        return _reduce_together(reductions, -1, *rest)
+    parts = _reduce_together(reductions, -2, *pieces)
+    results = [
+        r.along(part, axis=-1) for r, part in zip(reductions, parts, strict=True)
+    ]
+    if rest is not None:
+        few = _reduce_together(reductions, -1, *rest)
+        both = zip(reductions, results, few, strict=True)
+        results = [r.operation(first, second) for r, first, second in both]
+    return lax.optimization_barrier(tuple(results))
+
+
+def sum_classes(*terms: jax.Array) -> tuple[jax.Array, ...]:
+    """Sums of several terms `[..., C]` over their last axis; see `reduce_classes`."""
+    return reduce_classes([SUM] * len(terms), terms)
+
+
+@jax.custom_jvp
+def largest_class(values: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Maximum of `[..., C]` over the last axis and the first position that has it.
+
+    As `jnp.max` and `jnp.argmax`, which the CPU runs many times slower. A NaN counts as
+    +inf.
+
+    Args:
+      values: float32 `[..., C]`.
+
+    Returns:
+      float32 `[...]`, and int32 `[...]`, C where all values are -inf.
+    """
+    length = values.shape[-1]
+    place = lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
+    values = _masking.nan_as_infinity(values)
+    neutral = (np.float32(-np.inf), np.int32(length))
+
+    def larger(first: Any, second: Any) -> Any:
+        (value, place), (other, other_place) = first, second
+        ahead = (value > other) | ((value == other) & (place < other_place))
+        return lax.select(ahead, value, other), lax.select(ahead, place, other_place)
+
+    def found(largest: jax.Array, first: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return largest, jnp.where(largest > -jnp.inf, first, length)
+
+    pieces, rest = _cut((values, place))
+    if pieces is None:
+        return found(*lax.reduce(rest, neutral, larger, (values.ndim - 1,)))
+    parts = lax.optimization_barrier(
+        lax.reduce(pieces, neutral, larger, (values.ndim - 1,))
+    )
+    largest = jnp.max(parts[0], axis=-1)
+    at_largest = parts[0] == largest[..., None]
+    first = jnp.min(jnp.where(at_largest, parts[1], length), axis=-1)
+    if rest is not None:
+        few = lax.reduce(rest, neutral, larger, (values.ndim - 1,))
+        largest, first = larger((largest, first), few)
+    return found(largest, first)
+
+
+@largest_class.defjvp
+def _derivative_of_largest(primals: Any, tangents: Any) -> Any:
+    largest, first = largest_class(*primals)
+    (change,) = tangents
+    place = lax.broadcasted_iota(jnp.int32, change.shape, change.ndim - 1)
+    moved = jnp.sum(jnp.where(place == first[..., None], change, 0.0), axis=-1)
+    return (largest, first), (moved, np.zeros(first.shape, jax.dtypes.float0))
+
+
+def _cut(terms: Sequence[jax.Array]) -> tuple[Any, Any]:
+    """Terms `[..., C]` as `[..., pieces, C / pieces]`, and the classes left over.
+
+    None instead of the first where there are few classes, and of the second where
+    none are left.
+    """
+    length = terms[0].shape[-1]
+    if length <= 16:
+        return None, tuple(terms)
+    num_pieces = min(8, length // 16)
+    size = length // num_pieces
+    cut = num_pieces * size
+    shape = (*terms[0].shape[:-1], num_pieces, size)
+    pieces = tuple(term[..., :cut].reshape(shape) for term in terms)
+    return pieces, tuple(term[..., cut:] for term in terms) if cut < length else None
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _reduce_together(
+    reductions: tuple[Reduction, ...], axis: int, *terms: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Reductions of terms over a short axis, all in one loop."""
+
+    def combine(first: Any, second: Any) -> Any:
+        both = zip(reductions, first, second, strict=True)
+        return tuple(reduction.operation(a, b) for reduction, a, b in both)
+
+    neutral = tuple(np.array(r.neutral, np.float32) for r in reductions)
+    results = lax.reduce(terms, neutral, combine, (axis % terms[0].ndim,))
+    # What follows, fused with the loop, would keep it from being vectorised.
+    return lax.optimization_barrier(tuple(results))
+
+
+@_reduce_together.defjvp
+def _derivative_of_sums(
+    reductions: tuple[Reduction, ...], axis: int, primals: Any, tangents: Any
+) -> Any:
+    assert all(reduction == SUM for reduction in reductions)
+    changes = tuple(jnp.sum(tangent, axis=axis) for tangent in tangents)
+    return _reduce_together(reductions, axis, *primals), changes
