@@ -42,9 +42,12 @@ def nan_as_infinity(values: jax.Array) -> jax.Array:
 
 
 def class_maximum(logits: jax.Array, class_where: jax.Array | None) -> jax.Array:
-    """float32 maximum over the last axis; NaN counts as +inf, an empty mask is -inf."""
-    values = nan_as_infinity(fill(logits, class_where, -jnp.inf).astype(jnp.float32))
-    return jnp.max(values, axis=-1)
+    """float32 maximum over the last axis; an empty mask gives -inf.
+
+    A NaN may not show in it, but does in any sum of exponentials of the row.
+    """
+    maximum = jnp.max(fill(logits, class_where, -jnp.inf), axis=-1)
+    return maximum.astype(jnp.float32)
 
 
 def shifted(

@@ -1,7 +1,8 @@
 """The one way to reduce over examples.
 
-Every sum, histogram and per-bin sum over rows goes through `sum_rows`, `count_rows` or
-`sum_bins`, and what is computed of each row of a matrix through `map_rows`. Here, and
+Every sum, minimum, histogram and per-bin sum over rows goes through `sum_rows`,
+`least_of_rows`, `count_rows` or `sum_bins`, all of which are a `fold`, and what is
+computed of each row of a matrix through `map_rows`. Here, and
 nowhere else, is decided how rows are cut into blocks, what the platform changes, and
 how sharded rows are treated:
 
@@ -12,8 +13,8 @@ how sharded rows are treated:
 - Blocks are small enough to stay in cache, so that nothing of the size of the rows is
   allocated. The last block starts early and masks the rows already seen: no padding,
   no copy.
-- float32 sums are pairwise inside a block and compensated across blocks; counts and
-  per-bin sums are integers (`_exact`).
+- float32 sums are compensated across blocks; counts and per-bin sums are integers
+  (`_exact`).
 """
 
 import functools
@@ -151,7 +152,7 @@ def sum_rows(
         return total, sums[1] + error
 
     zero = jnp.zeros(len(quantities), jnp.float32)
-    totals, errors = _fold(step, (zero, zero), rows, valid, every)
+    totals, errors = fold(step, (zero, zero), rows, valid, every)
     sums = jnp.sum(totals, axis=0) + jnp.sum(errors, axis=0)
     return jax.tree.unflatten(structure, list(sums))
 
@@ -177,7 +178,7 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
         return jnp.minimum(least, jnp.stack([jnp.min(value) for value in values]))
 
     nothing = jnp.full(len(quantities), jnp.inf, jnp.float32)
-    least = jnp.min(_fold(step, nothing, lax.stop_gradient(rows), None), axis=0)
+    least = jnp.min(fold(step, nothing, lax.stop_gradient(rows), None), axis=0)
     return jax.tree.unflatten(structure, list(least))
 
 
@@ -208,7 +209,7 @@ def count_rows(
         index = jnp.where(index < 0, length, index)
         return counts.at[index].add(1, mode="drop")
 
-    counts = _fold(step, jnp.zeros(length, jnp.int32), rows, valid)
+    counts = fold(step, jnp.zeros(length, jnp.int32), rows, valid)
     return jnp.sum(counts, axis=0, dtype=jnp.int32)
 
 
@@ -248,8 +249,52 @@ def sum_bins(
     rows = (index, tuple(values))
     # Carrying costs as much as the rows of a block where there are many bins.
     least = min(size, _exact.MAX_ADDENDS)
-    sums = _fold(add, jnp.zeros(shape, jnp.int32), rows, valid, least=least)
+    sums = fold(add, jnp.zeros(shape, jnp.int32), rows, valid, least=least)
     return jnp.sum(sums, axis=0, dtype=jnp.int32)
+
+
+def fold(
+    step: Callable[[Any, Rows, jax.Array], Any],
+    initial: Any,
+    rows: Rows,
+    valid: jax.Array | None,
+    every: int | jax.Array = 1,
+    *,
+    least: int = 1,
+    entries: int = 1,
+) -> Any:
+    """Folds `step(state, block, live)` over blocks of rows, every lane on its own.
+
+    Args:
+      step: from a state, a block of rows and which of them count and were not seen
+        before, bool `[block]`, to the next state.
+      initial: the first state, a pytree of arrays.
+      rows: pytree of arrays `[N, ...]`.
+      valid: optional bool `[N]`.
+      every: as for `sum_rows`.
+      least: rows that a block should have at least.
+      entries: numbers that `step` makes of a row, where more than the row has.
+
+    Returns:
+      The last state, every array with a leading axis `[lanes]`.
+    """
+    if jax.tree.leaves(rows)[0].shape[0] == 0:
+        return jax.tree.map(lambda x: x[None], initial)
+    lanes, length, size = _blocks(rows, least, entries)
+    if lanes > 1:
+        step = jax.vmap(step)
+        initial = jax.tree.map(
+            lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), initial
+        )
+
+    def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
+        block, block_valid = _take((rows, valid), lanes, start, size)
+        live = jnp.arange(size, dtype=jnp.int32) >= first_new - start
+        live = live if lanes == 1 else jnp.broadcast_to(live, (lanes, size))
+        return step(state, block, live if valid is None else live & block_valid)
+
+    state = _each_block(visit, initial, length, size, every)
+    return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)
 
 
 def sort_or_count(
@@ -311,44 +356,12 @@ _FEW_ROWS = 4096
 _MULTIPLE = 512
 
 
-def _fold(
-    step: Callable[[Any, Rows, jax.Array], Any],
-    initial: Any,
-    rows: Rows,
-    valid: jax.Array | None,
-    every: int | jax.Array = 1,
-    least: int = 1,
-) -> Any:
-    """Folds `step(state, block, live)` over blocks of rows, every lane on its own.
-
-    `live` marks the rows of the block that count and were not seen before. Every array
-    of the final state has a leading axis `[lanes]`.
-    """
-    if jax.tree.leaves(rows)[0].shape[0] == 0:
-        return jax.tree.map(lambda x: x[None], initial)
-    lanes, length, size = _blocks(rows, least)
-    if lanes > 1:
-        step = jax.vmap(step)
-        initial = jax.tree.map(
-            lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), initial
-        )
-
-    def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
-        block, block_valid = _take((rows, valid), lanes, start, size)
-        live = jnp.arange(size, dtype=jnp.int32) >= first_new - start
-        live = live if lanes == 1 else jnp.broadcast_to(live, (lanes, size))
-        return step(state, block, live if valid is None else live & block_valid)
-
-    state = _each_block(visit, initial, length, size, every)
-    return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)
-
-
-def _blocks(rows: Rows, least: int = 1) -> tuple[int, int, int]:
+def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int]:
     """Number of lanes, rows of a lane, and rows of a block, about `least` or more."""
     arrays = jax.tree.leaves(rows)
     num_rows = arrays[0].shape[0]
     lanes = math.gcd(num_rows, jax.device_count())
-    entries = max(math.prod(array.shape[1:]) for array in arrays)
+    entries = max(entries, *(math.prod(array.shape[1:]) for array in arrays))
     cpu = jax.default_backend() == "cpu"
     most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
     most_entries = _CPU_BLOCK_ENTRIES if cpu else _BLOCK_ENTRIES

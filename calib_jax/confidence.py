@@ -398,9 +398,11 @@ def _sequence_log_likelihood(
     if reduction == "sum":
         result = _reduce.pairwise_sum(jnp.where(valid, likelihood, 0.0))
     else:
-        result = jnp.min(
-            jnp.where(valid, likelihood, jnp.inf), axis=-1, initial=jnp.inf
-        )
+        counted = jnp.where(valid, likelihood, jnp.inf)
+        # Over a long sequence the CPU's minimum passes over NaN.
+        hidden = jnp.any(jnp.isnan(counted), axis=-1)
+        result = jnp.min(counted, axis=-1, initial=jnp.inf)
+        result = jnp.where(hidden, jnp.nan, result)
     return jnp.where(jnp.any(valid, axis=-1), result, jnp.nan)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from . import _checks, _classes, _exact, _masking, _reduce
@@ -40,8 +41,8 @@ def confident_learning(
        \text{flagged where } \hat y_i \ne y_i
 
     A row without a candidate keeps its label; of equal candidates the first counts; a
-    class that labels no row is never a candidate. A row with a NaN probability, or a
-    label outside `[0, C)`, is not flagged and enters no threshold.
+    class that labels no row is never a candidate. A row with a NaN or infinite
+    probability, or a label outside `[0, C)`, is not flagged and enters no threshold.
 
     Args:
       probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained
@@ -84,7 +85,7 @@ def _class_thresholds(
     number at or below that mean.
     """
     num_classes = probabilities.shape[1]
-    usable = ~_reduce.map_rows(_has_nan, probabilities)
+    usable = ~_reduce.map_rows(_is_unusable, lax.stop_gradient(probabilities))
     usable = usable & (labels >= 0) & (labels < num_classes)
     usable = usable if where is None else usable & where
     own = _masking.take_last(probabilities, labels)
@@ -97,7 +98,7 @@ def _class_thresholds(
     return usable, strict, high
 
 
-def _has_nan(probabilities: jax.Array) -> jax.Array:
+def _is_unusable(probabilities: jax.Array) -> jax.Array:
     values = _masking.nan_as_infinity(probabilities.astype(jnp.float32))
     (largest,) = _classes.reduce_classes((_classes.MAX,), (values,))
     return largest == jnp.inf

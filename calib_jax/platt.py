@@ -158,6 +158,8 @@ def _fit_platt(
     variance = second / some - (first / some) ** 2
     scale = jnp.sqrt(jnp.maximum(variance, 1e-8)) * some_width
     center = middle + first / some * some_width
+    # Nothing is known of scores that are not finite.
+    center, scale = jnp.where(invalid, 0.0, center), jnp.where(invalid, 1.0, scale)
     center, scale = jax.lax.stop_gradient((center, scale))
 
     top, bottom, target_sum = jnp.float32(1), jnp.float32(0), positive
@@ -250,7 +252,7 @@ def _evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
         # The loss is summed in a loop of its own (`_reduce`); were the exponentials
         # the same to the compiler, it would write them out for both.
         again = jnp.exp(jnp.minimum(logit, -logit))
-        loss = jnp.maximum(logit, 0.0) - logit * target + jnp.log(1 + again)
+        loss = jnp.maximum(logit, 0.0) - logit * target + jnp.log1p(again)
         # up - target, without the cancellation where both are close to 1.
         residual = weight * ((1 - target) * up - target * down)
         curvature = weight * up * down

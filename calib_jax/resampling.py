@@ -218,7 +218,9 @@ def _bootstrap_reliability(
         taken = _draw_counts(key, draws, num_rows)
         zero = jnp.zeros((draws.shape[0], *shape), jnp.float32)
         state = (zero[:, 0].astype(jnp.int32), zero, zero)
-        count, total, error = _reduce._fold(step, state, (rows, taken.T), valid)
+        count, total, error = _reduce.fold(
+            step, state, (rows, taken.T), valid, entries=num_bins
+        )
         count = jnp.sum(count, axis=0, dtype=jnp.int32)
         return count, jnp.sum(total, axis=0) + jnp.sum(error, axis=0)
 

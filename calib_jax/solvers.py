@@ -180,7 +180,9 @@ def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
     elif size == 2:
         (a, b), (c, d) = matrix
         x, y = vector
-        solution = jnp.stack([d * x - b * y, a * y - c * x]) / (a * d - b * c)
+        solution = jnp.stack([d * x - b * y, a * y - c * x]) / jnp.maximum(
+            a * d - b * c, 1e-7
+        )
     else:
         solution = jnp.linalg.solve(matrix, vector)
     return solution / scale
@@ -211,7 +213,7 @@ def minimize(
 
     Args:
       evaluate: the loss of a vector `[P]` and the data, from one pass over the data, or
-        with a third argument `every` over each so-manieth block of it.
+        with a third argument `every` over one of so many blocks of it.
       data: pytree of all arrays that the loss depends on.
       initial: `[P]`, inside the bounds.
       lower: `[P]`, least value of each parameter.
@@ -222,13 +224,13 @@ def minimize(
       max_steps: most steps taken.
 
     Returns:
-      `Solution`, its evaluation brought to its parameters to second order; see
-      `differentiable` for their derivatives.
+      `Solution`, value and gradient of its evaluation brought to its parameters by the
+      quadratic model of the last step; see `differentiable` for their derivatives.
     """
     transformation = optax.with_extra_args_support(
         _NEWTON if solver is None else solver
     )
-    thinning = thinning if solver is None else 1
+    thinning = thinning if solver is None and max_steps > _COARSE_STEPS else 1
     # The loop itself is not differentiated; `differentiable` does that afterwards.
     constant, initial = lax.stop_gradient((data, initial))
 
@@ -287,7 +289,7 @@ def minimize(
             finished, settled = finished & ~coarse, settled & ~coarse
         last = jnp.where(settled & jnp.asarray(enabled), newton, params)
         moved = last - params
-        by_step = evaluation.hessian @ moved
+        by_step = jnp.sum(evaluation.hessian * moved[None], axis=1)
         value = evaluation.value + jnp.sum(
             moved * (evaluation.gradient + 0.5 * by_step)
         )

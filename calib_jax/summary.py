@@ -200,7 +200,7 @@ def _sums_in_many_bins(
     # The last cell is of the rows that are in no bin.
     in_none = cells[-1]
     total, before = lax.scan(
-        lambda sum, cell: (sum + cell, sum), 0 * in_none, cells[:-1]
+        lambda upto, cell: (upto + cell, upto), 0 * in_none, cells[:-1]
     )
     before = jnp.concatenate([before, total[None]])
 
@@ -234,7 +234,7 @@ def bin_sums_and_means(
     """The same with the exact sums behind the means, not yet canonical."""
     # As compute(update(init(...), ...)), less the canonical form in between.
     rows = jax.lax.stop_gradient((scores, tuple(quantities), where, weights))
-    sums = _sums_in_bins(bins.edges, rows)
+    sums = _sums_in_bins(lax.stop_gradient(bins.edges), rows)
     table = compute(BinSums(sums=sums))
     index = binning.bin_index(bins, scores)
     valid = _masking.valid_rows(index.shape[0], where, weights)
@@ -271,7 +271,9 @@ def _derivative_of_means(primals: Any, tangents: Any) -> Any:
     moved = []
     for quantity, change in zip(quantities, by_quantities, strict=True):
         # Booleans do not change.
-        change = change if quantity.dtype != bool else jnp.zeros(index.shape)
+        change = (
+            change if quantity.dtype != bool else jnp.zeros(index.shape, jnp.float32)
+        )
         clean = jnp.where(valid, quantity.astype(jnp.float32), 0.0)
         rows = change if weights is None else weights * change + by_weights * clean
         moved.append(in_bins(rows))

@@ -271,6 +271,33 @@ def test_booleans_have_the_derivatives_of_numbers():
     close(of_bool[1], of_float[1])
 
 
+def test_bins_have_no_derivative():
+    rng = np.random.default_rng(7)
+    scores = rng.random(301).astype(np.float32)
+    right = (rng.random(301) < scores).astype(np.float32)
+
+    def error(bins):
+        return cj.expected_calibration_error(scores, right, bins=bins)
+
+    slope = jax.grad(error)(cj.equal_width_bins(4))
+    same(slope.edges, 0.0)
+
+
+def test_flags_can_be_part_of_a_loss():
+    rng = np.random.default_rng(8)
+    probabilities = reference.softmax(rng.normal(size=(64, 20))).astype(np.float32)
+    labels = rng.integers(0, 20, 64)
+
+    def loss(probabilities):
+        flagged = cj.confident_learning(probabilities, labels).flagged
+        return jnp.sum(jnp.where(flagged, 0.0, probabilities[:, 0]))
+
+    flagged = cj.confident_learning(probabilities, labels).flagged
+    slope = jax.grad(loss)(jnp.asarray(probabilities))
+    same(slope[:, 0], 1.0 - flagged)
+    same(slope[:, 1:], 0.0)
+
+
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_confident_learning_over_several_blocks(dtype):
     rng = np.random.default_rng(6)

@@ -230,9 +230,26 @@ def test_platt_status(name):
         assert (slope < 0) == (status == Status.REVERSED)
         close(params.slope, slope)
         close(params.intercept, intercept)
-    elif status != Status.INVALID_VALUES:
+    elif status == Status.INVALID_VALUES:
+        assert params.slope == 0
+        assert params.intercept == 0
+    else:
         assert np.isfinite(params.slope)
         assert np.isfinite(params.intercept)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"scores": NAN}, {"scores": INF}, {"outcomes": NAN}, {"weights": INF}]
+)
+def test_platt_of_invalid_values_is_one_half(wrong):
+    scores, outcomes = verified(0, 50)
+    rows = {"scores": scores, "outcomes": outcomes, "weights": np.ones(50)}
+    rows = {name: np.asarray(array, np.float32) for name, array in rows.items()}
+    for name, value in wrong.items():
+        rows[name][3] = value
+    params, report = cj.fit_platt(**rows)
+    assert report.status == Status.INVALID_VALUES
+    np.testing.assert_array_equal([params.slope, params.intercept], 0.0)
 
 
 def test_smooth_targets_are_finite_where_a_threshold_separates():
