@@ -1,7 +1,8 @@
 """The one bootstrap: of any weighted statistic, and quickly of reliability tables.
 
 Shapes: N examples, D draws of a batch. How often each row is taken is a function of
-key, draw and N alone, so that all that is drawn with one key is paired.
+key, draw and N alone, so that all that is drawn with one key is paired (of JAX's own
+kind of keys, threefry: other kinds make other numbers in batches of another size).
 """
 
 import math

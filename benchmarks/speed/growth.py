@@ -72,6 +72,7 @@ def draw(growths: Sequence[Growth]) -> Figure:
     figure = Figure(figsize=(7.0, 1.75 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, min(_COLUMNS, len(growths)), squeeze=False)
     handles = []
+    reached = list(map(float, FACTORS))
     for axes, growth in zip(grid.flat, growths, strict=False):
         axes.set_title(growth.title, fontsize=7.0)
         (guide,) = axes.plot(
@@ -82,16 +83,21 @@ def draw(growths: Sequence[Growth]) -> Figure:
         for number, (name, values, look) in enumerate(lines):
             # Nothing allocated at the smallest size is nothing to compare with.
             relative = [v / values[0] for v in values] if values and values[0] else []
+            reached += relative
             drawn = FACTORS if relative else ()
             handles += axes.plot(drawn, relative, look, color=f"C{number}", label=name)
-        axes.set(xscale="log", yscale="log", ylim=(0.5, 24.0))
+        axes.set(xscale="log", yscale="log")
         axes.set_yticks(FACTORS, [f"{factor}x" for factor in FACTORS])
         axes.set_xticks(FACTORS, [f"{factor}x" for factor in FACTORS])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_locator(FixedLocator([]))
+    for axes in grid.flat[: len(growths)]:
+        axes.set_ylim(min(reached) / 1.3, 1.3 * max(reached))
     for axes in grid.flat[len(growths) :]:
         axes.set_axis_off()
     for axes in grid[-1]:
-        axes.set_xlabel("Data")
+        axes.set_xlabel("Data, over 1x")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Time and memory, over 1x")
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     return figure
