@@ -130,7 +130,7 @@ def _fit_platt(
         ends = []
         for part in (counts, counts & (outcome > 0), counts & (outcome < 1)):
             ends += [jnp.where(part, score, jnp.inf), jnp.where(part, -score, jnp.inf)]
-        return jnp.where(counts & ~usable, 0.0, 1.0), *ends
+        return (usable | ~counts).astype(jnp.float32), *ends
 
     usable, *ends = _reduce.least_of_rows(extremes, rows)
     invalid = usable == 0
