@@ -244,9 +244,10 @@ def minimize(
         result = evaluate(params, data, 1)
         return result.value, jnp.sum(result.gradient * tangents[0])
 
-    # Line searches forward extra arguments that the value function names.
+    # Line searches forward extra arguments that the value function names, and in 64-bit
+    # mode some of them widen the parameters.
     def value_of(params: jax.Array, hessian: Any = None) -> jax.Array:
-        return value_function(params, constant)
+        return value_function(params.astype(jnp.float32), constant)
 
     def advance(carry: Any) -> Any:
         params, _, state, steps, before, every, _, _ = carry
