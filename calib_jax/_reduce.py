@@ -214,16 +214,18 @@ def count_rows(
 
 
 def sum_bins(
-    index: jax.Array,
-    values: Sequence[jax.Array],
+    function: Callable[[Rows], tuple[jax.Array, Sequence[jax.Array]]],
+    rows: Rows,
     num_bins: int,
     valid: jax.Array | None = None,
 ) -> jax.Array:
     """Exact sums of values in each bin, the number of rows first.
 
     Args:
-      index: int32 `[N]`, the bin of each row in `[0, num_bins)`.
-      values: Q float32 arrays `[N]`; bool ones are counted, which is faster.
+      function: from a block of rows to the bin of each, int32 `[block]` in
+        `[0, num_bins)`, and Q float32 arrays `[block]`; bool ones are counted, which is
+        faster.
+      rows: pytree of arrays `[N, ...]`.
       num_bins: static number of bins.
       valid: optional bool `[N]`.
 
@@ -231,24 +233,18 @@ def sum_bins(
       int32 `[1 + Q, num_bins, _exact.LENGTH]`, exact (`_exact`) but not yet canonical:
       the sum of ones, then of each of the values.
     """
-    shape = (1 + len(values), num_bins, _exact.LENGTH)
-    bin_size, size = _exact.LENGTH, math.prod(shape)
+    sample = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
+    )
+    shape = (1 + len(jax.eval_shape(function, sample)[1]), num_bins, _exact.LENGTH)
 
     def add(sums: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
-        bins, values = block
-        # What is out of range is dropped.
-        first = jnp.where(live, bins * bin_size, size)
-        new = jnp.zeros(size, jnp.int32)
-        new = new.at[first + _exact.ONE_PLACE].add(_exact.ONE_DIGIT, mode="drop")
-        for number, value in enumerate(values, start=1):
-            start = first + number * num_bins * bin_size
-            for place, digit in _exact.split(value):
-                new = new.at[start + place].add(digit, mode="drop")
-        return _exact.carry(sums + new.reshape(shape))
+        index, values = function(block)
+        index = jnp.where(live, index, num_bins)
+        return _exact.carry(sums + _exact.sums_in_bins(index, values, num_bins))
 
-    rows = (index, tuple(values))
     # Carrying costs as much as the rows of a block where there are many bins.
-    least = min(size, _exact.MAX_ADDENDS)
+    least = min(math.prod(shape), _exact.MAX_ADDENDS)
     sums = fold(add, jnp.zeros(shape, jnp.int32), rows, valid, least=least)
     return jnp.sum(sums, axis=0, dtype=jnp.int32)
 
@@ -301,8 +297,8 @@ def sort_or_count(
     sorting: Callable[..., jax.Array],
     counting: Callable[..., jax.Array],
     few: bool,
-    rows: jax.Array,
-    *rest: jax.Array,
+    rows: Rows,
+    *rest: Any,
 ) -> jax.Array:
     """Runs the way to select among rows that suits where they are; both give the same.
 
@@ -313,7 +309,7 @@ def sort_or_count(
     """
     if jax.device_count() > 1:
         return counting(rows, *rest)
-    if rows.shape[0] <= _FEW_ROWS or not few:
+    if jax.tree.leaves(rows)[0].shape[0] <= _FEW_ROWS or not few:
         return sorting(rows, *rest)
     return lax.platform_dependent(rows, *rest, cpu=counting, default=sorting)
 

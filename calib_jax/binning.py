@@ -22,7 +22,7 @@ from . import _checks, _reduce
 
 DEFAULT_NUM_BINS = 15
 # So many edges are compared with each value; among more it is searched for.
-_FEW_EDGES = 64
+_FEW_EDGES = 32
 _TABLE_BITS = 16
 
 
@@ -166,9 +166,8 @@ def in_first_bins(
     return _in_first_bins(bins.edges, order, scores, num_first)
 
 
-def order_statistics(
-    scores: jax.Array, ranks: jax.Array, where: jax.Array | None = None
-) -> jax.Array:
+@jax.custom_batching.custom_vmap
+def _order_statistics(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     """The scores of given ranks, 0 being the smallest: the one selection function.
 
     Two ways that give the same floats. A sort, where one accelerator holds all rows, or
@@ -179,80 +178,89 @@ def order_statistics(
     scores, by `jax.vmap`, are one selection.
 
     Args:
-      scores: float32 `[N]`; NaN is left out.
-      ranks: int32 `[K]`, ascending.
-      where: optional bool `[N]`.
+      rows: scores float32 `[N]`, where NaN is left out, and optional bool `[N]`.
+      extent: what `_extent` says of the rows.
+      ranks: int32 `[K]`, ascending, K at least 1.
 
     Returns:
       float32 `[K]`; +inf for ranks at or beyond the number of valid scores.
     """
-    valid = ~jnp.isnan(scores)
-    if where is not None:
-        valid = valid & where
-    if ranks.shape[0] == 0:
-        return jnp.zeros(0, jnp.float32)
-    return _select(lax.stop_gradient((scores, valid)), ranks)
-
-
-@jax.custom_batching.custom_vmap
-def _select(rows: tuple[jax.Array, jax.Array], ranks: jax.Array) -> jax.Array:
-    scores, valid = rows
     few = ranks.shape[0] <= _FEW_EDGES
     return _reduce.sort_or_count(
-        _select_by_sorting, _select_by_counting, few, scores, ranks, valid
+        _select_by_sorting, _select_by_counting, few, rows, extent, ranks
     )
 
 
-@_select.def_vmap
-def _select_many(
-    size: int, batched: Any, rows: tuple[jax.Array, jax.Array], ranks: jax.Array
+@_order_statistics.def_vmap
+def _many_order_statistics(
+    size: int, batched: Any, rows: Any, extent: Any, ranks: jax.Array
 ) -> tuple[jax.Array, bool]:
-    if any(batched[0]):
+    if any(jax.tree.leaves(batched[:2])):
         axes = jax.tree.map(lambda varies: 0 if varies else None, batched)
-        return jax.vmap(_select.fun, axes, axis_size=size)(rows, ranks), True
+        select = jax.vmap(_order_statistics.fun, axes, axis_size=size)
+        return select(rows, extent, ranks), True
     every = jnp.sort(ranks.reshape(-1))
-    found = _select(rows, every)
+    found = _order_statistics(rows, extent, every)
     return found[jnp.searchsorted(every, ranks)], True
 
 
-def _select_by_sorting(
-    scores: jax.Array, ranks: jax.Array, valid: jax.Array
-) -> jax.Array:
-    if scores.shape[0] == 0:
+def _valid(rows: Any) -> jax.Array:
+    scores, where = rows
+    return ~jnp.isnan(scores) if where is None else ~jnp.isnan(scores) & where
+
+
+def _extent(rows: Any) -> tuple[jax.Array, jax.Array]:
+    """Number of valid rows int32, and float32 `[2]`, the least of scores and -scores"""
+
+    def step(extent: Any, block: Any, live: jax.Array) -> Any:
+        valid = _valid(block)
+        ends = [jnp.where(valid, x, jnp.inf) for x in (block[0], -block[0])]
+        return (
+            extent[0] + jnp.sum(valid & live, dtype=jnp.int32),
+            jnp.minimum(extent[1], jnp.stack([jnp.min(end) for end in ends])),
+        )
+
+    nothing = jnp.int32(0), jnp.full(2, jnp.inf, jnp.float32)
+    count, ends = _reduce.fold(step, nothing, rows, None)
+    return jnp.sum(count, dtype=jnp.int32), jnp.min(ends, axis=0)
+
+
+def _select_by_sorting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
+    if rows[0].shape[0] == 0:
         return jnp.full(ranks.shape, jnp.inf, jnp.float32)
-    count = jnp.sum(valid, dtype=jnp.int32)
     # Integers sort several times faster than floats. The first bit makes signed ones.
     last = jnp.uint32(0xFFFFFFFF)
-    key = jnp.where(valid, sort_key(scores), last) ^ jnp.uint32(0x80000000)
+    key = jnp.where(_valid(rows), sort_key(rows[0]), last) ^ jnp.uint32(0x80000000)
     ordered = jnp.sort(lax.bitcast_convert_type(key, jnp.int32))
     found = jnp.take(ordered, ranks, mode="clip")
     found = lax.bitcast_convert_type(found, jnp.uint32) ^ jnp.uint32(0x80000000)
-    return jnp.where(ranks < count, _from_key(found), jnp.inf)
+    return jnp.where(ranks < extent[0], _from_key(found), jnp.inf)
 
 
-def _select_by_counting(
-    scores: jax.Array, ranks: jax.Array, valid: jax.Array
-) -> jax.Array:
+def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     num_ranks = ranks.shape[0]
     # Few rounds, but counts of a size that stays small beside the rows.
-    bits = 11 if num_ranks <= 512 else 8
-    width, rounds = 2**bits, -(-32 // bits)
+    most = 13 if num_ranks <= _FEW_EDGES else 8
+    width = 2**most
+    count, ends = extent
+    # What keys have in common is known: they are counted from the lowest.
+    lowest, highest = sort_key(ends[0]), sort_key(-ends[1])
+    unknown = 32 - lax.clz(jnp.where(highest > lowest, highest - lowest, 0))
 
-    def refine(
-        number: jax.Array, state: tuple[jax.Array, jax.Array]
-    ) -> tuple[jax.Array, jax.Array]:
-        """Finds `bits` more bits of each key, and the rank among its equals."""
-        prefix, within = state
-        shift = ((rounds - 1 - number) * bits).astype(jnp.uint32)
+    def refine(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        """Finds some more bits of each key, and the rank among its equals."""
+        prefix, within, unknown = state
+        bits = jnp.minimum(unknown, most)
+        shift = unknown - bits
 
-        def place(rows: tuple[jax.Array]) -> jax.Array:
-            rest = sort_key(rows[0]) >> shift
-            digit = (rest & jnp.uint32(width - 1)).astype(jnp.int32)
+        def place(block: Any) -> jax.Array:
+            rest = (sort_key(block[0]) - lowest) >> shift
+            digit = rest & ((jnp.uint32(1) << bits) - 1)
             # Keys that share the bits found so far are the candidates.
-            group, found = _find(prefix, rest >> bits)
-            return jnp.where(found, group * width + digit, -1)
+            place = _find(prefix, rest >> bits) * width + digit.astype(jnp.int32)
+            return jnp.where(_valid(block), place, -1)
 
-        counts = _reduce.count_rows(place, (scores,), num_ranks * width, valid)
+        counts = _reduce.count_rows(place, rows, num_ranks * width)
         upto = jnp.cumsum(counts.reshape(num_ranks, width), axis=1, dtype=jnp.int32)
         # Ranks that share a prefix share the counts of the first of them.
         upto = upto[_count_at_or_below(prefix, prefix, strictly=True)]
@@ -260,40 +268,49 @@ def _select_by_counting(
         within = within - jnp.max(jnp.where(below, upto, 0), axis=1)
         digit = jnp.sum(below, axis=1, dtype=jnp.uint32)
         # A rank beyond the number of rows finds no digit; its key is not used.
-        return prefix * width + jnp.minimum(digit, jnp.uint32(width - 1)), within
+        digit = jnp.minimum(digit, jnp.uint32(width - 1))
+        return (prefix << bits) + digit, within, shift
 
-    count = jnp.sum(valid, dtype=jnp.int32)
-    state = (jnp.zeros(num_ranks, jnp.uint32), jnp.minimum(ranks, count))
-    key, _ = lax.fori_loop(0, rounds, refine, state)
-    return jnp.where(ranks < count, _from_key(key), jnp.inf)
+    state = (jnp.zeros(num_ranks, jnp.uint32), jnp.minimum(ranks, count), unknown)
+    found, _, _ = lax.while_loop(lambda state: state[2] > 0, refine, state)
+    return jnp.where(ranks < count, _from_key(lowest + found), jnp.inf)
 
 
-def _find(prefixes: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How many of the ascending prefixes are below each value, and if one equals it."""
+def searches(bins: Bins) -> bool:
+    """Whether scores are searched for, best all together, for want of few edges."""
+    return bins.edges.shape[0] > _FEW_EDGES
+
+
+def _find(prefixes: jax.Array, values: jax.Array) -> jax.Array:
+    """The first of the ascending prefixes that equals each value, -1 where none does."""
     if prefixes.shape[0] > _FEW_EDGES:
-        below = _count_at_or_below(prefixes, values, strictly=True)
-        return below, prefixes.at[below].get(mode="clip") == values
-    # Both from one sum, which vectorises, unlike a look at what was found.
-    most = 2 * _FEW_EDGES
-    below = (prefixes[:, None] < values[None]).astype(jnp.int32)
-    equal = (prefixes[:, None] == values[None]).astype(jnp.int32)
-    code = jnp.sum(below + most * equal, axis=0, dtype=jnp.int32)
-    return code & (most - 1), code >= most
+        first = _count_at_or_below(prefixes, values, strictly=True)
+        return jnp.where(prefixes.at[first].get(mode="clip") == values, first, -1)
+    # A sum over the prefixes vectorises, unlike a look at what was found.
+    repeated = jnp.pad(prefixes[1:] == prefixes[:-1], (1, 0))
+    found = jnp.full(values.shape, -1, jnp.int32)
+    for number in range(prefixes.shape[0]):
+        rank = jnp.where(repeated[number], 0, number + 1)
+        found = found + jnp.where(prefixes[number] == values, rank, 0)
+    return found
 
 
 def _count_at_or_below(
     edges: jax.Array, values: jax.Array, *, strictly: bool = False
 ) -> jax.Array:
     """How many of the ascending edges are at or (strictly) below each value."""
-    side = "left" if strictly else "right"
-    # Comparing with every edge vectorises; with many a search does less work.
-    if edges.shape[0] <= _FEW_EDGES:
-        method = "compare_all"
-    elif values.shape[0] < 2**_TABLE_BITS or edges.dtype != jnp.float32:
-        method = "scan"
-    else:
-        return _search_from_table(edges, values)
-    return jnp.searchsorted(edges, values, side=side, method=method).astype(jnp.int32)
+    if edges.shape[0] > _FEW_EDGES:
+        if values.shape[0] >= 2**_TABLE_BITS and edges.dtype == jnp.float32:
+            return _search_from_table(edges, values)
+        side = "left" if strictly else "right"
+        return jnp.searchsorted(edges, values, side=side).astype(jnp.int32)
+    # Comparing with every edge vectorises; with many a search does less work. One by
+    # one, since the compiler would write out the edges for all values of a block.
+    compare = jnp.less if strictly else jnp.less_equal
+    below = jnp.zeros(values.shape, jnp.int32)
+    for number in range(edges.shape[0]):
+        below = below + compare(edges[number], values).astype(jnp.int32)
+    return below
 
 
 def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
@@ -338,10 +355,11 @@ def _from_key(key: jax.Array) -> jax.Array:
 def _equal_count_edges(
     scores: jax.Array, num_bins: jax.Array, where: jax.Array | None, *, max_bins: int
 ) -> jax.Array:
-    valid = ~jnp.isnan(scores)
-    if where is not None:
-        valid = valid & where
-    count = jnp.sum(valid, dtype=jnp.int32)
+    if max_bins == 1:
+        return jnp.zeros(0, jnp.float32)
+    rows = lax.stop_gradient((scores, where))
+    extent = _extent(rows)
+    count, _ = extent
     num_bins = jnp.clip(num_bins, 1, max_bins)
     k = jnp.arange(1, max_bins, dtype=jnp.int32)
     # k times the quotient cannot overflow where k < num_bins.
@@ -350,7 +368,7 @@ def _equal_count_edges(
         k, count % num_bins
     )
     ranks = jnp.where(used, start, scores.shape[0])
-    return order_statistics(scores, ranks, where)
+    return _order_statistics(rows, extent, ranks)
 
 
 @_reduce.core(rows_of="scores")

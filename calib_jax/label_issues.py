@@ -89,7 +89,9 @@ def _class_thresholds(
     usable = usable & (labels >= 0) & (labels < num_classes)
     usable = usable if where is None else usable & where
     own = _masking.take_last(probabilities, labels)
-    sums = _reduce.sum_bins(labels, (own,), num_classes, usable)
+    sums = _reduce.sum_bins(
+        lambda rows: (rows[0], (rows[1],)), (labels, own), num_classes, usable
+    )
     count, total = (_exact.to_float(part) for part in sums)
     high, low = _exact.divide(total, count)
     strict = jnp.where(low < 0, jnp.nextafter(high, jnp.float32(-jnp.inf)), high)

@@ -198,7 +198,7 @@ def _fit_platt(
     searched = status == FitStatus.CONVERGED
     solution, data = _solve(data, start, searched, solver)
     params = solvers.differentiable(
-        _evaluate, solution, data, inside=searched & solution.converged
+        _derivatives, solution, data, inside=searched & solution.converged
     )
     status, params = solvers.first_case(
         (~searched, status, params),
@@ -231,28 +231,23 @@ def _clean(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array
     return score, outcome, weight
 
 
-def _evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
-    """The loss of slope and intercept of standardised scores."""
-    slope, intercept = params
-    bottom, top = data["targets"]
-    # Two factors: the reciprocal of a very large scale is no normal float32.
-    factor = jax.lax.rsqrt(data["scale"])
+def _derivatives(params: jax.Array, data: Any, every: Any) -> Evaluation:
+    """Derivatives of the loss by slope and intercept of standardised scores; no loss.
 
-    def likelihood(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
+    Its logarithms take as long as all the rest, and the default solver needs none.
+    """
+    bottom, top = data["targets"]
+
+    def derivatives(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
         score, outcome, weight = _clean(block, live)
         target = outcome * top + (1 - outcome) * bottom
-        x = (score - data["center"]) * factor * factor
-        logit = slope * x + intercept
+        x, logit = _logit(params, data, score)
         # Both tails of the sigmoid from one exponential.
         small = jnp.exp(-jnp.abs(logit))
         body = 1 / (1 + small)
         tail = small * body
         up = jnp.where(logit >= 0, body, tail)
         down = jnp.where(logit >= 0, tail, body)
-        # The loss is summed in a loop of its own (`_reduce`); were the exponentials
-        # the same to the compiler, it would write them out for both.
-        again = jnp.exp(jnp.minimum(logit, -logit))
-        loss = jnp.maximum(logit, 0.0) - logit * target + jnp.log1p(again)
         # up - target, without the cancellation where both are close to 1.
         residual = weight * ((1 - target) * up - target * down)
         curvature = weight * up * down
@@ -263,18 +258,47 @@ def _evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
             curvature * x * x,
             curvature * x,
             curvature,
-            weight * loss,
         )
 
-    total, by_slope, by_intercept, xx, x, one, loss = _reduce.sum_rows(
-        likelihood, data["rows"], None, every
+    total, by_slope, by_intercept, xx, x, one = _reduce.sum_rows(
+        derivatives, data["rows"], None, every
     )
     total = jnp.where(total > 0, total, 1.0)
     return Evaluation(
-        value=loss / total,
+        value=jnp.float32(0),
         gradient=jnp.stack([by_slope, by_intercept]) / total,
         hessian=jnp.stack([jnp.stack([xx, x]), jnp.stack([x, one])]) / total,
     )
+
+
+def _loss(params: jax.Array, data: Any, every: Any = 1) -> jax.Array:
+    bottom, top = data["targets"]
+
+    def losses(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array]:
+        score, outcome, weight = _clean(block, live)
+        target = outcome * top + (1 - outcome) * bottom
+        _, logit = _logit(params, data, score)
+        loss = jnp.maximum(logit, 0.0) - logit * target
+        return weight, weight * (loss + jnp.log1p(jnp.exp(-jnp.abs(logit))))
+
+    total, loss = _reduce.sum_rows(losses, data["rows"], None, every)
+    return loss / jnp.where(total > 0, total, 1.0)
+
+
+def _logit(
+    params: jax.Array, data: Any, score: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Standardised scores and their logits."""
+    # Two factors: the reciprocal of a very large scale is no normal float32.
+    factor = jax.lax.rsqrt(data["scale"])
+    x = (score - data["center"]) * factor * factor
+    return x, params[0] * x + params[1]
+
+
+def _evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
+    """The loss with its derivatives."""
+    value = _loss(params, data, every)
+    return _derivatives(params, data, every)._replace(value=value)
 
 
 def _solve(
@@ -293,7 +317,7 @@ def _solve(
 
     def solve(coordinates: Any, start: jax.Array) -> Solution:
         return solvers.minimize(
-            _evaluate,
+            _derivatives if solver is None else _evaluate,
             data | coordinates,
             start,
             lower=-bound,
@@ -335,4 +359,7 @@ def _solve(
     coordinates, _, _, _, solution, _ = jax.lax.while_loop(
         lambda state: state[-1], next_round, state
     )
-    return solution, data | coordinates
+    data = data | coordinates
+    value = _loss(solution.params, jax.lax.stop_gradient(data))
+    evaluation = solution.evaluation._replace(value=value)
+    return solution._replace(evaluation=evaluation), data

@@ -7,7 +7,7 @@ hold exact integer sums.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -132,8 +132,14 @@ def _update(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> BinSums:
-    num_bins = state.sums.shape[1] - 1
-    rows = _sums_of_rows(num_bins, index, quantities, where, weights)
+    rows = _sums_of_rows(
+        lambda index: index,
+        index,
+        quantities,
+        where,
+        weights,
+        num_bins=state.sums.shape[1] - 1,
+    )
     return merge(state, BinSums(sums=rows))
 
 
@@ -158,20 +164,32 @@ def compute(state: BinSums) -> BinMeans:
 
 
 def _sums_of_rows(
-    num_bins: int,
-    index: jax.Array,
+    bin_of: Callable[[jax.Array], jax.Array],
+    keys: jax.Array,
     quantities: Sequence[jax.Array],
     where: jax.Array | None,
     weights: jax.Array | None,
+    *,
+    num_bins: int,
 ) -> jax.Array:
-    """The sums of a `BinSums`, exact but not yet canonical."""
-    valid = _masking.valid_rows(index.shape[0], where, weights)
-    place = jnp.where(index < 0, num_bins, index)
-    if weights is None:
-        sums = _reduce.sum_bins(place, quantities, num_bins + 1, valid)
-        return jnp.concatenate([sums[:1], sums])
-    weighted = [weights, *(weights * x.astype(jnp.float32) for x in quantities)]
-    return _reduce.sum_bins(place, weighted, num_bins + 1, valid)
+    """The sums of a `BinSums`, exact but not yet canonical; `bin_of(keys)` of a block.
+
+    Nothing of the size of the rows is made.
+    """
+
+    def values(block: Any) -> tuple[jax.Array, Sequence[jax.Array]]:
+        keys, quantities, weights = block
+        index = bin_of(keys)
+        index = jnp.where(index < 0, num_bins, index)
+        if weights is None:
+            return index, quantities
+        # A row of weight 0 is a removed row; no bin has this number.
+        index = jnp.where(weights != 0, index, num_bins + 1)
+        return index, [weights, *(weights * x.astype(jnp.float32) for x in quantities)]
+
+    rows = (keys, tuple(quantities), weights)
+    sums = _reduce.sum_bins(values, rows, num_bins + 1, where)
+    return sums if weights is not None else jnp.concatenate([sums[:1], sums])
 
 
 @jax.custom_batching.custom_vmap
@@ -179,8 +197,16 @@ def _sums_in_bins(edges: jax.Array, rows: Any) -> jax.Array:
     """The same from edges `[num_bins - 1]` and (scores, quantities, where, weights)."""
     scores, quantities, where, weights = rows
     bins = Bins(edges=edges)
-    index = binning.bin_index(bins, scores)
-    return _sums_of_rows(bins.num_bins, index, quantities, where, weights)
+
+    def bin_of(scores: jax.Array) -> jax.Array:
+        return binning.bin_index(bins, scores)
+
+    if binning.searches(bins):
+        # Among many edges all values are searched for together.
+        scores, bin_of = bin_of(scores), lambda index: index
+    return _sums_of_rows(
+        bin_of, scores, quantities, where, weights, num_bins=bins.num_bins
+    )
 
 
 @_sums_in_bins.def_vmap

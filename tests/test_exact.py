@@ -1,5 +1,6 @@
 """Exact sums against fractions, and order statistics against a sort."""
 
+import functools
 import math
 from fractions import Fraction
 
@@ -14,7 +15,14 @@ TINY = np.finfo(np.float32).tiny
 LARGEST = np.finfo(np.float32).max
 NUM_ROWS, NUM_BINS = 992, 3
 
-add = jax.jit(lambda index, values: _reduce.sum_bins(index, (values,), NUM_BINS))
+
+
+@functools.partial(jax.jit, static_argnames="num_bins")
+def add(index, values, num_bins=NUM_BINS):
+    rows = (index, values)
+    return _reduce.sum_bins(lambda rows: (rows[0], (rows[1],)), rows, num_bins)
+
+
 normalise, to_float = jax.jit(_exact.normalise), jax.jit(_exact.to_float)
 update, merge = jax.jit(summary.update), jax.jit(summary.merge)
 compute = jax.jit(summary.compute)
@@ -50,12 +58,13 @@ def as_fraction(sums):
     return sum(int(d) * p for d, p in zip(np.asarray(sums), powers, strict=False))
 
 
+@pytest.mark.parametrize("num_bins", [NUM_BINS, _exact._FEW_BINS + 1])
 @pytest.mark.parametrize("kind", VALUES)
-def test_sums_are_exact(kind):
+def test_sums_are_exact(kind, num_bins):
     rng = np.random.default_rng(0)
     values = VALUES[kind](rng, NUM_ROWS)
     index = rng.integers(0, NUM_BINS, NUM_ROWS).astype(np.int32)
-    sums = add(index, values)
+    sums = add(index, values, num_bins)
     high, low = to_float(sums)
     same_high, _ = to_float(normalise(sums))
     np.testing.assert_array_equal(high, same_high)
@@ -79,15 +88,40 @@ def test_sums_are_exact(kind):
             assert rest <= ulp * Fraction(2) ** -20 + unseen
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_what_is_not_finite_stays_in_its_bin(bad):
+@pytest.mark.parametrize("num_bins", [NUM_BINS, _exact._FEW_BINS + 1])
+@pytest.mark.parametrize(
+    "bad", [(np.nan, np.nan), (np.inf, -np.inf), (-np.inf, -np.inf), (np.inf, np.nan)]
+)
+def test_what_is_not_finite_stays_in_its_bin(bad, num_bins):
     values = np.ones(NUM_ROWS, np.float32)
     index = np.arange(NUM_ROWS, dtype=np.int32) % NUM_BINS
     values[[1, 4]] = bad
-    high, low = to_float(add(index, values))
+    high, low = to_float(add(index, values, num_bins)[:, :NUM_BINS])
     np.testing.assert_array_equal(np.isnan(high[1]), [False, True, False])
     np.testing.assert_array_equal(np.isnan(low[1]), [False, True, False])
     np.testing.assert_array_equal(high[0], [331, 331, 330])
+
+
+@pytest.mark.parametrize("num_rows", [2**15, _exact.MAX_ADDENDS])
+@pytest.mark.parametrize("num_bins", [1, _exact._FEW_BINS + 1])
+def test_no_digit_overflows_in_the_largest_block(num_bins, num_rows):
+    """Mantissas of ones, shifted as far as can be, all in one bin."""
+    index = jnp.zeros(num_rows, jnp.int32)
+    right = jnp.arange(num_rows, dtype=jnp.int32) % 3 > 0
+
+    @jax.jit
+    def sums(values):
+        return _exact.carry(
+            _exact.sums_in_bins(index, (values, right, ~right), num_bins)
+        )
+
+    for power in range(12):
+        value = np.float32((2 - 2**-23) * 2.0**power)
+        for sign in (1, -1):
+            result = sums(jnp.full(num_rows, sign * value))
+            expected = [num_rows, sign * num_rows * Fraction(float(value))]
+            expected += [int(jnp.sum(right)), int(jnp.sum(~right))]
+            assert [as_fraction(part[0]) for part in result] == expected
 
 
 def test_order_of_rows_changes_no_bit():
@@ -183,7 +217,7 @@ SCORES = {
 }
 SIZE, RANKS = 80, np.arange(0, 90, 3, dtype=np.int32)
 select = {
-    name: jax.jit(lambda s, r, v, f=function: f(s, r, v))
+    name: jax.jit(lambda s, r, v, f=function: f((s, v), binning._extent((s, v)), r))
     for name, function in (
         ("counting", binning._select_by_counting),
         ("sorting", binning._select_by_sorting),
