@@ -143,13 +143,11 @@ def _few_bins(index: jax.Array, values: jax.Array, num_bins: int) -> jax.Array:
 
 
 def from_floats(values: jax.Array) -> jax.Array:
-    """Sums of one number each, canonical: int32 `[..., LENGTH]`."""
-    places = lax.broadcasted_iota(jnp.int32, (*values.shape, LENGTH), values.ndim)
-    digits = [
-        jnp.where(places == jnp.expand_dims(place, -1), jnp.expand_dims(digit, -1), 0)
-        for place, digit in split(values)
-    ]
-    return normalise(digits[0] + digits[1] + digits[2])
+    """Sums of one float32 number each, canonical: int32 `[..., LENGTH]`."""
+    flat = values.reshape(-1)
+    index = jnp.arange(flat.shape[0], dtype=jnp.int32)
+    sums = sums_in_bins(index, (flat,), flat.shape[0])[1]
+    return normalise(sums.reshape(*values.shape, LENGTH))
 
 
 def carry(sums: jax.Array) -> jax.Array:

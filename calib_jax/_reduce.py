@@ -93,31 +93,58 @@ def map_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
     Returns:
       The pytree with arrays `[N]`.
     """
-    num_rows = jax.tree.leaves(rows)[0].shape[0]
-    if num_rows == 0:
-        return function(rows)
-    lanes, length, size = _blocks(rows)
-    each = function if lanes == 1 else jax.vmap(function)
+    return map_and_sum_rows(lambda block, live: (function(block), ()), rows)[0]
 
-    def visit(results: Any, start: jax.Array, _: jax.Array) -> Any:
-        axis = 0 if lanes == 1 else 1
-        return jax.tree.map(
+
+def map_and_sum_rows(
+    function: Callable[[Rows, jax.Array], tuple[Any, Any]],
+    rows: Rows,
+    valid: jax.Array | None = None,
+) -> tuple[Any, Any]:
+    """`map_rows` and `sum_rows` of the two results of a function, in one pass."""
+    num_rows = jax.tree.leaves(rows)[0].shape[0]
+    outputs, quantities = jax.eval_shape(
+        function, _sample(rows), jax.ShapeDtypeStruct((1,), bool)
+    )
+    leaves, structure = jax.tree.flatten(quantities)
+    if num_rows == 0:
+        nothing = jax.tree.map(lambda x: jnp.zeros(0, x.dtype), outputs)
+        return nothing, jax.tree.map(lambda x: jnp.float32(0), quantities)
+    lanes, length, size = _blocks(rows)
+
+    def both(block: Rows, live: jax.Array) -> tuple[Any, jax.Array]:
+        outputs, quantities = function(block, live)
+        return outputs, _sums(quantities)
+
+    each = both if lanes == 1 else jax.vmap(both)
+    axis = 0 if lanes == 1 else 1
+
+    def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
+        results, total, error = state
+        new, part = each(*_take_live(rows, valid, lanes, start, size, first_new))
+        results = jax.tree.map(
             lambda result, new: lax.dynamic_update_slice_in_dim(
                 result, new, start, axis
             ),
             results,
-            each(_take(rows, lanes, start, size)),
+            new,
         )
+        total, rest = _exact.two_sum(total, part)
+        return results, total, error + rest
 
-    shape = (length,) if lanes == 1 else (lanes, length)
-    sample = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
-    )
-    results = jax.tree.map(
-        lambda x: jnp.zeros(shape, x.dtype), jax.eval_shape(function, sample)
-    )
-    results = _each_block(visit, results, length, size)
-    return jax.tree.map(lambda x: x.reshape(num_rows), results)
+    shape = () if lanes == 1 else (lanes,)
+    zeros = jnp.zeros((*shape, len(leaves)), jnp.float32)
+    blank = jax.tree.map(lambda x: jnp.zeros((*shape, length), x.dtype), outputs)
+    results, total, error = _each_block(visit, (blank, zeros, zeros), length, size)
+    sums = (total + error).reshape(lanes, -1).sum(0)
+    results = jax.tree.map(lambda x: x.reshape(num_rows), results)
+    return results, jax.tree.unflatten(structure, list(sums))
+
+
+def _sums(quantities: Any) -> jax.Array:
+    """The sum of each of some arrays `[block]`, as one vector."""
+    sums = [jnp.sum(quantity) for quantity in jax.tree.leaves(quantities)]
+    return jnp.stack(sums) if sums else jnp.zeros(0, jnp.float32)
 
 
 def sum_rows(
@@ -139,15 +166,12 @@ def sum_rows(
     Returns:
       The pytree with a float32 scalar for each array; 0 where no row is valid.
     """
-    sample = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
-    )
+    sample = _sample(rows)
     live = jax.ShapeDtypeStruct((1,), bool)
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample, live))
 
     def of_block(block: Rows, live: jax.Array) -> jax.Array:
-        values = jax.tree.leaves(function(block, live))
-        return jnp.stack([jnp.sum(value) for value in values])
+        return _sums(function(block, live))
 
     sums = sum_blocks(of_block, (len(quantities),), rows, valid, every)
     return jax.tree.unflatten(structure, list(sums))
@@ -182,9 +206,7 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
     Returns:
       The pytree with a float32 scalar for each array. It has no derivative.
     """
-    sample = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
-    )
+    sample = _sample(rows)
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample))
 
     def step(least: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
@@ -247,9 +269,7 @@ def sum_bins(
       int32 `[1 + Q, num_bins, _exact.LENGTH]`, exact (`_exact`) but not yet canonical:
       the sum of ones, then of each of the values.
     """
-    sample = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
-    )
+    sample = _sample(rows)
     shape = (1 + len(jax.eval_shape(function, sample)[1]), num_bins, _exact.LENGTH)
 
     def add(sums: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
@@ -298,10 +318,7 @@ def fold(
         )
 
     def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
-        block, block_valid = _take((rows, valid), lanes, start, size)
-        live = jnp.arange(size, dtype=jnp.int32) >= first_new - start
-        live = live if lanes == 1 else jnp.broadcast_to(live, (lanes, size))
-        return step(state, block, live if valid is None else live & block_valid)
+        return step(state, *_take_live(rows, valid, lanes, start, size, first_new))
 
     state = _each_block(visit, initial, length, size, every)
     return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)
@@ -411,6 +428,28 @@ def _each_block(
 
     num_blocks = -(-length // size)
     return lax.fori_loop(0, -(-num_blocks // every), body, state)
+
+
+def _sample(rows: Rows) -> Rows:
+    """Shapes of one row."""
+    return jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
+    )
+
+
+def _take_live(
+    rows: Rows,
+    valid: jax.Array | None,
+    lanes: int,
+    start: jax.Array,
+    size: int,
+    first_new: jax.Array,
+) -> tuple[Rows, jax.Array]:
+    """A block of every lane, and which of its rows count and were not seen before."""
+    block, block_valid = _take((rows, valid), lanes, start, size)
+    live = jnp.arange(size, dtype=jnp.int32) >= first_new - start
+    live = live if lanes == 1 else jnp.broadcast_to(live, (lanes, size))
+    return block, live if valid is None else live & block_valid
 
 
 def _take(rows: Rows, lanes: int, start: jax.Array, size: int) -> Rows:

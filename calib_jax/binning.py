@@ -247,7 +247,7 @@ def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     lowest, highest = sort_key(ends[0]), sort_key(-ends[1])
     unknown = 32 - lax.clz(jnp.where(highest > lowest, highest - lowest, 0))
 
-    def refine(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def refine(state: Any) -> Any:
         """Finds some more bits of each key, and the rank among its equals."""
         prefix, within, unknown = state
         bits = jnp.minimum(unknown, most)
@@ -282,7 +282,7 @@ def searches(bins: Bins) -> bool:
 
 
 def _find(prefixes: jax.Array, values: jax.Array) -> jax.Array:
-    """The first of the ascending prefixes that equals each value, -1 where none does."""
+    """The first of the ascending prefixes that equals each value, or else -1."""
     if prefixes.shape[0] > _FEW_EDGES:
         first = _count_at_or_below(prefixes, values, strictly=True)
         return jnp.where(prefixes.at[first].get(mode="clip") == values, first, -1)

@@ -85,7 +85,9 @@ def _class_thresholds(
     number at or below that mean.
     """
     num_classes = probabilities.shape[1]
-    usable = ~_reduce.map_rows(_is_unusable, lax.stop_gradient(probabilities))
+    # A sum of the row shows a NaN, unlike a maximum (jaxlib 0.10), in the fastest pass.
+    row_total = jnp.sum(lax.stop_gradient(probabilities), axis=1, dtype=jnp.float32)
+    usable = row_total < jnp.inf
     usable = usable & (labels >= 0) & (labels < num_classes)
     usable = usable if where is None else usable & where
     own = _masking.take_last(probabilities, labels)
@@ -98,12 +100,6 @@ def _class_thresholds(
     missing = count[0] == 0
     strict, high = (jnp.where(missing, jnp.inf, x) for x in (strict, high))
     return usable, strict, high
-
-
-def _is_unusable(probabilities: jax.Array) -> jax.Array:
-    values = _masking.nan_as_infinity(probabilities.astype(jnp.float32))
-    (largest,) = _classes.reduce_classes((_classes.MAX,), (values,))
-    return largest == jnp.inf
 
 
 @_reduce.core(rows_of="labels")

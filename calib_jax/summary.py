@@ -198,14 +198,15 @@ def _sums_in_bins(edges: jax.Array, rows: Any) -> jax.Array:
     scores, quantities, where, weights = rows
     bins = Bins(edges=edges)
 
-    def bin_of(scores: jax.Array) -> jax.Array:
-        return binning.bin_index(bins, scores)
-
-    if binning.searches(bins):
-        # Among many edges all values are searched for together.
-        scores, bin_of = bin_of(scores), lambda index: index
+    # Among many edges all values are searched for together.
+    early = binning.searches(bins)
     return _sums_of_rows(
-        bin_of, scores, quantities, where, weights, num_bins=bins.num_bins
+        lambda keys: keys if early else binning.bin_index(bins, keys),
+        binning.bin_index(bins, scores) if early else scores,
+        quantities,
+        where,
+        weights,
+        num_bins=bins.num_bins,
     )
 
 

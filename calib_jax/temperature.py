@@ -99,13 +99,16 @@ def _fit_temperature(
 ) -> tuple[Temperature, FitReport]:
     problem = prepare(logits, labels, where, weights, class_where)
     data, rows, valid = problem.data, problem.data["rows"], problem.data["valid"]
+    masked = valid is not None
     total, mean_above, label_gap = problem.weight, problem.mean_above, problem.label_gap
     mean_gap = label_gap - mean_above
 
     def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
         inverse = jnp.exp(-params[0])
         total, loss, slope, curvature = _reduce.sum_rows(
-            lambda block, live: likelihood(inverse, block, live, data["class_where"]),
+            lambda block, live: likelihood(
+                inverse, block, live, data["class_where"], masked=masked
+            ),
             data["rows"],
             data["valid"],
             every,
@@ -138,12 +141,14 @@ def _fit_temperature(
         enabled=status == FitStatus.CONVERGED,
         thinning=_reduce.thinning(rows, _FIRST_ROWS),
     )
-    # No gradient may meet a NaN in a row that does not count.
-    cleaned = {
-        "logits": jnp.where(valid[:, None], logits, 0),
-        "weight": jnp.where(valid, rows["weight"], 0.0),
-    }
-    data = data | {"rows": rows | cleaned}
+    # What the first look found has no derivative, but the label's logit has one. No
+    # gradient may meet a NaN in a row that does not count.
+    label = problem.label
+    if valid is not None:
+        logits, label = jnp.where(valid[:, None], logits, 0), jnp.where(valid, label, 0)
+        if weights is not None:
+            rows = rows | {"weight": jnp.where(valid, rows["weight"], 0.0)}
+    data = data | {"rows": rows | {"logits": logits, "label": label - rows["max"]}}
     log_temperature = solvers.differentiable(
         evaluate, solution, data, inside=solution.converged
     )[0]
@@ -166,7 +171,7 @@ class Problem(NamedTuple):
     `mean_above` and `label_gap` are sums over the valid rows of the weight and of how
     far, times it, the mean logit lies above the label's and the label's below the
     largest; `invalid` whether a valid row holds what no row may; `unit` what weights
-    are divided by.
+    are divided by; `label` the logits of the labels, with their derivatives.
     """
 
     data: dict[str, Any]
@@ -175,6 +180,7 @@ class Problem(NamedTuple):
     label_gap: jax.Array
     invalid: jax.Array
     unit: jax.Array
+    label: jax.Array
 
 
 def prepare(
@@ -186,15 +192,20 @@ def prepare(
 ) -> Problem:
     """What does not depend on the temperature, from a first look at the rows."""
     num_rows = logits.shape[0]
-    valid = _masking.valid_rows(num_rows, where, weights)
-    weight, unit = _masking.scaled_weights(num_rows, weights, valid)
+    masked = where is not None or weights is not None
+    counts = _masking.valid_rows(num_rows, where, weights)
+    valid = counts if masked else None
     shared = class_where is None or class_where.shape[0] != num_rows or num_rows == 1
     # A mask of its own for each row goes with the rows, one for all stays whole.
     rows: dict[str, Any] = {"logits": logits}
     rows |= {} if shared else {"class_where": class_where}
     classes = class_where if shared else None
+    unit = jnp.float32(1)
+    if weights is not None:
+        rows["weight"], unit = _masking.scaled_weights(num_rows, weights, counts)
 
-    label_logit = _masking.take_last(logits, labels)
+    # Taken from a block, logits would be copied.
+    label = _masking.take_last(logits, labels)
     if class_where is not None:
         index = jnp.clip(labels, 0, logits.shape[1] - 1)[:, None]
         allowed = (
@@ -202,61 +213,62 @@ def prepare(
             if shared
             else jnp.take_along_axis(class_where, index, 1)
         )
-        label_logit = jnp.where(allowed[:, 0], label_logit, jnp.nan)
+        label = jnp.where(allowed[:, 0], label, jnp.nan)
 
-    def first_look(block: Any) -> tuple[jax.Array, jax.Array]:
-        """The largest logit, and how far the mean one lies above the label's."""
-        logits = block["logits"]
+    def first_look(block: Any, live: jax.Array) -> tuple[Any, Any]:
+        """The largest logit and how far the label's lies below it; then the sums."""
+        logits, label = block["logits"], block["label"]
         allowed = block.get("class_where", classes)
-        above, inside = _masking.shifted(logits, block["label"], allowed)
+        above, inside = _masking.shifted(logits, label, allowed)
+        largest = _masking.nan_as_infinity(logits.astype(jnp.float32))
         maximum, total, count = _classes.reduce_classes(
             (_classes.MAX, _classes.SUM, _classes.SUM),
             (
-                jnp.where(
-                    inside,
-                    _masking.nan_as_infinity(logits.astype(jnp.float32)),
-                    -jnp.inf,
-                ),
+                jnp.where(inside, largest, -jnp.inf),
                 above,
                 inside.astype(jnp.float32),
             ),
         )
-        return maximum, total / jnp.maximum(count, 1.0)
+        weight = block.get("weight", jnp.ones_like(maximum))
+        usable = jnp.isfinite(maximum) & jnp.isfinite(label - maximum)
+        usable = usable & (weight >= 0) & (weight < jnp.inf)
+        # The optimum does not depend on what is subtracted from a row.
+        maximum = jnp.where(live, maximum, 0.0)
+        below = jnp.where(live, label, 0.0) - maximum
+        weight = jnp.where(live, weight, 0.0)
+        mean_above = jnp.where(live, total / jnp.maximum(count, 1.0), 0.0)
+        sums = weight, weight * mean_above, -weight * below, live & ~usable
+        return (maximum, below), tuple(value.astype(jnp.float32) for value in sums)
 
-    # The optimum does not depend on what is subtracted from a row.
-    maximum, mean_above = _reduce.map_rows(
-        first_look, jax.lax.stop_gradient(rows | {"label": label_logit})
+    (maximum, below), (total, mean_above, label_gap, unusable) = (
+        _reduce.map_and_sum_rows(
+            first_look, jax.lax.stop_gradient(rows | {"label": label}), valid
+        )
     )
-    maximum = jnp.where(valid, maximum, 0.0)
-    label_below = jnp.where(valid, label_logit, 0.0) - maximum
-    usable = jnp.isfinite(maximum) & jnp.isfinite(label_below)
-    usable = usable & (weight >= 0) & (weight < jnp.inf)
-
-    total, mean_above, label_gap = _reduce.sum_rows(
-        lambda row, live: tuple(
-            jnp.where(live, value, 0.0)
-            for value in (row[0], row[0] * row[1], -row[0] * row[2])
-        ),
-        jax.lax.stop_gradient((weight, mean_above, label_below)),
-        valid,
-    )
-    rows |= {"max": maximum, "label": label_below, "weight": weight}
+    rows |= {"max": maximum, "label": below}
     return Problem(
         data={"rows": rows, "valid": valid, "class_where": classes},
         weight=total,
         mean_above=mean_above,
         label_gap=label_gap,
-        invalid=jnp.any(valid & ~usable),
+        invalid=unusable > 0,
         unit=unit,
+        label=label,
     )
 
 
 def likelihood(
-    inverse: jax.Array, block: Any, live: jax.Array, class_where: jax.Array | None
+    inverse: jax.Array,
+    block: Any,
+    live: jax.Array,
+    class_where: jax.Array | None,
+    *,
+    masked: bool = True,
 ) -> tuple[jax.Array, ...]:
     """Weight, loss, and its first two derivatives by 1 / T, of a block of rows.
 
-    The first derivative has its sign turned, as that by log T would have it.
+    The first derivative has its sign turned, as that by log T would have it. Where
+    rows are not `masked` those that do not count hold the numbers of others.
     """
     classes = block.get("class_where", class_where)
     below = _masking.below_maximum(block["logits"], block["max"], classes)
@@ -264,11 +276,13 @@ def likelihood(
     first = exponentials * below
     normaliser, first, second = _classes.sum_classes(exponentials, first, first * below)
     mean, square = first / normaliser, second / normaliser
-    label, weight = block["label"], block["weight"]
+    label = block["label"]
+    # One choice for the weight costs less than one for each value.
+    weight = jnp.where(live, block.get("weight", jnp.float32(1)), 0.0)
     values = (
         weight,
         weight * (jnp.log(normaliser) - inverse * label),
         weight * (label - mean),
         weight * (square - mean * mean),
     )
-    return tuple(jnp.where(live, value, 0.0) for value in values)
+    return tuple(jnp.where(live, x, 0.0) for x in values) if masked else values

@@ -16,7 +16,6 @@ LARGEST = np.finfo(np.float32).max
 NUM_ROWS, NUM_BINS = 992, 3
 
 
-
 @functools.partial(jax.jit, static_argnames="num_bins")
 def add(index, values, num_bins=NUM_BINS):
     rows = (index, values)
