@@ -54,9 +54,9 @@ def sums_in_bins(
     bools = [value for value in values if value.dtype == bool]
     counts = iter(_counts_in_bins(index, bools, num_bins))
     of_floats = _few_bins if num_bins <= _FEW_BINS else _many_bins
-    place = jnp.arange(LENGTH)[None] == ONE_PLACE
+    one = np.where(np.arange(LENGTH) == ONE_PLACE, ONE_DIGIT, 0).astype(np.int32)[None]
     sums = [
-        jnp.where(place, next(counts)[:, None] * ONE_DIGIT, 0)
+        next(counts)[:, None] * one
         if value is None or value.dtype == bool
         else of_floats(index, value, num_bins)
         for value in (None, *values)
@@ -129,17 +129,17 @@ def _few_bins(index: jax.Array, values: jax.Array, num_bins: int) -> jax.Array:
         digit = (digit ^ negative) - negative
         part = jnp.zeros(num_bins * 65, jnp.int32).at[place].add(digit, mode="drop")
         parts.append(part.reshape(num_bins, 65))
-    not_finite = (parts[0][:, -1] > 0) | (parts[1][:, -1] > 0)
     sums = jnp.zeros((num_bins, NUM_DIGITS), jnp.int32)
     for part, bit in zip(parts, (0, 14), strict=True):
-        # Three places of 4 bits, from bit 12 of one place on, make one of 12.
-        part = jnp.pad(part[:, :-1], [(0, 0), (0, 2)]).reshape(num_bins, 22, 3)
-        shift = bit % DIGIT_BITS + 4 * jnp.arange(3, dtype=jnp.int32)
-        for offset, half in enumerate((part & _MASK, part >> DIGIT_BITS)):
-            first = bit // DIGIT_BITS + offset
-            digit = jnp.sum(half << shift[None, None], axis=-1, dtype=jnp.int32)
-            sums = sums.at[:, first : first + 22].add(digit)
-    return jnp.concatenate([sums, not_finite[:, None].astype(jnp.int32)], axis=1)
+        halves = part[:, :-1] & _MASK, part[:, :-1] >> DIGIT_BITS
+        for offset, half in enumerate(halves, bit // DIGIT_BITS):
+            # Three places of 4 bits, from bit 12 of one place on, make one of 12.
+            for first in range(3):
+                digit = half[:, first::3] << (bit % DIGIT_BITS + 4 * first)
+                after = NUM_DIGITS - offset - digit.shape[1]
+                sums = sums + jnp.pad(digit, [(0, 0), (offset, after)])
+    not_finite = (parts[0][:, -1:] > 0) | (parts[1][:, -1:] > 0)
+    return jnp.concatenate([sums, not_finite.astype(jnp.int32)], axis=1)
 
 
 def from_floats(values: jax.Array) -> jax.Array:
@@ -156,11 +156,12 @@ def carry(sums: jax.Array) -> jax.Array:
     What stays is in [-2048, 2048), before the excess of the place below is added.
     """
     # The top digit keeps its excess; the flag of what is not finite stays a flag.
+    place = np.arange(LENGTH, dtype=np.int32).reshape((1,) * (sums.ndim - 1) + (-1,))
     excess = (sums + 2 ** (DIGIT_BITS - 1)) >> DIGIT_BITS
-    place = lax.broadcasted_iota(jnp.int32, sums.shape, sums.ndim - 1)
-    kept = sums - jnp.where(place < NUM_DIGITS - 1, excess << DIGIT_BITS, 0)
-    moved = jnp.where((place > 0) & (place < NUM_DIGITS), jnp.roll(excess, 1, -1), 0)
-    return jnp.where(place == NOT_FINITE, jnp.minimum(sums, 1), kept + moved)
+    excess = jnp.where(place < NUM_DIGITS - 1, excess, 0)
+    moved = jnp.pad(excess[..., :-1], [(0, 0)] * (sums.ndim - 1) + [(1, 0)])
+    carried = sums - (excess << DIGIT_BITS) + moved
+    return jnp.where(place == NOT_FINITE, jnp.minimum(sums, 1), carried)
 
 
 def normalise(sums: jax.Array) -> jax.Array:

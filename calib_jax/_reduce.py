@@ -93,27 +93,31 @@ def map_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
     Returns:
       The pytree with arrays `[N]`.
     """
-    return map_and_sum_rows(lambda block, live: (function(block), ()), rows)[0]
+    return map_and_sum_rows(lambda block, *_: (function(block), ()), rows)[0]
 
 
 def map_and_sum_rows(
-    function: Callable[[Rows, jax.Array], tuple[Any, Any]],
+    function: Callable[[Rows, jax.Array, jax.Array], tuple[Any, Any]],
     rows: Rows,
     valid: jax.Array | None = None,
 ) -> tuple[Any, Any]:
-    """`map_rows` and `sum_rows` of the two results of a function, in one pass."""
+    """`map_rows` and `sum_rows` of the two results of a function, in one pass.
+
+    The function is given a block of rows, which of them are valid, and which of these
+    were not seen before: the first result may depend on the rows and on the former
+    only, as the last it gives for a row is kept.
+    """
     num_rows = jax.tree.leaves(rows)[0].shape[0]
-    outputs, quantities = jax.eval_shape(
-        function, _sample(rows), jax.ShapeDtypeStruct((1,), bool)
-    )
+    live = jax.ShapeDtypeStruct((1,), bool)
+    outputs, quantities = jax.eval_shape(function, _sample(rows), live, live)
     leaves, structure = jax.tree.flatten(quantities)
     if num_rows == 0:
         nothing = jax.tree.map(lambda x: jnp.zeros(0, x.dtype), outputs)
         return nothing, jax.tree.map(lambda x: jnp.float32(0), quantities)
     lanes, length, size = _blocks(rows)
 
-    def both(block: Rows, live: jax.Array) -> tuple[Any, jax.Array]:
-        outputs, quantities = function(block, live)
+    def both(*block: Any) -> tuple[Any, jax.Array]:
+        outputs, quantities = function(*block)
         return outputs, _sums(quantities)
 
     each = both if lanes == 1 else jax.vmap(both)
@@ -121,7 +125,8 @@ def map_and_sum_rows(
 
     def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
         results, total, error = state
-        new, part = each(*_take_live(rows, valid, lanes, start, size, first_new))
+        block = _take_live(rows, valid, lanes, start, size, first_new)
+        new, part = each(*block)
         results = jax.tree.map(
             lambda result, new: lax.dynamic_update_slice_in_dim(
                 result, new, start, axis
@@ -318,7 +323,8 @@ def fold(
         )
 
     def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
-        return step(state, *_take_live(rows, valid, lanes, start, size, first_new))
+        block, _, live = _take_live(rows, valid, lanes, start, size, first_new)
+        return step(state, block, live)
 
     state = _each_block(visit, initial, length, size, every)
     return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)
@@ -444,12 +450,13 @@ def _take_live(
     start: jax.Array,
     size: int,
     first_new: jax.Array,
-) -> tuple[Rows, jax.Array]:
-    """A block of every lane, and which of its rows count and were not seen before."""
+) -> tuple[Rows, jax.Array, jax.Array]:
+    """A block of every lane, which rows are valid, and which of these are also new."""
     block, block_valid = _take((rows, valid), lanes, start, size)
-    live = jnp.arange(size, dtype=jnp.int32) >= first_new - start
-    live = live if lanes == 1 else jnp.broadcast_to(live, (lanes, size))
-    return block, live if valid is None else live & block_valid
+    shape = (size,) if lanes == 1 else (lanes, size)
+    block_valid = jnp.ones(shape, bool) if valid is None else block_valid
+    new = jnp.arange(size, dtype=jnp.int32) >= first_new - start
+    return block, block_valid, block_valid & jnp.broadcast_to(new, shape)
 
 
 def _take(rows: Rows, lanes: int, start: jax.Array, size: int) -> Rows:

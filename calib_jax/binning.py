@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -210,13 +211,15 @@ def _valid(rows: Any) -> jax.Array:
 
 
 def _extent(rows: Any) -> tuple[jax.Array, jax.Array]:
-    """Number of valid rows int32, and float32 `[2]`, the least of scores and -scores"""
+    """Number of valid rows int32, and float32 `[2]`: least score and least -score."""
 
     def step(extent: Any, block: Any, live: jax.Array) -> Any:
         valid = _valid(block)
         ends = [jnp.where(valid, x, jnp.inf) for x in (block[0], -block[0])]
+        # A float sum is exact here, and faster than one of integers.
+        number = jnp.sum((valid & live).astype(jnp.float32))
         return (
-            extent[0] + jnp.sum(valid & live, dtype=jnp.int32),
+            extent[0] + number.astype(jnp.int32),
             jnp.minimum(extent[1], jnp.stack([jnp.min(end) for end in ends])),
         )
 
@@ -261,19 +264,37 @@ def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
             return jnp.where(_valid(block), place, -1)
 
         counts = _reduce.count_rows(place, rows, num_ranks * width)
-        upto = jnp.cumsum(counts.reshape(num_ranks, width), axis=1, dtype=jnp.int32)
         # Ranks that share a prefix share the counts of the first of them.
-        upto = upto[_count_at_or_below(prefix, prefix, strictly=True)]
-        below = upto <= within[:, None]
-        within = within - jnp.max(jnp.where(below, upto, 0), axis=1)
-        digit = jnp.sum(below, axis=1, dtype=jnp.uint32)
-        # A rank beyond the number of rows finds no digit; its key is not used.
-        digit = jnp.minimum(digit, jnp.uint32(width - 1))
-        return (prefix << bits) + digit, within, shift
+        first = _count_at_or_below(prefix, prefix, strictly=True)
+        counts = counts.reshape(num_ranks, -1, 2 ** (most // 2))
+        # First which of the sums of so many holds the rank, then which of its counts.
+        sums = jnp.dot(counts, np.ones(counts.shape[2], np.int32))
+        group, within = _find_rank(sums[first], within)
+        digit, within = _find_rank(counts[first, group], within)
+        digit = group * counts.shape[2] + digit
+        return (prefix << bits) + digit.astype(jnp.uint32), within, shift
 
     state = (jnp.zeros(num_ranks, jnp.uint32), jnp.minimum(ranks, count), unknown)
     found, _, _ = lax.while_loop(lambda state: state[2] > 0, refine, state)
     return jnp.where(ranks < count, _from_key(lowest + found), jnp.inf)
+
+
+def _find_rank(counts: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """In which of the counts `[K, L]` a rank `[K]` lies, and its rank there.
+
+    One beyond all of them lies in the last.
+    """
+    size = counts.shape[1]
+    # As products and a single reduction these are a small program, unlike a cumsum.
+    upto = jnp.dot(counts, np.triu(np.ones((size, size), np.int32)))[:, :-1]
+    below = upto <= rank[:, None]
+    number, before = lax.reduce(
+        (below.astype(jnp.int32), jnp.where(below, upto, 0)),
+        (np.int32(0), np.int32(0)),
+        lambda a, b: (a[0] + b[0], jnp.maximum(a[1], b[1])),
+        (1,),
+    )
+    return number, rank - before
 
 
 def searches(bins: Bins) -> bool:
@@ -288,10 +309,11 @@ def _find(prefixes: jax.Array, values: jax.Array) -> jax.Array:
         return jnp.where(prefixes.at[first].get(mode="clip") == values, first, -1)
     # A sum over the prefixes vectorises, unlike a look at what was found.
     repeated = jnp.pad(prefixes[1:] == prefixes[:-1], (1, 0))
+    # Values have fewer bits than this one.
+    once = jnp.where(repeated, jnp.uint32(0xFFFFFFFF), prefixes)
     found = jnp.full(values.shape, -1, jnp.int32)
     for number in range(prefixes.shape[0]):
-        rank = jnp.where(repeated[number], 0, number + 1)
-        found = found + jnp.where(prefixes[number] == values, rank, 0)
+        found = found + jnp.where(once[number] == values, number + 1, 0)
     return found
 
 

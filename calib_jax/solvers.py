@@ -171,21 +171,22 @@ def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
     added. For P of 1 or 2 by the closed formula, which compiles to nothing.
     """
     size = vector.shape[0]
-    scale = jnp.sqrt(jnp.diagonal(hessian)) + 1e-15
-    matrix = hessian / scale[:, None] / scale[None, :]
-    matrix = matrix + 1e-7 * jnp.eye(size, dtype=hessian.dtype)
-    vector = vector / scale
+    if size > 2:
+        scale = jnp.sqrt(jnp.diagonal(hessian)) + 1e-15
+        matrix = hessian / scale[:, None] / scale[None, :]
+        matrix = matrix + 1e-7 * jnp.eye(size, dtype=hessian.dtype)
+        return jnp.linalg.solve(matrix, vector / scale) / scale
+    # Number by number: a few kernels instead of many.
+    scales = [jnp.sqrt(hessian[k, k]) + 1e-15 for k in range(size)]
+    x = [vector[k] / scales[k] for k in range(size)]
+    own = [hessian[k, k] / scales[k] / scales[k] + 1e-7 for k in range(size)]
     if size == 1:
-        solution = vector / matrix[0]
-    elif size == 2:
-        (a, b), (c, d) = matrix
-        x, y = vector
-        solution = jnp.stack([d * x - b * y, a * y - c * x]) / jnp.maximum(
-            a * d - b * c, 1e-7
-        )
-    else:
-        solution = jnp.linalg.solve(matrix, vector)
-    return solution / scale
+        return (x[0] / own[0] / scales[0])[None]
+    both = hessian[0, 1] / scales[0] / scales[1]
+    determinant = jnp.maximum(own[0] * own[1] - both * both, 1e-7)
+    first = (own[1] * x[0] - both * x[1]) / determinant
+    second = (own[0] * x[1] - both * x[0]) / determinant
+    return jnp.stack([first / scales[0], second / scales[1]])
 
 
 def minimize(

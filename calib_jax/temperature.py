@@ -215,7 +215,7 @@ def prepare(
         )
         label = jnp.where(allowed[:, 0], label, jnp.nan)
 
-    def first_look(block: Any, live: jax.Array) -> tuple[Any, Any]:
+    def first_look(block: Any, counts: jax.Array, live: jax.Array) -> tuple[Any, Any]:
         """The largest logit and how far the label's lies below it; then the sums."""
         logits, label = block["logits"], block["label"]
         allowed = block.get("class_where", classes)
@@ -233,8 +233,8 @@ def prepare(
         usable = jnp.isfinite(maximum) & jnp.isfinite(label - maximum)
         usable = usable & (weight >= 0) & (weight < jnp.inf)
         # The optimum does not depend on what is subtracted from a row.
-        maximum = jnp.where(live, maximum, 0.0)
-        below = jnp.where(live, label, 0.0) - maximum
+        maximum = jnp.where(counts, maximum, 0.0)
+        below = jnp.where(counts, label, 0.0) - maximum
         weight = jnp.where(live, weight, 0.0)
         mean_above = jnp.where(live, total / jnp.maximum(count, 1.0), 0.0)
         sums = weight, weight * mean_above, -weight * below, live & ~usable

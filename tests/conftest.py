@@ -25,6 +25,22 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+# Tests of one such group run in one worker: what they share takes long to make.
+GROUPS = ("test_paper", "test_speed", "test_demo", "test_real_data")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    from xdist.scheduler import LoadScopeScheduling
+
+    class GroupScheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            file = pathlib.PurePath(nodeid.partition("::")[0]).name
+            return next((name for name in GROUPS if file.startswith(name)), nodeid)
+
+    return GroupScheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def data_folder():
     """Folder of real model outputs; the tests that need it are skipped without it."""

@@ -31,7 +31,7 @@ TINY = {
 
 
 # One worker trains the models, for all tests.
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

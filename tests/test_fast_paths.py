@@ -180,8 +180,10 @@ def test_ranks_by_counting_and_by_sorting_are_the_same():
     scores, valid = jnp.asarray(scores_of(ODD)), jnp.arange(ODD) % 7 > 0
     for num_ranks in (3, 700):
         ranks = jnp.linspace(0, ODD, num_ranks).astype(jnp.int32)
-        counted = binning._select_by_counting(scores, ranks, valid)
-        same(counted, binning._select_by_sorting(scores, ranks, valid))
+        rows = scores, valid
+        extent = binning._extent(rows)
+        counted = binning._select_by_counting(rows, extent, ranks)
+        same(counted, binning._select_by_sorting(rows, extent, ranks))
 
 
 @pytest.mark.parametrize("num_rows", [3_001, ODD])

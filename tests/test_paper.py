@@ -14,7 +14,7 @@ pytest.importorskip("cleanlab")
 from benchmarks.paper import outputs, report, study  # noqa: E402
 from benchmarks.paper.__main__ import SECTIONS, run  # noqa: E402
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ pytest.importorskip("rich")
 
 from benchmarks.paper import calibration  # noqa: E402
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import jax  # noqa: E402
 
 from benchmarks.paper import cascades, routing  # noqa: E402
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ pytest.importorskip("mlxtend")
 from benchmarks.paper import corruptions, training  # noqa: E402
 from benchmarks.paper.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt  # noqa: E402
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+pytestmark = pytest.mark.once
 
 KEY = jax.random.key(5)
 RANDOM = {"Gaussian noise", "impulse noise", "rotate"}

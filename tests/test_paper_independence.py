@@ -13,7 +13,7 @@ from benchmarks.paper import expert_pairs, independence  # noqa: E402
 from benchmarks.paper.independence_measures import Measured, Pair  # noqa: E402
 from calib_jax import plots  # noqa: E402
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

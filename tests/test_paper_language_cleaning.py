@@ -21,7 +21,7 @@ from benchmarks.paper.language_cleaning import (  # noqa: E402
 from benchmarks.paper.study import Study  # noqa: E402
 from calib_jax import plots  # noqa: E402
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+pytestmark = pytest.mark.once
 
 TASK = "emotion"
 

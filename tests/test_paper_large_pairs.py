@@ -14,7 +14,7 @@ import jax  # noqa: E402
 from benchmarks.paper import large_pairs  # noqa: E402
 from benchmarks.paper.large_pair_numbers import NUM_REMOVALS  # noqa: E402
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

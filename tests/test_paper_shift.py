@@ -15,7 +15,7 @@ from benchmarks.paper import corruptions, shift, shift_measures, training  # noq
 from calib_jax import plots  # noqa: E402
 from calib_jax.demo import data  # noqa: E402
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+pytestmark = pytest.mark.once
 
 UC, CC, REFITTED = range(3)
 

@@ -14,7 +14,7 @@ from benchmarks.paper import outputs as saved  # noqa: E402
 from benchmarks.paper import task_shift  # noqa: E402
 from benchmarks.paper.halves import by_platt, by_temperature, fit_each  # noqa: E402
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("paper")]
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from benchmarks.speed import (
 from benchmarks.speed.__main__ import WORKLOADS
 from benchmarks.speed.cases import OURS, CaseResult, Kind, Measurement
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("speed")]
+pytestmark = pytest.mark.once
 
 SETTINGS = measure.Settings(rounds=2, starts=1, budget=0.0)
 # Errors of calib_jax, in the unit of each workload.
