@@ -351,11 +351,8 @@ def _solve(
 
     coordinates = {"center": data["center"], "scale": data["scale"]}
     start = jax.lax.stop_gradient(start)
-    blank = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape, leaf.dtype),
-        jax.eval_shape(solve, coordinates, start),
-    )
-    state = (coordinates, start, jnp.int32(0), jnp.int32(1), blank, jnp.array(True))
+    nothing = solvers.unsolved(start)
+    state = (coordinates, start, jnp.int32(0), jnp.int32(1), nothing, jnp.array(True))
     coordinates, _, _, _, solution, _ = jax.lax.while_loop(
         lambda state: state[-1], next_round, state
     )

@@ -304,13 +304,9 @@ def minimize(
         steps = jnp.where(finished, steps, steps + 1)
         return params, evaluation, state, steps, size, every, settled, finished
 
-    shape = jax.eval_shape(
-        lambda params, data: evaluate(params, data, 1), initial, constant
-    )
-    blank = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shape)
     carry = (
         initial,
-        blank,
+        unsolved(initial).evaluation,
         transformation.init(initial),
         jnp.int32(0),
         jnp.float32(jnp.inf),
@@ -323,6 +319,20 @@ def minimize(
     )
     return Solution(
         params=params, evaluation=evaluation, num_steps=steps, converged=settled
+    )
+
+
+def unsolved(params: jax.Array) -> Solution:
+    """A solution of the right shapes that says nothing."""
+    zero = jnp.zeros_like(params)
+    evaluation = Evaluation(
+        value=jnp.float32(0), gradient=zero, hessian=zero[:, None] * zero[None]
+    )
+    return Solution(
+        params=params,
+        evaluation=evaluation,
+        num_steps=jnp.int32(0),
+        converged=jnp.array(False),
     )
 
 
