@@ -1,0 +1,179 @@
+"""Tables of data larger than memory, read block by block.
+
+Shapes: N examples in all, each block holding some of them. Blocks are any object that
+gives them anew at each `iter()`: a list, a data loader, `array_blocks` of NumPy arrays
+or memory maps. Several passes are made over them, and only one block is held at a
+time. The answers are those of the functions on arrays in memory, bit for bit.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from . import _checks, binning, metrics, summary
+from .binning import DEFAULT_NUM_BINS, Bins
+from .summary import ReliabilityTable
+
+Blocks = Iterable[Sequence[ArrayLike]]
+
+
+def array_blocks(*arrays: ArrayLike, size: int = 65536) -> Blocks:
+    """Blocks of arrays that share their first axis: NumPy arrays or memory maps.
+
+    A memory map is read block by block, only when the blocks are.
+
+    Args:
+      *arrays: arrays `[N, ...]`.
+      size: static number of rows of a block; the last one may hold fewer.
+
+    Returns:
+      Blocks: each `iter()` of them gives tuples of slices of the arrays.
+
+    Raises:
+      ValueError: without arrays, for a size below 1, or where first axes differ.
+
+    Examples:
+      >>> for scores, outcomes in array_blocks(np.arange(3), np.ones(3), size=2):
+      ...     print(scores, outcomes)
+      [0 1] [1. 1.]
+      [2] [1.]
+    """
+    size = _checks.static_int("size", size, minimum=1)
+    given = tuple(
+        array if hasattr(array, "shape") else np.asarray(array) for array in arrays
+    )
+    if not given or any(not array.shape for array in given):
+        raise ValueError("arrays: expected one array [N, ...] or more, got none.")
+    _checks.same_rows(**{f"arrays[{k}]": array for k, array in enumerate(given)})
+    return _ArrayBlocks(arrays=given, size=size)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _ArrayBlocks:
+    arrays: tuple[Any, ...]
+    size: int
+
+    def __len__(self) -> int:
+        return -(-self.arrays[0].shape[0] // self.size)
+
+    def __iter__(self) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, self.arrays[0].shape[0], self.size):
+            yield tuple(array[start : start + self.size] for array in self.arrays)
+
+
+def each(
+    blocks: Blocks,
+    names: Sequence[str],
+    *,
+    progress: bool = False,
+    description: str = "",
+) -> Iterator[tuple[Any, ...]]:
+    """Blocks of one size, each a tuple of the named arrays and last their mask.
+
+    The first block that holds rows sets the size: a longer one is cut, a shorter one is
+    padded with zeros that the mask leaves out, so that all share one trace.
+
+    Args:
+      blocks: tuples of arrays `[n, ...]`, one for each name and maybe a bool mask.
+      names: what the arrays are, for errors.
+      progress: whether to show a progress bar.
+      description: what stands before the bar.
+
+    Returns:
+      An iterator over tuples of NumPy or JAX arrays of `size` rows, last a bool `[size]`.
+
+    Raises:
+      ValueError: for an iterator that can be read only once, or a block that is not
+        such a tuple.
+    """
+    if not isinstance(blocks, Iterable):
+        raise ValueError(
+            f"blocks: expected an iterable of tuples ({', '.join(names)}[, where]), "
+            f"got {type(blocks).__name__}."
+        )
+    if iter(blocks) is blocks:
+        raise ValueError(
+            "blocks: expected an object whose every iter() starts anew, since it is "
+            f"read several times, got an iterator ({type(blocks).__name__}); pass a "
+            "list, array_blocks(...), a data loader, or an object whose __iter__ opens "
+            "the file."
+        )
+    size = 0
+    for number, block in enumerate(_shown(blocks, progress, description)):
+        arrays, mask = _parts(block, names, number)
+        num_rows = arrays[0].shape[0]
+        size = size or num_rows
+        for start in range(0, num_rows, max(size, 1)):
+            rows = slice(start, start + size)
+            yield (
+                *(_padded(array[rows], size) for array in arrays),
+                _padded(mask[rows], size),
+            )
+
+
+def fold(
+    step: Callable[..., Any],
+    state: Any,
+    blocks: Blocks,
+    names: Sequence[str],
+    *,
+    progress: bool = False,
+    description: str = "",
+) -> Any:
+    """`state = step(state, *arrays, mask)` for each block of `each`, one at a time.
+
+    A step is waited for before the next block is read: work that JAX has only promised
+    would keep its blocks in memory.
+    """
+    for block in each(blocks, names, progress=progress, description=description):
+        state = jax.block_until_ready(step(state, *block))
+    return state
+
+
+def _parts(
+    block: Sequence[ArrayLike], names: Sequence[str], number: int
+) -> tuple[list[Any], Any]:
+    """The arrays of a block and its mask, checked as far as all blocks share it."""
+    expected = f"({', '.join(names)}) or ({', '.join(names)}, where)"
+    if not isinstance(block, (tuple, list)) or not (
+        len(names) <= len(block) <= len(names) + 1
+    ):
+        size = f" of {len(block)}" if isinstance(block, (tuple, list)) else ""
+        raise ValueError(
+            f"blocks[{number}]: expected a tuple {expected}, got "
+            f"{type(block).__name__}{size}."
+        )
+    given = [x if hasattr(x, "shape") else np.asarray(x) for x in block]
+    if any(not x.shape for x in given):
+        raise ValueError(f"blocks[{number}]: expected arrays [n, ...], got a scalar.")
+    named = dict(zip((*names, "where"), given, strict=False))
+    _checks.same_rows(**named)
+    mask = named.pop("where", np.ones(given[0].shape[0], bool))
+    return list(named.values()), _checks.bools("where", mask)
+
+
+def _padded(rows: Any, size: int) -> Any:
+    """Rows with zeros after them, on the host: each length would be a program."""
+    missing = size - rows.shape[0]
+    if missing == 0:
+        return rows
+    rows = np.asarray(rows)
+    return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
+
+
+def _shown(blocks: Blocks, progress: bool, description: str) -> Iterable[Any]:
+    if not progress:
+        return blocks
+    try:
+        from rich.progress import track
+    except ImportError as error:
+        raise ImportError(
+            "progress=True shows its bar with rich: pip install rich, or "
+            "calib_jax[demo]."
+        ) from error
+    return track(blocks, description or "blocks")
