@@ -45,6 +45,8 @@ from .curves import call_performance_threshold as call_performance_threshold
 from .curves import cascade_curve as cascade_curve
 from .curves import performance_gap_recovered as performance_gap_recovered
 from .curves import random_curve as random_curve
+from .deferral import Deferral as Deferral
+from .deferral import defer as defer
 from .histogram import Histogram as Histogram
 from .histogram import fit_histogram as fit_histogram
 from .io import load as load

@@ -197,6 +197,31 @@ def _issue_parts(result):
     return (result.flagged, result.suggestion), result.thresholds
 
 
+def _deferred(rng, n):
+    return {
+        "small": _same,
+        "large": _twice,
+        "inputs": class_rows(rng, n)[0],
+        "small_params": cj.Temperature(temperature=jnp.float32(1.7)),
+        "large_params": cj.Temperature(temperature=jnp.float32(2.5)),
+        "router": router(rng),
+        "num_small_bins": jnp.int32(rng.integers(1, NUM_BINS)),
+        "capacity": 7,
+    }
+
+
+def _same(inputs):
+    return inputs
+
+
+def _twice(inputs):
+    return 2.0 * inputs
+
+
+def _deferral_parts(result):
+    return (result.prediction, result.confidence, result.used_large), result.overflow
+
+
 def curve_points(result):
     """A cleaning curve without the points that repeat another."""
     if isinstance(result.threshold, jax.core.Tracer):
@@ -509,6 +534,14 @@ CASES = [
         },
         rows={"small_confidence": 0, "small_outcome": 0, "large_outcome": 0},
         **_GIVEN,
+    ),
+    Case(
+        "defer",
+        _deferred,
+        rows={"inputs": 0},
+        static=("small", "large", "capacity"),
+        split=_deferral_parts,
+        where=True,
     ),
     _of_curve("random_curve"),
     _of_curve("performance_gap_recovered"),

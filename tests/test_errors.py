@@ -18,6 +18,7 @@ SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "log_odds_of_log"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
+NOT_ARRAYS |= {"small_params", "large_params"}
 
 
 def kind_of(case, name):
@@ -79,6 +80,7 @@ CASES = [
     if case.make is not None and case.name != "bootstrap"
     for name in arguments_of(case)
     if name not in NOT_ARRAYS and name not in case.static
+    if name != "inputs"  # Of any rank and dtype: see test_deferral.py.
     if name not in ("num_small_bins", "num_top_bins", "num_bins")
 ]
 
@@ -125,6 +127,7 @@ COUNTS = [
         ("num_bins", 1, None),
         ("max_bins", 1, None),
         ("num_classes", 1, None),
+        ("capacity", 1, None),
         ("num_small_bins", 0, NUM_BINS),
         ("num_top_bins", 0, NUM_BINS),
     ]
