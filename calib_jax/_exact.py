@@ -64,6 +64,16 @@ def split(values: jax.Array) -> list[tuple[jax.Array | int, jax.Array]]:
     return [(place + offset, digit) for offset, digit in enumerate(digits)]
 
 
+def from_floats(values: jax.Array) -> jax.Array:
+    """Sums of one number each, canonical: int32 `[..., LENGTH]`."""
+    places = lax.broadcasted_iota(jnp.int32, (*values.shape, LENGTH), values.ndim)
+    digits = [
+        jnp.where(places == jnp.expand_dims(place, -1), jnp.expand_dims(digit, -1), 0)
+        for place, digit in split(values)
+    ]
+    return normalise(digits[0] + digits[1] + digits[2])
+
+
 def carry(sums: jax.Array) -> jax.Array:
     """Moves what exceeds a digit one place up, once: room for more addends.
 
@@ -137,7 +147,7 @@ def two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     return total, (a - (total - part)) + (b - part)
 
 
-def _multiply(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+def multiply(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """`a * b` rounded, and the rounding error (Dekker), split by masking bits."""
 
     def halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -157,7 +167,7 @@ def divide(
     zero = denominator[0] == 0
     bottom = jnp.where(zero, 1.0, denominator[0])
     quotient = numerator[0] / bottom
-    product, error = _multiply(quotient, bottom)
+    product, error = multiply(quotient, bottom)
     rest = (numerator[0] - product) - error + numerator[1] - quotient * denominator[1]
     high, low = two_sum(quotient, rest / bottom)
     return jnp.where(zero, 0.0, high), jnp.where(zero, 0.0, low)

@@ -145,16 +145,30 @@ def sum_rows(
     live = jax.ShapeDtypeStruct((1,), bool)
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample, live))
 
-    def step(sums: Any, block: Rows, live: jax.Array) -> Any:
+    def of_block(block: Rows, live: jax.Array) -> jax.Array:
         values = jax.tree.leaves(function(block, live))
-        part = jnp.stack([jnp.sum(value) for value in values])
-        total, error = _exact.two_sum(sums[0], part)
+        return jnp.stack([jnp.sum(value) for value in values])
+
+    sums = sum_blocks(of_block, (len(quantities),), rows, valid, every)
+    return jax.tree.unflatten(structure, list(sums))
+
+
+def sum_blocks(
+    function: Callable[[Rows, jax.Array], jax.Array],
+    shape: tuple[int, ...],
+    rows: Rows,
+    valid: jax.Array | None = None,
+    every: int | jax.Array = 1,
+) -> jax.Array:
+    """The same from a function that sums a block itself, to a float32 array `shape`."""
+
+    def step(sums: Any, block: Rows, live: jax.Array) -> Any:
+        total, error = _exact.two_sum(sums[0], function(block, live))
         return total, sums[1] + error
 
-    zero = jnp.zeros(len(quantities), jnp.float32)
+    zero = jnp.zeros(shape, jnp.float32)
     totals, errors = fold(step, (zero, zero), rows, valid, every)
-    sums = jnp.sum(totals, axis=0) + jnp.sum(errors, axis=0)
-    return jax.tree.unflatten(structure, list(sums))
+    return jnp.sum(totals, axis=0) + jnp.sum(errors, axis=0)
 
 
 def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:

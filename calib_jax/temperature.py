@@ -5,7 +5,7 @@ temperature is differentiable by the logits and weights (implicit function theor
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -97,14 +97,102 @@ def _fit_temperature(
     *,
     solver: optax.GradientTransformation | None,
 ) -> tuple[Temperature, FitReport]:
+    problem = prepare(logits, labels, where, weights, class_where)
+    data, rows, valid = problem.data, problem.data["rows"], problem.data["valid"]
+    total, mean_above, label_gap = problem.weight, problem.mean_above, problem.label_gap
+    mean_gap = label_gap - mean_above
+
+    def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
+        inverse = jnp.exp(-params[0])
+        total, loss, slope, curvature = _reduce.sum_rows(
+            lambda block, live: likelihood(inverse, block, live, data["class_where"]),
+            data["rows"],
+            data["valid"],
+            every,
+        )
+        total = jnp.where(total > 0, total, 1.0)
+        # Derivatives by log T; the curvature is that of the convex problem in 1 / T.
+        return Evaluation(
+            value=loss / total,
+            gradient=(inverse * slope / total)[None],
+            hessian=(inverse**2 * curvature / total)[None, None],
+        )
+
+    lowest, highest = jnp.float32(MIN_TEMPERATURE), jnp.float32(MAX_TEMPERATURE)
+    # In calibrated logits the mean lies some nats below the largest: a first guess.
+    guess = jnp.clip(mean_gap / total / 5.0, 2 * lowest, 0.5 * highest)
+    status, start = solvers.first_case(
+        (problem.invalid, FitStatus.INVALID_VALUES, jnp.float32(1)),
+        (~(mean_gap > 0), FitStatus.CONSTANT, jnp.float32(1)),
+        (label_gap == 0, FitStatus.ZERO_LIMIT, lowest),
+        (mean_above >= 0, FitStatus.INFINITE_LIMIT, highest),
+        (True, FitStatus.CONVERGED, guess),
+    )
+    solution = solvers.minimize(
+        evaluate,
+        data,
+        jnp.log(start)[None],
+        lower=jnp.log(lowest)[None],
+        upper=jnp.log(highest)[None],
+        solver=solver,
+        enabled=status == FitStatus.CONVERGED,
+        thinning=_reduce.thinning(rows, _FIRST_ROWS),
+    )
+    # No gradient may meet a NaN in a row that does not count.
+    cleaned = {
+        "logits": jnp.where(valid[:, None], logits, 0),
+        "weight": jnp.where(valid, rows["weight"], 0.0),
+    }
+    data = data | {"rows": rows | cleaned}
+    log_temperature = solvers.differentiable(
+        evaluate, solution, data, inside=solution.converged
+    )[0]
+    temperature = jnp.exp(log_temperature)
+    status, temperature = solvers.first_case(
+        (status != FitStatus.CONVERGED, status, start),
+        (log_temperature <= jnp.log(lowest), FitStatus.ZERO_LIMIT, lowest),
+        (log_temperature >= jnp.log(highest), FitStatus.INFINITE_LIMIT, highest),
+        (~solution.converged, FitStatus.MAX_STEPS, temperature),
+        (True, FitStatus.CONVERGED, temperature),
+    )
+    report = solvers.fit_report(solution, status, total)
+    return Temperature(temperature=temperature), report
+
+
+class Problem(NamedTuple):
+    """What is looked for in a set of rows, and what decides whether it exists.
+
+    `data` is the rows and what they share, as `likelihood` takes them; `weight`,
+    `mean_above` and `label_gap` are sums over the valid rows of the weight and of how
+    far, times it, the mean logit lies above the label's and the label's below the
+    largest; `invalid` whether a valid row holds what no row may; `unit` what weights
+    are divided by.
+    """
+
+    data: dict[str, Any]
+    weight: jax.Array
+    mean_above: jax.Array
+    label_gap: jax.Array
+    invalid: jax.Array
+    unit: jax.Array
+
+
+def prepare(
+    logits: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    class_where: jax.Array | None,
+) -> Problem:
+    """What does not depend on the temperature, from a first look at the rows."""
     num_rows = logits.shape[0]
     valid = _masking.valid_rows(num_rows, where, weights)
-    weight, _ = _masking.scaled_weights(num_rows, weights, valid)
+    weight, unit = _masking.scaled_weights(num_rows, weights, valid)
     shared = class_where is None or class_where.shape[0] != num_rows or num_rows == 1
     # A mask of its own for each row goes with the rows, one for all stays whole.
-    mask = {"class_where": class_where}
-    rows: dict[str, Any] = {"logits": logits} | ({} if shared else mask)
-    data: dict[str, Any] = mask if shared else {}
+    rows: dict[str, Any] = {"logits": logits}
+    rows |= {} if shared else {"class_where": class_where}
+    classes = class_where if shared else None
 
     label_logit = _masking.take_last(logits, labels)
     if class_where is not None:
@@ -119,8 +207,8 @@ def _fit_temperature(
     def first_look(block: Any) -> tuple[jax.Array, jax.Array]:
         """The largest logit, and how far the mean one lies above the label's."""
         logits = block["logits"]
-        classes = block.get("class_where", data.get("class_where"))
-        above, inside = _masking.shifted(logits, block["label"], classes)
+        allowed = block.get("class_where", classes)
+        above, inside = _masking.shifted(logits, block["label"], allowed)
         maximum, total, count = _classes.reduce_classes(
             (_classes.MAX, _classes.SUM, _classes.SUM),
             (
@@ -152,75 +240,35 @@ def _fit_temperature(
         jax.lax.stop_gradient((weight, mean_above, label_below)),
         valid,
     )
-    mean_gap = label_gap - mean_above
     rows |= {"max": maximum, "label": label_below, "weight": weight}
-    data |= {"rows": rows, "valid": valid}
-
-    def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
-        inverse = jnp.exp(-params[0])
-
-        def likelihood(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
-            classes = block.get("class_where", data.get("class_where"))
-            below = _masking.below_maximum(block["logits"], block["max"], classes)
-            exponentials = jnp.exp(inverse * below)
-            first = exponentials * below
-            normaliser, first, second = _classes.sum_classes(
-                exponentials, first, first * below
-            )
-            mean, square = first / normaliser, second / normaliser
-            label, weight = block["label"], block["weight"]
-            values = (
-                weight,
-                weight * (jnp.log(normaliser) - inverse * label),
-                weight * (label - mean),
-                weight * (square - mean * mean),
-            )
-            return tuple(jnp.where(live, value, 0.0) for value in values)
-
-        total, loss, slope, curvature = _reduce.sum_rows(
-            likelihood, data["rows"], data["valid"], every
-        )
-        total = jnp.where(total > 0, total, 1.0)
-        # Derivatives by log T; the curvature is that of the convex problem in 1 / T.
-        return Evaluation(
-            value=loss / total,
-            gradient=(inverse * slope / total)[None],
-            hessian=(inverse**2 * curvature / total)[None, None],
-        )
-
-    lowest, highest = jnp.float32(MIN_TEMPERATURE), jnp.float32(MAX_TEMPERATURE)
-    # In calibrated logits the mean lies some nats below the largest: a first guess.
-    guess = jnp.clip(mean_gap / total / 5.0, 2 * lowest, 0.5 * highest)
-    status, start = solvers.first_case(
-        (jnp.any(valid & ~usable), FitStatus.INVALID_VALUES, jnp.float32(1)),
-        (~(mean_gap > 0), FitStatus.CONSTANT, jnp.float32(1)),
-        (label_gap == 0, FitStatus.ZERO_LIMIT, lowest),
-        (mean_above >= 0, FitStatus.INFINITE_LIMIT, highest),
-        (True, FitStatus.CONVERGED, guess),
+    return Problem(
+        data={"rows": rows, "valid": valid, "class_where": classes},
+        weight=total,
+        mean_above=mean_above,
+        label_gap=label_gap,
+        invalid=jnp.any(valid & ~usable),
+        unit=unit,
     )
-    solution = solvers.minimize(
-        evaluate,
-        data,
-        jnp.log(start)[None],
-        lower=jnp.log(lowest)[None],
-        upper=jnp.log(highest)[None],
-        solver=solver,
-        enabled=status == FitStatus.CONVERGED,
-        thinning=_reduce.thinning(rows, _FIRST_ROWS),
+
+
+def likelihood(
+    inverse: jax.Array, block: Any, live: jax.Array, class_where: jax.Array | None
+) -> tuple[jax.Array, ...]:
+    """Weight, loss, and its first two derivatives by 1 / T, of a block of rows.
+
+    The first derivative has its sign turned, as that by log T would have it.
+    """
+    classes = block.get("class_where", class_where)
+    below = _masking.below_maximum(block["logits"], block["max"], classes)
+    exponentials = jnp.exp(inverse * below)
+    first = exponentials * below
+    normaliser, first, second = _classes.sum_classes(exponentials, first, first * below)
+    mean, square = first / normaliser, second / normaliser
+    label, weight = block["label"], block["weight"]
+    values = (
+        weight,
+        weight * (jnp.log(normaliser) - inverse * label),
+        weight * (label - mean),
+        weight * (square - mean * mean),
     )
-    # No gradient may meet a NaN in a row that does not count.
-    cleaned = jnp.where(valid[:, None], logits, 0), jnp.where(valid, weight, 0.0)
-    data["rows"] = rows | dict(zip(("logits", "weight"), cleaned, strict=True))
-    log_temperature = solvers.differentiable(
-        evaluate, solution, data, inside=solution.converged
-    )[0]
-    temperature = jnp.exp(log_temperature)
-    status, temperature = solvers.first_case(
-        (status != FitStatus.CONVERGED, status, start),
-        (log_temperature <= jnp.log(lowest), FitStatus.ZERO_LIMIT, lowest),
-        (log_temperature >= jnp.log(highest), FitStatus.INFINITE_LIMIT, highest),
-        (~solution.converged, FitStatus.MAX_STEPS, temperature),
-        (True, FitStatus.CONVERGED, temperature),
-    )
-    report = solvers.fit_report(solution, status, total)
-    return Temperature(temperature=temperature), report
+    return tuple(jnp.where(live, value, 0.0) for value in values)
