@@ -11,13 +11,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import _checks, binning, metrics, summary
-from .binning import DEFAULT_NUM_BINS, Bins
-from .summary import ReliabilityTable
+from . import _checks
 
 Blocks = Iterable[Sequence[ArrayLike]]
 
@@ -44,7 +41,7 @@ def array_blocks(*arrays: ArrayLike, size: int = 65536) -> Blocks:
       [2] [1.]
     """
     size = _checks.static_int("size", size, minimum=1)
-    given = tuple(
+    given: tuple[Any, ...] = tuple(
         array if hasattr(array, "shape") else np.asarray(array) for array in arrays
     )
     if not given or any(not array.shape for array in given):
@@ -85,7 +82,7 @@ def each(
       description: what stands before the bar.
 
     Returns:
-      An iterator over tuples of NumPy or JAX arrays of `size` rows, last a bool `[size]`.
+      An iterator over tuples of NumPy or JAX arrays `[size, ...]`, last the mask.
 
     Raises:
       ValueError: for an iterator that can be read only once, or a block that is not
@@ -148,7 +145,7 @@ def _parts(
             f"blocks[{number}]: expected a tuple {expected}, got "
             f"{type(block).__name__}{size}."
         )
-    given = [x if hasattr(x, "shape") else np.asarray(x) for x in block]
+    given: list[Any] = [x if hasattr(x, "shape") else np.asarray(x) for x in block]
     if any(not x.shape for x in given):
         raise ValueError(f"blocks[{number}]: expected arrays [n, ...], got a scalar.")
     named = dict(zip((*names, "where"), given, strict=False))

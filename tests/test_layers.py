@@ -31,6 +31,7 @@ curves deferral
 cleaning label_issues
 selection
 streaming blocks
+streamed
 streaming_fits block_fits
 io plots validate
 demo flax
