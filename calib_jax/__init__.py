@@ -16,6 +16,8 @@ from .binning import bin_index as bin_index
 from .binning import equal_count_bins as equal_count_bins
 from .binning import equal_width_bins as equal_width_bins
 from .blocks import array_blocks as array_blocks
+from .blocks import calibration_error_of_blocks as calibration_error_of_blocks
+from .blocks import reliability_table_of_blocks as reliability_table_of_blocks
 from .calibration import calibrate as calibrate
 from .cascade import AdvantageTable as AdvantageTable
 from .cascade import Router as Router
@@ -87,6 +89,18 @@ from .streaming import reliability_summary as reliability_summary
 from .streaming import score_buckets as score_buckets
 from .streaming import update_cascade as update_cascade
 from .streaming import update_reliability as update_reliability
+from .streaming_fits import merge_fits as merge_fits
+from .streaming_fits import psum_fit as psum_fit
+from .streaming_platt import PlattSummary as PlattSummary
+from .streaming_platt import StreamedPlatt as StreamedPlatt
+from .streaming_platt import fit_streamed_platt as fit_streamed_platt
+from .streaming_platt import platt_summary as platt_summary
+from .streaming_platt import update_platt as update_platt
+from .streaming_temperature import StreamedFit as StreamedFit
+from .streaming_temperature import TemperatureSummary as TemperatureSummary
+from .streaming_temperature import fit_streamed_temperature as fit_streamed_temperature
+from .streaming_temperature import temperature_summary as temperature_summary
+from .streaming_temperature import update_temperature as update_temperature
 from .summary import ReliabilityTable as ReliabilityTable
 from .summary import reliability_table as reliability_table
 from .temperature import Temperature as Temperature
