@@ -227,45 +227,86 @@ def _select_by_sorting(
     ordered = jnp.sort(lax.bitcast_convert_type(key, jnp.int32))
     found = jnp.take(ordered, ranks, mode="clip")
     found = lax.bitcast_convert_type(found, jnp.uint32) ^ jnp.uint32(0x80000000)
-    return jnp.where(ranks < count, _from_key(found), jnp.inf)
+    return jnp.where(ranks < count, from_key(found), jnp.inf)
 
 
 def _select_by_counting(
     scores: jax.Array, ranks: jax.Array, valid: jax.Array
 ) -> jax.Array:
-    num_ranks = ranks.shape[0]
-    # Few rounds, but counts of a size that stays small beside the rows.
-    bits = 11 if num_ranks <= 512 else 8
-    width, rounds = 2**bits, -(-32 // bits)
-
     def refine(
         number: jax.Array, state: tuple[jax.Array, jax.Array]
     ) -> tuple[jax.Array, jax.Array]:
-        """Finds `bits` more bits of each key, and the rank among its equals."""
         prefix, within = state
-        shift = ((rounds - 1 - number) * bits).astype(jnp.uint32)
-
-        def place(rows: tuple[jax.Array]) -> jax.Array:
-            rest = sort_key(rows[0]) >> shift
-            digit = (rest & jnp.uint32(width - 1)).astype(jnp.int32)
-            # Keys that share the bits found so far are the candidates.
-            group, found = _find(prefix, rest >> bits)
-            return jnp.where(found, group * width + digit, -1)
-
-        counts = _reduce.count_rows(place, (scores,), num_ranks * width, valid)
-        upto = jnp.cumsum(counts.reshape(num_ranks, width), axis=1, dtype=jnp.int32)
-        # Ranks that share a prefix share the counts of the first of them.
-        upto = upto[_count_at_or_below(prefix, prefix, strictly=True)]
-        below = upto <= within[:, None]
-        within = within - jnp.max(jnp.where(below, upto, 0), axis=1)
-        digit = jnp.sum(below, axis=1, dtype=jnp.uint32)
-        # A rank beyond the number of rows finds no digit; its key is not used.
-        return prefix * width + jnp.minimum(digit, jnp.uint32(width - 1)), within
+        counts = count_digits(prefix, number, scores, valid)
+        return next_digits(prefix, within, counts)
 
     count = jnp.sum(valid, dtype=jnp.int32)
-    state = (jnp.zeros(num_ranks, jnp.uint32), jnp.minimum(ranks, count))
-    key, _ = lax.fori_loop(0, rounds, refine, state)
-    return jnp.where(ranks < count, _from_key(key), jnp.inf)
+    state = (jnp.zeros(ranks.shape, jnp.uint32), jnp.minimum(ranks, count))
+    key, _ = lax.fori_loop(0, num_rounds(ranks.shape[0]), refine, state)
+    return jnp.where(ranks < count, from_key(key), jnp.inf)
+
+
+def num_rounds(num_ranks: int) -> int:
+    """Rounds of counting that find all 32 bits of so many keys."""
+    return -(-32 // _digit_bits(num_ranks))
+
+
+def _digit_bits(num_ranks: int) -> int:
+    # Few rounds, but counts of a size that stays small beside the rows.
+    return 11 if num_ranks <= 512 else 8
+
+
+def count_digits(
+    prefix: jax.Array, number: jax.Array, scores: jax.Array, valid: jax.Array
+) -> jax.Array:
+    """A round of counting, whose counts add up over blocks of scores.
+
+    Args:
+      prefix: uint32 `[K]`, ascending, the first bits of the keys looked for.
+      number: int32 scalar, how many rounds went before.
+      scores: float32 `[N]`.
+      valid: bool `[N]`, False for NaN.
+
+    Returns:
+      int32 `[K, 2^bits]`, keys with each prefix by their next bits; of equal prefixes
+      the first has the counts.
+    """
+    num_ranks = prefix.shape[0]
+    bits = _digit_bits(num_ranks)
+    shift = ((num_rounds(num_ranks) - 1 - number) * bits).astype(jnp.uint32)
+
+    def place(rows: tuple[jax.Array]) -> jax.Array:
+        rest = sort_key(rows[0]) >> shift
+        digit = (rest & jnp.uint32(2**bits - 1)).astype(jnp.int32)
+        # Keys that share the bits found so far are the candidates.
+        group, found = _find(prefix, rest >> bits)
+        return jnp.where(found, group * 2**bits + digit, -1)
+
+    counts = _reduce.count_rows(place, (scores,), num_ranks * 2**bits, valid)
+    return counts.reshape(num_ranks, 2**bits)
+
+
+def next_digits(prefix: Any, within: Any, counts: Any) -> tuple[Any, Any]:
+    """Longer prefixes, and the rank of each key among those that share it.
+
+    Args:
+      prefix: uint32 `[K]`, as for `count_digits`.
+      within: integer `[K]`, the rank of each key among those that share its prefix.
+      counts: integer `[K, 2^bits]`, the sum of `count_digits`. All three of JAX, or all
+        of NumPy where counts may exceed int32.
+
+    Returns:
+      uint32 `[K]` and integer `[K]`.
+    """
+    xp, width = counts.__array_namespace__(), counts.shape[1]
+    upto = xp.cumsum(counts, axis=1, dtype=counts.dtype)
+    # Ranks that share a prefix share the counts of the first of them.
+    upto = upto[xp.asarray(_count_at_or_below(prefix, prefix, strictly=True))]
+    below = upto <= within[:, None]
+    within = within - xp.max(xp.where(below, upto, 0), axis=1)
+    digit = xp.sum(below, axis=1, dtype=xp.uint32)
+    # A rank beyond the number of rows finds no digit; its key is not used.
+    return prefix * width + xp.minimum(digit, xp.uint32(width - 1)), within
 
 
 def _find(prefixes: jax.Array, values: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -328,7 +369,8 @@ def sort_key(scores: jax.Array) -> jax.Array:
     return jnp.where(negative, ~bits, bits | jnp.uint32(0x80000000))
 
 
-def _from_key(key: jax.Array) -> jax.Array:
+def from_key(key: jax.Array) -> jax.Array:
+    """The number of a `sort_key`."""
     positive = key >> 31 == 1
     bits = jnp.where(positive, key & jnp.uint32(0x7FFFFFFF), ~key)
     return lax.bitcast_convert_type(bits, jnp.float32)
