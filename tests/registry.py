@@ -222,6 +222,28 @@ def _deferral_parts(result):
     return (result.prediction, result.confidence, result.used_large), result.overflow
 
 
+def reliability_state(rng, n=ROWS):
+    state = cj.reliability_summary(bins(rng))
+    return cj.update_reliability(state, tied(rng, n), partial(rng, n))
+
+
+def cascade_state(rng, n=ROWS):
+    state = cj.cascade_summary(bins(rng))
+    confidences, outcomes = tied(rng, 2 * n), partial(rng, 2 * n)
+    return cj.update_cascade(
+        state, confidences[:n], confidences[n:], outcomes[:n], outcomes[n:]
+    )
+
+
+def _summary_parts(result):
+    """Less the infinite ends of empty buckets."""
+    ends = [
+        jnp.where(jnp.isinf(x), jnp.float32(0), x)
+        for x in (result.least, result.greatest)
+    ]
+    return (), (result.sums, ends)
+
+
 def curve_points(result):
     """A cleaning curve without the points that repeat another."""
     if isinstance(result.threshold, jax.core.Tracer):
@@ -550,6 +572,72 @@ CASES = [
     _of_curve("num_small_bins_for_large_share", gradients=(), max_large_share=0.5),
     _of_curve("num_small_bins_for_accuracy", gradients=(), min_accuracy=0.7),
     _of_curve("best_num_small_bins", gradients=()),
+    # Streams
+    Case("score_buckets", lambda rng, n: {"num_buckets": 7}, static=("num_buckets",)),
+    *(
+        Case(name, lambda rng, n: {"buckets": bins(rng)})
+        for name in ("reliability_summary", "cascade_summary")
+    ),
+    Case(
+        "update_reliability",
+        lambda rng, n: _scored(rng, n, state=reliability_state(rng)),
+        rows=_SCORED,
+        split=_summary_parts,
+        **_FRESH,
+    ),
+    Case(
+        "update_cascade",
+        lambda rng, n: {
+            "state": cascade_state(rng),
+            "small_confidence": tied(rng, n),
+            "large_confidence": tied(rng, n),
+            "small_outcome": partial(rng, n),
+            "large_outcome": partial(rng, n),
+        },
+        rows={
+            "small_confidence": 0,
+            "large_confidence": 0,
+            "small_outcome": 0,
+            "large_outcome": 0,
+        },
+        split=_summary_parts,
+        again=True,
+        **_FRESH,
+    ),
+    Case(
+        "merge_summaries",
+        lambda rng, n: {
+            "first": (state := reliability_state(rng)),
+            "second": cj.update_reliability(state, tied(rng, n), partial(rng, n)),
+        },
+    ),
+    *(
+        Case(
+            name,
+            lambda rng, n, make=make: {"state": make(rng), "num_bins": NUM_BINS},
+            static=("num_bins",),
+            again=name == "streamed_reliability_table",
+        )
+        for name, make in (
+            ("streamed_reliability_table", reliability_state),
+            ("streamed_calibration_error", reliability_state),
+            ("streamed_router", cascade_state),
+        )
+    ),
+    Case(
+        "streamed_cascade_curve",
+        lambda rng, n: {"state": cascade_state(rng), "router": router(rng)},
+    ),
+    # Inside a mapped function, and of blocks: see test_streaming.py.
+    *(
+        Case(name, None, host=True)
+        for name in (
+            "psum_summary",
+            "array_blocks",
+            "reliability_table_of_blocks",
+            "calibration_error_of_blocks",
+        )
+    ),
     # Cleaning
     Case(
         "top1_disagreement",

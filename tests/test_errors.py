@@ -18,7 +18,7 @@ SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "log_odds_of_log"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
-NOT_ARRAYS |= {"small_params", "large_params"}
+NOT_ARRAYS |= {"small_params", "large_params", "state", "first", "second", "buckets"}
 
 
 def kind_of(case, name):
@@ -127,6 +127,7 @@ COUNTS = [
         ("num_bins", 1, None),
         ("max_bins", 1, None),
         ("num_classes", 1, None),
+        ("num_buckets", 3, None),
         ("capacity", 1, None),
         ("num_small_bins", 0, NUM_BINS),
         ("num_top_bins", 0, NUM_BINS),
@@ -159,6 +160,7 @@ OPTIONAL_BINS = [
     "maximum_calibration_error",
     "fit_router",
 ]
+OPTIONAL_BUCKETS = ["reliability_summary", "cascade_summary"]
 STRUCTURED = [
     (case, name)
     for case in registry.CASES
@@ -178,7 +180,10 @@ def test_wrong_types(case, name):
     others += [registry.curve(rng), {}, (), 1.5, "text", [0.5], np.ones(4)]
     others += [type(good[name]), (good[name], None), None]
     for wrong in others:
-        optional = name == "bins" and case.name in OPTIONAL_BINS and wrong is None
+        optional = wrong is None and (
+            (name == "bins" and case.name in OPTIONAL_BINS)
+            or (name == "buckets" and case.name in OPTIONAL_BUCKETS)
+        )
         if not isinstance(wrong, type(good[name])) and not optional:
             shows = re.escape(type(wrong).__name__)
             raises(case, name, {**good, name: wrong}, shows)
