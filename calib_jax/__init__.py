@@ -15,6 +15,8 @@ from .binning import Bins as Bins
 from .binning import bin_index as bin_index
 from .binning import equal_count_bins as equal_count_bins
 from .binning import equal_width_bins as equal_width_bins
+from .block_fits import fit_platt_of_blocks as fit_platt_of_blocks
+from .block_fits import fit_temperature_of_blocks as fit_temperature_of_blocks
 from .blocks import array_blocks as array_blocks
 from .blocks import calibration_error_of_blocks as calibration_error_of_blocks
 from .blocks import reliability_table_of_blocks as reliability_table_of_blocks

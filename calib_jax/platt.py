@@ -198,7 +198,7 @@ def _fit_platt(
     searched = status == FitStatus.CONVERGED
     solution, data = _solve(data, start, searched, solver)
     params = solvers.differentiable(
-        _evaluate, solution, data, inside=searched & solution.converged
+        evaluate, solution, data, inside=searched & solution.converged
     )
     status, params = solvers.first_case(
         (~searched, status, params),
@@ -231,7 +231,7 @@ def _clean(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array
     return score, outcome, weight
 
 
-def _evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
+def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
     """The loss of slope and intercept of standardised scores."""
     slope, intercept = params
     bottom, top = data["targets"]
@@ -293,7 +293,7 @@ def _solve(
 
     def solve(coordinates: Any, start: jax.Array) -> Solution:
         return solvers.minimize(
-            _evaluate,
+            evaluate,
             data | coordinates,
             start,
             lower=-bound,

@@ -59,6 +59,8 @@ class StreamedFit:
       inside: bool scalar; whether the optimum lies inside the grid.
       loss: float32 scalar, mean negative log-likelihood at T, in nats; NaN where the
         optimum was not found.
+      curvature: float32 scalar, second derivative of that by log T at T; NaN as the
+        loss.
       status: int32 scalar, a `FitStatus`.
     """
 
@@ -67,6 +69,7 @@ class StreamedFit:
     estimated_error: jax.Array
     inside: jax.Array
     loss: jax.Array
+    curvature: jax.Array
     status: jax.Array
 
 
@@ -255,6 +258,8 @@ def _fit_temperature(state: TemperatureSummary) -> tuple[Temperature, StreamedFi
     width = stop - start
     share, rate = _root(gradient[ends], width * hessian[ends])
 
+    least_loss, _ = _cubic(share, loss[ends], width * gradient[ends])
+
     # The four points around: their third divided difference of g' is g'''' / 6.
     first = jnp.clip(end - 2, 0, last + 1 - _MIN_POINTS)
     points = lax.dynamic_slice_in_dim(grid, first, _MIN_POINTS)
@@ -289,9 +294,8 @@ def _fit_temperature(state: TemperatureSummary) -> tuple[Temperature, StreamedFi
         upper=jnp.where(known, most, jnp.where(limit, found, highest)),
         estimated_error=jnp.where(inside, off + _ROUNDING, jnp.inf),
         inside=inside,
-        loss=jnp.where(
-            inside, _cubic(share, loss[ends], width * gradient[ends])[0], jnp.nan
-        ),
+        loss=jnp.where(inside, least_loss, jnp.nan),
+        curvature=jnp.where(inside, rate / width, jnp.nan),
         status=status,
     )
     return Temperature(temperature=found), fit
