@@ -580,7 +580,7 @@ CASES = [
     ),
     Case(
         "update_reliability",
-        lambda rng, n: _scored(rng, n, state=reliability_state(rng)),
+        lambda rng, n: _scored(rng, n, state=cj.reliability_summary(bins(rng))),
         rows=_SCORED,
         split=_summary_parts,
         **_FRESH,
@@ -616,7 +616,7 @@ CASES = [
             name,
             lambda rng, n, make=make: {"state": make(rng), "num_bins": NUM_BINS},
             static=("num_bins",),
-            again=name == "streamed_reliability_table",
+            again=name != "streamed_calibration_error",
         )
         for name, make in (
             ("streamed_reliability_table", reliability_state),
