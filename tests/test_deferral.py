@@ -9,6 +9,8 @@ from registry import NUM_BINS, assert_same
 
 import calib_jax as cj
 
+pytestmark = pytest.mark.once
+
 NUM_ROWS, SMALL, LARGE = 60, 1.7, 0.8
 
 
