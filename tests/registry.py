@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import calib_jax as cj
+from calib_jax import _exact
 
 NUM_BINS, NUM_CLASSES, NUM_MODELS, NUM_TOKENS = 5, 4, 2, 6
 ROWS = 24  # The number of examples that most tests share, and with it the programs.
@@ -233,6 +234,27 @@ def cascade_state(rng, n=ROWS):
     return cj.update_cascade(
         state, confidences[:n], confidences[n:], outcomes[:n], outcomes[n:]
     )
+
+
+def temperature_state(rng, n=ROWS):
+    state = cj.temperature_summary([-1.0, 0.0, 1.0, 2.0])
+    return cj.update_temperature(state, *class_rows(rng, n))
+
+
+def platt_state(rng, n=ROWS):
+    return cj.update_platt(cj.platt_summary(512), **_platt(rng, n))
+
+
+def _temperature_sums(given):
+    """The sums of an update as floats, which rounding may change."""
+    state = cj.update_temperature(**given)
+    return _exact.to_float(state.totals)[0], _exact.to_float(state.curves)[0]
+
+
+def _streamed_parts(result):
+    """Less what is estimated from differences of rounded numbers."""
+    params, fit = result
+    return (), (params, fit.lower, fit.upper, fit.loss, fit.inside, fit.status)
 
 
 def _summary_parts(result):
@@ -627,6 +649,46 @@ CASES = [
     Case(
         "streamed_cascade_curve",
         lambda rng, n: {"state": cascade_state(rng), "router": router(rng)},
+    ),
+    Case("temperature_summary", lambda rng, n: {"log_temperatures": np.arange(5.0)}),
+    Case(
+        "update_temperature",
+        lambda rng, n: {
+            "state": cj.temperature_summary([-1.0, 0.0, 1.0, 2.0]),
+            **dict(zip(("logits", "labels"), class_rows(rng, n), strict=True)),
+        },
+        rows={"logits": 0, "labels": 0},
+        exact=False,
+        call=_temperature_sums,
+        again=True,
+        **_GIVEN,
+    ),
+    Case(
+        "fit_streamed_temperature",
+        lambda rng, n: {"state": temperature_state(rng)},
+        split=_streamed_parts,
+    ),
+    Case("platt_summary", lambda rng, n: {"num_buckets": 512}, static=("num_buckets",)),
+    Case(
+        "update_platt",
+        lambda rng, n: {"state": platt_state(rng), **_platt(rng, n)},
+        rows=_SCORED,
+        split=_summary_parts,
+        again=True,
+        **_FRESH,
+    ),
+    Case("fit_streamed_platt", lambda rng, n: {"state": platt_state(rng)}, again=True),
+    Case(
+        "merge_fits",
+        lambda rng, n: {
+            "first": temperature_state(rng),
+            "second": temperature_state(rng),
+        },
+    ),
+    # See test_streaming_fits.py.
+    *(
+        Case(name, None, host=True)
+        for name in ("psum_fit", "fit_temperature_of_blocks", "fit_platt_of_blocks")
     ),
     # Inside a mapped function, and of blocks: see test_streaming.py.
     *(
