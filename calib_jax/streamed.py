@@ -115,11 +115,11 @@ def streamed_reliability_table(
 
     Examples:
       >>> import calib_jax
-      >>> state = calib_jax.reliability_summary()
-      >>> state = calib_jax.update_reliability(state, [0.2, 0.6, 0.8], [0, 1, 0])
+      >>> state, outcomes = calib_jax.reliability_summary(), [1, 0, 1, 0]
+      >>> state = calib_jax.update_reliability(state, [0.9, 0.2, 0.6, 0.4], outcomes)
       >>> result = streamed_reliability_table(state, 2)
-      >>> print(result.table.count, result.bins.edges, result.error_bound)
-      [2 1] [0.8] 0.0
+      >>> print(result.table.outcome, result.bins.edges, result.error_bound)
+      [0. 1.] [0.6] 0.0
     """
     _checks.instance("state", state, ReliabilitySummary)
     return _reliability(state, bins, num_bins=_num_bins(num_bins, bins))
@@ -251,11 +251,12 @@ def streamed_cascade_curve(state: CascadeSummary, router: Router) -> StreamedCur
 
     Examples:
       >>> import calib_jax
-      >>> state, outcomes = calib_jax.cascade_summary(), ([0, 1], [1, 1])
-      >>> state = calib_jax.update_cascade(state, [0.2, 0.8], [0.9, 0.7], *outcomes)
+      >>> state, large = calib_jax.cascade_summary(), [0.7, 0.9, 0.8, 0.9]
+      >>> small, right = [0.2, 0.3, 0.8, 0.9], ([0, 0, 1, 1], [1, 1, 1, 1])
+      >>> state = calib_jax.update_cascade(state, small, large, *right)
       >>> result = streamed_cascade_curve(state, streamed_router(state, 2).router)
       >>> print(result.curve.small_share, result.curve.accuracy, result.error_bound)
-      [0.  0.5 1. ] [1. 1. 0.5] 0.0
+      [0.  0.5 1. ] [1.  1.  0.5] 0.0
     """
     _checks.instance("state", state, CascadeSummary)
     _checks.instance("router", router, Router)

@@ -190,9 +190,8 @@ def update_reliability(
 
     Examples:
       >>> state = update_reliability(reliability_summary(), [0.9, 0.4], [1, 0])
-      >>> import calib_jax
-      >>> print(calib_jax.streamed_reliability_table(state, 2).table.confidence)
-      [0.4 0.9]
+      >>> print(state.least.min(), state.greatest.max())
+      0.4 0.9
     """
     _checks.instance("state", state, ReliabilitySummary)
     score = _checks.floats("scores", scores)
