@@ -33,9 +33,9 @@ from .streaming_temperature import (
 )
 from .temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
 
-# The first grid spans all temperatures; the second cuts one of its intervals into 16,
-# with one more point on each side, whatever rounding does to the ends.
-_COARSE_POINTS, _FINE_INTERVALS = 25, 16
+# Of the grid that spans all temperatures and of that of the one interval that holds the
+# optimum, with one more point on each side, whatever rounding does to its ends.
+_NUM_POINTS = 25
 _MAX_PASSES = 50
 # Newton steps shrink quadratically: what follows one this small is below 1e-6.
 _LAST_STEP = 5e-4
@@ -98,12 +98,12 @@ def fit_temperature_of_blocks(
         return fit_streamed_temperature(state)
 
     start, stop = np.log([MIN_TEMPERATURE, MAX_TEMPERATURE])
-    params, fit = one_pass(np.linspace(start, stop, _COARSE_POINTS), 1)
+    params, fit = one_pass(np.linspace(start, stop, _NUM_POINTS), 1)
     num_passes = 1
     if fit.inside:
         start, stop = np.log([float(fit.lower), float(fit.upper)])
-        margin = (stop - start) / _FINE_INTERVALS
-        grid = np.linspace(start - margin, stop + margin, _FINE_INTERVALS + 3)
+        margin = (stop - start) / (_NUM_POINTS - 3)
+        grid = np.linspace(start - margin, stop + margin, _NUM_POINTS)
         params, fit = one_pass(grid, 2)
         num_passes = 2
     report = FitReport(
