@@ -309,8 +309,7 @@ def _router(
     else:
         state_sums, share = _in_bins(state, bins)
     sums = state_sums.sums
-    difference = _exact.normalise(sums[5] - sums[4])
-    sums = jnp.concatenate([sums, difference[None]])
+    sums = jnp.concatenate([sums, sums[5:6] - sums[4:5]])
     table = summary.compute(summary.BinSums(sums=sums))
     means = table.means
     variance = _variance(sums[1, :-1], *sums[6:, :-1])
@@ -358,9 +357,7 @@ def _cuts(
       int32 `[num_bins - 1]`, num_buckets for cuts beyond the last row, and the sum over
       cuts of the share of rows in the bucket that a cut divides.
     """
-    counts = state.sums.sums[0, :-1]
-    upto = _exact.normalise(jnp.cumsum(counts, axis=0, dtype=jnp.int32))
-    high, low = (jnp.pad(half, (1, 0)) for half in _halves(upto))
+    high, low = (jnp.pad(half, (1, 0)) for half in _counts_upto(state))
     start_high, start_low = _starts(high[-1], low[-1], num_bins)
     passed = (high[None, 1:] < start_high[:, None]) | (
         (high[None, 1:] == start_high[:, None]) & (low[None, 1:] <= start_low[:, None])
@@ -372,17 +369,23 @@ def _cuts(
     return bucket, jnp.sum(jnp.where(several & ~at_first, at_risk, 0.0))
 
 
-def _halves(counts: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Exact sums of ones, below 2^48, as int32 `high * 2^19 + low`, low below 2^19."""
-    # Digits of base 2^12 and, times ONE_DIGIT = 2^5, two of them at a time.
-    digits = counts[..., _exact.ONE_PLACE : _exact.ONE_PLACE + 5]
-    low = digits[..., 0] + (digits[..., 1] << _exact.DIGIT_BITS)
-    high = digits[..., 2] + (digits[..., 3] << _exact.DIGIT_BITS)
-    high = high + (digits[..., 4] << 2 * _exact.DIGIT_BITS)
+def _counts_upto(
+    state: ReliabilitySummary | CascadeSummary,
+) -> tuple[jax.Array, jax.Array]:
+    """Rows of each bucket and those before it, as int32 `high * 2^19 + low`."""
+    # An exact sum of ones has digits of 12 bits from ONE_PLACE on, and 1 is 2^5 there.
+    counts = state.sums.sums[0, :-1]
+    digits = counts[:, _exact.ONE_PLACE : _exact.ONE_PLACE + 5]
+    low = digits[:, 0] + (digits[:, 1] << 12)
+    high = digits[:, 2] + (digits[:, 3] << 12) + (digits[:, 4] << 24)
     # Canonical digits may be negative, of positive sums too.
-    high = high + (low >> 2 * _exact.DIGIT_BITS)
-    low = low & (2 ** (2 * _exact.DIGIT_BITS) - 1)
-    return high, low // _exact.ONE_DIGIT
+    high, low = high + (low >> 24), (low & (2**24 - 1)) // _exact.ONE_DIGIT
+    # Parts of at most 12 bits, so that those of 2^19 buckets add up to an int32.
+    parts = jnp.stack([low & (2**12 - 1), low >> 12, high], axis=1)
+    parts = jnp.cumsum(parts, axis=0, dtype=jnp.int32)
+    middle = parts[:, 1] + (parts[:, 0] >> 12)
+    low = (parts[:, 0] & (2**12 - 1)) + ((middle & (2**7 - 1)) << 12)
+    return parts[:, 2] + (middle >> 7), low
 
 
 def _starts(
@@ -416,22 +419,23 @@ def _in_bins(
     result = result.at[0, -1, _exact.ONE_PLACE].add(jnp.where(bad, _exact.ONE_DIGIT, 0))
     divided = (state.least < state.greatest) & (first != last)
     at_risk = jnp.where(divided, _share(state), 0.0)
-    return summary.BinSums(sums=_exact.normalise(result)), jnp.sum(at_risk)
+    return summary.BinSums(sums=result), jnp.sum(at_risk)
 
 
 def _share(state: ReliabilitySummary | CascadeSummary) -> jax.Array:
     """Share of the rows in each bucket, by weight; 0 where there are none."""
     sums = state.sums.sums[1, :-1]
-    weight, _ = _exact.to_float(sums)
-    total, _ = _exact.to_float(jnp.sum(sums, axis=0, dtype=jnp.int32))
+    every = jnp.sum(sums, axis=0, keepdims=True, dtype=jnp.int32)
+    weight, _ = _exact.to_float(jnp.concatenate([sums, every]))
+    weight, total = weight[:-1], weight[-1]
     return jnp.where(total > 0, weight / jnp.where(total > 0, total, 1.0), 0.0)
 
 
 def _variance(weight: jax.Array, squares: jax.Array, sums: jax.Array) -> jax.Array:
     """Mean square less squared mean, in twice float32, which leaves enough of it."""
-    weights = _exact.to_float(weight)
-    square, square_rest = _exact.divide(_exact.to_float(squares), weights)
-    mean, mean_rest = _exact.divide(_exact.to_float(sums), weights)
+    high, low = _exact.to_float(jnp.stack([squares, sums, weight]))
+    above = (high[:2], low[:2])
+    (square, mean), rest = _exact.divide(above, (high[2:], low[2:]))
     product, product_rest = _exact.multiply(mean, mean)
-    rest = square_rest - product_rest - 2 * mean * mean_rest
+    rest = rest[0] - product_rest - 2 * mean * rest[1]
     return jnp.maximum((square - product) + rest, 0.0)

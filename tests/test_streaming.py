@@ -271,17 +271,12 @@ def test_router_of_tied_confidences_is_that_of_the_rows(buckets, rng):
     small, *rest = models(rng)
     values = np.float32([0.2, 0.35, 0.5, 0.65, 0.8, 0.9])
     rows = values[np.abs(small[:, None] - values).argmin(axis=1)], *rest
-    where = rng.random(ROWS) < 0.9
-    router = cj.fit_router(*rows[:2], num_bins=NUM_BINS, where=where)
-    result = cj.streamed_router(summarise_cascade(buckets, rows, where), NUM_BINS)
+    router = cj.fit_router(*rows[:2], num_bins=NUM_BINS)
+    result = cj.streamed_router(summarise_cascade(buckets, rows), NUM_BINS)
     assert result.error_bound == 0
     equal(result.router.order, router.order)
     table = cj.advantage_table(
-        router.bins,
-        *rows[:2],
-        small_outcome=rows[2],
-        large_outcome=rows[3],
-        where=where,
+        router.bins, *rows[:2], small_outcome=rows[2], large_outcome=rows[3]
     )
     error = result.router.table.outcome_advantage_standard_error
     np.testing.assert_allclose(
