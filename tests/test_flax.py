@@ -237,7 +237,7 @@ def test_optimizers_leave_fitted_parameters_alone():
 def test_calibrated_passes_arguments_on():
     score = Calibrated(Score(jnp.float32(0.5)), PARAMS["platt"])
     expected = cj.calibrate(PARAMS["platt"], 0.5 * np.ones(3) + 1.5)
-    assert_same(score(jnp.ones(3), shift=1.5), expected, exact=False)
+    assert_same(score(jnp.ones(3, jnp.float32), shift=1.5), expected, exact=False)
 
 
 @pytest.mark.parametrize(

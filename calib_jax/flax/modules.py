@@ -36,9 +36,9 @@ class Calibrated(nnx.Module):
     Examples:
       >>> import jax.numpy as jnp, calib_jax as cj
       >>> model = nnx.Linear(1, 2, rngs=nnx.Rngs(0))
-      >>> model.kernel[...] = jnp.array([[4.0, 0.0]])
+      >>> model.kernel[...] = jnp.array([[4.0, 0.0]], jnp.float32)
       >>> params = cj.Temperature(temperature=jnp.float32(2))
-      >>> probability = Calibrated(model, params)(jnp.array([[1.0]]))[0, 0]
+      >>> probability = Calibrated(model, params)(jnp.float32([[1.0]]))[0, 0]
       >>> print(f"{probability:.3f}")
       0.881
     """
