@@ -288,6 +288,35 @@ def sum_bins(
     return jnp.sum(sums, axis=0, dtype=jnp.int32)
 
 
+def ends_of_bins(
+    ends: tuple[jax.Array, jax.Array],
+    index: jax.Array,
+    values: jax.Array,
+    valid: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Least and greatest value of each bin, those so far taken in.
+
+    Args:
+      ends: float32 `[num_bins]` twice, so far; +inf and -inf in a bin without rows.
+      index: int32 `[N]`, the bin of each row; one out of range is in none.
+      values: float32 `[N]`.
+      valid: bool `[N]`.
+
+    Returns:
+      float32 `[num_bins]` twice.
+    """
+    num_bins = ends[0].shape[0]
+
+    def widen(ends: Any, block: Rows, live: jax.Array) -> Any:
+        place, value = block
+        place = jnp.where(live & (place >= 0), place, num_bins)
+        least = ends[0].at[place].min(value, mode="drop")
+        return least, ends[1].at[place].max(value, mode="drop")
+
+    least, greatest = fold(widen, ends, (index, values), valid)
+    return jnp.min(least, axis=0), jnp.max(greatest, axis=0)
+
+
 def fold(
     step: Callable[[Any, Rows, jax.Array], Any],
     initial: Any,

@@ -180,7 +180,7 @@ def _order_statistics(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
 
     Args:
       rows: scores float32 `[N]`, where NaN is left out, and optional bool `[N]`.
-      extent: what `_extent` says of the rows.
+      extent: what `extent` says of the rows.
       ranks: int32 `[K]`, ascending, K at least 1.
 
     Returns:
@@ -210,7 +210,7 @@ def _valid(rows: Any) -> jax.Array:
     return ~jnp.isnan(scores) if where is None else ~jnp.isnan(scores) & where
 
 
-def _extent(rows: Any) -> tuple[jax.Array, jax.Array]:
+def extent(rows: Any) -> tuple[jax.Array, jax.Array]:
     """Number of valid rows int32, and float32 `[2]`: least score and least -score."""
 
     def step(extent: Any, block: Any, live: jax.Array) -> Any:
@@ -237,46 +237,76 @@ def _select_by_sorting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     ordered = jnp.sort(lax.bitcast_convert_type(key, jnp.int32))
     found = jnp.take(ordered, ranks, mode="clip")
     found = lax.bitcast_convert_type(found, jnp.uint32) ^ jnp.uint32(0x80000000)
-    return jnp.where(ranks < extent[0], _from_key(found), jnp.inf)
+    return jnp.where(ranks < extent[0], from_key(found), jnp.inf)
 
 
 def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     num_ranks = ranks.shape[0]
-    # Few rounds, but counts of a size that stays small beside the rows.
-    most = 13 if num_ranks <= _FEW_EDGES else 8
-    width = 2**most
     count, ends = extent
-    # What keys have in common is known: they are counted from the lowest.
-    lowest, highest = sort_key(ends[0]), sort_key(-ends[1])
-    unknown = 32 - lax.clz(jnp.where(highest > lowest, highest - lowest, 0))
+    lowest, unknown = key_range(ends)
 
     def refine(state: Any) -> Any:
         """Finds some more bits of each key, and the rank among its equals."""
         prefix, within, unknown = state
-        bits = jnp.minimum(unknown, most)
-        shift = unknown - bits
-
-        def place(block: Any) -> jax.Array:
-            rest = (sort_key(block[0]) - lowest) >> shift
-            digit = rest & ((jnp.uint32(1) << bits) - 1)
-            # Keys that share the bits found so far are the candidates.
-            place = _find(prefix, rest >> bits) * width + digit.astype(jnp.int32)
-            return jnp.where(_valid(block), place, -1)
-
-        counts = _reduce.count_rows(place, rows, num_ranks * width)
+        counts = count_digits(rows, lowest, prefix, unknown)
         # Ranks that share a prefix share the counts of the first of them.
         first = _count_at_or_below(prefix, prefix, strictly=True)
-        counts = counts.reshape(num_ranks, -1, 2 ** (most // 2))
+        counts = counts.reshape(num_ranks, -1, 2 ** (digit_bits(num_ranks) // 2))
         # First which of the sums of so many holds the rank, then which of its counts.
         sums = jnp.dot(counts, np.ones(counts.shape[2], np.int32))
         group, within = _find_rank(sums[first], within)
         digit, within = _find_rank(counts[first, group], within)
-        digit = group * counts.shape[2] + digit
-        return (prefix << bits) + digit.astype(jnp.uint32), within, shift
+        digit = (group * counts.shape[2] + digit).astype(jnp.uint32)
+        bits = jnp.minimum(unknown, digit_bits(num_ranks))
+        return (prefix << bits) + digit, within, unknown - bits
 
     state = (jnp.zeros(num_ranks, jnp.uint32), jnp.minimum(ranks, count), unknown)
     found, _, _ = lax.while_loop(lambda state: state[2] > 0, refine, state)
-    return jnp.where(ranks < count, _from_key(lowest + found), jnp.inf)
+    return jnp.where(ranks < count, from_key(lowest + found), jnp.inf)
+
+
+def digit_bits(num_ranks: int) -> int:
+    """How many bits of so many keys a round of counting finds.
+
+    Many, for few rounds, but with counts of a size that stays small beside the rows.
+    """
+    return 13 if num_ranks <= _FEW_EDGES else 8
+
+
+def key_range(ends: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The lowest key, and how many bits keys exceed it by, of the ends of `extent`."""
+    lowest, highest = sort_key(ends[0]), sort_key(-ends[1])
+    return lowest, 32 - lax.clz(jnp.where(highest > lowest, highest - lowest, 0))
+
+
+def count_digits(
+    rows: Any, lowest: jax.Array, prefix: jax.Array, unknown: jax.Array
+) -> jax.Array:
+    """A round of counting, whose counts add up over blocks of rows.
+
+    Args:
+      rows: scores float32 `[N]`, where NaN is left out, and optional bool `[N]`.
+      lowest: uint32 scalar, from which keys are counted.
+      prefix: uint32 `[K]`, ascending, the first bits of the keys looked for.
+      unknown: uint32 scalar, how many bits are still unknown.
+
+    Returns:
+      int32 `[K, 2^digit_bits(K)]`, keys with each prefix by their next bits, at most
+      `digit_bits(K)` of them; of equal prefixes the first has the counts.
+    """
+    num_ranks = prefix.shape[0]
+    width = 2 ** digit_bits(num_ranks)
+    bits = jnp.minimum(unknown, digit_bits(num_ranks))
+
+    def place(block: Any) -> jax.Array:
+        rest = (sort_key(block[0]) - lowest) >> (unknown - bits)
+        digit = rest & ((jnp.uint32(1) << bits) - 1)
+        # Keys that share the bits found so far are the candidates.
+        place = _find(prefix, rest >> bits) * width + digit.astype(jnp.int32)
+        return jnp.where(_valid(block), place, -1)
+
+    counts = _reduce.count_rows(place, rows, num_ranks * width)
+    return counts.reshape(num_ranks, width)
 
 
 def _find_rank(counts: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -367,7 +397,8 @@ def sort_key(scores: jax.Array) -> jax.Array:
     return jnp.where(negative, ~bits, bits | jnp.uint32(0x80000000))
 
 
-def _from_key(key: jax.Array) -> jax.Array:
+def from_key(key: jax.Array) -> jax.Array:
+    """The number of a `sort_key`."""
     positive = key >> 31 == 1
     bits = jnp.where(positive, key & jnp.uint32(0x7FFFFFFF), ~key)
     return lax.bitcast_convert_type(bits, jnp.float32)
@@ -380,8 +411,8 @@ def _equal_count_edges(
     if max_bins == 1:
         return jnp.zeros(0, jnp.float32)
     rows = lax.stop_gradient((scores, where))
-    extent = _extent(rows)
-    count, _ = extent
+    found = extent(rows)
+    count, _ = found
     num_bins = jnp.clip(num_bins, 1, max_bins)
     k = jnp.arange(1, max_bins, dtype=jnp.int32)
     # k times the quotient cannot overflow where k < num_bins.
@@ -390,7 +421,7 @@ def _equal_count_edges(
         k, count % num_bins
     )
     ranks = jnp.where(used, start, scores.shape[0])
-    return _order_statistics(rows, extent, ranks)
+    return _order_statistics(rows, found, ranks)
 
 
 @_reduce.core(rows_of="scores")

@@ -217,21 +217,40 @@ def _cascade_curve(
     state, table = summary.bin_sums_and_means(
         router.bins, confidence, (small, large), where, weights
     )
-    # Exact sums, so that equal accuracies are equal numbers: whether a budget of bins
-    # loses anything, and whether there is a gap at all, turn on that.
-    sums = _exact.normalise(state.sums)[1:, router.order]
+    # The derivatives are those of the same curve from means.
+    moved = _curve_of_means(table, router.order)
+    moved = moved - jax.lax.stop_gradient(moved)
+    return curve_of_sums(state.sums[1:], router.order, _nan(table), moved)
+
+
+def curve_of_sums(
+    sums: jax.Array, order: jax.Array, bad: jax.Array, moved: jax.Array | None = None
+) -> CascadeCurve:
+    """The curve from exact sums, so that equal accuracies are equal numbers: whether a
+    budget of bins loses anything, and whether there is a gap at all, turn on that.
+
+    Args:
+      sums: int32 `[3, num_bins + 1, digits]` of a `BinSums`: of weights, and of the
+        outcomes of the small and of the large model.
+      order: int32 `[num_bins]`, the bins in the order in which they are kept small.
+      bad: bool scalar, whether the curve is NaN.
+      moved: optional float32 `[num_bins + 1]` of zeros that carries the derivatives of
+        the accuracy.
+
+    Returns:
+      `CascadeCurve`.
+    """
+    sums = _exact.normalise(sums)[:, order]
     weight, by_small, by_large = jnp.pad(sums, [(0, 0), (1, 0), (0, 0)])
     kept = jnp.cumsum(weight, axis=0, dtype=jnp.int32)
     left = jnp.cumsum(by_large, axis=0, dtype=jnp.int32)
     right = jnp.cumsum(by_small, axis=0, dtype=jnp.int32) + left[-1:] - left
     sums = jnp.stack([kept, right, right - right[-1:]])
     high, _ = _exact.to_float(_exact.normalise(sums))
-    total = jnp.where((high[0, -1] > 0) & ~_nan(table), high[0, -1], jnp.nan)
+    total = jnp.where((high[0, -1] > 0) & ~bad, high[0, -1], jnp.nan)
     share, accuracy, gain = high / total
-    # The derivatives are those of the same curve from means.
-    moved = _curve_of_means(table, router.order)
-    moved = moved - jax.lax.stop_gradient(moved)
-    accuracy, gain = accuracy + moved, gain + (moved - moved[-1])
+    if moved is not None:
+        accuracy, gain = accuracy + moved, gain + (moved - moved[-1])
     return CascadeCurve(
         small_share=share,
         accuracy=accuracy,

@@ -295,7 +295,7 @@ def _logit(
     return x, params[0] * x + params[1]
 
 
-def _evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
+def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
     """The loss with its derivatives."""
     value = _loss(params, data, every)
     return _derivatives(params, data, every)._replace(value=value)
@@ -317,7 +317,7 @@ def _solve(
 
     def solve(coordinates: Any, start: jax.Array) -> Solution:
         return solvers.minimize(
-            _derivatives if solver is None else _evaluate,
+            _derivatives if solver is None else evaluate,
             data | coordinates,
             start,
             lower=-bound,

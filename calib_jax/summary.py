@@ -132,15 +132,26 @@ def _update(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> BinSums:
-    rows = _sums_of_rows(
-        lambda index: index,
-        index,
-        quantities,
-        where,
-        weights,
-        num_bins=state.sums.shape[1] - 1,
-    )
-    return merge(state, BinSums(sums=rows))
+    num_rows, num_bins = index.shape[0], state.sums.shape[1] - 1
+
+    def sums_of(index: jax.Array, num_bins: int) -> jax.Array:
+        return _sums_of_rows(
+            lambda index: index, index, quantities, where, weights, num_bins=num_bins
+        )
+
+    if num_rows >= num_bins:
+        return merge(state, BinSums(sums=sums_of(index, num_bins)))
+    # Of a batch of fewer rows than bins only the bins that hold rows are worked on: the
+    # canonical form of all of them would take most of the time.
+    none = num_bins + 1
+    valid = _masking.valid_rows(num_rows, where, weights)
+    place = jnp.where(valid, jnp.where(index < 0, num_bins, index), none)
+    held = jnp.sort(place)
+    row = jnp.searchsorted(held, place).astype(jnp.int32)
+    rows = sums_of(row, num_rows)[:, :num_rows]
+    held = jnp.where(jnp.pad(held[:-1], (1, 0), constant_values=-1) < held, held, none)
+    sums = _exact.normalise(state.sums.at[:, held].get(mode="clip") + rows)
+    return BinSums(sums=state.sums.at[:, held].set(sums, mode="drop"))
 
 
 @jax.jit

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import calib_jax as cj
+from calib_jax import _exact
 
 NUM_BINS, NUM_CLASSES, NUM_MODELS, NUM_TOKENS = 5, 4, 2, 6
 ROWS = 24  # The number of examples that most tests share, and with it the programs.
@@ -195,6 +196,74 @@ def _fit_parts(result):
 
 def _issue_parts(result):
     return (result.flagged, result.suggestion), result.thresholds
+
+
+def _deferred(rng, n):
+    return {
+        "small": _same,
+        "large": _twice,
+        "inputs": class_rows(rng, n)[0],
+        "small_params": cj.Temperature(temperature=jnp.float32(1.7)),
+        "large_params": cj.Temperature(temperature=jnp.float32(2.5)),
+        "router": router(rng),
+        "num_small_bins": jnp.int32(rng.integers(1, NUM_BINS)),
+        "capacity": 7,
+    }
+
+
+def _same(inputs):
+    return inputs
+
+
+def _twice(inputs):
+    return 2.0 * inputs
+
+
+def _deferral_parts(result):
+    return (result.prediction, result.confidence, result.used_large), result.overflow
+
+
+def reliability_state(rng, n=ROWS):
+    state = cj.reliability_summary(bins(rng))
+    return cj.update_reliability(state, tied(rng, n), partial(rng, n))
+
+
+def cascade_state(rng, n=ROWS):
+    state = cj.cascade_summary(bins(rng))
+    confidences, outcomes = tied(rng, 2 * n), partial(rng, 2 * n)
+    return cj.update_cascade(
+        state, confidences[:n], confidences[n:], outcomes[:n], outcomes[n:]
+    )
+
+
+def temperature_state(rng, n=ROWS):
+    state = cj.temperature_summary([-1.0, 0.0, 1.0, 2.0])
+    return cj.update_temperature(state, *class_rows(rng, n))
+
+
+def platt_state(rng, n=ROWS):
+    return cj.update_platt(cj.platt_summary(512), **_platt(rng, n))
+
+
+def _temperature_sums(given):
+    """The sums of an update as floats, which rounding may change."""
+    state = cj.update_temperature(**given)
+    return _exact.to_float(state.totals)[0], _exact.to_float(state.curves)[0]
+
+
+def _streamed_parts(result):
+    """Less what is estimated from differences of rounded numbers."""
+    params, fit = result
+    return (), (params, fit.lower, fit.upper, fit.loss, fit.inside, fit.status)
+
+
+def _summary_parts(result):
+    """Less the infinite ends of empty buckets."""
+    ends = [
+        jnp.where(jnp.isinf(x), jnp.float32(0), x)
+        for x in (result.least, result.greatest)
+    ]
+    return (), (result.sums, ends)
 
 
 def curve_points(result):
@@ -510,6 +579,14 @@ CASES = [
         rows={"small_confidence": 0, "small_outcome": 0, "large_outcome": 0},
         **_GIVEN,
     ),
+    Case(
+        "defer",
+        _deferred,
+        rows={"inputs": 0},
+        static=("small", "large", "capacity"),
+        split=_deferral_parts,
+        where=True,
+    ),
     _of_curve("random_curve"),
     _of_curve("performance_gap_recovered"),
     _of_curve("average_performance_gap_recovered"),
@@ -517,6 +594,112 @@ CASES = [
     _of_curve("num_small_bins_for_large_share", gradients=(), max_large_share=0.5),
     _of_curve("num_small_bins_for_accuracy", gradients=(), min_accuracy=0.7),
     _of_curve("best_num_small_bins", gradients=()),
+    # Streams
+    Case("score_buckets", lambda rng, n: {"num_buckets": 7}, static=("num_buckets",)),
+    *(
+        Case(name, lambda rng, n: {"buckets": bins(rng)})
+        for name in ("reliability_summary", "cascade_summary")
+    ),
+    Case(
+        "update_reliability",
+        lambda rng, n: _scored(rng, n, state=cj.reliability_summary(bins(rng))),
+        rows=_SCORED,
+        split=_summary_parts,
+        **_FRESH,
+    ),
+    Case(
+        "update_cascade",
+        lambda rng, n: {
+            "state": cascade_state(rng),
+            "small_confidence": tied(rng, n),
+            "large_confidence": tied(rng, n),
+            "small_outcome": partial(rng, n),
+            "large_outcome": partial(rng, n),
+        },
+        rows={
+            "small_confidence": 0,
+            "large_confidence": 0,
+            "small_outcome": 0,
+            "large_outcome": 0,
+        },
+        split=_summary_parts,
+        again=True,
+        **_FRESH,
+    ),
+    Case(
+        "merge_summaries",
+        lambda rng, n: {
+            "first": (state := reliability_state(rng)),
+            "second": cj.update_reliability(state, tied(rng, n), partial(rng, n)),
+        },
+    ),
+    *(
+        Case(
+            name,
+            lambda rng, n, make=make: {"state": make(rng), "num_bins": NUM_BINS},
+            static=("num_bins",),
+            again=name != "streamed_calibration_error",
+        )
+        for name, make in (
+            ("streamed_reliability_table", reliability_state),
+            ("streamed_calibration_error", reliability_state),
+            ("streamed_router", cascade_state),
+        )
+    ),
+    Case(
+        "streamed_cascade_curve",
+        lambda rng, n: {"state": cascade_state(rng), "router": router(rng)},
+    ),
+    Case("temperature_summary", lambda rng, n: {"log_temperatures": np.arange(5.0)}),
+    Case(
+        "update_temperature",
+        lambda rng, n: {
+            "state": cj.temperature_summary([-1.0, 0.0, 1.0, 2.0]),
+            **dict(zip(("logits", "labels"), class_rows(rng, n), strict=True)),
+        },
+        rows={"logits": 0, "labels": 0},
+        exact=False,
+        call=_temperature_sums,
+        again=True,
+        **_GIVEN,
+    ),
+    Case(
+        "fit_streamed_temperature",
+        lambda rng, n: {"state": temperature_state(rng)},
+        split=_streamed_parts,
+    ),
+    Case("platt_summary", lambda rng, n: {"num_buckets": 512}, static=("num_buckets",)),
+    Case(
+        "update_platt",
+        lambda rng, n: {"state": platt_state(rng), **_platt(rng, n)},
+        rows=_SCORED,
+        split=_summary_parts,
+        again=True,
+        **_FRESH,
+    ),
+    Case("fit_streamed_platt", lambda rng, n: {"state": platt_state(rng)}, again=True),
+    Case(
+        "merge_fits",
+        lambda rng, n: {
+            "first": temperature_state(rng),
+            "second": temperature_state(rng),
+        },
+    ),
+    # See test_streaming_fits.py.
+    *(
+        Case(name, None, host=True)
+        for name in ("psum_fit", "fit_temperature_of_blocks", "fit_platt_of_blocks")
+    ),
+    # Inside a mapped function, and of blocks: see test_streaming.py.
+    *(
+        Case(name, None, host=True)
+        for name in (
+            "psum_summary",
+            "array_blocks",
+            "reliability_table_of_blocks",
+            "calibration_error_of_blocks",
+        )
+    ),
     # Cleaning
     Case(
         "top1_disagreement",

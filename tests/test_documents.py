@@ -45,7 +45,8 @@ def test_readme_snippets_run_as_they_stand(capsys):
     data = two_models()
     small, large = data.best
     given = np.where(np.arange(600) % 10 == 0, (data.labels[1] + 1) % 5, data.labels[1])
-    calibrate, cascade, clean = snippets()
+    # Of those on Flax see test_flax.py.
+    calibrate, cascade, clean, *_ = snippets()
 
     exec(
         calibrate,

@@ -18,6 +18,7 @@ SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "log_odds_of_log"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
+NOT_ARRAYS |= {"small_params", "large_params", "state", "first", "second", "buckets"}
 
 
 def kind_of(case, name):
@@ -69,7 +70,7 @@ def wrong_arrays(case, name, good):
     yield "text", "str"
     yield {"a": 1}, "dict|object|array"
     yield [[1.0], [2.0, 3.0]], "array|inhomogeneous"
-    if name not in BOOLS | {"weights"}:
+    if name not in BOOLS | {"weights", "log_temperatures"}:
         yield None, "None|object|only one"
 
 
@@ -79,6 +80,7 @@ CASES = [
     if case.make is not None and case.name != "bootstrap"
     for name in arguments_of(case)
     if name not in NOT_ARRAYS and name not in case.static
+    if name != "inputs"  # Of any rank and dtype: see test_deferral.py.
     if name not in ("num_small_bins", "num_top_bins", "num_bins")
 ]
 
@@ -125,6 +127,8 @@ COUNTS = [
         ("num_bins", 1, None),
         ("max_bins", 1, None),
         ("num_classes", 1, None),
+        ("num_buckets", 3, None),
+        ("capacity", 1, None),
         ("num_small_bins", 0, NUM_BINS),
         ("num_top_bins", 0, NUM_BINS),
     ]
@@ -156,6 +160,7 @@ OPTIONAL_BINS = [
     "maximum_calibration_error",
     "fit_router",
 ]
+OPTIONAL_BUCKETS = ["reliability_summary", "cascade_summary"]
 STRUCTURED = [
     (case, name)
     for case in registry.CASES
@@ -175,7 +180,10 @@ def test_wrong_types(case, name):
     others += [registry.curve(rng), {}, (), 1.5, "text", [0.5], np.ones(4)]
     others += [type(good[name]), (good[name], None), None]
     for wrong in others:
-        optional = name == "bins" and case.name in OPTIONAL_BINS and wrong is None
+        optional = wrong is None and (
+            (name == "bins" and case.name in OPTIONAL_BINS)
+            or (name == "buckets" and case.name in OPTIONAL_BUCKETS)
+        )
         if not isinstance(wrong, type(good[name])) and not optional:
             shows = re.escape(type(wrong).__name__)
             raises(case, name, {**good, name: wrong}, shows)

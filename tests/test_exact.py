@@ -216,7 +216,7 @@ SCORES = {
 }
 SIZE, RANKS = 80, np.arange(0, 90, 3, dtype=np.int32)
 select = {
-    name: jax.jit(lambda s, r, v, f=function: f((s, v), binning._extent((s, v)), r))
+    name: jax.jit(lambda s, r, v, f=function: f((s, v), binning.extent((s, v)), r))
     for name, function in (
         ("counting", binning._select_by_counting),
         ("sorting", binning._select_by_sorting),

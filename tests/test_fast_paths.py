@@ -181,7 +181,7 @@ def test_ranks_by_counting_and_by_sorting_are_the_same():
     for num_ranks in (3, 700):
         ranks = jnp.linspace(0, ODD, num_ranks).astype(jnp.int32)
         rows = scores, valid
-        extent = binning._extent(rows)
+        extent = binning.extent(rows)
         counted = binning._select_by_counting(rows, extent, ranks)
         same(counted, binning._select_by_sorting(rows, extent, ranks))
 

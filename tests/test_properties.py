@@ -240,7 +240,7 @@ def test_one_trace_a_shape(case):
             numbers = [np.float32(value), np.float64(value), jnp.float32(value)]
             numbers += [np.array(value)]
         elif isinstance(value, int):
-            numbers = [np.int64(value), np.int8(value)]
+            numbers = [np.int64(value), np.int16(value)]
         elif name in ("num_small_bins", "num_top_bins", "num_bins"):
             numbers = [int(value), np.int64(value), np.uint8(value)]
         for number in numbers:

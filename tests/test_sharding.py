@@ -20,7 +20,8 @@ SHAPES = {"8": ((8,), ("rows",)), "4x2": ((4, 2), ("rows", "other"))}
 CASES = [c for c in registry.CASES if c.rows and not c.host and not c.again]
 # Programs that take long to compile: one way to call them in each mesh.
 LONG = ("fit_", "advantage", "cascade", "confident", "reliability", "equal_count")
-SORTS = {"cleaning_curve", "area_under_roc"}
+LONG += ("defer", "update_")
+SORTS = {"cleaning_curve", "area_under_roc", "defer"}
 COLLECTIVE = re.compile(
     r"= (\(?[^=]*?\)?) "
     r"(all-gather|all-to-all|collective-permute|ragged-all-to-all|all-reduce|"

@@ -1,0 +1,250 @@
+"""Fits to data larger than memory, read block by block.
+
+Shapes: N examples in all, C classes, each block holding some of the examples. Blocks
+are as in `calib_jax.array_blocks`: read anew for each of a few passes, one block held
+at a time. The answers are those of the fits to arrays in memory, up to the rounding of
+float32.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from . import _checks, _reduce, platt, solvers
+from .blocks import Blocks, fold
+from .platt import Platt
+from .solvers import Evaluation, FitReport, FitStatus
+from .streaming_platt import (
+    PlattSummary,
+    fit_streamed_platt,
+    platt_summary,
+    rows_of_buckets,
+    update_platt,
+)
+from .streaming_temperature import (
+    StreamedFit,
+    TemperatureSummary,
+    fit_streamed_temperature,
+    temperature_summary,
+    update_temperature,
+)
+from .temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
+
+# Of the grid that spans all temperatures and of that of the one interval that holds the
+# optimum, with one more point on each side, whatever rounding does to its ends.
+_NUM_POINTS = 25
+_MAX_PASSES = 50
+# Newton steps shrink quadratically: what follows one this small is below 1e-6.
+_LAST_STEP = 5e-4
+
+
+def fit_temperature_of_blocks(
+    blocks: Blocks,
+    *,
+    class_where: ArrayLike | None = None,
+    progress: bool = False,
+) -> tuple[Temperature, FitReport]:
+    """Temperature of least negative log-likelihood, of more rows than fit in memory.
+
+    As `calib_jax.fit_temperature`, from two passes: a grid over all temperatures, and a
+    finer one in the interval that holds the optimum, whose root
+    (`calib_jax.fit_streamed_temperature`) is within 1e-6 of it, relative. The report
+    counts passes as steps, and its gradient norm is an estimate.
+
+    Args:
+      blocks: `Blocks` of (logits, labels) or (logits, labels, where): floating
+        `[n, C]`, integer `[n]` in `[0, C)`, and bool `[n]`.
+      class_where: optional bool `[C]`, the classes that take part.
+      progress: whether to show a progress bar; it needs rich.
+
+    Returns:
+      `Temperature` and `FitReport`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype, or for blocks that can be read only
+        once.
+      ImportError: where a progress bar is asked for and rich is missing.
+
+    References:
+      Guo et al. 2017, arXiv 1706.04599, section 4.2.
+
+    Examples:
+      >>> from calib_jax import array_blocks
+      >>> logits = np.array([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+      >>> blocks = array_blocks(logits, np.array([0, 0, 1, 1]), size=3)
+      >>> params, report = fit_temperature_of_blocks(blocks)
+      >>> print(params.temperature.round(4), report.num_steps)
+      3.641 2
+    """
+    classes = _checks.mask("class_where", class_where, axes="[C]")
+
+    def step(state: TemperatureSummary, logits: Any, labels: Any, mask: Any) -> Any:
+        return update_temperature(
+            state, logits, labels, where=mask, class_where=classes
+        )
+
+    def one_pass(grid: np.ndarray, number: int) -> tuple[Temperature, StreamedFit]:
+        state = fold(
+            step,
+            temperature_summary(grid),
+            blocks,
+            ("logits", "labels"),
+            progress=progress,
+            description=f"temperature, pass {number} of 2",
+        )
+        return fit_streamed_temperature(state)
+
+    start, stop = np.log([MIN_TEMPERATURE, MAX_TEMPERATURE])
+    params, fit = one_pass(np.linspace(start, stop, _NUM_POINTS), 1)
+    num_passes = 1
+    if fit.inside:
+        start, stop = np.log([float(fit.lower), float(fit.upper)])
+        margin = (stop - start) / (_NUM_POINTS - 3)
+        grid = np.linspace(start - margin, stop + margin, _NUM_POINTS)
+        params, fit = one_pass(grid, 2)
+        num_passes = 2
+    report = FitReport(
+        converged=fit.inside,
+        num_steps=jnp.asarray(num_passes, jnp.int32),
+        loss=fit.loss,
+        gradient_norm=fit.estimated_error * fit.curvature,
+        status=fit.status,
+    )
+    return params, report
+
+
+def fit_platt_of_blocks(
+    blocks: Blocks, *, progress: bool = False
+) -> tuple[Platt, FitReport]:
+    """Logistic calibration of scores, of more rows than fit in memory.
+
+    As `calib_jax.fit_platt`: a first pass for the status and a start
+    (`calib_jax.fit_streamed_platt`), then Newton steps of a pass each, of which one is
+    mostly enough.
+
+    Args:
+      blocks: `Blocks` of (scores, outcomes) or (scores, outcomes, where): floating
+        `[n]`; bool, integer or floating `[n]` in `[0, 1]`; and bool `[n]`.
+      progress: whether to show a progress bar; it needs rich.
+
+    Returns:
+      `Platt` and `FitReport`, which counts passes as steps.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype, or for blocks that can be read only
+        once.
+      ImportError: where a progress bar is asked for and rich is missing.
+
+    References:
+      Platt, "Probabilistic Outputs for Support Vector Machines", 2000; Lin, Lin and
+      Weng 2007.
+
+    Examples:
+      >>> from calib_jax import array_blocks
+      >>> scores = np.array([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
+      >>> blocks = array_blocks(scores, np.array([0, 0, 1, 0, 1, 1]), size=3)
+      >>> params, _ = fit_platt_of_blocks(blocks)
+      >>> print(f"{params.slope:.3f} {params.intercept:.3f}")
+      1.214 -0.607
+    """
+
+    def step(state: PlattSummary, scores: Any, outcomes: Any, mask: Any) -> Any:
+        return update_platt(state, scores, outcomes, where=mask)
+
+    def one_pass(step: Any, state: Any, number: int) -> Any:
+        return fold(
+            step,
+            state,
+            blocks,
+            ("scores", "outcomes"),
+            progress=progress,
+            description=f"Platt, pass {number}",
+        )
+
+    state = one_pass(step, platt_summary(), 1)
+    platt_params, fit = fit_streamed_platt(state)
+    if not (fit.report.converged or fit.status == FitStatus.MAX_STEPS):
+        return platt_params, fit.report
+    center, scale = _coordinates(state, platt_params)
+    slope, intercept = platt_params.slope, platt_params.intercept
+    params = jnp.stack([slope * scale, intercept + slope * center])
+    solver = solvers.newton()
+    solver_state = solver.init(params)
+    converged, number = False, 1
+    while not converged and number < _MAX_PASSES:
+        number += 1
+
+        def add(sums: Any, *block: Any, params: jax.Array = params) -> Any:
+            new = _evaluate_block(params, center, scale, *map(jnp.asarray, block))
+            # In float64, which JAX may lack.
+            return [a + np.asarray(b, float) for a, b in zip(sums, new, strict=True)]
+
+        zero = np.zeros(())
+        total, *sums = one_pass(
+            add, [zero, zero, np.zeros(2), np.zeros((2, 2))], number
+        )
+        found = Evaluation(*(jnp.asarray(x / total, jnp.float32) for x in sums))
+        newton_step = solvers.newton_step(found.gradient, found.hessian)
+        size = jnp.max(jnp.abs(newton_step) / jnp.maximum(1.0, 0.1 * jnp.abs(params)))
+        converged = bool(size <= _LAST_STEP)
+        updates, solver_state = solver.update(
+            found.gradient, solver_state, params, hessian=found.hessian
+        )
+        moved = newton_step if converged else updates
+        params = params + moved
+    by_step = jnp.sum(found.hessian * moved[None], axis=1)
+    slope = params[0] / scale
+    reversed_slope = slope < 0
+    status = jnp.where(reversed_slope, FitStatus.REVERSED, FitStatus.CONVERGED)
+    report = FitReport(
+        converged=jnp.asarray(converged),
+        num_steps=jnp.asarray(number, jnp.int32),
+        loss=found.value + jnp.sum(moved * (found.gradient + 0.5 * by_step)),
+        gradient_norm=jnp.max(jnp.abs(found.gradient + by_step)),
+        status=jnp.where(converged, status, FitStatus.MAX_STEPS).astype(jnp.int32),
+    )
+    return Platt(slope=slope, intercept=params[1] - slope * center), report
+
+
+@_reduce.core
+def _coordinates(state: PlattSummary, params: Platt) -> tuple[jax.Array, jax.Array]:
+    """Mean and standard deviation of the scores that decide: weighted by p (1 - p)."""
+    rows, _ = rows_of_buckets(state)
+    confidence = platt.apply_platt(params, rows["score"])
+    weight = rows["weight"] / jnp.max(rows["weight"]) * confidence * (1 - confidence)
+
+    def mean(values: jax.Array) -> jax.Array:
+        total = _reduce.pairwise_sum(weight)
+        return _reduce.pairwise_sum(weight * values) / jnp.maximum(total, 1e-30)
+
+    center = mean(rows["score"])
+    spread = jnp.sqrt(mean((rows["score"] - center) ** 2))
+    return center, jnp.where(spread > 0, spread, 1.0)
+
+
+@_reduce.core
+def _evaluate_block(
+    params: jax.Array,
+    center: jax.Array,
+    scale: jax.Array,
+    scores: jax.Array,
+    outcomes: jax.Array,
+    mask: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """Number of rows, and over them the sums of what `platt.evaluate` has means of."""
+    data = {
+        "rows": {
+            "score": scores.astype(jnp.float32),
+            "outcome": outcomes.astype(jnp.float32),
+            "where": mask,
+        },
+        "targets": (jnp.float32(0), jnp.float32(1)),
+        "center": center,
+        "scale": scale,
+    }
+    count = jnp.sum(mask, dtype=jnp.float32)
+    means = platt.evaluate(params, data, 1)
+    return count, *(mean * count for mean in means)

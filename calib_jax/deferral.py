@@ -1,0 +1,205 @@
+"""A cascade that saves time: the large model runs on the rows that need it alone.
+
+Shapes: N examples of a batch, C classes, `num_bins` bins, K bins kept small. Algorithm
+1 of the paper decides row by row; a compiled program has static shapes. The large model
+therefore runs on a fixed number of rows, the *capacity*, taken from the batch and put
+back, all in the trace of the caller.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from . import _checks, _reduce, binning, confidence
+from .cascade import Router
+from .temperature import Temperature
+
+Model = Callable[[Any], jax.Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Deferral:
+    """The answers of a cascade.
+
+    Attributes:
+      prediction: int32 `[N]`, the predicted class; -1 where there is none.
+      confidence: float32 `[N]`, calibrated confidence of the model that answered.
+      used_large: bool `[N]`, rows that the large model answered.
+      overflow: int32 scalar, rows that were to go to the large model and did not fit.
+    """
+
+    prediction: jax.Array
+    confidence: jax.Array
+    used_large: jax.Array
+    overflow: jax.Array
+
+
+def defer(
+    small: Model,
+    large: Model,
+    inputs: Any,
+    *,
+    small_params: Temperature,
+    large_params: Temperature,
+    router: Router,
+    num_small_bins: int | jax.Array,
+    capacity: int,
+    where: ArrayLike | None = None,
+) -> Deferral:
+    """Runs the small model on a batch, and the large one on rows that a router sends.
+
+    A row is sent unless its confidence is in one of the K bins kept small. If more than
+    `capacity` are, those of the last bins of `router.order` go, which are those of
+    greatest advantage, and of one bin those of lower confidence, and of equals the
+    first; the others keep the small model's answer. A row without a small confidence
+    (NaN) goes before all. The large model always sees `min(capacity, N)` rows, zeros
+    where fewer are sent.
+
+    Both models run in the caller's trace: call this inside `jax.jit` or `nnx.jit`,
+    with the models' arrays as arguments of that. Rows sharded over devices are gathered
+    on the way to the large model.
+
+    Args:
+      small: from inputs `[N, ...]` to floating logits `[N, C]`.
+      large: the same, of the better model, on `capacity` rows.
+      inputs: an array `[N, ...]` of numbers or bools, or a pytree of such; a list is
+        an array, as everywhere.
+      small_params: `Temperature` of the small model.
+      large_params: `Temperature` of the large model.
+      router: `Router` of confidences at these temperatures.
+      num_small_bins: the paper's K, 0 to num_bins; may be traced.
+      capacity: static number of rows, at least 1, for the large model.
+      where: optional bool `[N]`; other rows, such as padding, are never sent, and
+        their answers mean nothing.
+
+    Returns:
+      `Deferral`.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count, also of what a model returns.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase II.
+
+    Examples:
+      >>> import calib_jax as cj
+      >>> answers = cj.defer(
+      ...     lambda x: jnp.stack([x, -x], axis=1),
+      ...     lambda x: jnp.stack([2 - x, x - 2], axis=1),
+      ...     jnp.array([1.5, 0.1, -0.2, 1.2]),
+      ...     small_params=cj.Temperature(temperature=jnp.float32(1)),
+      ...     large_params=cj.Temperature(temperature=jnp.float32(2)),
+      ...     router=cj.fit_router([0.6, 0.9], [0.9, 0.9], num_bins=2),
+      ...     num_small_bins=1,
+      ...     capacity=1,
+      ... )
+      >>> print(answers.prediction, answers.used_large, answers.overflow)
+      [0 0 1 0] [False  True False False] 1
+    """
+    for name, value in (("small", small), ("large", large)):
+        if not callable(value):
+            raise ValueError(
+                f"{name}: expected a function from inputs to logits, got "
+                f"{type(value).__name__}."
+            )
+    rows = jax.tree.map(
+        lambda leaf: _checks.any_array("inputs", leaf),
+        inputs,
+        is_leaf=lambda node: node is None or isinstance(node, list),
+    )
+    leaves = jax.tree.leaves(rows)
+    if not leaves:
+        raise ValueError(
+            f"inputs: expected at least one array [N, ...], got {type(inputs).__name__}"
+            " without any."
+        )
+    mask = _checks.mask("where", where)
+    _checks.same_rows(
+        **{f"inputs[{number}]": leaf for number, leaf in enumerate(leaves)}, where=mask
+    )
+    _checks.instance("small_params", small_params, Temperature)
+    _checks.instance("large_params", large_params, Temperature)
+    _checks.instance("router", router, Router)
+    budget = _checks.traced_int(
+        "num_small_bins", num_small_bins, minimum=0, maximum=router.bins.num_bins
+    )
+    num_rows = leaves[0].shape[0]
+    size = min(_checks.static_int("capacity", capacity, minimum=1), num_rows)
+
+    first = _answers("small", small, rows, num_rows, small_params)
+    index, sent, overflow = _send(
+        rows, first.confidence, router, budget, mask, capacity=size
+    )
+    second = _answers("large", large, sent, size, large_params)
+    prediction, assurance, used_large = _put_back(
+        first.confidence, first.prediction, second, index
+    )
+    return Deferral(
+        prediction=prediction,
+        confidence=assurance,
+        used_large=used_large,
+        overflow=overflow,
+    )
+
+
+def _answers(
+    name: str, model: Model, inputs: Any, num_rows: int, params: Temperature
+) -> confidence.Top1:
+    logits = _checks.logits(f"{name}(inputs)", model(inputs), rank=2, axes="[N, C]")
+    if logits.shape[0] != num_rows:
+        raise ValueError(
+            f"{name}(inputs): expected {num_rows} rows of logits, as inputs has, got "
+            f"{list(logits.shape)}."
+        )
+    return confidence.top1(logits, params.temperature)
+
+
+@_reduce.core(static=["capacity"])
+def _send(
+    rows: Any,
+    small_confidence: jax.Array,
+    router: Router,
+    num_small_bins: jax.Array,
+    where: jax.Array | None,
+    *,
+    capacity: int,
+) -> tuple[jax.Array, Any, jax.Array]:
+    """Which rows are sent, N for none, the rows themselves, and how many do not fit."""
+    num_rows, num_bins = small_confidence.shape[0], router.bins.num_bins
+    # Place 0 is kept first. One more place, the last, is that of bin -1: NaN.
+    places = jnp.full(num_bins + 1, num_bins, jnp.int32)
+    places = places.at[router.order].set(jnp.arange(num_bins, dtype=jnp.int32))
+    place = places[binning.bin_index(router.bins, small_confidence)]
+    needed = place >= num_small_bins
+    if where is not None:
+        needed = needed & where
+    urgency = jnp.where(needed, place, -1)
+    # Bits of floats that are not negative are in order, and integers sort faster.
+    lower = jax.lax.bitcast_convert_type(small_confidence, jnp.int32)
+    index = jnp.arange(num_rows, dtype=jnp.int32)
+    *_, index = jax.lax.sort((-urgency, lower, index), num_keys=2)
+    count = jnp.sum(needed, dtype=jnp.int32)
+    chosen = jnp.arange(capacity, dtype=jnp.int32) < count
+    index = jnp.where(chosen, index[:capacity], num_rows)
+    sent = jax.tree.map(lambda x: x.at[index].get(mode="fill", fill_value=0), rows)
+    return index, sent, jnp.maximum(count - capacity, 0)
+
+
+@_reduce.core(rows_of="assurance")
+def _put_back(
+    assurance: jax.Array,
+    prediction: jax.Array,
+    large: confidence.Top1,
+    index: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Predictions, confidences and which are of the large model."""
+    # The last bit tells the model. Flags of their own, made of no rows, would not be
+    # sharded as the rows are.
+    code = (2 * prediction).at[index].set(2 * large.prediction + 1, mode="drop")
+    assurance = assurance.at[index].set(large.confidence, mode="drop")
+    return code >> 1, assurance, code % 2 == 1

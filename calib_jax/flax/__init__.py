@@ -1,0 +1,13 @@
+"""Calibration inside Flax; `import calib_jax` alone imports neither this nor flax.
+
+`modules` apply what was fitted, `metrics` measure and fit while a loop runs.
+"""
+
+from .metrics import CalibrationError as CalibrationError
+from .metrics import CascadeMetric as CascadeMetric
+from .metrics import PlattFit as PlattFit
+from .metrics import Reliability as Reliability
+from .metrics import TemperatureFit as TemperatureFit
+from .modules import Calibrated as Calibrated
+from .modules import Deferred as Deferred
+from .modules import Fitted as Fitted

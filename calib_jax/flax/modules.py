@@ -1,0 +1,142 @@
+"""Modules that apply what was fitted: calibrated classifiers, and cascades of two.
+
+Parameters and routers are pytrees held whole in variables of a type of their own, so
+that an optimizer over `nnx.Param` leaves them alone, and `nnx.split` and Orbax see
+them.
+
+Shapes: N examples of a batch, C classes, `num_bins` bins.
+"""
+
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.typing import ArrayLike
+
+from .. import _checks, deferral
+from ..calibration import calibrate
+from ..cascade import Router
+from ..deferral import Deferral
+from ..histogram import Histogram
+from ..platt import Platt
+from ..temperature import Temperature
+
+
+class Fitted(nnx.Variable):
+    """A variable of what was fitted after training: no optimizer's `nnx.Param`."""
+
+
+class Calibrated(nnx.Module):
+    """A classifier whose probabilities are calibrated.
+
+    Attributes:
+      model: the classifier, unchanged.
+      params: `Fitted` variable of the fitted parameters.
+
+    Examples:
+      >>> import jax.numpy as jnp, calib_jax as cj
+      >>> model = nnx.Linear(1, 2, rngs=nnx.Rngs(0))
+      >>> model.kernel[...] = jnp.array([[4.0, 0.0]], jnp.float32)
+      >>> params = cj.Temperature(temperature=jnp.float32(2))
+      >>> probability = Calibrated(model, params)(jnp.float32([[1.0]]))[0, 0]
+      >>> print(f"{probability:.3f}")
+      0.881
+    """
+
+    def __init__(
+        self, model: nnx.Module, params: Temperature | Platt | Histogram
+    ) -> None:
+        """Wraps a model.
+
+        Args:
+          model: a module from inputs to floating logits `[N, C]`, or to scores `[N]`
+            for `Platt` and `Histogram`.
+          params: what a fit returned first.
+
+        Raises:
+          ValueError: for another kind of model or parameters.
+        """
+        _checks.instance("model", model, nnx.Module)
+        _checks.instance("params", params, Temperature, Platt, Histogram)
+        self.model = model
+        self.params = Fitted(params)
+
+    def __call__(self, *inputs: Any, **options: Any) -> jax.Array:
+        """Calibrated float32 probabilities `[N, C]`, or `[N]` of scores."""
+        return calibrate(self.params.get_value(), self.model(*inputs, **options))
+
+
+class Deferred(nnx.Module):
+    """A cascade as one module: `calib_jax.defer` of two calibrated classifiers.
+
+    Attributes:
+      small: `Calibrated` small model.
+      large: `Calibrated` large model.
+      router: `Fitted` variable of the router.
+      num_small_bins: `Fitted` int32 scalar, K; it may be set without a new trace.
+      capacity: rows of a batch that the large model can take.
+
+    Examples:
+      >>> import jax.numpy as jnp, calib_jax as cj
+      >>> params = cj.Temperature(temperature=jnp.float32(1))
+      >>> small, large = (
+      ...     Calibrated(nnx.Linear(3, 2, rngs=nnx.Rngs(seed)), params)
+      ...     for seed in (0, 1)
+      ... )
+      >>> router = cj.fit_router([0.6, 0.9], [0.9, 0.9], num_bins=2)
+      >>> cascade = Deferred(small, large, router, num_small_bins=0, capacity=2)
+      >>> answers = nnx.jit(Deferred.__call__)(cascade, jnp.ones((5, 3)))
+      >>> print(answers.used_large, answers.overflow)
+      [ True  True False False False] 3
+    """
+
+    def __init__(
+        self,
+        small: Calibrated,
+        large: Calibrated,
+        router: Router,
+        num_small_bins: int | jax.Array,
+        *,
+        capacity: int,
+    ) -> None:
+        """Joins two models.
+
+        Args:
+          small: `Calibrated` by a temperature.
+          large: the same, of the better model.
+          router: `Router` of confidences at these temperatures.
+          num_small_bins: the paper's K, 0 to num_bins.
+          capacity: static number of rows, at least 1, for the large model.
+
+        Raises:
+          ValueError: for a wrong kind, dtype or count.
+        """
+        for name, model in (("small", small), ("large", large)):
+            _checks.instance(name, model, Calibrated)
+            _checks.instance(f"{name}.params", model.params.get_value(), Temperature)
+        _checks.instance("router", router, Router)
+        self.small, self.large = small, large
+        self.router = Fitted(router)
+        self.num_small_bins = Fitted(
+            _checks.traced_int(
+                "num_small_bins",
+                num_small_bins,
+                minimum=0,
+                maximum=router.bins.num_bins,
+            )
+        )
+        self.capacity = _checks.static_int("capacity", capacity, minimum=1)
+
+    def __call__(self, inputs: Any, *, where: ArrayLike | None = None) -> Deferral:
+        """Answers a batch, padded rows masked by `where`: see `calib_jax.defer`."""
+        return deferral.defer(
+            self.small.model,
+            self.large.model,
+            inputs,
+            small_params=self.small.params.get_value(),
+            large_params=self.large.params.get_value(),
+            router=self.router.get_value(),
+            num_small_bins=self.num_small_bins.get_value(),
+            capacity=self.capacity,
+            where=where,
+        )

@@ -1,0 +1,329 @@
+"""Temperature of a stream, from a summary of fixed size: no logits are kept.
+
+Shapes: N examples of a batch, C classes, G grid points. An update rounds the sums of
+its batch once to float32; what is kept of them is exact (`_exact`), so that merging
+(`calib_jax.merge_fits`) is associative and commutative bit for bit.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from . import _checks, _exact, _reduce, solvers, temperature
+from .solvers import FitStatus
+from .temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
+
+# Apart by a factor of 1.28 in T, which is 1 at one of them.
+_LOG_TEMPERATURES = np.linspace(-6.0, 6.0, 49)
+_MIN_POINTS = 4
+# Halvings of an interval of the grid until float32 tells its ends apart no more.
+_NUM_HALVINGS = 24
+# Rounding of sums and of T itself in float32, relative.
+_ROUNDING = 1e-6
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class TemperatureSummary:
+    """The negative log-likelihood of a stream on a grid of temperatures.
+
+    Attributes:
+      log_temperatures: float32 `[G]`, ascending; NaN after merging different grids.
+      totals: int32 `[3, digits]`, exact sums of the weight and, times it, of how far
+        the label's logit lies below the largest and the mean one above the label's;
+        not finite after an invalid row.
+      curves: int32 `[3, G, digits]`, exact sums of the loss in nats and of its first
+        (sign turned) and second derivative by 1 / T.
+    """
+
+    log_temperatures: jax.Array
+    totals: jax.Array
+    curves: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class StreamedFit:
+    """What a fit of a stream says of itself.
+
+    Attributes:
+      lower: float32 scalar, the optimal T lies at or above it.
+      upper: float32 scalar, the optimal T lies at or below it.
+      estimated_error: float32 scalar, of T, relative; an estimate, and no bound; +inf
+        where the optimum was not found.
+      inside: bool scalar; whether the optimum lies inside the grid.
+      loss: float32 scalar, mean negative log-likelihood at T, in nats; NaN where the
+        optimum was not found.
+      curvature: float32 scalar, second derivative of that by log T at T; NaN as the
+        loss.
+      status: int32 scalar, a `FitStatus`.
+    """
+
+    lower: jax.Array
+    upper: jax.Array
+    estimated_error: jax.Array
+    inside: jax.Array
+    loss: jax.Array
+    curvature: jax.Array
+    status: jax.Array
+
+
+def temperature_summary(
+    log_temperatures: ArrayLike | None = None,
+) -> TemperatureSummary:
+    """The summary of no rows, to be updated with logits and labels.
+
+    Args:
+      log_temperatures: optional floating `[G]`, distinct, at least 4, natural
+        logarithms; 49 from -6 to 6 where not given. An update takes one exponential
+        for each logit and grid point; the error falls with the fourth power of their
+        distance.
+
+    Returns:
+      `TemperatureSummary`.
+
+    Raises:
+      ValueError: for a wrong rank or dtype, or fewer than 4 grid points.
+
+    References:
+      Guo et al. 2017, arXiv 1706.04599 (temperature scaling).
+
+    Examples:
+      >>> state = temperature_summary([-1.0, 0.0, 1.0, 2.0])
+      >>> print(state.log_temperatures)
+      [-1.  0.  1.  2.]
+    """
+    given = _LOG_TEMPERATURES if log_temperatures is None else log_temperatures
+    grid = _checks.floats("log_temperatures", given, axes="[G]")
+    if grid.shape[0] < _MIN_POINTS:
+        raise ValueError(
+            f"log_temperatures: expected at least {_MIN_POINTS}, got {grid.shape[0]}."
+        )
+    length = _exact.LENGTH
+    return TemperatureSummary(
+        log_temperatures=jnp.sort(grid),
+        totals=jnp.zeros((3, length), jnp.int32),
+        curves=jnp.zeros((3, grid.shape[0], length), jnp.int32),
+    )
+
+
+def update_temperature(
+    state: TemperatureSummary,
+    logits: ArrayLike,
+    labels: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+    class_where: ArrayLike | None = None,
+) -> TemperatureSummary:
+    """Adds a batch of class logits to a summary.
+
+    Args:
+      state: `TemperatureSummary`.
+      logits: floating `[N, C]`; -inf is a class that cannot be.
+      labels: integer `[N]` in `[0, C)`.
+      where: optional bool `[N]`, such as that of a padded last batch.
+      weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
+      class_where: optional bool `[C]` or `[N, C]`, the classes that take part.
+
+    Returns:
+      `TemperatureSummary` of the rows so far and the valid ones of the batch.
+
+    Raises:
+      ValueError: for a wrong type, rank, shape or dtype.
+
+    References:
+      Guo et al. 2017, arXiv 1706.04599; Kulisch, "Computer Arithmetic and Validity",
+      2013, for exact sums.
+
+    Examples:
+      >>> batch = [[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]], [0, 0, 1, 1]
+      >>> state = update_temperature(temperature_summary(), *batch)
+      >>> state = update_temperature(state, *batch, where=[True, True, True, False])
+      >>> print(fit_streamed_temperature(state)[0].temperature.round(3))
+      4.366
+    """
+    _checks.instance("state", state, TemperatureSummary)
+    array = _checks.logits("logits", logits, rank=2, axes="[N, C]")
+    label = _checks.integers("labels", labels)
+    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
+    _checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
+    classes = _checks.class_mask(class_where, array)
+    return _update_temperature(state, array, label, mask, weight, classes)
+
+
+@_reduce.core
+def _update_temperature(
+    state: TemperatureSummary,
+    logits: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    class_where: jax.Array | None,
+) -> TemperatureSummary:
+    logits, weights = lax.stop_gradient((logits, weights))
+    problem = temperature.prepare(logits, labels, where, weights, class_where)
+    data, inverses = problem.data, jnp.exp(-state.log_temperatures)
+
+    def of_block(block: Any, live: jax.Array) -> jax.Array:
+        # One grid point after the other, while the block is in the cache.
+        def at(inverse: jax.Array) -> jax.Array:
+            _, *terms = temperature.likelihood(
+                inverse, block, live, data["class_where"]
+            )
+            return jnp.stack([jnp.sum(term) for term in terms])
+
+        return lax.map(at, inverses)
+
+    shape = (inverses.shape[0], 3)
+    curves = _reduce.sum_blocks(of_block, shape, data["rows"], data["valid"])
+    totals = jnp.stack([problem.weight, problem.label_gap, problem.mean_above])
+    totals = jnp.where(problem.invalid, jnp.nan, totals)
+
+    def add(sums: jax.Array, values: jax.Array) -> jax.Array:
+        return _exact.normalise(sums + _exact.from_floats(values * problem.unit))
+
+    return dataclasses.replace(
+        state, totals=add(state.totals, totals), curves=add(state.curves, curves.T)
+    )
+
+
+def fit_streamed_temperature(
+    state: TemperatureSummary,
+) -> tuple[Temperature, StreamedFit]:
+    r"""Temperature of least negative log-likelihood, from its values on the grid.
+
+    The loss is convex in 1 / T, so that its derivative changes sign once: between two
+    neighbouring grid points, which are a rigorous bracket up to the rounding of sums.
+    In between T is the root of the cubic in log T that has the derivative
+
+    .. math:: g(t) = \frac{d}{dt} \; -\frac{1}{W} \sum_i w_i \log
+       \frac{\exp(z_{i,y_i} e^{-t})}{\sum_k \exp(z_{ik} e^{-t})}
+
+    and its own derivative of both points (Hermite). The cubic is off by
+    :math:`g''''(\xi) (t - t_0)^2 (t - t_1)^2 / 24`, from which the error of T is
+    estimated, with g'''' from divided differences of g'. On outputs of real
+    classifiers T was off by at most 6e-5 with the 49 points, and by 1e-6 with 97.
+
+    Statuses are those of `calib_jax.fit_temperature`. An optimum outside the grid is
+    `MAX_STEPS` with T the nearest grid point. `INVALID_VALUES` also stands for sums
+    beyond the range of float32 and for summaries of different grids.
+
+    Args:
+      state: `TemperatureSummary` with log temperatures `[G]`.
+
+    Returns:
+      `Temperature` and `StreamedFit`.
+
+    Raises:
+      ValueError: for another type.
+
+    References:
+      Guo et al. 2017, arXiv 1706.04599; Stoer and Bulirsch, "Introduction to Numerical
+      Analysis", section 2.1.5 (Hermite interpolation and its error).
+
+    Examples:
+      >>> logits = [[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]]
+      >>> state = update_temperature(temperature_summary(), logits, [0, 0, 1, 1])
+      >>> params, fit = fit_streamed_temperature(state)
+      >>> print(params.temperature.round(3), fit.lower.round(3), fit.upper.round(3))
+      3.641 3.49 4.482
+    """
+    _checks.instance("state", state, TemperatureSummary)
+    return _fit_temperature(state)
+
+
+@_reduce.core
+def _fit_temperature(state: TemperatureSummary) -> tuple[Temperature, StreamedFit]:
+    weight, label_gap, mean_above = _exact.to_float(state.totals)[0]
+    curves = _exact.to_float(state.curves)[0]
+    grid, inverse = state.log_temperatures, jnp.exp(-state.log_temperatures)
+    invalid = ~jnp.isfinite(weight + label_gap + mean_above + jnp.sum(grid))
+    invalid = invalid | ~jnp.all(jnp.isfinite(curves))
+    loss, slope, curvature = curves / jnp.where(weight > 0, weight, 1.0)
+    gradient = inverse * slope
+    hessian = inverse * (inverse * curvature - slope)
+
+    rising = gradient >= 0
+    below, above = rising[0], ~rising[-1]
+    last = grid.shape[0] - 1
+    end = jnp.clip(jnp.argmax(rising), 1, last).astype(jnp.int32)
+    ends = jnp.stack([end - 1, end])
+    start, stop = grid[ends]
+    width = stop - start
+    share, rate = _root(gradient[ends], width * hessian[ends])
+
+    least_loss, _ = _cubic(share, loss[ends], width * gradient[ends])
+
+    # The four points around: their third divided difference of g' is g'''' / 6.
+    first = jnp.clip(end - 2, 0, last + 1 - _MIN_POINTS)
+    points = lax.dynamic_slice_in_dim(grid, first, _MIN_POINTS)
+    table = lax.dynamic_slice_in_dim(hessian, first, _MIN_POINTS)
+    for order in range(1, _MIN_POINTS):
+        table = (table[1:] - table[:-1]) / (points[order:] - points[:-order])
+    off = jnp.abs(table[0]) / 4 * (width**2 * share * (1 - share)) ** 2
+    # Twice that, since g'''' is not constant.
+    off = 2 * off * width / jnp.maximum(rate, 1e-30)
+
+    lowest, highest = jnp.float32(MIN_TEMPERATURE), jnp.float32(MAX_TEMPERATURE)
+    bottom, top = jnp.exp(grid[0]), jnp.exp(grid[-1])
+    cases = (
+        (invalid, FitStatus.INVALID_VALUES, jnp.float32(1)),
+        (~(label_gap - mean_above > 0), FitStatus.CONSTANT, jnp.float32(1)),
+        (label_gap == 0, FitStatus.ZERO_LIMIT, lowest),
+        (mean_above >= 0, FitStatus.INFINITE_LIMIT, highest),
+        (below & (bottom <= 1.001 * lowest), FitStatus.ZERO_LIMIT, lowest),
+        (above & (top >= 0.999 * highest), FitStatus.INFINITE_LIMIT, highest),
+        (below, FitStatus.MAX_STEPS, bottom),
+        (above, FitStatus.MAX_STEPS, top),
+        (True, FitStatus.CONVERGED, jnp.exp(start) * jnp.exp(share * width)),
+    )
+    status, found = solvers.first_case(*cases)
+    inside = status == FitStatus.CONVERGED
+    known = inside | (status == FitStatus.MAX_STEPS)
+    limit = (status == FitStatus.ZERO_LIMIT) | (status == FitStatus.INFINITE_LIMIT)
+    least = jnp.where(below, lowest, jnp.where(above, top, jnp.exp(start)))
+    most = jnp.where(below, bottom, jnp.where(above, highest, jnp.exp(stop)))
+    fit = StreamedFit(
+        lower=jnp.where(known, least, jnp.where(limit, found, lowest)),
+        upper=jnp.where(known, most, jnp.where(limit, found, highest)),
+        estimated_error=jnp.where(inside, off + _ROUNDING, jnp.inf),
+        inside=inside,
+        loss=jnp.where(inside, least_loss, jnp.nan),
+        curvature=jnp.where(inside, rate / width, jnp.nan),
+        status=status,
+    )
+    return Temperature(temperature=found), fit
+
+
+def _cubic(
+    share: jax.Array, values: jax.Array, rates: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Value and rate at a share of the unit interval, from those `[2]` at its ends."""
+    left = 1 - share
+    chord = values[1] - values[0]
+    bow = (rates[0] - chord) * left + (chord - rates[1]) * share
+    value = values[0] * left + values[1] * share + share * left * bow
+    turn = 2 * chord - rates[0] - rates[1]
+    rate = chord + (left - share) * bow + share * left * turn
+    return value, rate
+
+
+def _root(values: jax.Array, rates: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Where the cubic that rises from below 0 on the unit interval is 0; its rate."""
+
+    def halve(_: jax.Array, ends: tuple[jax.Array, jax.Array]) -> Any:
+        low, high = ends
+        middle = 0.5 * (low + high)
+        below = _cubic(middle, values, rates)[0] < 0
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    ends = jnp.float32(0), jnp.float32(1)
+    low, high = lax.fori_loop(0, _NUM_HALVINGS, halve, ends)
+    share = 0.5 * (low + high)
+    return share, _cubic(share, values, rates)[1]

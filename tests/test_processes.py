@@ -1,0 +1,105 @@
+"""Two processes joined by `jax.distributed`: the answers of a single one."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import calib_jax as cj
+
+pytestmark = [pytest.mark.once, pytest.mark.xdist_group("processes")]
+
+JOIN = """
+import json, sys
+import jax
+jax.config.update("jax_cpu_collectives_implementation", "gloo")
+number = int(sys.argv[2])
+jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=number)
+"""
+
+# What is computed, of rows that are NumPy arrays or sharded over both processes.
+FUNCTIONS = """
+import jax, numpy as np
+import calib_jax as cj
+
+rng = np.random.default_rng(0)
+logits = 3 * rng.normal(size=(512, 4)).astype(np.float32)
+labels = np.argmax(logits / 2 + rng.gumbel(size=logits.shape), axis=1).astype(np.int32)
+scores = rng.random(512).astype(np.float32)
+outcomes = (rng.random(512) < scores).astype(np.float32)
+bins = cj.equal_width_bins(5)
+
+def answers(logits, labels, scores, outcomes):
+    table = cj.reliability_table(bins, scores, outcomes)
+    return {
+        "temperature": cj.fit_temperature(logits, labels)[0],
+        "platt": cj.fit_platt(scores, outcomes)[0],
+        "exact": (cj.expected_calibration_error(scores, outcomes), table),
+    }
+
+def summarise(scores, outcomes):
+    return cj.update_reliability(cj.reliability_summary(bins), scores, outcomes)
+
+def shown(results):
+    return {k: [np.asarray(x).tolist() for x in jax.tree.leaves(v)]
+            for k, v in results.items()}
+"""
+
+PROCESS = """
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+assert jax.process_count() == 2 and jax.device_count() == 2
+sharding = NamedSharding(Mesh(jax.devices(), "rows"), PartitionSpec("rows"))
+half = slice(256 * number, 256 * (number + 1))
+place = lambda x: jax.make_array_from_process_local_data(sharding, x[half])
+results = answers(*map(place, (logits, labels, scores, outcomes)))
+# Of its own rows each process has a summary, and hands it to the other.
+mine = summarise(scores[half], outcomes[half])
+both = multihost_utils.process_allgather(mine)
+first, second = (jax.tree.map(lambda leaf: leaf[k], both) for k in range(2))
+results["summary"] = cj.merge_summaries(first, second)
+print(json.dumps(shown(results)))
+"""
+
+
+def test_two_processes():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", JOIN + FUNCTIONS + PROCESS, address, str(number)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+            cwd=pathlib.Path(cj.__file__).parent.parent,
+        )
+        for number in range(2)
+    ]
+    space = {}
+    exec(FUNCTIONS, space)
+    rows = [space[name] for name in ("logits", "labels", "scores", "outcomes")]
+    expected = space["answers"](*rows)
+    expected["summary"] = space["summarise"](*rows[2:])
+    expected = space["shown"](expected)
+    try:
+        outputs = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    for process, (output, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors[-2000:]
+        found = json.loads(output.splitlines()[-1])
+        # Integer sums are the same in any order, the error and the table among them.
+        assert found["summary"] == expected["summary"]
+        assert found["exact"] == expected["exact"]
+        for name in ("temperature", "platt"):
+            np.testing.assert_allclose(found[name], expected[name], rtol=2e-6)

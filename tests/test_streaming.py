@@ -1,0 +1,467 @@
+"""Summaries of streams and blocks of rows against the functions on arrays in memory."""
+
+import builtins
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, PartitionSpec
+
+import calib_jax as cj
+from calib_jax import binning, summary
+
+ROWS, BATCH, NUM_BINS = 600, 50, 7
+equal = np.testing.assert_array_equal
+
+
+def same(actual, expected):
+    jax.tree.map(equal, actual, expected)
+
+
+# Nearly all tests share these numbers of rows, buckets and bins, and so their programs.
+NUM_BUCKETS = 64
+EXACT = ("all tied", "two values", "zero and one")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="module")
+def buckets():
+    """More than a batch has rows, fewer than there are rows in all."""
+    return cj.score_buckets(NUM_BUCKETS)
+
+
+def frozen(edges):
+    """Buckets with these edges, and more that hold nothing."""
+    more = np.full(NUM_BUCKETS - 1 - len(edges), np.inf)
+    return cj.Bins(edges=jnp.asarray(np.append(edges, more), jnp.float32))
+
+
+def batches(*rows, size=BATCH):
+    for start in range(0, len(rows[0]), size):
+        yield tuple(x[start : start + size] for x in rows)
+
+
+def summarise(buckets, scores, outcomes, where=None, weights=None):
+    state = cj.reliability_summary(buckets)
+    where = np.ones(len(scores), bool) if where is None else where
+    weights = np.ones(len(scores)) if weights is None else weights
+    for s, o, m, w in batches(np.float32(scores), outcomes, where, weights):
+        state = cj.update_reliability(state, s, o, where=m, weights=w)
+    return state
+
+
+def summarise_cascade(buckets, rows, where=None):
+    state = cj.cascade_summary(buckets)
+    where = np.ones(len(rows[0]), bool) if where is None else where
+    for *row, mask in batches(*rows, where):
+        state = cj.update_cascade(state, *row, where=mask)
+    return state
+
+
+def test_buckets_are_as_fine_near_1_as_near_0():
+    edges = np.asarray(cj.score_buckets().edges)
+    assert edges.shape == (4095,) and (np.diff(edges) >= 0).all()
+    index = cj.bin_index(cj.score_buckets(), [0.0, -0.0, 1e-38, 1e-9, 1 - 2**-24, 1.0])
+    equal(index, [0, 0, 0, 1, 4094, 4095])
+    below = edges[(edges > 1e-4) & (edges < 0.5)]
+    above = edges[(edges > 0.5) & (edges < 1 - 1e-4)]
+    np.testing.assert_allclose(below, 1 - above[::-1], rtol=2e-3)
+    # From the edge of one bucket to that of the next the odds grow by a fixed factor.
+    inner = np.float64(below)
+    steps = np.diff(np.log(inner / (1 - inner)))
+    np.testing.assert_allclose(steps, 2 * np.log(2**24 - 1) / 4092, rtol=2e-3)
+
+
+def test_order_and_grouping_of_batches_change_no_bit(buckets, rng):
+    scores, outcomes = np.float32(rng.beta(5, 1, ROWS)), rng.random(ROWS)
+    weights = rng.random(ROWS)
+    rows = scores, outcomes, weights
+    # All rows at once are more than the buckets, each batch is fewer.
+    whole = cj.update_reliability(
+        cj.reliability_summary(buckets), scores, outcomes, weights=weights
+    )
+    parts = [
+        cj.update_reliability(cj.reliability_summary(buckets), s, o, weights=w)
+        for s, o, w in batches(*rows)
+    ]
+    tree = parts
+    while len(tree) > 1:
+        pairs = zip(tree[::2], tree[1::2], strict=False)
+        rest = tree[len(tree) // 2 * 2 :]
+        tree = rest + [cj.merge_summaries(b, a) for a, b in pairs]
+    same(tree[0], whole)
+    order = rng.permutation(ROWS)
+    same(
+        summarise(buckets, scores[order], outcomes[order], None, weights[order]), whole
+    )
+
+
+def adversarial(rng):
+    near = 1 - rng.exponential(1e-6, ROWS)
+    some_tied = np.where(
+        rng.random(ROWS) < 0.4, rng.choice([0.3, 0.5, 1.0], ROWS), rng.random(ROWS)
+    )
+    return {
+        "all tied": np.full(ROWS, 0.7),
+        "two values": rng.choice([0.2, 0.9], ROWS),
+        "zero and one": rng.choice([0.0, 1.0], ROWS),
+        "near 1": near,
+        "one bucket": 0.5 + 1e-3 * rng.random(ROWS),
+        "some tied": some_tied,
+        "rounded": rng.random(ROWS).round(1),
+        "skewed": rng.beta(8, 1, ROWS),
+    }
+
+
+def bound_in_words(scores, weights, buckets, cuts):
+    """Twice the sum over cuts of the share of the rows in the bucket with the cut."""
+    index, order = np.asarray(cj.bin_index(buckets, scores)), np.sort(scores)
+    total = 0.0
+    for cut in cuts[cuts < len(scores)]:
+        bucket = cj.bin_index(buckets, order[cut : cut + 1])[0]
+        inside = index == bucket
+        at_first = cut == np.sum(index < bucket)
+        if len(np.unique(scores[inside])) > 1 and not at_first:
+            total += weights[inside].sum() / weights.sum()
+    return 2 * total
+
+
+@pytest.mark.parametrize("name", adversarial(np.random.default_rng(0)))
+def test_calibration_error_is_within_its_bound(name, buckets, rng):
+    scores = np.float32(adversarial(rng)[name])
+    outcomes = rng.random(ROWS) < 0.9 * scores
+    where, weights = rng.random(ROWS) < 0.9, rng.choice([0.0, 0.5, 1.0, 2.0], ROWS)
+    kept = where & (weights > 0)
+    state = summarise(buckets, scores, outcomes, where, weights)
+    result = cj.streamed_reliability_table(state, NUM_BINS)
+    bins = cj.equal_count_bins(scores, NUM_BINS, where=kept)
+    table = cj.reliability_table(bins, scores, outcomes, where=where, weights=weights)
+    error = cj.streamed_calibration_error(state, NUM_BINS)
+    difference = abs(error.value - cj.table_calibration_error(table))
+    assert difference <= error.error_bound + 1e-6
+    first = np.cumsum([len(x) for x in np.array_split(np.arange(kept.sum()), NUM_BINS)])
+    expected = bound_in_words(scores[kept], weights[kept], buckets, first[:-1])
+    np.testing.assert_allclose(error.error_bound, expected, rtol=1e-5, atol=1e-7)
+    if expected == 0:
+        same((result.table, result.bins), (table, bins))
+    assert (expected == 0) == (name in EXACT)
+
+
+def test_frozen_bins_are_exact(rng):
+    scores, outcomes = rng.beta(5, 1, ROWS), rng.random(ROWS)
+    bins = cj.equal_count_bins(rng.beta(4, 1, ROWS), NUM_BINS)
+    where, weights = rng.random(ROWS) < 0.9, rng.random(ROWS)
+    rows = np.where(where, scores, np.nan), outcomes, where, weights
+    state = summarise(frozen(bins.edges), *rows)
+    result = cj.streamed_reliability_table(state, bins=bins)
+    expected = cj.reliability_table(
+        bins, scores, outcomes, where=where, weights=weights
+    )
+    same(result.table, expected)
+    assert result.error_bound == 0
+
+
+def test_counts_are_exact_beyond_32_bits(buckets, rng):
+    scores = np.unique(np.float32(rng.random(40)))
+    copies = rng.integers(1, 9, len(scores))
+    few = np.repeat(scores, copies)[:BATCH]
+    scores, copies = np.unique(few, return_counts=True)
+    state = summarise(frozen(scores[1:]), few, few > 0.4)
+    doublings = 33
+    for _ in range(doublings):
+        state = cj.merge_summaries(state, state)
+    counts = [int(count) * 2**doublings for count in copies]
+    n, upto = sum(counts), np.cumsum(np.array(counts, object))
+    starts = [k * (n // NUM_BINS) + min(k, n % NUM_BINS) for k in range(1, NUM_BINS)]
+    edges = [scores[np.sum(upto <= start)] for start in starts]
+    result = cj.streamed_reliability_table(state, NUM_BINS)
+    equal(result.bins.edges, edges)
+    bounds = [0, *(int(upto[scores < edge][-1]) for edge in edges), n]
+    weights = np.array([b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+    equal(result.table.weight, np.float32(weights))
+    assert (np.asarray(result.table.count) == 2**31 - 1).all()
+
+
+def test_a_single_row_counts_beyond_32_bits():
+    """7 * 2^32 + 1 rows: the first of 7 bins has the odd one, the fourth starts at
+    3 * 2^32 + 1, which is the first row of the higher score."""
+    buckets = frozen([0.5])
+    low = summarise(
+        buckets, np.full(BATCH, 0.25), np.zeros(BATCH), np.arange(BATCH) < 3
+    )
+    high = summarise(
+        buckets, np.full(BATCH, 0.75), np.ones(BATCH), np.arange(BATCH) < 4
+    )
+    for _ in range(32):
+        low, high = cj.merge_summaries(low, low), cj.merge_summaries(high, high)
+    one = np.arange(BATCH) < 1
+    one = summarise(buckets, np.full(BATCH, 0.25), np.zeros(BATCH), one)
+    state = cj.merge_summaries(cj.merge_summaries(low, one), high)
+    result = cj.streamed_reliability_table(state, NUM_BINS)
+    equal(result.bins.edges, np.float32([0.25, 0.25, 0.75, 0.75, 0.75, 0.75]))
+
+
+def test_nothing_and_nan(buckets, rng):
+    empty = cj.reliability_summary(buckets)
+    nan = np.full(BATCH, np.nan)
+    masked = summarise(buckets, nan, nan, np.zeros(BATCH, bool))
+    same(masked, empty)
+    result = cj.streamed_calibration_error(empty, NUM_BINS)
+    assert np.isnan(result.value) and result.error_bound == 0
+    table = cj.streamed_reliability_table(empty, NUM_BINS)
+    equal(table.bins.edges, np.inf)
+    equal(table.table.count, 0)
+    state = summarise(buckets, nan, np.ones(BATCH))
+    assert np.isnan(cj.streamed_calibration_error(state, NUM_BINS).value)
+    curve = cj.streamed_cascade_curve(
+        cj.cascade_summary(buckets), cj.fit_router(*models(rng)[:2], num_bins=NUM_BINS)
+    )
+    assert np.isnan(curve.curve.accuracy).all()
+
+
+def test_half_precision_scores(buckets, rng):
+    half = jnp.asarray(rng.random(BATCH), jnp.bfloat16)
+    outcomes = rng.random(BATCH) < 0.5
+    start = cj.reliability_summary(buckets)
+    actual = cj.update_reliability(start, half, outcomes)
+    same(actual, cj.update_reliability(start, half.astype(jnp.float32), outcomes))
+
+
+def test_in_the_loss_of_a_training_step(buckets, rng):
+    """As the auxiliary state of a gradient, to which it adds nothing."""
+    start = cj.reliability_summary(buckets)
+    outcomes = jnp.asarray(rng.random(BATCH) < 0.5)
+    inputs = jnp.asarray(rng.normal(size=BATCH), jnp.float32)
+
+    def loss(scale):
+        scores = jax.nn.sigmoid(scale * inputs)
+        state = cj.update_reliability(start, scores, outcomes)
+        return jnp.sum(scores), state
+
+    (_, state), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(1.0)
+    assert np.isfinite(gradient)
+    assert summary.compute(state.sums).count.sum() == BATCH
+
+
+def test_states_of_different_buckets_give_nan(rng):
+    states = [
+        summarise(frozen([edge]), rng.random(BATCH), np.ones(BATCH))
+        for edge in (0.4, 0.5)
+    ]
+    result = cj.streamed_calibration_error(cj.merge_summaries(*states), NUM_BINS)
+    assert np.isnan(result.value)
+    with pytest.raises(ValueError, match="second.*64 buckets.*got 3"):
+        cj.merge_summaries(states[0], cj.reliability_summary(cj.equal_width_bins(3)))
+    with pytest.raises(ValueError, match="num_bins.*4096.*5000"):
+        cj.streamed_calibration_error(states[0], 5000)
+
+
+def models(rng, num_rows=ROWS):
+    small, large = rng.beta(3, 1, num_rows), rng.beta(6, 1, num_rows)
+    outcomes = rng.random(num_rows) < small, rng.random(num_rows) < large
+    return np.float32(small), np.float32(large), *outcomes
+
+
+def test_router_of_tied_confidences_is_that_of_the_rows(buckets, rng):
+    small, *rest = models(rng)
+    values = np.float32([0.2, 0.35, 0.5, 0.65, 0.8, 0.9])
+    rows = values[np.abs(small[:, None] - values).argmin(axis=1)], *rest
+    router = cj.fit_router(*rows[:2], num_bins=NUM_BINS)
+    result = cj.streamed_router(summarise_cascade(buckets, rows), NUM_BINS)
+    assert result.error_bound == 0
+    equal(result.router.order, router.order)
+    table = cj.advantage_table(
+        router.bins, *rows[:2], small_outcome=rows[2], large_outcome=rows[3]
+    )
+    error = result.router.table.outcome_advantage_standard_error
+    np.testing.assert_allclose(
+        error, table.outcome_advantage_standard_error, rtol=1e-6, atol=1e-9
+    )
+    for name in vars(router.table):
+        if name != "outcome_advantage_standard_error":
+            equal(getattr(result.router.table, name), getattr(table, name), name)
+
+
+def test_router_and_curve_of_two_streams(buckets, rng):
+    """The router of validation rows is judged exactly by a summary of others."""
+    validation, test = models(rng), models(rng)
+    result = cj.streamed_router(summarise_cascade(buckets, validation), NUM_BINS)
+    table, router = result.router.table, result.router
+    exact = cj.advantage_table(router.bins, *validation[:2])
+    equal(table.advantage, exact.advantage)
+    by_rows = cj.fit_router(*validation[:2], num_bins=NUM_BINS).table
+    size = [np.sum(t.weight * np.abs(t.advantage)) / ROWS for t in (table, by_rows)]
+    assert abs(size[0] - size[1]) <= result.error_bound + 1e-6
+    streamed = cj.streamed_cascade_curve(summarise_cascade(buckets, test), router)
+    assert streamed.error_bound == 0
+    same(streamed.curve, cj.cascade_curve(router, test[0], *test[2:]))
+
+
+@pytest.mark.parametrize("exactly", [True, False])
+def test_curve_of_any_router(exactly, buckets, rng):
+    validation, test = models(rng), models(rng)
+    router = cj.fit_router(*validation[:2], num_bins=NUM_BINS)
+    buckets = frozen(router.bins.edges) if exactly else buckets
+    state = summarise_cascade(buckets, test)
+    result = cj.streamed_cascade_curve(state, router)
+    exact = cj.cascade_curve(router, test[0], *test[2:])
+    if exactly:
+        assert result.error_bound == 0
+        return same(result.curve, exact)
+    assert 0 < result.error_bound < 1
+    for name, value in vars(exact).items():
+        difference = np.abs(getattr(result.curve, name) - value).max()
+        assert difference <= result.error_bound + 1e-6
+    gap = abs(exact.large_accuracy - exact.small_accuracy)
+    recovered = cj.performance_gap_recovered(exact)
+    variation = np.abs(np.diff(recovered)).sum()
+    areas = [
+        cj.average_performance_gap_recovered(curve) for curve in (result.curve, exact)
+    ]
+    assert abs(areas[0] - areas[1]) <= result.error_bound * (1 / gap + variation)
+
+
+@pytest.mark.once
+def test_states_of_8_devices(buckets, rng):
+    scores, outcomes = np.float32(rng.random(ROWS)), rng.random(ROWS) < 0.5
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+    rows = PartitionSpec("rows")
+
+    @jax.jit
+    @jax.shard_map(mesh=mesh, in_specs=(rows, rows), out_specs=PartitionSpec())
+    def everywhere(scores, outcomes):
+        state = cj.reliability_summary(buckets)
+        state = cj.update_reliability(state, scores, outcomes)
+        return cj.psum_summary(state, "rows")
+
+    same(everywhere(scores, outcomes), summarise(buckets, scores, outcomes))
+    different = jax.vmap(
+        lambda edges: (
+            cj.psum_summary(cj.reliability_summary(cj.Bins(edges=edges)), "i").buckets
+        ),
+        axis_name="i",
+    )(jnp.asarray([[0.4, 0.7], [0.5, 0.7]]))
+    equal(different.edges, [[np.nan, np.float32(0.7)]] * 2)
+
+
+@pytest.mark.once
+def test_real_outputs(data_folder):
+    data = np.load(data_folder / "vision" / "cifar100.npz")
+    for model, most in (("lenet_5", 2e-3), ("densenet_bc_100", 1e-6)):
+        top = cj.top1(np.log(data[f"{model}_probs"]))
+        correct = np.asarray(top.prediction) == data["label"]
+        state = cj.reliability_summary()
+        for rows in batches(np.asarray(top.confidence), correct, size=1000):
+            state = cj.update_reliability(state, *rows)
+        error = cj.streamed_calibration_error(state)
+        exact = cj.expected_calibration_error(top.confidence, correct)
+        assert abs(error.value - exact) <= min(most, error.error_bound + 1e-6)
+        assert error.error_bound < 0.15
+
+
+def scored(rng):
+    scores = rng.choice(np.float32(rng.normal(size=200)), ROWS)
+    where = rng.random(ROWS) < 0.8
+    return np.where(where, scores, np.nan), rng.random(ROWS), where
+
+
+def test_blocks_are_the_arrays(rng, tmp_path):
+    scores, outcomes, where = scored(rng)
+    np.save(tmp_path / "scores.npy", scores)
+    scores = np.load(tmp_path / "scores.npy", mmap_mode="r")
+    blocks = cj.array_blocks(scores, outcomes, where, size=250)
+    assert [len(block[0]) for block in blocks] == [250, 250, 100]
+    bins = cj.equal_count_bins(scores, NUM_BINS, where=where)
+    ones = np.ones(ROWS)
+    table = cj.reliability_table(bins, scores, outcomes, where=where, weights=ones)
+    same(cj.reliability_table_of_blocks(blocks, NUM_BINS), (table, bins))
+    equal(
+        cj.calibration_error_of_blocks(blocks, NUM_BINS),
+        cj.table_calibration_error(table),
+    )
+    # Of other sizes, without rows; and a valid NaN shows.
+    blocks = [
+        (scores[k], np.float32(outcomes[k])) for k in np.split(np.arange(ROWS), [250])
+    ]
+    blocks = [(np.zeros(0), np.zeros(0)), *blocks]
+    actual, _ = cj.reliability_table_of_blocks(blocks, bins=bins)
+    every = np.ones(ROWS, bool)
+    same(
+        actual,
+        cj.reliability_table(bins, scores, outcomes, where=every, weights=ones),
+    )
+    assert np.isnan(actual.confidence).all()
+
+
+def test_no_blocks():
+    table, bins = cj.reliability_table_of_blocks([], NUM_BINS)
+    equal(bins.edges, np.inf)
+    equal(table.count, 0)
+    assert np.isnan(cj.calibration_error_of_blocks([], 1))
+
+
+def test_counting_in_blocks_beyond_32_bits(rng):
+    scores = np.float32(rng.normal(size=100))
+    ranks = np.array([3, 50, 99])
+    prefix, within = np.zeros(3, np.uint32), ranks * 2**33
+    for number in range(binning.num_rounds(3)):
+        counts = binning.count_digits(
+            jnp.asarray(prefix),
+            jnp.int32(number),
+            jnp.asarray(scores),
+            jnp.ones(100, bool),
+        )
+        counts = np.asarray(counts, np.int64) * 2**33
+        prefix, within = binning.next_digits(prefix, within, counts)
+    equal(binning.from_key(jnp.asarray(prefix)), np.sort(scores)[ranks])
+
+
+@pytest.mark.parametrize(
+    ("blocks", "shows"),
+    [
+        (iter([]), "blocks: .*iter.*list_iterator"),
+        (5, "blocks: .*int"),
+        ([np.ones(3)], r"blocks\[0\]: .*scores, outcomes.*ndarray"),
+        ([(np.ones(3),)], r"blocks\[0\]: .*tuple of 1"),
+        ([(np.ones(3), 1.0)], r"blocks\[0\]: .*scalar"),
+        ([(np.ones(3), np.ones(2))], r"scores, outcomes: .*\[3\].*\[2\]"),
+        ([(np.ones(3), np.ones(3), np.ones(3))], "where: .*bool"),
+        ([(np.ones(3, int), np.ones(3))], "scores: .*floating"),
+    ],
+)
+def test_wrong_blocks(blocks, shows):
+    with pytest.raises(ValueError, match=shows):
+        cj.calibration_error_of_blocks(blocks)
+
+
+def test_wrong_arrays_of_blocks():
+    for arrays, given, shows in (
+        ((), {}, "arrays"),
+        ((1.0,), {}, "arrays"),
+        ((np.ones(3), np.ones(2)), {}, r"\[3\].*\[2\]"),
+        ((np.ones(3),), {"size": 0}, "size.*0"),
+    ):
+        with pytest.raises(ValueError, match=shows):
+            cj.array_blocks(*arrays, **given)
+
+
+def test_progress(capsys, monkeypatch):
+    blocks = cj.array_blocks(np.full(250, 0.5), np.ones(250))
+    bins = cj.equal_width_bins(NUM_BINS)
+    cj.calibration_error_of_blocks(blocks, bins=bins, progress=True)
+    assert "table" in capsys.readouterr().out
+    real = builtins.__import__
+
+    def without_rich(name, *args, **kwargs):
+        if name.startswith("rich"):
+            raise ImportError(name)
+        return real(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", without_rich)
+    with pytest.raises(ImportError, match="pip install rich"):
+        cj.calibration_error_of_blocks(blocks, bins=bins, progress=True)

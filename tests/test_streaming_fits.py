@@ -1,0 +1,434 @@
+"""Fits of streams and of blocks against float64 and the fits in memory."""
+
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import reference
+import registry
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from test_real_data import load_scores, log
+
+import calib_jax as cj
+
+SIZE, NUM_CLASSES = 200, 4
+COARSE = np.linspace(-3, 3, 25)
+
+
+def batches(*arrays, size=SIZE):
+    """Batches of one size; the last filled up with garbage that a mask leaves out."""
+    for start in range(0, len(arrays[0]), size):
+        parts = [array[start : start + size] for array in arrays]
+        missing = size - len(parts[0])
+        mask = np.arange(size) < len(parts[0])
+        for number, part in enumerate(parts):
+            filled = np.pad(part, [(0, missing)] + [(0, 0)] * (part.ndim - 1))
+            parts[number] = registry.spoil(filled, np.flatnonzero(~mask), 0)
+        yield *parts, mask
+
+
+def stream(state, *arrays, size=SIZE, **more):
+    temperature = isinstance(state, cj.TemperatureSummary)
+    update = cj.update_temperature if temperature else cj.update_platt
+    for *parts, mask in batches(*arrays, size=size):
+        state = update(state, *parts, where=mask, **more)
+    return state
+
+
+def same(first, second):
+    return jax.tree.all(
+        jax.tree.map(lambda a, b: bool(jnp.array_equal(a, b)), first, second)
+    )
+
+
+def relative(actual, expected):
+    return np.max(np.abs(np.asarray(actual, float) / np.asarray(expected) - 1))
+
+
+def class_rows(num_rows=950, seed=0):
+    logits, labels = registry.class_rows(np.random.default_rng(seed), num_rows)
+    return logits.astype(np.float32), labels
+
+
+def scored(kind, num_rows=950, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=num_rows)
+    scores = {
+        "mean logits": 25 + 2 * x,
+        "log-likelihoods": -1000 * rng.random(num_rows),
+        "confidences": 1 / (1 + np.exp(-2 * x - 2)),
+        "tied": np.round(2 * x) / 2,
+        "heavy tails": np.sinh(3 * x),
+    }[kind].astype(np.float32)
+    x = (scores - np.median(scores)) / np.subtract(*np.percentile(scores, [75, 25]))
+    outcomes = rng.random(num_rows) < 1 / (1 + np.exp(-np.clip(1.5 * x, -9, 9) - 0.4))
+    return scores, np.where(rng.random(num_rows) < 0.1, 0.3, outcomes)
+
+
+def test_temperature():
+    logits, labels = class_rows()
+    state = stream(cj.temperature_summary(COARSE), logits, labels)
+    params, fit = cj.fit_streamed_temperature(state)
+    exact = reference.fit_temperature(logits, labels)
+    error = relative(params.temperature, exact)
+    # The points are as far apart as the 49 from -6 to 6.
+    assert error < 6e-5
+    assert error < fit.estimated_error < 20 * error + 2e-6
+    assert fit.lower < exact < fit.upper
+    assert fit.inside and fit.status == cj.FitStatus.CONVERGED
+    likely = reference.softmax(logits, exact)[np.arange(len(labels)), labels]
+    np.testing.assert_allclose(fit.loss, -np.mean(np.log(likely)), rtol=1e-6)
+
+
+def test_temperature_of_weighted_rows_and_some_classes():
+    rng = np.random.default_rng(1)
+    logits, labels = class_rows(SIZE)
+    weights = rng.integers(0, 4, SIZE).astype(np.float32)
+    classes = np.array([True, True, False, True])
+    keep = (labels != 2) & (weights > 0)
+    dirty = registry.spoil(logits, np.flatnonzero(~keep), 0)
+    dirty[:, 2] = np.nan
+    exact = reference.fit_temperature(
+        logits[keep], labels[keep], weights=weights[keep], class_where=classes
+    )
+    for scale in (1.0, 1e30):
+        state = cj.temperature_summary(COARSE)
+        state = cj.update_temperature(
+            state,
+            dirty,
+            labels,
+            where=keep,
+            weights=scale * weights,
+            class_where=classes,
+        )
+        params, fit = cj.fit_streamed_temperature(state)
+        assert relative(params.temperature, exact) < 1e-4
+        assert fit.lower < exact < fit.upper
+
+
+FACTS = {
+    "right": (4 * np.eye(NUM_CLASSES), np.arange(4)),
+    "worse than chance": (4 * np.eye(NUM_CLASSES), (np.arange(4) + 1) % 4),
+    "constant": (np.ones((4, 4)), np.arange(4)),
+    "no such label": (np.eye(NUM_CLASSES), np.array([0, 1, 2, 4])),
+    "not a number": (np.eye(NUM_CLASSES) * np.nan, np.arange(4)),
+    "no rows": (np.zeros((0, 4)), np.zeros(0, int)),
+}
+
+
+@pytest.mark.parametrize("fact", FACTS)
+def test_temperature_statuses(fact):
+    logits, labels = FACTS[fact]
+    logits = logits.astype(np.float32)
+    state = stream(cj.temperature_summary(COARSE), logits, labels)
+    params, fit = cj.fit_streamed_temperature(state)
+    filled = np.zeros((SIZE, NUM_CLASSES), np.float32), np.zeros(SIZE, int)
+    filled[0][: len(labels)], filled[1][: len(labels)] = logits, labels
+    mask = np.arange(SIZE) < len(labels)
+    expected, report = cj.fit_temperature(*filled, where=mask)
+    assert fit.status == report.status
+    assert params.temperature == expected.temperature
+    assert not fit.inside and np.isinf(fit.estimated_error) and np.isnan(fit.loss)
+    assert fit.lower <= params.temperature <= fit.upper
+
+
+def test_an_optimum_outside_the_grid():
+    logits, labels = class_rows()
+    exact = reference.fit_temperature(logits, labels)
+    for shift, end in ((-4, -1), (4, 0)):
+        state = stream(cj.temperature_summary(COARSE + shift), logits, labels)
+        params, fit = cj.fit_streamed_temperature(state)
+        assert not fit.inside and fit.status == cj.FitStatus.MAX_STEPS
+        grid_end = np.exp(state.log_temperatures[end])
+        np.testing.assert_allclose(params.temperature, grid_end, rtol=1e-6)
+        assert fit.lower <= exact <= fit.upper
+    both = cj.merge_fits(state, stream(cj.temperature_summary(COARSE), logits, labels))
+    params, fit = cj.fit_streamed_temperature(both)
+    assert fit.status == cj.FitStatus.INVALID_VALUES and params.temperature == 1
+
+
+def test_merging_is_associative():
+    first, second = scored("tied"), class_rows()
+    states = [
+        [stream(cj.temperature_summary(COARSE), *(x[k::3] for x in second))]
+        + [stream(cj.platt_summary(), *(x[k::3] for x in first))]
+        for k in range(3)
+    ]
+    for a, b, c in zip(*states, strict=True):
+        left = cj.merge_fits(cj.merge_fits(a, b), c)
+        assert same(left, cj.merge_fits(b, cj.merge_fits(c, a)))
+        # On devices, by integer sums.
+        mesh = Mesh(jax.devices()[:3], "devices")
+        spec = PartitionSpec("devices")
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), a, b, c)
+        add = jax.shard_map(
+            lambda state: cj.psum_fit(
+                jax.tree.map(lambda leaf: leaf[0], state), "devices"
+            ),
+            mesh=mesh,
+            in_specs=spec,
+            out_specs=PartitionSpec(),
+            check_vma=False,
+        )
+        placed = jax.device_put(stacked, NamedSharding(mesh, spec))
+        assert same(jax.jit(add)(placed), left)
+    # Nor does it matter how rows of scores were ordered and cut.
+    order = np.random.default_rng(0).permutation(len(first[0]))
+    whole = stream(cj.platt_summary(), *(x[order] for x in first))
+    assert same(whole, left)
+    with pytest.raises(ValueError, match="second: expected 8192 buckets.*got 512"):
+        cj.merge_fits(left, cj.platt_summary(512))
+    with pytest.raises(ValueError, match="second: expected PlattSummary"):
+        cj.merge_fits(left, cj.temperature_summary())
+
+
+KINDS = ["mean logits", "log-likelihoods", "confidences", "tied", "heavy tails"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_platt(kind):
+    rows = scored(kind)
+    params, fit = cj.fit_streamed_platt(stream(cj.platt_summary(), *rows))
+    exact = reference.fit_platt(*rows)
+    assert relative([params.slope, params.intercept], exact) < 2e-4
+    found = params.slope, params.intercept
+    apart = reference.platt(found, rows[0]) - reference.platt(exact, rows[0])
+    error = np.max(np.abs(apart))
+    assert error < 6e-5 and error < 2 * fit.estimated_error + 1e-6
+    if kind == "tied":
+        assert relative(found, exact) < 1e-5
+
+
+SIDES = {
+    "separable": (np.arange(6.0), [0, 0, 0, 1, 1, 1]),
+    "falling": (np.arange(6.0), [1, 1, 1, 0, 0, 0]),
+    "separable within a bucket": (25 + np.arange(6.0) / 64, [0, 0, 0, 1, 1, 1]),
+    "reversed": (np.arange(6.0), [1, 1, 0, 1, 0, 0]),
+    "one class": (np.arange(6.0), [1, 1, 1, 1, 1, 1]),
+    "constant": (np.full(6, 0.7), [0, 1, 1, 0, 1, 1]),
+    "not a number": (np.array([0, 1, 2, 3, 4, np.nan]), [0, 1, 0, 1, 0, 1]),
+    "outcome of 2": (np.arange(6.0), [0, 1, 0, 1, 0, 2]),
+    "no rows": (np.zeros(0), []),
+}
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_platt_statuses(side):
+    scores, outcomes = (np.array(x, np.float32) for x in SIDES[side])
+    params, fit = cj.fit_streamed_platt(stream(cj.platt_summary(), scores, outcomes))
+    filled = np.zeros((2, SIZE), np.float32)
+    filled[:, : len(scores)] = scores, outcomes
+    mask = np.arange(SIZE) < len(scores)
+    expected, report = cj.fit_platt(*filled, where=mask)
+    assert fit.status == report.status
+    # Of no finite optimum the slope is the end of a range of standardised scores.
+    np.testing.assert_allclose(
+        [params.slope, params.intercept],
+        [expected.slope, expected.intercept],
+        rtol=1e-4,
+    )
+    assert np.isinf(fit.estimated_error) == (not report.converged)
+
+
+@pytest.mark.once
+def test_platt_of_weighted_rows():
+    rng = np.random.default_rng(1)
+    scores, outcomes = scored("confidences", SIZE)
+    weights = rng.integers(0, 4, SIZE).astype(np.float32)
+    weights[:9] = 1
+    keep = np.arange(SIZE) >= 9
+    dirty = registry.spoil(scores, np.flatnonzero(~keep | (weights == 0)), 0)
+    exact = reference.fit_platt(scores, outcomes, keep, weights)
+    for scale in (1.0, 1e30):
+        state = cj.update_platt(
+            cj.platt_summary(), dirty, outcomes, where=keep, weights=scale * weights
+        )
+        params, _ = cj.fit_streamed_platt(state)
+        assert relative([params.slope, params.intercept], exact) < 2e-4
+    bad = cj.update_platt(state, dirty, outcomes, where=keep, weights=-weights)
+    assert cj.fit_streamed_platt(bad)[1].status == cj.FitStatus.INVALID_VALUES
+
+
+@pytest.mark.parametrize("size", [511, 256, 1000, 2**20])
+def test_wrong_number_of_buckets(size):
+    with pytest.raises(ValueError, match="num_buckets: expected .*got"):
+        cj.platt_summary(size)
+
+
+def test_too_few_temperatures():
+    with pytest.raises(
+        ValueError, match="log_temperatures: expected at least 4, got 3"
+    ):
+        cj.temperature_summary([0.0, 1.0, 2.0])
+
+
+@pytest.mark.once
+def test_sharded_rows():
+    """Of rows on 8 devices; for scores see test_sharding.py."""
+    mesh = Mesh(jax.devices(), "rows")
+    sharding = NamedSharding(mesh, PartitionSpec("rows"))
+    place = lambda *arrays: [jax.device_put(x, sharding) for x in arrays]  # noqa: E731
+    logits, labels = class_rows(SIZE)
+    fits = [
+        cj.fit_streamed_temperature(
+            cj.update_temperature(cj.temperature_summary(COARSE), *rows)
+        )
+        for rows in ((logits, labels), place(logits, labels.astype(np.int32)))
+    ]
+    temperatures = [params.temperature for params, _ in fits]
+    np.testing.assert_allclose(*temperatures, rtol=1e-6)
+
+
+@pytest.mark.parametrize("fact", ["converged", "right", "no rows"])
+def test_temperature_of_blocks(fact):
+    logits, labels = FACTS.get(fact) or class_rows()
+    if fact == "right":
+        logits, labels = np.tile(logits, (50, 1)), np.tile(labels, 50)
+    rows = logits.astype(np.float32), labels
+    params, report = cj.fit_temperature_of_blocks(cj.array_blocks(*rows, size=SIZE))
+    assert int(report.num_steps) == (2 if fact == "converged" else 1)
+    if fact != "converged":
+        status = {"right": "ZERO_LIMIT", "no rows": "CONSTANT"}[fact]
+        assert report.status == cj.FitStatus[status] and not report.converged
+        return
+    expected, in_memory = cj.fit_temperature(*rows)
+    exact = reference.fit_temperature(*rows)
+    assert relative(params.temperature, exact) < 1e-6
+    assert relative(params.temperature, float(expected.temperature)) < 1e-6
+    assert report.status == in_memory.status and report.converged
+    np.testing.assert_allclose(report.loss, in_memory.loss, rtol=1e-6)
+    assert report.gradient_norm < 1e-5
+
+
+@pytest.mark.parametrize("kind", ["mean logits", "close", "separable"])
+def test_platt_of_blocks(kind):
+    scores, outcomes = scored("mean logits")
+    if kind == "close":
+        scores = 25 + (scores - 25) / 256
+    elif kind == "separable":
+        outcomes = (scores > 25).astype(np.float32)
+    params, report = cj.fit_platt_of_blocks(
+        cj.array_blocks(scores, outcomes, size=SIZE), progress=kind == "close"
+    )
+    if kind == "separable":
+        assert report.status == cj.FitStatus.SEPARABLE and params.slope > 1e4
+        return
+    exact = reference.fit_platt(scores, outcomes)
+    assert relative([params.slope, params.intercept], exact) < 2e-6
+    assert report.status == cj.FitStatus.CONVERGED and report.gradient_norm < 1e-6
+    # Scores this close together make the start a poor one.
+    assert int(report.num_steps) <= (2 if kind == "mean logits" else 8)
+    right = reference.platt(exact, scores)
+    loss = -outcomes * np.log(right) - (1 - outcomes) * np.log1p(-right)
+    np.testing.assert_allclose(report.loss, np.mean(loss), rtol=1e-6)
+
+
+def test_blocks_that_can_be_read_once():
+    blocks = cj.array_blocks(*class_rows())
+    for fit in (cj.fit_temperature_of_blocks, cj.fit_platt_of_blocks):
+        with pytest.raises(ValueError, match="blocks: expected an object whose every"):
+            fit(iter(blocks))
+
+
+@pytest.mark.once
+def test_real_logits(data_folder, record_property):
+    data = np.load(data_folder / "vision" / "cifar100.npz")
+    rows = log(data["wideresnet_16_4_probs"]), data["label"].astype(np.int32)
+    exact = reference.fit_temperature(*rows)
+    for num_points, most in ((49, 6e-5), (97, 1e-6)):
+        state = cj.temperature_summary(np.linspace(-6, 6, num_points))
+        params, fit = cj.fit_streamed_temperature(stream(state, *rows, size=2500))
+        error = relative(params.temperature, exact)
+        record_property(f"{num_points} points", float(error))
+        assert error < most
+        assert fit.lower < exact < fit.upper
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("language", "mmlu_llama_train"), ("language", "gsm8k_llama_train")]
+    + [("vision", "imagenet")],
+)
+def test_real_scores(folder, name, data_folder, record_property):
+    (scores, correct), _ = load_scores(data_folder, folder, name, None)
+    for model, rows in enumerate(zip(scores, correct, strict=True)):
+        rows = rows[0].astype(np.float32), rows[1]
+        state = stream(cj.platt_summary(), *rows, size=5000)
+        params, _ = cj.fit_streamed_platt(state)
+        exact = reference.fit_platt(*rows)
+        error = relative([params.slope, params.intercept], exact)
+        record_property(f"model {model}", float(error))
+        assert error < 1e-4
+
+
+LIMITED = """
+import json, resource, sys
+import numpy as np
+import calib_jax as cj
+
+folder, allowed = sys.argv[1], int(sys.argv[2])
+logits = np.load(f"{folder}/logits.npy", mmap_mode="r")
+labels = np.load(f"{folder}/labels.npy", mmap_mode="r")
+scores = np.load(f"{folder}/scores.npy", mmap_mode="r")
+bins = cj.equal_width_bins(15)
+
+def results(num_rows):
+    rows = slice(0, num_rows)
+    classes = cj.array_blocks(logits[rows], labels[rows], size=4096)
+    right = cj.array_blocks(scores[rows], labels[rows] % 2, size=4096)
+    temperature, _ = cj.fit_temperature_of_blocks(classes)
+    table, _ = cj.reliability_table_of_blocks(right, bins=bins)
+    numbers = temperature.temperature, *table.count, *table.confidence, *table.outcome
+    return [float(x) for x in numbers]
+
+results(8192)  # Compiles.
+held = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (held + allowed, held + allowed))
+try:
+    np.ones(logits.size, np.float32)
+except MemoryError:
+    print(json.dumps(results(len(logits))))
+"""
+
+
+@pytest.mark.once
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits are Linux's")
+def test_larger_than_memory(tmp_path):
+    """Of 52 MB on disk, with 28 MB to allocate from: the answers in memory."""
+    repeats, allowed = 8, 28 * 2**20
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(16384, 100)).astype(np.float32)
+    labels = np.argmax(0.5 * logits + rng.gumbel(size=logits.shape), axis=1)
+    # The same rows again and again have the optimum of the first ones.
+    file = np.lib.format.open_memmap(
+        tmp_path / "logits.npy", "w+", np.float32, (repeats * 16384, 100)
+    )
+    for number in range(repeats):
+        file[number * 16384 : (number + 1) * 16384] = logits
+    file.flush()
+    assert file.nbytes > 1.7 * allowed
+    scores = rng.random(16384).astype(np.float32)
+    np.save(tmp_path / "labels.npy", np.tile(labels, repeats))
+    np.save(tmp_path / "scores.npy", np.tile(scores, repeats))
+    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, tmp_path, str(allowed)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags},
+        cwd=os.path.dirname(os.path.dirname(__file__)),
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    temperature, _ = cj.fit_temperature(logits, labels)
+    table = cj.reliability_table(cj.equal_width_bins(15), scores, labels % 2)
+    np.testing.assert_allclose(found[0], temperature.temperature, rtol=1e-6)
+    np.testing.assert_array_equal(found[1:16], repeats * table.count)
+    means = np.concatenate([table.confidence, table.outcome])
+    np.testing.assert_array_equal(np.float32(found[16:]), means)
