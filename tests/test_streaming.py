@@ -12,6 +12,9 @@ import calib_jax as cj
 from calib_jax import binning, summary
 
 ROWS, BATCH, NUM_BINS = 600, 50, 7
+# The registry runs the same functions in 64-bit mode.
+pytestmark = pytest.mark.once
+
 equal = np.testing.assert_array_equal
 
 
@@ -326,7 +329,6 @@ def test_curve_of_any_router(exactly, buckets, rng):
     assert abs(areas[0] - areas[1]) <= result.error_bound * (1 / gap + variation)
 
 
-@pytest.mark.once
 def test_states_of_8_devices(buckets, rng):
     scores, outcomes = np.float32(rng.random(ROWS)), rng.random(ROWS) < 0.5
     mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
@@ -345,11 +347,10 @@ def test_states_of_8_devices(buckets, rng):
             cj.psum_summary(cj.reliability_summary(cj.Bins(edges=edges)), "i").buckets
         ),
         axis_name="i",
-    )(jnp.asarray([[0.4, 0.7], [0.5, 0.7]]))
+    )(jnp.float32([[0.4, 0.7], [0.5, 0.7]]))
     equal(different.edges, [[np.nan, np.float32(0.7)]] * 2)
 
 
-@pytest.mark.once
 def test_real_outputs(data_folder):
     data = np.load(data_folder / "vision" / "cifar100.npz")
     for model, most in (("lenet_5", 2e-3), ("densenet_bc_100", 1e-6)):
