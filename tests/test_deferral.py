@@ -205,7 +205,6 @@ def test_no_rows():
         ({"large": lambda x: x[1:]}, r"large\(inputs\).*20 rows.*\[19, 4\]"),
         ({"small": lambda x: x > 0}, r"small\(inputs\).*bool"),
     ],
-    ids=str,
 )
 def test_wrong_arguments(change, message):
     with pytest.raises(ValueError, match=message):

@@ -248,7 +248,6 @@ def test_calibrated_passes_arguments_on():
         ((Score(1.0), 2.0), "params: .*float"),
         ((Score(1.0), Fitted(PARAMS["platt"])), "params: .*Fitted"),
     ],
-    ids=str,
 )
 def test_wrong_calibrated(arguments, message):
     with pytest.raises(ValueError, match=message):

@@ -48,14 +48,6 @@ LIMITS = {
 PEERS = LIMITS | {"temperature": 1e-2, "platt": 1e-2, "calibration_error": 1e-4}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_to_compile():
-    """Compiling takes most of the time, and no test looks at how fast a program is."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 @pytest.fixture(scope="module")
 def measured():
     """Results by workload, each computed when first asked for."""
