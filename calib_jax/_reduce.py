@@ -380,6 +380,17 @@ def sort_or_count(
     return lax.platform_dependent(rows, *rest, cpu=counting, default=sorting)
 
 
+def counted_bits(few: bool) -> int:
+    """Bits of a key that are told apart by one round of counting.
+
+    Many, for few rounds; but all the counts have to stay in the cache, and go from
+    device to device.
+    """
+    if not few:
+        return 8
+    return 13 if jax.device_count() == 1 else 11
+
+
 def pairwise_sum(values: jax.Array) -> jax.Array:
     """Sum over the last axis in pieces of 64, whose error does not grow with length."""
     while values.shape[-1] > 64:

@@ -266,11 +266,8 @@ def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
 
 
 def digit_bits(num_ranks: int) -> int:
-    """How many bits of so many keys a round of counting finds.
-
-    Many, for few rounds, but with counts of a size that stays small beside the rows.
-    """
-    return 13 if num_ranks <= _FEW_EDGES else 8
+    """How many bits of so many keys a round of counting finds."""
+    return _reduce.counted_bits(num_ranks <= _FEW_EDGES)
 
 
 def key_range(ends: jax.Array) -> tuple[jax.Array, jax.Array]:
