@@ -28,6 +28,14 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Examples of docstrings print what tests of numbers check in both modes."""
+    for item in items:
+        if not item.path.is_relative_to(pathlib.Path(__file__).parent):
+            item.add_marker(pytest.mark.once)
+
+
 # Tests of one such group run in one worker: what they share takes long to make.
 GROUPS = ("test_paper", "test_speed", "test_demo", "test_real_data")
 

@@ -87,6 +87,25 @@ def test_readme_snippets_run_as_they_stand(capsys):
     assert (names["repaired"] == data.labels[1]).mean() > (~wrong).mean()
 
 
+def test_readme_reads_blocks(tmp_path, capsys):
+    data = two_models()
+    np.save(tmp_path / "logits.npy", np.asarray(data.logits[0][0], np.float32))
+    logits = np.load(tmp_path / "logits.npy", mmap_mode="r")
+    labels = data.labels[0]
+    (snippet,) = [text for text in snippets() if "array_blocks" in text]
+    # In memory it would be one block.
+    snippet = snippet.replace("size=4096", "size=250")
+    names = {"cj": cj, "logits": logits, "labels": labels}
+    exec(snippet, names)
+    expected, _ = cj.fit_temperature(logits, labels)
+    params = names["params"]
+    np.testing.assert_allclose(params.temperature, expected.temperature, rtol=1e-6)
+    best = cj.top1(np.asarray(logits), params.temperature)
+    error = cj.expected_calibration_error(best.confidence, best.prediction == labels)
+    assert abs(names["ece"].value - error) <= names["ece"].error_bound + 1e-6
+    assert capsys.readouterr().out.splitlines()[-1].startswith("T = ")
+
+
 def test_readme_quotes_the_results_of_its_figures():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     path = ROOT / "benchmarks" / "paper" / "results.json"

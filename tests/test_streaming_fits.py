@@ -16,6 +16,9 @@ from test_real_data import load_scores, log
 
 import calib_jax as cj
 
+# The registry runs the same functions in 64-bit mode.
+pytestmark = pytest.mark.once
+
 SIZE, NUM_CLASSES = 200, 4
 COARSE = np.linspace(-3, 3, 25)
 
@@ -235,7 +238,6 @@ def test_platt_statuses(side):
     assert np.isinf(fit.estimated_error) == (not report.converged)
 
 
-@pytest.mark.once
 def test_platt_of_weighted_rows():
     rng = np.random.default_rng(1)
     scores, outcomes = scored("confidences", SIZE)
@@ -267,7 +269,6 @@ def test_too_few_temperatures():
         cj.temperature_summary([0.0, 1.0, 2.0])
 
 
-@pytest.mark.once
 def test_sharded_rows():
     """Of rows on 8 devices; for scores see test_sharding.py."""
     mesh = Mesh(jax.devices(), "rows")
@@ -335,7 +336,6 @@ def test_blocks_that_can_be_read_once():
             fit(iter(blocks))
 
 
-@pytest.mark.once
 def test_real_logits(data_folder, record_property):
     data = np.load(data_folder / "vision" / "cifar100.npz")
     rows = log(data["wideresnet_16_4_probs"]), data["label"].astype(np.int32)
@@ -349,7 +349,6 @@ def test_real_logits(data_folder, record_property):
         assert fit.lower < exact < fit.upper
 
 
-@pytest.mark.once
 @pytest.mark.parametrize(
     ("folder", "name"),
     [("language", "mmlu_llama_train"), ("language", "gsm8k_llama_train")]
@@ -397,7 +396,6 @@ except MemoryError:
 """
 
 
-@pytest.mark.once
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits are Linux's")
 def test_larger_than_memory(tmp_path):
     """Of 52 MB on disk, with 28 MB to allocate from: the answers in memory."""
