@@ -78,6 +78,9 @@ from .streamed import Streamed as Streamed
 from .streamed import StreamedCurve as StreamedCurve
 from .streamed import StreamedReliability as StreamedReliability
 from .streamed import StreamedRouter as StreamedRouter
+from .streamed import (
+    streamed_average_performance_gap_recovered as streamed_average_performance_gap_recovered,  # noqa: E501
+)
 from .streamed import streamed_calibration_error as streamed_calibration_error
 from .streamed import streamed_cascade_curve as streamed_cascade_curve
 from .streamed import streamed_reliability_table as streamed_reliability_table

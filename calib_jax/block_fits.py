@@ -14,7 +14,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from . import _checks, _reduce, platt, solvers
-from .blocks import Blocks, fold
+from .blocks import Blocks, Passes
 from .platt import Platt
 from .solvers import Evaluation, FitReport, FitStatus
 from .streaming_platt import (
@@ -86,15 +86,11 @@ def fit_temperature_of_blocks(
             state, logits, labels, where=mask, class_where=classes
         )
 
+    passes = Passes(blocks, ("logits", "labels"), progress)
+
     def one_pass(grid: np.ndarray, number: int) -> tuple[Temperature, StreamedFit]:
-        state = fold(
-            step,
-            temperature_summary(grid),
-            blocks,
-            ("logits", "labels"),
-            progress=progress,
-            description=f"temperature, pass {number} of 2",
-        )
+        description = f"temperature, pass {number} of 2"
+        state = passes.fold(step, temperature_summary(grid), description)
         return fit_streamed_temperature(state)
 
     start, stop = np.log([MIN_TEMPERATURE, MAX_TEMPERATURE])
@@ -154,15 +150,10 @@ def fit_platt_of_blocks(
     def step(state: PlattSummary, scores: Any, outcomes: Any, mask: Any) -> Any:
         return update_platt(state, scores, outcomes, where=mask)
 
+    passes = Passes(blocks, ("scores", "outcomes"), progress)
+
     def one_pass(step: Any, state: Any, number: int) -> Any:
-        return fold(
-            step,
-            state,
-            blocks,
-            ("scores", "outcomes"),
-            progress=progress,
-            description=f"Platt, pass {number}",
-        )
+        return passes.fold(step, state, f"Platt, pass {number}")
 
     state = one_pass(step, platt_summary(), 1)
     platt_params, fit = fit_streamed_platt(state)

@@ -67,6 +67,43 @@ class _ArrayBlocks:
             yield tuple(array[start : start + self.size] for array in self.arrays)
 
 
+class Passes:
+    """Passes over blocks that have to hold the same rows each time."""
+
+    def __init__(self, blocks: Blocks, names: Sequence[str], progress: bool) -> None:
+        """Arguments as for `each`."""
+        self._blocks, self._names, self._progress = blocks, names, progress
+        self._num_rows: int | None = None
+
+    def fold(self, step: Callable[..., Any], state: Any, description: str) -> Any:
+        """`state = step(state, *arrays, mask)` for each block, one at a time.
+
+        A step is waited for before the next block is read: work that JAX has only
+        promised would keep its blocks in memory.
+
+        Raises:
+          ValueError: also where this pass saw other rows than the first.
+        """
+        num_rows = 0
+        for *arrays, mask in each(
+            self._blocks,
+            self._names,
+            progress=self._progress,
+            description=description,
+        ):
+            state = jax.block_until_ready(step(state, *arrays, mask))
+            num_rows += int(np.sum(mask))
+        if self._num_rows is None:
+            self._num_rows = num_rows
+        if num_rows != self._num_rows:
+            raise ValueError(
+                f"blocks: expected the same {self._num_rows} rows at every iter(), got "
+                f"{num_rows} at a later one; pass a list, array_blocks(...), or an "
+                "object whose __iter__ starts anew."
+            )
+        return state
+
+
 def reliability_table_of_blocks(
     blocks: Blocks,
     num_bins: int = DEFAULT_NUM_BINS,
@@ -105,9 +142,10 @@ def reliability_table_of_blocks(
       >>> print(table.count, table.outcome, bins.edges)
       [2 1] [0.5 0. ] [0.8]
     """
+    passes = Passes(blocks, ("scores", "outcomes"), progress)
     if bins is None:
         size = _checks.static_int("num_bins", num_bins, minimum=1)
-        bins = _equal_count_bins(blocks, size, progress)
+        bins = _equal_count_bins(passes, size)
     _checks.instance("bins", bins, Bins)
     given = bins
 
@@ -116,8 +154,7 @@ def reliability_table_of_blocks(
         index = binning.bin_index(given, rows[0])
         return summary.update(state, index, rows, where=mask)
 
-    state = summary.init(bins.num_bins, 2)
-    state = fold(step, state, blocks, _SCORED, progress=progress, description="table")
+    state = passes.fold(step, summary.init(bins.num_bins, 2), "table")
     means = summary.compute(state)
     table = ReliabilityTable(
         count=means.count,
@@ -170,9 +207,6 @@ def calibration_error_of_blocks(
     return metrics.table_calibration_error(table)
 
 
-_SCORED = ("scores", "outcomes")
-
-
 def _scored(scores: Any, outcomes: Any) -> tuple[jax.Array, jax.Array]:
     score = _checks.floats("scores", scores)
     outcome = _checks.outcomes("outcomes", outcomes)
@@ -180,7 +214,7 @@ def _scored(scores: Any, outcomes: Any) -> tuple[jax.Array, jax.Array]:
     return score, outcome
 
 
-def _equal_count_bins(blocks: Blocks, num_bins: int, progress: bool) -> Bins:
+def _equal_count_bins(passes: Passes, num_bins: int) -> Bins:
     """Those of `binning.equal_count_bins`: keys found by counting, a pass a round."""
     nothing = np.int64(0), np.full(2, np.inf, np.float32)
     # int64, which JAX may lack: there may be more than 2^31 rows in all.
@@ -188,8 +222,7 @@ def _equal_count_bins(blocks: Blocks, num_bins: int, progress: bool) -> Bins:
         lambda found, new: (found[0] + new[0], np.minimum(found[1], new[1])),
         _extent_of_block,
         nothing,
-        blocks,
-        progress,
+        passes,
         "bins, range",
     )
     cuts = np.arange(1, num_bins)
@@ -202,8 +235,7 @@ def _equal_count_bins(blocks: Blocks, num_bins: int, progress: bool) -> Bins:
             np.add,
             functools.partial(_count_block, lowest, prefix, unknown),
             np.zeros((num_bins - 1, 1), np.int64),
-            blocks,
-            progress,
+            passes,
             f"bins, {unknown} bits left",
         )
         # Ranks that share a prefix share the counts of the first of them.
@@ -221,8 +253,7 @@ def _fold_scores(
     add: Callable[[Any, Any], Any],
     function: Callable[[jax.Array, jax.Array], Any],
     initial: Any,
-    blocks: Blocks,
-    progress: bool,
+    passes: Passes,
     description: str,
 ) -> Any:
     """Adds up a function of scores and mask of each block, in NumPy."""
@@ -232,9 +263,7 @@ def _fold_scores(
         new = jax.tree.map(np.asarray, function(score, jnp.asarray(mask)))
         return add(state, new)
 
-    return fold(
-        step, initial, blocks, _SCORED, progress=progress, description=description
-    )
+    return passes.fold(step, initial, description)
 
 
 @_reduce.core
@@ -301,25 +330,6 @@ def each(
                 *(_padded(array[rows], size) for array in arrays),
                 _padded(mask[rows], size),
             )
-
-
-def fold(
-    step: Callable[..., Any],
-    state: Any,
-    blocks: Blocks,
-    names: Sequence[str],
-    *,
-    progress: bool = False,
-    description: str = "",
-) -> Any:
-    """`state = step(state, *arrays, mask)` for each block of `each`, one at a time.
-
-    A step is waited for before the next block is read: work that JAX has only promised
-    would keep its blocks in memory.
-    """
-    for block in each(blocks, names, progress=progress, description=description):
-        state = jax.block_until_ready(step(state, *block))
-    return state
 
 
 def _parts(

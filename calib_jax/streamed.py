@@ -136,14 +136,15 @@ def streamed_calibration_error(
     The bound is on the distance from `calib_jax.expected_calibration_error` of the same
     rows, apart from rounding, for scores and outcomes in `[0, 1]`:
 
-    .. math:: |\mathrm{ECE} - \mathrm{ECE}_{exact}| \le 2 \sum_k W_{j(k)} / W
+    .. math:: |\mathrm{ECE} - \mathrm{ECE}_{exact}|
+       \le \min\left(2 \sum_{j \in D} W_j / W, \; 1\right)
 
-    where j(k) is the bucket that holds cut k, and a bucket counts 0 where it holds one
-    distinct score or the cut is at its first row: no row moves then. Proof. The error
+    where D are the buckets that a cut divides: not one that holds one distinct score,
+    nor one at whose first row the cut is, since no row moves then. Proof. The error
     is :math:`\sum_b |G_b| / W` with :math:`G_b = \sum_{i \in b} w_i (c_i - v_i)`. Only
-    rows of the buckets j(k) stand in another bin, and one that does changes two of the
-    G, each by at most its weight. With `bins` given, the buckets that their edges
-    divide take the place of j(k).
+    rows of the buckets in D stand in another bin, and one that does changes two of the
+    G, each by at most its weight. With `bins` given, D are the buckets that their
+    edges divide.
 
     Args:
       state: `ReliabilitySummary` with sums `[4, num_buckets + 1, digits]`.
@@ -263,10 +264,62 @@ def streamed_cascade_curve(state: CascadeSummary, router: Router) -> StreamedCur
     return _curve(state, router)
 
 
+def streamed_average_performance_gap_recovered(
+    state: CascadeSummary, router: Router
+) -> Streamed:
+    r"""APGR of a router on the rows of a summary, with a bound.
+
+    With :math:`e` the bound of `streamed_cascade_curve`, :math:`g` the gap in accuracy
+    between the models and V how far PGR goes up and down in all over the curve,
+
+    .. math:: |\mathrm{APGR} - \mathrm{APGR}_{exact}| \le e / |g| + e V
+
+    Args:
+      state: `CascadeSummary` with sums `[7, num_buckets + 1, digits]`, of the rows to
+        judge the router by.
+      router: `Router`.
+
+    Returns:
+      `Streamed`; the value is NaN as that of
+      `calib_jax.average_performance_gap_recovered`.
+
+    Raises:
+      ValueError: for a wrong type.
+
+    References:
+      Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2.
+
+    Examples:
+      >>> import calib_jax
+      >>> state, large = calib_jax.cascade_summary(), [0.7, 0.9, 0.8, 0.9]
+      >>> small, right = [0.2, 0.3, 0.8, 0.9], ([0, 0, 1, 1], [1, 1, 1, 1])
+      >>> state = calib_jax.update_cascade(state, small, large, *right)
+      >>> router = streamed_router(state, 2).router
+      >>> result = streamed_average_performance_gap_recovered(state, router)
+      >>> print(result.value, result.error_bound)
+      0.75 0.0
+    """
+    result = streamed_cascade_curve(state, router)
+    curve = result.curve
+    recovered = curves.performance_gap_recovered(curve)
+    gap = jnp.abs(curve.large_accuracy - curve.small_accuracy)
+    movement = jnp.sum(jnp.abs(jnp.diff(recovered)))
+    bound = result.error_bound / jnp.where(gap > 0, gap, 1.0)
+    return Streamed(
+        value=curves.average_performance_gap_recovered(curve),
+        error_bound=jnp.where(gap > 0, bound + result.error_bound * movement, jnp.nan),
+    )
+
+
 def _num_bins(num_bins: int, bins: Bins | None) -> int:
     if bins is not None:
         _checks.instance("bins", bins, Bins)
         return 1
+    return checked_num_bins(num_bins)
+
+
+def checked_num_bins(num_bins: int) -> int:
+    """A static number of bins that counts of a stream can be cut into."""
     size = _checks.static_int("num_bins", num_bins, minimum=1)
     if size > _MAX_BINS:
         raise ValueError(f"num_bins: expected at most {_MAX_BINS}, got {size}.")
@@ -293,7 +346,7 @@ def _reliability(
             outcome=table.means[1],
         ),
         bins=bins,
-        error_bound=2 * share,
+        error_bound=jnp.minimum(2 * share, 1.0),
     )
 
 
@@ -354,8 +407,8 @@ def _cuts(
     """The bucket of each cut into bins of equal count, and the share of rows at risk.
 
     Returns:
-      int32 `[num_bins - 1]`, num_buckets for cuts beyond the last row, and the sum over
-      cuts of the share of rows in the bucket that a cut divides.
+      int32 `[num_bins - 1]`, num_buckets for cuts beyond the last row, and the share of
+      rows in buckets that a cut divides.
     """
     high, low = (jnp.pad(half, (1, 0)) for half in _counts_upto(state))
     start_high, start_low = _starts(high[-1], low[-1], num_bins)
@@ -364,9 +417,9 @@ def _cuts(
     )
     bucket = jnp.sum(passed, axis=1, dtype=jnp.int32)
     at_first = (high[bucket] == start_high) & (low[bucket] == start_low)
-    several = jnp.append(state.least < state.greatest, False)[bucket]
-    at_risk = jnp.append(_share(state), jnp.float32(0))[bucket]
-    return bucket, jnp.sum(jnp.where(several & ~at_first, at_risk, 0.0))
+    several = state.least < state.greatest
+    divided = jnp.zeros(several.shape, bool).at[bucket].max(~at_first, mode="drop")
+    return bucket, jnp.sum(jnp.where(several & divided, _share(state), 0.0))
 
 
 def _counts_upto(
@@ -428,7 +481,8 @@ def _share(state: ReliabilitySummary | CascadeSummary) -> jax.Array:
     every = jnp.sum(sums, axis=0, keepdims=True, dtype=jnp.int32)
     weight, _ = _exact.to_float(jnp.concatenate([sums, every]))
     weight, total = weight[:-1], weight[-1]
-    return jnp.where(total > 0, weight / jnp.where(total > 0, total, 1.0), 0.0)
+    # NaN where sums of weights exceed float32.
+    return jnp.where(total == 0, 0.0, weight / jnp.where(total == 0, 1.0, total))
 
 
 def _variance(weight: jax.Array, squares: jax.Array, sums: jax.Array) -> jax.Array:

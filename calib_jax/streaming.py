@@ -159,6 +159,8 @@ def _no_rows(
             f"buckets: expected at most {MAX_BUCKETS}, got {buckets.num_bins}."
         )
     least = jnp.full(buckets.num_bins, jnp.inf, jnp.float32)
+    # Edges of its own, so that a loop may donate the summary and leave the caller's.
+    buckets = Bins(edges=jnp.array(buckets.edges, copy=True))
     return buckets, summary.init(buckets.num_bins, num_quantities), least
 
 

@@ -212,7 +212,8 @@ def fit_streamed_temperature(
 
     Statuses are those of `calib_jax.fit_temperature`. An optimum outside the grid is
     `MAX_STEPS` with T the nearest grid point. `INVALID_VALUES` also stands for sums
-    beyond the range of float32 and for summaries of different grids.
+    beyond the range of float32, for a grid with equal points, and for summaries of
+    different grids.
 
     Args:
       state: `TemperatureSummary` with log temperatures `[G]`.
@@ -244,7 +245,7 @@ def _fit_temperature(state: TemperatureSummary) -> tuple[Temperature, StreamedFi
     curves = _exact.to_float(state.curves)[0]
     grid, inverse = state.log_temperatures, jnp.exp(-state.log_temperatures)
     invalid = ~jnp.isfinite(weight + label_gap + mean_above + jnp.sum(grid))
-    invalid = invalid | ~jnp.all(jnp.isfinite(curves))
+    invalid = invalid | ~jnp.all(jnp.isfinite(curves)) | jnp.any(jnp.diff(grid) <= 0)
     loss, slope, curvature = curves / jnp.where(weight > 0, weight, 1.0)
     gradient = inverse * slope
     hessian = inverse * (inverse * curvature - slope)

@@ -142,7 +142,8 @@ def _update(
     if num_rows >= num_bins:
         return merge(state, BinSums(sums=sums_of(index, num_bins)))
     # Of a batch of fewer rows than bins only the bins that hold rows are worked on: the
-    # canonical form of all of them would take most of the time.
+    # canonical form of all of them would take most of the time. Rows that are sharded
+    # are gathered: fewer numbers than the sums that devices exchange in any case.
     none = num_bins + 1
     valid = _masking.valid_rows(num_rows, where, weights)
     place = jnp.where(valid, jnp.where(index < 0, num_bins, index), none)

@@ -650,6 +650,11 @@ CASES = [
         "streamed_cascade_curve",
         lambda rng, n: {"state": cascade_state(rng), "router": router(rng)},
     ),
+    Case(
+        "streamed_average_performance_gap_recovered",
+        lambda rng, n: {"state": cascade_state(rng), "router": router(rng)},
+        again=True,
+    ),
     Case("temperature_summary", lambda rng, n: {"log_temperatures": np.arange(5.0)}),
     Case(
         "update_temperature",

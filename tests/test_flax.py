@@ -226,6 +226,28 @@ class Score(nnx.Module):
         return self.factor[...] * inputs + shift
 
 
+def test_a_mask_by_another_name_is_refused():
+    rows = np.array([0.9, 0.2]), np.array([1, 0])
+    with pytest.raises(ValueError, match="mask=, got where="):
+        CalibrationError(num_bins=2).update(
+            confidence=rows[0], outcomes=rows[1], where=np.array([True, False])
+        )
+
+
+def test_a_router_of_the_stream_itself_promises_nothing_where_it_cuts_a_bucket():
+    rng = np.random.default_rng(0)
+    small, large = rng.random((2, 60)).astype(np.float32)
+    right = rng.random((2, 60)) < 0.5
+    metric = CascadeMetric(num_bins=5, buckets=cj.equal_width_bins(8))
+    metric.update(
+        small_confidence=small,
+        large_confidence=large,
+        small_outcome=right[0],
+        large_outcome=right[1],
+    )
+    assert metric.compute().error_bound == np.inf
+
+
 def test_optimizers_leave_fitted_parameters_alone():
     calibrated = Calibrated(model(), PARAMS["temperature"])
     weights, fitted = nnx.state(calibrated, nnx.Param), nnx.state(calibrated, Fitted)

@@ -10,9 +10,11 @@ are merged as they are: `metric.summary.get_value()` is what
 Shapes: N examples of a batch, C classes, `num_bins` bins.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
@@ -73,7 +75,7 @@ class Reliability(_OfStream):
           ValueError: for a wrong type or count.
         """
         super().__init__(streaming.reliability_summary(buckets))
-        self.num_bins = _checks.static_int("num_bins", num_bins, minimum=1)
+        self.num_bins = streamed.checked_num_bins(num_bins)
 
     def _no_rows(self, summary: Any) -> Any:
         return streaming.reliability_summary(summary.buckets)
@@ -87,7 +89,7 @@ class Reliability(_OfStream):
         outcomes: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         weights: ArrayLike | None = None,
-        **_: Any,
+        **others: Any,
     ) -> None:
         """Adds a batch: confidence and outcomes, or else logits and labels.
 
@@ -107,6 +109,7 @@ class Reliability(_OfStream):
             confidence, outcomes = _top1(*_given(logits=logits, labels=labels))
         elif outcomes is None:
             raise ValueError("update: expected outcomes with confidence, got none.")
+        _no_where(others)
         self.summary.set_value(
             streaming.update_reliability(
                 self.summary.get_value(),
@@ -179,7 +182,7 @@ class TemperatureFit(_OfStream):
         mask: ArrayLike | None = None,
         weights: ArrayLike | None = None,
         class_where: ArrayLike | None = None,
-        **_: Any,
+        **others: Any,
     ) -> None:
         """Adds a batch.
 
@@ -193,6 +196,7 @@ class TemperatureFit(_OfStream):
         Raises:
           ValueError: for a wrong rank, shape or dtype.
         """
+        _no_where(others)
         self.summary.set_value(
             streaming_temperature.update_temperature(
                 self.summary.get_value(),
@@ -242,7 +246,7 @@ class PlattFit(_OfStream):
         outcomes: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         weights: ArrayLike | None = None,
-        **_: Any,
+        **others: Any,
     ) -> None:
         """Adds a batch.
 
@@ -255,6 +259,7 @@ class PlattFit(_OfStream):
         Raises:
           ValueError: for a wrong rank, shape or dtype.
         """
+        _no_where(others)
         self.summary.set_value(
             streaming_platt.update_platt(
                 self.summary.get_value(),
@@ -273,7 +278,8 @@ class CascadeMetric(_OfStream):
     """Accuracy against share of a cascade on a stream: of a router, or a fresh one.
 
     Without a router, one is fitted to the stream itself: its advantages are then those
-    of the rows it is judged by.
+    of the rows it is judged by. Where its cuts divide a bucket, bins of it may change
+    places with those of a router of the rows, so that the bound is infinite.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -312,7 +318,7 @@ class CascadeMetric(_OfStream):
             buckets = router.bins
         super().__init__(streaming.cascade_summary(buckets))
         self.router = None if router is None else Fitted(router)
-        self.num_bins = _checks.static_int("num_bins", num_bins, minimum=1)
+        self.num_bins = streamed.checked_num_bins(num_bins)
 
     def _no_rows(self, summary: Any) -> Any:
         return streaming.cascade_summary(summary.buckets)
@@ -326,7 +332,7 @@ class CascadeMetric(_OfStream):
         large_outcome: ArrayLike | None = None,
         mask: ArrayLike | None = None,
         weights: ArrayLike | None = None,
-        **_: Any,
+        **others: Any,
     ) -> None:
         """Adds a batch.
 
@@ -348,6 +354,7 @@ class CascadeMetric(_OfStream):
             "small_outcome": small_outcome,
             "large_outcome": large_outcome,
         }
+        _no_where(others)
         self.summary.set_value(
             streaming.update_cascade(
                 self.summary.get_value(), *_given(**rows), where=mask, weights=weights
@@ -357,11 +364,19 @@ class CascadeMetric(_OfStream):
     def compute(self) -> StreamedCurve:
         """The curve: see `calib_jax.streamed_cascade_curve`."""
         summary = self.summary.get_value()
-        if self.router is None:
-            router = streamed.streamed_router(summary, self.num_bins).router
-        else:
-            router = self.router.get_value()
-        return streamed.streamed_cascade_curve(summary, router)
+        if self.router is not None:
+            return streamed.streamed_cascade_curve(summary, self.router.get_value())
+        found = streamed.streamed_router(summary, self.num_bins)
+        result = streamed.streamed_cascade_curve(summary, found.router)
+        exact = found.error_bound == 0
+        bound = jnp.where(exact, result.error_bound, jnp.inf)
+        return dataclasses.replace(result, error_bound=bound)
+
+
+def _no_where(others: dict[str, Any]) -> None:
+    """A mask by the name that functions use must not be taken for another metric's."""
+    if others.get("where") is not None:
+        raise ValueError("update: expected the mask as mask=, got where=.")
 
 
 def _given(**arrays: ArrayLike | None) -> tuple[ArrayLike, ...]:
