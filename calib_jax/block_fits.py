@@ -233,6 +233,7 @@ def _evaluate_block(
             "where": mask,
         },
         "targets": (jnp.float32(0), jnp.float32(1)),
+        "rests": (jnp.float32(1), jnp.float32(0)),
         "center": center,
         "scale": scale,
     }

@@ -85,9 +85,9 @@ def _class_thresholds(
     number at or below that mean.
     """
     num_classes = probabilities.shape[1]
-    # A sum of the row shows a NaN, unlike a maximum (jaxlib 0.10), in the fastest pass.
+    # A sum of the row shows what is not finite, in the fastest pass there is.
     row_total = jnp.sum(lax.stop_gradient(probabilities), axis=1, dtype=jnp.float32)
-    usable = row_total < jnp.inf
+    usable = jnp.isfinite(row_total)
     usable = usable & (labels >= 0) & (labels < num_classes)
     usable = usable if where is None else usable & where
     own = _masking.take_last(probabilities, labels)

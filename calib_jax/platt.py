@@ -162,10 +162,15 @@ def _fit_platt(
     center, scale = jnp.where(invalid, 0.0, center), jnp.where(invalid, 1.0, scale)
     center, scale = jax.lax.stop_gradient((center, scale))
 
-    top, bottom, target_sum = jnp.float32(1), jnp.float32(0), positive
+    one, zero = jnp.float32(1), jnp.float32(0)
+    top, bottom, target_sum = one, zero, positive
+    # One minus the targets, which are too close to 1 to be subtracted from it.
+    rest_of_top, rest_of_bottom = zero, one
     if smooth:
         top = (positive * unit + 1) / (positive * unit + 2)
+        rest_of_top = 1 / (positive * unit + 2)
         bottom = 1 / (negative * unit + 2)
+        rest_of_bottom = (negative * unit + 1) / (negative * unit + 2)
         target_sum = positive * top + negative * bottom
     rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong
     # Targets strictly between 0 and 1 have an optimum.
@@ -192,6 +197,7 @@ def _fit_platt(
     data = {
         "rows": rows,
         "targets": (bottom, top),
+        "rests": (rest_of_bottom, rest_of_top),
         "center": center,
         "scale": scale,
     }
@@ -236,11 +242,10 @@ def _derivatives(params: jax.Array, data: Any, every: Any) -> Evaluation:
 
     Its logarithms take as long as all the rest, and the default solver needs none.
     """
-    bottom, top = data["targets"]
 
     def derivatives(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
         score, outcome, weight = _clean(block, live)
-        target = outcome * top + (1 - outcome) * bottom
+        target, rest = _targets(data, outcome)
         x, logit = _logit(params, data, score)
         # Both tails of the sigmoid from one exponential.
         small = jnp.exp(-jnp.abs(logit))
@@ -249,7 +254,7 @@ def _derivatives(params: jax.Array, data: Any, every: Any) -> Evaluation:
         up = jnp.where(logit >= 0, body, tail)
         down = jnp.where(logit >= 0, tail, body)
         # up - target, without the cancellation where both are close to 1.
-        residual = weight * ((1 - target) * up - target * down)
+        residual = weight * (rest * up - target * down)
         curvature = weight * up * down
         return (
             weight,
@@ -272,17 +277,23 @@ def _derivatives(params: jax.Array, data: Any, every: Any) -> Evaluation:
 
 
 def _loss(params: jax.Array, data: Any, every: Any = 1) -> jax.Array:
-    bottom, top = data["targets"]
 
     def losses(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array]:
         score, outcome, weight = _clean(block, live)
-        target = outcome * top + (1 - outcome) * bottom
+        target, rest = _targets(data, outcome)
         _, logit = _logit(params, data, score)
-        loss = jnp.maximum(logit, 0.0) - logit * target
+        loss = rest * jnp.maximum(logit, 0.0) + target * jnp.maximum(-logit, 0.0)
         return weight, weight * (loss + jnp.log1p(jnp.exp(-jnp.abs(logit))))
 
     total, loss = _reduce.sum_rows(losses, data["rows"], None, every)
     return loss / jnp.where(total > 0, total, 1.0)
+
+
+def _targets(data: Any, outcome: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What the confidence of each row is to be, and one minus it."""
+    (bottom, top), (rest_of_bottom, rest_of_top) = data["targets"], data["rests"]
+    target = outcome * top + (1 - outcome) * bottom
+    return target, outcome * rest_of_top + (1 - outcome) * rest_of_bottom
 
 
 def _logit(

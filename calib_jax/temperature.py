@@ -236,7 +236,9 @@ def prepare(
         maximum = jnp.where(counts, maximum, 0.0)
         below = jnp.where(counts, label, 0.0) - maximum
         weight = jnp.where(live, weight, 0.0)
-        mean_above = jnp.where(live, total / jnp.maximum(count, 1.0), 0.0)
+        # Finite logits may stand for a class that is out: no sum is to overflow.
+        mean_above = jnp.clip(total / jnp.maximum(count, 1.0), -1e30, 1e30)
+        mean_above = jnp.where(live, mean_above, 0.0)
         sums = weight, weight * mean_above, -weight * below, live & ~usable
         return (maximum, below), tuple(value.astype(jnp.float32) for value in sums)
 

@@ -113,3 +113,43 @@ def test_area_under_roc_does_not_depend_on_the_unit_of_weights():
         np.testing.assert_allclose(area, expected, rtol=2e-7)
     weights[2] = np.inf
     assert np.isnan(cj.area_under_roc(scores.astype(float), outcomes, weights=weights))
+
+
+@pytest.mark.parametrize("lowest", [-1e34, np.finfo(np.float32).min])
+def test_finite_logits_that_stand_for_masked_classes(lowest):
+    rng = np.random.default_rng(0)
+    logits = (3 * rng.normal(size=(3_000, 7))).astype(np.float32)
+    labels = (logits / 1.6 + rng.gumbel(size=logits.shape)).argmax(1)
+    out = rng.random(logits.shape) < 0.3
+    out[np.arange(len(labels)), labels] = False
+    params, report = cj.fit_temperature(
+        np.where(out, np.float32(lowest), logits), labels
+    )
+    expected, _ = cj.fit_temperature(logits, labels, class_where=~out)
+    assert report.status == cj.FitStatus.CONVERGED
+    np.testing.assert_allclose(params.temperature, expected.temperature, rtol=1e-6)
+
+
+def test_smoothed_targets_of_many_separable_rows():
+    """The targets are within 1e-8 of 0 and 1: their distance must not be rounded."""
+    scores = np.float32(np.random.default_rng(0).normal(size=1_000))
+    weights = np.full(1_000, 1e5, np.float32)
+    params, report = cj.fit_platt(
+        scores, scores > 0.3, weights=weights, smooth_targets=True
+    )
+    assert report.converged
+    expected = reference.fit_platt(
+        scores, scores > 0.3, weights=weights, smooth_targets=True
+    )
+    np.testing.assert_allclose([params.slope, params.intercept], expected, rtol=1e-4)
+
+
+def test_an_infinite_probability_enters_no_threshold():
+    for infinite in (np.inf, -np.inf):
+        rows = np.float32([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8], [0.1, 0.9]])
+        labels = np.array([0, 0, 1, 1, 0])
+        spoiled = np.append(rows, [[infinite, 0.9], [0.9, infinite]], axis=0)
+        issues = cj.confident_learning(spoiled.astype(np.float32), [*labels, 0, 0])
+        expected = cj.confident_learning(rows, labels)
+        np.testing.assert_array_equal(issues.flagged[:5], expected.flagged)
+        assert not issues.flagged[5:].any()
