@@ -1,10 +1,9 @@
 """The one way to reduce over examples.
 
-Every sum, minimum, histogram and per-bin sum over rows goes through `sum_rows`,
-`least_of_rows`, `count_rows` or `sum_bins`, all of which are a `fold`, and what is
-computed of each row of a matrix through `map_rows`. Here, and
-nowhere else, is decided how rows are cut into blocks, what the platform changes, and
-how sharded rows are treated:
+Sums, minima, histograms and per-bin sums over rows are all a `fold` over blocks, and
+what is computed of each row of a matrix goes through `map_rows` or `map_and_sum_rows`.
+Here, and nowhere else, is decided how rows are cut into blocks, what the platform
+changes, and how sharded rows are treated:
 
 - Rows `[N, ...]` are seen as `[lanes, N / lanes, ...]`, the number of lanes being what
   N and the number of devices have in common. Rows sharded over devices keep whole lanes

@@ -233,8 +233,7 @@ def streamed_cascade_curve(state: CascadeSummary, router: Router) -> StreamedCur
     `streamed_router` with the same buckets, and where the router's bins are the
     buckets. The accuracies of both models alone are always exact, so that with
     :math:`e` the bound and :math:`g` the gap between them PGR is within :math:`e / |g|`
-    at each number of bins, and APGR within :math:`e / |g| + e V`, V being how far PGR
-    goes up and down in all over the curve.
+    at each number of bins; for APGR see `streamed_average_performance_gap_recovered`.
 
     Args:
       state: `CascadeSummary` with sums `[7, num_buckets + 1, digits]`, of the rows to

@@ -12,7 +12,7 @@ import pytest
 
 import calib_jax as cj
 
-pytestmark = [pytest.mark.once, pytest.mark.xdist_group("processes")]
+pytestmark = pytest.mark.once
 
 JOIN = """
 import json, sys
