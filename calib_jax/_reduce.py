@@ -165,7 +165,7 @@ def sum_rows(
         weight that is 0 there costs less than a choice for each array.
       rows: pytree of arrays `[N, ...]`.
       valid: optional bool `[N]`.
-      every: 2 visits every other block only, and so on (`thinning`); may be traced.
+      every: 2 visits every other block only, and so on (`thinnings`); may be traced.
 
     Returns:
       The pytree with a float32 scalar for each array; 0 where no row is valid.
@@ -222,14 +222,16 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
     return jax.tree.unflatten(structure, list(least))
 
 
-def thinning(rows: Rows, num_rows: int) -> int:
-    """The `every` of `sum_rows` for which about `num_rows` rows are visited, or more.
+def thinnings(rows: Rows, num_rows: Sequence[int]) -> tuple[int, ...]:
+    """The `every` of `sum_rows` for which about so many rows are visited, or more.
 
-    1, all rows, where these are no more than a few blocks.
+    Descending, and none for more than a third of the rows: nothing where these are no
+    more than a few blocks.
     """
     lanes, length, size = _blocks(rows)
-    num_blocks = -(-length // max(size, 1))
-    return max(1, min(num_blocks // 2, lanes * length // num_rows))
+    most = -(-length // max(size, 1)) // 2
+    strides = {min(most, max(3, lanes * length // number)) for number in num_rows}
+    return tuple(sorted((every for every in strides if every > 1), reverse=True))
 
 
 def count_rows(

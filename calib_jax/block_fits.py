@@ -239,4 +239,4 @@ def _evaluate_block(
     }
     count = jnp.sum(mask, dtype=jnp.float32)
     means = platt.evaluate(params, data, 1)
-    return count, *(mean * count for mean in means)
+    return count, *(mean * count for mean in means[:3])

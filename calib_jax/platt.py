@@ -22,7 +22,7 @@ _MOST_ROUNDS = 4
 # Scores closer together than this count as equal: their slope would be no float32.
 _LEAST_WIDTH = 1e-30
 # Rows by which the solver comes near the optimum before it looks at all of them.
-_FIRST_ROWS = 2**16
+_FIRST_ROWS = (2**16,)
 
 
 @jax.tree_util.register_dataclass
@@ -335,7 +335,7 @@ def _solve(
             upper=bound,
             solver=solver,
             enabled=enabled,
-            thinning=_reduce.thinning(data["rows"], _FIRST_ROWS),
+            thinnings=_reduce.thinnings(data["rows"], _FIRST_ROWS),
         )
 
     def next_round(state: Any) -> Any:

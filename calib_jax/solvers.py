@@ -5,7 +5,7 @@ Shapes: P parameters, a flat vector of unconstrained numbers.
 
 import dataclasses
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -67,11 +67,16 @@ class FitReport:
 
 
 class Evaluation(NamedTuple):
-    """Loss, gradient `[P]` and (positive semidefinite) Hessian `[P, P]` of one pass."""
+    """Loss, gradient `[P]` and (positive semidefinite) Hessian `[P, P]` of one pass.
+
+    `bend` `[P]`, where it is known, says by how much a Newton step falls short of the
+    optimum: by half of it times the square of the step, and a rest of third order.
+    """
 
     value: jax.Array
     gradient: jax.Array
     hessian: jax.Array
+    bend: jax.Array | None = None
 
 
 class Solution(NamedTuple):
@@ -95,7 +100,7 @@ _DEFAULT_MAX_STEPS = 200
 # A Newton step this small changes no parameter noticeably in float32: log temperatures
 # and standardised slopes are of order 1.
 _TOLERANCE = 1e-6
-# Where a Newton step on a part of the data is this small, all of it takes over: the
+# Where a Newton step on a part of the data is this small, a larger part takes over: the
 # optimum of some thousand rows is no nearer to that of all than a percent or two.
 _NEAR, _COARSE_STEPS = 0.1, 10
 # Steps this small that no longer shrink are rounding noise.
@@ -105,18 +110,19 @@ _NOISE = 3e-5
 def newton() -> optax.GradientTransformationExtraArgs:
     """Safeguarded Newton steps for one or two parameters: the default solver.
 
-    Takes `hessian` with every update. A step is accepted where the loss still falls at
-    its end, or where its directional derivative there is smaller than at its start;
-    else it is halved. Both tests use gradients only: near the optimum the values of a
-    float32 loss no longer differ. No step is longer than 2 plus the size of the
-    parameters.
+    Takes `hessian` with every update, and `bend` where it is known (`Evaluation`). A
+    step is accepted where the loss still falls at its end, or where its directional
+    derivative there is smaller than at its start; else it is halved. Both tests use
+    gradients only: near the optimum the values of a float32 loss no longer differ. No
+    step is longer than 2 plus the size of the parameters.
 
     Returns:
       An optax gradient transformation for a vector `[P]`.
 
     References:
       Lin, Lin and Weng, "A Note on Platt's Probabilistic Outputs for Support Vector
-      Machines", 2007 (Newton with halved steps).
+      Machines", 2007 (Newton with halved steps); Traub, "Iterative Methods for the
+      Solution of Equations", 1964 (Chebyshev's method, which bends them).
 
     Examples:
       >>> solver = newton()
@@ -139,6 +145,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
         params: jax.Array | None = None,
         *,
         hessian: jax.Array,
+        bend: jax.Array | None = None,
         **_: Any,
     ) -> tuple[jax.Array, NewtonState]:
         gradient = updates
@@ -146,7 +153,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
         along = jnp.sum(gradient * state.step)
         accepted = along <= 0.9 * jnp.abs(state.slope)
         limit = 2.0 + jnp.max(jnp.abs(params))
-        fresh = newton_step(gradient, hessian)
+        fresh = _bent(newton_step(gradient, hessian), bend)
         fresh = fresh * jnp.minimum(1.0, limit / jnp.max(jnp.abs(fresh)).clip(1e-30))
         base = jnp.where(accepted, params, state.base)
         step = jnp.where(accepted, fresh, 0.5 * state.step)
@@ -162,6 +169,14 @@ _NEWTON = newton()
 def newton_step(gradient: jax.Array, hessian: jax.Array) -> jax.Array:
     """Minus the inverse Hessian times the gradient, `[P]`; always finite."""
     return -jnp.clip(_divide(gradient, hessian), -1e30, 1e30)
+
+
+def _bent(step: jax.Array, bend: jax.Array | None) -> jax.Array:
+    """A Newton step with what its `bend` (`Evaluation`), where it has one, adds."""
+    if bend is None:
+        return step
+    # Far from the optimum the correction would not be smaller than the step.
+    return step * (1.0 + jnp.clip(0.5 * bend * step, -0.5, 0.5))
 
 
 def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
@@ -198,19 +213,20 @@ def minimize(
     upper: jax.Array,
     solver: optax.GradientTransformation | None = None,
     enabled: jax.Array | bool = True,
-    thinning: int = 1,
+    thinnings: Sequence[int] = (),
     max_steps: int = _DEFAULT_MAX_STEPS,
 ) -> Solution:
     """Runs a solver until one more Newton step would be the last, and takes that step.
 
     Every solver gets the value, the gradient, the value function and the Hessian. The
     test of convergence is the same for all: the size of a Newton step, cut off at the
-    bounds, in the parameters' own units. Newton steps shrink quadratically, so that
-    the next one can be told from this and the one before. The test needs no scale of
-    the loss, and no further pass.
+    bounds, in the parameters' own units. Newton steps shrink quadratically, those that
+    are bent (`Evaluation`) cubically, so that the next one can be told from this and
+    the one before. The test needs no scale of the loss, and no further pass.
 
-    The default solver first goes by a part of the data, until it is near the optimum:
-    passes over all of it are left for the last two or three steps.
+    The default solver first goes by a part of the data, until it is near the optimum,
+    then by a larger one: passes over all of it are left for the last one to three
+    steps.
 
     Args:
       evaluate: the loss of a vector `[P]` and the data, from one pass over the data, or
@@ -221,7 +237,7 @@ def minimize(
       upper: `[P]`, greatest value of each parameter.
       solver: an optax gradient transformation; None is `newton()`.
       enabled: bool scalar; False evaluates the loss at `initial` and takes no step.
-      thinning: `every` of the first steps.
+      thinnings: `every` of the first steps, descending; all data come after these.
       max_steps: most steps taken.
 
     Returns:
@@ -231,7 +247,9 @@ def minimize(
     transformation = optax.with_extra_args_support(
         _NEWTON if solver is None else solver
     )
-    thinning = thinning if solver is None and max_steps > _COARSE_STEPS else 1
+    coarse = solver is None and max_steps > _COARSE_STEPS
+    stages = (*thinnings, 1) if coarse else (1,)
+    last_stage = len(stages) - 1
     # The loop itself is not differentiated; `differentiable` does that afterwards.
     constant, initial = lax.stop_gradient((data, initial))
 
@@ -247,18 +265,29 @@ def minimize(
 
     # Line searches forward extra arguments that the value function names, and in 64-bit
     # mode some of them widen the parameters.
-    def value_of(params: jax.Array, hessian: Any = None) -> jax.Array:
+    def value_of(params: jax.Array, hessian: Any = None, bend: Any = None) -> jax.Array:
         return value_function(params.astype(jnp.float32), constant)
 
     def advance(carry: Any) -> Any:
-        params, _, state, steps, before, every, _, _ = carry
-        evaluation = evaluate(params, constant, every if thinning > 1 else 1)
+        params, _, state, steps, before, stage, _, _ = carry
+        every = jnp.asarray(stages, jnp.int32)[stage] if last_stage else 1
+        evaluation = evaluate(params, constant, every)
         step = newton_step(evaluation.gradient, evaluation.hessian)
         newton = jnp.clip(params + step, lower, upper)
         step = newton - params
         # In units of 1, or of the rounding of parameters that are far from it.
-        size = jnp.max(jnp.abs(step) / jnp.maximum(1.0, 0.1 * jnp.abs(params)))
-        following = size**2 * jnp.maximum(4.0, size / before**2)
+        unit = jnp.maximum(1.0, 0.1 * jnp.abs(params))
+        size = jnp.max(jnp.abs(step) / unit)
+        ratio = size / before**2
+        bend = evaluation.bend
+        best = jnp.clip(params + _bent(step, bend), lower, upper)
+        if bend is None:
+            following = size**2 * jnp.maximum(4.0, ratio)
+        else:
+            # Half the square of the bend is what the rest of third order comes to where
+            # it is large, and more than that elsewhere.
+            cubic = 0.5 * (1.0 + jnp.max(bend * bend))
+            following = size**3 * jnp.maximum(cubic, ratio**2)
         settled = (following <= _TOLERANCE) | (
             (size <= _NOISE) & (size >= 0.5 * before)
         )
@@ -272,37 +301,36 @@ def minimize(
                 grad=evaluation.gradient,
                 value_fn=value_of,
                 hessian=evaluation.hessian,
+                bend=bend,
             )
         after = jnp.clip(optax.apply_updates(params, updates), lower, upper)
         finished = settled | (steps >= max_steps) | ~jnp.asarray(enabled)
-        if thinning > 1:
+        if last_stage:
             # A part may have an optimum of its own, or none: then it is no guide.
-            coarse = every > 1
+            coarse = stage < last_stage
             near = (size <= _NEAR) & jnp.all((newton > lower) & (newton < upper))
             switch = coarse & (near | (steps >= _COARSE_STEPS))
-            after = jnp.where(switch, jnp.where(near, newton, initial), after)
+            after = jnp.where(switch, jnp.where(near, best, initial), after)
             state = jax.tree.map(
                 lambda fresh, old: jnp.where(switch, fresh, old),
                 transformation.init(after),
                 state,
             )
             size = jnp.where(switch, jnp.inf, size)
-            every = jnp.where(switch, 1, every)
+            stage = jnp.where(switch, jnp.where(near, stage + 1, last_stage), stage)
             finished, settled = finished & ~coarse, settled & ~coarse
-        last = jnp.where(settled & jnp.asarray(enabled), newton, params)
-        moved = last - params
-        by_step = jnp.sum(evaluation.hessian * moved[None], axis=1)
-        value = evaluation.value + jnp.sum(
-            moved * (evaluation.gradient + 0.5 * by_step)
-        )
+        moves = settled & jnp.asarray(enabled)
+        step = jnp.where(moves, step, 0.0)
+        by_step = jnp.sum(evaluation.hessian * step[None], axis=1)
+        value = evaluation.value + jnp.sum(step * (evaluation.gradient + 0.5 * by_step))
         evaluation = Evaluation(
             value=value,
             gradient=evaluation.gradient + by_step,
             hessian=evaluation.hessian,
         )
-        params = jnp.where(finished, last, after)
+        params = jnp.where(finished, jnp.where(moves, best, params), after)
         steps = jnp.where(finished, steps, steps + 1)
-        return params, evaluation, state, steps, size, every, settled, finished
+        return params, evaluation, state, steps, size, stage, settled, finished
 
     carry = (
         initial,
@@ -310,7 +338,7 @@ def minimize(
         transformation.init(initial),
         jnp.int32(0),
         jnp.float32(jnp.inf),
-        jnp.where(enabled, jnp.int32(thinning), 1),
+        jnp.where(enabled, jnp.int32(0), last_stage),
         jnp.array(False),
         jnp.array(False),
     )

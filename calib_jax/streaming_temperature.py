@@ -173,7 +173,7 @@ def _update_temperature(
     def of_block(block: Any, live: jax.Array) -> jax.Array:
         # One grid point after the other, while the block is in the cache.
         def at(inverse: jax.Array) -> jax.Array:
-            _, *terms = temperature.likelihood(
+            _, *terms, _ = temperature.likelihood(
                 inverse, block, live, data["class_where"]
             )
             return jnp.stack([jnp.sum(term) for term in terms])

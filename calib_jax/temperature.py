@@ -16,8 +16,9 @@ from . import _checks, _classes, _masking, _reduce, solvers
 from .solvers import Evaluation, FitReport, FitStatus
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
-# Rows by which the solver comes near the optimum before it looks at all of them.
-_FIRST_ROWS = 4096
+# Rows by which the solver comes near the optimum before it looks at all of them: the
+# first say where to look, from the second one step over all rows is mostly the last.
+_FIRST_ROWS = (2**10, 2**16)
 
 
 @jax.tree_util.register_dataclass
@@ -105,7 +106,7 @@ def _fit_temperature(
 
     def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
         inverse = jnp.exp(-params[0])
-        total, loss, slope, curvature = _reduce.sum_rows(
+        total, loss, slope, curvature, third = _reduce.sum_rows(
             lambda block, live: likelihood(
                 inverse, block, live, data["class_where"], masked=masked
             ),
@@ -119,6 +120,7 @@ def _fit_temperature(
             value=loss / total,
             gradient=(inverse * slope / total)[None],
             hessian=(inverse**2 * curvature / total)[None, None],
+            bend=(1.0 + inverse * third / jnp.maximum(curvature, 1e-30))[None],
         )
 
     lowest, highest = jnp.float32(MIN_TEMPERATURE), jnp.float32(MAX_TEMPERATURE)
@@ -139,7 +141,7 @@ def _fit_temperature(
         upper=jnp.log(highest)[None],
         solver=solver,
         enabled=status == FitStatus.CONVERGED,
-        thinning=_reduce.thinning(rows, _FIRST_ROWS),
+        thinnings=_reduce.thinnings(rows, _FIRST_ROWS),
     )
     # What the first look found has no derivative, but the label's logit has one. No
     # gradient may meet a NaN in a row that does not count.
@@ -267,7 +269,7 @@ def likelihood(
     *,
     masked: bool = True,
 ) -> tuple[jax.Array, ...]:
-    """Weight, loss, and its first two derivatives by 1 / T, of a block of rows.
+    """Weight, loss, and its first three derivatives by 1 / T, of a block of rows.
 
     The first derivative has its sign turned, as that by log T would have it. Where
     rows are not `masked` those that do not count hold the numbers of others.
@@ -276,8 +278,12 @@ def likelihood(
     below = _masking.below_maximum(block["logits"], block["max"], classes)
     exponentials = jnp.exp(inverse * below)
     first = exponentials * below
-    normaliser, first, second = _classes.sum_classes(exponentials, first, first * below)
-    mean, square = first / normaliser, second / normaliser
+    second = first * below
+    normaliser, first, second, third = _classes.sum_classes(
+        exponentials, first, second, second * below
+    )
+    mean, square, cube = first / normaliser, second / normaliser, third / normaliser
+    variance = square - mean * mean
     label = block["label"]
     # One choice for the weight costs less than one for each value.
     weight = jnp.where(live, block.get("weight", jnp.float32(1)), 0.0)
@@ -285,6 +291,7 @@ def likelihood(
         weight,
         weight * (jnp.log(normaliser) - inverse * label),
         weight * (label - mean),
-        weight * (square - mean * mean),
+        weight * variance,
+        weight * (cube - mean * (square + 2.0 * variance)),
     )
     return tuple(jnp.where(live, x, 0.0) for x in values) if masked else values

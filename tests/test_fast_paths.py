@@ -13,7 +13,7 @@ import pytest
 import reference
 
 import calib_jax as cj
-from calib_jax import _classes, _reduce, binning
+from calib_jax import _classes, _reduce, binning, solvers, temperature
 
 NAN, INF = np.nan, np.inf
 ODD = 70_001  # Prime, so that there is one lane on any number of devices.
@@ -100,6 +100,65 @@ def logits_of(num_rows, num_classes, seed=0):
     return logits, (logits / 1.6 + noise).argmax(1).astype(np.int32)
 
 
+def test_derivatives_of_the_likelihood():
+    """Cumulants of the logits, the third too, against sums over classes in float64."""
+    logits, labels = logits_of(50, 37)
+    below = (logits - logits.max(1, keepdims=True)).astype(float)
+    for inverse in (0.01, 0.6, 20.0):
+        rows = {
+            "logits": jnp.asarray(logits),
+            "max": jnp.asarray(logits.max(1)),
+            "label": jnp.asarray(below[np.arange(50), labels], jnp.float32),
+        }
+        found = temperature.likelihood(
+            jnp.float32(inverse), rows, jnp.ones(50, bool), None
+        )
+        chance = np.exp(inverse * below)
+        chance /= chance.sum(1, keepdims=True)
+        mean = (chance * below).sum(1, keepdims=True)
+        moments = [(chance * (below - mean) ** k).sum(1) for k in (2, 3)]
+        close(found[3], moments[0], rtol=1e-4, atol=1e-5)
+        close(found[4], moments[1], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("start", [-0.04, -0.01, 0.01, 0.04])
+def test_bent_step_leaves_a_rest_of_third_order(start):
+    """For log(cosh x) - x / 2 of which the Hessian is only nearly that of Newton."""
+    best = np.float32(np.arctanh(0.5))
+    start = np.float32(start)
+
+    def evaluate(params, data, every):
+        slope = jnp.tanh(params)
+        curvature = 1 - slope**2
+        return solvers.Evaluation(
+            value=jnp.log(jnp.cosh(params[0])) - 0.5 * params[0],
+            gradient=slope - 0.5,
+            hessian=curvature[:, None],
+            bend=2.0 * slope,
+        )
+
+    found = evaluate(jnp.float32([best + start]), None, 1)
+    step, _ = solvers.newton().update(
+        found.gradient,
+        solvers.newton().init(jnp.zeros(1, jnp.float32)),
+        jnp.float32([best + start]),
+        hessian=found.hessian,
+        bend=found.bend,
+    )
+    rest = abs(float(step[0]) + start)
+    assert rest <= 0.5 * (1 + float(found.bend[0]) ** 2) * abs(start) ** 3 + 1e-7
+    solution = solvers.minimize(
+        evaluate,
+        None,
+        jnp.float32([best + start / 10]),
+        lower=jnp.float32([-5]),
+        upper=jnp.float32([5]),
+    )
+    # Near enough for the first step to be known as the last.
+    assert solution.converged and solution.num_steps == 0
+    close(solution.params, [best], rtol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(2 * ODD + 1, 7), (ODD, 23), (9_001, 1_009)])
 @pytest.mark.parametrize("ordered", [False, True])
 def test_temperature_found_by_a_part_first(shape, ordered):
@@ -108,7 +167,7 @@ def test_temperature_found_by_a_part_first(shape, ordered):
         order = np.lexsort((labels, logits.max(1) < np.median(logits.max(1))))
         logits, labels = logits[order], labels[order]
     rows = {"logits": jnp.zeros(shape)}
-    assert _reduce.thinning(rows, 4096) > 1
+    assert _reduce.thinnings(rows, [4096])
     params, report = cj.fit_temperature(logits, labels)
     assert report.converged
     close(params.temperature, reference.fit_temperature(logits, labels), rtol=1e-5)
