@@ -101,6 +101,7 @@ def test_what_is_not_finite_stays_in_its_bin(bad, num_bins):
     np.testing.assert_array_equal(high[0], [331, 331, 330])
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("num_rows", [2**15, _exact.MAX_ADDENDS])
 @pytest.mark.parametrize("num_bins", [1, _exact._FEW_BINS + 1])
 def test_no_digit_overflows_in_the_largest_block(num_bins, num_rows):

@@ -234,6 +234,7 @@ def test_a_mask_by_another_name_is_refused():
         )
 
 
+@pytest.mark.once
 def test_a_router_of_the_stream_itself_promises_nothing_where_it_cuts_a_bucket():
     rng = np.random.default_rng(0)
     small, large = rng.random((2, 60)).astype(np.float32)

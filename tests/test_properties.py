@@ -52,6 +52,7 @@ def test_registry_is_complete():
 
 
 @cases(OF_ROWS)
+@pytest.mark.once
 def test_permutation(case):
     arguments = example(case)
     order = np.random.default_rng(1).permutation(ROWS)
@@ -188,6 +189,7 @@ def test_monotone_maps_keep_bins(name):
 
 
 @cases([case for case in FEW if not case.host])
+@pytest.mark.once
 def test_jit_of_vmap_is_loop(case):
     """Inside the user's own jit and vmap, over all arrays, as called one by one."""
     batch = [example(case), example(case, seed=1)]
@@ -221,6 +223,7 @@ REPRESENTATIONS = {
 
 
 @cases(DEVICE)
+@pytest.mark.once
 def test_one_trace_a_shape(case):
     """Lists, NumPy arrays, JAX arrays, Python and NumPy numbers share a program."""
     arguments = example(case)

@@ -6,6 +6,8 @@ import reference
 
 import calib_jax as cj
 
+pytestmark = pytest.mark.once
+
 NUM_ROWS = 200
 
 
