@@ -236,6 +236,15 @@ def cascade_state(rng, n=ROWS):
     )
 
 
+def decoding_state(rng, n=ROWS):
+    """Of one token of each sequence."""
+    return cj.update_decoding(
+        cj.decoding_summary(n),
+        2 * rng.normal(size=(n, NUM_CLASSES)),
+        rng.integers(0, NUM_CLASSES, n),
+    )
+
+
 def temperature_state(rng, n=ROWS):
     state = cj.temperature_summary([-1.0, 0.0, 1.0, 2.0])
     return cj.update_temperature(state, *class_rows(rng, n))
@@ -376,6 +385,41 @@ CASES = [
             ("log_odds", "confidence", np.array),
             ("log_odds_of_log", "log_confidence", np.log),
         )
+    ),
+    # Decoding
+    Case(
+        "decoding_summary",
+        lambda rng, n: {"num_sequences": 7},
+        static=("num_sequences",),
+    ),
+    Case(
+        "update_decoding",
+        lambda rng, n: {
+            "state": decoding_state(rng, n),
+            "logits": 2 * rng.normal(size=(n, NUM_CLASSES)),
+            "tokens": rng.integers(0, NUM_CLASSES, n),
+        },
+        rows={"state": 0, "logits": 0, "tokens": 0},
+        split=all_rows,
+        where=True,
+        gradients=("logits",),
+    ),
+    Case(
+        "sequence_scores",
+        lambda rng, n: {"state": decoding_state(rng, n)},
+        rows={"state": 0},
+        split=all_rows,
+    ),
+    Case(
+        "likelihood_scores",
+        lambda rng, n: {
+            "log_likelihoods": np.log(rng.uniform(0.1, 1.0, (n, NUM_TOKENS)))
+        },
+        rows={"log_likelihoods": 0},
+        split=all_rows,
+        where=True,
+        masked={"log_likelihoods": 1},
+        gradients=("log_likelihoods",),
     ),
     # Binning and tables
     Case(
@@ -830,19 +874,26 @@ CASES = [
 GARBAGE = [np.nan, np.inf, -np.inf, 1e30]
 
 
-def spoil(array: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
-    """The array with garbage at an index along an axis."""
-    moved = np.moveaxis(np.array(array), axis, 0)
-    if moved.dtype.kind == "f":
-        moved[index] = np.resize(GARBAGE, moved[index].shape)
-    elif moved.dtype.kind == "i":
-        moved[index] = np.resize([-1, 2**31 - 1], moved[index].shape)
-    return np.moveaxis(moved, 0, axis)
+def spoil(arrays: Any, index: np.ndarray, axis: int) -> Any:
+    """An array, or those of a tree, with garbage at an index along an axis."""
+
+    def one(array: np.ndarray) -> np.ndarray:
+        moved = np.moveaxis(np.array(array), axis, 0)
+        if moved.dtype.kind == "f":
+            moved[index] = np.resize(GARBAGE, moved[index].shape)
+        elif moved.dtype.kind == "i":
+            moved[index] = np.resize([-1, 2**31 - 1], moved[index].shape)
+        return np.moveaxis(moved, 0, axis)
+
+    return jax.tree.map(one, arrays)
 
 
 def take(case: Case, arguments: Arguments, index: np.ndarray) -> Arguments:
     """Arguments with the examples of an index only, in its order."""
-    rows = {k: np.take(arguments[k], index, case.rows[k]) for k in case.rows}
+    rows = {
+        k: jax.tree.map(lambda leaf, axis=axis: np.take(leaf, index, axis), arguments[k])
+        for k, axis in case.rows.items()
+    }
     return {**arguments, **rows}
 
 

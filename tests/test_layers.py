@@ -18,7 +18,8 @@ ORDER = """
 _exact _masking
 _classes _checks
 _reduce
-confidence
+_tokens
+confidence decoding
 binning
 summary
 solvers
@@ -160,6 +161,10 @@ top1(logits, temperature=1.0, *, class_where=None)
 choice_logits(logits, choice_ids)
 sequence_mean_logit(logits, tokens, *, where=None)
 sequence_log_likelihood(logits, tokens, *, where=None, reduction='sum')
+decoding_summary(num_sequences)
+update_decoding(state, logits, tokens, *, where=None)
+sequence_scores(state)
+likelihood_scores(log_likelihoods, *, where=None)
 log_odds(confidence)
 log_odds_of_log(log_confidence)
 fit_temperature(logits, labels, *, where=None, weights=None, class_where=None, solver=None)
