@@ -188,6 +188,10 @@ def _scored(rng, n, **more):
     return {"scores": tied(rng, n), "outcomes": partial(rng, n), **more}
 
 
+def _floating(result):
+    return [x for x in jax.tree.leaves(result) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+
 def _fit_parts(result):
     """Less the number of steps and the last gradient, which rounding decides."""
     params, report = result
@@ -243,6 +247,20 @@ def decoding_state(rng, n=ROWS):
         2 * rng.normal(size=(n, NUM_CLASSES)),
         rng.integers(0, NUM_CLASSES, n),
     )
+
+
+def _decoding_parts(result):
+    """Sums with their errors, which alone are but rounding."""
+    sums = [
+        result.sum_logit + result.logit_error,
+        result.sum_log_likelihood + result.log_likelihood_error,
+    ]
+    return (result.num_tokens, sums, result.min_log_likelihood), ()
+
+
+def _likelihood_parts(result):
+    """Less the number of tokens: a constant without a mask, held by every device."""
+    return _floating(result), ()
 
 
 def temperature_state(rng, n=ROWS):
@@ -400,9 +418,10 @@ CASES = [
             "tokens": rng.integers(0, NUM_CLASSES, n),
         },
         rows={"state": 0, "logits": 0, "tokens": 0},
-        split=all_rows,
+        split=_decoding_parts,
         where=True,
         gradients=("logits",),
+        value=_floating,
     ),
     Case(
         "sequence_scores",
@@ -416,10 +435,11 @@ CASES = [
             "log_likelihoods": np.log(rng.uniform(0.1, 1.0, (n, NUM_TOKENS)))
         },
         rows={"log_likelihoods": 0},
-        split=all_rows,
+        split=_likelihood_parts,
         where=True,
         masked={"log_likelihoods": 1},
         gradients=("log_likelihoods",),
+        value=_floating,
     ),
     # Binning and tables
     Case(
@@ -891,7 +911,10 @@ def spoil(arrays: Any, index: np.ndarray, axis: int) -> Any:
 def take(case: Case, arguments: Arguments, index: np.ndarray) -> Arguments:
     """Arguments with the examples of an index only, in its order."""
     rows = {
-        k: jax.tree.map(lambda leaf, axis=axis: np.take(leaf, index, axis), arguments[k])
+        k: jax.tree.map(
+            lambda leaf, axis=axis: np.take(np.asarray(leaf), index, axis),
+            arguments[k],
+        )
         for k, axis in case.rows.items()
     }
     return {**arguments, **rows}
