@@ -65,6 +65,9 @@ from .io import load as load
 from .io import save as save
 from .label_issues import LabelIssues as LabelIssues
 from .label_issues import confident_learning as confident_learning
+from .log_probabilities import LogProbabilities as LogProbabilities
+from .log_probabilities import choice_log_probabilities as choice_log_probabilities
+from .log_probabilities import read_log_probabilities as read_log_probabilities
 from .metrics import area_under_roc as area_under_roc
 from .metrics import brier_score as brier_score
 from .metrics import expected_calibration_error as expected_calibration_error

@@ -886,7 +886,9 @@ CASES = [
         where=True,
         host=True,
     ),
-    # Of files: see test_io.py.
+    # Of files: see test_log_probabilities.py and test_io.py.
+    Case("read_log_probabilities", None, host=True),
+    Case("choice_log_probabilities", None, host=True),
     Case("save", None, host=True),
     Case("load", None, host=True),
 ]
