@@ -91,8 +91,12 @@ def _body(line: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     if "response" in line:
         response = _mapping("response", line["response"])
         body = _mapping("response.body", response.get("body"))
-        status = response.get("status_code", 200)
-        if status != 200 or body.get("error") or body.get("object") == "error":
+        status = response.get("status_code")
+        if (
+            status not in (None, 200)
+            or body.get("error")
+            or body.get("object") == "error"
+        ):
             raise MalformedError(
                 f"a failed request of status {_shown(status)}, {_message(body)}"
             )

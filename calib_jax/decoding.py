@@ -78,9 +78,9 @@ def decoding_summary(num_sequences: int) -> DecodingSummary:
       num_sequences: static number of sequences B, at least 0.
 
     Returns:
-      `DecodingSummary` with arrays `[B]` of its own, which a loop may donate. Where
-      logits are sharded over Explicit mesh axes, the carry of a loop has to be too:
-      `jax.device_put` it as their first axis.
+      `DecodingSummary` with arrays `[B]` of its own, which a loop may donate. Over
+      Explicit mesh axes or inside `jax.shard_map` the carry of a loop has to be sharded
+      as the logits are: `jax.device_put` it as their first axis, and pass it in.
 
     Raises:
       ValueError: for a wrong count.
