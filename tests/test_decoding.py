@@ -62,19 +62,25 @@ def ulps(actual, expected, size):
     return np.max(np.abs(difference) / np.spacing(np.abs(size).astype(np.float32)))
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_a_loop_is_the_batch(dtype):
+def test_a_loop_is_the_batch():
     logits, tokens, where = sequences()
-    logits = jnp.asarray(logits, dtype)
     actual = scanned(logits, tokens, where)
     for name, expected in of_all(logits, tokens, where).items():
-        score = getattr(actual, name)
-        assert score.dtype == jnp.float32
-        np.testing.assert_allclose(score, expected, rtol=1e-6)
-    assert actual.num_tokens.dtype == jnp.int32
+        np.testing.assert_allclose(getattr(actual, name), expected, rtol=1e-6)
     np.testing.assert_array_equal(actual.num_tokens, where.sum(1))
 
 
+def test_half_precision_logits_are_their_values():
+    logits, tokens, where = sequences()
+    half = jnp.asarray(logits, jnp.bfloat16)
+    actual = scanned(half, tokens, where)
+    expected = scanned(half.astype(jnp.float32), tokens, where)
+    for got, wanted in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+        assert got.dtype == wanted.dtype and got.dtype in (jnp.float32, jnp.int32)
+        np.testing.assert_allclose(got, wanted, rtol=1e-6)
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("offset", [0.0, 1e4, -3e4])
 def test_long_sequences_of_far_logits_lose_no_digits(offset):
     logits, tokens, where = sequences(4096, offset)
@@ -95,10 +101,10 @@ def test_long_sequences_of_far_logits_lose_no_digits(offset):
 
 
 def test_values_that_are_no_numbers():
-    """One step: what a batch of one token has, and NaN that no later token hides."""
-    logits = np.zeros((NUM_SEQUENCES, 2, NUM_TOKENS), np.float32)
-    tokens = np.ones((NUM_SEQUENCES, 2), np.int32)
-    where = np.ones((NUM_SEQUENCES, 2), bool)
+    """In the first step; no later token hides one."""
+    logits = np.zeros((NUM_SEQUENCES, NUM_STEPS, NUM_TOKENS), np.float32)
+    tokens = np.ones((NUM_SEQUENCES, NUM_STEPS), np.int32)
+    where = np.ones((NUM_SEQUENCES, NUM_STEPS), bool)
     logits[0, 0, 1] = -INF  # The chosen token cannot be.
     logits[1, 0, 2] = -INF  # Another cannot.
     logits[2, 0, 1] = INF
@@ -116,6 +122,7 @@ def test_values_that_are_no_numbers():
     )
 
 
+@pytest.mark.once
 def test_while_loop_under_vmap_stops_where_all_have_ended():
     """Greedy decoding of two models at once; the carry is of constant type."""
     end, most = 0, NUM_STEPS
@@ -180,6 +187,7 @@ def test_sequences_over_8_devices(kind):
         np.testing.assert_allclose(got, wanted, rtol=1e-6)
 
 
+@pytest.mark.once
 def test_a_donated_summary_is_no_one_elses():
     logits, tokens, _ = sequences(seed=4)
     logits, tokens = jnp.asarray(logits[:, 0]), jnp.asarray(tokens[:, 0])
@@ -194,6 +202,7 @@ def test_a_donated_summary_is_no_one_elses():
     assert np.isfinite(logits).all() and not tokens.is_deleted()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_an_update_holds_nothing_of_the_size_of_its_logits(dtype):
     shape = 16, 50_257

@@ -13,6 +13,8 @@ import calib_jax as cj
 
 NAN, INF = np.nan, np.inf
 
+pytestmark = pytest.mark.once
+
 
 def entry(token, logprob, *top):
     """A token of a chat completion with its alternatives."""
