@@ -9,9 +9,11 @@ and `calib_jax.fit_platt` confidences of these.
 
 Of which distribution they are depends on the server. vLLM reports the model's own, from
 before temperature, penalties, top-k and top-p, unless it was started with
-`--logprobs-mode processed_logprobs`; its version 0 reported the other. OpenAI documents
-neither. Servers were found to differ: ask one for the same text at two temperatures.
-Calibrate with answers that were sampled as those to be judged.
+`--logprobs-mode processed_logprobs`; its former engine (V0) reported the one that it
+sampled from. OpenAI's reference does not say: ask a server for one text at two
+temperatures to see. Either can be calibrated, with answers that were sampled as those
+to be judged. With `--logprobs-mode raw_logits` vLLM writes raw logits in the same
+fields: these are no log-probabilities, and malformed where above 0.
 
 References:
   OpenAI API reference, "Chat completions", "Completions" and "Batch"; vLLM
@@ -151,8 +153,9 @@ def choice_log_probabilities(
 
     An answer that is not among the alternatives has -inf, although it has some
     probability, so that the probabilities of the others are upper bounds; a row without
-    any answer is -inf throughout. Ask the server for many alternatives, and leave out
-    what is missing still with `where=np.isfinite(result).all(axis=1)`.
+    any answer is -inf throughout. A fit refuses a label of -inf (`INVALID_VALUES`): ask
+    the server for many alternatives, and leave out what is missing still with
+    `where=np.isfinite(result).all(axis=1)`.
 
     Args:
       read: `LogProbabilities` with alternatives `[B, T, A]`.
