@@ -11,9 +11,22 @@ import jax.numpy as jnp
 
 import calib_jax as cj
 
-from .calibration import CALIBRATION, TEST, CalibratedModel, Predictions
+from .calibration import CALIBRATION, TEST
 
 RANDOM, UNCALIBRATED, CALIBRATED = "random", "uncalibrated (UC)", "calibrated (CC)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """What is known of both models on one half: confidences, or outcomes.
+
+    Attributes:
+      small: `[N]`, of the small model.
+      large: `[N]`, of the large model.
+    """
+
+    small: jax.Array
+    large: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +46,7 @@ class OperatingPoint:
 
 @dataclasses.dataclass(frozen=True)
 class Cascade:
-    """Three routers side by side; the keys name the router.
+    """Routers side by side; the keys name the router.
 
     Attributes:
       curves: accuracy against share on the test half.
@@ -53,40 +66,38 @@ class Cascade:
 
 def route(
     key: jax.Array,
-    small: CalibratedModel,
-    large: CalibratedModel,
+    confidences: Mapping[str, Mapping[str, Pair]],
+    correct: Mapping[str, Pair],
     num_bins: int,
     num_draws: int,
 ) -> Cascade:
-    """Routers of uncalibrated and of calibrated confidences, and routing at random."""
-    confidences = {
-        UNCALIBRATED: (small.before, large.before),
-        CALIBRATED: (small.after, large.after),
-    }
+    """A router for each kind of confidence, and routing at random.
+
+    Args:
+      key: of the bootstrap.
+      confidences: name of a router, then half, to the confidences `[N]` it sees; of the
+        names `UNCALIBRATED` and `CALIBRATED` the gain is taken.
+      correct: half to whether the models are right, bool `[N]`.
+      num_bins: equal-count bins of a router.
+      num_draws: bootstrap draws.
+    """
     routers = {
         name: cj.fit_router(
-            of_small[CALIBRATION].confidence,
-            of_large[CALIBRATION].confidence,
-            num_bins=num_bins,
+            halves[CALIBRATION].small, halves[CALIBRATION].large, num_bins=num_bins
         )
-        for name, (of_small, of_large) in confidences.items()
+        for name, halves in confidences.items()
     }
-
-    def curve(
-        name: str, half: str, weights: jax.Array | None = None
-    ) -> cj.CascadeCurve:
-        of_small, of_large = confidences[name]
-        return cj.cascade_curve(
-            routers[name],
-            of_small[half].confidence,
-            of_small[half].correct,
-            of_large[half].correct,
-            weights=weights,
-        )
-
     curves = {
-        name: {half: curve(name, half) for half in (CALIBRATION, TEST)}
-        for name in routers
+        name: {
+            half: cj.cascade_curve(
+                routers[name],
+                confidence.small,
+                correct[half].small,
+                correct[half].large,
+            )
+            for half, confidence in halves.items()
+        }
+        for name, halves in confidences.items()
     }
     test_curves = {
         RANDOM: cj.random_curve(curves[CALIBRATED][TEST]),
@@ -98,7 +109,13 @@ def route(
             name: cj.average_performance_gap_recovered(test_curve)
             for name, test_curve in test_curves.items()
         },
-        gain_interval=_gain_interval(key, confidences, routers, num_draws),
+        gain_interval=_gain_interval(
+            key,
+            {name: halves[TEST].small for name, halves in confidences.items()},
+            correct[TEST],
+            routers,
+            num_draws,
+        ),
         no_loss={n: _no_loss(by_half, CALIBRATION) for n, by_half in curves.items()},
         hindsight={n: _no_loss(by_half, TEST) for n, by_half in curves.items()},
     )
@@ -118,34 +135,30 @@ def _no_loss(curves: Mapping[str, cj.CascadeCurve], chosen_on: str) -> Operating
 
 def _gain_interval(
     key: jax.Array,
-    confidences: Mapping[
-        str, tuple[Mapping[str, Predictions], Mapping[str, Predictions]]
-    ],
+    small_confidences: Mapping[str, jax.Array],
+    correct: Pair,
     routers: Mapping[str, cj.Router],
     num_draws: int,
 ) -> tuple[float, float]:
     def gain(*arrays: jax.Array, weights: jax.Array) -> jax.Array:
-        small_uncalibrated, small_calibrated, small_correct, large_correct = arrays
-        scores = {UNCALIBRATED: small_uncalibrated, CALIBRATED: small_calibrated}
+        uncalibrated, calibrated, *outcomes = arrays
+        scores = {UNCALIBRATED: uncalibrated, CALIBRATED: calibrated}
         recovered = {
             name: cj.average_performance_gap_recovered(
-                cj.cascade_curve(
-                    routers[name], score, small_correct, large_correct, weights=weights
-                )
+                cj.cascade_curve(routers[name], score, *outcomes, weights=weights)
             )
             for name, score in scores.items()
         }
         return recovered[CALIBRATED] - recovered[UNCALIBRATED]
 
-    of_small, of_large = confidences[CALIBRATED]
     draws = cj.bootstrap(
         key,
         gain,
         num_draws,
-        confidences[UNCALIBRATED][0][TEST].confidence,
-        of_small[TEST].confidence,
-        of_small[TEST].correct,
-        of_large[TEST].correct,
+        small_confidences[UNCALIBRATED],
+        small_confidences[CALIBRATED],
+        correct.small,
+        correct.large,
     )
     low, high = jnp.quantile(draws, jnp.array([0.025, 0.975]))
     return float(low), float(high)
