@@ -1,8 +1,9 @@
 """What the site adds to Sphinx: names that link, formulas and figures without scripts.
 
-In docstrings a name in single backticks links to its place in the reference, and so does
-`cj.name` on a page. Formulas become MathML, which browsers read without a script from
-elsewhere. Figures of two colours, `<picture>` for GitHub, follow the theme here.
+In docstrings a name in single backticks links to its place in the reference, and so
+does `cj.name` on a page. Formulas become MathML, which browsers read without a script
+from elsewhere. Figures of two colours, `<picture>` where the repository is read, follow
+the theme here.
 """
 
 import re

@@ -55,7 +55,8 @@ def assert_same(printed: str, shown: str) -> None:
 def reader(tmp_path, monkeypatch):
     """A reader's session: a folder of their own and JAX as it is by default."""
     monkeypatch.chdir(tmp_path)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+    standard = jax.numpy_dtype_promotion("standard")
+    with standard, jax.numpy_rank_promotion("allow"), np.printoptions():
         yield tmp_path
 
 
@@ -78,7 +79,9 @@ def check_what_the_reader_gets(folder: Path, names: dict[str, object]) -> None:
     truth, labels = names["truth"], np.load(folder / "labels.npy")
     row = np.array([int(entry["row"]) for entry in rows])
     assert len(set(row)) == len(row)
-    assert all(int(entry["given"]) == labels[r] for entry, r in zip(rows, row))
+    assert all(
+        int(entry["given"]) == labels[r] for entry, r in zip(rows, row, strict=True)
+    )
     confidence = [float(entry["confidence"]) for entry in rows]
     assert confidence == sorted(confidence, reverse=True)
     wrong = labels[row] != truth[row]
