@@ -131,6 +131,8 @@ def test_decoding_is_greedy_and_scores_are_those_of_all_logits(results):
             (calibration.MINIMUM, "min"),
         )
     }
+    likelihood = np.exp(np.float64(expected[calibration.SUM]))
+    expected[calibration.LOG_ODDS] = np.log(likelihood) - np.log1p(-likelihood)
     assert list(scores) == list(expected)
     for name, score in scores.items():
         np.testing.assert_allclose(score, expected[name], rtol=2e-5, atol=2e-6)
@@ -173,9 +175,10 @@ def test_score_numbers(results, plain):
                 if key == calibration.MEAN_LOGIT:
                     assert half["ece_before"] is None
                     continue
-                error = cj.expected_calibration_error(
-                    jnp.exp(score), outcome, num_bins=5
-                )
+                stated = jnp.exp(score)
+                if key == calibration.LOG_ODDS:
+                    stated = stated / (1 + stated)
+                error = cj.expected_calibration_error(stated, outcome, num_bins=5)
                 np.testing.assert_allclose(half["ece_before"], error, atol=1e-6)
                 assert sum(half["reliability_before"]["count"]) == len(exact)
 
@@ -184,7 +187,7 @@ def test_cascade_numbers(results, plain):
     models = results.small, results.large
     for name, score in (
         (cascade.CALIBRATED, calibration.MEAN_LOGIT),
-        (pipeline.LIKELIHOOD, calibration.SUM),
+        (pipeline.LIKELIHOOD, calibration.LOG_ODDS),
     ):
         confidences = [
             {

@@ -53,14 +53,16 @@ class Cascade:
       recovered: APGR of the curves.
       gain_interval: 95 % bootstrap interval of APGR (CC) minus APGR (UC), of test
         examples drawn anew while models and routers stay.
-      no_loss: the most bins kept small at which the calibration half loses no accuracy.
+      max_loss: accuracy that the calibration half may lose.
+      chosen: the most bins kept small at which it loses no more.
       hindsight: the same, chosen on the test half itself: out of reach, for comparison.
     """
 
     curves: Mapping[str, cj.CascadeCurve]
     recovered: Mapping[str, jax.Array]
     gain_interval: tuple[float, float]
-    no_loss: Mapping[str, OperatingPoint]
+    max_loss: float
+    chosen: Mapping[str, OperatingPoint]
     hindsight: Mapping[str, OperatingPoint]
 
 
@@ -70,6 +72,7 @@ def route(
     correct: Mapping[str, Pair],
     num_bins: int,
     num_draws: int,
+    max_loss: float = 0.0,
 ) -> Cascade:
     """A router for each kind of confidence, and routing at random.
 
@@ -80,6 +83,7 @@ def route(
       correct: half to whether the models are right, bool `[N]`.
       num_bins: equal-count bins of a router.
       num_draws: bootstrap draws.
+      max_loss: accuracy that may be lost against the large model, as a share.
     """
     routers = {
         name: cj.fit_router(
@@ -116,14 +120,22 @@ def route(
             routers,
             num_draws,
         ),
-        no_loss={n: _no_loss(by_half, CALIBRATION) for n, by_half in curves.items()},
-        hindsight={n: _no_loss(by_half, TEST) for n, by_half in curves.items()},
+        max_loss=max_loss,
+        chosen={
+            name: _choose(by_half, CALIBRATION, max_loss)
+            for name, by_half in curves.items()
+        },
+        hindsight={
+            name: _choose(by_half, TEST, max_loss) for name, by_half in curves.items()
+        },
     )
 
 
-def _no_loss(curves: Mapping[str, cj.CascadeCurve], chosen_on: str) -> OperatingPoint:
+def _choose(
+    curves: Mapping[str, cj.CascadeCurve], chosen_on: str, max_loss: float
+) -> OperatingPoint:
     curve = curves[chosen_on]
-    chosen = cj.num_small_bins_for_accuracy(curve, curve.large_accuracy)
+    chosen = cj.num_small_bins_for_accuracy(curve, curve.large_accuracy - max_loss)
     # Without a choice every input goes to the large model.
     kept = max(int(chosen), 0)
     return OperatingPoint(

@@ -76,8 +76,10 @@ def print_cascade(console: Console, cascade: Cascade) -> None:
     console.print(cascade_table(cascade))
     low, high = cascade.gain_interval
     curve = cascade.curves[CALIBRATED]
+    points = 100 * cascade.max_loss
+    loss = f"at most {points:.1f} points of" if points else "no"
     console.print(
-        "K bins stay small: the most with which the calibration half loses no "
+        f"K bins stay small: the most with which the calibration half loses {loss} "
         "accuracy. Saved are the calls of the large model on the test half, and in "
         "hindsight, with the K chosen on the test half itself.\n"
         f"Alone, the small model is right on {percent(curve.small_accuracy)} % and "
@@ -117,7 +119,7 @@ def calibration_table(models: dict[str, CalibratedModel], num_bins: int) -> Tabl
 
 
 def cascade_table(cascade: Cascade) -> Table:
-    """APGR, and the large calls saved at no loss of accuracy, of each router."""
+    """APGR of each router, and the large calls saved at its chosen K."""
     table = new_table(
         "Cascade on the test half (shares and accuracies in %)",
         ["Router"],
@@ -128,7 +130,7 @@ def cascade_table(cascade: Cascade) -> Table:
         if name == RANDOM:
             table.add_row(name, apgr, *5 * ["-"])
             continue
-        point = cascade.no_loss[name]
+        point = cascade.chosen[name]
         large_accuracy = float(cascade.curves[name].large_accuracy)
         table.add_row(
             name,

@@ -115,8 +115,9 @@ def plain_cascade(cascade: Cascade) -> dict[str, Plain]:
         "large_accuracy": numbers(curve.large_accuracy),
         "apgr": {name: numbers(value) for name, value in cascade.recovered.items()},
         "apgr_gain_interval": list(cascade.gain_interval),
-        "no_loss": {
-            name: dataclasses.asdict(point) for name, point in cascade.no_loss.items()
+        "max_loss": cascade.max_loss,
+        "chosen": {
+            name: dataclasses.asdict(point) for name, point in cascade.chosen.items()
         },
         "hindsight": {
             name: dataclasses.asdict(point) for name, point in cascade.hindsight.items()

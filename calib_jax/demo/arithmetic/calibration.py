@@ -1,4 +1,4 @@
-"""Four scores of a generated answer, and what Platt scaling makes of each.
+"""Five scores of a generated answer, and what Platt scaling makes of each.
 
 Shapes: N problems of a half.
 """
@@ -17,16 +17,35 @@ MEAN_LOGIT = "mean logit"
 SUM, MEAN, MINIMUM = (
     f"{name} log-likelihood" for name in ("sum of", "mean", "minimum")
 )
+LOG_ODDS = "log-odds of the sum"
 
 
 def named(scores: cj.SequenceScores) -> dict[str, jax.Array]:
-    """The scores by name: the paper's mean raw logit, and three log-likelihoods."""
+    """The scores by name.
+
+    The paper's mean raw logit; three log-likelihoods, of which the sum is that of the
+    answer; and the log-odds of the answer's probability, which have the order of the
+    sum.
+    """
     return {
         MEAN_LOGIT: scores.mean_logit,
         SUM: scores.sum_log_likelihood,
         MEAN: scores.mean_log_likelihood,
         MINIMUM: scores.min_log_likelihood,
+        LOG_ODDS: cj.log_odds_of_log(scores.sum_log_likelihood),
     }
+
+
+def probability(name: str, score: jax.Array) -> jax.Array | None:
+    """What a score says without calibration; None of a mean logit, which says nothing.
+
+    The exponential of a log-likelihood: of the sum the probability of the answer, of
+    the mean that of a symbol (their geometric mean), of the minimum that of the least
+    likely symbol.
+    """
+    if name == MEAN_LOGIT:
+        return None
+    return jax.nn.sigmoid(score) if name == LOG_ODDS else jnp.exp(score)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +72,7 @@ class CalibratedScore:
       ranking: AUROC of the score, which Platt scaling leaves as it is.
       platt: fitted on the calibration half.
       report: of that fit.
-      before: the exponential of a log-likelihood, which is a probability; None for the
-        mean logit, which is no confidence before it is calibrated.
+      before: its `probability`; None where it has none.
       after: the score behind its Platt parameters.
     """
 
@@ -78,30 +96,31 @@ def calibrate(
       outcomes: half to what the verifier says of them, `[N]` in `[0, 1]`.
       num_bins: equal-count bins of the tables.
     """
-    halves = {half: named(of_half) for half, of_half in scores.items()}
-    names = next(iter(halves.values()))
+    by_half = {half: named(of_half) for half, of_half in scores.items()}
+    names = list(by_half[CALIBRATION])
     return {
         name: _calibrate(
-            {half: by_name[name] for half, by_name in halves.items()},
-            outcomes,
-            num_bins,
-            is_logarithm=name != MEAN_LOGIT,
+            name, {half: s[name] for half, s in by_half.items()}, outcomes, num_bins
         )
         for name in names
     }
 
 
 def _calibrate(
+    name: str,
     score: Mapping[str, jax.Array],
     outcomes: Mapping[str, jax.Array],
     num_bins: int,
-    is_logarithm: bool,
 ) -> CalibratedScore:
     def confidence(half: str, value: jax.Array) -> Confidence:
         return Confidence(value, *reliability(value, outcomes[half], num_bins))
 
     params, report = cj.fit_platt(score[CALIBRATION], outcomes[CALIBRATION])
-    before = {half: confidence(half, jnp.exp(s)) for half, s in score.items()}
+    before = {
+        half: confidence(half, value)
+        for half, s in score.items()
+        if (value := probability(name, s)) is not None
+    }
     return CalibratedScore(
         score=score,
         ranking={
@@ -109,7 +128,7 @@ def _calibrate(
         },
         platt=params,
         report=report,
-        before=before if is_logarithm else None,
+        before=before or None,
         after={
             half: confidence(half, cj.calibrate(params, s)) for half, s in score.items()
         },

@@ -14,12 +14,12 @@ from .. import cascade
 from ..calibration import CALIBRATION, TEST
 from ..cascade import Pair
 from . import calibration, models, problems
-from .calibration import MEAN_LOGIT, SUM, CalibratedScore
+from .calibration import LOG_ODDS, MEAN_LOGIT, CalibratedScore
 from .models import Decoded
 from .problems import Data, Problems, Settings
 
 # A router beside those of the mean logit, which the paper has.
-LIKELIHOOD = "CC, sum of log-likelihood"
+LIKELIHOOD = "CC, likelihood"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +120,7 @@ def evaluate(model: models.SequenceModel, data: Data, num_bins: int) -> ModelRes
 def route(
     key: jax.Array, small: ModelResults, large: ModelResults, settings: Settings
 ) -> cascade.Cascade:
-    """Routers by the mean logit, raw and calibrated, and by the best likelihood."""
+    """Routers by the mean logit, raw and calibrated, and by the likelihood."""
 
     def raw(model: ModelResults, half: str) -> jax.Array:
         return model.scores[MEAN_LOGIT].score[half]
@@ -144,8 +144,8 @@ def route(
             },
             LIKELIHOOD: {
                 half: Pair(
-                    calibrated(small, half, SUM),
-                    calibrated(large, half, SUM),
+                    calibrated(small, half, LOG_ODDS),
+                    calibrated(large, half, LOG_ODDS),
                 )
                 for half in halves
             },
@@ -153,4 +153,5 @@ def route(
         {half: Pair(small.correct[half], large.correct[half]) for half in halves},
         settings.num_bins,
         settings.num_draws,
+        settings.max_loss,
     )

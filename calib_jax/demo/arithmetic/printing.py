@@ -10,7 +10,7 @@ import calib_jax as cj
 
 from ..calibration import TEST
 from ..printing import new_table, percent, print_cascade
-from .calibration import MEAN_LOGIT, SUM, CalibratedScore
+from .calibration import LOG_ODDS, MEAN_LOGIT, CalibratedScore
 from .pipeline import Results
 from .problems import sums
 
@@ -29,13 +29,15 @@ def print_results(console: Console, results: Results) -> None:
     )
     console.print(
         "Before Platt scaling a log-likelihood is read as the probability that is its "
-        "exponential; a mean logit is no probability. Platt scaling leaves the order "
-        "of the answers, and so AUROC, as it is.\n"
+        "exponential; a mean logit is no probability. The log-odds are those of the "
+        "answer's probability. Platt scaling leaves the order of the answers, and so "
+        "AUROC, as it is.\n"
     )
     print_cascade(console, results.cascade)
     console.print(
         "UC routes by the mean logits themselves, CC by the same behind Platt "
-        "scaling.\n"
+        "scaling, and the last by the log-odds of the answer's probability, "
+        "likewise.\n"
     )
     console.print(
         score_table(
@@ -45,8 +47,8 @@ def print_results(console: Console, results: Results) -> None:
     )
     console.print(carries_table(results))
     console.print(
-        "Confidence is the mean over the problems, from the sum of log-likelihood "
-        "behind Platt scaling, which is not told what is carried.\n"
+        "Confidence is the mean over the problems, from the log-odds behind Platt "
+        "scaling, which is not told what is carried.\n"
     )
     console.print(example_table(results))
 
@@ -98,7 +100,7 @@ def by_carries(results: Results) -> list[dict[str, float]]:
         chosen = jnp.asarray(num_carries == carries)
         row: dict[str, float] = {"carries": carries, "problems": int(chosen.sum())}
         for name, model in (("small", results.small), ("large", results.large)):
-            confidence = model.scores[SUM].after[TEST].confidence
+            confidence = model.scores[LOG_ODDS].after[TEST].confidence
             row[f"{name}_correct"] = float(jnp.mean(model.correct[TEST], where=chosen))
             row[f"{name}_confidence"] = float(jnp.mean(confidence, where=chosen))
         rows.append(row)
@@ -120,7 +122,7 @@ def example_table(results: Results) -> Table:
         cells = []
         for model, said in zip(models, answers, strict=True):
             cells.append(said[number])
-            for name in (MEAN_LOGIT, SUM):
+            for name in (MEAN_LOGIT, LOG_ODDS):
                 confidence = model.scores[name].after[TEST].confidence
                 cells.append(percent(confidence[number]))
         table.add_row(f"{first} + {second}", true, *cells)

@@ -41,6 +41,7 @@ class Settings:
       large_recipe: training of the large model.
       num_bins: equal-count bins of every table and router.
       num_draws: bootstrap draws.
+      max_loss: accuracy that the cascade may lose, as a share: K is chosen by it.
     """
 
     seed: int = 0
@@ -58,6 +59,7 @@ class Settings:
     )
     num_bins: int = 15
     num_draws: int = 1000
+    max_loss: float = 0.01
 
     @property
     def num_epochs(self) -> dict[str, int]:

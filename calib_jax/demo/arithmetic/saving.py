@@ -23,7 +23,7 @@ from ..saving import (
     write_figures,
     write_json,
 )
-from .calibration import MEAN, MEAN_LOGIT, SUM, CalibratedScore
+from .calibration import LOG_ODDS, MEAN, MEAN_LOGIT, CalibratedScore
 from .pipeline import ModelResults, Results
 from .printing import by_carries
 
@@ -50,12 +50,12 @@ def _drawings(results: Results) -> dict[str, Callable[[bool], Figure]]:
 
 
 def _reliability(name: str, model: ModelResults, dark: bool) -> Figure:
-    sums, logits = model.scores[SUM], model.scores[MEAN_LOGIT]
-    assert sums.before is not None  # Of a log-likelihood there is one.
+    likelihood, logit = model.scores[LOG_ODDS], model.scores[MEAN_LOGIT]
+    assert likelihood.before is not None  # Only a mean logit has none.
     tables = {
-        "exp of log-likelihood": sums.before[TEST].table,
-        "log-likelihood, Platt": sums.after[TEST].table,
-        "mean logit, Platt": logits.after[TEST].table,
+        "likelihood, before": likelihood.before[TEST].table,
+        "likelihood, Platt": likelihood.after[TEST].table,
+        "mean logit, Platt": logit.after[TEST].table,
     }
     return plots.reliability_diagram(
         tables, title=f"{name} model, test half", dark=dark
