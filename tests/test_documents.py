@@ -1,4 +1,4 @@
-"""The README's snippets and numbers, the notebooks and the benchmark script stand."""
+"""The README's snippets and numbers stand."""
 
 import json
 import re
@@ -192,14 +192,3 @@ def test_readme_quotes_the_results_of_its_figures():
     assert f"contradict {found:.0f} %" in text and f"where {overall:.0f} %" in text
     for name in re.findall(r'(?:srcset|src)="(benchmarks/.*?)"', text):
         assert (ROOT / name).is_file(), name
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=str)
-def test_notebook_runs_from_top_to_bottom(path):
-    pytest.importorskip("matplotlib")
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    assert code
-    names: dict[str, object] = {}
-    for number, source in enumerate(code):
-        exec(compile(source, f"{path.name}[{number}]", "exec"), names)
