@@ -85,8 +85,8 @@ def check_what_the_reader_gets(folder: Path, names: dict[str, object]) -> None:
     confidence = [float(entry["confidence"]) for entry in rows]
     assert confidence == sorted(confidence, reverse=True)
     wrong = labels[row] != truth[row]
-    # The surest are nearly all wrong, and most wrong labels are on the list.
-    assert wrong[: len(wrong) // 4].mean() > 0.9
+    # The surest are mostly wrong, and most wrong labels are on the list.
+    assert wrong[: len(wrong) // 4].mean() > 0.8
     assert wrong.sum() > 0.6 * (labels != truth).sum()
 
 
