@@ -1,6 +1,9 @@
 """The sequence task, with models too small and too little trained to be any good."""
 
+import dataclasses
 import json
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -250,3 +253,78 @@ def test_command(results, tmp_path, monkeypatch, capsys):
         assert words in text
     assert "…" not in text
     assert str(directory) in text
+
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def spread(values, digits=3, scale=1.0):
+    """Mean and standard deviation over the runs."""
+    if values[0] is None:
+        return ""
+    mean, deviation = scale * np.mean(values), scale * np.std(values, ddof=1)
+    return f"{mean:.{digits}f} ± {deviation:.{digits}f}"
+
+
+def page_rows(runs):
+    """Every line of the tables of docs/arithmetic.md that holds numbers."""
+    for kind, columns in (
+        ("scores", ("auroc", "ece_before", "ece_after")),
+        ("credit_scores", ("ece_before", "ece_after")),
+    ):
+        for model in ("small", "large"):
+            for name in runs[0]["models"][model][kind]:
+                halves = [
+                    run["models"][model][kind][name]["halves"]["test"] for run in runs
+                ]
+                cells = [
+                    spread([half[column] for half in halves]) for column in columns
+                ]
+                yield f"| {' | '.join([model, name, *cells])} |"
+    cascades = [run["cascade"] for run in runs]
+    for name in cascades[0]["apgr"]:
+        cells = [spread([one["apgr"][name] for one in cascades]), "", ""]
+        if name != cascade.RANDOM:
+            points = [one["chosen"][name] for one in cascades]
+            saved = [point["small_share"]["test"] for point in points]
+            change = [
+                point["accuracy"]["test"] - one["large_accuracy"]
+                for point, one in zip(points, cascades, strict=True)
+            ]
+            cells[1:] = [spread(saved, 1, 100), spread(change, 1, 100)]
+        yield f"| {' | '.join([name, *cells])} |"
+    for carries in range(5):
+        rows = [run["by_carries"][carries] for run in runs]
+        cells = [f"{np.mean([row['problems'] for row in rows]):.0f}"]
+        for model in ("small", "large"):
+            for column in ("correct", "confidence"):
+                shares = [row[f"{model}_{column}"] for row in rows]
+                cells.append(f"{100 * np.mean(shares):.1f}")
+        yield f"| {' | '.join([str(carries), *cells])} |"
+
+
+def test_the_page_quotes_its_runs():
+    page = (DOCS / "arithmetic.md").read_text(encoding="utf-8")
+    runs = json.loads((DOCS / "arithmetic.json").read_text(encoding="utf-8"))
+    count = len(runs)
+    assert [run["settings"]["seed"] for run in runs] == list(range(count))
+    assert f"seeds 0 to {count - 1} " in page
+    settings = json.loads(json.dumps(dataclasses.asdict(arithmetic.Settings())))
+    assert all(run["settings"] | {"seed": 0} == settings for run in runs)
+    rows = [line for line in page.splitlines() if re.match(r"\|.*\d\.\d", line)]
+    assert rows == [" ".join(row.split()) for row in page_rows(runs)]
+    words = " ".join(page.split())
+    for model in ("small", "large"):
+        accuracy = [run["models"][model]["accuracy"]["test"] for run in runs]
+        assert f"the {model} one {spread(accuracy, 1, 100)} %" in words
+    wins = sum(
+        run["cascade"]["apgr"][pipeline.LIKELIHOOD]
+        > run["cascade"]["apgr"][cascade.CALIBRATED]
+        for run in runs
+    )
+    ahead = sum(run["cascade"]["apgr_gain_interval"][0] > 0 for run in runs)
+    behind = sum(run["cascade"]["apgr_gain_interval"][1] < 0 for run in runs)
+    assert f"does better in {wins} of {count} runs" in words
+    assert f"lies above 0 in {ahead} of {count} runs, below in {behind}" in words
+    for name in re.findall(r'(?:srcset|src)="(.*?)"', page):
+        assert (DOCS / name).is_file(), name

@@ -125,7 +125,7 @@ def draw(key: jax.Array, settings: Settings) -> Data:
     while len(different) < sum(sizes):
         drawn = _draw(keys[0], 2 * sum(sizes), settings.max_digits)
         different = np.unique(np.concatenate([different, drawn]), axis=0)
-        keys = jax.random.split(keys[1])
+        keys = list(jax.random.split(keys[1]))
     order = np.asarray(jax.random.permutation(order_key, len(different)))
     ends = np.cumsum(sizes)
     parts = np.split(different[order[: ends[-1]]], ends[:-1])
