@@ -87,12 +87,11 @@ def show_pictures(app: Sphinx, docname: str, content: list[str]) -> None:
 
     def replace(match: re.Match[str]) -> str:
         attributes = dict(re.findall(r'(\w+)="([^"]*)"', match["attributes"]))
+        light = attributes.pop("src")
+        options = "".join(f":{name}: {value}\n" for name, value in attributes.items())
         return "\n\n".join(
-            f"```{{image}} {source}\n:alt: {attributes['alt']}\n:class: {kind}\n```"
-            for source, kind in (
-                (attributes["src"], "only-light"),
-                (match["dark"], "only-dark"),
-            )
+            f"```{{image}} {source}\n:class: {kind}\n{options}```"
+            for source, kind in ((light, "only-light"), (match["dark"], "only-dark"))
         )
 
     if not app.env.doc2path(docname).suffix == ".ipynb":
