@@ -41,8 +41,8 @@ class FitStatus(enum.IntEnum):
     #: Platt only. Where all outcomes are 1, or all 0, the loss falls as the intercept
     #: grows.
     ONE_CLASS = 6
-    #: Platt only. Converged, but with a slope below 0, so that a higher score is a worse
-    #: answer.
+    #: Platt only. Converged, but with a slope below 0, so that higher scores are worse
+    #: answers.
     REVERSED = 7
     #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
     #: class is masked or has logit -inf, an outcome outside [0, 1], or a weight that is

@@ -50,7 +50,6 @@ copybutton_prompt_is_regexp = True
 # Docstrings say shapes and dtypes, which types do not.
 autodoc_typehints = "none"
 autodoc_member_order = "bysource"
-autodoc_preserve_defaults = True
 autosummary_generate = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
