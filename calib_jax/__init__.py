@@ -50,6 +50,13 @@ from .curves import call_performance_threshold as call_performance_threshold
 from .curves import cascade_curve as cascade_curve
 from .curves import performance_gap_recovered as performance_gap_recovered
 from .curves import random_curve as random_curve
+from .decoding import DecodingSummary as DecodingSummary
+from .decoding import LikelihoodScores as LikelihoodScores
+from .decoding import SequenceScores as SequenceScores
+from .decoding import decoding_summary as decoding_summary
+from .decoding import likelihood_scores as likelihood_scores
+from .decoding import sequence_scores as sequence_scores
+from .decoding import update_decoding as update_decoding
 from .deferral import Deferral as Deferral
 from .deferral import defer as defer
 from .histogram import Histogram as Histogram
@@ -58,6 +65,9 @@ from .io import load as load
 from .io import save as save
 from .label_issues import LabelIssues as LabelIssues
 from .label_issues import confident_learning as confident_learning
+from .log_probabilities import LogProbabilities as LogProbabilities
+from .log_probabilities import choice_log_probabilities as choice_log_probabilities
+from .log_probabilities import read_log_probabilities as read_log_probabilities
 from .metrics import area_under_roc as area_under_roc
 from .metrics import brier_score as brier_score
 from .metrics import expected_calibration_error as expected_calibration_error

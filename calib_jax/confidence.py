@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _classes, _masking, _reduce
+from . import _checks, _classes, _masking, _reduce, _tokens
 
 
 @jax.tree_util.register_dataclass
@@ -368,7 +368,7 @@ def _choice_logits(logits: jax.Array, choice_ids: jax.Array) -> jax.Array:
 def _sequence_mean_logit(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None
 ) -> jax.Array:
-    return _mean_tokens(_masking.take_last(logits, tokens), where)
+    return _tokens.mean_tokens(_masking.take_last(logits, tokens), where)
 
 
 @_reduce.core(static=["reduction"], rows_of="logits")
@@ -376,57 +376,9 @@ def _sequence_log_likelihood(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
 ) -> jax.Array:
     chosen = _masking.take_last(logits, tokens)
-    # In no blocks: reductions over the last axis hold nothing of the size of the logits
-    # and read them at the speed of memory, while a block would be copied. The shift has
-    # no influence, and so no derivative.
-    maximum = jax.lax.stop_gradient(_masking.class_maximum(logits, None))
-    maximum = jax.lax.optimization_barrier(maximum)
-    pieces = _cut_vocabulary(logits).astype(jnp.float32)
-    if where is not None:
-        # The same numbers, so that XLA leaves the choice out: it only keeps gradients
-        # of padding, which may be NaN, at 0.
-        fixed = jax.lax.stop_gradient(pieces)
-        pieces = jnp.where(where[..., None, None], pieces, fixed)
-    totals = jnp.sum(jnp.exp(pieces - maximum[..., None, None]), axis=-1)
-    total = jnp.sum(jax.lax.optimization_barrier(totals), axis=-1)
-    # NaN, not -inf, where no token has a chance or one is certain (+inf).
-    likelihood = (chosen - maximum) - jnp.log(total)
-    likelihood = jnp.where(jnp.isfinite(maximum), likelihood, jnp.nan)
-    if reduction == "mean":
-        return _mean_tokens(likelihood, where)
-    valid = jnp.ones(tokens.shape, bool) if where is None else where
-    if reduction == "sum":
-        result = _reduce.pairwise_sum(jnp.where(valid, likelihood, 0.0))
-    else:
-        counted = jnp.where(valid, likelihood, jnp.inf)
-        # Over a long sequence the CPU's minimum passes over NaN.
-        hidden = jnp.any(jnp.isnan(counted), axis=-1)
-        result = jnp.min(counted, axis=-1, initial=jnp.inf)
-        result = jnp.where(hidden, jnp.nan, result)
-    return jnp.where(jnp.any(valid, axis=-1), result, jnp.nan)
-
-
-# Over longer rows the CPU's compiler writes out the exponentials that it sums.
-_LONGEST_SUM = 2**15
-
-
-def _cut_vocabulary(logits: jax.Array) -> jax.Array:
-    """Logits `[..., V]` as `[..., pieces, V / pieces]`.
-
-    One piece where V is small, or has no divisor that leaves long pieces.
-    """
-    size = logits.shape[-1]
-    least = -(-size // _LONGEST_SUM)
-    counts = (k for k in range(least, 16 * least) if size % k == 0)
-    num_pieces = next(counts, 1) if least > 1 else 1
-    pieces = logits.reshape(*logits.shape[:-1], num_pieces, size // num_pieces)
-    # Without the barrier 16-bit floats would be converted before they are cut; with it
-    # a single piece would be copied.
-    return pieces if num_pieces == 1 else jax.lax.optimization_barrier(pieces)
-
-
-def _mean_tokens(values: jax.Array, where: jax.Array | None) -> jax.Array:
-    valid = jnp.ones(values.shape, bool) if where is None else where
-    count = jnp.sum(valid, axis=-1, dtype=jnp.float32)
-    total = _reduce.pairwise_sum(jnp.where(valid, values, 0.0))
-    return jnp.where(count > 0, total / jnp.maximum(count, 1.0), jnp.nan)
+    reduce = {
+        "sum": _tokens.sum_tokens,
+        "mean": _tokens.mean_tokens,
+        "min": _tokens.least_token,
+    }[reduction]
+    return reduce(_tokens.log_likelihoods(logits, chosen, where), where)

@@ -26,17 +26,23 @@ class FitStatus(enum.IntEnum):
     CONVERGED = 0
     #: The solver ran out of steps; parameters are where it stood.
     MAX_STEPS = 1
-    #: Temperature: every label is a largest logit, so the loss falls as T goes to 0.
+    #: Temperatures only. Where every label is a largest logit, the loss
+    #: falls as T goes to 0.
     ZERO_LIMIT = 2
-    #: Temperature: labels do no better than chance, so the loss falls as T grows.
+    #: Temperatures only. Where labels do no better than chance, the loss falls as T
+    #: grows.
     INFINITE_LIMIT = 3
-    #: No information: no valid row, or all logits of each row, or all scores, equal.
+    #: No information, as no row is valid, or the logits of each row, or all scores, are
+    #: equal.
     CONSTANT = 4
-    #: Platt: a threshold separates the outcomes, so the loss falls as the slope grows.
+    #: Platt only. Where a threshold separates the outcomes, the loss falls as the
+    #: slope grows.
     SEPARABLE = 5
-    #: Platt: all outcomes are 1, or all 0, so the loss falls as the intercept grows.
+    #: Platt only. Where all outcomes are 1, or all 0, the loss falls as the intercept
+    #: grows.
     ONE_CLASS = 6
-    #: Platt: converged, but with a slope below 0: a higher score is a worse answer.
+    #: Platt only. Converged, but with a slope below 0, so that higher scores are worse
+    #: answers.
     REVERSED = 7
     #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
     #: class is masked or has logit -inf, an outcome outside [0, 1], or a weight that is

@@ -37,7 +37,13 @@ def pytest_collection_modifyitems(items):
 
 
 # Tests of one such group run in one worker: what they share takes long to make.
-GROUPS = ("test_paper", "test_speed", "test_demo", "test_real_data")
+GROUPS = (
+    "test_paper",
+    "test_speed",
+    "test_demo",
+    "test_real_data",
+    "test_notebooks",
+)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -188,6 +188,10 @@ def _scored(rng, n, **more):
     return {"scores": tied(rng, n), "outcomes": partial(rng, n), **more}
 
 
+def _floating(result):
+    return [x for x in jax.tree.leaves(result) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+
 def _fit_parts(result):
     """Less the number of steps and the last gradient, which rounding decides."""
     params, report = result
@@ -234,6 +238,29 @@ def cascade_state(rng, n=ROWS):
     return cj.update_cascade(
         state, confidences[:n], confidences[n:], outcomes[:n], outcomes[n:]
     )
+
+
+def decoding_state(rng, n=ROWS):
+    """Of one token of each sequence."""
+    return cj.update_decoding(
+        cj.decoding_summary(n),
+        2 * rng.normal(size=(n, NUM_CLASSES)),
+        rng.integers(0, NUM_CLASSES, n),
+    )
+
+
+def _decoding_parts(result):
+    """Sums with their errors, which alone are but rounding."""
+    sums = [
+        result.sum_logit + result.logit_error,
+        result.sum_log_likelihood + result.log_likelihood_error,
+    ]
+    return (result.num_tokens, sums, result.min_log_likelihood), ()
+
+
+def _likelihood_parts(result):
+    """Less the number of tokens: a constant without a mask, held by every device."""
+    return _floating(result), ()
 
 
 def temperature_state(rng, n=ROWS):
@@ -376,6 +403,43 @@ CASES = [
             ("log_odds", "confidence", np.array),
             ("log_odds_of_log", "log_confidence", np.log),
         )
+    ),
+    # Decoding
+    Case(
+        "decoding_summary",
+        lambda rng, n: {"num_sequences": 7},
+        static=("num_sequences",),
+    ),
+    Case(
+        "update_decoding",
+        lambda rng, n: {
+            "state": decoding_state(rng, n),
+            "logits": 2 * rng.normal(size=(n, NUM_CLASSES)),
+            "tokens": rng.integers(0, NUM_CLASSES, n),
+        },
+        rows={"state": 0, "logits": 0, "tokens": 0},
+        split=_decoding_parts,
+        where=True,
+        gradients=("logits",),
+        value=_floating,
+    ),
+    Case(
+        "sequence_scores",
+        lambda rng, n: {"state": decoding_state(rng, n)},
+        rows={"state": 0},
+        split=all_rows,
+    ),
+    Case(
+        "likelihood_scores",
+        lambda rng, n: {
+            "log_likelihoods": np.log(rng.uniform(0.1, 1.0, (n, NUM_TOKENS)))
+        },
+        rows={"log_likelihoods": 0},
+        split=_likelihood_parts,
+        where=True,
+        masked={"log_likelihoods": 1},
+        gradients=("log_likelihoods",),
+        value=_floating,
     ),
     # Binning and tables
     Case(
@@ -822,7 +886,9 @@ CASES = [
         where=True,
         host=True,
     ),
-    # Of files: see test_io.py.
+    # Of files: see test_log_probabilities.py and test_io.py.
+    Case("read_log_probabilities", None, host=True),
+    Case("choice_log_probabilities", None, host=True),
     Case("save", None, host=True),
     Case("load", None, host=True),
 ]
@@ -830,19 +896,29 @@ CASES = [
 GARBAGE = [np.nan, np.inf, -np.inf, 1e30]
 
 
-def spoil(array: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
-    """The array with garbage at an index along an axis."""
-    moved = np.moveaxis(np.array(array), axis, 0)
-    if moved.dtype.kind == "f":
-        moved[index] = np.resize(GARBAGE, moved[index].shape)
-    elif moved.dtype.kind == "i":
-        moved[index] = np.resize([-1, 2**31 - 1], moved[index].shape)
-    return np.moveaxis(moved, 0, axis)
+def spoil(arrays: Any, index: np.ndarray, axis: int) -> Any:
+    """An array, or those of a tree, with garbage at an index along an axis."""
+
+    def one(array: np.ndarray) -> np.ndarray:
+        moved = np.moveaxis(np.array(array), axis, 0)
+        if moved.dtype.kind == "f":
+            moved[index] = np.resize(GARBAGE, moved[index].shape)
+        elif moved.dtype.kind == "i":
+            moved[index] = np.resize([-1, 2**31 - 1], moved[index].shape)
+        return np.moveaxis(moved, 0, axis)
+
+    return jax.tree.map(one, arrays)
 
 
 def take(case: Case, arguments: Arguments, index: np.ndarray) -> Arguments:
     """Arguments with the examples of an index only, in its order."""
-    rows = {k: np.take(arguments[k], index, case.rows[k]) for k in case.rows}
+    rows = {
+        k: jax.tree.map(
+            lambda leaf, axis=axis: np.take(np.asarray(leaf), index, axis),
+            arguments[k],
+        )
+        for k, axis in case.rows.items()
+    }
     return {**arguments, **rows}
 
 

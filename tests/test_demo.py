@@ -145,7 +145,7 @@ def test_cascade_numbers(results, plain):
     )
     np.testing.assert_allclose(numbers["apgr"]["random"], 0.5, atol=1e-5)
     for name in (cascade.UNCALIBRATED, cascade.CALIBRATED):
-        point = numbers["no_loss"][name]
+        point = numbers["chosen"][name]
         kept = point["num_small_bins"]
         assert 0 <= kept <= 5
         assert point["accuracy"]["test"] == pytest.approx(

@@ -1,4 +1,4 @@
-"""The README's snippets and numbers, the notebooks and the benchmark script stand."""
+"""The README's snippets and numbers stand."""
 
 import json
 import re
@@ -106,6 +106,46 @@ def test_readme_reads_blocks(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("T = ")
 
 
+def test_readme_decodes_and_reads(tmp_path, monkeypatch, capsys):
+    loop, reading = (
+        text for text in snippets() if "decoding" in text or "read_log" in text
+    )
+    rng = np.random.default_rng(0)
+    table, prompt = jnp.float32(2 * rng.normal(size=(9, 9))), jnp.arange(4)
+    kept = []
+
+    def model(cache, tokens):
+        logits = table[tokens] + cache
+        jax.debug.callback(lambda logits: kept.append(np.asarray(logits)), logits)
+        return logits, cache + 0.01
+
+    names = {"cj": cj, "jax": jax, "jnp": jnp, "model": model, "prompt": prompt}
+    names |= {"end": 0, "key": jax.random.key(1), "cache": jnp.float32(0.0)}
+    exec(loop, names)
+    jax.effects_barrier()
+    answers, logits = np.asarray(names["answers"]).T, np.stack(kept, axis=1)
+    ended = np.cumsum(answers == 0, axis=1) - (answers == 0)
+    expected = cj.sequence_mean_logit(logits, answers, where=ended == 0)
+    np.testing.assert_allclose(names["scores"].mean_logit, expected, rtol=1e-6)
+    np.testing.assert_array_equal(names["scores"].num_tokens, np.sum(ended == 0, 1))
+
+    lines = []
+    for number in range(60):
+        sure = rng.uniform(0.3, 1.0)
+        options = dict(zip("ABCD", np.log([sure, *[(1 - sure) / 3] * 3]), strict=True))
+        top = [{"token": token, "logprob": p} for token, p in options.items()]
+        content = [{"token": "A", "logprob": np.log(sure), "top_logprobs": top}]
+        choice = {"message": {"content": "A"}, "logprobs": {"content": content}}
+        lines.append(json.dumps({"id": f"{sure} {number}", "choices": [choice]}))
+    (tmp_path / "responses.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names = {"cj": cj, "judge": lambda name, _: rng.random() < float(name.split()[0])}
+    exec(reading, names)
+    assert names["params"].slope > 0 and names["confidence"].shape == (60,)
+    assert names["options"].shape == (60, 4)
+    assert (cj.top1(names["options"]).prediction == 0).mean() > 0.9
+
+
 def test_readme_quotes_the_results_of_its_figures():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     path = ROOT / "benchmarks" / "paper" / "results.json"
@@ -152,14 +192,3 @@ def test_readme_quotes_the_results_of_its_figures():
     assert f"contradict {found:.0f} %" in text and f"where {overall:.0f} %" in text
     for name in re.findall(r'(?:srcset|src)="(benchmarks/.*?)"', text):
         assert (ROOT / name).is_file(), name
-
-
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=str)
-def test_notebook_runs_from_top_to_bottom(path):
-    pytest.importorskip("matplotlib")
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    assert code
-    names: dict[str, object] = {}
-    for number, source in enumerate(code):
-        exec(compile(source, f"{path.name}[{number}]", "exec"), names)

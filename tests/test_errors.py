@@ -129,6 +129,7 @@ COUNTS = [
         ("num_classes", 1, None),
         ("num_buckets", 3, None),
         ("capacity", 1, None),
+        ("num_sequences", 0, None),
         ("num_small_bins", 0, NUM_BINS),
         ("num_top_bins", 0, NUM_BINS),
     ]

@@ -15,10 +15,11 @@ PACKAGE = pathlib.Path(cj.__file__).parent
 
 # Modules import only what stands above them; those of one line not each other.
 ORDER = """
-_exact _masking
+_exact _masking _responses
 _classes _checks
 _reduce
-confidence
+_tokens
+confidence decoding
 binning
 summary
 solvers
@@ -35,7 +36,7 @@ streamed
 streaming_temperature streaming_platt
 streaming_fits
 block_fits
-io plots validate
+io log_probabilities plots validate
 demo flax
 """.strip().splitlines()
 LEVEL = {name: level for level, line in enumerate(ORDER) for name in line.split()}
@@ -160,6 +161,12 @@ top1(logits, temperature=1.0, *, class_where=None)
 choice_logits(logits, choice_ids)
 sequence_mean_logit(logits, tokens, *, where=None)
 sequence_log_likelihood(logits, tokens, *, where=None, reduction='sum')
+decoding_summary(num_sequences)
+update_decoding(state, logits, tokens, *, where=None)
+sequence_scores(state)
+likelihood_scores(log_likelihoods, *, where=None)
+read_log_probabilities(lines, *, on_malformed=None)
+choice_log_probabilities(read, choices, *, position=0)
 log_odds(confidence)
 log_odds_of_log(log_confidence)
 fit_temperature(logits, labels, *, where=None, weights=None, class_where=None, solver=None)

@@ -58,12 +58,15 @@ def shard(case, arguments, mesh):
     axes = {**case.rows, "where": 0}
     placed = dict(arguments)
     for name in axes.keys() & arguments.keys():
-        spec = PartitionSpec(*[None] * axes[name], "rows")
-        value = arguments[name]
-        value = value.astype(np.float32) if value.dtype == float else value
-        value = value.astype(np.int32) if value.dtype == np.int64 else value
-        placed[name] = jax.device_put(value, NamedSharding(mesh, spec))
+        sharding = NamedSharding(mesh, PartitionSpec(*[None] * axes[name], "rows"))
+        value = jax.tree.map(narrow, arguments[name])
+        placed[name] = jax.device_put(value, sharding)
     return placed
+
+
+def narrow(value):
+    value = value.astype(np.float32) if value.dtype == float else value
+    return value.astype(np.int32) if value.dtype == np.int64 else value
 
 
 def check(case, actual, expected, kept, mesh):

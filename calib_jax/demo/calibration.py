@@ -32,6 +32,15 @@ class Predictions:
     error: jax.Array
 
 
+def reliability(
+    confidence: jax.Array, outcome: jax.Array, num_bins: int
+) -> tuple[cj.ReliabilityTable, jax.Array]:
+    """Reliability table over fresh equal-count bins, and its ECE."""
+    bins = cj.equal_count_bins(confidence, num_bins)
+    table = cj.reliability_table(bins, confidence, outcome)
+    return table, cj.expected_calibration_error(confidence, outcome, bins=bins)
+
+
 @dataclasses.dataclass(frozen=True)
 class CalibratedModel:
     """A model before and after temperature scaling; the keys name the half.
@@ -60,13 +69,13 @@ def calibrate(
     def predict(half: str, value: jax.Array | float) -> Predictions:
         top1 = cj.top1(logits[half], value)
         correct = top1.prediction == labels[half]
-        bins = cj.equal_count_bins(top1.confidence, num_bins)
+        table, error = reliability(top1.confidence, correct, num_bins)
         return Predictions(
             confidence=top1.confidence,
             prediction=top1.prediction,
             correct=correct,
-            table=cj.reliability_table(bins, top1.confidence, correct),
-            error=cj.expected_calibration_error(top1.confidence, correct, bins=bins),
+            table=table,
+            error=error,
         )
 
     return CalibratedModel(

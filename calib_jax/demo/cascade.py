@@ -11,9 +11,22 @@ import jax.numpy as jnp
 
 import calib_jax as cj
 
-from .calibration import CALIBRATION, TEST, CalibratedModel, Predictions
+from .calibration import CALIBRATION, TEST
 
 RANDOM, UNCALIBRATED, CALIBRATED = "random", "uncalibrated (UC)", "calibrated (CC)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """What is known of both models on one half: confidences, or outcomes.
+
+    Attributes:
+      small: `[N]`, of the small model.
+      large: `[N]`, of the large model.
+    """
+
+    small: jax.Array
+    large: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,60 +46,62 @@ class OperatingPoint:
 
 @dataclasses.dataclass(frozen=True)
 class Cascade:
-    """Three routers side by side; the keys name the router.
+    """Routers side by side; the keys name the router.
 
     Attributes:
       curves: accuracy against share on the test half.
       recovered: APGR of the curves.
       gain_interval: 95 % bootstrap interval of APGR (CC) minus APGR (UC), of test
         examples drawn anew while models and routers stay.
-      no_loss: the most bins kept small at which the calibration half loses no accuracy.
+      max_loss: accuracy that the calibration half may lose.
+      chosen: the most bins kept small at which it loses no more.
       hindsight: the same, chosen on the test half itself: out of reach, for comparison.
     """
 
     curves: Mapping[str, cj.CascadeCurve]
     recovered: Mapping[str, jax.Array]
     gain_interval: tuple[float, float]
-    no_loss: Mapping[str, OperatingPoint]
+    max_loss: float
+    chosen: Mapping[str, OperatingPoint]
     hindsight: Mapping[str, OperatingPoint]
 
 
 def route(
     key: jax.Array,
-    small: CalibratedModel,
-    large: CalibratedModel,
+    confidences: Mapping[str, Mapping[str, Pair]],
+    correct: Mapping[str, Pair],
     num_bins: int,
     num_draws: int,
+    max_loss: float = 0.0,
 ) -> Cascade:
-    """Routers of uncalibrated and of calibrated confidences, and routing at random."""
-    confidences = {
-        UNCALIBRATED: (small.before, large.before),
-        CALIBRATED: (small.after, large.after),
-    }
+    """A router for each kind of confidence, and routing at random.
+
+    Args:
+      key: of the bootstrap.
+      confidences: name of a router, then half, to the confidences `[N]` it sees; of the
+        names `UNCALIBRATED` and `CALIBRATED` the gain is taken.
+      correct: half to whether the models are right, bool `[N]`.
+      num_bins: equal-count bins of a router.
+      num_draws: bootstrap draws.
+      max_loss: accuracy that may be lost against the large model, as a share.
+    """
     routers = {
         name: cj.fit_router(
-            of_small[CALIBRATION].confidence,
-            of_large[CALIBRATION].confidence,
-            num_bins=num_bins,
+            halves[CALIBRATION].small, halves[CALIBRATION].large, num_bins=num_bins
         )
-        for name, (of_small, of_large) in confidences.items()
+        for name, halves in confidences.items()
     }
-
-    def curve(
-        name: str, half: str, weights: jax.Array | None = None
-    ) -> cj.CascadeCurve:
-        of_small, of_large = confidences[name]
-        return cj.cascade_curve(
-            routers[name],
-            of_small[half].confidence,
-            of_small[half].correct,
-            of_large[half].correct,
-            weights=weights,
-        )
-
     curves = {
-        name: {half: curve(name, half) for half in (CALIBRATION, TEST)}
-        for name in routers
+        name: {
+            half: cj.cascade_curve(
+                routers[name],
+                confidence.small,
+                correct[half].small,
+                correct[half].large,
+            )
+            for half, confidence in halves.items()
+        }
+        for name, halves in confidences.items()
     }
     test_curves = {
         RANDOM: cj.random_curve(curves[CALIBRATED][TEST]),
@@ -98,15 +113,29 @@ def route(
             name: cj.average_performance_gap_recovered(test_curve)
             for name, test_curve in test_curves.items()
         },
-        gain_interval=_gain_interval(key, confidences, routers, num_draws),
-        no_loss={n: _no_loss(by_half, CALIBRATION) for n, by_half in curves.items()},
-        hindsight={n: _no_loss(by_half, TEST) for n, by_half in curves.items()},
+        gain_interval=_gain_interval(
+            key,
+            {name: halves[TEST].small for name, halves in confidences.items()},
+            correct[TEST],
+            routers,
+            num_draws,
+        ),
+        max_loss=max_loss,
+        chosen={
+            name: _choose(by_half, CALIBRATION, max_loss)
+            for name, by_half in curves.items()
+        },
+        hindsight={
+            name: _choose(by_half, TEST, max_loss) for name, by_half in curves.items()
+        },
     )
 
 
-def _no_loss(curves: Mapping[str, cj.CascadeCurve], chosen_on: str) -> OperatingPoint:
+def _choose(
+    curves: Mapping[str, cj.CascadeCurve], chosen_on: str, max_loss: float
+) -> OperatingPoint:
     curve = curves[chosen_on]
-    chosen = cj.num_small_bins_for_accuracy(curve, curve.large_accuracy)
+    chosen = cj.num_small_bins_for_accuracy(curve, curve.large_accuracy - max_loss)
     # Without a choice every input goes to the large model.
     kept = max(int(chosen), 0)
     return OperatingPoint(
@@ -118,34 +147,30 @@ def _no_loss(curves: Mapping[str, cj.CascadeCurve], chosen_on: str) -> Operating
 
 def _gain_interval(
     key: jax.Array,
-    confidences: Mapping[
-        str, tuple[Mapping[str, Predictions], Mapping[str, Predictions]]
-    ],
+    small_confidences: Mapping[str, jax.Array],
+    correct: Pair,
     routers: Mapping[str, cj.Router],
     num_draws: int,
 ) -> tuple[float, float]:
     def gain(*arrays: jax.Array, weights: jax.Array) -> jax.Array:
-        small_uncalibrated, small_calibrated, small_correct, large_correct = arrays
-        scores = {UNCALIBRATED: small_uncalibrated, CALIBRATED: small_calibrated}
+        uncalibrated, calibrated, *outcomes = arrays
+        scores = {UNCALIBRATED: uncalibrated, CALIBRATED: calibrated}
         recovered = {
             name: cj.average_performance_gap_recovered(
-                cj.cascade_curve(
-                    routers[name], score, small_correct, large_correct, weights=weights
-                )
+                cj.cascade_curve(routers[name], score, *outcomes, weights=weights)
             )
             for name, score in scores.items()
         }
         return recovered[CALIBRATED] - recovered[UNCALIBRATED]
 
-    of_small, of_large = confidences[CALIBRATED]
     draws = cj.bootstrap(
         key,
         gain,
         num_draws,
-        confidences[UNCALIBRATED][0][TEST].confidence,
-        of_small[TEST].confidence,
-        of_small[TEST].correct,
-        of_large[TEST].correct,
+        small_confidences[UNCALIBRATED],
+        small_confidences[CALIBRATED],
+        correct.small,
+        correct.large,
     )
     low, high = jnp.quantile(draws, jnp.array([0.025, 0.975]))
     return float(low), float(high)

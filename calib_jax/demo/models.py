@@ -8,17 +8,16 @@ more than it knows.
 Shapes: N images of 28 by 28 pixels and one channel; logits `[N, 10]`.
 """
 
-import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import nnx
 from jax.typing import ArrayLike
 
-from .data import NUM_CLASSES, Recipe, Split
+from . import training
+from .data import NUM_CLASSES, Split
 
 
 class SmallModel(nnx.Module):
@@ -54,7 +53,7 @@ def train(
     model: nnx.Module,
     key: jax.Array,
     split: Split,
-    recipe: Recipe,
+    recipe: training.Recipe,
     advance: Callable[[], None],
 ) -> None:
     """Trains a model in place.
@@ -66,51 +65,16 @@ def train(
       recipe: epochs, learning rate, smoothing and batch size.
       advance: called after every epoch.
     """
-    structure, parameters = nnx.split(model)
-    state = optax.adam(recipe.learning_rate).init(parameters)
-    num_steps = len(split.labels) // recipe.batch_size
-    for epoch_key in jax.random.split(key, recipe.num_epochs):
-        order = np.asarray(jax.random.permutation(epoch_key, len(split.labels)))
-        # A loop of jitted steps, not one `lax.scan`: XLA runs convolutions inside a
-        # loop several times slower on CPU.
-        for step in range(num_steps):
-            rows = order[step * recipe.batch_size :][: recipe.batch_size]
-            parameters, state = _train_step(
-                structure,
-                recipe,
-                parameters,
-                state,
-                split.images[rows],
-                split.labels[rows],
-            )
-        # Steps are queued, and a progress bar must not run ahead of them.
-        jax.block_until_ready(parameters)
-        advance()
-    nnx.update(model, parameters)
+    arrays = (split.images, split.labels)
+    training.train(model, key, arrays, recipe, _loss, advance)
 
 
-# Apart from its parameters a model is constant, so a step is a plain function of
-# arrays: no time goes into looking through the model at every step, and all models of
-# one structure share a program.
-@functools.partial(jax.jit, static_argnames=("structure", "recipe"))
-def _train_step(
-    structure: nnx.GraphDef,
-    recipe: Recipe,
-    parameters: nnx.State,
-    state: optax.OptState,
-    images: jax.Array,
-    digits: jax.Array,
-) -> tuple[nnx.State, optax.OptState]:
+def _loss(
+    model: nnx.Module, recipe: training.Recipe, images: jax.Array, digits: jax.Array
+) -> jax.Array:
     labels = jax.nn.one_hot(digits, NUM_CLASSES, dtype=jnp.float32)
     targets = optax.smooth_labels(labels, recipe.label_smoothing)
-
-    def loss(parameters: nnx.State) -> jax.Array:
-        logits = nnx.merge(structure, parameters)(images)
-        return jnp.mean(optax.softmax_cross_entropy(logits, targets))
-
-    gradient = jax.grad(loss)(parameters)
-    updates, state = optax.adam(recipe.learning_rate).update(gradient, state)
-    return optax.apply_updates(parameters, updates), state
+    return jnp.mean(optax.softmax_cross_entropy(model(images), targets))
 
 
 @nnx.jit

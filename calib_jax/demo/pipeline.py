@@ -61,9 +61,7 @@ def run(
         test_labels=labels[TEST],
         small=small,
         large=large,
-        cascade=cascade.route(
-            keys[3], small, large, settings.num_bins, settings.num_draws
-        ),
+        cascade=_route(keys[3], small, large, settings),
         cleaning=cleaning.clean(
             keys[4],
             small,
@@ -72,6 +70,34 @@ def run(
             settings.flipped_share,
             settings.num_bins,
         ),
+    )
+
+
+def _route(
+    key: jax.Array,
+    small: calibration.CalibratedModel,
+    large: calibration.CalibratedModel,
+    settings: Settings,
+) -> cascade.Cascade:
+    both = {
+        cascade.UNCALIBRATED: (small.before, large.before),
+        cascade.CALIBRATED: (small.after, large.after),
+    }
+    return cascade.route(
+        key,
+        {
+            name: {
+                half: cascade.Pair(of_small[half].confidence, of_large[half].confidence)
+                for half in (CALIBRATION, TEST)
+            }
+            for name, (of_small, of_large) in both.items()
+        },
+        {
+            half: cascade.Pair(small.after[half].correct, large.after[half].correct)
+            for half in (CALIBRATION, TEST)
+        },
+        settings.num_bins,
+        settings.num_draws,
     )
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -17,7 +17,6 @@ import calib_jax as cj
 from .calibration import CALIBRATION, TEST, CalibratedModel
 from .cascade import CALIBRATED, RANDOM, Cascade
 from .cleaning import Cleaning, Flags
-from .data import Settings
 from .pipeline import Results
 
 
@@ -28,23 +27,22 @@ def new_console() -> Console:
 
 @contextlib.contextmanager
 def training_progress(
-    console: Console, settings: Settings
+    console: Console, num_epochs: Mapping[str, int]
 ) -> Iterator[Callable[[str], None]]:
     """A bar for each model, which ends full; written once where there is no terminal.
 
+    Args:
+      console: to draw on.
+      num_epochs: of each model, such as "small" and "large".
+
     Yields:
-      A function to call with "small" or "large" after each epoch of that model.
+      A function to call with the name of a model after each of its epochs.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("epochs"), console=console) as progress:
         tasks = {
-            name: progress.add_task(
-                f"Training the {name} model", total=recipe.num_epochs
-            )
-            for name, recipe in (
-                ("small", settings.small_recipe),
-                ("large", settings.large_recipe),
-            )
+            name: progress.add_task(f"Training the {name} model", total=total)
+            for name, total in num_epochs.items()
         }
         yield lambda name: progress.advance(tasks[name])
 
@@ -56,18 +54,7 @@ def print_results(console: Console, results: Results) -> None:
             {"small": results.small, "large": results.large}, results.settings.num_bins
         )
     )
-    console.print(cascade_table(results.cascade))
-    low, high = results.cascade.gain_interval
-    curve = results.cascade.curves[CALIBRATED]
-    console.print(
-        "K bins stay small: the most with which the calibration half loses no "
-        "accuracy. Saved are the calls of the large model on the test half, and in "
-        "hindsight, with the K chosen on the test half itself.\n"
-        f"Alone, the small model is right on {_percent(curve.small_accuracy)} % and "
-        f"the large one on {_percent(curve.large_accuracy)} %.\n"
-        "95 % interval of APGR (CC) minus APGR (UC), of test examples drawn anew: "
-        f"{low:+.3f} to {high:+.3f}.\n"
-    )
+    print_cascade(console, results.cascade)
     console.print(cleaning_table(results.cleaning))
     num_wrong, num_labels = (
         int(jnp.sum(results.cleaning.is_error)),
@@ -75,12 +62,30 @@ def print_results(console: Console, results: Results) -> None:
     )
     console.print(
         f"{num_wrong} of {num_labels} test labels were flipped: "
-        f"{_percent(1 - num_wrong / num_labels)} % are right before the repair. The "
+        f"{percent(1 - num_wrong / num_labels)} % are right before the repair. The "
         "models vote with calibrated confidences; Method 2 counts the K bins of each "
         "model that were the most accurate on the calibration half, whose labels are "
         'clean. Method 3 sees the large model alone. "Suggested" are right '
         'suggestions of the flagged labels, "Repaired" right labels of all once '
         "suggestions replace them.\n"
+    )
+
+
+def print_cascade(console: Console, cascade: Cascade) -> None:
+    """Prints the table of a cascade and how to read it."""
+    console.print(cascade_table(cascade))
+    low, high = cascade.gain_interval
+    curve = cascade.curves[CALIBRATED]
+    points = 100 * cascade.max_loss
+    loss = f"at most {points:.1f} points of" if points else "no"
+    console.print(
+        f"K bins stay small: the most with which the calibration half loses {loss} "
+        "accuracy. Saved are the calls of the large model on the test half, and in "
+        "hindsight, with the K chosen on the test half itself.\n"
+        f"Alone, the small model is right on {percent(curve.small_accuracy)} % and "
+        f"the large one on {percent(curve.large_accuracy)} %.\n"
+        "95 % interval of APGR (CC) minus APGR (UC), of test examples drawn anew: "
+        f"{low:+.3f} to {high:+.3f}.\n"
     )
 
 
@@ -92,7 +97,7 @@ def print_end(console: Console, directory: Path, seconds: float) -> None:
 
 def calibration_table(models: dict[str, CalibratedModel], num_bins: int) -> Table:
     """Accuracy, ECE before and after, temperature and status of each model."""
-    table = _table(
+    table = new_table(
         f"Calibration: ECE over {num_bins} equal-count bins (accuracy in %)",
         ["Model", "Half"],
         ["Accuracy", "ECE", "calibrated", "Temperature", "Fit"],
@@ -104,7 +109,7 @@ def calibration_table(models: dict[str, CalibratedModel], num_bins: int) -> Tabl
             table.add_row(
                 name if first else "",
                 half,
-                _percent(jnp.mean(model.after[half].correct)),
+                percent(jnp.mean(model.after[half].correct)),
                 f"{float(model.before[half].error):.4f}",
                 f"{float(model.after[half].error):.4f}",
                 f"{float(model.temperature.temperature):.3f}" if first else "",
@@ -114,8 +119,8 @@ def calibration_table(models: dict[str, CalibratedModel], num_bins: int) -> Tabl
 
 
 def cascade_table(cascade: Cascade) -> Table:
-    """APGR, and the large calls saved at no loss of accuracy, of each router."""
-    table = _table(
+    """APGR of each router, and the large calls saved at its chosen K."""
+    table = new_table(
         "Cascade on the test half (shares and accuracies in %)",
         ["Router"],
         ["APGR", "K", "Saved", "Accuracy", "Change", "Hindsight"],
@@ -125,23 +130,23 @@ def cascade_table(cascade: Cascade) -> Table:
         if name == RANDOM:
             table.add_row(name, apgr, *5 * ["-"])
             continue
-        point = cascade.no_loss[name]
+        point = cascade.chosen[name]
         large_accuracy = float(cascade.curves[name].large_accuracy)
         table.add_row(
             name,
             apgr,
             str(point.num_small_bins),
-            _percent(point.small_share[TEST]),
-            _percent(point.accuracy[TEST]),
+            percent(point.small_share[TEST]),
+            percent(point.accuracy[TEST]),
             f"{100 * (point.accuracy[TEST] - large_accuracy):+.1f}",
-            _percent(cascade.hindsight[name].small_share[TEST]),
+            percent(cascade.hindsight[name].small_share[TEST]),
         )
     return table
 
 
 def cleaning_table(cleaning: Cleaning) -> Table:
     """Flags, precision, recall and repair of each method."""
-    table = _table(
+    table = new_table(
         "Cleaning of the test labels (%)",
         ["Method"],
         ["Flagged", "Precision", "Recall", "Suggested", "Repaired"],
@@ -150,11 +155,11 @@ def cleaning_table(cleaning: Cleaning) -> Table:
     def add_row(name: str, flags: Flags) -> None:
         table.add_row(
             name,
-            _percent(flags.flagged_share),
-            _percent(flags.precision),
-            _percent(flags.recall),
-            _percent(flags.suggestions_correct),
-            _percent(flags.repaired_accuracy),
+            percent(flags.flagged_share),
+            percent(flags.precision),
+            percent(flags.recall),
+            percent(flags.suggestions_correct),
+            percent(flags.repaired_accuracy),
         )
 
     add_row("1 top-1 disagreement", cleaning.top1)
@@ -164,7 +169,8 @@ def cleaning_table(cleaning: Cleaning) -> Table:
     return table
 
 
-def _table(title: str, left: list[str], right: list[str]) -> Table:
+def new_table(title: str, left: list[str], right: list[str]) -> Table:
+    """An empty table; the columns on the left hold text, those on the right numbers."""
     table = Table(
         title=title,
         title_justify="left",
@@ -181,6 +187,7 @@ def _table(title: str, left: list[str], right: list[str]) -> Table:
     return table
 
 
-def _percent(share: jax.Array | float) -> str:
+def percent(share: jax.Array | float) -> str:
+    """A share as a percentage, "-" for NaN."""
     value = 100 * float(share)
     return "-" if math.isnan(value) else f"{value:.1f}"

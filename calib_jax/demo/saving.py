@@ -19,6 +19,7 @@ import calib_jax as cj
 from calib_jax import plots
 
 from .calibration import TEST, CalibratedModel
+from .cascade import Cascade
 from .cleaning import Cleaning, Flags
 from .pipeline import Results
 
@@ -29,16 +30,28 @@ FIGURES = ("reliability-small", "reliability-large", "cascade", "cleaning")
 
 def save_results(directory: Path, results: Results) -> None:
     """Writes `results.json` into an existing folder."""
-    text = json.dumps(as_plain(results), indent=2, allow_nan=False)
-    (directory / "results.json").write_text(text + "\n", encoding="utf-8")
+    write_json(directory, as_plain(results))
 
 
 def save_figures(directory: Path, results: Results) -> None:
     """Writes all figures into an existing folder."""
+    write_figures(directory, _drawings(results))
+
+
+def write_json(directory: Path, plain: Plain) -> None:
+    """Writes plain data as `results.json` into an existing folder."""
+    text = json.dumps(plain, indent=2, allow_nan=False)
+    (directory / "results.json").write_text(text + "\n", encoding="utf-8")
+
+
+def write_figures(
+    directory: Path, drawings: Mapping[str, Callable[[bool], Figure]]
+) -> None:
+    """Writes figures, drawn light or dark, by name into an existing folder."""
     for dark, endings in ((False, (".png", ".pdf")), (True, ("-dark.png",))):
         # Resolution and fonts are looked up while a figure is written.
         with plots.style(dark=dark):
-            for name, draw in _drawings(results).items():
+            for name, draw in drawings.items():
                 figure = draw(dark)
                 for ending in endings:
                     figure.savefig(directory / f"{name}{ending}")
@@ -83,54 +96,63 @@ def _point(flags: Flags) -> tuple[jax.Array, jax.Array]:
 
 def as_plain(results: Results) -> dict[str, Plain]:
     """All numbers as plain data; NaN, which JSON lacks, as None."""
-    curve = next(iter(results.cascade.curves.values()))
     return {
         "settings": dataclasses.asdict(results.settings),
         "models": {
             "small": _model(results.small),
             "large": _model(results.large),
         },
-        "cascade": {
-            "small_accuracy": _numbers(curve.small_accuracy),
-            "large_accuracy": _numbers(curve.large_accuracy),
-            "apgr": {k: _numbers(v) for k, v in results.cascade.recovered.items()},
-            "apgr_gain_interval": list(results.cascade.gain_interval),
-            "no_loss": {
-                name: dataclasses.asdict(point)
-                for name, point in results.cascade.no_loss.items()
-            },
-            "hindsight": {
-                name: dataclasses.asdict(point)
-                for name, point in results.cascade.hindsight.items()
-            },
-            "curves": {
-                name: {
-                    "small_share": _numbers(curve.small_share),
-                    "accuracy": _numbers(curve.accuracy),
-                }
-                for name, curve in results.cascade.curves.items()
-            },
-        },
+        "cascade": plain_cascade(results.cascade),
         "cleaning": _cleaning(results.cleaning),
+    }
+
+
+def plain_cascade(cascade: Cascade) -> dict[str, Plain]:
+    """Accuracies, APGR, operating points and curves of every router."""
+    curve = next(iter(cascade.curves.values()))
+    return {
+        "small_accuracy": numbers(curve.small_accuracy),
+        "large_accuracy": numbers(curve.large_accuracy),
+        "apgr": {name: numbers(value) for name, value in cascade.recovered.items()},
+        "apgr_gain_interval": list(cascade.gain_interval),
+        "max_loss": cascade.max_loss,
+        "chosen": {
+            name: dataclasses.asdict(point) for name, point in cascade.chosen.items()
+        },
+        "hindsight": {
+            name: dataclasses.asdict(point) for name, point in cascade.hindsight.items()
+        },
+        "curves": {
+            name: {
+                "small_share": numbers(curve.small_share),
+                "accuracy": numbers(curve.accuracy),
+            }
+            for name, curve in cascade.curves.items()
+        },
+    }
+
+
+def plain_fit(report: cj.FitReport) -> dict[str, Plain]:
+    """How a fit ended."""
+    return {
+        "status": cj.FitStatus(int(report.status)).name,
+        "converged": bool(report.converged),
+        "num_steps": int(report.num_steps),
+        "loss": numbers(report.loss),
     }
 
 
 def _model(model: CalibratedModel) -> dict[str, Plain]:
     return {
-        "temperature": _numbers(model.temperature.temperature),
-        "fit": {
-            "status": cj.FitStatus(int(model.report.status)).name,
-            "converged": bool(model.report.converged),
-            "num_steps": int(model.report.num_steps),
-            "loss": _numbers(model.report.loss),
-        },
+        "temperature": numbers(model.temperature.temperature),
+        "fit": plain_fit(model.report),
         "halves": {
             half: {
-                "accuracy": _numbers(jnp.mean(model.after[half].correct)),
-                "ece_before": _numbers(model.before[half].error),
-                "ece_after": _numbers(model.after[half].error),
-                "reliability_before": _arrays(model.before[half].table),
-                "reliability_after": _arrays(model.after[half].table),
+                "accuracy": numbers(jnp.mean(model.after[half].correct)),
+                "ece_before": numbers(model.before[half].error),
+                "ece_after": numbers(model.after[half].error),
+                "reliability_before": arrays(model.before[half].table),
+                "reliability_after": arrays(model.after[half].table),
             }
             for half in model.after
         },
@@ -149,33 +171,34 @@ def _cleaning(cleaning: Cleaning) -> dict[str, Plain]:
             },
             "confident_learning": _flags(cleaning.confident_learning),
         },
-        "curves": {name: _arrays(curve) for name, curve in cleaning.curves.items()},
+        "curves": {name: arrays(curve) for name, curve in cleaning.curves.items()},
     }
 
 
 def _flags(flags: Flags) -> dict[str, Plain]:
     return {
         "num_flagged": int(jnp.sum(flags.flagged)),
-        "flagged_share": _numbers(flags.flagged_share),
-        "precision": _numbers(flags.precision),
-        "recall": _numbers(flags.recall),
-        "suggestions_correct": _numbers(flags.suggestions_correct),
-        "repaired_accuracy": _numbers(flags.repaired_accuracy),
+        "flagged_share": numbers(flags.flagged_share),
+        "precision": numbers(flags.precision),
+        "recall": numbers(flags.recall),
+        "suggestions_correct": numbers(flags.suggestions_correct),
+        "repaired_accuracy": numbers(flags.repaired_accuracy),
     }
 
 
-def _arrays(table: cj.ReliabilityTable | cj.CleaningCurve) -> Plain:
+def arrays(table: cj.ReliabilityTable | cj.CleaningCurve) -> Plain:
+    """Every array of a table by name."""
     return {
-        field.name: _numbers(getattr(table, field.name))
+        field.name: numbers(getattr(table, field.name))
         for field in dataclasses.fields(table)
     }
 
 
-def _numbers(array: ArrayLike) -> Plain:
+def numbers(array: ArrayLike) -> Plain:
     """A number, or a list of them, in the fewest digits that give the float32 again."""
     values = np.asarray(array)
     if values.ndim:
-        return [_numbers(value) for value in values]
+        return [numbers(value) for value in values]
     if np.issubdtype(values.dtype, np.integer):
         return int(values)
     return float(str(values)) if np.isfinite(values) else None

@@ -1,0 +1,289 @@
+r"""Scores of sequences while they are decoded, and from saved log-likelihoods.
+
+Shapes: B sequences, T tokens, V vocabulary. A decoding loop need not keep its logits
+`[B, T, V]`: a summary of a few numbers a sequence, updated at each step with the logits
+`[B, V]` and the chosen tokens, gives the scores that `calib_jax.sequence_mean_logit`
+and `calib_jax.sequence_log_likelihood` give of all logits. It is a pytree whose shapes
+and dtypes do not change, the carry of a `jax.lax.scan` or `jax.lax.while_loop`.
+
+Where a server decodes, it returns log-likelihoods of tokens but not their logits:
+`likelihood_scores`, and `calib_jax.read_log_probabilities` to read its files.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from . import _checks, _exact, _masking, _reduce, _tokens
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class DecodingSummary:
+    """What a decoding loop keeps of each sequence.
+
+    Attributes:
+      num_tokens: int32 `[B]`, valid tokens so far.
+      sum_logit: float32 `[B]`, rounded sum of the chosen tokens' raw logits.
+      logit_error: float32 `[B]`, what rounding took from that sum.
+      sum_log_likelihood: float32 `[B]`, rounded sum of log-likelihoods, in nats.
+      log_likelihood_error: float32 `[B]`, what rounding took from that sum.
+      min_log_likelihood: float32 `[B]`, the least so far; +inf where there is none.
+    """
+
+    num_tokens: jax.Array
+    sum_logit: jax.Array
+    logit_error: jax.Array
+    sum_log_likelihood: jax.Array
+    log_likelihood_error: jax.Array
+    min_log_likelihood: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class LikelihoodScores:
+    """Scores of sequences that need log-likelihoods only; NaN without a valid token.
+
+    Attributes:
+      num_tokens: int32 `[B]`, valid tokens.
+      sum_log_likelihood: float32 `[B]`, in nats.
+      mean_log_likelihood: float32 `[B]`, in nats a token.
+      min_log_likelihood: float32 `[B]`, that of the weakest token, in nats.
+    """
+
+    num_tokens: jax.Array
+    sum_log_likelihood: jax.Array
+    mean_log_likelihood: jax.Array
+    min_log_likelihood: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class SequenceScores(LikelihoodScores):
+    """`LikelihoodScores`, and the score that needs raw logits.
+
+    Attributes:
+      mean_logit: float32 `[B]`, mean raw logit of the chosen tokens.
+    """
+
+    mean_logit: jax.Array
+
+
+def decoding_summary(num_sequences: int) -> DecodingSummary:
+    """The summary of no tokens, with which a decoding loop begins.
+
+    Args:
+      num_sequences: static number of sequences B, at least 0.
+
+    Returns:
+      `DecodingSummary` with arrays `[B]` of its own, which a loop may donate. Over
+      Explicit mesh axes or inside `jax.shard_map` the carry of a loop has to be sharded
+      as the logits are: `jax.device_put` it as their first axis, and pass it in.
+
+    Raises:
+      ValueError: for a wrong count.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2 (confidence of a generated sequence).
+
+    Examples:
+      >>> print(decoding_summary(2).num_tokens)
+      [0 0]
+    """
+    size = _checks.static_int("num_sequences", num_sequences, minimum=0)
+    return DecodingSummary(
+        num_tokens=jnp.zeros(size, jnp.int32),
+        sum_logit=jnp.zeros(size, jnp.float32),
+        logit_error=jnp.zeros(size, jnp.float32),
+        sum_log_likelihood=jnp.zeros(size, jnp.float32),
+        log_likelihood_error=jnp.zeros(size, jnp.float32),
+        min_log_likelihood=jnp.full(size, jnp.inf, jnp.float32),
+    )
+
+
+def update_decoding(
+    state: DecodingSummary,
+    logits: ArrayLike,
+    tokens: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+) -> DecodingSummary:
+    r"""Adds one token to each sequence that is not finished.
+
+    .. math:: \ell_t = z_t[y_t] - \log \sum_v \exp(z_t[v])
+
+    is added to a sum as :math:`z_t[y_t]` to another, both with their rounding errors,
+    so that a score does not lose digits in a long sequence. Nothing of the size of the
+    logits is written.
+
+    Args:
+      state: `DecodingSummary` of the tokens so far.
+      logits: floating `[B, V]`, those from which `tokens` were drawn: raw, from before
+        temperature, top-k and penalties.
+      tokens: integer `[B]`, the chosen tokens; one outside `[0, V)` gives NaN.
+      where: optional bool `[B]`, sequences that were not finished before this step;
+        logits and tokens of the others may be anything.
+
+    Returns:
+      `DecodingSummary` of the tokens so far and these.
+
+    Raises:
+      ValueError: for a wrong type, rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2; Knuth, "The Art of Computer
+      Programming" 2, section 4.2.2, for the error of a sum.
+
+    Examples:
+      >>> def step(state, logits):
+      ...     tokens = jnp.argmax(logits, axis=-1)
+      ...     return update_decoding(state, logits, tokens), tokens
+      >>> logits = jnp.array([[[1.0, 3.0]], [[2.0, 0.0]]])  # [T, B, V]
+      >>> state, tokens = jax.lax.scan(step, decoding_summary(1), logits)
+      >>> print(tokens[:, 0], sequence_scores(state).mean_logit)
+      [1 0] [2.5]
+    """
+    _checks.instance("state", state, DecodingSummary)
+    array = _checks.logits("logits", logits, rank=2, axes="[B, V]")
+    chosen = _checks.integers("tokens", tokens, axes="[B]")
+    mask = _checks.mask("where", where, axes="[B]")
+    _checks.same_rows(logits=array, tokens=chosen, where=mask, state=state.num_tokens)
+    return _update(state, array, chosen, mask)
+
+
+def sequence_scores(state: DecodingSummary) -> SequenceScores:
+    """Scores of the sequences so far; `calib_jax.fit_platt` makes confidences of them.
+
+    They are those of `calib_jax.sequence_mean_logit` and
+    `calib_jax.sequence_log_likelihood` of all logits, with sums rounded once: the two
+    differ by the rounding in those.
+
+    Args:
+      state: `DecodingSummary` with arrays `[B]`.
+
+    Returns:
+      `SequenceScores` with arrays `[B]`; NaN for a sequence without a valid token, and
+      for one with a NaN.
+
+    Raises:
+      ValueError: where `state` is no `DecodingSummary`.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2; Gupta et al., "Language Model
+      Cascades", 2024, arXiv 2404.10136.
+
+    Examples:
+      >>> state = update_decoding(decoding_summary(1), [[0.0, 0.0]], [1])
+      >>> print(sequence_scores(state).sum_log_likelihood.round(3))
+      [-0.693]
+    """
+    _checks.instance("state", state, DecodingSummary)
+    return _scores(**vars(state))
+
+
+def likelihood_scores(
+    log_likelihoods: ArrayLike, *, where: ArrayLike | None = None
+) -> LikelihoodScores:
+    """Scores of sequences of which only the tokens' log-likelihoods were kept.
+
+    The mean raw logit is not among them: a softmax has taken away what it needs.
+
+    Args:
+      log_likelihoods: floating `[B, T]`, in nats, at most 0; -inf is a token that could
+        not be.
+      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
+
+    Returns:
+      `LikelihoodScores` with arrays `[B]`; NaN for a sequence without a valid token,
+      and for one with a token of NaN or above 0.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Gupta et al., "Language Model Cascades", 2024, arXiv 2404.10136 (Chow-Sum and
+      Chow-Average).
+
+    Examples:
+      >>> scores = likelihood_scores([[-0.5, -1.5]])
+      >>> print(scores.mean_log_likelihood, scores.min_log_likelihood)
+      [-1.] [-1.5]
+    """
+    axes = "[B, T]"
+    values = _checks.floats("log_likelihoods", log_likelihoods, rank=2, axes=axes)
+    mask = _checks.mask("where", where, rank=2, axes=axes)
+    _checks.same_shape(log_likelihoods=values, where=mask)
+    return _likelihood_scores(values, mask)
+
+
+@_reduce.core(rows_of="logits")
+def _update(
+    state: DecodingSummary,
+    logits: jax.Array,
+    tokens: jax.Array,
+    where: jax.Array | None,
+) -> DecodingSummary:
+    chosen = _masking.take_last(logits, tokens)
+    likelihood = _tokens.log_likelihoods(logits, chosen, where)
+    valid = _tokens.valid_tokens(chosen, where)
+
+    def add(
+        total: jax.Array, rest: jax.Array, value: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        total, error = _exact.two_sum(total, jnp.where(valid, value, 0.0))
+        # The error of an infinite sum would be a difference of infinities.
+        return total, rest + jnp.where(jnp.isfinite(total), error, 0.0)
+
+    sum_logit, logit_error = add(state.sum_logit, state.logit_error, chosen)
+    sum_log_likelihood, log_likelihood_error = add(
+        state.sum_log_likelihood, state.log_likelihood_error, likelihood
+    )
+    least = jnp.where(valid, likelihood, jnp.inf)
+    return DecodingSummary(
+        num_tokens=state.num_tokens + valid.astype(jnp.int32),
+        sum_logit=sum_logit,
+        logit_error=logit_error,
+        sum_log_likelihood=sum_log_likelihood,
+        log_likelihood_error=log_likelihood_error,
+        min_log_likelihood=jnp.minimum(state.min_log_likelihood, least),
+    )
+
+
+@_reduce.core(rows_of="num_tokens")
+def _scores(
+    num_tokens: jax.Array,
+    sum_logit: jax.Array,
+    logit_error: jax.Array,
+    sum_log_likelihood: jax.Array,
+    log_likelihood_error: jax.Array,
+    min_log_likelihood: jax.Array,
+) -> SequenceScores:
+    some = num_tokens > 0
+    count = jnp.maximum(num_tokens, 1).astype(jnp.float32)
+    logit = jnp.where(some, sum_logit + logit_error, jnp.nan)
+    likelihood = sum_log_likelihood + log_likelihood_error
+    likelihood = jnp.where(some, likelihood, jnp.nan)
+    return SequenceScores(
+        # Not the summary's own array, which a loop may donate.
+        num_tokens=jnp.array(num_tokens, copy=True),
+        sum_log_likelihood=likelihood,
+        mean_log_likelihood=likelihood / count,
+        min_log_likelihood=jnp.where(some, min_log_likelihood, jnp.nan),
+        mean_logit=logit / count,
+    )
+
+
+@_reduce.core(rows_of="log_likelihoods")
+def _likelihood_scores(
+    log_likelihoods: jax.Array, where: jax.Array | None
+) -> LikelihoodScores:
+    values = jnp.where(log_likelihoods <= 0, log_likelihoods, jnp.nan)
+    valid = _tokens.valid_tokens(values, where)
+    return LikelihoodScores(
+        num_tokens=jnp.sum(valid, axis=-1, dtype=jnp.int32),
+        sum_log_likelihood=_tokens.sum_tokens(values, where),
+        mean_log_likelihood=_tokens.mean_tokens(values, where),
+        min_log_likelihood=_tokens.least_token(values, where),
+    )

@@ -1,0 +1,117 @@
+"""What the site adds to Sphinx: names that link, formulas and figures without scripts.
+
+In docstrings a name in single backticks links to its place in the reference, and so
+does `cj.name` on a page. Formulas become MathML, which browsers read without a script
+from elsewhere. Figures of two colours, `<picture>` where the repository is read, follow
+the theme here.
+"""
+
+import re
+from types import ModuleType
+from typing import Any
+
+from docutils import nodes
+from docutils.utils.math import latex2mathml
+from sphinx import addnodes
+from sphinx.application import Sphinx
+
+import calib_jax
+
+# Roles, as in :math:`x`, and literals, as in ``x``, stay as they are.
+_QUOTED = re.compile(r":\w+:`[^`]*`|``[^`]*``|`([^`]+)`")
+_NAME = re.compile(r"(?:calib_jax\.|cj\.)?([A-Za-z][\w.]*?)(?:\(.*\))?", re.DOTALL)
+_PICTURE = re.compile(
+    r'<picture>\s*<source [^>]*srcset="(?P<dark>[^"]*)">\s*'
+    r"<img (?P<attributes>[^>]*)>\s*</picture>"
+)
+
+
+def public(name: str) -> str | None:
+    """The full name of what is documented under a name, or of nothing."""
+    found: Any = calib_jax
+    for part in name.split("."):
+        found = getattr(found, part, None)
+        if found is None or part.startswith("_"):
+            return None
+    return None if isinstance(found, ModuleType) else f"calib_jax.{name}"
+
+
+def link_docstring(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """Literals for what stands in single backticks, links where it is a public name."""
+
+    def replace(match: re.Match[str]) -> str:
+        text = match[1]
+        if text is None:
+            return match[0]
+        named = _NAME.fullmatch(text)
+        target = named and public(named[1])
+        # A name of its own page needs no link to itself.
+        if target is None or target == name:
+            return f"``{text}``"
+        return f":py:obj:`{text} <{target}>`"
+
+    # A few literals go over the end of a line.
+    text = "\n".join(lines)
+    code = r"(^[ ]*>>>.*(?:\n(?!\s*$).*)*)"
+    parts = re.split(code, text, flags=re.MULTILINE)
+    parts[::2] = [_QUOTED.sub(replace, part) for part in parts[::2]]
+    lines[:] = "".join(parts).split("\n")
+
+
+def link_names(app: Sphinx, document: nodes.document) -> None:
+    """`cj.name` and `calib_jax.name` on a page link to the reference."""
+    for literal in list(document.findall(nodes.literal)):
+        text = literal.astext()
+        inside = isinstance(literal.parent, nodes.reference | addnodes.pending_xref)
+        if inside or not re.match(r"(cj|calib_jax)\.[a-zA-Z]", text):
+            continue
+        named = _NAME.fullmatch(text)
+        if named is None:
+            continue
+        link = addnodes.pending_xref(
+            "",
+            refdomain="py",
+            reftype="obj",
+            reftarget=f"calib_jax.{named[1]}",
+            refdoc=app.env.docname,
+            refwarn=True,
+        )
+        literal.replace_self(link)
+        link += literal
+
+
+def show_pictures(app: Sphinx, docname: str, content: list[str]) -> None:
+    """Figures of two colours as the theme shows them, one for each."""
+
+    def replace(match: re.Match[str]) -> str:
+        attributes = dict(re.findall(r'(\w+)="([^"]*)"', match["attributes"]))
+        light = attributes.pop("src")
+        options = "".join(f":{name}: {value}\n" for name, value in attributes.items())
+        return "\n\n".join(
+            f"```{{image}} {source}\n:class: {kind}\n{options}```"
+            for source, kind in ((light, "only-light"), (match["dark"], "only-dark"))
+        )
+
+    if not app.env.doc2path(docname).suffix == ".ipynb":
+        content[0] = _PICTURE.sub(replace, content[0])
+
+
+def write_inline_math(writer: Any, node: nodes.math) -> None:
+    writer.body.append(latex2mathml.tex2mathml(node.astext(), as_block=False))
+    raise nodes.SkipNode
+
+
+def write_math(writer: Any, node: nodes.math_block) -> None:
+    formula = latex2mathml.tex2mathml(node.astext(), as_block=True)
+    writer.body.append(f'<div class="math">{formula}</div>\n')
+    raise nodes.SkipNode
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.add_html_math_renderer("mathml", (write_inline_math, None), (write_math, None))
+    app.connect("autodoc-process-docstring", link_docstring, priority=100)
+    app.connect("doctree-read", link_names)
+    app.connect("source-read", show_pictures)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
