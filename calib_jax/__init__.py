@@ -21,11 +21,21 @@ from .blocks import array_blocks as array_blocks
 from .blocks import calibration_error_of_blocks as calibration_error_of_blocks
 from .blocks import reliability_table_of_blocks as reliability_table_of_blocks
 from .calibration import calibrate as calibrate
+from .calibration_intervals import CalibrationErrorInterval as CalibrationErrorInterval
+from .calibration_intervals import (
+    calibration_error_interval as calibration_error_interval,
+)
 from .cascade import AdvantageTable as AdvantageTable
 from .cascade import Router as Router
 from .cascade import advantage_table as advantage_table
 from .cascade import fit_router as fit_router
 from .cascade import use_small as use_small
+from .cascade_intervals import CascadeDifference as CascadeDifference
+from .cascade_intervals import CascadeInterval as CascadeInterval
+from .cascade_intervals import (
+    cascade_difference_interval as cascade_difference_interval,
+)
+from .cascade_intervals import cascade_interval as cascade_interval
 from .cleaning import CleaningCurve as CleaningCurve
 from .cleaning import ExpertBins as ExpertBins
 from .cleaning import cleaning_curve as cleaning_curve
@@ -54,6 +64,10 @@ from .deferral import Deferral as Deferral
 from .deferral import defer as defer
 from .histogram import Histogram as Histogram
 from .histogram import fit_histogram as fit_histogram
+from .intervals import CleaningInterval as CleaningInterval
+from .intervals import Interval as Interval
+from .intervals import bootstrap_interval as bootstrap_interval
+from .intervals import cleaning_interval as cleaning_interval
 from .io import load as load
 from .io import save as save
 from .label_issues import LabelIssues as LabelIssues

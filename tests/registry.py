@@ -799,6 +799,64 @@ CASES = [
         ),
         static=("key", "num_draws"),
     ),
+    Case(
+        "bootstrap_interval",
+        lambda rng, n: {
+            "key": jax.random.key(rng.integers(1000)),
+            "x": rng.random(n).astype(np.float32),
+        },
+        again=True,
+        call=lambda given: cj.bootstrap_interval(
+            given["key"], weighted_mean, 3, given["x"]
+        ),
+    ),
+    Case(
+        "calibration_error_interval",
+        lambda rng, n: _scored(
+            rng, n, key=jax.random.key(0), bins=bins(rng), num_draws=3
+        ),
+        static=("key", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "cascade_interval",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "router": router(rng),
+            "small_confidence": tied(rng, n),
+            "small_outcome": partial(rng, n),
+            "large_outcome": partial(rng, n),
+            "num_draws": 3,
+        },
+        static=("key", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "cascade_difference_interval",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "first": router(rng),
+            "second": router(rng),
+            "first_confidence": tied(rng, n),
+            "second_confidence": tied(rng, n),
+            "small_outcome": partial(rng, n),
+            "large_outcome": partial(rng, n),
+            "num_draws": 3,
+        },
+        static=("key", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "cleaning_interval",
+        lambda rng, n: {"flagged": rng.random(n) < 0.5, "is_error": partial(rng, n)},
+        rows={"flagged": 0, "is_error": 0},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+    ),
     # On the host
     Case(
         "validate_logits",
@@ -826,6 +884,9 @@ CASES = [
     Case("save", None, host=True),
     Case("load", None, host=True),
 ]
+
+# Functions of any statistic, with arrays of any kind.
+OF_STATISTICS = ("bootstrap", "bootstrap_interval")
 
 GARBAGE = [np.nan, np.inf, -np.inf, 1e30]
 

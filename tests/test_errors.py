@@ -77,7 +77,7 @@ def wrong_arrays(case, name, good):
 CASES = [
     (case, name)
     for case in registry.CASES
-    if case.make is not None and case.name != "bootstrap"
+    if case.make is not None and case.name not in registry.OF_STATISTICS
     for name in arguments_of(case)
     if name not in NOT_ARRAYS and name not in case.static
     if name != "inputs"  # Of any rank and dtype: see test_deferral.py.

@@ -29,6 +29,8 @@ metrics
 cascade
 curves deferral
 cleaning label_issues
+intervals
+calibration_intervals cascade_intervals
 selection
 streaming blocks
 streamed

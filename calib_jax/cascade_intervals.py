@@ -1,0 +1,376 @@
+r"""Error bars of cascades, and of how much better one router is than another.
+
+Shapes: N examples, D draws, `num_bins` bins. One problem; many by `jax.vmap`. Routers
+are held fixed, as fitted on other rows; the estimand is what they would achieve on the
+population from which the rows are exchangeable draws. Every draw takes the same rows
+for both models and for both routers, so that what is compared is paired.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from . import _checks, _masking, _reduce, curves, intervals, resampling, summary
+from .cascade import Router
+from .curves import CascadeCurve
+from .intervals import Interval
+from .summary import ReliabilityTable
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CascadeInterval:
+    """What a cascade achieves, each with its interval.
+
+    Attributes:
+      small_share: `Interval` of `[num_bins + 1]`, share answered by the small model.
+      accuracy: `Interval` of `[num_bins + 1]`, mean outcome for every K.
+      over_large: `Interval` of `[num_bins + 1]`, accuracy less that of the large model.
+      recovered: `Interval` of `[num_bins + 1]`, PGR.
+      average_recovered: `Interval` of a scalar, APGR.
+      outcome_advantage: `Interval` of `[num_bins]`, mean outcome of the large model
+        less that of the small one in each bin; 0 in a bin without rows.
+      num_rows: int32 scalar, rows that count.
+      num_bins: int32 scalar, bins that hold rows.
+      num_tied: int32 scalar, rows whose confidence another row has too.
+      num_masked: int32 scalar, rows that `where` leaves out.
+    """
+
+    small_share: Interval
+    accuracy: Interval
+    over_large: Interval
+    recovered: Interval
+    average_recovered: Interval
+    outcome_advantage: Interval
+    num_rows: jax.Array
+    num_bins: jax.Array
+    num_tied: jax.Array
+    num_masked: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CascadeDifference:
+    """How much more a first router achieves than a second, each with its interval.
+
+    Attributes:
+      accuracy: `Interval` of `[num_bins + 1]`, difference of mean outcomes where the
+        small model answers a share k / num_bins.
+      area: `Interval` of a scalar, mean of that difference over all shares.
+      average_recovered: `Interval` of a scalar, difference of APGR: the area over the
+        gap between the models.
+      num_rows: int32 scalar, rows that count.
+      num_masked: int32 scalar, rows that `where` leaves out.
+    """
+
+    accuracy: Interval
+    area: Interval
+    average_recovered: Interval
+    num_rows: jax.Array
+    num_masked: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class _Seen:
+    """A curve; outcome advantage and number of rows `[num_bins]`."""
+
+    curve: CascadeCurve
+    advantage: jax.Array
+    count: jax.Array
+
+
+def cascade_interval(
+    key: jax.Array,
+    router: Router,
+    small_confidence: ArrayLike,
+    small_outcome: ArrayLike,
+    large_outcome: ArrayLike,
+    *,
+    num_draws: int = 1000,
+    error_probability: ArrayLike = 0.05,
+    where: ArrayLike | None = None,
+) -> CascadeInterval:
+    r"""The curve of a cascade, PGR, APGR and advantages of bins, with error bars.
+
+    The central :math:`1 - \alpha` of bootstrap draws of the rows, for each number by
+    itself: a curve as a whole lies inside its intervals less often. PGR and APGR divide
+    by the gap between the models: where draws have a gap of either sign their intervals
+    are wide, as they must be.
+
+    Args:
+      key: a JAX random key; the same one pairs calls on the same rows.
+      router: `Router`, fitted on other rows.
+      small_confidence: floating `[N]`, calibrated as those of the fit.
+      small_outcome: bool, integer or floating `[N]` in `[0, 1]`.
+      large_outcome: the same for the large model's answer.
+      num_draws: static number of draws, at least 1; 2 / error_probability or more.
+      error_probability: floating scalar, with which an interval may miss; may be
+        traced.
+      where: optional bool `[N]`; masked rows may hold anything.
+
+    Returns:
+      `CascadeInterval`; NaN without a valid row, or with a valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count, or without rows.
+
+    References:
+      Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Ong et
+      al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2 (PGR and APGR).
+
+    Examples:
+      >>> import calib_jax
+      >>> router = calib_jax.fit_router([0.2, 0.8], [0.9, 0.7], num_bins=2)
+      >>> confidence = jnp.tile(jnp.array([0.1, 0.9]), 500)
+      >>> small, large = jnp.arange(1000) % 4 > 1, jnp.arange(1000) % 4 > 0
+      >>> found = cascade_interval(jax.random.key(0), router, confidence, small, large)
+      >>> loss = found.over_large
+      >>> print(f"{loss.estimate[1]:.2f}, {loss.lower[1]:.2f} to {loss.upper[1]:.2f}")
+      -0.25, -0.28 to -0.22
+    """
+    random = _checks.key("key", key)
+    _checks.instance("router", router, Router)
+    confidence, small, large, mask = _arguments(
+        {"small_confidence": small_confidence}, small_outcome, large_outcome, where
+    )
+    size = _checks.static_int("num_draws", num_draws, minimum=1)
+    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    return _cascade_interval(
+        random, router, confidence[0], small, large, alpha, mask, num_draws=size
+    )
+
+
+def cascade_difference_interval(
+    key: jax.Array,
+    first: Router,
+    second: Router,
+    first_confidence: ArrayLike,
+    second_confidence: ArrayLike,
+    small_outcome: ArrayLike,
+    large_outcome: ArrayLike,
+    *,
+    num_draws: int = 1000,
+    error_probability: ArrayLike = 0.05,
+    where: ArrayLike | None = None,
+) -> CascadeDifference:
+    r"""How much better one router is than another on the same rows, with error bars.
+
+    As of calibrated against raw confidences (the paper's CC against UC). Curves are
+    compared at equal shares, linear between their points, which is what keeping part of
+    a bin at random achieves. Draws are paired, and intervals are those of
+    `cascade_interval`.
+
+    Args:
+      key: a JAX random key.
+      first: `Router`, fitted on other rows.
+      second: `Router` to compare with, of as many bins.
+      first_confidence: floating `[N]`, as `first` was fitted on.
+      second_confidence: floating `[N]`, as `second` was fitted on.
+      small_outcome: bool, integer or floating `[N]` in `[0, 1]`.
+      large_outcome: the same for the large model's answer.
+      num_draws: static number of draws, at least 1; 2 / error_probability or more.
+      error_probability: floating scalar, with which an interval may miss; may be
+        traced.
+      where: optional bool `[N]`; masked rows may hold anything.
+
+    Returns:
+      `CascadeDifference`; NaN without a valid row, or with a valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count, or without rows.
+
+    References:
+      Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Hao et
+      al. 2026, arXiv 2601.07965, Figure 2 (calibrated and uncalibrated routing).
+
+    Examples:
+      >>> import calib_jax
+      >>> good = calib_jax.fit_router([0.2, 0.8], [0.9, 0.7], num_bins=2)
+      >>> bad = calib_jax.fit_router([0.2, 0.8], [0.1, 0.9], num_bins=2)
+      >>> c = jnp.tile(jnp.array([0.1, 0.9]), 500)
+      >>> small, large = jnp.arange(1000) % 2 == 1, jnp.arange(1000) % 8 > 0
+      >>> more = cascade_difference_interval(
+      ...     jax.random.key(0), good, bad, c, c, small, large
+      ... ).average_recovered
+      >>> print(f"{more.estimate:.1f}, {more.lower:.1f} to {more.upper:.1f}")
+      0.5, 0.5 to 0.5
+    """
+    random = _checks.key("key", key)
+    _checks.instance("first", first, Router)
+    _checks.instance("second", second, Router)
+    confidences, small, large, mask = _arguments(
+        {"first_confidence": first_confidence, "second_confidence": second_confidence},
+        small_outcome,
+        large_outcome,
+        where,
+    )
+    if first.bins.num_bins != second.bins.num_bins:
+        raise ValueError(
+            f"second: expected a router of {first.bins.num_bins} bins, as the first "
+            f"has, got {second.bins.num_bins}; fit both with one num_bins."
+        )
+    size = _checks.static_int("num_draws", num_draws, minimum=1)
+    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    return _cascade_difference_interval(
+        random, (first, second), confidences, small, large, alpha, mask, num_draws=size
+    )
+
+
+def _arguments(
+    confidences: dict[str, ArrayLike],
+    small_outcome: ArrayLike,
+    large_outcome: ArrayLike,
+    where: ArrayLike | None,
+) -> tuple[tuple[jax.Array, ...], jax.Array, jax.Array, jax.Array | None]:
+    given = {name: _checks.floats(name, value) for name, value in confidences.items()}
+    small = _checks.outcomes("small_outcome", small_outcome)
+    large = _checks.outcomes("large_outcome", large_outcome)
+    mask = _checks.mask("where", where)
+    _checks.same_shape(**given, small_outcome=small, large_outcome=large, where=mask)
+    if small.shape[0] == 0:
+        raise ValueError("small_outcome: expected N > 0 examples to draw from, got 0.")
+    return tuple(given.values()), small, large, mask
+
+
+def _curves(
+    key: jax.Array,
+    router: Router,
+    confidence: jax.Array,
+    small: jax.Array,
+    large: jax.Array,
+    where: jax.Array | None,
+    num_draws: int,
+) -> tuple[_Seen, _Seen]:
+    """What is seen on the rows, and in draws of them with an axis of draws first."""
+    state, table = summary.bin_sums_and_means(
+        router.bins, confidence, (small, large), where, None
+    )
+    bad = jnp.any(jnp.isnan(table.means))
+    curve = curves.curve_of_sums(state.sums[1:], router.order, bad)
+
+    def tables(outcome: jax.Array) -> ReliabilityTable:
+        return resampling.bootstrap_reliability(
+            key, router.bins, confidence, outcome, num_draws, where=where
+        )
+
+    def draw(by_small: ReliabilityTable, by_large: ReliabilityTable) -> CascadeCurve:
+        # A draw may take masked rows only: 0 / 0.
+        weight = by_small.weight / jnp.minimum(jnp.sum(by_small.weight), 1.0)
+        return curves.curve_of_means(
+            weight, by_small.outcome, by_large.outcome, router.order
+        )
+
+    # Of both outcomes the same rows are taken, counted only once.
+    both = jax.vmap(tables)(jnp.stack([small, large]))
+    by_small = jax.tree.map(lambda leaf: leaf[0], both)
+    by_large = jax.tree.map(lambda leaf: leaf[1], both)
+    return (
+        _Seen(
+            curve=curve,
+            advantage=table.means[1] - table.means[0],
+            count=table.count,
+        ),
+        _Seen(
+            curve=jax.vmap(draw)(by_small, by_large),
+            advantage=by_large.outcome - by_small.outcome,
+            count=by_small.count,
+        ),
+    )
+
+
+@_reduce.core(static=["num_draws"])
+def _cascade_interval(
+    key: jax.Array,
+    router: Router,
+    confidence: jax.Array,
+    small: jax.Array,
+    large: jax.Array,
+    error_probability: jax.Array,
+    where: jax.Array | None,
+    *,
+    num_draws: int,
+) -> CascadeInterval:
+    def read(seen: _Seen) -> dict[str, jax.Array]:
+        curve = seen.curve
+        return {
+            "small_share": curve.small_share,
+            "accuracy": curve.accuracy,
+            "over_large": curve.accuracy - curve.large_accuracy,
+            "recovered": curves.performance_gap_recovered(curve),
+            "average_recovered": curves.average_performance_gap_recovered(curve),
+            "outcome_advantage": seen.advantage,
+        }
+
+    seen, drawn = _curves(key, router, confidence, small, large, where, num_draws)
+    draws = jax.vmap(read)(drawn)
+    valid = _masking.valid_rows(confidence.shape[0], where, None)
+    found = intervals.interval_of_draws(read(seen), draws, error_probability)
+    return CascadeInterval(
+        **_by_name(found),
+        num_rows=jnp.sum(valid, dtype=jnp.int32),
+        num_bins=jnp.sum(seen.count > 0, dtype=jnp.int32),
+        num_tied=intervals.num_tied(confidence, valid),
+        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+    )
+
+
+@_reduce.core(static=["num_draws"])
+def _cascade_difference_interval(
+    key: jax.Array,
+    routers: tuple[Router, Router],
+    confidences: tuple[jax.Array, jax.Array],
+    small: jax.Array,
+    large: jax.Array,
+    error_probability: jax.Array,
+    where: jax.Array | None,
+    *,
+    num_draws: int,
+) -> CascadeDifference:
+    num_bins = routers[0].bins.num_bins
+    share = jnp.arange(num_bins + 1, dtype=jnp.float32) / num_bins
+
+    def read(both: _Seen) -> dict[str, jax.Array]:
+        """Of two curves, the first less the second."""
+
+        def of_one(curve: CascadeCurve) -> dict[str, jax.Array]:
+            return {
+                "accuracy": jnp.interp(share, curve.small_share, curve.accuracy),
+                "area": jnp.trapezoid(curve.accuracy, curve.small_share),
+                "average_recovered": curves.average_performance_gap_recovered(curve),
+            }
+
+        found = jax.vmap(of_one)(both.curve)
+        return jax.tree.map(lambda leaf: leaf[0] - leaf[1], found)
+
+    router, confidence = jax.tree.map(
+        lambda *leaves: jnp.stack(leaves),
+        *zip(routers, confidences, strict=True),
+    )
+    seen, drawn = jax.vmap(
+        lambda router, confidence: _curves(
+            key, router, confidence, small, large, where, num_draws
+        )
+    )(router, confidence)
+    draws = jax.vmap(read, 1)(drawn)
+    valid = _masking.valid_rows(small.shape[0], where, None)
+    found = intervals.interval_of_draws(read(seen), draws, error_probability)
+    return CascadeDifference(
+        **_by_name(found),
+        num_rows=jnp.sum(valid, dtype=jnp.int32),
+        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+    )
+
+
+def _by_name(found: Interval) -> dict[str, Interval]:
+    """An interval of a dictionary as a dictionary of intervals."""
+    return {
+        name: Interval(
+            estimate=found.estimate[name],
+            lower=found.lower[name],
+            upper=found.upper[name],
+        )
+        for name in found.estimate
+    }
