@@ -20,6 +20,14 @@ from .block_fits import fit_temperature_of_blocks as fit_temperature_of_blocks
 from .blocks import array_blocks as array_blocks
 from .blocks import calibration_error_of_blocks as calibration_error_of_blocks
 from .blocks import reliability_table_of_blocks as reliability_table_of_blocks
+from .bounds import betting_p_value as betting_p_value
+from .bounds import binomial_p_value as binomial_p_value
+from .bounds import clopper_pearson as clopper_pearson
+from .bounds import hoeffding_bentkus_p_value as hoeffding_bentkus_p_value
+from .budgets import num_small_bins_for_cost as num_small_bins_for_cost
+from .budgets import (
+    num_small_bins_for_expected_loss as num_small_bins_for_expected_loss,
+)
 from .calibration import calibrate as calibrate
 from .calibration_intervals import CalibrationErrorInterval as CalibrationErrorInterval
 from .calibration_intervals import (
@@ -62,6 +70,14 @@ from .curves import performance_gap_recovered as performance_gap_recovered
 from .curves import random_curve as random_curve
 from .deferral import Deferral as Deferral
 from .deferral import defer as defer
+from .guaranteed_routers import GuaranteedRouter as GuaranteedRouter
+from .guaranteed_routers import fit_router_with_guarantee as fit_router_with_guarantee
+from .guarantees import Selection as Selection
+from .guarantees import (
+    num_small_bins_for_accuracy_drop as num_small_bins_for_accuracy_drop,
+)
+from .guarantees import num_small_bins_for_regret as num_small_bins_for_regret
+from .guarantees import num_small_bins_for_small_error as num_small_bins_for_small_error
 from .histogram import Histogram as Histogram
 from .histogram import fit_histogram as fit_histogram
 from .intervals import CleaningInterval as CleaningInterval

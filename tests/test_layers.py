@@ -16,8 +16,9 @@ PACKAGE = pathlib.Path(cj.__file__).parent
 # Modules import only what stands above them; those of one line not each other.
 ORDER = """
 _exact _masking
-_classes _checks
+_binomial _classes _checks
 _reduce
+bounds
 confidence
 binning
 summary
@@ -32,6 +33,9 @@ cleaning label_issues
 intervals
 calibration_intervals cascade_intervals
 selection
+_first_bins
+guarantees
+budgets guaranteed_routers
 streaming blocks
 streamed
 streaming_temperature streaming_platt
