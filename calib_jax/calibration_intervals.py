@@ -271,7 +271,8 @@ def _ends(
     # One right and one wrong answer more, so that no variance is 0.
     around = (rows * outcome + 1) / (rows + 2)
     prior = jnp.maximum(claimed, around * (1 - around))
-    spread = rows * jnp.maximum(square - gap**2, 0.0) + _PRIOR_ROWS * prior
+    added = _PRIOR_ROWS * prior
+    spread = rows * jnp.maximum(square - gap**2, 0.0) + added
     variance = spread / (jnp.maximum(rows, 1.0) - 1 + _PRIOR_ROWS)
     error = jnp.sqrt(rows * variance) / total
 
@@ -286,6 +287,10 @@ def _ends(
     estimate = jnp.sum(found - error * bounded(_SHRINK, _SHRINK_RATE))
     above = jnp.sum(error * bounded(_ABOVE, _ABOVE_RATE))
     below = jnp.sum(error * bounded(_BELOW, _BELOW_RATE, y))
+    # Where no more than the added rows says that there is any noise, such as among few
+    # rows that are all right, it may be that none was there to be taken off.
+    made_up = (added / spread) ** 2
+    below = below + jnp.sum(error * bounded(_SHRINK, _SHRINK_RATE) * made_up)
     of_gaps = jnp.sum(error**2 * (1 + bounded(_SPREAD, _SPREAD_RATE, y)))
     # How many rows fall in each bin is random too.
     clear = jnp.sqrt(jnp.maximum(gap**2 - variance / jnp.maximum(rows, 1.0), 0.0))

@@ -7,16 +7,18 @@ for both models and for both routers, so that what is compared is paired.
 """
 
 import dataclasses
+import operator
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from . import _checks, _masking, _reduce, curves, intervals, resampling, summary
 from .cascade import Router
 from .curves import CascadeCurve
 from .intervals import Interval
-from .summary import ReliabilityTable
+from .summary import BinMeans, ReliabilityTable
 
 
 @jax.tree_util.register_dataclass
@@ -72,16 +74,6 @@ class CascadeDifference:
     num_masked: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class _Seen:
-    """A curve; outcome advantage and number of rows `[num_bins]`."""
-
-    curve: CascadeCurve
-    advantage: jax.Array
-    count: jax.Array
-
-
 def cascade_interval(
     key: jax.Array,
     router: Router,
@@ -98,7 +90,17 @@ def cascade_interval(
     The central :math:`1 - \alpha` of bootstrap draws of the rows, for each number by
     itself: a curve as a whole lies inside its intervals less often. PGR and APGR divide
     by the gap between the models: where draws have a gap of either sign their intervals
-    are wide, as they must be.
+    are wide, as they must be. Of a K whose bins hold no row on which the models differ,
+    every draw has the same PGR, and its interval says nothing.
+
+    What one model has over the other on the same rows has the adjusted normal interval,
+    in which either wins one row more than it did,
+
+    .. math:: \tilde d \pm z \sqrt{(\tilde s - \tilde d^2) / (n + 2)}, \quad
+        \tilde d = \frac{\sum_i d_i}{n + 2}, \;
+        \tilde s = \frac{2 + \sum_i d_i^2}{n + 2}
+
+    since draws of few rows that differ vary too little.
 
     Args:
       key: a JAX random key; the same one pairs calls on the same rows.
@@ -119,7 +121,9 @@ def cascade_interval(
 
     References:
       Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Ong et
-      al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2 (PGR and APGR).
+      al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2 (PGR and APGR); Bonett and
+      Price, "Adjusted Wald confidence interval for a difference of binomial proportions
+      based on paired data", 2012.
 
     Examples:
       >>> import calib_jax
@@ -243,13 +247,16 @@ def _curves(
     large: jax.Array,
     where: jax.Array | None,
     num_draws: int,
-) -> tuple[_Seen, _Seen]:
-    """What is seen on the rows, and in draws of them with an axis of draws first."""
+) -> tuple[CascadeCurve, CascadeCurve, BinMeans]:
+    """The curve of the rows, those of draws with an axis of draws first, and in bins
+    both outcomes, the gain by the large model and its square.
+    """
+    gain = large - small
     state, table = summary.bin_sums_and_means(
-        router.bins, confidence, (small, large), where, None
+        router.bins, confidence, (small, large, gain, gain**2), where, None
     )
     bad = jnp.any(jnp.isnan(table.means))
-    curve = curves.curve_of_sums(state.sums[1:], router.order, bad)
+    curve = curves.curve_of_sums(state.sums[1:4], router.order, bad)
 
     def tables(outcome: jax.Array) -> ReliabilityTable:
         return resampling.bootstrap_reliability(
@@ -265,20 +272,20 @@ def _curves(
 
     # Of both outcomes the same rows are taken, counted only once.
     both = jax.vmap(tables)(jnp.stack([small, large]))
-    by_small = jax.tree.map(lambda leaf: leaf[0], both)
-    by_large = jax.tree.map(lambda leaf: leaf[1], both)
-    return (
-        _Seen(
-            curve=curve,
-            advantage=table.means[1] - table.means[0],
-            count=table.count,
-        ),
-        _Seen(
-            curve=jax.vmap(draw)(by_small, by_large),
-            advantage=by_large.outcome - by_small.outcome,
-            count=by_small.count,
-        ),
+    drawn = jax.vmap(draw)(
+        *(jax.tree.map(operator.itemgetter(k), both) for k in (0, 1))
     )
+    return curve, drawn, table
+
+
+def _of_gain(
+    total: jax.Array, squares: jax.Array, rows: jax.Array, error_probability: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The ends for a mean of paired differences, with a row more won by either side."""
+    mean, square = total / (rows + 2), (squares + 2) / (rows + 2)
+    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) / (rows + 2))
+    reach = -ndtri(0.5 * error_probability) * deviation
+    return jnp.clip(mean - reach, -1.0, 1.0), jnp.clip(mean + reach, -1.0, 1.0)
 
 
 @_reduce.core(static=["num_draws"])
@@ -293,25 +300,43 @@ def _cascade_interval(
     *,
     num_draws: int,
 ) -> CascadeInterval:
-    def read(seen: _Seen) -> dict[str, jax.Array]:
-        curve = seen.curve
+    def read(curve: CascadeCurve) -> dict[str, jax.Array]:
         return {
             "small_share": curve.small_share,
             "accuracy": curve.accuracy,
-            "over_large": curve.accuracy - curve.large_accuracy,
             "recovered": curves.performance_gap_recovered(curve),
             "average_recovered": curves.average_performance_gap_recovered(curve),
-            "outcome_advantage": seen.advantage,
         }
 
-    seen, drawn = _curves(key, router, confidence, small, large, where, num_draws)
-    draws = jax.vmap(read)(drawn)
+    seen, drawn, table = _curves(
+        key, router, confidence, small, large, where, num_draws
+    )
+    found = intervals.interval_of_draws(
+        read(seen), jax.vmap(read)(drawn), error_probability
+    )
+
+    # Where both models are right on the same rows all draws are equal.
+    gain, squares = table.weight[None] * table.means[2:]
+    ends = _of_gain(gain, squares, table.weight, error_probability)
+    advantage = Interval(estimate=table.means[2], lower=ends[0], upper=ends[1])
+    kept = [jnp.pad(jnp.cumsum(x[router.order]), (1, 0)) for x in (gain, squares)]
+    num_rows = jnp.sum(table.count, dtype=jnp.int32).astype(jnp.float32)
+    over = jnp.where(jnp.isnan(seen.accuracy), jnp.nan, -kept[0] / num_rows)
+    ends = _of_gain(-kept[0], kept[1], num_rows, error_probability)
+    # Without bins kept small the large model answers everything.
+    known = jnp.isnan(over) | (jnp.arange(over.shape[0]) == 0)
+    lower, upper = (jnp.where(known, over, end) for end in ends)
+    over_large = Interval(estimate=over, lower=lower, upper=upper)
+
     valid = _masking.valid_rows(confidence.shape[0], where, None)
-    found = intervals.interval_of_draws(read(seen), draws, error_probability)
     return CascadeInterval(
         **_by_name(found),
+        over_large=over_large,
+        outcome_advantage=jax.tree.map(
+            lambda leaf: jnp.where(jnp.isnan(over[0]), jnp.nan, leaf), advantage
+        ),
         num_rows=jnp.sum(valid, dtype=jnp.int32),
-        num_bins=jnp.sum(seen.count > 0, dtype=jnp.int32),
+        num_bins=jnp.sum(table.count > 0, dtype=jnp.int32),
         num_tied=intervals.num_tied(confidence, valid),
         num_masked=jnp.sum(~valid, dtype=jnp.int32),
     )
@@ -332,7 +357,7 @@ def _cascade_difference_interval(
     num_bins = routers[0].bins.num_bins
     share = jnp.arange(num_bins + 1, dtype=jnp.float32) / num_bins
 
-    def read(both: _Seen) -> dict[str, jax.Array]:
+    def read(both: CascadeCurve) -> dict[str, jax.Array]:
         """Of two curves, the first less the second."""
 
         def of_one(curve: CascadeCurve) -> dict[str, jax.Array]:
@@ -342,14 +367,14 @@ def _cascade_difference_interval(
                 "average_recovered": curves.average_performance_gap_recovered(curve),
             }
 
-        found = jax.vmap(of_one)(both.curve)
+        found = jax.vmap(of_one)(both)
         return jax.tree.map(lambda leaf: leaf[0] - leaf[1], found)
 
     router, confidence = jax.tree.map(
         lambda *leaves: jnp.stack(leaves),
         *zip(routers, confidences, strict=True),
     )
-    seen, drawn = jax.vmap(
+    seen, drawn, _ = jax.vmap(
         lambda router, confidence: _curves(
             key, router, confidence, small, large, where, num_draws
         )
