@@ -90,7 +90,7 @@ def num_small_bins_for_regret(
       where: optional bool `[N]`; masked rows may hold anything.
 
     Returns:
-      `Selection`; impossible with a valid NaN.
+      `Selection`; NaN, and not chosen, are all K whose bins hold a valid NaN.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -155,8 +155,8 @@ def num_small_bins_for_accuracy_drop(
       where: optional bool `[N]`; masked rows may hold anything.
 
     Returns:
-      `Selection`; `bound` is the least limit that each K would pass on its own.
-      Impossible with a valid NaN.
+      `Selection`; `bound` is the least limit that each K would pass on its own. NaN,
+      and not chosen, are all K whose bins hold a valid NaN.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -222,8 +222,8 @@ def num_small_bins_for_small_error(
       where: optional bool `[N]`; masked rows may hold anything.
 
     Returns:
-      `Selection`; impossible with a valid NaN. At K = 0 there is nothing to err in:
-      its risk is 0, its bound 1.
+      `Selection`; impossible with a valid NaN confidence. At K = 0 there is nothing to
+      err in: its risk is 0, its bound 1.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
