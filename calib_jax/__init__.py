@@ -38,11 +38,11 @@ from .cascade import Router as Router
 from .cascade import advantage_table as advantage_table
 from .cascade import fit_router as fit_router
 from .cascade import use_small as use_small
-from .cascade_intervals import CascadeDifference as CascadeDifference
-from .cascade_intervals import CascadeInterval as CascadeInterval
-from .cascade_intervals import (
+from .cascade_differences import CascadeDifference as CascadeDifference
+from .cascade_differences import (
     cascade_difference_interval as cascade_difference_interval,
 )
+from .cascade_intervals import CascadeInterval as CascadeInterval
 from .cascade_intervals import cascade_interval as cascade_interval
 from .cleaning import CleaningCurve as CleaningCurve
 from .cleaning import ExpertBins as ExpertBins

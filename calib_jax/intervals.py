@@ -208,6 +208,18 @@ def interval_of_draws(
     return Interval(estimate=estimate, lower=split(lower), upper=split(upper))
 
 
+def by_name(found: Interval) -> dict[str, Interval]:
+    """An interval of a dictionary as a dictionary of intervals."""
+    return {
+        name: Interval(
+            estimate=found.estimate[name],
+            lower=found.lower[name],
+            upper=found.upper[name],
+        )
+        for name in found.estimate
+    }
+
+
 @_reduce.core
 def _cleaning_interval(
     flagged: jax.Array,

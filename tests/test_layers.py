@@ -32,6 +32,7 @@ curves deferral
 cleaning label_issues
 intervals
 calibration_intervals cascade_intervals
+cascade_differences
 selection
 _first_bins
 guarantees
