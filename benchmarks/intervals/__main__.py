@@ -26,6 +26,14 @@ def main() -> None:
     parser.add_argument(
         "--draws", type=int, default=199, help="bootstrap draws (default: 199)"
     )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        nargs="+",
+        choices=calibration_errors.NUM_ROWS,
+        default=calibration_errors.NUM_ROWS,
+        help="sizes of a sample (default: all)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument(
         "--output",
@@ -50,7 +58,9 @@ def main() -> None:
                 yield setting
                 bars.update(task, advance=1, step="")
 
-        for setting in each("calibration error", list(calibration_errors.settings())):
+        for setting in each(
+            "calibration error", list(calibration_errors.settings(options.rows))
+        ):
             beside = all(getattr(setting, k) == v for k, v in _BESIDE.items())
             errors.append(
                 calibration_errors.cover(
@@ -60,7 +70,7 @@ def main() -> None:
                     num_percentile_draws=options.draws if beside else 0,
                 )
             )
-        for pair, num_rows in each("cascades", list(cascades.settings())):
+        for pair, num_rows in each("cascades", list(cascades.settings(options.rows))):
             of_cascades.append(
                 cascades.cover(
                     pair,
@@ -70,7 +80,7 @@ def main() -> None:
                     num_draws=options.draws,
                 )
             )
-        for num_rows, precision in each("flags", list(flags.settings())):
+        for num_rows, precision in each("flags", list(flags.settings(options.rows))):
             of_flags.append(
                 flags.cover(
                     num_rows,

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,6 +11,8 @@ import numpy as np
 from jax import lax
 
 import calib_jax as cj
+
+from .calibration_errors import NUM_ROWS
 
 _POPULATION = 20_000
 _SIDE_BY_SIDE = 10
@@ -27,7 +29,7 @@ class Coverage:
       num_rows: rows of a sample.
       coverage: by name of what an interval is of, its share of intervals that hold the
         truth: a number, or one of every K or bin.
-      width: mean widths, likewise; infinite where an interval is.
+      width: median widths, likewise.
     """
 
     pair: str
@@ -36,7 +38,7 @@ class Coverage:
     width: dict[str, np.ndarray]
 
 
-def settings(rows: tuple[int, ...] = (200, 1000, 10_000)) -> Iterator[tuple[str, int]]:
+def settings(rows: Sequence[int] = NUM_ROWS) -> Iterator[tuple[str, int]]:
     """Every combination."""
     for pair in PAIRS:
         for num_rows in rows:
@@ -114,8 +116,10 @@ def cover(
     for name, interval in found.items():
         true = truth[name].estimate
         held = (interval.lower <= true + 1e-6) & (interval.upper >= true - 1e-6)
-        coverage[name] = held.mean(axis=0)
-        width[name] = (interval.upper - interval.lower).mean(axis=0)
+        # Of what divides by a gap of 0 there is no estimate and no interval.
+        there = ~np.isnan(interval.estimate)
+        coverage[name] = np.mean(held, axis=0, where=there)
+        width[name] = np.nanmedian(interval.upper - interval.lower, axis=0)
     return Coverage(pair=pair, num_rows=num_rows, coverage=coverage, width=width)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 
 import calib_jax as cj
+
+from .calibration_errors import NUM_ROWS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,7 @@ class Coverage:
 _FLAGGED, _MISSED = 0.1, 0.05
 
 
-def settings(
-    rows: tuple[int, ...] = (200, 1000, 10_000),
-) -> Iterator[tuple[int, float]]:
+def settings(rows: Sequence[int] = NUM_ROWS) -> Iterator[tuple[int, float]]:
     """Every combination of rows and precision."""
     for num_rows in rows:
         for precision in (0.2, 0.5, 0.8, 0.95):

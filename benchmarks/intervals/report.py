@@ -198,7 +198,6 @@ def _cascades(found: Sequence[cascades.Coverage]) -> Section:
             coverage, width = one.coverage[name], one.width[name]
             # Both ends of some curves are the same number in every sample.
             shown = coverage[width > 0] if coverage.ndim else coverage[None]
-            finite = np.mean(width)
             rows.append(
                 [
                     name,
@@ -208,10 +207,17 @@ def _cascades(found: Sequence[cascades.Coverage]) -> Section:
                     f"{percent(shown.min())} to {percent(shown.max())}"
                     if coverage.ndim
                     else "",
-                    number(finite),
+                    number(np.median(width)),
                 ]
             )
-    header = ("of", "models", "rows", "coverage (%)", "over K or bins (%)", "width")
+    header = (
+        "of",
+        "models",
+        "rows",
+        "coverage (%)",
+        "over K or bins (%)",
+        "median width",
+    )
     return Section(
         title="Cascades",
         blocks=[
