@@ -9,6 +9,8 @@ from scipy import stats
 
 import calib_jax as cj
 
+pytestmark = pytest.mark.once
+
 # In each fifth of the small model's confidence, how often are the small and the large
 # model right, and both; the first fifth is kept small last.
 SMALL = np.array([0.3, 0.5, 0.7, 0.85, 0.95])
@@ -165,7 +167,6 @@ def test_bounds_are_their_formulas(router, splits):
         assert (above <= 0.1).all() and (below >= 0.1).all()
 
 
-@pytest.mark.once
 def test_partial_credit_is_rounded_up(router, splits):
     """Outcomes of 0 and 1 as floats give what bools do; others a little more."""
     rows = [part[0][:24] for part in splits]
@@ -230,7 +231,6 @@ def test_a_valid_nan_makes_all_impossible(router, splits):
         assert not chosen.possible and np.isnan(chosen.bound[1:]).all()
 
 
-@pytest.mark.once
 def test_costs(router, splits):
     """The share of large-model calls, whose mean is known, expected and bounded."""
     share = 1 - np.arange(NUM_BINS + 1) / NUM_BINS
@@ -259,14 +259,13 @@ def test_expected_loss_is_that_of_the_table(router):
     chosen = cj.num_small_bins_for_expected_loss(router, 0.025)
     _, drop, _ = true_risks()
     np.testing.assert_allclose(chosen.risk, drop, atol=1e-6)
-    assert chosen.num_small_bins == np.flatnonzero(drop <= 0.025)[-1] == 2
+    assert drop[2] <= 0.025 < drop[3] and chosen.num_small_bins == 2
     assert chosen.num_rows == NUM_BINS and not chosen.same_rows
     impossible = cj.num_small_bins_for_expected_loss(router, -0.1)
     assert not impossible.possible and impossible.num_small_bins == -1
     np.testing.assert_allclose(impossible.least_level, drop[1], atol=1e-7)
 
 
-@pytest.mark.once
 def test_one_call_splits_fits_and_chooses():
     rng = np.random.default_rng(6)
     confidence, small, large = draw(rng, 1001)
