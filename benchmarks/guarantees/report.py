@@ -218,5 +218,5 @@ def _draw(judged: Judgements, delta: float, most: float) -> Figure:
     axes.set_yticks(range(len(kinds)), kinds)
     axes.invert_yaxis()
     axes.set(xlabel="Splits whose limit is broken (%)", xlim=(-0.5, None))
-    axes.legend(loc="lower right")
+    axes.legend(loc="center")
     return drawn
