@@ -40,8 +40,8 @@ _SPREAD, _SPREAD_RATE = 1.1, 0.5
 _PRIOR_ROWS = 2.0
 _LARGEST_GAP = 50.0
 _BISECTIONS = 30
-# Errors of draws within this of the estimate, relative, count as equal to it.
-_EQUAL = 1e-5
+# Errors of draws within this of the estimate count as equal to it: both are rounded.
+_EQUAL = 1e-6
 
 
 @jax.tree_util.register_dataclass
@@ -184,7 +184,7 @@ def _calibration_error_interval(
     index = jnp.where(valid, binning.bin_index(bins, scores), -1)
     null = _null_errors(key, index, scores, table.weight * confidence, num_draws)
     null = null / total
-    reached = jnp.sum(null >= estimate * (1 - _EQUAL), dtype=jnp.int32)
+    reached = jnp.sum(null >= estimate - _EQUAL, dtype=jnp.int32)
     p_value = (1 + reached).astype(jnp.float32) / (1 + num_draws)
 
     debiased, lower, upper = _ends(table, share, gap, total, error_probability)

@@ -231,7 +231,7 @@ def _cleaning_interval(
 
     def of_rows(rows: Any, live: jax.Array) -> tuple[jax.Array, ...]:
         flag, error = rows
-        flag = jnp.where(live & flag, 1.0, 0.0)
+        flag = (live & flag).astype(jnp.float32)
         error = jnp.where(live, error, 0.0)
         return live.astype(jnp.float32), flag, error, jnp.where(flag > 0, error, 0.0)
 

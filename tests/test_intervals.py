@@ -19,6 +19,10 @@ ROWS, DRAWS = 60, 39
 KEY = jax.random.key(0)
 
 
+def as_numpy(found):
+    return jax.tree.map(np.asarray, found)
+
+
 def test_bounds_of_bias_and_variance():
     """The estimate of one gap, at every true gap u and by numerical integration."""
     u, y = np.linspace(0, 9, 361)[:, None], np.linspace(-16, 16, 6401)
@@ -101,14 +105,16 @@ def test_calibration_error_interval(seed, alpha):
     where = rng.random(ROWS) < 0.8
     bins = registry.bins(rng)
     dirty = np.where(where, scores, np.nan)
-    found = cj.calibration_error_interval(
-        KEY,
-        bins,
-        dirty,
-        np.where(where, outcomes, np.nan),
-        num_draws=DRAWS,
-        error_probability=alpha,
-        where=where,
+    found = as_numpy(
+        cj.calibration_error_interval(
+            KEY,
+            bins,
+            dirty,
+            np.where(where, outcomes, np.nan),
+            num_draws=DRAWS,
+            error_probability=alpha,
+            where=where,
+        )
     )
     kept, right = scores[where].astype(float), outcomes[where].astype(float)
     expected = reference_ends(np.asarray(bins.edges), kept, right, alpha)
@@ -142,8 +148,10 @@ def test_calibration_error_interval_at_its_edges():
     def interval(scores, outcomes, where):
         scores = np.resize(np.float32(scores), ROWS)
         outcomes = np.resize(np.float32(outcomes), ROWS)
-        return cj.calibration_error_interval(
-            KEY, bins, scores, outcomes, num_draws=DRAWS, where=where
+        return as_numpy(
+            cj.calibration_error_interval(
+                KEY, bins, scores, outcomes, num_draws=DRAWS, where=where
+            )
         )
 
     every, none = np.ones(ROWS, bool), np.zeros(ROWS, bool)
@@ -159,13 +167,14 @@ def test_calibration_error_interval_at_its_edges():
 
     # Certain and right: an error rate of up to about 3 / N is not excluded.
     found = interval(1.0, 1, every)
-    assert found.estimate == found.lower == found.null_error == 0
+    assert found.lower == 0 and max(found.estimate, found.null_error) < 1e-6
     assert 2.4 / ROWS < found.upper < 4 / ROWS and found.p_value == 1
     assert found.num_tied == ROWS and found.num_bins == 1
     # Certain and wrong.
     found = interval(1.0, 0, every)
     np.testing.assert_allclose(found.p_value, 1 / (1 + DRAWS))
-    assert found.estimate == found.upper == 1 and found.lower > 0.9
+    assert found.lower > 0.9
+    np.testing.assert_allclose((found.estimate, found.upper), 1, rtol=1e-6)
     one = interval(0.9, 1, np.arange(ROWS) == 7)
     assert one.lower == 0 and one.upper > 0.5 and one.num_rows == 1
 
@@ -255,6 +264,7 @@ def numbers(routers, confidences, small, large, **rows):
     return one, both
 
 
+@pytest.mark.once
 def test_cascade_intervals_are_of_resampled_rows():
     rng = np.random.default_rng(0)
     confidences, small, large, where = cascade_rows(rng)
@@ -265,11 +275,15 @@ def test_cascade_intervals_are_of_resampled_rows():
         numbers(routers, confidences, small, large, where=where, weights=counts)
         for counts in np.asarray(taken, float)
     ]
-    found = cj.cascade_interval(
-        KEY, routers[0], confidences[0], small, large, num_draws=DRAWS, where=where
+    found = as_numpy(
+        cj.cascade_interval(
+            KEY, routers[0], confidences[0], small, large, num_draws=DRAWS, where=where
+        )
     )
-    more = cj.cascade_difference_interval(
-        KEY, *routers, *confidences, small, large, num_draws=DRAWS, where=where
+    more = as_numpy(
+        cj.cascade_difference_interval(
+            KEY, *routers, *confidences, small, large, num_draws=DRAWS, where=where
+        )
     )
     for k, result in enumerate((found, more)):
         for name, estimate in seen[k].items():
@@ -306,30 +320,35 @@ def test_cascade_intervals_are_of_resampled_rows():
     assert found.num_tied == 0 and found.num_bins == inside.any(axis=1).sum()
 
     # A router is as good as itself.
-    same = cj.cascade_difference_interval(
-        KEY,
-        *[routers[0]] * 2,
-        *[confidences[0]] * 2,
-        small,
-        large,
-        num_draws=DRAWS,
-        where=where,
+    same = as_numpy(
+        cj.cascade_difference_interval(
+            KEY,
+            *[routers[0]] * 2,
+            *[confidences[0]] * 2,
+            small,
+            large,
+            num_draws=DRAWS,
+            where=where,
+        )
     )
     for leaf in jax.tree.leaves((same.accuracy, same.area, same.average_recovered)):
         np.testing.assert_allclose(leaf, 0, atol=1e-6)
 
 
+@pytest.mark.once
 def test_equal_models_have_no_interval_of_what_divides_by_their_gap():
     rng = np.random.default_rng(3)
     confidences, small, _, where = cascade_rows(rng)
-    found = cj.cascade_interval(
-        KEY,
-        registry.router(rng),
-        confidences[0],
-        small,
-        small,
-        num_draws=DRAWS,
-        where=where,
+    found = as_numpy(
+        cj.cascade_interval(
+            KEY,
+            registry.router(rng),
+            confidences[0],
+            small,
+            small,
+            num_draws=DRAWS,
+            where=where,
+        )
     )
     for leaf in jax.tree.leaves((found.recovered, found.average_recovered)):
         assert np.isnan(leaf).all()
@@ -338,6 +357,7 @@ def test_equal_models_have_no_interval_of_what_divides_by_their_gap():
     np.testing.assert_allclose(found.over_large.estimate, 0, atol=1e-6)
 
 
+@pytest.mark.once
 def test_coverage_of_a_cascade():
     """Of few rows of two models whose probabilities are known."""
     rng = np.random.default_rng(5)
@@ -349,14 +369,16 @@ def test_coverage_of_a_cascade():
     num_samples, held = 200, []
     for number in range(num_samples):
         drawn = rng.choice(confidence, ROWS).astype(np.float32)
-        found = cj.cascade_interval(
-            jax.random.key(number),
-            router,
-            drawn,
-            rng.random(ROWS) < drawn,
-            rng.random(ROWS) < 0.9,
-            num_draws=DRAWS,
-            where=np.ones(ROWS, bool),
+        found = as_numpy(
+            cj.cascade_interval(
+                jax.random.key(number),
+                router,
+                drawn,
+                rng.random(ROWS) < drawn,
+                rng.random(ROWS) < 0.9,
+                num_draws=DRAWS,
+                where=np.ones(ROWS, bool),
+            )
         )
         held.append(
             [
@@ -395,7 +417,7 @@ def test_cleaning_interval(alpha):
     for precision in (0.0, 0.3, 1.0):
         flagged = rng.random(ROWS) < 0.4
         error = np.where(flagged, rng.random(ROWS) < precision, rng.random(ROWS) < 0.1)
-        found = cj.cleaning_interval(flagged, error, error_probability=alpha)
+        found = as_numpy(cj.cleaning_interval(flagged, error, error_probability=alpha))
         for interval, part, whole in (
             (found.flagged_share, flagged, ROWS),
             (found.precision, flagged & error, flagged.sum()),
@@ -416,11 +438,11 @@ def test_bootstrap_interval_counts_what_is_not_a_number_as_infinite():
     x = np.ones(12, np.float32)
     y = (np.arange(12) == 3).astype(np.float32)
     # A third of the draws leave the only row out that counts below.
-    found = cj.bootstrap_interval(KEY, ratio, 99, 0 * x, y)
+    found = as_numpy(cj.bootstrap_interval(KEY, ratio, 99, 0 * x, y))
     assert found.estimate == 0 and found.lower == -np.inf and found.upper == np.inf
-    found = cj.bootstrap_interval(KEY, ratio, 99, x, x)
+    found = as_numpy(cj.bootstrap_interval(KEY, ratio, 99, x, x))
     assert found.estimate == found.lower == found.upper == 1
-    found = cj.bootstrap_interval(KEY, ratio, 99, x, 0 * x - np.nan)
+    found = as_numpy(cj.bootstrap_interval(KEY, ratio, 99, x, 0 * x - np.nan))
     assert np.isnan([found.estimate, found.lower, found.upper]).all()
 
 
@@ -431,7 +453,9 @@ def test_bootstrap_interval_is_as_wide_as_its_level_says():
         return jnp.sum(weights * x) / jnp.sum(weights)
 
     for alpha in (0.05, 0.3):
-        found = cj.bootstrap_interval(KEY, mean, 1000, x, error_probability=alpha)
+        found = as_numpy(
+            cj.bootstrap_interval(KEY, mean, 1000, x, error_probability=alpha)
+        )
         half = -stats.norm.ppf(alpha / 2) * x.std() / np.sqrt(500)
         np.testing.assert_allclose(found.upper - found.lower, 2 * half, rtol=0.12)
         assert found.lower < found.estimate < found.upper
