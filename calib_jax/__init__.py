@@ -20,12 +20,30 @@ from .block_fits import fit_temperature_of_blocks as fit_temperature_of_blocks
 from .blocks import array_blocks as array_blocks
 from .blocks import calibration_error_of_blocks as calibration_error_of_blocks
 from .blocks import reliability_table_of_blocks as reliability_table_of_blocks
+from .bounds import betting_p_value as betting_p_value
+from .bounds import binomial_p_value as binomial_p_value
+from .bounds import clopper_pearson as clopper_pearson
+from .bounds import hoeffding_bentkus_p_value as hoeffding_bentkus_p_value
+from .budgets import num_small_bins_for_cost as num_small_bins_for_cost
+from .budgets import (
+    num_small_bins_for_expected_loss as num_small_bins_for_expected_loss,
+)
 from .calibration import calibrate as calibrate
+from .calibration_intervals import CalibrationErrorInterval as CalibrationErrorInterval
+from .calibration_intervals import (
+    calibration_error_interval as calibration_error_interval,
+)
 from .cascade import AdvantageTable as AdvantageTable
 from .cascade import Router as Router
 from .cascade import advantage_table as advantage_table
 from .cascade import fit_router as fit_router
 from .cascade import use_small as use_small
+from .cascade_differences import CascadeDifference as CascadeDifference
+from .cascade_differences import (
+    cascade_difference_interval as cascade_difference_interval,
+)
+from .cascade_intervals import CascadeInterval as CascadeInterval
+from .cascade_intervals import cascade_interval as cascade_interval
 from .cleaning import CleaningCurve as CleaningCurve
 from .cleaning import ExpertBins as ExpertBins
 from .cleaning import cleaning_curve as cleaning_curve
@@ -59,8 +77,20 @@ from .decoding import sequence_scores as sequence_scores
 from .decoding import update_decoding as update_decoding
 from .deferral import Deferral as Deferral
 from .deferral import defer as defer
+from .guaranteed_routers import GuaranteedRouter as GuaranteedRouter
+from .guaranteed_routers import fit_router_with_guarantee as fit_router_with_guarantee
+from .guarantees import Selection as Selection
+from .guarantees import (
+    num_small_bins_for_accuracy_drop as num_small_bins_for_accuracy_drop,
+)
+from .guarantees import num_small_bins_for_regret as num_small_bins_for_regret
+from .guarantees import num_small_bins_for_small_error as num_small_bins_for_small_error
 from .histogram import Histogram as Histogram
 from .histogram import fit_histogram as fit_histogram
+from .intervals import CleaningInterval as CleaningInterval
+from .intervals import Interval as Interval
+from .intervals import bootstrap_interval as bootstrap_interval
+from .intervals import cleaning_interval as cleaning_interval
 from .io import load as load
 from .io import save as save
 from .label_issues import LabelIssues as LabelIssues

@@ -218,7 +218,8 @@ def _cascade_curve(
         router.bins, confidence, (small, large), where, weights
     )
     # The derivatives are those of the same curve from means.
-    moved = _curve_of_means(table, router.order)
+    by_small, by_large = table.means
+    moved = curve_of_means(table.weight, by_small, by_large, router.order).accuracy
     moved = moved - jax.lax.stop_gradient(moved)
     return curve_of_sums(state.sums[1:], router.order, _nan(table), moved)
 
@@ -264,13 +265,27 @@ def _nan(table: summary.BinMeans) -> jax.Array:
     return jnp.any(jnp.isnan(table.means))
 
 
-def _curve_of_means(table: summary.BinMeans, order: jax.Array) -> jax.Array:
-    weight = table.weight[order]
-    right = weight[None] * table.means[:, order]
-    by_small = jnp.pad(jnp.cumsum(right[0]), (1, 0))
-    by_large = jnp.pad(jnp.cumsum(right[1][::-1])[::-1], (0, 1))
+def curve_of_means(
+    weight: jax.Array, by_small: jax.Array, by_large: jax.Array, order: jax.Array
+) -> CascadeCurve:
+    """The curve in float32, of weights and mean outcomes of bins `[num_bins]`.
+
+    0 without any weight.
+    """
+    weight, by_small, by_large = (x[order] for x in (weight, by_small, by_large))
     total = jnp.sum(weight)
-    return (by_small + by_large) / jnp.where(total > 0, total, 1.0)
+    share = weight / jnp.where(total > 0, total, 1.0)
+    left = jnp.pad(jnp.cumsum(share * by_small), (1, 0))
+    right = jnp.pad(jnp.cumsum((share * by_large)[::-1])[::-1], (0, 1))
+    more = (share * (by_large - by_small))[::-1]
+    accuracy = left + right
+    return CascadeCurve(
+        small_share=jnp.pad(jnp.cumsum(share), (1, 0)),
+        accuracy=accuracy,
+        small_accuracy=accuracy[-1],
+        large_accuracy=accuracy[0],
+        gain=jnp.pad(jnp.cumsum(more)[::-1], (0, 1)),
+    )
 
 
 @jax.jit

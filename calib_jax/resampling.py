@@ -170,7 +170,7 @@ def _bootstrap(
         counts = _draw_counts(key, draws, num_rows)
         return jax.vmap(lambda weights: statistic(*arrays, weights=weights))(counts)
 
-    return _in_batches(batch, num_draws, min(_BATCH, _COUNTS // num_rows))
+    return in_batches(batch, num_draws, most_at_once(num_rows))
 
 
 @_reduce.core(static=["num_draws"])
@@ -226,7 +226,7 @@ def _bootstrap_reliability(
         return count, jnp.sum(total, axis=0) + jnp.sum(error, axis=0)
 
     most = min(_BATCH, _TABLE_COUNTS // num_rows)
-    return _table(bases, *_in_batches(batch, num_draws, most))
+    return _table(bases, *in_batches(batch, num_draws, most))
 
 
 def _bases(bins: Bins) -> jax.Array:
@@ -281,7 +281,12 @@ def _table(bases: jax.Array, count: jax.Array, sums: jax.Array) -> ReliabilityTa
     )
 
 
-def _in_batches(function: Callable[[jax.Array], Any], num_draws: int, most: int) -> Any:
+def most_at_once(num_rows: int) -> int:
+    """Draws of one number for each row that are held side by side."""
+    return max(1, min(_BATCH, _COUNTS // max(num_rows, 1)))
+
+
+def in_batches(function: Callable[[jax.Array], Any], num_draws: int, most: int) -> Any:
     """`function` of the draws 0, 1, ..., uint32 `[D]`, in batches of at most `most`.
 
     Whole batches only: a shorter last one would be compiled a second time.

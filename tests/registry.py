@@ -305,6 +305,16 @@ def weighted_mean(x, weights):
     return jnp.sum(weights * x) / jnp.sum(weights)
 
 
+def _routed(rng, n):
+    return {
+        "router": router(rng),
+        "small_confidence": tied(rng, n),
+        "small_outcome": partial(rng, n),
+        "large_outcome": partial(rng, n),
+    }
+
+
+_ROUTED = {"small_confidence": 0, "small_outcome": 0, "large_outcome": 0}
 _SCORED = {"scores": 0, "outcomes": 0}
 _FRESH = {"where": True, "weights": True}
 _GIVEN = {**_FRESH, "twice": True}
@@ -863,6 +873,156 @@ CASES = [
         ),
         static=("key", "num_draws"),
     ),
+    Case(
+        "bootstrap_interval",
+        lambda rng, n: {
+            "key": jax.random.key(rng.integers(1000)),
+            "x": rng.random(n).astype(np.float32),
+        },
+        again=True,
+        call=lambda given: cj.bootstrap_interval(
+            given["key"], weighted_mean, 3, given["x"]
+        ),
+    ),
+    Case(
+        "calibration_error_interval",
+        lambda rng, n: _scored(
+            rng, n, key=jax.random.key(0), bins=bins(rng), num_draws=3
+        ),
+        static=("key", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "cascade_interval",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "router": router(rng),
+            "small_confidence": tied(rng, n),
+            "small_outcome": partial(rng, n),
+            "large_outcome": partial(rng, n),
+            "num_draws": 3,
+        },
+        static=("key", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "cascade_difference_interval",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "first": router(rng),
+            "second": router(rng),
+            "first_confidence": tied(rng, n),
+            "second_confidence": tied(rng, n),
+            "small_outcome": partial(rng, n),
+            "large_outcome": partial(rng, n),
+            "num_draws": 3,
+        },
+        static=("key", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "cleaning_interval",
+        lambda rng, n: {"flagged": rng.random(n) < 0.5, "is_error": partial(rng, n)},
+        rows={"flagged": 0, "is_error": 0},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+    ),
+    # Bounds and guarantees
+    Case(
+        "clopper_pearson",
+        lambda rng, n: {
+            "num_successes": rng.integers(0, 9),
+            "num_trials": rng.integers(9, 20),
+            "error_probability": 0.1,
+        },
+        again=True,
+    ),
+    Case(
+        "binomial_p_value",
+        lambda rng, n: {
+            "num_successes": rng.integers(0, 9),
+            "num_trials": rng.integers(9, 20),
+            "max_rate": 0.6,
+        },
+        again=True,
+    ),
+    Case(
+        "hoeffding_bentkus_p_value",
+        lambda rng, n: {
+            "total_loss": rng.uniform(0, 9),
+            "num_rows": rng.integers(9, 20),
+            "max_mean": 0.6,
+        },
+        again=True,
+    ),
+    Case(
+        "betting_p_value",
+        lambda rng, n: {"losses": partial(rng, n), "max_mean": 0.6},
+        rows={"losses": 0},
+        exact=False,
+        where=True,
+    ),
+    Case(
+        "num_small_bins_for_regret",
+        lambda rng, n: {**_routed(rng, n), "max_regret": 0.3},
+        rows=_ROUTED,
+        where=True,
+        again=True,
+    ),
+    Case(
+        "num_small_bins_for_accuracy_drop",
+        lambda rng, n: {**_routed(rng, n), "max_drop": 0.6},
+        rows=_ROUTED,
+        where=True,
+    ),
+    Case(
+        "num_small_bins_for_accuracy_drop",
+        lambda rng, n: {**_routed(rng, n), "max_drop": 0.6, "betting": False},
+        variant="hoeffding_bentkus",
+        static=("betting",),
+        rows=_ROUTED,
+        where=True,
+        again=True,
+    ),
+    Case(
+        "num_small_bins_for_small_error",
+        lambda rng, n: {
+            "router": router(rng),
+            "small_confidence": tied(rng, n),
+            "small_outcome": rng.random(n) < 0.7,
+            "max_error": 0.6,
+        },
+        rows={"small_confidence": 0, "small_outcome": 0},
+        where=True,
+        again=True,
+    ),
+    Case(
+        "num_small_bins_for_cost",
+        lambda rng, n: {
+            "router": router(rng),
+            "small_confidence": tied(rng, n),
+            "small_cost": rng.choice([0.0, 0.25], n),
+            "large_cost": rng.choice([1.0, 1.5], n),
+            "max_cost": 0.9,
+            "cost_limit": 2.0,
+        },
+        rows={"small_confidence": 0, "small_cost": 0, "large_cost": 0},
+        where=True,
+        again=True,
+    ),
+    Case(
+        "num_small_bins_for_expected_loss",
+        lambda rng, n: {
+            "router": cj.fit_router(tied(rng, n), tied(rng, n), num_bins=NUM_BINS),
+            "max_loss": 0.1,
+        },
+    ),
+    # Of functions: see test_guarantees.py.
+    Case("fit_router_with_guarantee", None, host=True),
     # On the host
     Case(
         "validate_logits",
@@ -892,6 +1052,9 @@ CASES = [
     Case("save", None, host=True),
     Case("load", None, host=True),
 ]
+
+# Functions of any statistic, with arrays of any kind.
+OF_STATISTICS = ("bootstrap", "bootstrap_interval")
 
 GARBAGE = [np.nan, np.inf, -np.inf, 1e30]
 

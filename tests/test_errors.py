@@ -13,8 +13,12 @@ import calib_jax as cj
 
 OUTCOMES = {"outcomes", "small_outcome", "large_outcome", "correct", "is_error"}
 INTEGERS = {"labels", "tokens", "predictions", "suggestion", "choice_ids"}
+INTEGERS |= {"num_successes", "num_trials", "num_rows"}
 BOOLS = {"flagged", "where"}
 SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
+SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}
+SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_loss"}
+SCALARS |= {"cost_limit", "error_probability"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "log_odds_of_log"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
@@ -77,7 +81,7 @@ def wrong_arrays(case, name, good):
 CASES = [
     (case, name)
     for case in registry.CASES
-    if case.make is not None and case.name != "bootstrap"
+    if case.make is not None and case.name not in registry.OF_STATISTICS
     for name in arguments_of(case)
     if name not in NOT_ARRAYS and name not in case.static
     if name != "inputs"  # Of any rank and dtype: see test_deferral.py.

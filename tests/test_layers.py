@@ -16,9 +16,9 @@ PACKAGE = pathlib.Path(cj.__file__).parent
 # Modules import only what stands above them; those of one line not each other.
 ORDER = """
 _exact _masking _responses
-_classes _checks
+_binomial _classes _checks
 _reduce
-_tokens
+bounds _tokens
 confidence decoding
 binning
 summary
@@ -30,7 +30,13 @@ metrics
 cascade
 curves deferral
 cleaning label_issues
+intervals
+calibration_intervals cascade_intervals
+cascade_differences
 selection
+_first_bins
+guarantees
+budgets guaranteed_routers
 streaming blocks
 streamed
 streaming_temperature streaming_platt

@@ -455,6 +455,15 @@ def test_no_rows(case):
         assert {x for leaf in parts for x in leaf.ravel()} <= {0.0, np.inf}
         last_first = np.arange(registry.NUM_BINS)[::-1]
         np.testing.assert_array_equal(np.atleast_2d(result.order)[0], last_first)
+    elif hasattr(result, "num_small_bins"):
+        assert result.num_small_bins == -1 and not result.possible
+        assert result.num_rows == 0
+        np.testing.assert_array_equal(result.bound, 1)
+    elif case.name == "betting_p_value":
+        assert result == 1
+    elif case.name == "cleaning_interval":
+        for share in (result.flagged_share, result.precision, result.recall):
+            np.testing.assert_array_equal(leaves(share), [NAN, 0, 1])
     else:
         for leaf in leaves(whole):
             np.testing.assert_array_equal(leaf, NOTHING.get(case.name, 0))

@@ -1,0 +1,323 @@
+r"""The expected calibration error with its error bars, on bins held fixed.
+
+Shapes: N examples. One problem; many by `jax.vmap`.
+
+The estimand is the calibration error of the population on the given bins,
+
+.. math:: \theta = \sum_b |\delta_b|, \quad
+    \delta_b = \mathrm{E}[(c - v) \, 1\{c \in b\}].
+
+Its estimate from rows is biased upwards, by most where the model is calibrated, and no
+interval can be short everywhere: what many small gaps add up to cannot be told from
+noise (Cai and Low). So the interval here is a bias-aware one (Armstrong and Kolesar):
+an estimate whose bias is small and bounded, and room for what is left of it.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.special import ndtr, ndtri
+from jax.typing import ArrayLike
+
+from . import _checks, _masking, _reduce, binning, intervals, resampling, summary
+from .binning import Bins
+
+# A gap of y standard errors, the true one being u, is taken for
+#   |y| - 8/7 exp(-3/2 y^2) standard errors,
+# whose expectation differs from |u| by at most 0.227, and hardly so from u = 4 on. How
+# far it may lie above and below, and its variance, are bounded by the expectations of
+#   2/5 exp(-y^2),  0.87 y^2 exp(-3/4 y^2)  and  1 + 1.1 y^2 exp(-1/2 y^2),
+# which are small for bins whose gap is clear.
+_SHRINK, _SHRINK_RATE = 8 / 7, 1.5
+_ABOVE, _ABOVE_RATE = 0.4, 1.0
+_BELOW, _BELOW_RATE = 0.87, 0.75
+_SPREAD, _SPREAD_RATE = 1.1, 0.5
+
+# Rows that a bin's variance is taken to have beside its own, of the variance that the
+# confidences claim or else that of one right and one wrong answer more.
+_PRIOR_ROWS = 2.0
+_LARGEST_GAP = 50.0
+_BISECTIONS = 30
+# Errors of draws within this of the estimate count as equal to it: both are rounded.
+_EQUAL = 1e-6
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CalibrationErrorInterval:
+    """An expected calibration error and what is to be known beside it.
+
+    Attributes:
+      estimate: float32 scalar, the ECE of the rows on these bins, in `[0, 1]`.
+      null_error: float32 scalar, mean ECE that a perfectly calibrated model of the same
+        confidences would show.
+      null_quantile: float32 scalar, what its ECE exceeds with the error probability.
+      p_value: float32 scalar, of the estimate or more under perfect calibration.
+      debiased: float32 scalar, an estimate of the population's error of less bias.
+      lower: float32 scalar, end of the interval; 0 where calibration is not rejected.
+      upper: float32 scalar, the other end.
+      num_rows: int32 scalar, rows that count.
+      num_bins: int32 scalar, bins that hold rows.
+      num_tied: int32 scalar, rows whose score another row has too.
+      num_masked: int32 scalar, rows that `where` leaves out.
+    """
+
+    estimate: jax.Array
+    null_error: jax.Array
+    null_quantile: jax.Array
+    p_value: jax.Array
+    debiased: jax.Array
+    lower: jax.Array
+    upper: jax.Array
+    num_rows: jax.Array
+    num_bins: jax.Array
+    num_tied: jax.Array
+    num_masked: jax.Array
+
+
+def calibration_error_interval(
+    key: jax.Array,
+    bins: Bins,
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    *,
+    num_draws: int = 1000,
+    error_probability: ArrayLike = 0.05,
+    where: ArrayLike | None = None,
+) -> CalibrationErrorInterval:
+    r"""ECE with an interval, a debiased estimate, and a test of perfect calibration.
+
+    The estimand is the population's ECE on these bins, :math:`\theta = \sum_b
+    |\mathrm{E}[(c - v) 1\{c \in b\}]|`. Rows are exchangeable draws from the
+    population, and the bins come from other rows: cut them from the calibration half.
+
+    Under the null each outcome is right with a probability of its score. Draws of that,
+    the scores given, say what ECE a perfectly calibrated model would show, and
+    :math:`p = (1 + \#\{\mathrm{ECE}^* \ge \mathrm{ECE}\}) / (1 + D)` is exact for right
+    and wrong outcomes. Partial credit varies less than this null of the same mean.
+
+    The interval is a normal one with room for bias, :math:`\hat\theta - B_+ - c s` to
+    :math:`\hat\theta + B_- + c s` and a correction for skewness, where
+    :math:`\hat\theta` is `debiased` before it is clipped at 0,
+    :math:`B_\pm` bound its bias, and :math:`\Phi(c + (B_+ + B_-) / s) - \Phi(-c) = 1 -
+    \alpha`. It covers the estimand with a probability of about :math:`1 - \alpha` where
+    the gaps of bins are several standard errors, or 0, and of more in between; in
+    simulation of 200 rows or more never of less than 0.93 for 0.95. Where :math:`p >
+    \alpha / 2` it starts at 0, so that it covers 0 for a calibrated model with a
+    probability of at least :math:`1 - \alpha / 2`, exactly.
+
+    Args:
+      key: a JAX random key, of the draws under the null.
+      bins: `Bins` of the scores, from other rows.
+      scores: floating `[N]`, confidences in `[0, 1]`.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`, whether each is correct.
+      num_draws: static number of draws D, at least 1; fewer than 2 / error_probability
+        cannot reject, so that `lower` is 0.
+      error_probability: floating scalar, with which the interval may miss the estimand;
+        may be traced.
+      where: optional bool `[N]`; masked rows may hold anything.
+
+    Returns:
+      `CalibrationErrorInterval`; its floats are NaN without a valid row, or with a
+      valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count.
+
+    References:
+      Armstrong and Kolesar, "Optimal inference in a class of regression models", 2018;
+      Cai and Low, "Testing composite hypotheses, Hermite polynomials and optimal
+      estimation of a nonsmooth functional", 2011; Brocker and Smith, "Increasing the
+      reliability of reliability diagrams", 2007 (draws under the null).
+
+    Examples:
+      >>> bins, scores = binning.equal_width_bins(5), jnp.linspace(0.5, 1.0, 1000)
+      >>> outcomes = jnp.arange(1000) % 2
+      >>> error = calibration_error_interval(jax.random.key(0), bins, scores, outcomes)
+      >>> print(f"{error.estimate:.2f}, calibrated {error.null_error:.2f}")
+      0.25, calibrated 0.02
+      >>> print(f"{error.lower:.2f} to {error.upper:.2f}, p = {error.p_value:.3f}")
+      0.22 to 0.29, p = 0.001
+    """
+    random = _checks.key("key", key)
+    _checks.instance("bins", bins, Bins)
+    score = _checks.floats("scores", scores)
+    outcome = _checks.outcomes("outcomes", outcomes)
+    size = _checks.static_int("num_draws", num_draws, minimum=1)
+    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    mask = _checks.mask("where", where)
+    _checks.same_shape(scores=score, outcomes=outcome, where=mask)
+    return _calibration_error_interval(
+        random, bins, score, outcome, alpha, mask, num_draws=size
+    )
+
+
+@_reduce.core(static=["num_draws"])
+def _calibration_error_interval(
+    key: jax.Array,
+    bins: Bins,
+    scores: jax.Array,
+    outcomes: jax.Array,
+    error_probability: jax.Array,
+    where: jax.Array | None,
+    *,
+    num_draws: int,
+) -> CalibrationErrorInterval:
+    valid = _masking.valid_rows(scores.shape[0], where, None)
+    # Of masked rows squares and products would be as bad as they are.
+    scores = _masking.fill(scores, valid, 0.5)
+    outcomes = _masking.fill(outcomes, valid, 0.5)
+    squares = (scores - outcomes) ** 2
+    claimed = jnp.maximum(scores * (1 - scores), 0.0)
+    table = summary.bin_means(
+        bins, scores, (scores, outcomes, squares, claimed), valid, None
+    )
+    num_rows = jnp.sum(table.count, dtype=jnp.int32)
+    bad = (num_rows == 0) | jnp.any(jnp.isnan(table.means))
+    total = jnp.maximum(num_rows, 1).astype(jnp.float32)
+    confidence, outcome = table.means[:2]
+    share, gap = table.weight / total, confidence - outcome
+    estimate = jnp.sum(share * jnp.abs(gap))
+
+    index = jnp.where(valid, binning.bin_index(bins, scores), -1)
+    null = _null_errors(key, index, scores, table.weight * confidence, num_draws)
+    null = null / total
+    reached = jnp.sum(null >= estimate - _EQUAL, dtype=jnp.int32)
+    p_value = (1 + reached).astype(jnp.float32) / (1 + num_draws)
+
+    debiased, lower, upper = _ends(table, share, gap, total, error_probability)
+    lower = jnp.where(p_value <= 0.5 * error_probability, lower, 0.0)
+    values = {
+        "estimate": estimate,
+        "null_error": jnp.mean(null),
+        "null_quantile": jnp.quantile(null, 1 - error_probability),
+        "p_value": p_value,
+        "debiased": debiased,
+        "lower": lower,
+        "upper": upper,
+    }
+    return CalibrationErrorInterval(
+        **{name: jnp.where(bad, jnp.nan, value) for name, value in values.items()},
+        num_rows=num_rows,
+        num_bins=jnp.sum(table.count > 0, dtype=jnp.int32),
+        num_tied=intervals.num_tied(scores, valid),
+        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+    )
+
+
+def _null_errors(
+    key: jax.Array,
+    index: jax.Array,
+    scores: jax.Array,
+    expected: jax.Array,
+    num_draws: int,
+) -> jax.Array:
+    """ECE times rows `[D]` of outcomes that are right as often as the scores say.
+
+    Args:
+      key: a JAX random key.
+      index: int32 `[N]`, the bin of each row, or -1.
+      scores: float32 `[N]`.
+      expected: float32 `[num_bins]`, sum of the scores in each bin.
+      num_draws: D.
+    """
+    num_rows, num_bins = scores.shape[0], expected.shape[0]
+    bin_number = jnp.arange(num_bins, dtype=jnp.int32)
+
+    def step(
+        count: jax.Array, block: tuple[jax.Array, ...], live: jax.Array
+    ) -> jax.Array:
+        place, right = block
+        inside = (place[:, None] == bin_number[None]) & live[:, None]
+        # Of a block these are small enough to be exact.
+        found = lax.dot_general(
+            right.astype(jnp.float32),
+            inside.astype(jnp.float32),
+            (((0,), (0,)), ((), ())),
+            precision=lax.Precision.HIGHEST,
+        )
+        return count + found.astype(jnp.int32)
+
+    def batch(draws: jax.Array) -> jax.Array:
+        right = jax.vmap(
+            lambda draw: (
+                jax.random.uniform(
+                    jax.random.fold_in(key, draw), (num_rows,), jnp.float32
+                )
+                < scores
+            )
+        )(draws)
+        count = jnp.zeros((draws.shape[0], num_bins), jnp.int32)
+        count = _reduce.fold(step, count, (index, right.T), None, entries=num_bins)
+        count = jnp.sum(count, axis=0, dtype=jnp.int32).astype(jnp.float32)
+        return jnp.sum(jnp.abs(expected[None] - count), axis=1)
+
+    most = resampling.most_at_once(num_rows)
+    return resampling.in_batches(batch, num_draws, most)
+
+
+def _ends(
+    table: summary.BinMeans,
+    share: jax.Array,
+    gap: jax.Array,
+    total: jax.Array,
+    error_probability: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The debiased estimate and both ends of the interval, before the test."""
+    _, outcome, square, claimed = table.means
+    rows = table.weight
+    # One right and one wrong answer more, so that no variance is 0.
+    around = (rows * outcome + 1) / (rows + 2)
+    prior = jnp.maximum(claimed, around * (1 - around))
+    added = _PRIOR_ROWS * prior
+    spread = rows * jnp.maximum(square - gap**2, 0.0) + added
+    variance = spread / (jnp.maximum(rows, 1.0) - 1 + _PRIOR_ROWS)
+    error = jnp.sqrt(rows * variance) / total
+
+    found = share * jnp.abs(gap)
+    y = jnp.minimum(found / jnp.where(error > 0, error, 1.0), _LARGEST_GAP) ** 2
+
+    def bounded(
+        height: float, rate: float, power: jax.Array | float = 1.0
+    ) -> jax.Array:
+        return height * power * jnp.exp(-rate * y)
+
+    estimate = jnp.sum(found - error * bounded(_SHRINK, _SHRINK_RATE))
+    above = jnp.sum(error * bounded(_ABOVE, _ABOVE_RATE))
+    below = jnp.sum(error * bounded(_BELOW, _BELOW_RATE, y))
+    # Where no more than the added rows says that there is any noise, such as among few
+    # rows that are all right, it may be that none was there to be taken off.
+    made_up = (added / spread) ** 2
+    below = below + jnp.sum(error * bounded(_SHRINK, _SHRINK_RATE) * made_up)
+    of_gaps = jnp.sum(error**2 * (1 + bounded(_SPREAD, _SPREAD_RATE, y)))
+    # How many rows fall in each bin is random too.
+    clear = jnp.sqrt(jnp.maximum(gap**2 - variance / jnp.maximum(rows, 1.0), 0.0))
+    of_shares = jnp.sum(share * clear**2) - jnp.sum(share * clear) ** 2
+    deviation = jnp.sqrt(of_gaps + jnp.maximum(of_shares, 0.0) / total)
+
+    room = (above + below) / jnp.where(deviation > 0, deviation, 1.0)
+    reach = _critical_value(room, error_probability) * deviation
+    # As Wilson's interval of a proportion is shifted, and half a row since outcomes
+    # are whole: rare wrong answers are more skewed than a normal number.
+    shift = 0.5 + 0.5 * ndtri(0.5 * error_probability) ** 2
+    skewness = jnp.sum(share * jnp.abs(2 * around - 1)) * shift / total
+    lower = jnp.maximum(estimate - above - reach, 0.0)
+    upper = jnp.clip(estimate + below + reach + skewness, lower, 1.0)
+    return jnp.maximum(estimate, 0.0), lower, upper
+
+
+def _critical_value(room: jax.Array, error_probability: jax.Array) -> jax.Array:
+    r"""The c of :math:`\Phi(-c) + \Phi(-c - r) = \alpha`."""
+
+    def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = ends
+        middle = 0.5 * (low + high)
+        missed = ndtr(-middle) + ndtr(-middle - room)
+        too_low = missed > error_probability
+        return jnp.where(too_low, middle, low), jnp.where(too_low, high, middle)
+
+    ends = -ndtri(error_probability), -ndtri(0.5 * error_probability)
+    low, high = lax.fori_loop(0, _BISECTIONS, halve, ends)
+    return 0.5 * (low + high)

@@ -1,0 +1,245 @@
+r"""Error bars of what a cascade achieves.
+
+Shapes: N examples, D draws, `num_bins` bins. One problem; many by `jax.vmap`. Routers
+are held fixed, as fitted on other rows; the estimand is what they would achieve on the
+population from which the rows are exchangeable draws. Every draw takes the same rows
+for both models, so that what is compared is paired.
+"""
+
+import dataclasses
+import operator
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+from jax.typing import ArrayLike
+
+from . import _checks, _masking, _reduce, curves, intervals, resampling, summary
+from .cascade import Router
+from .curves import CascadeCurve
+from .intervals import Interval
+from .summary import BinMeans, ReliabilityTable
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CascadeInterval:
+    """What a cascade achieves, each with its interval.
+
+    Attributes:
+      small_share: `Interval` of `[num_bins + 1]`, share answered by the small model.
+      accuracy: `Interval` of `[num_bins + 1]`, mean outcome for every K.
+      over_large: `Interval` of `[num_bins + 1]`, accuracy less that of the large model.
+      recovered: `Interval` of `[num_bins + 1]`, PGR.
+      average_recovered: `Interval` of a scalar, APGR.
+      outcome_advantage: `Interval` of `[num_bins]`, mean outcome of the large model
+        less that of the small one in each bin; 0 in a bin without rows.
+      num_rows: int32 scalar, rows that count.
+      num_bins: int32 scalar, bins that hold rows.
+      num_tied: int32 scalar, rows whose confidence another row has too.
+      num_masked: int32 scalar, rows that `where` leaves out.
+    """
+
+    small_share: Interval
+    accuracy: Interval
+    over_large: Interval
+    recovered: Interval
+    average_recovered: Interval
+    outcome_advantage: Interval
+    num_rows: jax.Array
+    num_bins: jax.Array
+    num_tied: jax.Array
+    num_masked: jax.Array
+
+
+def cascade_interval(
+    key: jax.Array,
+    router: Router,
+    small_confidence: ArrayLike,
+    small_outcome: ArrayLike,
+    large_outcome: ArrayLike,
+    *,
+    num_draws: int = 1000,
+    error_probability: ArrayLike = 0.05,
+    where: ArrayLike | None = None,
+) -> CascadeInterval:
+    r"""The curve of a cascade, PGR, APGR and advantages of bins, with error bars.
+
+    The central :math:`1 - \alpha` of bootstrap draws of the rows, for each number by
+    itself: a curve as a whole lies inside its intervals less often. PGR and APGR divide
+    by the gap between the models: where draws have a gap of either sign their intervals
+    are wide, as they must be. Of a K whose bins hold no row on which the models differ,
+    every draw has the same PGR, and its interval says nothing.
+
+    What one model has over the other on the same rows has the adjusted normal interval,
+    in which either wins one row more than it did,
+
+    .. math:: \tilde d \pm z \sqrt{(\tilde s - \tilde d^2) / (n + 2)}, \quad
+        \tilde d = \frac{\sum_i d_i}{n + 2}, \;
+        \tilde s = \frac{2 + \sum_i d_i^2}{n + 2}
+
+    since draws of few rows that differ vary too little.
+
+    Args:
+      key: a JAX random key; the same one pairs calls on the same rows.
+      router: `Router`, fitted on other rows.
+      small_confidence: floating `[N]`, calibrated as those of the fit.
+      small_outcome: bool, integer or floating `[N]` in `[0, 1]`.
+      large_outcome: the same for the large model's answer.
+      num_draws: static number of draws, at least 1; 2 / error_probability or more.
+      error_probability: floating scalar, with which an interval may miss; may be
+        traced.
+      where: optional bool `[N]`; masked rows may hold anything.
+
+    Returns:
+      `CascadeInterval`; NaN without a valid row, or with a valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count, or without rows.
+
+    References:
+      Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Ong et
+      al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2 (PGR and APGR); Bonett and
+      Price, "Adjusted Wald confidence interval for a difference of binomial proportions
+      based on paired data", 2012.
+
+    Examples:
+      >>> import calib_jax
+      >>> router = calib_jax.fit_router([0.2, 0.8], [0.9, 0.7], num_bins=2)
+      >>> confidence = jnp.tile(jnp.array([0.1, 0.9]), 500)
+      >>> small, large = jnp.arange(1000) % 4 > 1, jnp.arange(1000) % 4 > 0
+      >>> found = cascade_interval(jax.random.key(0), router, confidence, small, large)
+      >>> loss = found.over_large
+      >>> print(f"{loss.estimate[1]:.2f}, {loss.lower[1]:.2f} to {loss.upper[1]:.2f}")
+      -0.25, -0.28 to -0.22
+    """
+    random = _checks.key("key", key)
+    _checks.instance("router", router, Router)
+    confidence, small, large, mask = arguments(
+        {"small_confidence": small_confidence}, small_outcome, large_outcome, where
+    )
+    size = _checks.static_int("num_draws", num_draws, minimum=1)
+    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    return _cascade_interval(
+        random, router, confidence[0], small, large, alpha, mask, num_draws=size
+    )
+
+
+def arguments(
+    confidences: dict[str, ArrayLike],
+    small_outcome: ArrayLike,
+    large_outcome: ArrayLike,
+    where: ArrayLike | None,
+) -> tuple[tuple[jax.Array, ...], jax.Array, jax.Array, jax.Array | None]:
+    """Confidences by name, outcomes and mask, checked and converted."""
+    given = {name: _checks.floats(name, value) for name, value in confidences.items()}
+    small = _checks.outcomes("small_outcome", small_outcome)
+    large = _checks.outcomes("large_outcome", large_outcome)
+    mask = _checks.mask("where", where)
+    _checks.same_shape(**given, small_outcome=small, large_outcome=large, where=mask)
+    if small.shape[0] == 0:
+        raise ValueError("small_outcome: expected N > 0 examples to draw from, got 0.")
+    return tuple(given.values()), small, large, mask
+
+
+def seen_and_drawn(
+    key: jax.Array,
+    router: Router,
+    confidence: jax.Array,
+    small: jax.Array,
+    large: jax.Array,
+    where: jax.Array | None,
+    num_draws: int,
+) -> tuple[CascadeCurve, CascadeCurve, BinMeans]:
+    """The curve of the rows, those of draws with an axis of draws first, and in bins
+    both outcomes, the gain by the large model and its square.
+    """
+    gain = large - small
+    state, table = summary.bin_sums_and_means(
+        router.bins, confidence, (small, large, gain, gain**2), where, None
+    )
+    bad = jnp.any(jnp.isnan(table.means))
+    curve = curves.curve_of_sums(state.sums[1:4], router.order, bad)
+
+    def tables(outcome: jax.Array) -> ReliabilityTable:
+        return resampling.bootstrap_reliability(
+            key, router.bins, confidence, outcome, num_draws, where=where
+        )
+
+    def draw(by_small: ReliabilityTable, by_large: ReliabilityTable) -> CascadeCurve:
+        # A draw may take masked rows only: 0 / 0.
+        weight = by_small.weight / jnp.minimum(jnp.sum(by_small.weight), 1.0)
+        return curves.curve_of_means(
+            weight, by_small.outcome, by_large.outcome, router.order
+        )
+
+    # Of both outcomes the same rows are taken, counted only once.
+    both = jax.vmap(tables)(jnp.stack([small, large]))
+    drawn = jax.vmap(draw)(
+        *(jax.tree.map(operator.itemgetter(k), both) for k in (0, 1))
+    )
+    return curve, drawn, table
+
+
+def _of_gain(
+    total: jax.Array, squares: jax.Array, rows: jax.Array, error_probability: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The ends for a mean of paired differences, with a row more won by either side."""
+    mean, square = total / (rows + 2), (squares + 2) / (rows + 2)
+    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) / (rows + 2))
+    reach = -ndtri(0.5 * error_probability) * deviation
+    return jnp.clip(mean - reach, -1.0, 1.0), jnp.clip(mean + reach, -1.0, 1.0)
+
+
+@_reduce.core(static=["num_draws"])
+def _cascade_interval(
+    key: jax.Array,
+    router: Router,
+    confidence: jax.Array,
+    small: jax.Array,
+    large: jax.Array,
+    error_probability: jax.Array,
+    where: jax.Array | None,
+    *,
+    num_draws: int,
+) -> CascadeInterval:
+    def read(curve: CascadeCurve) -> dict[str, jax.Array]:
+        return {
+            "small_share": curve.small_share,
+            "accuracy": curve.accuracy,
+            "recovered": curves.performance_gap_recovered(curve),
+            "average_recovered": curves.average_performance_gap_recovered(curve),
+        }
+
+    seen, drawn, table = seen_and_drawn(
+        key, router, confidence, small, large, where, num_draws
+    )
+    found = intervals.interval_of_draws(
+        read(seen), jax.vmap(read)(drawn), error_probability
+    )
+
+    # Where both models are right on the same rows all draws are equal.
+    gain, squares = table.weight[None] * table.means[2:]
+    ends = _of_gain(gain, squares, table.weight, error_probability)
+    advantage = Interval(estimate=table.means[2], lower=ends[0], upper=ends[1])
+    kept = [jnp.pad(jnp.cumsum(x[router.order]), (1, 0)) for x in (gain, squares)]
+    num_rows = jnp.sum(table.count, dtype=jnp.int32).astype(jnp.float32)
+    over = jnp.where(jnp.isnan(seen.accuracy), jnp.nan, -kept[0] / num_rows)
+    ends = _of_gain(-kept[0], kept[1], num_rows, error_probability)
+    # Without bins kept small the large model answers everything.
+    known = jnp.isnan(over) | (jnp.arange(over.shape[0]) == 0)
+    lower, upper = (jnp.where(known, over, end) for end in ends)
+    over_large = Interval(estimate=over, lower=lower, upper=upper)
+
+    valid = _masking.valid_rows(confidence.shape[0], where, None)
+    return CascadeInterval(
+        **intervals.by_name(found),
+        over_large=over_large,
+        outcome_advantage=jax.tree.map(
+            lambda leaf: jnp.where(jnp.isnan(over[0]), jnp.nan, leaf), advantage
+        ),
+        num_rows=jnp.sum(valid, dtype=jnp.int32),
+        num_bins=jnp.sum(table.count > 0, dtype=jnp.int32),
+        num_tied=intervals.num_tied(confidence, valid),
+        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+    )

@@ -1,0 +1,261 @@
+r"""Error bars: of any weighted statistic, and of flags where the truth is known.
+
+Shapes: N examples, D draws. One problem; many by `jax.vmap`. What was fitted is held
+fixed, as fitted on other rows; the estimand is what it would show on the population
+from which the rows are exchangeable draws.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+from jax.typing import ArrayLike
+
+from . import _checks, _masking, _reduce, resampling
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Interval:
+    """Estimates and the intervals around them, each a pytree of one structure.
+
+    Attributes:
+      estimate: float32 arrays of any shape, the statistic of the rows.
+      lower: the same arrays, lower ends.
+      upper: the same arrays, upper ends.
+    """
+
+    estimate: Any
+    lower: Any
+    upper: Any
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CleaningInterval:
+    """How good a set of flags is, each number with its interval.
+
+    Attributes:
+      flagged_share: `Interval` of a scalar, share of the rows that are flagged.
+      precision: `Interval` of a scalar, share of the flagged rows that are errors.
+      recall: `Interval` of a scalar, share of the errors that are flagged.
+      num_rows: int32 scalar, rows that count.
+      num_flagged: int32 scalar, of these.
+      num_masked: int32 scalar, rows that `where` leaves out.
+    """
+
+    flagged_share: Interval
+    precision: Interval
+    recall: Interval
+    num_rows: jax.Array
+    num_flagged: jax.Array
+    num_masked: jax.Array
+
+
+def bootstrap_interval(
+    key: jax.Array,
+    statistic: Callable[..., Any],
+    num_draws: int,
+    *arrays: ArrayLike,
+    error_probability: ArrayLike = 0.05,
+) -> Interval:
+    r"""Intervals of whatever a weighted statistic returns, by the paired bootstrap.
+
+    The central :math:`1 - \alpha` of the draws of `bootstrap`. It needs a statistic of
+    little bias, such as an accuracy, a share, an advantage, a ratio of these or a
+    difference between two models or methods on the same rows. An ECE is none: see
+    `calibration_error_interval`.
+
+    Args:
+      key: a JAX random key.
+      statistic: from `*arrays` and `weights`, float32 `[N]` of whole numbers, to a
+        pytree of float32 arrays. Build it once: each new function is compiled anew.
+      num_draws: static number of draws, at least 1; 2 / error_probability or more.
+      *arrays: arrays `[N, ...]` whose first axis is the examples.
+      error_probability: floating scalar, with which an interval may miss; may be
+        traced.
+
+    Returns:
+      `Interval` of the pytree of the statistic; NaN where the estimate is. A draw that
+      is NaN counts as infinite either way.
+
+    Raises:
+      ValueError: without arrays, for arrays of different length or length 0, or a wrong
+        count.
+
+    References:
+      Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+
+    Examples:
+      >>> def more_right(first, second, weights):
+      ...     return jnp.sum(weights * (first - second)) / jnp.sum(weights)
+      >>> first, second = (jnp.clip(jnp.arange(1000.0) % k, 0, 1) for k in (4, 2))
+      >>> gain = bootstrap_interval(
+      ...     jax.random.key(0), more_right, 1000, first, second
+      ... )
+      >>> print(f"{gain.estimate:.2f}, {gain.lower:.2f} to {gain.upper:.2f}")
+      0.25, 0.22 to 0.28
+    """
+    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    draws = resampling.bootstrap(key, statistic, num_draws, *arrays)
+    given = tuple(_checks.any_array("arrays", array) for array in arrays)
+    return interval_of_draws(_estimate(given, statistic=statistic), draws, alpha)
+
+
+def cleaning_interval(
+    flagged: ArrayLike,
+    is_error: ArrayLike,
+    *,
+    error_probability: ArrayLike = 0.05,
+    where: ArrayLike | None = None,
+) -> CleaningInterval:
+    r"""Precision and recall of flags, where the truth is known, with error bars.
+
+    Wilson's interval of a proportion p of n rows,
+
+    .. math:: \frac{p + z^2 / 2n \pm z \sqrt{p (1 - p) / n + z^2 / 4n^2}}{1 + z^2 / n},
+        \quad z = \Phi^{-1}(1 - \alpha / 2)
+
+    which unlike draws of the rows has a width where all flagged rows are errors. Two
+    methods on the same rows are compared by `bootstrap_interval` of the difference.
+
+    Args:
+      flagged: bool `[N]`.
+      is_error: bool, integer or floating `[N]` in `[0, 1]`, whether the label is wrong.
+      error_probability: floating scalar, with which an interval may miss; may be
+        traced.
+      where: optional bool `[N]`; masked rows may hold anything.
+
+    Returns:
+      `CleaningInterval`; a share of no rows is NaN, in `[0, 1]`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Wilson, "Probable inference, the law of succession, and statistical inference",
+      1927; Brown, Cai and DasGupta, "Interval estimation for a binomial proportion",
+      2001.
+
+    Examples:
+      >>> flagged, is_error = jnp.arange(100) < 20, jnp.arange(100) % 20 < 10
+      >>> found = cleaning_interval(flagged, is_error).precision
+      >>> print(f"{found.estimate:.2f}, {found.lower:.2f} to {found.upper:.2f}")
+      0.50, 0.30 to 0.70
+    """
+    flags = _checks.bools("flagged", flagged)
+    errors = _checks.outcomes("is_error", is_error)
+    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    mask = _checks.mask("where", where)
+    _checks.same_shape(flagged=flags, is_error=errors, where=mask)
+    return _cleaning_interval(flags, errors, alpha, mask)
+
+
+def num_tied(scores: jax.Array, valid: jax.Array) -> jax.Array:
+    """How many valid rows share their score with another, int32; NaN equals nothing."""
+    ordered = jnp.sort(jnp.where(valid, scores, jnp.nan))
+    equal = ordered[1:] == ordered[:-1]
+    tied = jnp.pad(equal, (0, 1)) | jnp.pad(equal, (1, 0))
+    return jnp.sum(tied[: scores.shape[0]], dtype=jnp.int32)
+
+
+@_reduce.core(static=["statistic"])
+def _estimate(arrays: tuple[jax.Array, ...], *, statistic: Callable[..., Any]) -> Any:
+    return statistic(*arrays, weights=jnp.ones(arrays[0].shape[0], jnp.float32))
+
+
+@jax.jit
+def interval_of_draws(
+    estimate: Any, draws: Any, error_probability: jax.Array
+) -> Interval:
+    """The central part of draws, by the percentile method.
+
+    Args:
+      estimate: pytree of float32 arrays.
+      draws: the same with an axis of draws first.
+      error_probability: float32 scalar.
+    """
+    leaves, structure = jax.tree.flatten(estimate)
+    shapes = [leaf.shape for leaf in leaves]
+    flat = [draw.reshape(draw.shape[0], -1) for draw in jax.tree.leaves(draws)]
+    # One sort of all numbers, which takes long to compile.
+    ordered = jnp.sort(jnp.concatenate(flat, axis=1), axis=0)
+    num_draws = ordered.shape[0]
+    # So many draws lie beyond either end; what is whole but for rounding is whole.
+    outside = jnp.floor(0.5 * error_probability * (num_draws + 1) + 1e-3)
+    outside = jnp.clip(outside.astype(jnp.int32) - 1, 0, (num_draws - 1) // 2)
+    # NaN are last: they stand for minus infinity at the one end, infinity at the other.
+    bad = jnp.sum(jnp.isnan(ordered), axis=0, dtype=jnp.int32)
+    place = jnp.stack(
+        [outside - bad, jnp.broadcast_to(num_draws - 1 - outside, bad.shape)]
+    )
+    found = jnp.take_along_axis(ordered, jnp.maximum(place, 0), axis=0)
+    lower = jnp.where(bad > outside, -jnp.inf, found[0])
+    upper = jnp.where(bad > outside, jnp.inf, found[1])
+    unknown = jnp.isnan(jnp.concatenate([leaf.reshape(-1) for leaf in leaves]))
+
+    def split(values: jax.Array) -> Any:
+        sizes = [math.prod(shape) for shape in shapes]
+        cuts = [sum(sizes[:k]) for k in range(1, len(sizes))]
+        parts = jnp.split(jnp.where(unknown, jnp.nan, values), cuts)
+        parts = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        return jax.tree.unflatten(structure, parts)
+
+    return Interval(estimate=estimate, lower=split(lower), upper=split(upper))
+
+
+def by_name(found: Interval) -> dict[str, Interval]:
+    """An interval of a dictionary as a dictionary of intervals."""
+    return {
+        name: Interval(
+            estimate=found.estimate[name],
+            lower=found.lower[name],
+            upper=found.upper[name],
+        )
+        for name in found.estimate
+    }
+
+
+@_reduce.core
+def _cleaning_interval(
+    flagged: jax.Array,
+    is_error: jax.Array,
+    error_probability: jax.Array,
+    where: jax.Array | None,
+) -> CleaningInterval:
+    valid = _masking.valid_rows(flagged.shape[0], where, None)
+
+    def of_rows(rows: Any, live: jax.Array) -> tuple[jax.Array, ...]:
+        flag, error = rows
+        flag = (live & flag).astype(jnp.float32)
+        error = jnp.where(live, error, 0.0)
+        return live.astype(jnp.float32), flag, error, jnp.where(flag > 0, error, 0.0)
+
+    rows, flags, errors, found = _reduce.sum_rows(of_rows, (flagged, is_error), valid)
+    z = ndtri(0.5 * error_probability)
+
+    def wilson(part: jax.Array, whole: jax.Array) -> Interval:
+        some = jnp.where(whole > 0, whole, 1.0)
+        share, weight = part / some, z**2 / some
+        middle = share + 0.5 * weight
+        around = jnp.sqrt(weight * (share * (1 - share) + 0.25 * weight))
+        ends = [(middle + sign * around) / (1 + weight) for sign in (-1.0, 1.0)]
+        none = whole == 0
+        return Interval(
+            estimate=jnp.where(none, jnp.nan, share),
+            lower=jnp.where(none, 0.0, jnp.clip(ends[0], 0.0, 1.0)),
+            upper=jnp.where(none, 1.0, jnp.clip(ends[1], 0.0, 1.0)),
+        )
+
+    return CleaningInterval(
+        flagged_share=wilson(flags, rows),
+        precision=wilson(found, flags),
+        recall=wilson(found, errors),
+        num_rows=jnp.sum(valid, dtype=jnp.int32),
+        num_flagged=jnp.sum(valid & flagged, dtype=jnp.int32),
+        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+    )
