@@ -98,6 +98,8 @@ def calibrate(
     """
     by_half = {half: named(of_half) for half, of_half in scores.items()}
     names = list(by_half[CALIBRATION])
+    # Of one dtype, so that all verifiers share programs.
+    outcomes = {half: v.astype(jnp.float32) for half, v in outcomes.items()}
     return {
         name: _calibrate(
             name, {half: s[name] for half, s in by_half.items()}, outcomes, num_bins
