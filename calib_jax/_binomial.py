@@ -159,7 +159,7 @@ def _falling_tail(
     r"""P(X <= k) for k not above the mean.
 
     .. math:: \binom nk p^k q^{n-k} \, (n - k)
-        \int_0^1 (1 - u)^{n-k-1} \Big(1 + \frac{uq}{p}\Big)^k du
+        \int_0^1 (1 - u)^{n-k-1} \left(1 + \frac{uq}{p}\right)^k du
 
     Args:
       k: in `[0, n)`.

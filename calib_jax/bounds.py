@@ -94,8 +94,8 @@ def hoeffding_bentkus_p_value(
     For losses of any values in `[0, 1]`; those that are only 0 or 1 have the smaller
     `binomial_p_value`.
 
-    .. math:: \min\Big( e^{-n h(\min(\hat R, \alpha), \alpha)},\;
-        e \, P\big(\mathrm{Binomial}(n, \alpha) \le \lceil n \hat R \rceil\big) \Big),
+    .. math:: \min\left( e^{-n h(\min(\hat R, \alpha), \alpha)},\;
+        e \, P(\mathrm{Binomial}(n, \alpha) \le \lceil n \hat R \rceil) \right),
         \quad h(a, b) = a \log\frac ab + (1 - a) \log\frac{1 - a}{1 - b}
 
     Args:
@@ -134,7 +134,7 @@ def betting_p_value(
     of M is therefore evidence of strength 1 / M (Markov). Here it is the mean of those
     of eight gamblers, who stake a fixed share each:
 
-    .. math:: M = \frac18 \sum_g \prod_i \big(1 + \lambda_g (\alpha - L_i)\big), \quad
+    .. math:: M = \frac18 \sum_g \prod_i (1 + \lambda_g (\alpha - L_i)), \quad
         p = \min(1, 1 / M)
 
     The shares suit losses whose standard deviation is between 1/20 of the largest

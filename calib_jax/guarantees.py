@@ -73,8 +73,8 @@ def num_small_bins_for_regret(
     the small model answers it, and else 0; that the small model is at times the better
     one does not make up for it. It only grows with K, so that
 
-    .. math:: \hat K = \max\Big\{K : \frac{\sum_i 1[i \in S_K] \,
-        (v_i^{large} - v_i^{small})_+ + 1}{n + 1} \le \alpha\Big\}
+    .. math:: \hat K = \max\left\{K : \frac{\sum_i 1[i \in S_K] \,
+        (v_i^{large} - v_i^{small})_+ + 1}{n + 1} \le \alpha\right\}
 
     keeps the regret of a new input at or below the limit, on average over the rows to
     choose on too: a promise in expectation, of no single choice. It is exact for every

@@ -46,7 +46,7 @@ def test_readme_snippets_run_as_they_stand(capsys):
     small, large = data.best
     given = np.where(np.arange(600) % 10 == 0, (data.labels[1] + 1) % 5, data.labels[1])
     # Of those on Flax see test_flax.py.
-    calibrate, cascade, clean, *_ = snippets()
+    calibrate, cascade, clean, error_bars, promise, *_ = snippets()
 
     exec(
         calibrate,
@@ -62,17 +62,34 @@ def test_readme_snippets_run_as_they_stand(capsys):
     assert float(after.split()[-1]) < float(before.split()[-1])
 
     shared = {"cj": cj}
-    exec(
-        cascade,
-        shared
-        | {
-            "small": halves(small.confidence),
-            "large": halves(large.confidence),
-            "small_correct": halves(data.correct[0]),
-            "large_correct": halves(data.correct[1]),
-        },
-    )
-    assert 0.5 < float(re.search(r"APGR (\S+)", capsys.readouterr().out)[1]) < 1.5
+    names = shared | {
+        "small": halves(small.confidence),
+        "large": halves(large.confidence),
+        "small_correct": halves(data.correct[0]),
+        "large_correct": halves(data.correct[1]),
+    }
+    exec(cascade, names)
+    apgr = re.search(r"APGR (\S+)", capsys.readouterr().out)[1]
+    assert 0.5 < float(apgr) < 1.5
+
+    exec(error_bars, names)
+    first, second = capsys.readouterr().out.splitlines()
+    estimate, chance, p_value, lower, upper = map(float, re.findall(r"\d\.\d+", first))
+    assert p_value < 0.05 and chance < estimate and lower <= estimate <= upper
+    assert re.findall(r"\d\.\d+", second)[0] == apgr
+
+    names |= {
+        f"{name}_{kind}": jnp.concatenate([*values])
+        for name, model, right in (
+            ("small", small, data.correct[0]),
+            ("large", large, data.correct[1]),
+        )
+        for kind, values in (("scores", model.confidence), ("right", right))
+    }
+    exec(promise, names)
+    chosen = names["promised"].selection
+    assert chosen.num_rows == 600 and not chosen.same_rows
+    assert capsys.readouterr().out.split()[0] == str(chosen.num_small_bins)
 
     names = shared | {
         "confidences": halves(jnp.stack([small.confidence, large.confidence], 1)),
