@@ -6,9 +6,11 @@ an ipykernel) and then drop what it records of times and machine from the metada
 
 import ast
 import base64
+import contextlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -34,6 +36,8 @@ TRAINED = "trained"
 CHOSEN = "chosen"
 # Such a cell draws where it is given a folder of saved outputs.
 FOLDER = "folder"
+# Such a cell trains for longer than XLA takes to optimise what it trains with.
+LONG = "long"
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?")
 
 each_notebook = pytest.mark.parametrize(
@@ -73,6 +77,18 @@ def stored_images(cell: dict) -> list[bytes]:
         for output in cell["outputs"]
         if "image/png" in output.get("data", {})
     ]
+
+
+@contextlib.contextmanager
+def optimised(wanted: bool) -> Iterator[None]:
+    """Has XLA optimise what is compiled meanwhile, which tests go without."""
+    name = "jax_disable_most_optimizations"
+    before = jax.config.values[name]
+    jax.config.update(name, before and not wanted)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
 
 
 def assert_same_text(text: str, stored: str, of_cell: list[str]) -> None:
@@ -182,7 +198,8 @@ def test_runs_and_prints_what_is_stored(path, capsys, monkeypatch):
     # A reader's setting; Adam of optax raises a float to an integer count.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         for number, cell in enumerate(code_cells(path)):
-            exec(compile(code_of(cell), f"{path.name}[{number}]", "exec"), names)
+            with optimised(LONG in tags(cell)):
+                exec(compile(code_of(cell), f"{path.name}[{number}]", "exec"), names)
             assert_same_text(capsys.readouterr().out, stored_text(cell), tags(cell))
     CLAIMS[path.stem](names)
 
