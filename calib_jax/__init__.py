@@ -51,6 +51,7 @@ from .cleaning import fit_expert_bins as fit_expert_bins
 from .cleaning import high_confidence_disagreement as high_confidence_disagreement
 from .cleaning import repair_labels as repair_labels
 from .cleaning import suggest_labels as suggest_labels
+from .cleaning import suspicion as suspicion
 from .cleaning import top1_disagreement as top1_disagreement
 from .confidence import Top1 as Top1
 from .confidence import choice_logits as choice_logits

@@ -178,6 +178,44 @@ def high_confidence_disagreement(
     )
 
 
+def suspicion(
+    predictions: ArrayLike, confidences: ArrayLike, labels: ArrayLike
+) -> jax.Array:
+    r"""How surely every expert contradicts a label: a score to rank labels by.
+
+    .. math:: s_i = \min_m \begin{cases} c_{mi} & \hat y_{mi} \ne y_i \\
+        -c_{mi} & \hat y_{mi} = y_i \end{cases}
+
+    Labels that all contradict come first, by the least of their confidences; it is the
+    score of `cleaning_curve` for methods 1 and 2 of any threshold.
+
+    Args:
+      predictions: integer `[M, N]`; a negative one agrees for certain.
+      confidences: floating `[M, N]`, calibrated confidences in `[0, 1]`.
+      labels: integer `[N]`, as given.
+
+    Returns:
+      float32 `[N]` in `[-1, 1]`; NaN where the confidence of a prediction is.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2.3.
+
+    Examples:
+      >>> predictions, confidences = [[1, 1], [2, 0]], [[0.75, 0.5], [0.5, 0.25]]
+      >>> print(suspicion(predictions, confidences, [0, 0]))
+      [ 0.5  -0.25]
+    """
+    predicted = _checks.integers("predictions", predictions, rank=2, axes="[M, N]")
+    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    label = _checks.integers("labels", labels)
+    _checks.same_shape(predictions=predicted, confidences=confidence)
+    _checks.same_columns(predictions=predicted, labels=label)
+    return _suspicion(predicted, confidence, label)
+
+
 def suggest_labels(
     predictions: ArrayLike,
     confidences: ArrayLike,
@@ -334,6 +372,15 @@ def _surely_contradicted(
     )
     agreed = jnp.all(predictions == predictions[:1], axis=0) | ~consensus
     return _contradicted(predictions, labels) & jnp.all(sure, axis=0) & agreed
+
+
+@jax.jit
+def _suspicion(
+    predictions: jax.Array, confidences: jax.Array, labels: jax.Array
+) -> jax.Array:
+    agrees = predictions == labels[None]
+    signed = jnp.where(agrees, -confidences, confidences)
+    return jnp.min(jnp.where(predictions < 0, -1.0, signed), axis=0)
 
 
 @jax.jit

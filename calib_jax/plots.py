@@ -2,10 +2,11 @@
 
 Every function takes what `calib_jax` computed, by name, and returns a
 `matplotlib.figure.Figure` of one panel, one column of a paper wide. Nothing here
-touches `matplotlib.pyplot`: a figure belongs to its caller and needs no closing. Series
-differ in line and marker as well as in colour, so that they can be told apart in grey.
-Sizes and colours are those of `style`, light or dark. A PDF whose text can be searched
-is saved inside it as well:
+touches `matplotlib.pyplot`: a figure belongs to its caller and needs no closing. In a
+notebook `%matplotlib inline` shows one that a cell ends with. Series differ in line and
+marker as well as in colour, so that they can be told apart in grey. Sizes and colours
+are those of `style`, light or dark. A PDF whose text can be searched is saved inside it
+as well:
 
     with plots.style():
         plots.cascade_curves(curves).savefig("cascade.pdf")

@@ -815,6 +815,12 @@ CASES = [
         for consensus in (False, True)
     ),
     Case(
+        "suspicion",
+        lambda rng, n: _models(rng, n),
+        rows=_MODELS,
+        split=all_rows,
+    ),
+    Case(
         "suggest_labels",
         lambda rng, n: {**_models(rng, n), "flagged": rng.random(n) < 0.5},
         rows={**_MODELS, "flagged": 0},

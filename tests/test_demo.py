@@ -197,13 +197,6 @@ def test_flip_moves_the_share_it_is_asked_to():
     assert 0 <= flipped.min() and flipped.max() <= 9
 
 
-def test_suspicion_ranks_contradicted_labels_first():
-    predictions = jnp.array([[1, 1, 2, 0], [1, 2, 2, 0]])
-    confidences = jnp.array([[0.9, 0.6, 0.8, 0.7], [0.5, 0.7, 0.9, 0.4]])
-    score = cleaning.suspicion(predictions, confidences, jnp.array([0, 0, 1, 0]))
-    np.testing.assert_allclose(score, [0.5, 0.6, 0.8, -0.7])
-
-
 def test_judge_by_hand():
     truth = jnp.array([0, 1, 2, 3], jnp.int32)
     labels = jnp.array([0, 0, 0, 3], jnp.int32)

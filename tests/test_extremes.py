@@ -7,6 +7,8 @@ import reference
 
 import calib_jax as cj
 
+pytestmark = pytest.mark.once
+
 
 def curve_of(counts):
     """One bin for each pair of counts of right answers, of 10 rows each."""

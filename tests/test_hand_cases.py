@@ -643,6 +643,16 @@ def test_top1_disagreement():
     equal(flagged, np.array([1, 1, 0, 0, 1, 1], bool))
 
 
+def test_suspicion_ranks_contradicted_labels_first():
+    predictions = np.array([[1, 1, 2, 0, 1, 1], [1, 2, 2, 0, -1, 1]])
+    confidences = np.float32(
+        [[0.9, 0.6, 0.8, 0.7, 0.9, NAN], [0.5, 0.7, 0.9, 0.4, NAN, 1]]
+    )
+    score = cj.suspicion(predictions, confidences, np.array([0, 0, 1, 0, 0, 0]))
+    # An expert without a prediction contradicts nothing.
+    equal(score, np.float32([0.5, 0.6, 0.8, -0.7, -1, NAN]))
+
+
 @pytest.fixture(scope="module")
 def experts():
     """Three bins each: below 0.3, below 0.7, above, in rising accuracy."""

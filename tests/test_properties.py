@@ -433,6 +433,7 @@ NOTHING = {
 
 
 @cases([case for case in FEW if case.rows])
+@pytest.mark.once
 def test_no_rows(case):
     arguments = example(case)
     empty = take(case, arguments, np.zeros(0, int))
@@ -470,6 +471,7 @@ def test_no_rows(case):
 
 
 @cases([case for case in FEW if case.rows])
+@pytest.mark.once
 def test_one_row(case):
     """One row is the smallest table: what there is to say of it, and no more."""
     arguments = take(case, example(case), np.array([3]))

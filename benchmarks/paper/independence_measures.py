@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import calib_jax as cj
-from calib_jax.demo.cleaning import suspicion
 
 from . import routing
 from .shift_measures import cell_weights
@@ -147,7 +146,7 @@ def _count_one(
     )
     is_error = pair.given != pair.truth
     ranked = cj.cleaning_curve(
-        suspicion(after.prediction, after.confidence, pair.given), is_error
+        cj.suspicion(after.prediction, after.confidence, pair.given), is_error
     )
     row = max(round(share * len(pair.truth)), 1) - 1
     router = cj.fit_router(*before.confidence, num_bins=num_bins)

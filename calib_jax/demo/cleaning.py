@@ -110,10 +110,10 @@ def clean(
         ),
         curves={
             "ranked, calibrated": cj.cleaning_curve(
-                suspicion(predictions, confidences, labels), is_error
+                cj.suspicion(predictions, confidences, labels), is_error
             ),
             "ranked, uncalibrated": cj.cleaning_curve(
-                suspicion(predictions, uncalibrated, labels), is_error
+                cj.suspicion(predictions, uncalibrated, labels), is_error
             ),
         },
     )
@@ -136,27 +136,6 @@ def flip(key: jax.Array, labels: jax.Array, share: float) -> jax.Array:
     chosen = order < round(share * labels.shape[0])
     step = jax.random.randint(class_key, labels.shape, 1, NUM_CLASSES)
     return jnp.where(chosen, (labels + step) % NUM_CLASSES, labels)
-
-
-@jax.jit
-def suspicion(
-    predictions: jax.Array, confidences: jax.Array, labels: jax.Array
-) -> jax.Array:
-    """How surely every expert contradicts a label: the score that ranks labels.
-
-    Args:
-      predictions: int32 `[M, N]`.
-      confidences: float32 `[M, N]`.
-      labels: int32 `[N]`.
-
-    Returns:
-      float32 `[N]`: the least confidence over experts, where the confidence of an
-      expert who agrees with the label counts as negative. So labels that all contradict
-      come first, by the least of their confidences.
-    """
-    return jnp.min(
-        jnp.where(predictions == labels[None], -confidences, confidences), axis=0
-    )
 
 
 @jax.jit
