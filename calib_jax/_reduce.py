@@ -225,8 +225,8 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
 def thinnings(rows: Rows, num_rows: Sequence[int]) -> tuple[int, ...]:
     """The `every` of `sum_rows` for which about so many rows are visited, or more.
 
-    Descending, and none for more than a third of the rows: nothing where these are no
-    more than a few blocks.
+    Descending, and none for more than a third of the rows, or a half where these are a
+    few blocks: nothing where they are fewer still.
     """
     lanes, length, size = _blocks(rows)
     most = -(-length // max(size, 1)) // 2

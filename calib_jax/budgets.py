@@ -7,6 +7,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from . import _binomial, _checks, _first_bins
@@ -30,7 +31,10 @@ def num_small_bins_for_cost(
 
     An input costs what the small model does, and where it is sent on what the large one
     does besides. Costs of 0 and 1 make this the share of large-model calls. The cost
-    only falls as K grows, so that no correction for the number of K is needed.
+    only falls as K grows, so that no correction for the number of K is needed. Without
+    an error probability the promise supposes that the small model alone is within the
+    budget for sure, as it is where only large calls cost: else the mean over the rows
+    to choose on is kept only if an impossible target costs nothing.
 
     Args:
       router: `Router`, fitted on other rows.
@@ -78,7 +82,8 @@ def num_small_bins_for_cost(
     level = _checks.floats("max_cost", max_cost, rank=0, axes="")
     limit = _checks.floats("cost_limit", cost_limit, rank=0, axes="")
     both = small + large
-    quantities = small, large, both > limit
+    # A sum of prices may be rounded to the other side of the limit that is their sum.
+    quantities = small, large, both > limit * np.float32(1 + 2.0**-21)
     sums = _first_bins.sum_first_bins(router, confidence, quantities, mask)
     if error_probability is None:
         return _by_cost(sums, None, level, limit, None)

@@ -148,13 +148,16 @@ def log_odds_of_log(log_confidence: ArrayLike) -> jax.Array:
     .. math:: s = \ell - \log(1 - e^\ell)
 
     For log-probabilities, such as a serving engine returns: their exponential would
-    round away what tells confidences near 1 apart. Limits as for `log_odds`.
+    round away what tells confidences near 1 apart, and those of long texts from 0. At
+    the upper end the limit is that of `log_odds`; at the lower end there is none, where
+    the log-odds are the logarithm itself.
 
     Args:
       log_confidence: floating `[...]`, at most 0, in nats; -inf is a confidence of 0.
 
     Returns:
-      float32 of the same shape, in nats; NaN for NaN or above 0.
+      float32 of the same shape, in nats; -inf for -inf, which no fit takes, and NaN for
+      NaN or above 0.
 
     Raises:
       ValueError: for a wrong dtype.
@@ -309,7 +312,7 @@ def _log_odds(confidence: jax.Array) -> jax.Array:
 
 @jax.jit
 def _log_odds_of_log(log_confidence: jax.Array) -> jax.Array:
-    inside = jnp.clip(log_confidence, math.log(_LEAST), math.log1p(-_LEAST))
+    inside = jnp.minimum(log_confidence, math.log1p(-_LEAST))
     score = inside - jnp.log(-jnp.expm1(inside))
     return jnp.where(log_confidence <= 0, score, jnp.nan)
 

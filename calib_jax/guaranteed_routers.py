@@ -12,6 +12,7 @@ from . import _checks, _reduce, binning
 from .calibration import calibrate
 from .cascade import Router, fit_router
 from .guarantees import Selection
+from .solvers import FitReport
 
 
 @jax.tree_util.register_dataclass
@@ -24,12 +25,16 @@ class GuaranteedRouter:
       selection: `Selection`.
       small_params: parameters that calibrate the small model's scores, or None.
       large_params: the same of the large model, or None.
+      small_report: report of the fit of the small model's scores, or None.
+      large_report: the same of the large model, or None.
     """
 
     router: Router
     selection: Selection
     small_params: Any
     large_params: Any
+    small_report: FitReport | None
+    large_report: FitReport | None
 
 
 def fit_router_with_guarantee(
@@ -57,8 +62,10 @@ def fit_router_with_guarantee(
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
         model's answer is correct; bool where `choose` asks for it.
       large_outcome: the same for the large model's answer.
-      choose: `choose(router, small_confidence, small_outcome, large_outcome,
-        where=...)`, such as one of `num_small_bins_for_regret` with its limit.
+      choose: function of `router` and, by name, `small_confidence`, `small_outcome`,
+        `large_outcome` and `where`: `num_small_bins_for_regret` or
+        `num_small_bins_for_accuracy_drop` with its limit, or one of your own around
+        those that take other rows, as below.
       fit: optional; `calib_jax.fit_platt` or `calib_jax.fit_histogram`, or any other
         function from scores, outcomes and `where` to parameters for
         `calib_jax.calibrate`, and a report.
@@ -85,6 +92,16 @@ def fit_router_with_guarantee(
       ... )
       >>> print(chosen.selection.num_rows, chosen.selection.possible)
       200 True
+      >>> def small_error(router, small_confidence, small_outcome, where, **_):
+      ...     return calib_jax.num_small_bins_for_small_error(
+      ...         router, small_confidence, small_outcome, 0.2, where=where
+      ...     )
+      >>> chosen = fit_router_with_guarantee(
+      ...     jax.random.key(0), small, large, small > 0.6, jnp.ones(400, bool),
+      ...     small_error,
+      ... )
+      >>> print(chosen.selection.possible)
+      True
     """
     random = _checks.key("key", key)
     small = _checks.floats("small_scores", small_scores)
@@ -104,19 +121,28 @@ def fit_router_with_guarantee(
             kind = type(function).__name__
             raise ValueError(f"{name}: expected a function, got {kind}.")
     first, second = _halves(random, small, mask)
-    params: list[Any] = [None, None]
+    fitted: list[Any] = [(None, None), (None, None)]
     if fit is not None:
-        params = [
-            fit(scores, outcome, where=first)[0]
+        fitted = [
+            fit(scores, outcome, where=first)
             for scores, outcome in ((small, by_small), (large, by_large))
         ]
-        small, large = calibrate(params[0], small), calibrate(params[1], large)
+        small, large = calibrate(fitted[0][0], small), calibrate(fitted[1][0], large)
     router = fit_router(small, large, num_bins=num_bins, where=first)
     return GuaranteedRouter(
         router=router,
-        selection=choose(router, small, by_small, by_large, where=second),
-        small_params=params[0],
-        large_params=params[1],
+        # By name: outcomes are not to be taken for what else has one number a row.
+        selection=choose(
+            router,
+            small_confidence=small,
+            small_outcome=by_small,
+            large_outcome=by_large,
+            where=second,
+        ),
+        small_params=fitted[0][0],
+        large_params=fitted[1][0],
+        small_report=fitted[0][1],
+        large_report=fitted[1][1],
     )
 
 

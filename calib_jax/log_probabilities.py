@@ -199,14 +199,22 @@ def choice_log_probabilities(
         tokens, values = read.top_tokens[at], read.top_log_probabilities[at]
         seen = list(zip(tokens, values, strict=True))
         chosen = read.tokens[at], read.log_likelihoods[at]
-        # The chosen token may be one of the alternatives or not.
-        if read.where[at] and chosen not in seen:
+        # The chosen token may be one of the alternatives or not; a server may round
+        # the two apart.
+        if read.where[at] and not any(
+            token == chosen[0] and abs(value - chosen[1]) < _SAME
+            for token, value in seen
+        ):
             seen.append(chosen)
         for token, value in seen:
             column = columns.get(_bare(token))
             if column is not None:
                 total[row, column] = np.logaddexp(total[row, column], value)
-    return total.astype(np.float32)
+    return np.minimum(total, 0.0).astype(np.float32)
+
+
+# Two log-probabilities of one token that are no further apart are one.
+_SAME = 1e-3
 
 
 def _columns(choices: Sequence[str]) -> dict[str, int]:

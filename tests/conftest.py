@@ -1,5 +1,6 @@
 """Every test runs on 8 virtual CPU devices, with JAX at its strictest."""
 
+import itertools
 import os
 import pathlib
 import tempfile
@@ -34,6 +35,19 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if not item.path.is_relative_to(pathlib.Path(__file__).parent):
             item.add_marker(pytest.mark.once)
+
+
+# Linux lets a process map 65,530 pieces of memory, and each compiled program takes some:
+# a worker that kept the programs of all its tests would crash.
+MAPPINGS, MOST_MAPPINGS = pathlib.Path("/proc/self/maps"), 40_000
+tests_run = itertools.count(1)
+
+
+def pytest_runtest_teardown(item):
+    # Counting them takes as long as a short test.
+    if next(tests_run) % 20 == 0 and MAPPINGS.is_file():
+        if MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
+            jax.clear_caches()
 
 
 # Tests of one such group run in one worker: what they share takes long to make.

@@ -156,7 +156,8 @@ def test_readme_decodes_and_reads(tmp_path, monkeypatch, capsys):
         lines.append(json.dumps({"id": f"{sure} {number}", "choices": [choice]}))
     (tmp_path / "responses.jsonl").write_text("\n".join(lines), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
-    names = {"cj": cj, "judge": lambda name, _: rng.random() < float(name.split()[0])}
+    names = {"cj": cj, "np": np}
+    names |= {"judge": lambda name, _: rng.random() < float(name.split()[0])}
     exec(reading, names)
     assert names["params"].slope > 0 and names["confidence"].shape == (60,)
     assert names["options"].shape == (60, 4)

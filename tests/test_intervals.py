@@ -56,10 +56,13 @@ def test_critical_values(alpha):
 
 
 def reference_ends(edges, scores, outcomes, alpha):
-    """Estimate, debiased estimate and both ends before the test, in float64."""
+    """Estimate, debiased estimate, both ends before the test, and how random these are.
+
+    In float64. Of few bins the ends are at quantiles of draws.
+    """
     place = np.searchsorted(edges, scores, side="right")
     total, estimate, middle, above, below, of_gaps = len(scores), *np.zeros(5)
-    shares, clears, skewness = [], [], 0.0
+    shares, clears, errors, skewness = [], [], [], 0.0
     for b in range(len(edges) + 1):
         c, v = scores[place == b], outcomes[place == b]
         n = len(c)
@@ -79,6 +82,7 @@ def reference_ends(edges, scores, outcomes, alpha):
         below += error * 0.87 * y * np.exp(-0.75 * y) + taken * (added / spread) ** 2
         of_gaps += error**2 * (1 + 1.1 * y * np.exp(-0.5 * y))
         shares.append(n / total)
+        errors.append(error)
         clears.append(np.sqrt(max(gap**2 - variance / n, 0)))
         skewness += n / total * abs(2 * rate - 1) / total
     shares, clears = np.array(shares), np.array(clears)
@@ -92,7 +96,14 @@ def reference_ends(edges, scores, outcomes, alpha):
     upper = middle + below + c * s
     upper += skewness * (0.5 + 0.5 * stats.norm.ppf(alpha / 2) ** 2)
     lower = max(middle - above - c * s, 0)
-    return estimate, max(middle, 0), lower, min(max(upper, lower), 1)
+    upper, random = min(max(upper, lower), 1), 0.0
+    errors = np.array(errors)
+    if np.sum(errors) ** 2 < 4 * np.sum(errors**2):
+        drawn = np.random.default_rng(0).normal(size=(200_000, len(errors)))
+        off = np.quantile(np.abs(drawn) @ errors, 1 - alpha)
+        lower, upper = min(lower, max(estimate - off, 0)), max(upper, estimate + off)
+        random = 0.06 * off
+    return estimate, max(middle, 0), lower, min(upper, 1), random
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -119,9 +130,10 @@ def test_calibration_error_interval(seed, alpha):
     kept, right = scores[where].astype(float), outcomes[where].astype(float)
     expected = reference_ends(np.asarray(bins.edges), kept, right, alpha)
     rejected = bool(found.p_value <= alpha / 2)
-    expected = (*expected[:2], expected[2] * rejected, expected[3])
+    *expected, random = (*expected[:2], expected[2] * rejected, *expected[3:])
     actual = (found.estimate, found.debiased, found.lower, found.upper)
-    np.testing.assert_allclose(actual, expected, rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(actual[:2], expected[:2], rtol=2e-5, atol=2e-6)
+    np.testing.assert_allclose(actual[2:], expected[2:], rtol=2e-5, atol=2e-6 + random)
     error = cj.expected_calibration_error(scores, outcomes, bins=bins, where=where)
     np.testing.assert_allclose(found.estimate, error, rtol=1e-5)
 
@@ -186,6 +198,8 @@ def test_coverage_of_the_calibration_error():
     room = 3.5 * np.sqrt(0.05 * 0.95 / num_samples)
     for num_bins, scores, gap in (
         (15, "confident", "none"),
+        (1, "wide", "0.05 everywhere"),
+        (2, "wide", "0.05 everywhere"),
         (15, "tied", "0.02 everywhere"),
         (30, "saturated", "0.02 everywhere"),
         (5, "wide", "0.15 everywhere"),

@@ -2,6 +2,7 @@
 
 import csv
 import html.parser
+import json
 import re
 import subprocess
 import sys
@@ -73,6 +74,13 @@ def check_what_the_reader_gets(folder: Path, names: dict[str, object]) -> None:
         cj.load(folder / f"{name}.json") for name in ("temperature", "router")
     )
     assert 1.0 < params.temperature < 4.0 and isinstance(router, cj.Router)
+    # What was saved belongs together: it does what the page says.
+    num_small_bins = json.loads((folder / "num_small_bins.json").read_text())
+    best = cj.top1(names["logits"][names["test"]], params.temperature)
+    keep = cj.use_small(router, best.confidence, num_small_bins)
+    np.testing.assert_allclose(keep.mean(), names["share"], atol=1e-6)
+    right = np.where(keep, names["small_correct"], names["large_correct"])
+    assert right.mean() > names["large_correct"].mean() - 0.02
     with open(folder / "suspects.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["row", "given", "suggestion", "confidence"]

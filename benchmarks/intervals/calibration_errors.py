@@ -30,7 +30,7 @@ _GAPS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "0.1 and -0.1 in turns": lambda c, b: 0.2 * (b % 2) - 0.1,
     "growing to 0.2": lambda c, b: 0.2 * c**4,
 }
-NUM_ROWS, NUM_BINS = (200, 1000, 10_000), (5, 15, 30)
+NUM_ROWS, NUM_BINS = (200, 1000, 10_000), (1, 3, 5, 15, 30)
 # Draws under the null that just allow the level of one end of a 95 % interval.
 NUM_DRAWS = 39
 _SIDE_BY_SIDE = 20
