@@ -37,8 +37,8 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.once)
 
 
-# Linux lets a process map 65,530 pieces of memory, and each compiled program takes some:
-# a worker that kept the programs of all its tests would crash.
+# Linux lets a process map 65,530 pieces of memory, and each compiled program takes
+# some: a worker that kept the programs of all its tests would crash.
 MAPPINGS, MOST_MAPPINGS = pathlib.Path("/proc/self/maps"), 40_000
 tests_run = itertools.count(1)
 
