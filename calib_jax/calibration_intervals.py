@@ -144,7 +144,7 @@ def calibration_error_interval(
       >>> print(f"{error.estimate:.2f}, calibrated {error.null_error:.2f}")
       0.25, calibrated 0.02
       >>> print(f"{error.lower:.2f} to {error.upper:.2f}, p = {error.p_value:.3f}")
-      0.22 to 0.29, p = 0.001
+      0.21 to 0.29, p = 0.001
     """
     random = _checks.key("key", key)
     _checks.instance("bins", bins, Bins)
