@@ -1,11 +1,8 @@
 """python -m benchmarks.deferral"""
 
-import argparse
-from pathlib import Path
-
 import jax
 
-from benchmarks.speed.command import progress
+from benchmarks import command
 from benchmarks.speed.machine import Watch
 from calib_jax.demo import data
 
@@ -15,11 +12,12 @@ from .report import ratios, write_results
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.deferral",
-        description="Times a cascade against its large model alone.",
+    parser = command.parser(
+        __package__,
+        "Times a cascade against its large model alone.",
+        seeds=5,  # Each with a pair of models.
+        rounds=15,
     )
-    parser.add_argument("--seeds", type=int, default=5, help="pairs (default: 5)")
     parser.add_argument(
         "--batch-sizes",
         type=int,
@@ -28,21 +26,11 @@ def main() -> None:
         metavar="N",
         help="rows of a batch (default: 256 512 1024)",
     )
-    parser.add_argument(
-        "--rounds", type=int, default=15, help="warm calls (default: 15)"
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path(__file__).parent,
-        help="folder for RESULTS.md, results.json and figures (default: that of this "
-        "module)",
-    )
     options = parser.parse_args()
     settings, watch, measured = data.Settings(), Watch(), []
     num_epochs = settings.small_recipe.num_epochs + settings.large_recipe.num_epochs
     steps = num_epochs + len(options.batch_sizes) + settings.num_bins + 1
-    with progress() as bars:
+    with command.progress() as bars:
         for seed in range(options.seeds):
             task = bars.add_task(f"pair {seed}", total=steps, step="train")
 

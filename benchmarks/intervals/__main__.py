@@ -1,9 +1,6 @@
 """python -m benchmarks.intervals"""
 
-import argparse
-from pathlib import Path
-
-from benchmarks.speed.command import progress
+from benchmarks import command
 
 from . import calibration_errors, cascades, flags
 from .report import write_results
@@ -13,18 +10,12 @@ _BESIDE = {"num_rows": 1000, "num_bins": 15, "scores": "confident"}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.intervals",
-        description="How often the intervals of calib_jax hold what they are of.",
-    )
-    parser.add_argument(
-        "--samples",
-        type=int,
-        default=600,
-        help="samples of a setting, a quarter as many of 10,000 rows (default: 600)",
-    )
-    parser.add_argument(
-        "--draws", type=int, default=199, help="bootstrap draws (default: 199)"
+    parser = command.parser(
+        __package__,
+        "How often the intervals of calib_jax hold what they are of.",
+        samples=600,  # Of a setting; a quarter as many of 10,000 rows.
+        draws=199,
+        seed=0,
     )
     parser.add_argument(
         "--rows",
@@ -34,14 +25,6 @@ def main() -> None:
         default=calibration_errors.NUM_ROWS,
         help="sizes of a sample (default: all)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path(__file__).parent,
-        help="folder for RESULTS.md, results.json and figures (default: that of this "
-        "module)",
-    )
     options = parser.parse_args()
     few = max(options.samples // 4, 1)
 
@@ -49,14 +32,13 @@ def main() -> None:
         return few if num_rows >= 10_000 else options.samples
 
     errors, of_cascades, of_flags = [], [], []
-    with progress() as bars:
+    with command.progress() as bars:
 
         def each(title: str, settings: list):
-            task = bars.add_task(title, total=len(settings), step="")
+            advance = command.bar(bars, title, len(settings))
             for setting in settings:
-                bars.update(task, step=str(setting)[:60])
                 yield setting
-                bars.update(task, advance=1, step="")
+                advance(str(setting)[:60])
 
         for setting in each(
             "calibration error", list(calibration_errors.settings(options.rows))

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from benchmarks.command import progress
+
 from . import command, growth, programs, results
 from .child import load
 from .machine import Watch
@@ -43,7 +45,7 @@ def main() -> None:
     watch = Watch()
     growths: list[growth.Growth] = []
     compiled: list[programs.Program] = []
-    with command.progress() as bars:
+    with progress() as bars:
         measured = [
             command.run_with_bar(bars, workload, settings, small)
             for workload in workloads

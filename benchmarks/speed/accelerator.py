@@ -18,10 +18,11 @@ import jax
 import jax.numpy as jnp
 
 import calib_jax as cj
+from benchmarks.command import progress
 from benchmarks.paper.report import as_plain
 
 from .accelerated import FILE, Accelerated, Row
-from .command import add_options, progress, settings_of
+from .command import add_options, settings_of
 from .device_calls import SMALL, WORKLOADS, Meter, Sizes
 from .timing import SHORTEST, timed
 

@@ -5,31 +5,14 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from rich.progress import Progress
+
+from benchmarks.command import progress
 
 from .cases import Case, Workload
 from .measure import Advance, Settings, Start, num_steps, run_case
 from .process import ChildSession
 from .tables import WorkloadResult, as_json, target_table, workload_blocks
-
-
-def progress() -> Progress:
-    """A bar for each task, with what it is doing; on the standard error."""
-    return Progress(
-        TextColumn("{task.description:<24}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[step]}"),
-        console=Console(stderr=True),
-    )
 
 
 def cases_of(workload: Workload, *, small: bool) -> Sequence[Case]:
