@@ -23,6 +23,10 @@ Draw = Callable[[bool], Figure]
 # Of the palette of a figure: enough for its shades between a few colours.
 _NUM_COLOURS = 128
 
+# Every figure is drawn in dark colours or not, under a name that ends so.
+THEMES = {False: ".png", True: "-dark.png"}
+DOTS_PER_INCH = 200
+
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
@@ -170,11 +174,11 @@ def _claims(claims: Sequence[Claim]) -> str:
 
 
 def _save(path: Path, draw: Draw, vector: bool) -> None:
-    for dark, ending in ((False, ".png"), (True, "-dark.png")):
+    for dark, ending in THEMES.items():
         # Resolution and fonts are looked up while a figure is written.
         with plots.style(dark=dark):
             drawn, pixels = draw(dark), io.BytesIO()
-            drawn.savefig(pixels, dpi=200)
+            drawn.savefig(pixels, dpi=DOTS_PER_INCH)
             if vector and not dark:
                 drawn.savefig(path.with_name(f"{path.name}.pdf"))
         # A palette makes a third of the size, and leaves no trace of versions.
