@@ -13,12 +13,16 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 flags = "--xla_force_host_platform_device_count=8"
+known = version("jaxlib").startswith("0.10.")  # Others stop at flags they lack.
+if known:
+    # Both cores have a worker of their own, and programs are small.
+    flags += " --xla_cpu_parallel_codegen_split_count=1"
 if not os.environ.get("JAX_ENABLE_X64"):
     # The first run, of all tests, compiles with few optimisations, in half of the time.
     # The second, of those that are about numbers, has the programs that users have.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
-    if version("jaxlib").startswith("0.10."):
-        # An older code generator, quicker too. Releases that lack it stop at the flag.
+    if known:
+        # An older code generator, quicker too.
         flags += " --xla_cpu_use_fusion_emitters=false"
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
 

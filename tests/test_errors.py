@@ -11,6 +11,8 @@ from registry import NUM_BINS, NUM_CLASSES, ROWS
 
 import calib_jax as cj
 
+pytestmark = pytest.mark.once
+
 OUTCOMES = {"outcomes", "small_outcome", "large_outcome", "correct", "is_error"}
 INTEGERS = {"labels", "tokens", "predictions", "suggestion", "choice_ids"}
 INTEGERS |= {"num_successes", "num_trials", "num_rows"}

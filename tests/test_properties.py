@@ -331,6 +331,7 @@ def dirty_for_gradients(case):
 
 
 @cases([case for case in DEVICE if case.gradients])
+@pytest.mark.once
 def test_gradients(case):
     """Finite, zero at what is masked, and as finite differences say."""
     arguments, keep = dirty_for_gradients(case)
