@@ -183,7 +183,7 @@ def seen_and_drawn(
     return curve, drawn, table
 
 
-def _of_gain(
+def ends_of_gain(
     total: jax.Array, squares: jax.Array, rows: jax.Array, error_probability: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The ends for a mean of paired differences, with a row more won by either side."""
@@ -222,12 +222,12 @@ def _cascade_interval(
 
     # Where both models are right on the same rows all draws are equal.
     gain, squares = table.weight[None] * table.means[2:]
-    ends = _of_gain(gain, squares, table.weight, error_probability)
+    ends = ends_of_gain(gain, squares, table.weight, error_probability)
     advantage = Interval(estimate=table.means[2], lower=ends[0], upper=ends[1])
     kept = [jnp.pad(jnp.cumsum(x[router.order]), (1, 0)) for x in (gain, squares)]
     num_rows = jnp.sum(table.count, dtype=jnp.int32).astype(jnp.float32)
     over = jnp.where(jnp.isnan(seen.accuracy), jnp.nan, -kept[0] / num_rows)
-    ends = _of_gain(-kept[0], kept[1], num_rows, error_probability)
+    ends = ends_of_gain(-kept[0], kept[1], num_rows, error_probability)
     # Without bins kept small the large model answers everything.
     known = jnp.isnan(over) | (jnp.arange(over.shape[0]) == 0)
     lower, upper = (jnp.where(known, over, end) for end in ends)
