@@ -44,6 +44,15 @@ from .cascade_differences import (
 )
 from .cascade_intervals import CascadeInterval as CascadeInterval
 from .cascade_intervals import cascade_interval as cascade_interval
+from .chain_curves import ChainCurve as ChainCurve
+from .chain_curves import best_within_cost as best_within_cost
+from .chain_curves import chain_curve as chain_curve
+from .chain_curves import cost_frontier as cost_frontier
+from .chain_curves import selective_accuracy as selective_accuracy
+from .chain_curves import with_abstaining as with_abstaining
+from .chains import Chain as Chain
+from .chains import chain_answers as chain_answers
+from .chains import fit_chain as fit_chain
 from .cleaning import CleaningCurve as CleaningCurve
 from .cleaning import ExpertBins as ExpertBins
 from .cleaning import cleaning_curve as cleaning_curve
@@ -110,11 +119,15 @@ from .platt import Platt as Platt
 from .platt import fit_platt as fit_platt
 from .resampling import bootstrap as bootstrap
 from .resampling import bootstrap_reliability as bootstrap_reliability
+from .run_gains import RunGains as RunGains
+from .run_gains import cascade_gain_of_runs as cascade_gain_of_runs
 from .selection import best_num_small_bins as best_num_small_bins
 from .selection import num_small_bins_for_accuracy as num_small_bins_for_accuracy
 from .selection import num_small_bins_for_large_share as num_small_bins_for_large_share
 from .solvers import FitReport as FitReport
 from .solvers import FitStatus as FitStatus
+from .specialisation import CascadeGain as CascadeGain
+from .specialisation import cascade_gain_test as cascade_gain_test
 from .streamed import Streamed as Streamed
 from .streamed import StreamedCurve as StreamedCurve
 from .streamed import StreamedReliability as StreamedReliability

@@ -20,6 +20,7 @@ import numpy as np
 from . import (
     binning,
     cascade,
+    chains,
     cleaning,
     confidence,
     curves,
@@ -44,6 +45,7 @@ _KINDS = {
         cascade.AdvantageTable,
         curves.CascadeCurve,
         cascade.Router,
+        chains.Chain,
         cleaning.CleaningCurve,
         cleaning.ExpertBins,
         label_issues.LabelIssues,

@@ -118,6 +118,32 @@ def router(rng):
     return cj.Router(bins=bins(rng), table=table, order=order)
 
 
+def chain(rng):
+    """Of three models, two of them stages."""
+    stages = [router(rng) for _ in range(2)]
+    return cj.Chain(routers=jax.tree.map(lambda *leaves: jnp.stack(leaves), *stages))
+
+
+def chain_curve(rng):
+    shares = rng.dirichlet(np.ones(3), (NUM_BINS + 1,) * 2)
+    accuracy, cost = rng.choice([0.5, 0.75, 1.0], (2, *shares.shape[:2]))
+    share = jnp.asarray(np.moveaxis(shares, -1, 0), jnp.float32)
+    return cj.ChainCurve(
+        accuracy=jnp.asarray(accuracy, jnp.float32),
+        cost=jnp.asarray(cost, jnp.float32),
+        share=share,
+        right_share=share * 0.5,
+    )
+
+
+def _chained(rng, n, models=3):
+    return {
+        "confidences": np.stack([tied(rng, n) for _ in range(models)]),
+        "outcomes": np.stack([partial(rng, n) for _ in range(models)]),
+        "costs": rng.choice([0.25, 1.0, 1.5], (models, n)),
+    }
+
+
 def table(rng):
     count = rng.integers(0, 3, NUM_BINS)
     confidence, outcome = rng.choice([0.2, 0.4, 0.6, 0.8], (2, NUM_BINS))
@@ -668,6 +694,49 @@ CASES = [
     _of_curve("num_small_bins_for_large_share", gradients=(), max_large_share=0.5),
     _of_curve("num_small_bins_for_accuracy", gradients=(), min_accuracy=0.7),
     _of_curve("best_num_small_bins", gradients=()),
+    # Chains
+    Case(
+        "fit_chain",
+        lambda rng, n: {
+            "confidences": np.stack([tied(rng, n), tied(rng, n)]),
+            "num_bins": NUM_BINS,
+        },
+        rows={"confidences": 1},
+        static=("num_bins",),
+        again=True,
+        **_FRESH,
+    ),
+    Case(
+        "chain_answers",
+        lambda rng, n: {
+            "chain": chain(rng),
+            "confidences": _chained(rng, n)["confidences"],
+            "num_kept_bins": rng.integers(1, NUM_BINS, 2),
+        },
+        rows={"confidences": 1},
+        split=all_rows,
+    ),
+    Case(
+        "chain_curve",
+        lambda rng, n: {"chain": chain(rng), **_chained(rng, n)},
+        rows={"confidences": 1, "outcomes": 1, "costs": 1},
+        **_GIVEN,
+    ),
+    *(
+        Case(name, lambda rng, n, m=more: {"curve": chain_curve(rng), **m}, again=True)
+        for name, more in (
+            ("cost_frontier", {}),
+            ("best_within_cost", {"max_cost": 0.8}),
+            ("selective_accuracy", {}),
+        )
+    ),
+    Case(
+        "with_abstaining",
+        lambda rng, n: {**_chained(rng, n), "worth": 0.6, "cost": 2.0},
+        rows={"confidences": 1, "outcomes": 1, "costs": 1},
+        split=lambda rows: (jax.tree.map(jnp.transpose, rows), ()),
+        again=True,
+    ),
     # Streams
     Case("score_buckets", lambda rng, n: {"num_buckets": 7}, static=("num_buckets",)),
     *(

@@ -13,16 +13,17 @@ import calib_jax as cj
 
 OUTCOMES = {"outcomes", "small_outcome", "large_outcome", "correct", "is_error"}
 INTEGERS = {"labels", "tokens", "predictions", "suggestion", "choice_ids"}
-INTEGERS |= {"num_successes", "num_trials", "num_rows"}
+INTEGERS |= {"num_successes", "num_trials", "num_rows", "num_kept_bins"}
 BOOLS = {"flagged", "where"}
 SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}
 SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_loss"}
-SCALARS |= {"cost_limit", "error_probability"}
+SCALARS |= {"cost_limit", "error_probability", "worth", "cost"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "log_odds_of_log"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
 NOT_ARRAYS |= {"small_params", "large_params", "state", "first", "second", "buckets"}
+NOT_ARRAYS |= {"chain"}
 
 
 def kind_of(case, name):

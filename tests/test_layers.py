@@ -24,16 +24,18 @@ binning
 summary
 solvers
 resampling
-temperature platt histogram
+_gain_draws temperature platt histogram
 calibration
 metrics
-cascade
-curves deferral
+cascade _joint_bins
+curves deferral chains
+chain_curves
 cleaning label_issues
 intervals
 calibration_intervals cascade_intervals
 cascade_differences
-selection
+selection specialisation
+run_gains
 _first_bins
 guarantees
 budgets guaranteed_routers
