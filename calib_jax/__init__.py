@@ -11,6 +11,11 @@ from importlib.metadata import version as _version
 from . import selection as selection
 from . import solvers as solvers
 from . import summary as summary
+from .alarms import DriftAlarm as DriftAlarm
+from .alarms import DriftMonitor as DriftMonitor
+from .alarms import drift_alarm as drift_alarm
+from .alarms import drift_monitor as drift_monitor
+from .alarms import update_drift_monitor as update_drift_monitor
 from .binning import Bins as Bins
 from .binning import bin_index as bin_index
 from .binning import equal_count_bins as equal_count_bins
@@ -29,6 +34,8 @@ from .budgets import (
     num_small_bins_for_expected_loss as num_small_bins_for_expected_loss,
 )
 from .calibration import calibrate as calibrate
+from .calibration_drifts import CalibrationDrift as CalibrationDrift
+from .calibration_drifts import calibration_drift as calibration_drift
 from .calibration_intervals import CalibrationErrorInterval as CalibrationErrorInterval
 from .calibration_intervals import (
     calibration_error_interval as calibration_error_interval,
@@ -87,6 +94,10 @@ from .decoding import sequence_scores as sequence_scores
 from .decoding import update_decoding as update_decoding
 from .deferral import Deferral as Deferral
 from .deferral import defer as defer
+from .drift import OccupancyDrift as OccupancyDrift
+from .drift import occupancy_drift as occupancy_drift
+from .estimated_accuracies import EstimatedAccuracy as EstimatedAccuracy
+from .estimated_accuracies import estimated_accuracy as estimated_accuracy
 from .guaranteed_routers import GuaranteedRouter as GuaranteedRouter
 from .guaranteed_routers import fit_router_with_guarantee as fit_router_with_guarantee
 from .guarantees import Selection as Selection

@@ -266,6 +266,12 @@ def cascade_state(rng, n=ROWS):
     )
 
 
+def monitor(rng, n=ROWS):
+    """Of some rows like the reference and some others."""
+    state = cj.drift_monitor(jax.random.key(1), tied(rng, n), num_bins=NUM_BINS)
+    return cj.update_drift_monitor(jax.random.key(2), state, tied(rng, n))
+
+
 def decoding_state(rng, n=ROWS):
     """Of one token of each sequence."""
     return cj.update_decoding(
@@ -972,10 +978,7 @@ CASES = [
         "cascade_interval",
         lambda rng, n: {
             "key": jax.random.key(0),
-            "router": router(rng),
-            "small_confidence": tied(rng, n),
-            "small_outcome": partial(rng, n),
-            "large_outcome": partial(rng, n),
+            **_routed(rng, n),
             "num_draws": 3,
         },
         static=("key", "num_draws"),
@@ -1098,6 +1101,76 @@ CASES = [
     ),
     # Of functions: see test_guarantees.py.
     Case("fit_router_with_guarantee", None, host=True),
+    # Drift. Which rows are drawn, and how ties are broken, depends on the key alone.
+    Case(
+        "occupancy_drift",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "bins": bins(rng),
+            "reference_scores": tied(rng, n),
+            "scores": tied(rng, n),
+            "num_draws": 3,
+        },
+        static=("key", "num_draws"),
+        rows={"scores": 0},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+        again=True,
+    ),
+    Case(
+        "estimated_accuracy",
+        lambda rng, n: {
+            "router": router(rng),
+            "reference_confidence": tied(rng, n),
+            "reference_small_outcome": partial(rng, n),
+            "reference_large_outcome": partial(rng, n),
+            "small_confidence": tied(rng, n),
+            "large_confidence": tied(rng, n),
+        },
+        rows={"small_confidence": 0, "large_confidence": 0},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+        again=True,
+    ),
+    Case(
+        "calibration_drift",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "bins": bins(rng),
+            "reference_scores": tied(rng, n),
+            "reference_outcomes": rng.random(n) < 0.5,
+            "scores": tied(rng, n),
+            "outcomes": rng.random(n) < 0.5,
+            "num_draws": 3,
+        },
+        static=("key", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "drift_monitor",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "reference": tied(rng, n),
+            "num_bins": NUM_BINS,
+            "error_probability": 0.1,
+        },
+        static=("key", "num_bins"),
+        again=True,
+    ),
+    Case(
+        "update_drift_monitor",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "state": monitor(rng, n),
+            "scores": tied(rng, n),
+        },
+        static=("key",),
+        exact=False,
+    ),
+    Case("drift_alarm", lambda rng, n: {"state": monitor(rng, n)}),
     # On the host
     Case(
         "validate_logits",

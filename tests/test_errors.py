@@ -14,6 +14,8 @@ import calib_jax as cj
 OUTCOMES = {"outcomes", "small_outcome", "large_outcome", "correct", "is_error"}
 INTEGERS = {"labels", "tokens", "predictions", "suggestion", "choice_ids"}
 INTEGERS |= {"num_successes", "num_trials", "num_rows", "num_kept_bins"}
+OUTCOMES |= {"reference_outcomes"}
+OUTCOMES |= {f"reference_{size}_outcome" for size in ("small", "large")}
 BOOLS = {"flagged", "where"}
 SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}

@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(cj.__file__).parent
 
 # Modules import only what stands above them; those of one line not each other.
 ORDER = """
-_exact _masking _responses
+_exact _masking _responses _urns
 _binomial _classes _checks
 _reduce
 bounds _tokens
@@ -34,6 +34,7 @@ cleaning label_issues
 intervals
 calibration_intervals cascade_intervals
 cascade_differences
+alarms drift calibration_drifts estimated_accuracies
 selection specialisation
 run_gains
 _first_bins
