@@ -1099,6 +1099,38 @@ CASES = [
             "max_loss": 0.1,
         },
     ),
+    Case(
+        "cascade_gain_test",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "router": router(rng),
+            "first_confidence": tied(rng, n),
+            "first_outcome": partial(rng, n),
+            "second_outcome": partial(rng, n),
+            "groups": rng.integers(0, 3, n),
+            "num_groups": 3,
+            "num_draws": 3,
+        },
+        static=("key", "num_groups", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "cascade_gain_of_runs",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "first_confidence": np.stack([tied(rng, n), tied(rng, n)]),
+            "second_confidence": np.stack([tied(rng, n), tied(rng, n)]),
+            "first_outcome": np.stack([partial(rng, n), partial(rng, n)]),
+            "second_outcome": np.stack([partial(rng, n), partial(rng, n)]),
+            "calibration": rng.random(n) < 0.5,
+            "num_bins": NUM_BINS,
+            "num_draws": 3,
+        },
+        static=("key", "num_bins", "num_draws"),
+        exact=False,
+        again=True,
+    ),
     # Of functions: see test_guarantees.py.
     Case("fit_router_with_guarantee", None, host=True),
     # Drift. Which rows are drawn, and how ties are broken, depends on the key alone.
