@@ -16,6 +16,12 @@ from .alarms import DriftMonitor as DriftMonitor
 from .alarms import drift_alarm as drift_alarm
 from .alarms import drift_monitor as drift_monitor
 from .alarms import update_drift_monitor as update_drift_monitor
+from .audits import AuditedRate as AuditedRate
+from .audits import AuditPlan as AuditPlan
+from .audits import audit_sample as audit_sample
+from .audits import audited_precision as audited_precision
+from .audits import audited_rates as audited_rates
+from .audits import num_to_audit as num_to_audit
 from .binning import Bins as Bins
 from .binning import bin_index as bin_index
 from .binning import equal_count_bins as equal_count_bins
@@ -98,6 +104,14 @@ from .drift import OccupancyDrift as OccupancyDrift
 from .drift import occupancy_drift as occupancy_drift
 from .estimated_accuracies import EstimatedAccuracy as EstimatedAccuracy
 from .estimated_accuracies import estimated_accuracy as estimated_accuracy
+from .expected_precision import ExpectedPrecision as ExpectedPrecision
+from .expected_precision import FalseFlags as FalseFlags
+from .expected_precision import expected_false_flags as expected_false_flags
+from .expected_precision import expected_precision as expected_precision
+from .expected_precision import expected_precision_by_bin as expected_precision_by_bin
+from .expected_precision import label_error_probability as label_error_probability
+from .expert_dependence import ExpertDependence as ExpertDependence
+from .expert_dependence import expert_dependence as expert_dependence
 from .guaranteed_routers import GuaranteedRouter as GuaranteedRouter
 from .guaranteed_routers import fit_router_with_guarantee as fit_router_with_guarantee
 from .guarantees import Selection as Selection
@@ -108,6 +122,7 @@ from .guarantees import num_small_bins_for_regret as num_small_bins_for_regret
 from .guarantees import num_small_bins_for_small_error as num_small_bins_for_small_error
 from .histogram import Histogram as Histogram
 from .histogram import fit_histogram as fit_histogram
+from .intervals import BootstrapInterval as BootstrapInterval
 from .intervals import CleaningInterval as CleaningInterval
 from .intervals import Interval as Interval
 from .intervals import bootstrap_interval as bootstrap_interval
@@ -116,6 +131,10 @@ from .io import load as load
 from .io import save as save
 from .label_issues import LabelIssues as LabelIssues
 from .label_issues import confident_learning as confident_learning
+from .label_noise import estimate_label_noise as estimate_label_noise
+from .label_noise import true_label_confidence as true_label_confidence
+from .label_noise import true_label_probabilities as true_label_probabilities
+from .label_noise import uniform_label_noise as uniform_label_noise
 from .log_probabilities import LogProbabilities as LogProbabilities
 from .log_probabilities import choice_log_probabilities as choice_log_probabilities
 from .log_probabilities import read_log_probabilities as read_log_probabilities
@@ -130,6 +149,10 @@ from .platt import Platt as Platt
 from .platt import fit_platt as fit_platt
 from .resampling import bootstrap as bootstrap
 from .resampling import bootstrap_reliability as bootstrap_reliability
+from .review_sheets import ReviewAnswer as ReviewAnswer
+from .review_sheets import ReviewSheet as ReviewSheet
+from .review_sheets import read_review_sheet as read_review_sheet
+from .review_sheets import write_review_sheet as write_review_sheet
 from .run_gains import RunGains as RunGains
 from .run_gains import cascade_gain_of_runs as cascade_gain_of_runs
 from .selection import best_num_small_bins as best_num_small_bins

@@ -337,6 +337,16 @@ def weighted_mean(x, weights):
     return jnp.sum(weights * x) / jnp.sum(weights)
 
 
+def label_noise(rng):
+    return 0.7 * np.eye(NUM_CLASSES) + 0.3 * rng.dirichlet(
+        np.ones(NUM_CLASSES), NUM_CLASSES
+    )
+
+
+def flags(rng, n):
+    return rng.random(n) < 0.5
+
+
 def _routed(rng, n):
     return {
         "router": router(rng),
@@ -1009,6 +1019,137 @@ CASES = [
         exact=False,
         where=True,
     ),
+    # Audits and what is expected of them
+    Case(
+        "uniform_label_noise",
+        lambda rng, n: {"rate": rng.random(), "num_classes": NUM_CLASSES},
+        static=("num_classes",),
+    ),
+    Case(
+        "estimate_label_noise",
+        lambda rng, n: dict(
+            zip(("probabilities", "labels"), _probabilities(rng, n), strict=True)
+        ),
+        rows={"probabilities": 0, "labels": 0},
+        where=True,
+        again=True,
+    ),
+    Case(
+        "true_label_probabilities",
+        lambda rng, n: {
+            "probabilities": _probabilities(rng, n)[0],
+            "noise": label_noise(rng),
+        },
+        rows={"probabilities": 0},
+        split=all_rows,
+    ),
+    Case(
+        "true_label_confidence",
+        lambda rng, n: {
+            "confidence": tied(rng, n),
+            "rate": 0.1,
+            "num_classes": NUM_CLASSES,
+        },
+        rows={"confidence": 0},
+        static=("num_classes",),
+        split=all_rows,
+    ),
+    Case(
+        "label_error_probability",
+        lambda rng, n: {
+            **dict(
+                zip(("probabilities", "labels"), _probabilities(rng, n), strict=True)
+            ),
+            "noise": label_noise(rng),
+        },
+        rows={"probabilities": 0, "labels": 0},
+        split=all_rows,
+    ),
+    Case(
+        "expected_precision",
+        lambda rng, n: {"error_probability": tied(rng, n), "flagged": flags(rng, n)},
+        rows={"error_probability": 0, "flagged": 0},
+        where=True,
+    ),
+    Case(
+        "expected_precision_by_bin",
+        lambda rng, n: {
+            "bins": bins(rng),
+            "scores": tied(rng, n),
+            "error_probability": tied(rng, n),
+            "flagged": flags(rng, n),
+        },
+        rows={"scores": 0, "error_probability": 0, "flagged": 0},
+        where=True,
+        again=True,
+    ),
+    Case(
+        "expected_false_flags",
+        lambda rng, n: {
+            "confidences": np.stack([tied(rng, n) for _ in range(NUM_MODELS)]),
+            "candidates": rng.random(n) < 0.8,
+            "flagged": flags(rng, n),
+        },
+        rows={"confidences": 1, "candidates": 0, "flagged": 0},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+    ),
+    # Which rows are drawn depends on where they stand: no rows to move or remove.
+    Case(
+        "audit_sample",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "flagged": flags(rng, n),
+            "num_audited": 4,
+        },
+        static=("key", "num_audited"),
+    ),
+    Case(
+        "audited_precision",
+        lambda rng, n: {
+            "num_wrong": rng.integers(0, 9),
+            "num_audited": rng.integers(9, 20),
+            "error_probability": 0.1,
+            "num_flagged": rng.integers(20, 40),
+        },
+    ),
+    Case(
+        "audited_rates",
+        lambda rng, n: {
+            "counts": rng.integers(0, 9, 4),
+            "error_probability": 0.1,
+            "num_flagged": rng.integers(40, 60),
+        },
+        again=True,
+    ),
+    Case(
+        "num_to_audit",
+        lambda rng, n: {
+            "min_precision": 0.7,
+            "expected": 0.9,
+            "error_probability": 0.1,
+            "chance": 0.8,
+            "num_flagged": rng.integers(40, 60),
+            "max_audited": 60,
+        },
+        static=("max_audited",),
+        again=True,
+    ),
+    Case(
+        "expert_dependence",
+        lambda rng, n: {
+            "wrong": rng.random((NUM_MODELS, n)) < 0.6,
+            "confidences": np.stack([tied(rng, n) for _ in range(NUM_MODELS)]),
+        },
+        rows={"wrong": 1, "confidences": 1},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+    ),
+    # Of files: see test_review_sheets.py.
+    Case("write_review_sheet", None, host=True),
+    Case("read_review_sheet", None, host=True),
     # Bounds and guarantees
     Case(
         "clopper_pearson",

@@ -25,6 +25,11 @@ SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_
 SCALARS |= {"cost_limit", "error_probability", "worth", "cost"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "log_odds_of_log"}
+# Of audits.
+INTEGERS |= {"num_wrong", "num_audited", "num_flagged", "counts"}
+BOOLS |= {"wrong", "candidates"}
+SCALARS |= {"num_wrong", "num_audited", "num_flagged", "rate", "min_precision"}
+SCALARS |= {"expected", "chance"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
 NOT_ARRAYS |= {"small_params", "large_params", "state", "first", "second", "buckets"}
 NOT_ARRAYS |= {"chain"}
@@ -79,7 +84,8 @@ def wrong_arrays(case, name, good):
     yield "text", "str"
     yield {"a": 1}, "dict|object|array"
     yield [[1.0], [2.0, 3.0]], "array|inhomogeneous"
-    if name not in BOOLS | {"weights", "log_temperatures"}:
+    optional = BOOLS | {"weights", "log_temperatures", "num_flagged"}
+    if name not in optional and str(case) != "expert_dependence":
         yield None, "None|object|only one"
 
 

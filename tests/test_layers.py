@@ -15,23 +15,25 @@ PACKAGE = pathlib.Path(cj.__file__).parent
 
 # Modules import only what stands above them; those of one line not each other.
 ORDER = """
-_exact _masking _responses _urns
+_exact _masking _responses
 _binomial _classes _checks
-_reduce
+_hypergeometric _reduce review_sheets
 bounds _tokens
 confidence decoding
 binning
 summary
 solvers
 resampling
-_gain_draws temperature platt histogram
+_gain_draws _urns temperature platt histogram
 calibration
 metrics
 cascade _joint_bins
 curves deferral chains
 chain_curves
 cleaning label_issues
-intervals
+label_noise audits
+expected_precision intervals
+expert_dependence
 calibration_intervals cascade_intervals
 cascade_differences
 alarms drift calibration_drifts estimated_accuracies
@@ -133,7 +135,13 @@ def test_a_fresh_import_is_light():
 
 
 FUNCTIONS = sorted({case.name for case in registry.CASES})
-RETURN_NOTHING = {"save", "validate_labels", "validate_logits", "validate_scores"}
+RETURN_NOTHING = {
+    "save",
+    "write_review_sheet",
+    "validate_labels",
+    "validate_logits",
+    "validate_scores",
+}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
