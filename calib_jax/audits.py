@@ -20,6 +20,8 @@ from . import _binomial, _checks, _hypergeometric, _masking, _reduce, bounds
 
 # Whole numbers up to 2^24 are halved so often.
 _HALVINGS = 25
+# Of a product of two float32 numbers, of which one is a rounded decimal.
+_ROUNDING = 2.0**-22
 
 
 @jax.tree_util.register_dataclass
@@ -351,12 +353,10 @@ def _num_to_audit(
         def upper(k: jax.Array, n: jax.Array, rate: jax.Array) -> jax.Array:
             return _hypergeometric.tails(k - 1, n, rate, flagged)[1]
 
-        # Bounds are whole numbers over `flagged`: the least that will do, but for
-        # rounding the one above.
-        near = jnp.ceil(min_precision * flagged) + jnp.asarray([-1.0, 0.0, 1.0])
-        enough = near / jnp.maximum(flagged, 1.0) >= min_precision
-        refuted = jnp.maximum(near[jnp.argmax(enough)] - 1, 0.0)
-        true = jnp.floor(expected * flagged)
+        # Bounds are whole numbers over `flagged`; what is one but for rounding does.
+        least_bound = jnp.ceil(min_precision * flagged * (1 - _ROUNDING))
+        refuted = jnp.maximum(least_bound - 1, 0.0)
+        true = jnp.floor(expected * flagged * (1 + _ROUNDING))
 
     def of_number(n: jax.Array) -> tuple[jax.Array, jax.Array]:
         # So many wrong ones are too unlikely if the precision is less.
