@@ -736,6 +736,7 @@ CASES = [
         "chain_curve",
         lambda rng, n: {"chain": chain(rng), **_chained(rng, n)},
         rows={"confidences": 1, "outcomes": 1, "costs": 1},
+        again=True,
         **_GIVEN,
     ),
     *(

@@ -1,5 +1,6 @@
 """Chains of models, against every combination gone through in NumPy."""
 
+import dataclasses
 import itertools
 
 import jax
@@ -139,7 +140,7 @@ def test_two_models_are_a_cascade():
             np.testing.assert_allclose(one, other, rtol=2.5e-7)
 
 
-def test_one_model_and_one_bin():
+def test_one_model_and_one_bin(chain):
     confidence, outcome, price = draw(4)
     alone = cj.fit_chain(confidence[:1], num_bins=NUM_BINS)
     curve = cj.chain_curve(alone, confidence[:1], outcome[:1], price[:1])
@@ -148,7 +149,9 @@ def test_one_model_and_one_bin():
     np.testing.assert_allclose(curve.cost, price[0].mean(), rtol=1e-6)
     assert cj.best_within_cost(curve, 9.0).shape == (0,)
     assert not cj.chain_answers(alone, confidence[:1], np.zeros(0, int)).any()
-    single = cj.fit_chain(confidence[:2], num_bins=1)
+    blank = cj.Bins(edges=jnp.zeros((1, 0), jnp.float32))
+    routers = jax.tree.map(lambda leaf: jnp.zeros((1, 1), leaf.dtype), chain.routers)
+    single = cj.Chain(routers=dataclasses.replace(routers, bins=blank))
     curve = cj.chain_curve(single, confidence[:2], outcome[:2], price[:2])
     np.testing.assert_allclose(curve.accuracy, outcome[1::-1].mean(axis=1), rtol=1e-6)
 
