@@ -174,7 +174,8 @@ def test_nan_and_nothing(chain, rows):
     nothing = cj.chain_curve(
         chain, *rows, where=np.zeros(NUM_ROWS, bool), weights=np.ones(NUM_ROWS)
     )
-    assert np.isnan(flat(nothing)).all()
+    empty = cj.chain_curve(chain, *(part[:, :0] for part in rows))
+    assert np.isnan(flat(nothing)).all() and np.isnan(flat(empty)).all()
     assert not cj.cost_frontier(nothing).any()
     np.testing.assert_array_equal(cj.best_within_cost(nothing, 1e9), -1)
 

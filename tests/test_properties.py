@@ -428,7 +428,6 @@ NOTHING = {
     "log_loss": NAN,
     "area_under_roc": NAN,
     "cascade_curve": NAN,
-    "chain_curve": NAN,
     "confident_learning": np.inf,
 }
 
