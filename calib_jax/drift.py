@@ -70,8 +70,8 @@ def occupancy_drift(
     over multivariate hypergeometric draws of the pooled counts, is exact for bins that
     come from other rows, such as a router's with the rows on which it was judged as the
     reference. On the rows that the bins were cut from the reference is spread evenly by
-    construction; the p-value then is right but for small samples
-    (`benchmarks/alarms`). `drift_monitor` is exact for either.
+    construction, and nothing is promised, though false alarms are about as rare in
+    simulation (`benchmarks/alarms`). `drift_monitor` is exact for either.
 
     Of new rows like the R reference rows a share of at most 2 / (R + 1) is outside
     their range on average. The time of a call is that of the smaller sample, drawn row

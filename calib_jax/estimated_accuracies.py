@@ -85,9 +85,12 @@ def estimated_accuracy(
 
     which supposes that outcomes given the bin are those of the reference, calibrated or
     not. The interval is Wilson's with as many rows as give its variance, which has the
-    noise of both samples. With fewer than some ten reference rows that are wrong, or
-    right, it covers less than it says (`benchmarks/alarms`). A bin without reference
-    rows counts as one half, give or take one half.
+    noise of both samples. A bin without reference rows counts as one half, give or take
+    one half.
+
+    Where nearly all answers are right, or wrong, both intervals cover less than they
+    say: the first with fifty new rows, the second with fewer than some ten reference
+    rows of the rarer kind (`benchmarks/alarms`).
 
     The share of large-model calls on the new rows is seen, and so is what they cost.
     Neither estimate holds where answers become wrong at the same confidence:
