@@ -56,6 +56,10 @@ def estimate_label_noise(
     .. math:: \hat Q_{gy} = \frac{C_{gy}}{\sum_k C_{gk}} \, n_g, \quad
         \hat T_{yg} = \frac{\hat Q_{gy}}{\sum_k \hat Q_{ky}}
 
+    It is a rough estimate. Where rows lie between classes it takes for noise what the
+    model is unsure of, and so has too much of it: by how much in a simulation with
+    calibrated probabilities is in `benchmarks/audits`.
+
     A given label of which no row has a candidate counts as right, and of a class that
     is no row's true one all labels do.
 
