@@ -60,9 +60,10 @@ def cascade_gain_of_runs(
     r"""Gains of cascades within one architecture and across two, from several runs.
 
     Two runs of one architecture on the same data gain together because their errors
-    fall differently; what two architectures gain beyond that is specialisation. For
-    every ordered pair of runs the router, K of most accuracy and the better run are
-    chosen on the calibration rows, and the gain over that run is of the others.
+    fall differently; what two architectures gain beyond that is due to these. From one
+    run of each no test can tell the two apart. For every ordered pair of runs the
+    router, K of most accuracy and the better run are chosen on the calibration rows,
+    and the gain over that run is of the others.
 
     The p-value shuffles which runs are of which architecture, and counts how often the
     difference is as large: :math:`(1 + \#\{\ge\}) / (1 + D)`. It is exact where

@@ -38,8 +38,8 @@ class CascadeGain:
         were the worse one in all groups alike.
       specialisation: `Interval` of a scalar, what is gained by sending groups to the
         model that is better at them; ends as those of the gain.
-      chance: float32 scalar, the rest: what confidence tells of rows within a group.
-        The four add up to the gain.
+      chance: float32 scalar, what confidence tells of rows within a group, less the
+        selection. The four add up to the gain.
       routing_p_value: float32 scalar, of the hypothesis that which model is right has
         nothing to do with the bins.
       interaction_p_value: float32 scalar, of the hypothesis that where one model is
@@ -101,27 +101,34 @@ def cascade_gain_test(
         - \left| \sum_i d_i \right| \right)}_{\mathrm{handicap} \,\le\, 0}
         + \underbrace{\frac1{2N} \sum_i e_i (\bar r_{g(i)} - \bar r)
         }_{\mathrm{specialisation}}
-        + \underbrace{\ldots}_{\mathrm{chance}}
+        + \underbrace{\frac1{2N} \sum_i e_i (r_i - \bar r_{g(i)} + \bar r)
+        }_{\mathrm{chance}}
 
     where both means leave row i out. Specialisation is thus what the cascade would
     gain if each row were routed as another row of its group, beyond routing it as any
-    other row. Chance is what its own confidence adds. Two training runs of one
-    architecture have chance only: in expectation their specialisation is 0, whatever
-    the bins, as long as groups are a function of the input (its class, its topic, what
-    a third model makes of it), or treat both models alike. Groups of one model's own
-    confidence do not. What finer groups would show counts as chance here.
+    other row. Chance is what its own confidence adds. Two models whose errors are of
+    one kind and fall independently from row to row have chance only: in expectation
+    their specialisation is 0, whatever the bins, as long as groups are a function of
+    the input (its class, its topic, what a third model makes of it), or treat both
+    models alike. Groups of one model's own confidence do not. What finer groups would
+    show counts as chance here.
 
-    Neither part can be had from the gain alone: two models that change places in every
-    row with probability one half gain as much, however specialised they were.
+    Both parts and their tests are of these two models, not of how they were made. Two
+    training runs of one network may each have classes that it happens to be better at:
+    that is specialisation too, and found. What two architectures have beyond two runs
+    of one is told by several runs of each: `cascade_gain_of_runs`.
 
-    Three things are assumed of nothing but the rows: that they are exchangeable, and
-    that the router was fitted on others. `routing_p_value` is exact for differences
-    that are exchangeable over rows; its statistic is the gain, of the best K where it
-    is chosen here. `interaction_p_value` is exact where the sign of :math:`d_i` is
-    exchangeable over the rows on which the models differ, given these rows and the
-    groups, whoever is better overall; its statistic is the sum of
-    :math:`e_i e_j` over pairs of rows of one group. Both count draws:
-    :math:`(1 + \#\{\ge\}) / (1 + D)`.
+    Neither part can be had from the gain alone: models that change places in every row
+    with probability one half gain as much, but for the handicap, however specialised
+    they were.
+
+    Rows are taken to be exchangeable, and the router to be fitted on others.
+    `routing_p_value` is exact where the differences are exchangeable over rows; its
+    statistic is the gain, of the best K where it is chosen here. `interaction_p_value`
+    is exact where the sign of :math:`d_i` is exchangeable over the rows on which the
+    models differ, given these rows and the groups, whoever is better overall; its
+    statistic is the sum of :math:`e_i e_j` over pairs of rows of one group. Both count
+    draws: :math:`(1 + \#\{\ge\}) / (1 + D)`.
 
     The interval of the gain takes the lower of both ends of the gains over either
     model, which have the adjusted normal interval of `cascade_interval`. That of
@@ -157,7 +164,8 @@ def cascade_gain_test(
     Examples:
       >>> import calib_jax
       >>> row = jnp.arange(800)
-      >>> topic, sure = row % 2, 0.5 + 0.4 * (row % 2)
+      >>> topic = row % 2
+      >>> sure = jnp.where(topic == 1, 0.9, 0.5)
       >>> router = calib_jax.fit_router(sure, jnp.full(800, 0.8), num_bins=2)
       >>> first, second = (row % 8 < 4) | (topic == 1), (row % 8 < 4) | (topic == 0)
       >>> found = cascade_gain_test(
