@@ -188,7 +188,7 @@ def counts(
     valid: jax.Array,
     scores: jax.Array | None = None,
     rows_in_bins: jax.Array | None = None,
-) -> dict[str, jax.Array]:
+) -> dict[str, Any]:
     """What every record of intervals says of its rows, by the names of its fields.
 
     Args:
@@ -300,7 +300,7 @@ def interval_of_draws(
     return Interval(estimate=estimate, lower=split(lower), upper=split(upper))
 
 
-def by_name(found: Interval) -> dict[str, Interval]:
+def by_name(found: Interval) -> dict[str, Any]:
     """An interval of a dictionary as a dictionary of intervals."""
     return {
         name: Interval(
