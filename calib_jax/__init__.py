@@ -11,6 +11,17 @@ from importlib.metadata import version as _version
 from . import selection as selection
 from . import solvers as solvers
 from . import summary as summary
+from .alarms import DriftAlarm as DriftAlarm
+from .alarms import DriftMonitor as DriftMonitor
+from .alarms import drift_alarm as drift_alarm
+from .alarms import drift_monitor as drift_monitor
+from .alarms import update_drift_monitor as update_drift_monitor
+from .audits import AuditedRate as AuditedRate
+from .audits import AuditPlan as AuditPlan
+from .audits import audit_sample as audit_sample
+from .audits import audited_precision as audited_precision
+from .audits import audited_rates as audited_rates
+from .audits import num_to_audit as num_to_audit
 from .binning import Bins as Bins
 from .binning import bin_index as bin_index
 from .binning import equal_count_bins as equal_count_bins
@@ -29,6 +40,8 @@ from .budgets import (
     num_small_bins_for_expected_loss as num_small_bins_for_expected_loss,
 )
 from .calibration import calibrate as calibrate
+from .calibration_drifts import CalibrationDrift as CalibrationDrift
+from .calibration_drifts import calibration_drift as calibration_drift
 from .calibration_intervals import CalibrationErrorInterval as CalibrationErrorInterval
 from .calibration_intervals import (
     calibration_error_interval as calibration_error_interval,
@@ -44,6 +57,15 @@ from .cascade_differences import (
 )
 from .cascade_intervals import CascadeInterval as CascadeInterval
 from .cascade_intervals import cascade_interval as cascade_interval
+from .chain_curves import ChainCurve as ChainCurve
+from .chain_curves import best_within_cost as best_within_cost
+from .chain_curves import chain_curve as chain_curve
+from .chain_curves import cost_frontier as cost_frontier
+from .chain_curves import selective_accuracy as selective_accuracy
+from .chain_curves import with_abstaining as with_abstaining
+from .chains import Chain as Chain
+from .chains import chain_answers as chain_answers
+from .chains import fit_chain as fit_chain
 from .cleaning import CleaningCurve as CleaningCurve
 from .cleaning import ExpertBins as ExpertBins
 from .cleaning import cleaning_curve as cleaning_curve
@@ -78,6 +100,18 @@ from .decoding import sequence_scores as sequence_scores
 from .decoding import update_decoding as update_decoding
 from .deferral import Deferral as Deferral
 from .deferral import defer as defer
+from .drift import OccupancyDrift as OccupancyDrift
+from .drift import occupancy_drift as occupancy_drift
+from .estimated_accuracies import EstimatedAccuracy as EstimatedAccuracy
+from .estimated_accuracies import estimated_accuracy as estimated_accuracy
+from .expected_precision import ExpectedPrecision as ExpectedPrecision
+from .expected_precision import FalseFlags as FalseFlags
+from .expected_precision import expected_false_flags as expected_false_flags
+from .expected_precision import expected_precision as expected_precision
+from .expected_precision import expected_precision_by_bin as expected_precision_by_bin
+from .expected_precision import label_error_probability as label_error_probability
+from .expert_dependence import ExpertDependence as ExpertDependence
+from .expert_dependence import expert_dependence as expert_dependence
 from .guaranteed_routers import GuaranteedRouter as GuaranteedRouter
 from .guaranteed_routers import fit_router_with_guarantee as fit_router_with_guarantee
 from .guarantees import Selection as Selection
@@ -88,6 +122,7 @@ from .guarantees import num_small_bins_for_regret as num_small_bins_for_regret
 from .guarantees import num_small_bins_for_small_error as num_small_bins_for_small_error
 from .histogram import Histogram as Histogram
 from .histogram import fit_histogram as fit_histogram
+from .intervals import BootstrapInterval as BootstrapInterval
 from .intervals import CleaningInterval as CleaningInterval
 from .intervals import Interval as Interval
 from .intervals import bootstrap_interval as bootstrap_interval
@@ -96,6 +131,10 @@ from .io import load as load
 from .io import save as save
 from .label_issues import LabelIssues as LabelIssues
 from .label_issues import confident_learning as confident_learning
+from .label_noise import estimate_label_noise as estimate_label_noise
+from .label_noise import true_label_confidence as true_label_confidence
+from .label_noise import true_label_probabilities as true_label_probabilities
+from .label_noise import uniform_label_noise as uniform_label_noise
 from .log_probabilities import LogProbabilities as LogProbabilities
 from .log_probabilities import choice_log_probabilities as choice_log_probabilities
 from .log_probabilities import read_log_probabilities as read_log_probabilities
@@ -110,11 +149,19 @@ from .platt import Platt as Platt
 from .platt import fit_platt as fit_platt
 from .resampling import bootstrap as bootstrap
 from .resampling import bootstrap_reliability as bootstrap_reliability
+from .review_sheets import ReviewAnswer as ReviewAnswer
+from .review_sheets import ReviewSheet as ReviewSheet
+from .review_sheets import read_review_sheet as read_review_sheet
+from .review_sheets import write_review_sheet as write_review_sheet
+from .run_gains import RunGains as RunGains
+from .run_gains import cascade_gain_of_runs as cascade_gain_of_runs
 from .selection import best_num_small_bins as best_num_small_bins
 from .selection import num_small_bins_for_accuracy as num_small_bins_for_accuracy
 from .selection import num_small_bins_for_large_share as num_small_bins_for_large_share
 from .solvers import FitReport as FitReport
 from .solvers import FitStatus as FitStatus
+from .specialisation import CascadeGain as CascadeGain
+from .specialisation import cascade_gain_test as cascade_gain_test
 from .streamed import Streamed as Streamed
 from .streamed import StreamedCurve as StreamedCurve
 from .streamed import StreamedReliability as StreamedReliability

@@ -90,6 +90,15 @@ def tails(count: jax.Array, trials: jax.Array, probability: Pair) -> Pair:
     return lower, jnp.where(known, 1 - certain.astype(jnp.float32), upper)
 
 
+def mass(k: jax.Array, n: jax.Array, probability: Pair) -> jax.Array:
+    """P(X = k) of a binomial X; float32 scalars, k whole and in `[0, n]`."""
+    # Stirling's formula for the factorials.
+    size = jnp.sqrt(_some(n) / (2 * np.pi * _some(k) * _some(n - k)))
+    log_rest = _stirling(n) - _stirling(k) - _stirling(n - k)
+    distance = deviance((k, jnp.zeros_like(k)), n, probability)
+    return size * jnp.exp(log_rest - distance)
+
+
 def least_float(holds: Callable[[jax.Array], jax.Array]) -> Pair:
     """The least float32 in `[0, 1]` for which a monotone statement holds.
 
@@ -178,11 +187,7 @@ def _falling_tail(
     width = jnp.exp2(-num_small.astype(jnp.float32))
     values = jnp.exp(exponent(width * (0.5 + 0.5 * _NODES)))
     integral = 0.5 * width * jnp.sum(_WEIGHTS * values)
-    # Stirling's formula for the factorials of the term at k.
-    size = jnp.sqrt(_some(n) / (2 * np.pi * _some(k) * _some(n - k)))
-    log_rest = _stirling(n) - _stirling(k) - _stirling(n - k)
-    distance = deviance((k, jnp.zeros_like(k)), n, probability)
-    return size * jnp.exp(log_rest - distance) * (n - k) * integral
+    return mass(k, n, probability) * (n - k) * integral
 
 
 def _some(k: jax.Array) -> jax.Array:

@@ -12,7 +12,7 @@ a plain Python number or list states none and is converted.
 import functools
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import chex
@@ -104,6 +104,16 @@ def floats(
     return _to_float32(array)
 
 
+def scalar(name: str, value: ArrayLike) -> jax.Array:
+    """Floating scalar, as float32: a level, a limit, a probability."""
+    return floats(name, value, rank=0, axes="")
+
+
+def count(name: str, value: ArrayLike) -> jax.Array:
+    """Integer scalar, as int32."""
+    return integers(name, value, rank=0, axes="scalar")
+
+
 def outcomes(
     name: str,
     value: ArrayLike,
@@ -144,6 +154,23 @@ def integers(
             array = jnp.maximum(array, jnp.asarray(_INT32.min, array.dtype))
         return array.astype(jnp.int32)
     return jnp.asarray(np.clip(array, _INT32.min, _INT32.max).astype(np.int32))
+
+
+def two_models(
+    scores: Mapping[str, ArrayLike],
+    small_outcome: ArrayLike,
+    large_outcome: ArrayLike,
+    where: ArrayLike | None,
+    *,
+    keep_bool: bool = False,
+) -> tuple[tuple[jax.Array, ...], jax.Array, jax.Array, jax.Array | None]:
+    """Scores `[N]` by name, outcomes of both models, and a mask."""
+    given = {name: floats(name, value) for name, value in scores.items()}
+    small = outcomes("small_outcome", small_outcome, keep_bool=keep_bool)
+    large = outcomes("large_outcome", large_outcome, keep_bool=keep_bool)
+    rows = mask("where", where)
+    same_shape(**given, small_outcome=small, large_outcome=large, where=rows)
+    return tuple(given.values()), small, large, rows
 
 
 def bools(name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]") -> Any:
@@ -254,7 +281,7 @@ def static_float(name: str, value: Any) -> float:
 def traced_int(name: str, value: Any, *, minimum: int, maximum: int) -> jax.Array:
     """A count that may be traced; a host integer outside the range raises."""
     if isinstance(value, jax.Array):
-        return integers(name, value, rank=0, axes="scalar")
+        return count(name, value)
     number = static_int(name, value, minimum=minimum)
     if number > maximum:
         raise ValueError(f"{name}: expected at most {maximum}, got {number}.")

@@ -28,7 +28,8 @@ class FirstBins:
         bin.
       totals: float32 `[Q, num_bins + 1]` twice, high and low part of the exact sum of
         each quantity.
-      same_rows: bool scalar, whether the rows repeat the router's table exactly.
+      same_rows: bool scalar, whether the rows, in two bins or more, repeat the router's
+        table exactly.
     """
 
     kept: jax.Array
@@ -62,7 +63,7 @@ def sum_first_bins(
     return FirstBins(
         kept=high[0],
         totals=(high[2:], low[2:]),
-        same_rows=jnp.all(same) & (high[0, -1] > 0),
+        same_rows=jnp.all(same) & (jnp.sum(table.count > 0, dtype=jnp.int32) > 1),
     )
 
 

@@ -27,7 +27,7 @@ def clopper_pearson(
     between both with one of at most twice that.
 
     Args:
-      num_successes: integer scalar k, from 0 to n.
+      num_successes: integer scalar k, from 0 to n; else both bounds are NaN.
       num_trials: integer scalar n; 0 gives the bounds 0 and 1.
       error_probability: floating scalar in `(0, 1)`; may be traced.
 
@@ -46,9 +46,9 @@ def clopper_pearson(
       >>> print(f"{lower:.4f} {upper:.4f}")
       0.0274 0.0833
     """
-    successes = _checks.integers("num_successes", num_successes, rank=0, axes="scalar")
-    trials = _checks.integers("num_trials", num_trials, rank=0, axes="scalar")
-    error = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    successes = _checks.count("num_successes", num_successes)
+    trials = _checks.count("num_trials", num_trials)
+    error = _checks.scalar("error_probability", error_probability)
     return _clopper_pearson(successes, trials, error)
 
 
@@ -63,7 +63,8 @@ def binomial_p_value(
     at most u with a probability of at most u, for every u.
 
     Args:
-      num_successes: integer scalar or `[S]`, k: as a rule failures or errors.
+      num_successes: integer scalar k, from 0 to n, as a rule failures or errors; else
+        the p-value is NaN.
       num_trials: integer scalar n; 0 gives 1.
       max_rate: floating scalar in `[0, 1]`; may be traced.
 
@@ -80,9 +81,9 @@ def binomial_p_value(
       >>> print(f"{binomial_p_value(10, 200, 0.1):.5f}")
       0.00807
     """
-    successes = _checks.integers("num_successes", num_successes, rank=0, axes="scalar")
-    trials = _checks.integers("num_trials", num_trials, rank=0, axes="scalar")
-    rate = _checks.floats("max_rate", max_rate, rank=0, axes="")
+    successes = _checks.count("num_successes", num_successes)
+    trials = _checks.count("num_trials", num_trials)
+    rate = _checks.scalar("max_rate", max_rate)
     return _binomial_p_value(successes, trials, rate)
 
 
@@ -99,7 +100,8 @@ def hoeffding_bentkus_p_value(
         \quad h(a, b) = a \log\frac ab + (1 - a) \log\frac{1 - a}{1 - b}
 
     Args:
-      total_loss: floating scalar, the sum of the losses, n times their mean.
+      total_loss: floating scalar from 0 to n, the sum of the losses, n times their
+        mean; of less the p-value is NaN, of more 1.
       num_rows: integer scalar n; 0 gives 1.
       max_mean: floating scalar in `[0, 1]`; may be traced.
 
@@ -118,9 +120,9 @@ def hoeffding_bentkus_p_value(
       >>> print(f"{hoeffding_bentkus_p_value(10.0, 200, 0.1):.5f}")
       0.02194
     """
-    total = _checks.floats("total_loss", total_loss, rank=0, axes="")
-    rows = _checks.integers("num_rows", num_rows, rank=0, axes="scalar")
-    mean = _checks.floats("max_mean", max_mean, rank=0, axes="")
+    total = _checks.scalar("total_loss", total_loss)
+    rows = _checks.count("num_rows", num_rows)
+    mean = _checks.scalar("max_mean", max_mean)
     return _hoeffding_bentkus_p_value(total, rows, mean)
 
 
@@ -162,7 +164,7 @@ def betting_p_value(
       0.000029
     """
     loss = _checks.floats("losses", losses)
-    mean = _checks.floats("max_mean", max_mean, rank=0, axes="")
+    mean = _checks.scalar("max_mean", max_mean)
     mask = _checks.mask("where", where)
     _checks.same_shape(losses=loss, where=mask)
     return _betting_p_value(loss, mean, mask)
@@ -177,7 +179,8 @@ def upper_rate(
         lower, _ = _binomial.tails(successes, trials, _pair(rate))
         return lower <= error_probability
 
-    return _binomial.least_float(excluded)[0]
+    rate = _binomial.least_float(excluded)[0]
+    return jnp.where(jnp.isnan(successes) | jnp.isnan(error_probability), jnp.nan, rate)
 
 
 def lower_rate(
@@ -189,7 +192,8 @@ def lower_rate(
         _, upper = _binomial.tails(successes - 1, trials, _pair(rate))
         return upper > error_probability
 
-    return _binomial.least_float(possible)[1]
+    rate = _binomial.least_float(possible)[1]
+    return jnp.where(jnp.isnan(successes) | jnp.isnan(error_probability), jnp.nan, rate)
 
 
 def hoeffding_bentkus(
@@ -204,7 +208,8 @@ def hoeffding_bentkus(
     hoeffding = jnp.exp(-_binomial.deviance(total, rows, mean))
     hoeffding = jnp.where(below < 0, hoeffding, 1.0)
     p_value = jnp.minimum(jnp.minimum(hoeffding, bentkus), 1.0)
-    return jnp.where(jnp.isnan(below), jnp.nan, p_value)
+    unknown = jnp.isnan(below) | (_binomial.to_float(total) < 0)
+    return jnp.where(unknown, jnp.nan, p_value)
 
 
 def betting(counts: jax.Array, losses: jax.Array, level: jax.Array) -> jax.Array:
@@ -262,11 +267,18 @@ def _pair(value: jax.Array) -> _binomial.Pair:
     return value, jnp.zeros_like(value)
 
 
+def _counts(successes: jax.Array, trials: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both as float32, the successes NaN where there cannot be so many."""
+    possible = (successes >= 0) & (successes <= trials)
+    k = jnp.where(possible, successes.astype(jnp.float32), jnp.nan)
+    return k, trials.astype(jnp.float32)
+
+
 @_reduce.core
 def _clopper_pearson(
     successes: jax.Array, trials: jax.Array, error_probability: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    k, n = successes.astype(jnp.float32), trials.astype(jnp.float32)
+    k, n = _counts(successes, trials)
     return lower_rate(k, n, error_probability), upper_rate(k, n, error_probability)
 
 
@@ -274,8 +286,9 @@ def _clopper_pearson(
 def _binomial_p_value(
     successes: jax.Array, trials: jax.Array, rate: jax.Array
 ) -> jax.Array:
-    k, n = successes.astype(jnp.float32), trials.astype(jnp.float32)
-    return _binomial.tails(k, n, _pair(rate))[0]
+    k, n = _counts(successes, trials)
+    p_value = _binomial.tails(k, n, _pair(rate))[0]
+    return jnp.where(jnp.isnan(k) | jnp.isnan(rate), jnp.nan, p_value)
 
 
 @_reduce.core

@@ -79,15 +79,15 @@ def num_small_bins_for_cost(
     _checks.same_shape(
         small_confidence=confidence, small_cost=small, large_cost=large, where=mask
     )
-    level = _checks.floats("max_cost", max_cost, rank=0, axes="")
-    limit = _checks.floats("cost_limit", cost_limit, rank=0, axes="")
+    level = _checks.scalar("max_cost", max_cost)
+    limit = _checks.scalar("cost_limit", cost_limit)
     both = small + large
     # A sum of prices may be rounded to the other side of the limit that is their sum.
     quantities = small, large, both > limit * np.float32(1 + 2.0**-21)
     sums = _first_bins.sum_first_bins(router, confidence, quantities, mask)
     if error_probability is None:
         return _by_cost(sums, None, level, limit, None)
-    error = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    error = _checks.scalar("error_probability", error_probability)
     kept, sent = (
         _first_bins.count_levels(
             router,
@@ -137,7 +137,7 @@ def num_small_bins_for_expected_loss(router: Router, max_loss: ArrayLike) -> Sel
       2 [ 0.    -0.044 -0.025  0.056  0.2  ]
     """
     _checks.instance("router", router, Router)
-    level = _checks.floats("max_loss", max_loss, rank=0, axes="")
+    level = _checks.scalar("max_loss", max_loss)
     return _by_expected_loss(router, level)
 
 

@@ -28,6 +28,9 @@ class CascadeDifference:
       average_recovered: `Interval` of a scalar, difference of APGR: the area over the
         gap between the models.
       num_rows: int32 scalar, rows that count.
+      num_bins: int32 `[2]`, bins of the first and of the second router that hold rows.
+      num_tied: int32 `[2]`, rows whose first, and whose second, confidence another row
+        has too.
       num_masked: int32 scalar, rows that `where` leaves out.
     """
 
@@ -35,6 +38,8 @@ class CascadeDifference:
     area: Interval
     average_recovered: Interval
     num_rows: jax.Array
+    num_bins: jax.Array
+    num_tied: jax.Array
     num_masked: jax.Array
 
 
@@ -55,27 +60,17 @@ def cascade_difference_interval(
 
     As of calibrated against raw confidences (the paper's CC against UC). Curves are
     compared at equal shares, linear between their points, which is what keeping part of
-    a bin at random achieves. Draws are paired, and intervals are those of
-    `cascade_interval`.
+    a bin at random achieves. Both routers see the same draws of the rows, of which the
+    central :math:`1 - \alpha` is taken.
 
-    Args:
-      key: a JAX random key.
-      first: `Router`, fitted on other rows.
-      second: `Router` to compare with, of as many bins.
-      first_confidence: floating `[N]`, as `first` was fitted on.
-      second_confidence: floating `[N]`, as `second` was fitted on.
-      small_outcome: bool, integer or floating `[N]` in `[0, 1]`.
-      large_outcome: the same for the large model's answer.
-      num_draws: static number of draws, at least 1; 2 / error_probability or more.
-      error_probability: floating scalar, with which an interval may miss; may be
-        traced.
-      where: optional bool `[N]`; masked rows may hold anything.
+    Args, errors and NaN as for `cascade_interval`, but of two routers of as many bins,
+    `first` and `second`, with the confidences `[N]` that each routes by.
 
     Returns:
-      `CascadeDifference`; NaN without a valid row, or with a valid NaN.
+      `CascadeDifference`, of the first less the second.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, or without rows.
+      ValueError: as `cascade_interval`, or for routers of different numbers of bins.
 
     References:
       Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Hao et
@@ -96,10 +91,12 @@ def cascade_difference_interval(
     random = _checks.key("key", key)
     _checks.instance("first", first, Router)
     _checks.instance("second", second, Router)
-    confidences, small, large, mask = cascade_intervals.arguments(
+    confidences, small, large, mask, alpha, size = cascade_intervals.arguments(
         {"first_confidence": first_confidence, "second_confidence": second_confidence},
         small_outcome,
         large_outcome,
+        num_draws,
+        error_probability,
         where,
     )
     if first.bins.num_bins != second.bins.num_bins:
@@ -107,8 +104,6 @@ def cascade_difference_interval(
             f"second: expected a router of {first.bins.num_bins} bins, as the first "
             f"has, got {second.bins.num_bins}; fit both with one num_bins."
         )
-    size = _checks.static_int("num_draws", num_draws, minimum=1)
-    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
     return _cascade_difference_interval(
         random, (first, second), confidences, small, large, alpha, mask, num_draws=size
     )
@@ -146,7 +141,7 @@ def _cascade_difference_interval(
         lambda *leaves: jnp.stack(leaves),
         *zip(routers, confidences, strict=True),
     )
-    seen, drawn, _ = jax.vmap(
+    seen, drawn, table = jax.vmap(
         lambda router, confidence: cascade_intervals.seen_and_drawn(
             key, router, confidence, small, large, where, num_draws
         )
@@ -154,8 +149,7 @@ def _cascade_difference_interval(
     draws = jax.vmap(read, 1)(drawn)
     valid = _masking.valid_rows(small.shape[0], where, None)
     found = intervals.interval_of_draws(read(seen), draws, error_probability)
-    return CascadeDifference(
-        **intervals.by_name(found),
-        num_rows=jnp.sum(valid, dtype=jnp.int32),
-        num_masked=jnp.sum(~valid, dtype=jnp.int32),
-    )
+    counts = jax.vmap(intervals.counts, (None, 0, 0))(valid, confidence, table.count)
+    # Both have the same rows.
+    counts |= intervals.counts(valid)
+    return CascadeDifference(**intervals.by_name(found), **counts)

@@ -8,6 +8,7 @@ for both models, so that what is compared is paired.
 
 import dataclasses
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,22 +66,25 @@ def cascade_interval(
 ) -> CascadeInterval:
     r"""The curve of a cascade, PGR, APGR and advantages of bins, with error bars.
 
-    The central :math:`1 - \alpha` of bootstrap draws of the rows, for each number by
-    itself: a curve as a whole lies inside its intervals less often. PGR and APGR divide
-    by the gap between the models: where draws have a gap of either sign their intervals
-    are wide, as they must be. Of a K whose bins hold no row on which the models differ,
-    every draw has the same PGR, and its interval says nothing. Nor do accuracies vary
-    enough from draw to draw where next to all rows are right, or wrong: with fewer than
-    some ten of either their intervals are too short (86 % instead of 95 at 2 of 200).
+    Intervals are of each number by itself: a curve as a whole lies inside its intervals
+    less often. Those of PGR and APGR are the central :math:`1 - \alpha` of bootstrap
+    draws of the rows. Both divide by the gap between the models: where draws have a gap
+    of either sign their intervals are wide, as they must be. Of a K whose bins hold no
+    row on which the models differ, every draw has the same PGR, and its interval says
+    nothing.
 
-    What one model has over the other on the same rows has the adjusted normal interval,
-    in which either wins one row more than it did,
+    Draws of few rows that differ, or are wrong, vary too little, so that means of rows
+    have adjusted normal intervals,
 
-    .. math:: \tilde d \pm z \sqrt{(\tilde s - \tilde d^2) / (n + 2)}, \quad
-        \tilde d = \frac{\sum_i d_i}{n + 2}, \;
-        \tilde s = \frac{2 + \sum_i d_i^2}{n + 2}
+    .. math:: \tilde x \pm z \sqrt{(\tilde s - \tilde x^2) / (n + a)}, \quad
+        \tilde x = \frac{b + \sum_i x_i}{n + a}, \;
+        \tilde s = \frac{c + \sum_i x_i^2}{n + a}, \;
+        z = \Phi^{-1}(1 - \alpha / 2)
 
-    since draws of few rows that differ vary too little.
+    An accuracy, and a share of rows, is given :math:`z^2 / 2` right rows and as many
+    wrong ones (:math:`a = z^2`, :math:`b = c = z^2 / 2`). Of what one model has over
+    the other on the same rows, either wins one row more (:math:`a = c = 2`,
+    :math:`b = 0`).
 
     Args:
       key: a JAX random key; the same one pairs calls on the same rows.
@@ -101,9 +105,10 @@ def cascade_interval(
 
     References:
       Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Ong et
-      al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2 (PGR and APGR); Bonett and
-      Price, "Adjusted Wald confidence interval for a difference of binomial proportions
-      based on paired data", 2012.
+      al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2 (PGR and APGR); Agresti and
+      Coull, "Approximate is better than 'exact' for interval estimation of binomial
+      proportions", 1998; Bonett and Price, "Adjusted Wald confidence interval for a
+      difference of binomial proportions based on paired data", 2012.
 
     Examples:
       >>> import calib_jax
@@ -117,11 +122,14 @@ def cascade_interval(
     """
     random = _checks.key("key", key)
     _checks.instance("router", router, Router)
-    confidence, small, large, mask = arguments(
-        {"small_confidence": small_confidence}, small_outcome, large_outcome, where
+    confidence, small, large, mask, alpha, size = arguments(
+        {"small_confidence": small_confidence},
+        small_outcome,
+        large_outcome,
+        num_draws,
+        error_probability,
+        where,
     )
-    size = _checks.static_int("num_draws", num_draws, minimum=1)
-    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
     return _cascade_interval(
         random, router, confidence[0], small, large, alpha, mask, num_draws=size
     )
@@ -131,17 +139,16 @@ def arguments(
     confidences: dict[str, ArrayLike],
     small_outcome: ArrayLike,
     large_outcome: ArrayLike,
+    num_draws: int,
+    error_probability: ArrayLike,
     where: ArrayLike | None,
-) -> tuple[tuple[jax.Array, ...], jax.Array, jax.Array, jax.Array | None]:
-    """Confidences by name, outcomes and mask, checked and converted."""
-    given = {name: _checks.floats(name, value) for name, value in confidences.items()}
-    small = _checks.outcomes("small_outcome", small_outcome)
-    large = _checks.outcomes("large_outcome", large_outcome)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(**given, small_outcome=small, large_outcome=large, where=mask)
-    if small.shape[0] == 0:
+) -> tuple[Any, ...]:
+    """All but key and routers, checked and converted."""
+    given = _checks.two_models(confidences, small_outcome, large_outcome, where)
+    if given[1].shape[0] == 0:
         raise ValueError("small_outcome: expected N > 0 examples to draw from, got 0.")
-    return tuple(given.values()), small, large, mask
+    size = _checks.static_int("num_draws", num_draws, minimum=1)
+    return *given, _checks.scalar("error_probability", error_probability), size
 
 
 def seen_and_drawn(
@@ -154,11 +161,11 @@ def seen_and_drawn(
     num_draws: int,
 ) -> tuple[CascadeCurve, CascadeCurve, BinMeans]:
     """The curve of the rows, those of draws with an axis of draws first, and in bins
-    both outcomes, the gain by the large model and its square.
+    both outcomes, the gain by the large model, and the squares of all three.
     """
-    gain = large - small
+    parts = small, large, large - small
     state, table = summary.bin_sums_and_means(
-        router.bins, confidence, (small, large, gain, gain**2), where, None
+        router.bins, confidence, (*parts, *(part**2 for part in parts)), where, None
     )
     bad = jnp.any(jnp.isnan(table.means))
     curve = curves.curve_of_sums(state.sums[1:4], router.order, bad)
@@ -183,14 +190,31 @@ def seen_and_drawn(
     return curve, drawn, table
 
 
-def _of_gain(
+def ends_of_gain(
     total: jax.Array, squares: jax.Array, rows: jax.Array, error_probability: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """The ends for a mean of paired differences, with a row more won by either side."""
-    mean, square = total / (rows + 2), (squares + 2) / (rows + 2)
-    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) / (rows + 2))
+    ends = _adjusted(total, squares + 2, rows + 2, error_probability)
+    return jnp.clip(ends[0], -1.0, 1.0), jnp.clip(ends[1], -1.0, 1.0)
+
+
+def _of_mean(
+    total: jax.Array, squares: jax.Array, rows: jax.Array, error_probability: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The ends for a mean in [0, 1], with some rows more of either end."""
+    more = ndtri(0.5 * error_probability) ** 2
+    half = 0.5 * more
+    ends = _adjusted(total + half, squares + half, rows + more, error_probability)
+    return jnp.clip(ends[0], 0.0, 1.0), jnp.clip(ends[1], 0.0, 1.0)
+
+
+def _adjusted(
+    total: jax.Array, squares: jax.Array, rows: jax.Array, error_probability: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    mean, square = total / rows, squares / rows
+    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) / rows)
     reach = -ndtri(0.5 * error_probability) * deviation
-    return jnp.clip(mean - reach, -1.0, 1.0), jnp.clip(mean + reach, -1.0, 1.0)
+    return mean - reach, mean + reach
 
 
 @_reduce.core(static=["num_draws"])
@@ -207,8 +231,6 @@ def _cascade_interval(
 ) -> CascadeInterval:
     def read(curve: CascadeCurve) -> dict[str, jax.Array]:
         return {
-            "small_share": curve.small_share,
-            "accuracy": curve.accuracy,
             "recovered": curves.performance_gap_recovered(curve),
             "average_recovered": curves.average_performance_gap_recovered(curve),
         }
@@ -220,28 +242,48 @@ def _cascade_interval(
         read(seen), jax.vmap(read)(drawn), error_probability
     )
 
-    # Where both models are right on the same rows all draws are equal.
-    gain, squares = table.weight[None] * table.means[2:]
-    ends = _of_gain(gain, squares, table.weight, error_probability)
+    sums = table.weight[None] * table.means
+    ends = ends_of_gain(sums[2], sums[5], table.weight, error_probability)
     advantage = Interval(estimate=table.means[2], lower=ends[0], upper=ends[1])
-    kept = [jnp.pad(jnp.cumsum(x[router.order]), (1, 0)) for x in (gain, squares)]
     num_rows = jnp.sum(table.count, dtype=jnp.int32).astype(jnp.float32)
-    over = jnp.where(jnp.isnan(seen.accuracy), jnp.nan, -kept[0] / num_rows)
-    ends = _of_gain(-kept[0], kept[1], num_rows, error_probability)
-    # Without bins kept small the large model answers everything.
-    known = jnp.isnan(over) | (jnp.arange(over.shape[0]) == 0)
-    lower, upper = (jnp.where(known, over, end) for end in ends)
-    over_large = Interval(estimate=over, lower=lower, upper=upper)
+    none = jnp.isnan(seen.accuracy)
+    sums = jnp.stack([table.weight, *sums])[:, router.order]
+    kept = jnp.pad(jnp.cumsum(sums, axis=1), [(0, 0), (1, 0)])
+    rows, by_small, _, gain, small_squares, _, gain_squares = kept
+    _, _, all_large, _, _, large_squares, _ = kept[:, -1:] - kept
 
+    number = jnp.arange(none.shape[0], dtype=jnp.int32)
+    no_small, all_small = number == 0, number == number.shape[0] - 1
+
+    def interval(
+        estimate: jax.Array,
+        ends: tuple[jax.Array, jax.Array],
+        known: jax.Array | bool = False,
+    ) -> Interval:
+        lower, upper = (jnp.where(none | known, estimate, end) for end in ends)
+        return Interval(estimate=estimate, lower=lower, upper=upper)
+
+    correct = by_small + all_large, small_squares + large_squares
+    over = jnp.where(none, jnp.nan, -gain / num_rows)
     valid = _masking.valid_rows(confidence.shape[0], where, None)
     return CascadeInterval(
         **intervals.by_name(found),
-        over_large=over_large,
-        outcome_advantage=jax.tree.map(
-            lambda leaf: jnp.where(jnp.isnan(over[0]), jnp.nan, leaf), advantage
+        small_share=interval(
+            seen.small_share,
+            _of_mean(rows, rows, num_rows, error_probability),
+            no_small | all_small,
         ),
-        num_rows=jnp.sum(valid, dtype=jnp.int32),
-        num_bins=jnp.sum(table.count > 0, dtype=jnp.int32),
-        num_tied=intervals.num_tied(confidence, valid),
-        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+        accuracy=interval(
+            seen.accuracy, _of_mean(*correct, num_rows, error_probability)
+        ),
+        # Without bins kept small the large model answers everything.
+        over_large=interval(
+            over,
+            ends_of_gain(-gain, gain_squares, num_rows, error_probability),
+            no_small,
+        ),
+        outcome_advantage=jax.tree.map(
+            lambda leaf: jnp.where(none[0], jnp.nan, leaf), advantage
+        ),
+        **intervals.counts(valid, confidence, table.count),
     )

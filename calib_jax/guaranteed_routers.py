@@ -73,7 +73,7 @@ def fit_router_with_guarantee(
       where: optional bool `[N]`; masked rows may hold anything.
 
     Returns:
-      `GuaranteedRouter`. Of an odd number of rows the second half has one more.
+      `GuaranteedRouter`. The second half has one row more, or two.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
@@ -91,7 +91,7 @@ def fit_router_with_guarantee(
       ...     functools.partial(calib_jax.num_small_bins_for_regret, max_regret=0.1),
       ... )
       >>> print(chosen.selection.num_rows, chosen.selection.possible)
-      200 True
+      201 True
       >>> def small_error(router, small_confidence, small_outcome, where, **_):
       ...     return calib_jax.num_small_bins_for_small_error(
       ...         router, small_confidence, small_outcome, 0.2, where=where
@@ -104,17 +104,12 @@ def fit_router_with_guarantee(
       True
     """
     random = _checks.key("key", key)
-    small = _checks.floats("small_scores", small_scores)
-    large = _checks.floats("large_scores", large_scores)
-    by_small = _checks.outcomes("small_outcome", small_outcome, keep_bool=True)
-    by_large = _checks.outcomes("large_outcome", large_outcome, keep_bool=True)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(
-        small_scores=small,
-        large_scores=large,
-        small_outcome=by_small,
-        large_outcome=by_large,
-        where=mask,
+    (small, large), by_small, by_large, mask = _checks.two_models(
+        {"small_scores": small_scores, "large_scores": large_scores},
+        small_outcome,
+        large_outcome,
+        where,
+        keep_bool=True,
     )
     for name, function in (("choose", choose), ("fit", fit)):
         if not callable(function) and not (name == "fit" and fit is None):
@@ -155,6 +150,7 @@ def _halves(
     order = jax.random.permutation(key, rows.shape[0])
     shuffled = valid[order]
     number = jnp.cumsum(shuffled, dtype=jnp.int32)
-    early = shuffled & (number <= jnp.sum(valid, dtype=jnp.int32) // 2)
+    # Never of one size: the second cannot be taken for the rows of the router.
+    early = shuffled & (number <= (jnp.sum(valid, dtype=jnp.int32) - 1) // 2)
     first = jnp.zeros(rows.shape, bool).at[order].set(early)
     return first, valid & ~first

@@ -45,6 +45,7 @@ class Selection:
       num_rows: int32 scalar, valid rows.
       same_rows: bool scalar, whether these rows repeat the router's own table to the
         last bit: it was fitted on them, nothing is promised, and `possible` is False.
+        Never where one bin holds them all: there was no order to be fitted.
     """
 
     num_small_bins: jax.Array
@@ -111,7 +112,7 @@ def num_small_bins_for_regret(
     confidence, small, large, mask = _pair_rows(
         router, small_confidence, small_outcome, large_outcome, where
     )
-    level = _checks.floats("max_regret", max_regret, rank=0, axes="")
+    level = _checks.scalar("max_regret", max_regret)
     regret = large & ~small if small.dtype == bool else jnp.maximum(large - small, 0.0)
     sums = _first_bins.sum_first_bins(router, confidence, (regret,), mask)
     return _by_regret(sums, level)
@@ -178,8 +179,8 @@ def num_small_bins_for_accuracy_drop(
     confidence, small, large, mask = _pair_rows(
         router, small_confidence, small_outcome, large_outcome, where
     )
-    level = _checks.floats("max_drop", max_drop, rank=0, axes="")
-    error = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    level = _checks.scalar("max_drop", max_drop)
+    error = _checks.scalar("error_probability", error_probability)
     sums = _first_bins.sum_first_bins(router, confidence, (small, large), mask)
     if not betting:
         return _by_drop(sums, None, level, error)
@@ -247,8 +248,8 @@ def num_small_bins_for_small_error(
     outcome = _checks.bools("small_outcome", small_outcome)
     mask = _checks.mask("where", where)
     _checks.same_shape(small_confidence=confidence, small_outcome=outcome, where=mask)
-    level = _checks.floats("max_error", max_error, rank=0, axes="")
-    error = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    level = _checks.scalar("max_error", max_error)
+    error = _checks.scalar("error_probability", error_probability)
     sums = _first_bins.sum_first_bins(router, confidence, (~outcome,), mask)
     return _by_small_error(sums, router, level, error)
 
@@ -261,15 +262,12 @@ def _pair_rows(
     where: ArrayLike | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
     _checks.instance("router", router, Router)
-    confidence = _checks.floats("small_confidence", small_confidence)
-    small = _checks.outcomes("small_outcome", small_outcome, keep_bool=True)
-    large = _checks.outcomes("large_outcome", large_outcome, keep_bool=True)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(
-        small_confidence=confidence,
-        small_outcome=small,
-        large_outcome=large,
-        where=mask,
+    (confidence,), small, large, mask = _checks.two_models(
+        {"small_confidence": small_confidence},
+        small_outcome,
+        large_outcome,
+        where,
+        keep_bool=True,
     )
     if small.dtype != large.dtype:
         small, large = small.astype(jnp.float32), large.astype(jnp.float32)
@@ -310,11 +308,12 @@ def select(
 def least_means(counts: jax.Array, error: jax.Array) -> jax.Array:
     """The least mean loss that betting excludes `[S]`, of counts of levels `[S, L]`."""
     values = _first_bins.values_of(counts.shape[1])
-    return jax.vmap(
+    means = jax.vmap(
         lambda count: _binomial.least_float(
             lambda mean: bounds.betting(count, values, mean) <= error
         )[0]
     )(counts.astype(jnp.float32))
+    return jnp.where(jnp.isnan(error), jnp.nan, means)
 
 
 def _in_sequence(passes: jax.Array, tested: jax.Array) -> jax.Array:
@@ -356,7 +355,8 @@ def _by_drop(
         sent = jnp.sum(kept[-1:] - kept, axis=1, dtype=jnp.int32)
         mean = least_means(kept.at[:, counts.shape[1] // 2].add(sent), error)
     drop = _binomial.to_float(lost)
-    bound = jnp.where(jnp.isnan(drop), jnp.nan, 2 * mean - 1)
+    unknown = jnp.isnan(drop) | jnp.isnan(error)
+    bound = jnp.where(unknown, jnp.nan, 2 * mean - 1)
     passes = _in_sequence(bound <= level, jnp.arange(bound.shape[0]) > 0)
     risk = _first_bins.over(drop, sums.rows)
     return select(sums, passes, level, bound[1], risk, bound)

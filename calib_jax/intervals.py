@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
@@ -36,6 +37,23 @@ class Interval:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class BootstrapInterval(Interval):
+    """An `Interval` of a statistic, and the rows that went into it.
+
+    Attributes:
+      num_rows: int32 scalar, rows that count.
+      num_tied: tuple of int32 scalars, one of each array: rows whose entries another
+        row has too.
+      num_masked: int32 scalar, rows that `where` leaves out.
+    """
+
+    num_rows: jax.Array
+    num_tied: tuple[jax.Array, ...]
+    num_masked: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CleaningInterval:
     """How good a set of flags is, each number with its interval.
 
@@ -45,6 +63,7 @@ class CleaningInterval:
       recall: `Interval` of a scalar, share of the errors that are flagged.
       num_rows: int32 scalar, rows that count.
       num_flagged: int32 scalar, of these.
+      num_tied: int32 scalar, rows whose score another row has too; None without scores.
       num_masked: int32 scalar, rows that `where` leaves out.
     """
 
@@ -53,6 +72,7 @@ class CleaningInterval:
     recall: Interval
     num_rows: jax.Array
     num_flagged: jax.Array
+    num_tied: jax.Array | None = None
     num_masked: jax.Array
 
 
@@ -62,7 +82,8 @@ def bootstrap_interval(
     num_draws: int,
     *arrays: ArrayLike,
     error_probability: ArrayLike = 0.05,
-) -> Interval:
+    where: ArrayLike | None = None,
+) -> BootstrapInterval:
     r"""Intervals of whatever a weighted statistic returns, by the paired bootstrap.
 
     The central :math:`1 - \alpha` of the draws of `bootstrap`. It needs a statistic of
@@ -78,10 +99,12 @@ def bootstrap_interval(
       *arrays: arrays `[N, ...]` whose first axis is the examples.
       error_probability: floating scalar, with which an interval may miss; may be
         traced.
+      where: optional bool `[N]`; masked rows may hold anything: the statistic sees them
+        as zeros of weight 0.
 
     Returns:
-      `Interval` of the pytree of the statistic; NaN where the estimate is. A draw that
-      is NaN counts as infinite either way.
+      `BootstrapInterval` of the pytree of the statistic; NaN where the estimate is. A
+      draw that is NaN counts as infinite either way.
 
     Raises:
       ValueError: without arrays, for arrays of different length or length 0, or a wrong
@@ -100,16 +123,20 @@ def bootstrap_interval(
       >>> print(f"{gain.estimate:.2f}, {gain.lower:.2f} to {gain.upper:.2f}")
       0.25, 0.22 to 0.28
     """
-    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
-    draws = resampling.bootstrap(key, statistic, num_draws, *arrays)
-    given = tuple(_checks.any_array("arrays", array) for array in arrays)
-    return interval_of_draws(_estimate(given, statistic=statistic), draws, alpha)
+    random, given, mask, size = resampling.arguments(
+        key, statistic, num_draws, arrays, where
+    )
+    alpha = _checks.scalar("error_probability", error_probability)
+    return _bootstrap_interval(
+        random, given, alpha, mask, statistic=statistic, num_draws=size
+    )
 
 
 def cleaning_interval(
     flagged: ArrayLike,
     is_error: ArrayLike,
     *,
+    scores: ArrayLike | None = None,
     error_probability: ArrayLike = 0.05,
     where: ArrayLike | None = None,
 ) -> CleaningInterval:
@@ -126,6 +153,7 @@ def cleaning_interval(
     Args:
       flagged: bool `[N]`.
       is_error: bool, integer or floating `[N]` in `[0, 1]`, whether the label is wrong.
+      scores: optional floating `[N]`, from which the flags were cut; only counted.
       error_probability: floating scalar, with which an interval may miss; may be
         traced.
       where: optional bool `[N]`; masked rows may hold anything.
@@ -149,23 +177,87 @@ def cleaning_interval(
     """
     flags = _checks.bools("flagged", flagged)
     errors = _checks.outcomes("is_error", is_error)
-    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    alpha = _checks.scalar("error_probability", error_probability)
     mask = _checks.mask("where", where)
-    _checks.same_shape(flagged=flags, is_error=errors, where=mask)
-    return _cleaning_interval(flags, errors, alpha, mask)
+    score = None if scores is None else _checks.floats("scores", scores)
+    _checks.same_shape(flagged=flags, is_error=errors, scores=score, where=mask)
+    return _cleaning_interval(flags, errors, score, alpha, mask)
 
 
-def num_tied(scores: jax.Array, valid: jax.Array) -> jax.Array:
-    """How many valid rows share their score with another, int32; NaN equals nothing."""
-    ordered = jnp.sort(jnp.where(valid, scores, jnp.nan))
-    equal = ordered[1:] == ordered[:-1]
+def counts(
+    valid: jax.Array,
+    scores: jax.Array | None = None,
+    rows_in_bins: jax.Array | None = None,
+) -> dict[str, Any]:
+    """What every record of intervals says of its rows, by the names of its fields.
+
+    Args:
+      valid: bool `[N]`, the rows that count.
+      scores: optional float32 `[N]`, of which ties are counted.
+      rows_in_bins: optional int32 `[num_bins]`.
+    """
+    found = {
+        "num_rows": jnp.sum(valid, dtype=jnp.int32),
+        "num_masked": jnp.sum(~valid, dtype=jnp.int32),
+    }
+    if scores is not None:
+        found["num_tied"] = num_tied(scores, valid)
+    if rows_in_bins is not None:
+        found["num_bins"] = jnp.sum(rows_in_bins > 0, dtype=jnp.int32)
+    return found
+
+
+def num_tied(rows: jax.Array, valid: jax.Array) -> jax.Array:
+    """How many valid rows `[N, ...]` equal another, int32; NaN equals nothing."""
+    size = rows.shape[0]
+    if rows.ndim == 1:
+        keys = [rows.astype(jnp.float32) if rows.dtype == bool else rows]
+    else:
+        keys = _fingerprints(rows.reshape(size, -1))
+    # What is not valid comes last.
+    known = valid & jnp.all((rows == rows).reshape(size, -1), axis=1)
+    absent, *ordered = lax.sort([~known, *keys], num_keys=1 + len(keys))
+    equal = jnp.ones(max(size - 1, 0), bool)
+    for key in ordered:
+        equal = equal & (key[1:] == key[:-1])
+    equal = equal & ~absent[1:]
     tied = jnp.pad(equal, (0, 1)) | jnp.pad(equal, (1, 0))
-    return jnp.sum(tied[: scores.shape[0]], dtype=jnp.int32)
+    return jnp.sum(tied[:size], dtype=jnp.int32)
 
 
-@_reduce.core(static=["statistic"])
-def _estimate(arrays: tuple[jax.Array, ...], *, statistic: Callable[..., Any]) -> Any:
-    return statistic(*arrays, weights=jnp.ones(arrays[0].shape[0], jnp.float32))
+def _fingerprints(rows: jax.Array) -> list[jax.Array]:
+    """Two random words of each row `[N, C]`: equal ones of other rows are unlikely."""
+    if rows.dtype != jnp.int32:
+        # Minus zero equals zero.
+        rows = rows.astype(jnp.float32) + 0.0
+    words = lax.bitcast_convert_type(rows, jnp.uint32)
+    factors = jax.random.bits(jax.random.key(0), (2, rows.shape[1]), jnp.uint32) | 1
+    words = words[None] * factors[:, None]
+    return [*jnp.sum(words, axis=2, dtype=jnp.uint32)]
+
+
+@_reduce.core(static=["statistic", "num_draws"])
+def _bootstrap_interval(
+    key: jax.Array,
+    arrays: tuple[jax.Array, ...],
+    error_probability: jax.Array,
+    where: jax.Array | None,
+    *,
+    statistic: Callable[..., Any],
+    num_draws: int,
+) -> BootstrapInterval:
+    valid = _masking.valid_rows(arrays[0].shape[0], where, None)
+    arrays = tuple(
+        _masking.fill(array, valid.reshape(-1, *[1] * (array.ndim - 1)), 0)
+        for array in arrays
+    )
+    draws = resampling.draws_of(
+        key, arrays, where, statistic=statistic, num_draws=num_draws
+    )
+    estimate = statistic(*arrays, weights=valid.astype(jnp.float32))
+    found = interval_of_draws(estimate, draws, error_probability)
+    tied = tuple(num_tied(array, valid) for array in arrays)
+    return BootstrapInterval(**vars(found), **counts(valid), num_tied=tied)
 
 
 @jax.jit
@@ -208,7 +300,7 @@ def interval_of_draws(
     return Interval(estimate=estimate, lower=split(lower), upper=split(upper))
 
 
-def by_name(found: Interval) -> dict[str, Interval]:
+def by_name(found: Interval) -> dict[str, Any]:
     """An interval of a dictionary as a dictionary of intervals."""
     return {
         name: Interval(
@@ -224,6 +316,7 @@ def by_name(found: Interval) -> dict[str, Interval]:
 def _cleaning_interval(
     flagged: jax.Array,
     is_error: jax.Array,
+    scores: jax.Array | None,
     error_probability: jax.Array,
     where: jax.Array | None,
 ) -> CleaningInterval:
@@ -255,7 +348,6 @@ def _cleaning_interval(
         flagged_share=wilson(flags, rows),
         precision=wilson(found, flags),
         recall=wilson(found, errors),
-        num_rows=jnp.sum(valid, dtype=jnp.int32),
         num_flagged=jnp.sum(valid & flagged, dtype=jnp.int32),
-        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+        **counts(valid, scores),
     )

@@ -20,6 +20,7 @@ import numpy as np
 from . import (
     binning,
     cascade,
+    chains,
     cleaning,
     confidence,
     curves,
@@ -44,6 +45,7 @@ _KINDS = {
         cascade.AdvantageTable,
         curves.CascadeCurve,
         cascade.Router,
+        chains.Chain,
         cleaning.CleaningCurve,
         cleaning.ExpertBins,
         label_issues.LabelIssues,
@@ -68,8 +70,9 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
 
     Args:
       path: where to; an existing file is replaced.
-      params: calibrator parameters, `Bins`, `Router`, `ExpertBins`, a table, a curve or
-        a `FitReport`; arrays float32, bfloat16, float16, int32 or bool.
+      params: calibrator parameters, `Bins`, `Router`, `Selection`, `ExpertBins`, a
+        table, a curve, a record of intervals or a `FitReport`; arrays float32,
+        bfloat16, float16, int32 or bool. Of a `GuaranteedRouter` save the parts.
 
     Raises:
       ValueError: for anything else.

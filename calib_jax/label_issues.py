@@ -70,13 +70,13 @@ def confident_learning(
     label = _checks.integers("labels", labels)
     mask = _checks.mask("where", where)
     _checks.same_rows(probabilities=array, labels=label, where=mask)
-    usable, strict, thresholds = _class_thresholds(array, label, mask)
-    flagged, suggestion = _beaten_labels(array, label, usable, strict)
+    usable, strict, thresholds = class_thresholds(array, label, mask)
+    flagged, suggestion, _ = beaten_labels(array, label, usable, strict)
     return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
 
 
 @_reduce.core
-def _class_thresholds(
+def class_thresholds(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Usable rows, the thresholds for a strict comparison, and these as they are.
@@ -103,12 +103,13 @@ def _class_thresholds(
 
 
 @_reduce.core(rows_of="labels")
-def _beaten_labels(
+def beaten_labels(
     probabilities: jax.Array,
     labels: jax.Array,
     usable: jax.Array,
     thresholds: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Flags, suggestions, and the best candidate of each row, C where there is none."""
     num_classes = probabilities.shape[1]
 
     def best_candidate(block: jax.Array) -> jax.Array:
@@ -118,4 +119,4 @@ def _beaten_labels(
 
     chosen = _reduce.map_rows(best_candidate, probabilities)
     flagged = usable & (chosen < num_classes) & (chosen != labels)
-    return flagged, jnp.where(flagged, chosen, labels)
+    return flagged, jnp.where(flagged, chosen, labels), chosen

@@ -69,22 +69,8 @@ def bootstrap(
       >>> print(draws.shape, bool(abs(draws.std() - 2.9) < 0.3))
       (1000,) True
     """
-    size = _checks.static_int("num_draws", num_draws, minimum=1)
-    if not callable(statistic):
-        raise ValueError(
-            f"statistic: expected a function, got {type(statistic).__name__}."
-        )
-    random = _checks.key("key", key)
-    if not arrays:
-        raise ValueError("arrays: expected at least one array [N, ...], got none.")
-    given = tuple(
-        _checks.any_array(f"arrays[{number}]", array)
-        for number, array in enumerate(arrays)
-    )
-    if given[0].shape[0] == 0:
-        raise ValueError("arrays: expected N > 0 examples to draw from, got 0.")
-    _checks.same_rows(**{f"arrays[{k}]": array for k, array in enumerate(given)})
-    return _bootstrap(random, given, statistic=statistic, num_draws=size)
+    random, given, _, size = arguments(key, statistic, num_draws, arrays, None)
+    return draws_of(random, given, None, statistic=statistic, num_draws=size)
 
 
 def bootstrap_reliability(
@@ -156,18 +142,50 @@ def bootstrap_reliability(
     )
 
 
+def arguments(
+    key: jax.Array,
+    statistic: Callable[..., Any],
+    num_draws: int,
+    arrays: tuple[ArrayLike, ...],
+    where: ArrayLike | None,
+) -> tuple[jax.Array, tuple[jax.Array, ...], jax.Array | None, int]:
+    """Key, arrays, mask and number of draws, checked and converted."""
+    size = _checks.static_int("num_draws", num_draws, minimum=1)
+    if not callable(statistic):
+        raise ValueError(
+            f"statistic: expected a function, got {type(statistic).__name__}."
+        )
+    random = _checks.key("key", key)
+    if not arrays:
+        raise ValueError("arrays: expected at least one array [N, ...], got none.")
+    given = tuple(
+        _checks.any_array(f"arrays[{number}]", array)
+        for number, array in enumerate(arrays)
+    )
+    if given[0].shape[0] == 0:
+        raise ValueError("arrays: expected N > 0 examples to draw from, got 0.")
+    mask = _checks.mask("where", where)
+    named = {f"arrays[{k}]": array for k, array in enumerate(given)}
+    _checks.same_rows(**named, where=mask)
+    return random, given, mask, size
+
+
 @_reduce.core(static=["statistic", "num_draws"])
-def _bootstrap(
+def draws_of(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
+    where: jax.Array | None,
     *,
     statistic: Callable[..., Any],
     num_draws: int,
 ) -> Any:
+    """Draws of a statistic, in which masked rows have a weight of 0."""
     num_rows = arrays[0].shape[0]
 
     def batch(draws: jax.Array) -> Any:
         counts = _draw_counts(key, draws, num_rows)
+        if where is not None:
+            counts = jnp.where(where[None], counts, 0.0)
         return jax.vmap(lambda weights: statistic(*arrays, weights=weights))(counts)
 
     return in_batches(batch, num_draws, most_at_once(num_rows))
@@ -340,7 +358,7 @@ def _draw_counts(key: jax.Array, draws: jax.Array, num_rows: int) -> jax.Array:
         number = lax.broadcasted_iota(jnp.int32, more.shape, 1)
         more = (number < missing[:, None]).astype(jnp.float32)
         counts = counts.astype(jnp.float32)
-    row = _scale(words[:, num_words:], num_rows).astype(jnp.int32)
+    row = scale(words[:, num_words:], num_rows).astype(jnp.int32)
     draw = lax.broadcasted_iota(jnp.int32, row.shape, 0)
     return counts.at[draw, row].add(more, mode="promise_in_bounds")
 
@@ -359,7 +377,7 @@ def _poisson(words: jax.Array, mean: float) -> jax.Array:
     return counts
 
 
-def _scale(words: jax.Array, size: int) -> jax.Array:
+def scale(words: jax.Array, size: int | jax.Array) -> jax.Array:
     """Integers in `[0, size)`: upper words of the products with `size`."""
     low, high = words & 0xFFFF, words >> 16
     size_low, size_high = jnp.uint32(size & 0xFFFF), jnp.uint32(size >> 16)

@@ -118,6 +118,32 @@ def router(rng):
     return cj.Router(bins=bins(rng), table=table, order=order)
 
 
+def chain(rng):
+    """Of three models, two of them stages."""
+    stages = [router(rng) for _ in range(2)]
+    return cj.Chain(routers=jax.tree.map(lambda *leaves: jnp.stack(leaves), *stages))
+
+
+def chain_curve(rng):
+    shares = rng.dirichlet(np.ones(3), (NUM_BINS + 1,) * 2)
+    accuracy, cost = rng.choice([0.5, 0.75, 1.0], (2, *shares.shape[:2]))
+    share = jnp.asarray(np.moveaxis(shares, -1, 0), jnp.float32)
+    return cj.ChainCurve(
+        accuracy=jnp.asarray(accuracy, jnp.float32),
+        cost=jnp.asarray(cost, jnp.float32),
+        share=share,
+        right_share=share * 0.5,
+    )
+
+
+def _chained(rng, n, models=3):
+    return {
+        "confidences": np.stack([tied(rng, n) for _ in range(models)]),
+        "outcomes": np.stack([partial(rng, n) for _ in range(models)]),
+        "costs": rng.choice([0.25, 1.0, 1.5], (models, n)),
+    }
+
+
 def table(rng):
     count = rng.integers(0, 3, NUM_BINS)
     confidence, outcome = rng.choice([0.2, 0.4, 0.6, 0.8], (2, NUM_BINS))
@@ -240,6 +266,12 @@ def cascade_state(rng, n=ROWS):
     )
 
 
+def monitor(rng, n=ROWS):
+    """Of some rows like the reference and some others."""
+    state = cj.drift_monitor(jax.random.key(1), tied(rng, n), num_bins=NUM_BINS)
+    return cj.update_drift_monitor(jax.random.key(2), state, tied(rng, n))
+
+
 def decoding_state(rng, n=ROWS):
     """Of one token of each sequence."""
     return cj.update_decoding(
@@ -303,6 +335,16 @@ def curve_points(result):
 
 def weighted_mean(x, weights):
     return jnp.sum(weights * x) / jnp.sum(weights)
+
+
+def label_noise(rng):
+    return 0.7 * np.eye(NUM_CLASSES) + 0.3 * rng.dirichlet(
+        np.ones(NUM_CLASSES), NUM_CLASSES
+    )
+
+
+def flags(rng, n):
+    return rng.random(n) < 0.5
 
 
 def _routed(rng, n):
@@ -668,6 +710,50 @@ CASES = [
     _of_curve("num_small_bins_for_large_share", gradients=(), max_large_share=0.5),
     _of_curve("num_small_bins_for_accuracy", gradients=(), min_accuracy=0.7),
     _of_curve("best_num_small_bins", gradients=()),
+    # Chains
+    Case(
+        "fit_chain",
+        lambda rng, n: {
+            "confidences": np.stack([tied(rng, n), tied(rng, n)]),
+            "num_bins": NUM_BINS,
+        },
+        rows={"confidences": 1},
+        static=("num_bins",),
+        again=True,
+        **_FRESH,
+    ),
+    Case(
+        "chain_answers",
+        lambda rng, n: {
+            "chain": chain(rng),
+            "confidences": _chained(rng, n)["confidences"],
+            "num_kept_bins": rng.integers(1, NUM_BINS, 2),
+        },
+        rows={"confidences": 1},
+        split=all_rows,
+    ),
+    Case(
+        "chain_curve",
+        lambda rng, n: {"chain": chain(rng), **_chained(rng, n)},
+        rows={"confidences": 1, "outcomes": 1, "costs": 1},
+        again=True,
+        **_GIVEN,
+    ),
+    *(
+        Case(name, lambda rng, n, m=more: {"curve": chain_curve(rng), **m}, again=True)
+        for name, more in (
+            ("cost_frontier", {}),
+            ("best_within_cost", {"max_cost": 0.8}),
+            ("selective_accuracy", {}),
+        )
+    ),
+    Case(
+        "with_abstaining",
+        lambda rng, n: {**_chained(rng, n), "worth": 0.6, "cost": 2.0},
+        rows={"confidences": 1, "outcomes": 1, "costs": 1},
+        split=lambda rows: (jax.tree.map(jnp.transpose, rows), ()),
+        again=True,
+    ),
     # Streams
     Case("score_buckets", lambda rng, n: {"num_buckets": 7}, static=("num_buckets",)),
     *(
@@ -903,10 +989,7 @@ CASES = [
         "cascade_interval",
         lambda rng, n: {
             "key": jax.random.key(0),
-            "router": router(rng),
-            "small_confidence": tied(rng, n),
-            "small_outcome": partial(rng, n),
-            "large_outcome": partial(rng, n),
+            **_routed(rng, n),
             "num_draws": 3,
         },
         static=("key", "num_draws"),
@@ -937,6 +1020,137 @@ CASES = [
         exact=False,
         where=True,
     ),
+    # Audits and what is expected of them
+    Case(
+        "uniform_label_noise",
+        lambda rng, n: {"rate": rng.random(), "num_classes": NUM_CLASSES},
+        static=("num_classes",),
+    ),
+    Case(
+        "estimate_label_noise",
+        lambda rng, n: dict(
+            zip(("probabilities", "labels"), _probabilities(rng, n), strict=True)
+        ),
+        rows={"probabilities": 0, "labels": 0},
+        where=True,
+        again=True,
+    ),
+    Case(
+        "true_label_probabilities",
+        lambda rng, n: {
+            "probabilities": _probabilities(rng, n)[0],
+            "noise": label_noise(rng),
+        },
+        rows={"probabilities": 0},
+        split=all_rows,
+    ),
+    Case(
+        "true_label_confidence",
+        lambda rng, n: {
+            "confidence": tied(rng, n),
+            "rate": 0.1,
+            "num_classes": NUM_CLASSES,
+        },
+        rows={"confidence": 0},
+        static=("num_classes",),
+        split=all_rows,
+    ),
+    Case(
+        "label_error_probability",
+        lambda rng, n: {
+            **dict(
+                zip(("probabilities", "labels"), _probabilities(rng, n), strict=True)
+            ),
+            "noise": label_noise(rng),
+        },
+        rows={"probabilities": 0, "labels": 0},
+        split=all_rows,
+    ),
+    Case(
+        "expected_precision",
+        lambda rng, n: {"error_probability": tied(rng, n), "flagged": flags(rng, n)},
+        rows={"error_probability": 0, "flagged": 0},
+        where=True,
+    ),
+    Case(
+        "expected_precision_by_bin",
+        lambda rng, n: {
+            "bins": bins(rng),
+            "scores": tied(rng, n),
+            "error_probability": tied(rng, n),
+            "flagged": flags(rng, n),
+        },
+        rows={"scores": 0, "error_probability": 0, "flagged": 0},
+        where=True,
+        again=True,
+    ),
+    Case(
+        "expected_false_flags",
+        lambda rng, n: {
+            "confidences": np.stack([tied(rng, n) for _ in range(NUM_MODELS)]),
+            "candidates": rng.random(n) < 0.8,
+            "flagged": flags(rng, n),
+        },
+        rows={"confidences": 1, "candidates": 0, "flagged": 0},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+    ),
+    # Which rows are drawn depends on where they stand: no rows to move or remove.
+    Case(
+        "audit_sample",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "flagged": flags(rng, n),
+            "num_audited": 4,
+        },
+        static=("key", "num_audited"),
+    ),
+    Case(
+        "audited_precision",
+        lambda rng, n: {
+            "num_wrong": rng.integers(0, 9),
+            "num_audited": rng.integers(9, 20),
+            "error_probability": 0.1,
+            "num_flagged": rng.integers(20, 40),
+        },
+    ),
+    Case(
+        "audited_rates",
+        lambda rng, n: {
+            "counts": rng.integers(0, 9, 4),
+            "error_probability": 0.1,
+            "num_flagged": rng.integers(40, 60),
+        },
+        again=True,
+    ),
+    Case(
+        "num_to_audit",
+        lambda rng, n: {
+            "min_precision": 0.7,
+            "expected": 0.9,
+            "error_probability": 0.1,
+            "chance": 0.8,
+            "num_flagged": rng.integers(40, 60),
+            "max_audited": 60,
+        },
+        static=("max_audited",),
+        again=True,
+    ),
+    Case(
+        "expert_dependence",
+        lambda rng, n: {
+            "wrong": rng.random((NUM_MODELS, n)) < 0.6,
+            "confidences": np.stack([tied(rng, n) for _ in range(NUM_MODELS)]),
+        },
+        rows={"wrong": 1, "confidences": 1},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+    ),
+    # Of files: see test_review_sheets.py.
+    Case("write_review_sheet", None, host=True),
+    Case("read_review_sheet", None, host=True),
     # Bounds and guarantees
     Case(
         "clopper_pearson",
@@ -1027,8 +1241,110 @@ CASES = [
             "max_loss": 0.1,
         },
     ),
+    Case(
+        "cascade_gain_test",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "router": router(rng),
+            "first_confidence": tied(rng, n),
+            "first_outcome": partial(rng, n),
+            "second_outcome": partial(rng, n),
+            "groups": rng.integers(0, 3, n),
+            "num_groups": 3,
+            "num_draws": 3,
+        },
+        static=("key", "num_groups", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "cascade_gain_of_runs",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "first_confidence": np.stack([tied(rng, n), tied(rng, n)]),
+            "second_confidence": np.stack([tied(rng, n), tied(rng, n)]),
+            "first_outcome": np.stack([partial(rng, n), partial(rng, n)]),
+            "second_outcome": np.stack([partial(rng, n), partial(rng, n)]),
+            "calibration": rng.random(n) < 0.5,
+            "num_bins": NUM_BINS,
+            "num_draws": 3,
+        },
+        static=("key", "num_bins", "num_draws"),
+        exact=False,
+        again=True,
+    ),
     # Of functions: see test_guarantees.py.
     Case("fit_router_with_guarantee", None, host=True),
+    # Drift. Which rows are drawn, and how ties are broken, depends on the key alone.
+    Case(
+        "occupancy_drift",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "bins": bins(rng),
+            "reference_scores": tied(rng, n),
+            "scores": tied(rng, n),
+            "num_draws": 3,
+        },
+        static=("key", "num_draws"),
+        rows={"scores": 0},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+        again=True,
+    ),
+    Case(
+        "estimated_accuracy",
+        lambda rng, n: {
+            "router": router(rng),
+            "reference_confidence": tied(rng, n),
+            "reference_small_outcome": partial(rng, n),
+            "reference_large_outcome": partial(rng, n),
+            "small_confidence": tied(rng, n),
+            "large_confidence": tied(rng, n),
+        },
+        rows={"small_confidence": 0, "large_confidence": 0},
+        split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
+        exact=False,
+        where=True,
+        again=True,
+    ),
+    Case(
+        "calibration_drift",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "bins": bins(rng),
+            "reference_scores": tied(rng, n),
+            "reference_outcomes": rng.random(n) < 0.5,
+            "scores": tied(rng, n),
+            "outcomes": rng.random(n) < 0.5,
+            "num_draws": 3,
+        },
+        static=("key", "num_draws"),
+        exact=False,
+        again=True,
+    ),
+    Case(
+        "drift_monitor",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "reference": tied(rng, n),
+            "num_bins": NUM_BINS,
+            "error_probability": 0.1,
+        },
+        static=("key", "num_bins"),
+        again=True,
+    ),
+    Case(
+        "update_drift_monitor",
+        lambda rng, n: {
+            "key": jax.random.key(0),
+            "state": monitor(rng, n),
+            "scores": tied(rng, n),
+        },
+        static=("key",),
+        exact=False,
+    ),
+    Case("drift_alarm", lambda rng, n: {"state": monitor(rng, n)}),
     # On the host
     Case(
         "validate_logits",

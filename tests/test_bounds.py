@@ -107,6 +107,20 @@ def test_ends():
     np.testing.assert_array_equal(p_values, [1, 1, 1, 0, 1])
 
 
+def test_what_cannot_be_is_not_a_number():
+    """More successes than trials, fewer than none, and levels that are NaN."""
+    wrong = np.array([(6, 5, 0.3), (-1, 5, 0.3), (2, 5, np.nan)]).T
+    count, trials = wrong[:2].astype(int)
+    ends = many(cj.clopper_pearson, count, trials, wrong[2])
+    assert np.isnan(ends).all()
+    assert np.isnan(many(cj.binomial_p_value, count, trials, wrong[2])).all()
+    p_values = many(cj.hoeffding_bentkus_p_value, wrong[0], trials, wrong[2])
+    np.testing.assert_array_equal(p_values, [1, np.nan, np.nan])
+    rows, where = np.zeros((5, 4)), np.ones((5, 4), bool)
+    call = jax.vmap(lambda r, level, w: cj.betting_p_value(r, level, where=w))
+    assert np.isnan(call(rows, np.full(5, np.nan), where)).all()
+
+
 def capital_p_value(losses, level):
     """Eight fixed stakes, as documented, in float64."""
     shares = np.minimum(np.sqrt(6 / len(losses)) * 20.0 ** np.linspace(0, 1, 8), 0.95)

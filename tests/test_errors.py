@@ -15,16 +15,26 @@ pytestmark = pytest.mark.once
 
 OUTCOMES = {"outcomes", "small_outcome", "large_outcome", "correct", "is_error"}
 INTEGERS = {"labels", "tokens", "predictions", "suggestion", "choice_ids"}
-INTEGERS |= {"num_successes", "num_trials", "num_rows"}
-BOOLS = {"flagged", "where"}
+INTEGERS |= {"num_successes", "num_trials", "num_rows", "num_kept_bins"}
+OUTCOMES |= {"reference_outcomes"}
+OUTCOMES |= {f"reference_{size}_outcome" for size in ("small", "large")}
+INTEGERS |= {"groups"}
+OUTCOMES |= {"first_outcome", "second_outcome"}
+BOOLS = {"flagged", "where", "calibration"}
 SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}
 SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_loss"}
-SCALARS |= {"cost_limit", "error_probability"}
+SCALARS |= {"cost_limit", "error_probability", "worth", "cost"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "log_odds_of_log"}
+# Of audits.
+INTEGERS |= {"num_wrong", "num_audited", "num_flagged", "counts"}
+BOOLS |= {"wrong", "candidates"}
+SCALARS |= {"num_wrong", "num_audited", "num_flagged", "rate", "min_precision"}
+SCALARS |= {"expected", "chance"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
 NOT_ARRAYS |= {"small_params", "large_params", "state", "first", "second", "buckets"}
+NOT_ARRAYS |= {"chain"}
 
 
 def kind_of(case, name):
@@ -76,7 +86,8 @@ def wrong_arrays(case, name, good):
     yield "text", "str"
     yield {"a": 1}, "dict|object|array"
     yield [[1.0], [2.0, 3.0]], "array|inhomogeneous"
-    if name not in BOOLS | {"weights", "log_temperatures"}:
+    optional = BOOLS | {"weights", "log_temperatures", "num_flagged"}
+    if name not in optional and str(case) != "expert_dependence":
         yield None, "None|object|only one"
 
 

@@ -205,6 +205,12 @@ def test_the_rows_of_the_router_are_refused(router, splits):
     for chosen in decide_one(fitted, fewer, 0.99).values():
         assert chosen.possible and not chosen.same_rows
 
+    # Of one value there is no order that these rows could have had a part in.
+    rows[0] = np.full(NUM_ROWS, 0.5, np.float32)
+    fitted = cj.fit_router(rows[0], rows[0] + 0.1, bins=bins)
+    for chosen in decide_one(fitted, rows, 0.99).values():
+        assert chosen.possible and not chosen.same_rows
+
 
 @pytest.mark.parametrize("rows", [0, 1, 300])
 def test_impossible_targets_name_the_least_possible(router, splits, rows):
@@ -229,6 +235,9 @@ def test_a_valid_nan_makes_all_impossible(router, splits):
     spoiled = np.where(np.arange(NUM_ROWS) == 7, np.nan, confidence)
     for chosen in decide_one(router, (spoiled, small, large), 0.99).values():
         assert not chosen.possible and np.isnan(chosen.bound[1:]).all()
+    choices = decide_one(router, (confidence, small, large), 1.0, np.nan)
+    for name in ("betting", "hoeffding_bentkus", "small_error"):
+        assert not choices[name].possible and np.isnan(choices[name].bound).all()
 
 
 def test_costs(router, splits):
@@ -270,7 +279,6 @@ def test_one_call_splits_fits_and_chooses():
     rng = np.random.default_rng(6)
     confidence, small, large = draw(rng, 1001)
     scores = np.asarray(cj.log_odds(confidence))
-    where = np.arange(1001) < 601
     choose = functools.partial(cj.num_small_bins_for_regret, max_regret=0.15)
     first, second = (
         cj.fit_router_with_guarantee(
@@ -282,13 +290,14 @@ def test_one_call_splits_fits_and_chooses():
             choose,
             fit=cj.fit_platt,
             num_bins=NUM_BINS,
-            where=where,
+            where=np.arange(1001) < num_rows,
         )
-        for seed in (1, 2)
+        for seed, num_rows in ((1, 601), (2, 600))
     )
-    assert first.router.table.count.sum() == 300
-    assert first.selection.num_rows == 301 and first.selection.possible
-    assert not first.selection.same_rows
+    for found, num_first in ((first, 300), (second, 299)):
+        assert found.router.table.count.sum() == num_first
+        assert found.selection.num_rows == 301 and found.selection.possible
+        assert not found.selection.same_rows
     # Another key makes other halves.
     tables = first.router.table, second.router.table
     assert (tables[0].small_confidence != tables[1].small_confidence).any()

@@ -37,7 +37,7 @@ def test_bounds_of_bias_and_variance():
     variance = mean(estimate**2) - mean(estimate) ** 2
     above = mean(module._ABOVE * np.exp(-module._ABOVE_RATE * y**2))
     below = mean(module._BELOW * y**2 * np.exp(-module._BELOW_RATE * y**2))
-    spread = 1 + mean(module._SPREAD * y**2 * np.exp(-module._SPREAD_RATE * y**2))
+    spread = 1 + mean(module._SPREAD * y**4 * np.exp(-module._SPREAD_RATE * y**2))
     assert np.all(bias <= above) and np.all(-bias <= below + 1e-6)
     assert np.all(variance <= spread + 1e-6)
     assert np.abs(bias).max() < 0.227 and np.abs(bias[u[:, 0] > 4]).max() < 2e-3
@@ -56,13 +56,13 @@ def test_critical_values(alpha):
 
 
 def reference_ends(edges, scores, outcomes, alpha):
-    """Estimate, debiased estimate, both ends before the test, and how random these are.
+    """Estimate, debiased estimate, both ends before the test, how random they are.
 
-    In float64. Of few bins the ends are at quantiles of draws.
+    In float64. Of few bins the lower end is at a quantile of draws.
     """
     place = np.searchsorted(edges, scores, side="right")
     total, estimate, middle, above, below, of_gaps = len(scores), *np.zeros(5)
-    shares, clears, errors, skewness = [], [], [], 0.0
+    shares, clears, errors, sizes, skewed = [], [], [], [], []
     for b in range(len(edges) + 1):
         c, v = scores[place == b], outcomes[place == b]
         n = len(c)
@@ -74,36 +74,49 @@ def reference_ends(edges, scores, outcomes, alpha):
         spread = np.sum((c - v - gap) ** 2) + added
         variance = spread / (n + 1)
         error, found = np.sqrt(n * variance) / total, n * abs(gap) / total
-        y = min(found / error, 50) ** 2
+        size = min(found / error, 50)
+        y = size**2
         taken = error * 8 / 7 * np.exp(-1.5 * y)
         estimate += found
         middle += found - taken
-        above += error * 0.4 * np.exp(-y)
-        below += error * 0.87 * y * np.exp(-0.75 * y) + taken * (added / spread) ** 2
-        of_gaps += error**2 * (1 + 1.1 * y * np.exp(-0.5 * y))
+        above += error * 0.51 * np.exp(-2 * y)
+        below += error * 2.03 * y * np.exp(-1.4 * y) + taken * (added / spread) ** 2
+        of_gaps += error**2 * (1 + 2.69 * y**2 * np.exp(-1.15 * y))
         shares.append(n / total)
         errors.append(error)
+        sizes.append(size)
+        skewed.append((np.sign(gap), 2 * rate - 1))
         clears.append(np.sqrt(max(gap**2 - variance / n, 0)))
-        skewness += n / total * abs(2 * rate - 1) / total
-    shares, clears = np.array(shares), np.array(clears)
+    shares, clears, errors, sizes = map(np.array, (shares, clears, errors, sizes))
+    z = -stats.norm.ppf(alpha / 2)
     of_shares = np.sum(shares * clears**2) - np.sum(shares * clears) ** 2
-    s = np.sqrt(of_gaps + of_shares / total)
-    c = optimize.brentq(
-        lambda c: stats.norm.sf(c) + stats.norm.sf(c + (above + below) / s) - alpha,
-        -1,
-        9,
-    )
-    upper = middle + below + c * s
-    upper += skewness * (0.5 + 0.5 * stats.norm.ppf(alpha / 2) ** 2)
-    lower = max(middle - above - c * s, 0)
-    upper, random = min(max(upper, lower), 1), 0.0
-    errors = np.array(errors)
-    if np.sum(errors) ** 2 < 4 * np.sum(errors**2):
-        drawn = np.random.default_rng(0).normal(size=(200_000, len(errors)))
-        off = np.quantile(np.abs(drawn) @ errors, 1 - alpha)
-        lower, upper = min(lower, max(estimate - off, 0)), max(upper, estimate + off)
-        random = 0.06 * off
-    return estimate, max(middle, 0), lower, min(upper, 1), random
+    of_shares = max(of_shares, 0) / total
+    noise, random = np.sum(errors**2), 0.0
+    if np.sum(errors) ** 2 < 4 * noise:
+        known = sizes > 2.5
+        drawn = np.random.default_rng(0).normal(size=(200_000, len(errors) + 1))
+        off = np.where(known, drawn[:, 1:], abs(drawn[:, 1:])) @ errors
+        off = off + np.sqrt(of_shares) * drawn[:, 0]
+        part = 0.8 - 0.3 * np.sum(errors[known] ** 2) / noise
+        off = np.quantile(off, 1 - alpha * part)
+        ends, random = (estimate - off, estimate + z * np.sqrt(noise + of_shares)), 0.06
+    else:
+        s = np.sqrt(of_gaps + of_shares)
+        c = optimize.brentq(
+            lambda c: stats.norm.sf(c) + stats.norm.sf(c + (above + below) / s) - alpha,
+            -1,
+            9,
+        )
+        ends = middle - above - c * s, middle + below + c * s
+    sign, skewness = np.array(skewed).T
+    sign = sign * (2 * stats.norm.cdf(sizes) - 1)
+    sure = np.sum(errors**2 * sign * skewness) / noise
+    unsure = np.sum(errors**2 * (1 - abs(sign)) * abs(skewness)) / noise
+    lower = ends[0] + (z**2 * sure - abs(sure)) / (2 * total)
+    upper = ends[1] + (z**2 * (sure + unsure) + abs(sure) + unsure) / (2 * total)
+    middle = max(middle, 0)
+    lower, upper = np.clip(lower, 0, middle), np.clip(upper, middle, 1)
+    return estimate, middle, lower, upper, random * estimate
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -233,6 +246,18 @@ def percentiles(draws, alpha=0.05):
     return ordered[outside], ordered[len(draws) - 1 - outside]
 
 
+def assert_adjusted(interval, number, right, *, known=False):
+    """The normal interval with z^2 / 2 right answers more, and as many wrong ones."""
+    z = stats.norm.ppf(0.975)
+    size = len(right) + z**2
+    middle = (right.sum() + z**2 / 2) / size
+    reach = z * np.sqrt(middle * (1 - middle) / size)
+    ends = np.clip([middle - reach, middle + reach], 0, 1)
+    expected = (right.mean(), *([right.mean()] * 2 if known else ends))
+    actual = [np.asarray(leaf)[number] for leaf in jax.tree.leaves(interval)]
+    np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
+
+
 def check(interval, estimate, draws):
     ends = percentiles(draws)
     for actual, expected in zip(
@@ -261,8 +286,6 @@ def numbers(routers, confidences, small, large, **rows):
     first, second = (np.interp(share, c.small_share, c.accuracy) for c in curves)
     area = [np.trapezoid(c.accuracy, c.small_share) for c in curves]
     one = {
-        "accuracy": curves[0].accuracy,
-        "small_share": curves[0].small_share,
         "recovered": reference.performance_gap_recovered(curves[0]),
         "average_recovered": average[0],
     }
@@ -300,6 +323,10 @@ def test_cascade_intervals_are_of_resampled_rows():
             by_draw = np.array([draw[k][name] for draw in draws])
             check(getattr(result, name), estimate, by_draw)
 
+    for name in ("num_rows", "num_masked"):
+        assert getattr(found, name) == getattr(more, name)
+    assert (more.num_bins[0], more.num_tied[0]) == (found.num_bins, found.num_tied)
+
     # Of what the large model has over the small one, in bins and in the first K.
     place = np.searchsorted(np.asarray(routers[0].bins.edges), confidences[0], "right")
     inside = (place == np.arange(registry.NUM_BINS)[:, None]) & where
@@ -320,6 +347,10 @@ def test_cascade_intervals_are_of_resampled_rows():
     for number in range(1, registry.NUM_BINS + 1):
         over = jax.tree.map(operator.itemgetter(number), found.over_large)
         rows = inside[np.asarray(routers[0].order[:number])].any(axis=0)
+        correct = np.where(rows, small, large)[where]
+        of_known = number == registry.NUM_BINS
+        assert_adjusted(found.accuracy, number, correct)
+        assert_adjusted(found.small_share, number, rows[where], known=of_known)
         expected = (-gain[rows].sum() / where.sum(), *ends(rows, where.sum(), -1))
         actual = (over.estimate, over.lower, over.upper)
         np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
@@ -404,6 +435,28 @@ def test_coverage_of_a_cascade():
     assert np.all(abs(coverage[1:] - 0.975) < 3.5 * error)
 
 
+@pytest.mark.once
+def test_accuracies_near_one_are_covered():
+    """By the probabilities of every number of wrong answers, none of them drawn."""
+    rng = np.random.default_rng(6)
+    confidences, *_ = cascade_rows(rng)
+    router = registry.router(rng)
+
+    @jax.vmap
+    def ends(number):
+        right = jnp.arange(ROWS) >= number
+        found = cj.cascade_interval(
+            KEY, router, confidences[0], right, right, num_draws=1
+        )
+        return found.accuracy.lower[3], found.accuracy.upper[3]
+
+    number = np.arange(ROWS + 1)
+    lower, upper = ends(number)
+    for error in (0.001, 0.01, 0.02, 0.05, 0.1, 0.2):
+        held = (lower <= 1 - error) & (1 - error <= upper)
+        assert stats.binom.pmf(number, ROWS, error) @ np.asarray(held) > 0.93
+
+
 def test_routers_of_other_numbers_of_bins_raise():
     rng = np.random.default_rng(0)
     confidences, small, large, _ = cascade_rows(rng)
@@ -438,7 +491,10 @@ def test_cleaning_interval(alpha):
             expected = (part.sum() / whole, ends.low, ends.high)
             actual = (interval.estimate, interval.lower, interval.upper)
             np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
-        assert found.num_flagged == flagged.sum()
+        assert found.num_flagged == flagged.sum() and found.num_tied is None
+    scores = np.where(flagged, 0.5, np.arange(ROWS))
+    found = cj.cleaning_interval(flagged, error, scores=scores)
+    assert found.num_tied == flagged.sum() and found.num_rows == ROWS
 
 
 def test_bootstrap_interval_counts_what_is_not_a_number_as_infinite():
@@ -469,3 +525,38 @@ def test_bootstrap_interval_is_as_wide_as_its_level_says():
         half = -stats.norm.ppf(alpha / 2) * x.std() / np.sqrt(500)
         np.testing.assert_allclose(found.upper - found.lower, 2 * half, rtol=0.12)
         assert found.lower < found.estimate < found.upper
+
+
+def test_bootstrap_interval_without_masked_rows():
+    """Masked rows change nothing, whatever they hold; ties are counted by array."""
+
+    def mean(x, y, weights):
+        return jnp.sum(weights * (x + jnp.sum(y, axis=1))) / jnp.sum(weights)
+
+    rng = np.random.default_rng(0)
+    where = rng.random(ROWS) < 0.7
+    x = rng.integers(0, 9, ROWS).astype(np.float32)
+    y = rng.integers(0, 3, (ROWS, 2)).astype(np.float32)
+    found, dirty = (
+        as_numpy(
+            cj.bootstrap_interval(
+                KEY,
+                mean,
+                DRAWS,
+                np.where(where, x, fill),
+                np.where(where[:, None], y, fill),
+                where=where,
+            )
+        )
+        for fill in (1.0, np.nan)
+    )
+    for clean, other in zip(*map(jax.tree.leaves, (found, dirty)), strict=True):
+        np.testing.assert_array_equal(clean, other)
+    kept = (x + y.sum(axis=1))[where]
+    np.testing.assert_allclose(found.estimate, kept.mean(), rtol=1e-6)
+    reach = 2 * kept.std() / np.sqrt(len(kept))
+    np.testing.assert_allclose(found.upper - found.lower, 2 * reach, rtol=0.5)
+    assert found.num_rows == where.sum() and found.num_masked == (~where).sum()
+    for tied, array in zip(found.num_tied, (x, y), strict=True):
+        _, counts = np.unique(array[where], axis=0, return_counts=True)
+        assert tied == counts[counts > 1].sum()

@@ -17,23 +17,28 @@ PACKAGE = pathlib.Path(cj.__file__).parent
 ORDER = """
 _exact _masking _responses
 _binomial _classes _checks
-_reduce
+_hypergeometric _reduce review_sheets
 bounds _tokens
 confidence decoding
 binning
 summary
 solvers
 resampling
-temperature platt histogram
+_gain_draws _urns temperature platt histogram
 calibration
 metrics
-cascade
-curves deferral
+cascade _joint_bins
+curves deferral chains
+chain_curves
 cleaning label_issues
-intervals
+label_noise audits
+expected_precision intervals
+expert_dependence
 calibration_intervals cascade_intervals
 cascade_differences
-selection
+alarms drift calibration_drifts estimated_accuracies
+selection specialisation
+run_gains
 _first_bins
 guarantees
 budgets guaranteed_routers
@@ -130,7 +135,13 @@ def test_a_fresh_import_is_light():
 
 
 FUNCTIONS = sorted({case.name for case in registry.CASES})
-RETURN_NOTHING = {"save", "validate_labels", "validate_logits", "validate_scores"}
+RETURN_NOTHING = {
+    "save",
+    "write_review_sheet",
+    "validate_labels",
+    "validate_logits",
+    "validate_scores",
+}
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)

@@ -466,6 +466,14 @@ def test_no_rows(case):
     elif case.name == "cleaning_interval":
         for share in (result.flagged_share, result.precision, result.recall):
             np.testing.assert_array_equal(leaves(share), [NAN, 0, 1])
+    elif case.name in ("expected_precision", "expected_false_flags"):
+        assert result.num_flagged == 0 and np.isnan(result.standard_error)
+        assert all(np.isnan(leaf) or leaf == 0 for leaf in leaves(whole))
+    elif case.name == "expert_dependence":
+        assert result.num_rows == result.num_joint_errors == 0
+        np.testing.assert_array_equal(result.error_rate, NAN)
+        for lift in (result.lift, result.lift_given_confidence):
+            np.testing.assert_array_equal(leaves(lift), [NAN, 0, np.inf])
     else:
         for leaf in leaves(whole):
             np.testing.assert_array_equal(leaf, NOTHING.get(case.name, 0))
@@ -489,7 +497,7 @@ def test_one_row(case):
     shapes = [leaf.shape for leaf in leaves(whole)]
     if case.name != "cleaning_curve":
         assert shapes == [leaf.shape for leaf in leaves(many)]
-    if case.name.startswith("expected") or case.name.startswith("maximum"):
+    if case.name in ("expected_calibration_error", "maximum_calibration_error"):
         gap = np.float32(arguments["scores"]) - np.float32(arguments["outcomes"])
         np.testing.assert_allclose(whole, np.abs(gap)[0], rtol=1e-6)
     elif case.name == "equal_count_bins":

@@ -137,6 +137,19 @@ def test_quotes_of_results_stand_there():
     assert "CC saves 8 % of the calls (median of 46 pairs)" in results
     assert "up to 1.08 points" in page and "worst -1.08 points" in results
 
+    promises = (ROOT / "benchmarks/guarantees/RESULTS.md").read_text("utf-8")
+    kept = re.findall(r"^\| (.+?) \| (\d+ of \d+) \|", promises, re.MULTILINE)
+    assert "All promises held on all 46 real pairs" in page
+    assert kept and {count for _, count in kept} == {"46 of 46"}
+    (promised,) = re.findall(
+        r"promised in ([\d.]+) % of the splits, and saved ([\d.]+) %", page
+    )
+    share, saved = promised
+    row = f"| drop 0.01 | 46 of 46 | 0.0 % broken | {saved} | {share} |"
+    assert row in promises
+    (unlabelled,) = re.findall(r"without a promise, saved ([\d.]+) %", page)
+    assert f"| {unlabelled} | {saved} |" in promises
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):

@@ -13,6 +13,10 @@ from . import calibration_errors, cascades, flags
 
 # An ECE so many times what noise alone makes is clearly above it.
 CLEAR = 3.0
+# From this width on an interval of an APGR says nothing.
+WIDE = 10.0
+# What coverage should be at the least, and of what is clearly above 0 at the most.
+LEAST, MOST = 0.93, 0.97
 
 _METHOD = """\
 Rows are drawn from populations of 20,000 confidences with known probabilities of being
@@ -42,7 +46,12 @@ def write_results(
             more_error=percent(np.sqrt(0.05 * 0.95 / few)),
         ),
     ]
-    write(folder, preface, [_errors(errors), _cascades(of_cascades), _flags(of_flags)])
+    samples = {
+        one.setting.num_rows: few if one.setting.num_rows >= 10_000 else num_samples
+        for one in errors
+    }
+    sections = [_errors(errors, samples), _cascades(of_cascades), _flags(of_flags)]
+    write(folder, preface, sections)
 
 
 def ratio(one: calibration_errors.Coverage) -> float:
@@ -50,7 +59,37 @@ def ratio(one: calibration_errors.Coverage) -> float:
     return one.truth / one.noise
 
 
-def _errors(found: Sequence[calibration_errors.Coverage]) -> Section:
+def _shape(num_rows: int, num_bins: int) -> str:
+    return f"{num_rows:,} rows, {num_bins} bin{'s' if num_bins > 1 else ''}"
+
+
+def _judged(
+    found: Sequence[calibration_errors.Coverage], samples: dict[int, int]
+) -> str:
+    """How many coverages are too low or, of clear errors, too high, beyond chance."""
+
+    def error(one: calibration_errors.Coverage, share: float) -> float:
+        return 2 * float(np.sqrt(share * (1 - share) / samples[one.setting.num_rows]))
+
+    clear = [one for one in found if ratio(one) >= CLEAR]
+    low = sum(one.coverage < LEAST - error(one, LEAST) for one in found)
+    high = sum(one.coverage > MOST + error(one, MOST) for one in clear)
+    text = (
+        f"Below {percent(LEAST, 0)} % by more than two standard errors are {low} of "
+        f"{len(found)} coverages"
+    )
+    if not clear:
+        return f"{text}."
+    mean = np.mean([one.coverage for one in clear])
+    return (
+        f"{text}; of the {len(clear)} of a clear error, whose mean is {percent(mean)} "
+        f"%, {high} are above {percent(MOST, 0)} % by as much."
+    )
+
+
+def _errors(
+    found: Sequence[calibration_errors.Coverage], samples: dict[int, int]
+) -> Section:
     def span(values: list[float]) -> str:
         return f"{percent(min(values))} to {percent(max(values))}" if values else "-"
 
@@ -69,7 +108,7 @@ def _errors(found: Sequence[calibration_errors.Coverage]) -> Section:
         spare = [one.width / one.least_width for one in mine if ratio(one) >= CLEAR]
         rows.append(
             [
-                f"{shape[0]:,} rows, {shape[1]} bins",
+                _shape(*shape),
                 span(zero),
                 span(rest),
                 span(clear),
@@ -128,13 +167,13 @@ def _errors(found: Sequence[calibration_errors.Coverage]) -> Section:
         "right (Cai and Low 2011), and this one covers more than it says.",
         table(header, rows),
         f"The least of {len(found)} coverages is {percent(least.coverage)} % "
-        f"({least.setting.num_rows:,} rows, {least.setting.num_bins} bins, "
-        f"{least.setting.scores}, {least.setting.gap}).",
+        f"({_shape(least.setting.num_rows, least.setting.num_bins)}, "
+        f"{least.setting.scores}, {least.setting.gap}). {_judged(found, samples)}",
     ]
     if beside:
         setting = beside[0].setting
         blocks += [
-            f"Of {setting.num_rows:,} rows, {setting.num_bins} bins, "
+            f"Of {_shape(setting.num_rows, setting.num_bins)}, "
             f"{setting.scores} scores, with a percentile bootstrap of the ECE beside, "
             "which is biased twice and offered nowhere in the library:",
             table(example_header, examples),
@@ -207,7 +246,7 @@ def _cascades(found: Sequence[cascades.Coverage]) -> Section:
                     f"{percent(shown.min())} to {percent(shown.max())}"
                     if coverage.ndim
                     else "",
-                    number(np.median(width)),
+                    number(np.median(width)) if np.median(width) < WIDE else "wide",
                 ]
             )
     header = (
@@ -223,9 +262,10 @@ def _cascades(found: Sequence[cascades.Coverage]) -> Section:
         blocks=[
             "`cascade_interval` and `cascade_difference_interval` of 15 bins: a small "
             "model of mean accuracy 0.62 and a large one that is 0.15 (clear gap) or "
-            "0.03 better, right on the same rows by half. Where the gap is small PGR "
-            "and APGR divide by what may be 0, and their intervals are as wide as that "
-            "asks for.",
+            "0.03 better, or right on next to all rows; by half they are right on the "
+            "same rows. Where the gap is small PGR and APGR divide by what may be 0, "
+            f"and their intervals are as wide as that asks for: wide is {WIDE:.0f} or "
+            "more.",
             table(header, rows),
         ],
         numbers=found,

@@ -1,0 +1,190 @@
+"""False alarms, and how often estimates hold, where the truth is known.
+
+Shapes: R reference rows, N new rows, both padded to the most of either.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+import calib_jax as cj
+
+from .measure import LEVEL, NUM_BINS
+
+_MOST, _NUM_DRAWS = 1000, 199
+# Drift of the log-odds of a confidence: more of those that are low.
+_DRIFT = 0.5
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A population and samples of it.
+
+    Attributes:
+      num_reference: R.
+      num_rows: N.
+      tied: whether confidences are rounded to one of 20 values.
+      fitted: whether bins are cut from the reference rows themselves.
+      accurate: whether both models are right nearly always.
+      drift: whether the new rows are others.
+    """
+
+    num_reference: int
+    num_rows: int
+    tied: bool = False
+    fitted: bool = False
+    accurate: bool = False
+    drift: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.num_reference} and {self.num_rows} rows"
+
+
+_SHAPES = ((50, 50), (300, 200), (1000, 50), (1000, 1000))
+SETTINGS = tuple(
+    Setting(num_reference=r, num_rows=n, **kind)
+    for kind in (
+        {},
+        {"tied": True},
+        {"fitted": True},
+        {"drift": True},
+        {"drift": True, "accurate": True},
+    )
+    for r, n in _SHAPES
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Simulated:
+    """Shares of samples.
+
+    Attributes:
+      setting: which.
+      occupancy: with an alarm by `occupancy_drift` of all new rows.
+      stream: with an alarm of a monitor at any of the new rows.
+      changed: whose outcomes seem to have changed at the same confidence.
+      by_bins: float64 `[num_bins + 1]`, whose interval holds the accuracy, for each K.
+      by_confidence: the same.
+      wrong: mean number of wrong answers of the small model on the reference.
+    """
+
+    setting: Setting
+    occupancy: float
+    stream: float
+    changed: float
+    by_bins: np.ndarray
+    by_confidence: np.ndarray
+    wrong: float
+
+
+def simulate(setting: Setting, seed: int, num_samples: int) -> Simulated:
+    """All samples of one setting."""
+    key = jax.random.fold_in(jax.random.key(seed), SETTINGS.index(setting))
+    keys = jax.random.split(key, num_samples)
+    flags = (setting.tied, setting.fitted, setting.accurate, setting.drift)
+    shares = _simulate(
+        keys,
+        jnp.int32(setting.num_reference),
+        jnp.int32(setting.num_rows),
+        jnp.asarray(flags),
+    )
+    occupancy, stream, changed, by_bins, by_confidence, wrong = map(np.asarray, shares)
+    return Simulated(
+        setting=setting,
+        occupancy=float(occupancy),
+        stream=float(stream),
+        changed=float(changed),
+        by_bins=by_bins,
+        by_confidence=by_confidence,
+        wrong=float(wrong),
+    )
+
+
+@jax.jit
+def _simulate(
+    keys: jax.Array, num_reference: jax.Array, num_rows: jax.Array, flags: jax.Array
+) -> tuple[jax.Array, ...]:
+    tied, fitted, accurate, drift = flags
+
+    def draw(key: jax.Array, shift: jax.Array, size: int = _MOST) -> jax.Array:
+        """Confidences of the small model, calibrated."""
+        middle = jnp.where(accurate, 4.5, 1.0) - shift
+        odds = middle + jax.random.normal(key, (size,), jnp.float32)
+        confidence = jax.nn.sigmoid(odds)
+        return jnp.where(tied, jnp.round(confidence * 20) / 20, confidence)
+
+    def large_of(small: jax.Array) -> jax.Array:
+        return 0.5 + 0.5 * small
+
+    row = jnp.arange(_MOST, dtype=jnp.int32)
+    was, now = row < num_reference, row < num_rows
+    shift = jnp.where(drift, _DRIFT, 0.0)
+    # The truth, from many more rows, for each K of each sample's own router.
+    many = draw(jax.random.key(2**20), shift, 50 * _MOST)
+
+    def one(key: jax.Array) -> tuple[jax.Array, ...]:
+        keys = jax.random.split(key, 12)
+        reference = draw(keys[0], jnp.float32(0))
+        new, other = draw(keys[1], shift), draw(keys[2], jnp.float32(0))
+        fitted_on = jnp.where(fitted, reference, other)
+        router = cj.fit_router(
+            fitted_on, large_of(fitted_on), num_bins=NUM_BINS, where=was
+        )
+
+        def right(key: jax.Array, chance: jax.Array) -> jax.Array:
+            return jax.random.uniform(key, chance.shape, jnp.float32) < chance
+
+        by_small, by_large = (
+            right(keys[3], reference),
+            right(keys[4], large_of(reference)),
+        )
+        found = cj.estimated_accuracy(
+            router,
+            reference,
+            by_small,
+            by_large,
+            new,
+            large_of(new),
+            reference_where=was,
+            where=now,
+        )
+        truth = cj.cascade_curve(router, many, many, large_of(many)).accuracy
+
+        def holds(one: cj.Interval) -> jax.Array:
+            return (one.lower <= truth) & (truth <= one.upper)
+
+        masks = {"reference_where": was, "where": now}
+        drifted = cj.occupancy_drift(
+            keys[5], router.bins, reference, new, num_draws=_NUM_DRAWS, **masks
+        )
+        labelled = cj.calibration_drift(
+            keys[6],
+            router.bins,
+            reference,
+            by_small,
+            new,
+            right(keys[7], new),
+            num_draws=_NUM_DRAWS,
+            **masks,
+        )
+        monitor = cj.drift_monitor(
+            keys[8], reference, error_probability=LEVEL, where=was
+        )
+        monitor = cj.update_drift_monitor(keys[9], monitor, new, where=now)
+        wrong = jnp.sum(was & ~by_small, dtype=jnp.int32)
+        return (
+            drifted.p_value <= LEVEL,
+            cj.drift_alarm(monitor).alarm,
+            labelled.p_value <= LEVEL,
+            holds(found.by_bins),
+            holds(found.by_confidence),
+            wrong,
+        )
+
+    results = lax.map(one, keys, batch_size=25)
+    mean = functools.partial(jnp.mean, axis=0)
+    return jax.tree.map(lambda part: mean(part.astype(jnp.float32)), results)

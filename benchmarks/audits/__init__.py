@@ -1,0 +1,1 @@
+"""Expected precision of flagged labels, audits, and experts that share a bias."""

@@ -1,0 +1,91 @@
+"""python -m benchmarks.chains FOLDER"""
+
+import functools
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import command
+
+from . import abstaining, choices, comparing, problems
+from .report import FRACTIONS, Numbers, write_results
+
+
+def run(
+    folder: Path,
+    destination: Path,
+    *,
+    seed: int,
+    num_halves: int,
+    num_bins: int,
+    few_bins: int,
+    num_draws: int,
+) -> None:
+    """Chooses, judges and compares for all tasks of the folder, and writes."""
+    settings, sides = problems.read(folder, seed, num_halves)
+    seen, new = sides
+    subsets = choices.subsets(new.correct.shape[1])
+    largest = np.sum(seen.cost[:, -1] * seen.where, axis=-1) / seen.where.sum(axis=-1)
+    budgets = np.float32(largest[:, None] * np.array(FRACTIONS))
+    judged, differences = {}, {}
+    with command.progress() as bars:
+        for size in (num_bins, few_bins):
+            advance = command.bar(bars, f"chains, {size} bins", len(subsets))
+            found = choices.choose(sides, budgets, size, advance)
+            by_family = comparing.best_of(subsets, found, sides, budgets)
+            for setting in settings:
+                of_setting = {
+                    family: comparing.judge(setting, chosen, new)
+                    for family, chosen in by_family.items()
+                }
+                judged[setting.title, size] = of_setting
+                if size == num_bins:
+                    differences[setting.title] = comparing.compare(
+                        setting, by_family, new, seed, num_draws
+                    )
+        pairs = [subset for subset in subsets if len(subset) <= 2]
+        advance = command.bar(bars, "abstaining", len(pairs) + 1)
+        abstain = functools.partial(
+            abstaining.abstain, settings, sides, num_bins=num_bins, advance=advance
+        )
+        chain = abstain(pairs, budgets)
+        free = np.full(budgets.shape, np.inf, np.float32)
+        alone = abstain([(new.correct.shape[1] - 1,)], free)
+    write_results(
+        destination,
+        Numbers(
+            settings=settings,
+            judged=judged,
+            differences=differences,
+            chain=chain,
+            alone=alone,
+            singles=[comparing.single(setting, new) for setting in settings],
+            num_bins=num_bins,
+            few_bins=few_bins,
+            num_halves=num_halves,
+        ),
+    )
+
+
+def main() -> None:
+    parser = command.parser(
+        __package__,
+        "Chains of models with prices, against pairs and single models.",
+        folder=True,
+        num_halves=20,
+        num_bins=15,
+        few_bins=5,
+        num_draws=1000,
+        seed=0,
+    )
+    options = vars(parser.parse_args())
+    folder, destination = options.pop("folder"), options.pop("output")
+    start = time.perf_counter()
+    run(folder, destination, **options)
+    seconds = time.perf_counter() - start
+    print(f"{destination / 'RESULTS.md'} written in {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

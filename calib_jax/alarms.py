@@ -1,0 +1,336 @@
+r"""An alarm for a stream of unlabelled rows, whose false alarms are bounded for ever.
+
+Shapes: R reference rows, N new rows of a batch, `num_bins` bins, G gamblers. A monitor
+is a pytree whose shapes and dtypes do not change, the carry of a `jax.lax.scan`. It
+bets that confidences no longer fall into the bins as those of the reference did, at
+odds that are fair as long as they do: a capital of M is evidence of strength 1 / M,
+however long one waits for it (Ville).
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from . import _checks, _masking, _reduce
+from .binning import DEFAULT_NUM_BINS
+
+# How many gamblers bet, each with another idea of how large a drift may be.
+_NUM_GAMBLERS = 8
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class DriftMonitor:
+    """What a stream keeps of its rows: the state.
+
+    Attributes:
+      edges: float32 `[num_bins - 1]`, reference scores at which bins start, ascending.
+      tie_breaks: float32 `[num_bins - 1]`, what a score equal to an edge has to draw to
+        be in the bin above it; 2 where an edge is not used.
+      gaps: int32 `[num_bins]`, gaps between reference rows that lie in each bin.
+      count: int32 `[num_bins]`, new rows so far in each bin.
+      num_rows: int32 scalar, new rows so far.
+      log_capital: float32 `[G]`, natural logarithm of what each gambler holds.
+      max_log_capital: float32 scalar, the largest logarithm so far of their mean.
+      alarm_row: int32 scalar, the number of rows at the first alarm; -1 before it.
+      error_probability: float32 scalar, of a false alarm at any time.
+    """
+
+    edges: jax.Array
+    tie_breaks: jax.Array
+    gaps: jax.Array
+    count: jax.Array
+    num_rows: jax.Array
+    log_capital: jax.Array
+    max_log_capital: jax.Array
+    alarm_row: jax.Array
+    error_probability: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class DriftAlarm:
+    """What a monitor says so far.
+
+    Attributes:
+      alarm: bool scalar, whether there was an alarm at any time.
+      alarm_row: int32 scalar, the number of new rows at the first; -1 without one.
+      p_value: float32 scalar, of no drift; right however often it is looked at.
+      log_capital: float32 scalar, natural logarithm of the capital now.
+      share: float32 `[num_bins]`, of the new rows in each bin, ascending confidence;
+        NaN without rows.
+      expected_share: float32 `[num_bins]`, the same of the reference.
+      num_rows: int32 scalar, new rows that count.
+      num_reference: int32 scalar, reference rows that count.
+    """
+
+    alarm: jax.Array
+    alarm_row: jax.Array
+    p_value: jax.Array
+    log_capital: jax.Array
+    share: jax.Array
+    expected_share: jax.Array
+    num_rows: jax.Array
+    num_reference: jax.Array
+
+
+def drift_monitor(
+    key: jax.Array,
+    reference: ArrayLike,
+    *,
+    num_bins: int = DEFAULT_NUM_BINS,
+    error_probability: ArrayLike = 0.01,
+    where: ArrayLike | None = None,
+) -> DriftMonitor:
+    r"""A monitor that has seen no new rows yet.
+
+    Its bins are of equal count among the reference rows, whose ties are broken at
+    random. Where new rows and reference rows are exchangeable, the next row falls into
+    bin b with a probability that ranks alone determine,
+
+    .. math:: P_b = \frac{g_b + m_b}{R + 1 + n}
+
+    with :math:`g_b` of the R + 1 gaps between reference rows and :math:`m_b` of the n
+    new rows so far in the bin. Each gambler g takes it to be :math:`(a_{gb} + m_b) /
+    (A_g + n)` instead, with :math:`a_{gb}` in proportion to :math:`g_b` and sums
+    :math:`A_g` from half the number of bins to half of R + 1, and is paid the quotient
+    of both. The mean of their capitals is a martingale that starts at 1, so that it
+    ever reaches :math:`1 / \alpha` with a probability of at most :math:`\alpha`:
+    exactly, for every R, with ties, and for any confidences.
+
+    It sees drift of the confidence, not of its meaning. A drift that begins late is
+    found later, since capital has been lost on the rows before it.
+
+    Args:
+      key: a JAX random key, which breaks ties.
+      reference: floating `[R]`, confidences with which new rows are exchangeable
+        without drift: those of the rows on which the router was fitted, or others. If
+        they were calibrated on these very rows the map should be monotone, as Platt
+        scaling is, so that ranks stay.
+      num_bins: static number of bins.
+      error_probability: floating scalar in `(0, 1)`, of an alarm at any time without
+        drift; may be traced.
+      where: optional bool `[R]`; masked rows may hold anything.
+
+    Returns:
+      `DriftMonitor`; without a reference row it never alarms, with a valid NaN its
+      capital is NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count.
+
+    References:
+      Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005,
+      section 7.1 (test martingales under exchangeability); Ville, "Etude critique de la
+      notion de collectif", 1939; Blackwell and MacQueen, "Ferguson distributions via
+      Polya urn schemes", 1973.
+
+    Examples:
+      >>> monitor = drift_monitor(jax.random.key(0), jnp.linspace(0.0, 1.0, 99))
+      >>> print(monitor.gaps.sum(), monitor.count.sum())
+      100 0
+    """
+    random = _checks.key("key", key)
+    scores = _checks.floats("reference", reference, axes="[R]")
+    size = _checks.static_int("num_bins", num_bins, minimum=1)
+    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    mask = _checks.mask("where", where, axes="[R]")
+    _checks.same_shape(reference=scores, where=mask)
+    return _drift_monitor(random, scores, alpha, mask, num_bins=size)
+
+
+def update_drift_monitor(
+    key: jax.Array,
+    state: DriftMonitor,
+    scores: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+) -> DriftMonitor:
+    """Adds new rows, in the order in which they came; no labels are needed.
+
+    The monitor is read after every row inside, so that nothing depends on how rows are
+    cut into batches but the random numbers that break ties.
+
+    Args:
+      key: a JAX random key, another one for each batch.
+      state: `DriftMonitor`.
+      scores: floating `[N]`, confidences of new rows, calibrated as the reference.
+      where: optional bool `[N]`; masked rows may hold anything.
+
+    Returns:
+      `DriftMonitor`; its capital is NaN from a valid NaN on.
+
+    Raises:
+      ValueError: for a wrong type, rank, shape or dtype.
+
+    References:
+      Vovk, Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005,
+      section 7.1.
+
+    Examples:
+      >>> first, second = jax.random.split(jax.random.key(0))
+      >>> state = drift_monitor(first, jnp.linspace(0.0, 1.0, 999))
+      >>> state = update_drift_monitor(second, state, jnp.linspace(0.0, 0.5, 100))
+      >>> print(drift_alarm(state).alarm)
+      True
+    """
+    random = _checks.key("key", key)
+    _checks.instance("state", state, DriftMonitor)
+    score, mask = _checks.floats("scores", scores), _checks.mask("where", where)
+    _checks.same_shape(scores=score, where=mask)
+    return _update(random, state, score, mask)
+
+
+def drift_alarm(state: DriftMonitor) -> DriftAlarm:
+    r"""Whether there was an alarm, and the evidence so far.
+
+    The p-value is 1 over the largest capital so far. It may be looked at after every
+    batch: without drift it is ever at or below u with a probability of at most u, for
+    every u. An alarm is one at or below the monitor's error probability.
+
+    Args:
+      state: `DriftMonitor` with arrays `[num_bins]`.
+
+    Returns:
+      `DriftAlarm`; p-value and capital are NaN after a valid NaN.
+
+    Raises:
+      ValueError: where `state` is no `DriftMonitor`.
+
+    References:
+      Ville, "Etude critique de la notion de collectif", 1939; Ramdas et al.,
+      "Game-theoretic statistics and safe anytime-valid inference", 2023, arXiv
+      2210.01948.
+
+    Examples:
+      >>> first, second = jax.random.split(jax.random.key(0))
+      >>> state = drift_monitor(first, jnp.linspace(0.0, 1.0, 999))
+      >>> scores = (jnp.arange(100) * 37 % 100) / 100.0  # In no order.
+      >>> found = drift_alarm(update_drift_monitor(second, state, scores))
+      >>> print(found.alarm, found.alarm_row)
+      False -1
+    """
+    _checks.instance("state", state, DriftMonitor)
+    return _drift_alarm(state)
+
+
+@_reduce.core(static=["num_bins"])
+def _drift_monitor(
+    key: jax.Array,
+    reference: jax.Array,
+    error_probability: jax.Array,
+    where: jax.Array | None,
+    *,
+    num_bins: int,
+) -> DriftMonitor:
+    size = reference.shape[0]
+    valid = _masking.valid_rows(size, where, None)
+    bad = jnp.any(valid & jnp.isnan(reference))
+    num_rows = jnp.sum(valid, dtype=jnp.int32)
+    # Among equal scores the order is that of numbers drawn.
+    drawn = jax.random.uniform(key, (size,), jnp.float32)
+    scores = jnp.where(valid, reference, jnp.inf)
+    masked = (~valid).astype(jnp.int32)
+    _, ordered, ties = lax.sort((masked, scores, drawn), num_keys=3)
+    # The first n mod num_bins bins are one longer, as those of `equal_count_bins`.
+    k = jnp.arange(num_bins + 1, dtype=jnp.int32)
+    start = k * (num_rows // num_bins) + jnp.minimum(k, num_rows % num_bins)
+    used = start[1:-1] < num_rows
+    edges, tie_breaks = (
+        jnp.where(used, jnp.take(jnp.append(x, end), start[1:-1], mode="clip"), end)
+        for x, end in ((ordered, jnp.float32(jnp.inf)), (ties, jnp.float32(2)))
+    )
+    capital = jnp.where(bad, jnp.nan, jnp.zeros(_NUM_GAMBLERS, jnp.float32))
+    return DriftMonitor(
+        edges=edges,
+        tie_breaks=tie_breaks,
+        # Below an edge there is one gap more than rows.
+        gaps=(start[1:] - start[:-1]).at[0].add(1),
+        count=jnp.zeros(num_bins, jnp.int32),
+        num_rows=jnp.int32(0),
+        log_capital=capital,
+        max_log_capital=jnp.max(capital),
+        alarm_row=jnp.int32(-1),
+        error_probability=jnp.array(error_probability, copy=True),
+    )
+
+
+def _log_mean(log_capital: jax.Array) -> jax.Array:
+    """Of `[G, ...]`, over the gamblers."""
+    return jax.nn.logsumexp(log_capital, axis=0) - np.float32(np.log(_NUM_GAMBLERS))
+
+
+@_reduce.core
+def _update(
+    key: jax.Array, state: DriftMonitor, scores: jax.Array, where: jax.Array | None
+) -> DriftMonitor:
+    size, num_bins = scores.shape[0], state.count.shape[0]
+    if size == 0:
+        return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
+    valid = _masking.valid_rows(size, where, None)
+    drawn = jax.random.uniform(key, (size,), jnp.float32)
+    above = scores[:, None] > state.edges[None]
+    equal = scores[:, None] == state.edges[None]
+    above = above | (equal & (drawn[:, None] >= state.tie_breaks[None]))
+    index = jnp.sum(above, axis=1, dtype=jnp.int32)
+    inside = (index[:, None] == jnp.arange(num_bins, dtype=jnp.int32)[None]) & valid[
+        :, None
+    ]
+    # How many rows were in the bin of each row, and in all, before it came.
+    upto = jnp.cumsum(inside, axis=0, dtype=jnp.int32)
+    seen = state.count[index] + jnp.sum(jnp.where(inside, upto - 1, 0), axis=1)
+    rows = state.num_rows + jnp.cumsum(valid, dtype=jnp.int32)
+    before = jnp.where(valid, rows - 1, rows)
+
+    total = jnp.sum(state.gaps, dtype=jnp.int32).astype(jnp.float32)
+    gaps = state.gaps[index].astype(jnp.float32)
+    # From a drift of any size to one of half the size that chance makes.
+    boldest = np.float32(np.log(0.5 * num_bins))
+    meekest = jnp.maximum(jnp.log(0.5 * total), boldest)
+    steps = np.linspace(0, 1, _NUM_GAMBLERS, dtype=np.float32)
+    sums = jnp.exp(boldest + (meekest - boldest) * steps)[:, None]
+    found, earlier = seen.astype(jnp.float32)[None], before.astype(jnp.float32)[None]
+    bet = (sums * (gaps / total)[None] + found) / (sums + earlier)
+    fair = (gaps[None] + found) / (total + earlier)
+    gain = jnp.where(valid[None], jnp.log(bet / fair), 0.0)
+    gain = jnp.where((valid & jnp.isnan(scores))[None], jnp.nan, gain)
+
+    path = state.log_capital[:, None] + jnp.cumsum(gain, axis=1)
+    capital = _log_mean(path)
+    reached = capital >= -jnp.log(state.error_probability)
+    first = rows[jnp.argmax(reached)]
+    now = jnp.any(reached) & (state.alarm_row < 0)
+    return dataclasses.replace(
+        state,
+        count=state.count + upto[-1],
+        num_rows=rows[-1],
+        log_capital=path[:, -1],
+        # Once NaN it stays: of a maximum over many rows the CPU would pass over it.
+        max_log_capital=jnp.where(
+            jnp.isnan(capital[-1]),
+            jnp.nan,
+            jnp.maximum(state.max_log_capital, jnp.max(capital)),
+        ),
+        alarm_row=jnp.where(now, first, state.alarm_row),
+    )
+
+
+@_reduce.core
+def _drift_alarm(state: DriftMonitor) -> DriftAlarm:
+    rows = state.num_rows.astype(jnp.float32)
+    num_gaps = jnp.sum(state.gaps, dtype=jnp.int32)
+    share = state.count.astype(jnp.float32) / jnp.where(rows > 0, rows, 1.0)
+    return DriftAlarm(
+        alarm=state.alarm_row >= 0,
+        alarm_row=jnp.array(state.alarm_row, copy=True),
+        p_value=jnp.exp(-state.max_log_capital),
+        log_capital=_log_mean(state.log_capital),
+        share=jnp.where(rows > 0, share, jnp.nan),
+        expected_share=state.gaps.astype(jnp.float32) / num_gaps.astype(jnp.float32),
+        num_rows=jnp.array(state.num_rows, copy=True),
+        num_reference=num_gaps - 1,
+    )

@@ -1,0 +1,170 @@
+r"""Chains of models in a fixed order, asked one after another until one answers.
+
+Shapes: M models, N examples, `num_bins` bins. Models stand in the order in which they
+are asked, by price as a rule; a *stage* is a model but the last. A stage keeps its
+answer where its confidence falls in one of its K bins of least advantage of the next
+model, as in a cascade of these two, and else the next model is asked. A *combination*
+is a K for each stage. A chain of two models is a cascade. A model may be left out by
+making the chain of the others.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from . import _checks, _reduce, binning, cascade
+from .binning import DEFAULT_NUM_BINS
+from .cascade import Router
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Chain:
+    """The routers of a chain of models.
+
+    Attributes:
+      routers: `Router` with entries `[M - 1, ...]`, of each model to the next.
+    """
+
+    routers: Router
+
+    @property
+    def num_models(self) -> int:
+        """Number of models, one more than routers."""
+        return self.routers.order.shape[-2] + 1
+
+    @property
+    def num_bins(self) -> int:
+        """Number of bins of each stage."""
+        return self.routers.order.shape[-1]
+
+
+def fit_chain(
+    confidences: ArrayLike,
+    *,
+    num_bins: int = DEFAULT_NUM_BINS,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> Chain:
+    """The chain whose stages are the routers of every two models in succession.
+
+    As `fit_router` on all the rows, for each stage; it needs no labels.
+
+    Args:
+      confidences: floating `[M, N]`, calibrated confidence in `[0, 1]` of each model,
+        in the order in which they are asked; M at least 1.
+      num_bins: static number of fresh equal-count bins of each stage.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`; they never move edges.
+
+    Returns:
+      `Chain`.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count, or without a model.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase I, for each stage; Chen et
+      al., "FrugalGPT", 2023, arXiv 2305.05176 (chains of priced models).
+
+    Examples:
+      >>> confidences = [[0.2, 0.3, 0.8, 0.9], [0.6, 0.9, 0.8, 0.7], [0.9] * 4]
+      >>> chain = fit_chain(confidences, num_bins=2)
+      >>> print(chain.num_models, chain.routers.order)
+      3 [[1 0]
+         [1 0]]
+    """
+    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    if confidence.shape[0] == 0:
+        raise ValueError("confidences: expected at least one model, got [0, N].")
+    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
+    _checks.same_columns(confidences=confidence, where=mask, weights=weight)
+    size = _checks.static_int("num_bins", num_bins, minimum=1)
+    return _fit_chain(confidence, mask, weight, num_bins=size)
+
+
+def chain_answers(
+    chain: Chain, confidences: ArrayLike, num_kept_bins: ArrayLike
+) -> jax.Array:
+    """Which model of a chain answers each input.
+
+    The models before it were asked too, and are to be paid for; those after it were
+    not.
+
+    Args:
+      chain: `Chain`.
+      confidences: floating `[M, N]`, of new inputs, calibrated as those of the fit.
+        What a model says that was not asked changes nothing, and may be anything.
+      num_kept_bins: integer `[M - 1]`, the K of each stage, 0 to num_bins; may be
+        traced.
+
+    Returns:
+      int32 `[N]`, the number of the model, from 0; a confidence of NaN is not kept, so
+      that the next model is asked.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase II, for each stage.
+
+    Examples:
+      >>> confidences = [[0.2, 0.3, 0.8, 0.9], [0.6, 0.9, 0.8, 0.7], [0.9] * 4]
+      >>> chain = fit_chain(confidences, num_bins=2)
+      >>> print(chain_answers(chain, confidences, [1, 1]))
+      [2 1 0 0]
+    """
+    confidence = of_chain(chain, confidences)
+    kept = _checks.integers("num_kept_bins", num_kept_bins, axes="[M - 1]")
+    if kept.shape[0] != chain.num_models - 1:
+        raise ValueError(
+            f"num_kept_bins: expected a K for each of the {chain.num_models - 1} "
+            f"stages, got {list(kept.shape)}."
+        )
+    return _chain_answers(chain, confidence, confidence[0], kept)
+
+
+def of_chain(chain: Chain, confidences: ArrayLike) -> jax.Array:
+    """Confidences `[M, N]` of the models of a chain, checked and converted."""
+    _checks.instance("chain", chain, Chain)
+    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    if confidence.shape[0] != chain.num_models:
+        raise ValueError(
+            f"confidences: expected a row for each of the {chain.num_models} models of "
+            f"the chain, got {list(confidence.shape)}."
+        )
+    return confidence
+
+
+@_reduce.core(static=["num_bins"])
+def _fit_chain(
+    confidence: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    *,
+    num_bins: int,
+) -> Chain:
+    # The last model stands for its own next one, so that one model is a chain too.
+    following = jnp.concatenate([confidence[1:], confidence[-1:]])
+    routers = jax.vmap(
+        lambda small, large: cascade.fit_router(
+            small, large, num_bins=num_bins, where=where, weights=weights
+        )
+    )(confidence, following)
+    return Chain(routers=jax.tree.map(lambda leaf: leaf[:-1], routers))
+
+
+@_reduce.core(rows_of="first")
+def _chain_answers(
+    chain: Chain, confidence: jax.Array, first: jax.Array, num_kept_bins: jax.Array
+) -> jax.Array:
+    answers = jnp.full(first.shape, chain.num_models - 1, jnp.int32)
+    for stage in range(chain.num_models - 2, -1, -1):
+        router = jax.tree.map(lambda leaf, k=stage: leaf[k], chain.routers)
+        kept = binning.in_first_bins(
+            router.bins, router.order, confidence[stage], num_kept_bins[stage]
+        )
+        answers = jnp.where(kept, stage, answers)
+    return answers

@@ -1,0 +1,219 @@
+r"""How given labels come about from true ones, and probabilities of the latter.
+
+Shapes: N examples, C classes. A noise matrix `[C, C]` holds in row y how often each
+label is given to examples of true class y,
+
+.. math:: T_{yg} = P(\text{given } g \mid \text{true } y)
+
+and stands for the assumption, here and wherever it is used, that nothing else about an
+example matters for that (class-conditional noise).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
+
+from . import _checks, _reduce, label_issues
+
+
+def uniform_label_noise(rate: ArrayLike, num_classes: int) -> jax.Array:
+    """The noise matrix of labels that are wrong at one rate, with any other class.
+
+    Args:
+      rate: floating scalar in `[0, 1]`, share of wrong labels; may be traced.
+      num_classes: static number of classes C, at least 2.
+
+    Returns:
+      float32 `[C, C]`, rows by true class.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count.
+
+    References:
+      Northcutt et al., "Confident Learning", 2021, arXiv 1911.00068, section 2.
+
+    Examples:
+      >>> print(uniform_label_noise(0.2, 3))
+      [[0.8 0.1 0.1]
+       [0.1 0.8 0.1]
+       [0.1 0.1 0.8]]
+    """
+    share = _checks.floats("rate", rate, rank=0, axes="")
+    size = _checks.static_int("num_classes", num_classes, minimum=2)
+    return _uniform_label_noise(share, num_classes=size)
+
+
+def estimate_label_noise(
+    probabilities: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
+    r"""The noise matrix as confident learning estimates it.
+
+    The true class of a row is taken to be its best candidate
+    (`calib_jax.confident_learning`), rows without one being left out. Counts of given
+    and true class are scaled to the number of rows of each given label,
+
+    .. math:: \hat Q_{gy} = \frac{C_{gy}}{\sum_k C_{gk}} \, n_g, \quad
+        \hat T_{yg} = \frac{\hat Q_{gy}}{\sum_k \hat Q_{ky}}
+
+    It is a rough estimate. Where rows lie between classes it takes for noise what the
+    model is unsure of, and so has too much of it: by how much in a simulation with
+    calibrated probabilities is in `benchmarks/audits`.
+
+    A given label of which no row has a candidate counts as right, and of a class that
+    is no row's true one all labels do.
+
+    Args:
+      probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained
+        on these labels.
+      labels: integer `[N]`, as given.
+      where: optional bool `[N]`; masked rows may hold anything.
+
+    Returns:
+      float32 `[C, C]`, rows by true class.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Northcutt et al., "Confident Learning", 2021, arXiv 1911.00068, section 3.1.
+
+    Examples:
+      >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.9, 0.1], [0.2, 0.8]]
+      >>> print(estimate_label_noise(probabilities, [0, 0, 1, 1]).round(2))
+      [[0.67 0.33]
+       [0.   1.  ]]
+    """
+    array = _checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
+    label = _checks.integers("labels", labels)
+    mask = _checks.mask("where", where)
+    _checks.same_rows(probabilities=array, labels=label, where=mask)
+    usable, strict, _ = label_issues.class_thresholds(array, label, mask)
+    *_, candidate = label_issues.beaten_labels(array, label, usable, strict)
+    return _noise_of_counts(label, candidate, usable, num_classes=array.shape[1])
+
+
+def true_label_probabilities(probabilities: ArrayLike, noise: ArrayLike) -> jax.Array:
+    r"""Probabilities of the true label, from those of the given one.
+
+    A model that was calibrated on noisy labels says how probable each *given* label is.
+    Under class-conditional noise these probabilities are a mixture, here taken apart:
+
+    .. math:: q(g \mid x) = \sum_y p(y \mid x) \, T_{yg}, \quad p = q \, T^{-1}
+
+    What comes out below 0 is set to 0, and each row scaled to 1.
+
+    Args:
+      probabilities: floating `[N, C]`, q, calibrated to given labels.
+      noise: floating `[C, C]`, the noise matrix, rows by true class.
+
+    Returns:
+      float32 `[N, C]`, p; NaN for a noise matrix that has no inverse.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Patrini et al., "Making Deep Neural Networks Robust to Label Noise: a Loss
+      Correction Approach", 2017, arXiv 1609.03683, section 3.
+
+    Examples:
+      >>> noise = uniform_label_noise(0.2, 3)
+      >>> print(true_label_probabilities([[0.66, 0.17, 0.17]], noise).round(2))
+      [[0.8 0.1 0.1]]
+    """
+    array = _checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
+    return _true_label_probabilities(array, noise_matrix(noise, array.shape[1]))
+
+
+def true_label_confidence(
+    confidence: ArrayLike, rate: ArrayLike, num_classes: int
+) -> jax.Array:
+    r"""Probability that the answer is the true label, from that it is the given one.
+
+    The same where only a model's answer and its confidence are known, for labels that
+    are wrong at one rate, with any other class:
+
+    .. math:: c = \frac{c' - e}{1 - \epsilon - e}, \quad e = \frac{\epsilon}{C - 1}
+
+    Args:
+      confidence: floating `[N]`, calibrated to given labels.
+      rate: floating scalar in `[0, 1)`, share of wrong labels; may be traced.
+      num_classes: static number of classes C, at least 2.
+
+    Returns:
+      float32 `[N]` in `[0, 1]`.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count.
+
+    References:
+      As for `true_label_probabilities`.
+
+    Examples:
+      >>> print(true_label_confidence([0.05, 0.5, 0.95], 0.05, 20).round(3))
+      [0.05  0.526 1.   ]
+    """
+    array = _checks.floats("confidence", confidence)
+    share = _checks.floats("rate", rate, rank=0, axes="")
+    size = _checks.static_int("num_classes", num_classes, minimum=2)
+    return _true_label_confidence(array, share, num_classes=size)
+
+
+def noise_matrix(noise: ArrayLike, num_classes: int) -> jax.Array:
+    """A noise matrix of the given number of classes, or `ValueError`."""
+    matrix = _checks.floats("noise", noise, rank=2, axes="[C, C]")
+    if matrix.shape != (num_classes, num_classes):
+        raise ValueError(
+            f"noise: expected a row and a column for each of the {num_classes} "
+            f"classes, got {list(matrix.shape)}."
+        )
+    return matrix
+
+
+@_reduce.core(static=["num_classes"])
+def _uniform_label_noise(rate: jax.Array, *, num_classes: int) -> jax.Array:
+    others = jnp.full((num_classes, num_classes), rate / (num_classes - 1))
+    return jnp.fill_diagonal(others, 1 - rate, inplace=False)
+
+
+@_reduce.core(static=["num_classes"])
+def _noise_of_counts(
+    labels: jax.Array, candidates: jax.Array, usable: jax.Array, *, num_classes: int
+) -> jax.Array:
+    def cell(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
+        label, candidate = rows
+        return label * (num_classes + 1) + candidate
+
+    size = num_classes * (num_classes + 1)
+    counts = _reduce.count_rows(cell, (labels, candidates), size, usable)
+    counts = counts.reshape(num_classes, num_classes + 1).astype(jnp.float32)
+    given, counts = jnp.sum(counts, axis=1), counts[:, :-1]
+    found = jnp.sum(counts, axis=1)
+    right = jnp.eye(num_classes, dtype=jnp.float32)
+    share = jnp.where(found[:, None] > 0, counts, right)
+    share = share / jnp.maximum(found, 1.0)[:, None]
+    joint = (share * given[:, None]).T
+    of_class = jnp.sum(joint, axis=1)[:, None]
+    return jnp.where(
+        of_class > 0, joint / jnp.where(of_class > 0, of_class, 1.0), right
+    )
+
+
+@_reduce.core(rows_of="probabilities")
+def _true_label_probabilities(probabilities: jax.Array, noise: jax.Array) -> jax.Array:
+    identity = jnp.eye(noise.shape[0], dtype=jnp.float32)
+    inverse = jnp.linalg.solve(noise, identity)
+    given = probabilities.astype(jnp.float32)
+    true = jnp.matmul(given, inverse, precision=lax.Precision.HIGHEST)
+    # NaN stays: 0 is the larger of both only where the other is a number.
+    true = jnp.where(true < 0, 0.0, true)
+    return true / jnp.sum(true, axis=1, keepdims=True)
+
+
+@_reduce.core(rows_of="confidence", static=["num_classes"])
+def _true_label_confidence(
+    confidence: jax.Array, rate: jax.Array, *, num_classes: int
+) -> jax.Array:
+    other = rate / (num_classes - 1)
+    return jnp.clip((confidence - other) / (1 - rate - other), 0.0, 1.0)

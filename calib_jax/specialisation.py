@@ -1,0 +1,371 @@
+r"""Why two large models beat either: what a cascade's gain is made of, with tests.
+
+Shapes: N examples, D draws, `num_bins` bins, G groups of examples. One problem; many by
+`jax.vmap`. Routers are held fixed, as fitted on other rows.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import ndtri
+from jax.typing import ArrayLike
+
+from . import (
+    _checks,
+    _gain_draws,
+    _masking,
+    _reduce,
+    binning,
+    cascade_intervals,
+    intervals,
+)
+from .cascade import Router
+from .intervals import Interval
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CascadeGain:
+    """The gain of a cascade over the better of its models, and what it is made of.
+
+    Attributes:
+      gain: `Interval` of a scalar, accuracy of the cascade less that of the model which
+        is the more accurate on these rows; the ends are NaN where K was chosen on them.
+      selection: float32 scalar, what the choice of K on these rows gains on average
+        where confidence says nothing; 0 where K was given.
+      handicap: float32 scalar, at most 0, what asking the worse model costs, as if it
+        were the worse one in all groups alike.
+      specialisation: `Interval` of a scalar, what is gained by sending groups to the
+        model that is better at them; ends as those of the gain.
+      chance: float32 scalar, what confidence tells of rows within a group, less the
+        selection. The four add up to the gain.
+      routing_p_value: float32 scalar, of the hypothesis that which model is right has
+        nothing to do with the bins.
+      interaction_p_value: float32 scalar, of the hypothesis that where one model is
+        right and the other wrong, the odds of either are the same in all groups.
+      num_small_bins: int32 scalar, K.
+      num_rows: int32 scalar, rows that count.
+      num_discordant: int32 scalar, of these, on which the outcomes differ.
+      num_bins: int32 scalar, bins that hold rows.
+      num_groups: int32 scalar, groups of two rows or more.
+      num_alone: int32 scalar, rows in none of them.
+      num_tied: int32 scalar, rows whose confidence another row has too.
+      num_masked: int32 scalar, rows that `where` leaves out.
+    """
+
+    gain: Interval
+    selection: jax.Array
+    handicap: jax.Array
+    specialisation: Interval
+    chance: jax.Array
+    routing_p_value: jax.Array
+    interaction_p_value: jax.Array
+    num_small_bins: jax.Array
+    num_rows: jax.Array
+    num_discordant: jax.Array
+    num_bins: jax.Array
+    num_groups: jax.Array
+    num_alone: jax.Array
+    num_tied: jax.Array
+    num_masked: jax.Array
+
+
+def cascade_gain_test(
+    key: jax.Array,
+    router: Router,
+    first_confidence: ArrayLike,
+    first_outcome: ArrayLike,
+    second_outcome: ArrayLike,
+    groups: ArrayLike,
+    *,
+    num_groups: int,
+    num_small_bins: int | jax.Array | None = None,
+    num_draws: int = 1000,
+    error_probability: ArrayLike = 0.05,
+    where: ArrayLike | None = None,
+) -> CascadeGain:
+    r"""Splits the gain of a cascade of two models into specialisation and chance.
+
+    With :math:`d_i = v_i^{second} - v_i^{first}`, and :math:`r_i` 1 where the cascade
+    asks the second model and -1 where the first answers, the gain over the better model
+    is
+
+    .. math:: \frac1{2N} \left( \sum_i d_i r_i - \left| \sum_i d_i \right| \right)
+
+    Models are specialised if, where only one is right, it depends on the group which
+    one. What of :math:`d` does not is :math:`\theta |d_i|`, and the rest
+    :math:`e_i = d_i - \theta |d_i|`, with :math:`\theta = \sum d_i / \sum |d_i|`:
+
+    .. math:: \underbrace{\frac1{2N} \left( \theta \sum_i |d_i| r_i
+        - \left| \sum_i d_i \right| \right)}_{\mathrm{handicap} \,\le\, 0}
+        + \underbrace{\frac1{2N} \sum_i e_i (\bar r_{g(i)} - \bar r)
+        }_{\mathrm{specialisation}}
+        + \underbrace{\frac1{2N} \sum_i e_i (r_i - \bar r_{g(i)} + \bar r)
+        }_{\mathrm{chance}}
+
+    where both means leave row i out. Specialisation is thus what the cascade would
+    gain if each row were routed as another row of its group, beyond routing it as any
+    other row. Chance is what its own confidence adds. Two models whose errors are of
+    one kind and fall independently from row to row have chance only: in expectation
+    their specialisation is 0, whatever the bins, as long as groups are a function of
+    the input (its class, its topic, what a third model makes of it), or treat both
+    models alike. Groups of one model's own confidence do not. What finer groups would
+    show counts as chance here.
+
+    Both parts and their tests are of these two models, not of how they were made. Two
+    training runs of one network may each have classes that it happens to be better at:
+    that is specialisation too, and found. What two architectures have beyond two runs
+    of one is told by several runs of each: `cascade_gain_of_runs`.
+
+    Neither part can be had from the gain alone: models that change places in every row
+    with probability one half gain as much, but for the handicap, however specialised
+    they were.
+
+    Rows are taken to be exchangeable, and the router to be fitted on others.
+    `routing_p_value` is exact where the differences are exchangeable over rows; its
+    statistic is the gain, of the best K where it is chosen here. `interaction_p_value`
+    is exact where the sign of :math:`d_i` is exchangeable over the rows on which the
+    models differ, given these rows and the groups, whoever is better overall; its
+    statistic is the sum of :math:`e_i e_j` over pairs of rows of one group. Both count
+    draws: :math:`(1 + \#\{\ge\}) / (1 + D)`.
+
+    The interval of the gain takes the lower of both ends of the gains over either
+    model, which have the adjusted normal interval of `cascade_interval`. That of
+    specialisation is normal, with the variance of its linear part, and covers more
+    than it says where groups are of a few rows.
+
+    Args:
+      key: a JAX random key.
+      router: `Router` from the first model to the second, fitted on other rows.
+      first_confidence: floating `[N]`, of the first model, calibrated as in the fit.
+      first_outcome: bool, integer or floating `[N]` in `[0, 1]`.
+      second_outcome: the same for the second model's answer.
+      groups: integer `[N]`; a row outside `[0, num_groups)` is alone.
+      num_groups: static number of groups.
+      num_small_bins: K, 0 to num_bins, chosen on other rows; may be traced. By default
+        that of most accuracy on these rows.
+      num_draws: static number of draws, at least 1.
+      error_probability: floating scalar, with which an interval may miss; may be
+        traced.
+      where: optional bool `[N]`; masked rows may hold anything.
+
+    Returns:
+      `CascadeGain`; NaN without a valid row, or with a valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count, or without rows.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Table 2; Hoeffding, "A Class of Statistics with
+      Asymptotically Normal Distribution", 1948 (means over pairs of rows); Phipson and
+      Smyth, "Permutation P-values Should Never Be Zero", 2010.
+
+    Examples:
+      >>> import calib_jax
+      >>> row = jnp.arange(800)
+      >>> topic = row % 2
+      >>> sure = jnp.where(topic == 1, 0.9, 0.5)
+      >>> router = calib_jax.fit_router(sure, jnp.full(800, 0.8), num_bins=2)
+      >>> first, second = (row % 8 < 4) | (topic == 1), (row % 8 < 4) | (topic == 0)
+      >>> found = cascade_gain_test(
+      ...     jax.random.key(0), router, sure, first, second, topic,
+      ...     num_groups=2, num_small_bins=1,
+      ... )
+      >>> print(f"{found.gain.estimate:.2f} {found.specialisation.estimate:.2f}")
+      0.25 0.25
+      >>> print(f"{found.chance:.2f} {found.interaction_p_value:.3f}")
+      0.00 0.001
+    """
+    random = _checks.key("key", key)
+    _checks.instance("router", router, Router)
+    confidence = _checks.floats("first_confidence", first_confidence)
+    first = _checks.outcomes("first_outcome", first_outcome)
+    second = _checks.outcomes("second_outcome", second_outcome)
+    group = _checks.integers("groups", groups)
+    mask = _checks.mask("where", where)
+    _checks.same_shape(
+        first_confidence=confidence,
+        first_outcome=first,
+        second_outcome=second,
+        groups=group,
+        where=mask,
+    )
+    if group.shape[0] == 0:
+        raise ValueError("groups: expected N > 0 examples, got 0.")
+    budget = None
+    if num_small_bins is not None:
+        budget = _checks.traced_int(
+            "num_small_bins", num_small_bins, minimum=0, maximum=router.bins.num_bins
+        )
+    return _cascade_gain_test(
+        random,
+        router,
+        confidence,
+        second - first,
+        group,
+        budget,
+        _checks.floats("error_probability", error_probability, rank=0, axes=""),
+        mask,
+        num_groups=_checks.static_int("num_groups", num_groups, minimum=1),
+        num_draws=_checks.static_int("num_draws", num_draws, minimum=1),
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class _Groups:
+    """What is known of the groups of rows.
+
+    Attributes:
+      place: int32 `[N]`, the group, or G of a row that is alone.
+      shared: bool `[N]`, whether another row is in the group.
+      others: float32 `[N]`, the number of other rows in it, at least 1.
+    """
+
+    place: jax.Array
+    shared: jax.Array
+    others: jax.Array
+
+    def mean_of_others(self, values: jax.Array, num_groups: int) -> jax.Array:
+        """Mean of values `[N]` over the other rows of the group; 0 of one alone."""
+        total = _gain_draws.sums_at(self.place, values, num_groups)[self.place] - values
+        return jnp.where(self.shared, total / self.others, 0.0)
+
+
+@_reduce.core(static=["num_groups", "num_draws"])
+def _cascade_gain_test(
+    key: jax.Array,
+    router: Router,
+    confidence: jax.Array,
+    difference: jax.Array,
+    group: jax.Array,
+    num_small_bins: jax.Array | None,
+    error_probability: jax.Array,
+    where: jax.Array | None,
+    *,
+    num_groups: int,
+    num_draws: int,
+) -> CascadeGain:
+    num_bins = router.bins.num_bins
+    valid = _masking.valid_rows(confidence.shape[0], where, None)
+    index = binning.bin_index(router.bins, confidence)
+    bad = jnp.any(valid & (jnp.isnan(difference) | (index < 0))) | ~jnp.any(valid)
+    d = jnp.where(valid & ~bad, difference, 0.0)
+    count = jnp.sum(valid, dtype=jnp.int32)
+    rows = jnp.maximum(count, 1).astype(jnp.float32)
+
+    # The place of each row's bin in the router's order.
+    place = jnp.argsort(router.order).astype(jnp.int32)[index]
+    place = jnp.where(valid & (index >= 0), place, num_bins)
+
+    def gains(d: jax.Array, place: jax.Array) -> jax.Array:
+        """Over the better model, for every K, `[num_bins + 1]`."""
+        lost = jnp.pad(jnp.cumsum(_gain_draws.sums_at(place, d, num_bins)[:-1]), (1, 0))
+        return jnp.minimum(-lost, lost[-1] - lost) / rows
+
+    of_all = gains(d, place)
+    chosen, at_best = num_small_bins, num_small_bins is None
+    if chosen is None:
+        # The largest of equals, as `best_num_small_bins`.
+        chosen = num_bins - jnp.argmax(of_all[::-1]).astype(jnp.int32)
+    second = place >= chosen
+    routed = jnp.where(valid, jnp.where(second, 1.0, -1.0), 0.0)
+
+    in_group = valid & (group >= 0) & (group < num_groups)
+    to = jnp.where(in_group, group, num_groups)
+    members = _gain_draws.sums_at(to, jnp.ones_like(d), num_groups)
+    shared = in_group & (members[to] > 1)
+    known = _Groups(
+        place=jnp.where(shared, to, num_groups),
+        shared=shared,
+        others=jnp.maximum(members[to] - 1, 1.0),
+    )
+
+    size = jnp.abs(d)
+    total, differ = jnp.sum(d), jnp.sum(size)
+    theta = total / jnp.where(differ > 0, differ, 1.0)
+    rest = d - theta * size
+    # How another row of the group is routed, beyond how any other row is.
+    anywhere = (jnp.sum(routed) - routed) / jnp.maximum(rows - 1, 1.0)
+    other = known.mean_of_others(routed, num_groups)
+    apart = jnp.where(known.shared, other - anywhere, 0.0)
+    handicap = 0.5 * (theta * jnp.sum(size * routed) - jnp.abs(total)) / rows
+    specialised = 0.5 * jnp.sum(rest * apart) / rows
+
+    z = -ndtri(0.5 * error_probability)
+    # Of a mean over pairs what is linear in the rows, theta being estimated too.
+    level = jnp.sum(size * apart) / jnp.where(differ > 0, differ, 1.0)
+    linear = rest * (apart - level)
+    moved = (routed - other) * known.mean_of_others(rest, num_groups)
+    linear = linear + jnp.where(known.shared, moved, 0.0)
+    variance = jnp.sum(jnp.where(valid, (linear - jnp.sum(linear) / rows) ** 2, 0.0))
+    reach = 0.5 * z * jnp.sqrt(variance) / rows
+
+    over_first, over_second = (
+        cascade_intervals.ends_of_gain(
+            jnp.sum(part), jnp.sum(part**2), rows, error_probability
+        )
+        for part in (jnp.where(second, d, 0.0), jnp.where(second, 0.0, -d))
+    )
+    ends = [
+        # A model that answers everything gains nothing over itself.
+        jnp.minimum(
+            jnp.where(chosen == num_bins, 0.0, end_first),
+            jnp.where(chosen == 0, 0.0, end_second),
+        )
+        for end_first, end_second in zip(over_first, over_second, strict=True)
+    ]
+
+    def reach_of(gains: jax.Array) -> jax.Array:
+        return jnp.max(gains) if at_best else gains[chosen]
+
+    reached, agreements, agreement = _gain_draws.draw(
+        key,
+        d,
+        valid,
+        known.place,
+        place,
+        lambda d, place: reach_of(gains(d, place)),
+        num_bins=num_bins,
+        num_groups=num_groups,
+        num_draws=num_draws,
+    )
+    gain = of_all[chosen]
+    selection = jnp.mean(reached) if at_best else jnp.zeros_like(gain)
+
+    def p_value(draws: jax.Array, seen: jax.Array, scale: ArrayLike) -> jax.Array:
+        # Equal but for rounding is equal.
+        enough = draws >= seen - 1e-6 * scale
+        return (1.0 + jnp.sum(enough, dtype=jnp.float32)) / (1.0 + num_draws)
+
+    held = _gain_draws.sums_at(place, jnp.ones_like(d), num_bins)[:-1]
+
+    def shown(value: jax.Array, hidden: bool = False) -> jax.Array:
+        return jnp.where(bad | hidden, jnp.nan, value)
+
+    return CascadeGain(
+        gain=Interval(
+            estimate=shown(gain),
+            lower=shown(ends[0], at_best),
+            upper=shown(ends[1], at_best),
+        ),
+        selection=shown(selection),
+        handicap=shown(handicap),
+        specialisation=Interval(
+            estimate=shown(specialised),
+            lower=shown(specialised - reach, at_best),
+            upper=shown(specialised + reach, at_best),
+        ),
+        chance=shown(gain - selection - handicap - specialised),
+        routing_p_value=shown(p_value(reached, gain, 1.0)),
+        interaction_p_value=shown(p_value(agreements, *agreement)),
+        num_small_bins=jnp.where(bad, -1, chosen) if at_best else chosen,
+        num_rows=count,
+        num_discordant=jnp.sum(valid & (d != 0), dtype=jnp.int32),
+        num_bins=jnp.sum(held > 0, dtype=jnp.int32),
+        num_groups=jnp.sum(members[:-1] > 1, dtype=jnp.int32),
+        num_alone=jnp.sum(valid & ~shared, dtype=jnp.int32),
+        num_tied=intervals.num_tied(confidence, valid),
+        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+    )

@@ -1,0 +1,300 @@
+"""Audits and what is expected of them: against SciPy, NumPy and simulated truths."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import calib_jax as cj
+from calib_jax import _hypergeometric
+
+pytestmark = pytest.mark.once
+
+SIZE = 256  # Of whatever is vmapped here, so that shapes are few.
+
+
+def test_hypergeometric_tails():
+    rng = np.random.default_rng(0)
+    total = np.concatenate([rng.integers(1, 30, 128), rng.integers(30, 100_000, 128)])
+    drawn, special = (rng.random((2, SIZE)) * (total + 1)).astype(int)
+    mean = drawn * special / total
+    spread = np.sqrt(mean * (1 - special / total) * (1 - drawn / total))
+    count = np.round(mean + 2.5 * (spread + 0.3) * rng.normal(size=SIZE))
+    found = jax.jit(jax.vmap(_hypergeometric.tails))(
+        *(jnp.float32(x) for x in (count, drawn, special, total))
+    )
+    expected = [f(count, total, special, drawn) for f in (stats.hypergeom.cdf,)]
+    expected.append(stats.hypergeom.sf(count, total, special, drawn))
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    smaller = np.minimum(*expected)
+    np.testing.assert_allclose(
+        np.minimum(*found)[smaller > 1e-10], smaller[smaller > 1e-10], rtol=2e-5
+    )
+
+
+def least_wrong(k, n, total, delta):
+    """By trying every number."""
+    wrong = np.arange(k, total - n + k + 1)
+    return wrong[stats.hypergeom.sf(k - 1, total, wrong, n) > delta][0]
+
+
+def test_audited_precision():
+    rng = np.random.default_rng(1)
+    total = rng.integers(1, 400, SIZE)
+    audited = (rng.random(SIZE) * (total + 1)).astype(int)
+    wrong = (rng.random(SIZE) * (audited + 1)).astype(int)
+    audited[:2], wrong[:2] = 0, 0
+    found = jax.vmap(lambda k, n, f: cj.audited_precision(k, n, 0.1, num_flagged=f))(
+        wrong, audited, total
+    )
+    rows = list(zip(wrong, audited, total, strict=True))
+    lower = [least_wrong(k, n, f, 0.1) / f for k, n, f in rows]
+    upper = [1 - least_wrong(n - k, n, f, 0.1) / f for k, n, f in rows]
+    np.testing.assert_allclose(found.lower, lower, atol=1e-6)
+    np.testing.assert_allclose(found.upper, upper, atol=1e-6)
+    some = audited > 0
+    np.testing.assert_allclose(found.estimate[some], wrong[some] / audited[some])
+    assert (
+        np.isnan(found.estimate[:2]).all() and (np.asarray(found.lower[:2]) == 0).all()
+    )
+    every = cj.audited_precision(3, 5, num_flagged=5)
+    np.testing.assert_allclose([every.lower, every.upper], 0.6)
+    impossible = cj.audited_precision(3, 5, num_flagged=4)
+    assert np.isnan(impossible.lower) and np.isnan(impossible.upper)
+    # For all flags of the kind, and of each answer.
+    beyond = cj.audited_rates([45, 3, 0, 2], 0.1)
+    np.testing.assert_allclose(beyond.lower[0], stats.beta.ppf(0.1, 45, 6), rtol=1e-5)
+    np.testing.assert_allclose(beyond.upper[2], 1 - 0.1 ** (1 / 50), rtol=1e-5)
+
+
+def test_bounds_hold_for_samples_of_real_draws():
+    """Audits of 40 of 100 flags of which 80 are wrong: the bound misses seldom."""
+    flagged = np.arange(150) % 3 != 0
+    wrong = flagged & (np.cumsum(flagged) <= 80)
+    draw = jax.vmap(lambda key: cj.audit_sample(key, flagged, 40))
+    rows = np.asarray(draw(jax.random.split(jax.random.key(0), 4000)))
+    assert flagged[rows].all() and all(len(set(row)) == 40 for row in rows[:50])
+    found = wrong[rows].sum(axis=1)
+    # A simple random sample: the number found is hypergeometric.
+    expected = 4000 * stats.hypergeom.pmf(np.arange(41), 100, 80, 40)
+    seen = np.bincount(found, minlength=41)
+    some = expected > 5
+    assert (
+        stats.chisquare(
+            [*seen[some], seen[~some].sum()], [*expected[some], expected[~some].sum()]
+        ).pvalue
+        > 1e-3
+    )
+    bound = cj.audited_precision(int(found.min()), 40, num_flagged=100).lower
+    missed = np.array([least_wrong(k, 40, 100, 0.05) > 80 for k in range(41)])[found]
+    assert bound <= 0.8 and missed.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
+    # Each row is as likely in each place.
+    first = np.bincount(rows[:, 0], minlength=150)[flagged]
+    assert stats.chisquare(first).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("total", [None, 200])
+def test_num_to_audit(total):
+    wanted, expected, delta, chance, most = 0.8, 0.92, 0.05, 0.85, 200
+    plan = cj.num_to_audit(
+        wanted, expected, delta, chance, num_flagged=total, max_audited=most
+    )
+
+    def upper(k, n, rate):
+        if total is None:
+            return stats.binom.sf(k - 1, n, rate)
+        return stats.hypergeom.sf(k - 1, total, rate, n)
+
+    null, true = (wanted, expected) if total is None else (159, 184)
+    for n in range(1, most + 1):
+        k = np.arange(n + 1)
+        enough = k[upper(k, n, null) <= delta]
+        if len(enough) and upper(enough[0], n, true) >= chance:
+            break
+    assert plan.possible and (plan.num_audited, plan.num_wrong) == (n, enough[0])
+    np.testing.assert_allclose(plan.chance, upper(enough[0], n, true), rtol=1e-4)
+    bound = cj.audited_precision(plan.num_wrong, n, delta, num_flagged=total).lower
+    assert bound >= wanted
+    hopeless = cj.num_to_audit(
+        wanted, 0.7, delta, chance, num_flagged=total, max_audited=most
+    )
+    assert not hopeless.possible and hopeless.num_audited == -1
+    trivial = cj.num_to_audit(
+        0.0, 0.7, delta, chance, num_flagged=total, max_audited=most
+    )
+    assert (trivial.num_audited, trivial.num_wrong) == (1, 0)
+
+
+def noisy(rng, size, noise):
+    """Calibrated probabilities of true labels, true labels and given ones."""
+    p = rng.dirichlet(0.15 * np.ones(len(noise)), size)
+    true = (p.cumsum(axis=1) < rng.random((size, 1))).sum(axis=1)
+    given = (noise[true].cumsum(axis=1) < rng.random((size, 1))).sum(axis=1)
+    return np.float32(p), np.minimum(true, len(p[0]) - 1), given
+
+
+NOISE = {
+    "uniform": np.asarray(cj.uniform_label_noise(0.1, 4)),
+    "one way": np.array(
+        [[1, 0, 0, 0], [0.3, 0.7, 0, 0], [0, 0, 1, 0], [0, 0, 0.1, 0.9]]
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", NOISE)
+def test_expected_precision_is_the_precision(kind):
+    rng, noise = np.random.default_rng(2), NOISE[kind]
+    p, true, given = noisy(rng, 20_000, noise)
+    wrong = given != true
+    own = p[np.arange(len(p)), given]
+    error = cj.label_error_probability(p, given, noise)
+    brute = 1 - own * noise[given, given] / (p * noise[:, given].T).sum(axis=1)
+    np.testing.assert_allclose(error, brute, atol=2e-5)
+    for flagged in (p.argmax(axis=1) != given, p.max(axis=1) * (own < 0.3) > 0.5):
+        found = cj.expected_precision(error, flagged)
+        actual = wrong[flagged].mean()
+        np.testing.assert_allclose(found.precision, brute[flagged].mean(), rtol=1e-4)
+        assert abs(found.precision - actual) < 4 * found.standard_error
+        # A label's being given is evidence: without it the estimate is far too high.
+        assert (1 - own)[flagged].mean() - actual > 0.05
+    # From probabilities of the given labels, back to those of the true ones.
+    back = cj.true_label_probabilities(p @ np.float32(noise), noise)
+    np.testing.assert_allclose(back, p, atol=2e-5)
+    bins = cj.equal_width_bins(3)
+    by_bin = cj.expected_precision_by_bin(bins, p.max(axis=1), error, flagged)
+    place = np.digitize(p.max(axis=1), bins.edges)[flagged]
+    for b in range(3):
+        e = brute[flagged][place == b]
+        assert by_bin.num_flagged[b] == len(e)
+        if len(e):
+            expected = [e.mean(), np.sqrt((e * (1 - e)).sum()) / len(e)]
+            actual = [by_bin.precision[b], by_bin.standard_error[b]]
+            np.testing.assert_allclose(actual, expected, rtol=2e-3)
+        else:
+            assert np.isnan(by_bin.precision[b])
+
+
+def test_labels_that_cannot_be():
+    error = cj.label_error_probability(
+        [[1.0, 0.0], [1.0, 0.0], [0.5, np.nan], [0.5, 0.5]],
+        [1, 2, 0, -1],
+        np.eye(2),
+    )
+    np.testing.assert_array_equal(error, [1.0, np.nan, np.nan, np.nan])
+    assert np.isnan(cj.expected_precision([0.5], [False]).precision)
+    with pytest.raises(ValueError, match="noise: expected a row and a column for each"):
+        cj.label_error_probability([[0.5, 0.5]], [0], np.eye(3))
+
+
+def test_estimated_noise():
+    rng = np.random.default_rng(3)
+    p, _, given = noisy(rng, 3000, NOISE["uniform"])
+    given[given == 3] = 2  # A class that labels nothing.
+    thresholds = [
+        p[given == k, k].mean() if (given == k).any() else 9 for k in range(4)
+    ]
+    counts = np.zeros((4, 4))
+    for row, label in zip(p, given, strict=True):
+        above = np.where(row > thresholds, row, -1)
+        if above.max() > 0:
+            counts[label, above.argmax()] += 1
+    size = np.bincount(given, minlength=4)
+    joint = counts / np.maximum(counts.sum(axis=1), 1)[:, None] * size[:, None]
+    expected = np.eye(4)
+    some = joint.sum(axis=0) > 0
+    expected[some] = (joint / joint.sum(axis=0).clip(1e-9)).T[some]
+    np.testing.assert_allclose(cj.estimate_label_noise(p, given), expected, atol=1e-5)
+    np.testing.assert_allclose(
+        cj.true_label_confidence(0.9 * np.float32([0, 0.5, 1]) + 0.1 / 3, 0.1, 4)[:2],
+        [0.0, 0.9 * 0.5 / (1 - 0.4 / 3)],
+        atol=1e-6,
+    )
+
+
+def test_false_flags_of_experts():
+    """Independent ones make as many as expected, equal ones the most."""
+    rng = np.random.default_rng(4)
+    size = 20_000
+    confidence = rng.uniform(0.5, 1.0, (2, size))
+    luck = rng.random((2, size))
+    is_wrong = rng.random(size) < 0.05
+    for equal in (False, True):
+        if equal:
+            confidence[1], luck[1] = confidence[0], luck[0]
+        flagged = is_wrong | np.all(luck > confidence, axis=0)
+        candidates = confidence.min(axis=0) > 0.6
+        found = cj.expected_false_flags(confidence, candidates, flagged)
+        flags = flagged & candidates
+        false = (flags & ~is_wrong).sum()
+        wrong = 1 - confidence[:, candidates]
+        expected = [wrong.prod(axis=0).sum(), wrong.min(axis=0).sum()]
+        np.testing.assert_allclose(
+            [found.if_independent, found.most], expected, rtol=1e-5
+        )
+        assert found.num_flagged == flags.sum()
+        limit = expected[equal]
+        # What is expected of right labels, of which 95 % of the rows are.
+        assert abs(false - 0.95 * limit) < 4 * np.sqrt(limit)
+        np.testing.assert_allclose(
+            found.least_precision, max(1 - expected[1] / flags.sum(), 0), atol=1e-5
+        )
+        if equal:
+            assert found.precision_if_independent > 1 - false / flags.sum() + 0.05
+
+
+def joint(rng, samples, size, shared):
+    """Errors `[samples, 3, size]`, some of them for a shared reason; confidences."""
+    c = rng.uniform(0.6, 1.0, (samples, 3, size))
+    luck, common = rng.random(c.shape), rng.random((samples, 1, size))
+    both = rng.random((samples, 1, size)) < shared
+    return np.where(both, common, luck) > c, np.float32(c)
+
+
+def test_dependence():
+    rng = np.random.default_rng(5)
+    wrong, c = (part[0] for part in joint(rng, 1, 5000, 0.3))
+    where = rng.random(5000) < 0.8
+    dirty = np.where(where, c, np.nan)
+    found = cj.expert_dependence(wrong, dirty, where=where)
+    w = wrong[:, where].astype(float)
+    rate = w.mean(axis=1)
+    np.testing.assert_allclose(found.error_rate, rate, rtol=1e-6)
+    together = w.prod(axis=0).mean()
+    np.testing.assert_allclose(found.lift.estimate, together / rate.prod(), rtol=1e-5)
+    np.testing.assert_allclose(found.correlation, np.corrcoef(w), atol=1e-5)
+    np.testing.assert_allclose(
+        found.pair_lift, (w @ w.T) / w.shape[1] / np.outer(rate, rate), rtol=1e-5
+    )
+    expected = (1 - c[:, where]).prod(axis=0)
+    given = found.lift_given_confidence
+    np.testing.assert_allclose(
+        given.estimate, w.prod(0).sum() / expected.sum(), rtol=1e-5
+    )
+    assert given.lower > 1.5 and found.num_rows == where.sum()
+    # The ends are where the squared distance is z^2 times the variance of the residual.
+    for end in (given.lower, given.upper):
+        off = w.prod(axis=0) - end * expected
+        # As many joint errors as this lift would have, in their variance.
+        variance = np.sum(off**2) - off.sum()
+        z = off.sum() / np.sqrt(variance)
+        np.testing.assert_allclose(abs(z), stats.norm.isf(0.025), rtol=0.01)
+
+
+def test_coverage_of_the_lift():
+    rng = np.random.default_rng(6)
+    for shared in (0.0, 0.3):
+        draws = [joint(rng, 400, 500, shared) for _ in range(2)]
+        wrong, c = (np.concatenate(parts) for parts in zip(*draws, strict=True))
+        found = jax.vmap(cj.expert_dependence)(wrong, c)
+        mean = 0.2 - 0.0  # Of 1 less a uniform number between 0.6 and 1.
+        # All wrong: for a shared reason with the least of three, or each by itself.
+        least = 0.4 / 4
+        together = shared * least + (1 - shared) * mean**3
+        for lift, product in (
+            (found.lift, mean**3),
+            (found.lift_given_confidence, mean**3),
+        ):
+            truth = together / product
+            held = np.mean((lift.lower <= truth) & (truth <= lift.upper))
+            assert 0.95 - 4 * np.sqrt(0.95 * 0.05 / 800) < held < 0.99

@@ -1,0 +1,108 @@
+"""How benchmarks/chains compares families, against going through them one by one."""
+
+import numpy as np
+import pytest
+
+from benchmarks.chains import choices, comparing
+from benchmarks.chains.problems import Rows, Setting
+
+pytestmark = pytest.mark.once
+
+NUM_PROBLEMS, NUM_MODELS, NUM_ROWS = 2, 3, 40
+PRICES = np.array([1.0, 1.0, 5.0])
+BUDGETS = np.tile(np.float32([1.0, 2.0, 5.0]), (NUM_PROBLEMS, 1))
+
+
+def rows(rng):
+    shape = NUM_PROBLEMS, NUM_MODELS, NUM_ROWS
+    where = np.arange(NUM_ROWS) < 30
+    return Rows(
+        confidence=rng.random(shape),
+        correct=rng.random(shape) < 0.6,
+        cost=np.broadcast_to(PRICES[:, None], shape),
+        where=np.tile(where, (NUM_PROBLEMS, 1)),
+        number=np.tile(np.arange(NUM_ROWS), (NUM_PROBLEMS, 1)),
+    )
+
+
+@pytest.fixture(scope="module")
+def sides():
+    rng = np.random.default_rng(0)
+    return rows(rng), rows(rng)
+
+
+@pytest.fixture(scope="module")
+def by_family(sides):
+    """Of made-up chains: each value and right answer is drawn."""
+    rng = np.random.default_rng(1)
+    shape = NUM_PROBLEMS, 2, BUDGETS.shape[1]
+    found = [
+        choices.Chosen(
+            value=rng.random(shape),
+            seen=rng.random(shape),
+            right=(rng.random((*shape, NUM_ROWS)) < 0.5) & sides[1].where[0],
+            cost=rng.random(shape),
+        )
+        for _ in choices.subsets(NUM_MODELS)
+    ]
+    subsets = choices.subsets(NUM_MODELS)
+    return found, comparing.best_of(subsets, found, sides, BUDGETS)
+
+
+def test_families_take_their_best(by_family):
+    found, best = by_family
+    values = np.stack([chosen.value for chosen in found])
+    # Three single models, three pairs, one chain of all.
+    for family, last in ((comparing.CHAIN, 7), (comparing.PAIR, 6)):
+        np.testing.assert_array_equal(best[family].value, values[:last].max(axis=0))
+    at = values[:6].argmax(axis=0)[1, 0, 2]
+    np.testing.assert_array_equal(
+        best[comparing.PAIR].right[1, 0, 2], found[at].right[1, 0, 2]
+    )
+
+
+def test_random_mixes_spend_the_budget(by_family, sides):
+    seen, new = sides
+    mix = by_family[1][comparing.MIX]
+    for problem in range(NUM_PROBLEMS):
+        where = seen.where[problem]
+        before, after = (
+            side.correct[problem][:, where].mean(axis=1) for side in (seen, new)
+        )
+        # One of the cheap models, and with the rest of the money the dear one.
+        for place, share in ((0, 0.0), (1, 0.25), (2, 1.0)):
+            mixed = (1 - share) * before[:2] + share * before[2]
+            alone = [before[:2].max(), *([before[2]] if place == 2 else [])]
+            expected = max(mixed.max(), *alone)
+            np.testing.assert_allclose(mix.value[problem, 0, place], expected)
+            spent = mix.right[problem, 0, place][where].mean()
+            best = int(np.argmax(mixed))
+            if expected == mixed.max() and share < 1:
+                then = (1 - share) * after[best] + share * after[2]
+                np.testing.assert_allclose(spent, then, rtol=1e-6)
+                cost = 1 + 4 * share
+                np.testing.assert_allclose(mix.cost[problem, 0, place], cost)
+
+
+def test_differences_are_paired(by_family, sides):
+    setting = Setting(
+        name="made-up",
+        title="Made-up",
+        models=("a", "b", "c"),
+        num_chosen_on=30,
+        num_judged_on=30,
+        num_questions=NUM_ROWS,
+        problems=slice(0, NUM_PROBLEMS),
+    )
+    judged = {
+        family: comparing.judge(setting, chosen, sides[1]).accuracy
+        for family, chosen in by_family[1].items()
+    }
+    found = comparing.compare(setting, by_family[1], sides[1], 0, 50)
+    for rival in comparing.RIVALS:
+        one = found[rival]
+        expected = judged[comparing.CHAIN] - judged[rival]
+        np.testing.assert_allclose(one.estimate[:, :-1], expected, atol=1e-6)
+        np.testing.assert_allclose(one.estimate[:, -1], expected.mean(1), atol=1e-6)
+        assert (one.interval[..., 0] <= one.estimate + 1e-6).all()
+        assert (one.estimate <= one.interval[..., 1] + 1e-6).all()

@@ -1,0 +1,474 @@
+"""Drift: null distributions by enumeration, simulated rates, formulas in NumPy."""
+
+import functools
+import itertools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import registry
+from scipy import special, stats
+
+import calib_jax as cj
+from calib_jax import _urns, calibration_drifts
+
+pytestmark = pytest.mark.once
+
+KEY = jax.random.key(7)
+NUM_BINS, MOST, NUM_SAMPLES = 5, 120, 160
+
+
+def within(share, level, size):
+    """A promised rate, within three standard errors."""
+    return share <= level + 3 * np.sqrt(level * (1 - level) / size)
+
+
+# --- draws without replacement ---
+
+
+@pytest.mark.parametrize("num_taken", [4, 16])
+def test_drawn_counts_are_hypergeometric(num_taken):
+    pooled = jnp.array([3, 0, 8, 9], jnp.int32)
+    drawn = np.asarray(_urns.draw_rows(KEY, pooled, jnp.int32(num_taken), 4000))
+    pooled = np.asarray(pooled)
+    assert np.all(drawn.sum(axis=1) == num_taken) and np.all(drawn <= pooled)
+    for count, total in zip(drawn.T, pooled, strict=True):
+        expected = stats.hypergeom(20, total, num_taken).pmf(np.arange(total + 1))
+        found = np.bincount(count, minlength=total + 1) / 4000
+        assert np.all(np.abs(found - expected) < 5 * np.sqrt(expected / 4000) + 1e-3)
+
+
+def test_right_ones_are_hypergeometric_in_each_bin():
+    right, pooled, taken = (
+        jnp.array(x, jnp.int32) for x in ([5, 0, 7, 9], [12, 3, 7, 20], [10, 2, 3, 9])
+    )
+    drawn = np.asarray(_urns.draw_right(KEY, right, pooled, taken, 4000))
+    for b in range(4):
+        law = stats.hypergeom(int(pooled[b]), int(right[b]), int(taken[b]))
+        expected = law.pmf(np.arange(21))
+        found = np.bincount(drawn[:, b], minlength=21) / 4000
+        assert np.all(np.abs(found - expected) < 5 * np.sqrt(expected / 4000) + 1e-3)
+
+
+def compare(key, bins, reference, right, new, right_now, *, num_draws, **masks):
+    """`calibration_drift` without both intervals, which have tests of their own."""
+    return calibration_drifts._compare(
+        key,
+        bins,
+        (reference, right),
+        (new, right_now),
+        masks["reference_where"],
+        masks["where"],
+        num_draws=num_draws,
+    )
+
+
+# --- a simulated population, all in one program ---
+
+
+@jax.jit
+@functools.partial(jax.vmap, in_axes=(0, None))
+def simulate(key, options):
+    """p-values and the alarm of one sample, of padded rows."""
+    keys = jax.random.split(key, 8)
+    row = jnp.arange(MOST, dtype=jnp.int32)
+    masks = {
+        "reference_where": row < options["num_reference"],
+        "where": row < options["num_rows"],
+    }
+
+    def draw(key, power):
+        scores = jax.random.uniform(key, (MOST,), jnp.float32) ** power
+        return jnp.where(options["tied"], jnp.round(4 * scores) / 4, scores)
+
+    reference, new = draw(keys[0], 1.0), draw(keys[1], options["power"])
+    edges = cj.equal_width_bins(NUM_BINS)
+    right = jax.random.uniform(keys[3], (MOST,), jnp.float32) < reference
+    chance = new * options["still_right"]
+    right_now = jax.random.uniform(keys[4], (MOST,), jnp.float32) < chance
+    drift = cj.occupancy_drift(keys[5], edges, reference, new, num_draws=99, **masks)
+    # Without both intervals, which take most of the time and have tests of their own.
+    _, changed, _, of_bins, _ = calibration_drifts._compare(
+        keys[6],
+        edges,
+        (reference, right),
+        (new, right_now),
+        *masks.values(),
+        num_draws=99,
+    )
+    first, second, third = jax.random.split(keys[7], 3)
+    state = cj.drift_monitor(
+        first,
+        reference,
+        num_bins=NUM_BINS,
+        error_probability=0.1,
+        where=masks["reference_where"],
+    )
+    state = cj.update_drift_monitor(second, state, new, where=masks["where"])
+    state = cj.update_drift_monitor(third, state, draw(keys[2], options["power"]))
+    return {
+        "occupancy": drift.p_value,
+        "changed": changed,
+        "bins": of_bins,
+        "stream": cj.drift_alarm(state).p_value,
+    }
+
+
+def simulated(seed=0, **options):
+    defaults = {
+        "num_reference": 100,
+        "num_rows": 60,
+        "tied": False,
+        "power": 1.0,
+        "still_right": 1.0,
+    }
+    given = {
+        name: jnp.asarray(value, jnp.float32 if type(value) is float else None)
+        for name, value in {**defaults, **options}.items()
+    }
+    keys = jax.random.split(jax.random.key(seed), NUM_SAMPLES)
+    return jax.tree.map(np.asarray, simulate(keys, given))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"num_reference": 30, "num_rows": 120, "tied": True}],
+    ids=str,
+)
+def test_false_alarms_are_as_rare_as_promised(options):
+    for p_values in simulated(1, **options).values():
+        for level in (0.05, 0.1, 0.3):
+            assert within(np.mean(p_values <= level), level, NUM_SAMPLES)
+
+
+def test_drift_of_confidence_is_seen():
+    found = simulated(2, power=0.5)
+    assert np.mean(found["occupancy"] <= 0.05) > 0.8
+    assert np.mean(found["stream"] <= 0.1) > 0.8
+
+
+def test_changed_outcomes_are_seen_where_confidence_stays():
+    found = simulated(3, still_right=0.6)
+    assert within(np.mean(found["occupancy"] <= 0.05), 0.05, NUM_SAMPLES)
+    assert np.mean(found["changed"] <= 0.05) > 0.6
+    assert np.mean(found["bins"] <= 0.05) > 0.3
+    # All at once has the more power.
+    assert np.mean(found["changed"] <= 0.05) > np.mean(found["bins"] <= 0.05)
+
+
+# --- occupancy ---
+
+
+NUM_REFERENCE, NUM_ROWS = 40, 30
+
+
+def padded(values, size):
+    """Of one shape for all tests: what is added is masked, and spoiled."""
+    values = np.asarray(values)
+    filler = np.nan if values.dtype.kind == "f" else True
+    more = np.full(size - len(values), filler, values.dtype)
+    return np.concatenate([values, more]), np.arange(size) < len(values)
+
+
+def occupancy(edges, reference, scores):
+    """With edges +inf for bins that hold nothing."""
+    edges = np.pad(np.float32(edges), (0, 4 - len(edges)), constant_values=np.inf)
+    first, was = padded(reference, NUM_REFERENCE)
+    second, now = padded(scores, NUM_ROWS)
+    bins = cj.Bins(edges=jnp.asarray(edges))
+    return cj.occupancy_drift(
+        KEY, bins, first, second, num_draws=99, reference_where=was, where=now
+    )
+
+
+def test_occupancy_by_hand():
+    reference = [0.1, 0.2, 0.3, 0.6, 0.6, 0.7]
+    found = occupancy([0.25, 0.5, 0.75], reference, [0.05, 0.05, 0.6, 0.8])
+    before, after = np.array([2, 1, 3, 0, 0]), np.array([2, 0, 1, 1, 0])
+    np.testing.assert_array_equal(found.reference_count, before)
+    np.testing.assert_array_equal(found.count, after)
+    p, q = (before[:4] + 0.5) / 8, (after[:4] + 0.5) / 6
+    expected = np.sum((q - p) * np.log(q / p))
+    np.testing.assert_allclose(found.stability_index, expected, rtol=1e-6)
+    np.testing.assert_allclose(found.outside_share, 0.75)
+    counts = found.num_rows, found.num_reference, found.num_bins
+    assert [*map(int, counts)] == [4, 6, 4]
+    assert found.num_tied == 2 and found.num_masked == 34 + 26
+
+
+@pytest.mark.parametrize("edges", [[], [0.5], [0.1, 0.2, 0.5]])
+def test_one_bin_says_nothing(edges):
+    scores = np.linspace(0.3, 0.4, 30)
+    found = occupancy(edges, scores, scores[:7])
+    assert found.num_bins == 1 and found.p_value == 1
+    np.testing.assert_allclose(found.stability_index, 0, atol=1e-6)
+
+
+def floats(tree):
+    return [np.asarray(x) for x in jax.tree.leaves(tree) if x.dtype == np.float32]
+
+
+@pytest.mark.parametrize("problem", ["nothing", "reference", "nan"])
+def test_nothing_to_say_is_nan(problem):
+    """Without rows in one of the samples, and with a valid NaN."""
+    reference, scores = (np.linspace(0.1, 0.9, n) for n in (NUM_REFERENCE, NUM_ROWS))
+    right = [np.ones(n, bool) for n in (NUM_REFERENCE, NUM_ROWS)]
+    spoiled = (np.arange(NUM_ROWS) == 3) & (problem == "nan")
+    new = np.where(spoiled, np.nan, scores)
+    masks = {
+        "reference_where": right[0] & (problem != "reference"),
+        "where": right[1] & (problem != "nothing"),
+    }
+    router = registry.router(np.random.default_rng(0))
+    bins = router.bins
+    drift = cj.occupancy_drift(KEY, bins, reference, new, num_draws=99, **masks)
+    assert all(np.isnan(x).all() for x in floats(drift))
+    change, p_value, of_bins, bin_p_value, _ = compare(
+        KEY, bins, reference, right[0], new, right[1], num_draws=999, **masks
+    )
+    for value in (change, p_value, of_bins, bin_p_value):
+        assert np.all(np.isnan(value))
+    found = cj.estimated_accuracy(
+        router, reference, right[0], right[0], new, scores, **masks
+    )
+    assert all(np.isnan(x).all() for x in floats(found.by_bins))
+    only_reference = problem == "reference"
+    for one in (found.by_confidence, found.small_share):
+        assert all(np.isnan(x).all() != only_reference for x in floats(one))
+
+
+# --- changed outcomes ---
+
+
+def test_change_by_hand():
+    bins = cj.Bins(edges=jnp.array([0.3, 0.7, jnp.inf, jnp.inf]))
+    reference, was = padded(np.repeat([0.1, 0.5], [10, 4]), NUM_REFERENCE)
+    right, _ = padded(np.arange(14) % 2 == 0, NUM_REFERENCE)
+    new, now = padded([0.1, 0.1, 0.5, 0.5, 0.5, 0.9], NUM_ROWS)
+    right_now, _ = padded([False, False, True, False, False, True], NUM_ROWS)
+    rows = bins, reference, right, new, right_now
+    masks = {"reference_where": was, "where": now}
+    change, p_value, bin_change, bin_p_value, compared = compare(
+        KEY, *rows, num_draws=999, **masks
+    )
+    wanted = [-0.5, 1 / 3 - 0.5, 0, 0, 0]
+    np.testing.assert_allclose(bin_change, wanted, atol=1e-6)
+    np.testing.assert_allclose(change, (2 * -0.5 - 0.5) / 5, rtol=1e-6)
+    assert compared == 5
+    # Both margins given, over all tables.
+    laws = [stats.hypergeom(12, 5, 2), stats.hypergeom(7, 3, 3)]
+    off = [0 - laws[0].mean(), 1 - laws[1].mean()]
+    sums, bins_sums = (
+        abs(sum(off)),
+        sum(x**2 / law.var() for x, law in zip(off, laws, strict=True)),
+    )
+    expected = np.zeros(2)
+    for a, b in itertools.product(range(3), range(4)):
+        chance = laws[0].pmf(a) * laws[1].pmf(b)
+        off = [a - laws[0].mean(), b - laws[1].mean()]
+        squares = sum(x**2 / law.var() for x, law in zip(off, laws, strict=True))
+        expected += chance * np.array(
+            [abs(sum(off)) >= sums - 1e-9, squares >= bins_sums - 1e-9]
+        )
+    for found, wanted in zip((p_value, bin_p_value), expected, strict=True):
+        error = np.sqrt(wanted * (1 - wanted) / 999)
+        np.testing.assert_allclose(found, wanted, atol=4 * error + 2e-3)
+
+
+# --- estimated accuracy ---
+
+
+def in_numpy(router, reference, outcomes, small, large):
+    """Both estimates for every K, row by row."""
+    edges = np.asarray(router.bins.edges)
+    seen, index = (np.searchsorted(edges, x, side="right") for x in (reference, small))
+    shown = np.array(
+        [
+            [o[seen == b].mean() if np.any(seen == b) else 0.5 for o in outcomes]
+            for b in range(len(edges) + 1)
+        ]
+    )
+    place = np.argsort(np.asarray(router.order))
+    for k in range(len(edges) + 2):
+        keep = place[index] < k
+        yield (
+            keep.mean(),
+            np.where(keep, small, large).mean(),
+            shown[index, np.where(keep, 0, 1)].mean(),
+        )
+
+
+def estimate(router, reference, outcomes, small, large):
+    """With masks of every row, so that all tests share a program."""
+    was, now = np.ones(NUM_REFERENCE, bool), np.ones(NUM_ROWS, bool)
+    return cj.estimated_accuracy(
+        router, reference, *outcomes, small, large, reference_where=was, where=now
+    )
+
+
+def test_estimates_are_their_formulas():
+    rng = np.random.default_rng(0)
+    router = registry.router(rng)
+    reference, small, large = (
+        rng.random(n).astype(np.float32) for n in (NUM_REFERENCE, NUM_ROWS, NUM_ROWS)
+    )
+    reference = np.where(reference < 0.2, 0.9, reference)  # Some bins stay empty.
+    outcomes = rng.random((2, NUM_REFERENCE)) < 0.7
+    found = estimate(router, reference, outcomes, small, large)
+    expected = np.array([*in_numpy(router, reference, outcomes, small, large)]).T
+    parts = found.small_share, found.by_confidence, found.by_bins
+    for part, wanted in zip(parts, expected, strict=True):
+        np.testing.assert_allclose(part.estimate, wanted, atol=2e-6)
+        assert np.all((part.lower <= wanted + 1e-6) & (wanted <= part.upper + 1e-6))
+    edges = np.asarray(router.bins.edges)
+    held = np.searchsorted(edges, reference, side="right")
+    unseen = ~np.isin(np.searchsorted(edges, small, side="right"), held)
+    assert found.num_unseen == unseen.sum()
+
+
+def test_the_large_model_need_not_be_asked():
+    rng = np.random.default_rng(1)
+    router, reference = registry.router(rng), registry.tied(rng, NUM_REFERENCE)
+    right, small = rng.random((2, NUM_REFERENCE)) < 0.7, registry.tied(rng, NUM_ROWS)
+    every = estimate(router, reference, right, small, 0.9 * small)
+    asked = np.where(cj.use_small(router, small, 2), np.nan, 0.9 * small)
+    found = estimate(router, reference, right, small, asked)
+    assert np.isnan(found.by_confidence.estimate[0])
+    np.testing.assert_array_equal(
+        found.by_confidence.estimate[2:], every.by_confidence.estimate[2:]
+    )
+    np.testing.assert_array_equal(found.by_bins.estimate, every.by_bins.estimate)
+
+
+def test_intervals_of_the_estimate_hold():
+    """Outcomes by bin as in the reference, other shares of the bins."""
+    size, middle = 240, (np.arange(NUM_BINS, dtype=np.float32) + 0.5) / NUM_BINS
+    small, large = 0.3 + 0.6 * middle, 0.7 + 0.2 * middle
+    router = cj.fit_router(
+        middle, middle + large - small, bins=cj.equal_width_bins(NUM_BINS)
+    )
+    share = special.softmax(-2 * middle).astype(np.float32)
+
+    @jax.jit
+    @jax.vmap
+    def holds(key):
+        keys = jax.random.split(key, 4)
+        seen = jax.random.randint(keys[0], (150,), 0, NUM_BINS, jnp.int32)
+        right = [
+            jax.random.uniform(k, (150,), jnp.float32) < jnp.asarray(rate)[seen]
+            for k, rate in ((keys[1], small), (keys[2], large))
+        ]
+        now = jax.random.choice(keys[3], NUM_BINS, (100,), p=share)
+        confidence = jnp.asarray(middle)
+        found = cj.estimated_accuracy(
+            router, confidence[seen], *right, confidence[now], confidence[now]
+        ).by_bins
+        return (found.lower <= truth) & (truth <= found.upper)
+
+    order = np.asarray(router.order)
+    truth = np.array(
+        [
+            np.sum(
+                share * np.where(np.isin(np.arange(NUM_BINS), order[:k]), small, large)
+            )
+            for k in range(NUM_BINS + 1)
+        ],
+        np.float32,
+    )
+    coverage = np.mean(holds(jax.random.split(KEY, size)), axis=0)
+    error = np.sqrt(0.05 * 0.95 / size)
+    assert np.all(coverage > 0.94 - 3 * error) and np.all(coverage < 0.96 + 3 * error)
+
+
+# --- the monitor ---
+
+
+def test_capital_is_a_martingale_by_enumeration():
+    """Over all sequences of bins, with the law of ranks: its mean stays 1."""
+    size, length = 3, 5
+    state = cj.drift_monitor(KEY, np.arange(5.0), num_bins=size)
+    gaps = np.asarray(state.gaps)
+    np.testing.assert_array_equal(gaps, [3, 2, 1])
+    # A score between each two edges.
+    inside = np.array([0.5, 2.5, 4.5])
+    paths = np.array([*itertools.product(range(size), repeat=length)])
+    chance = np.ones(len(paths))
+    for row in range(length):
+        before = np.array([np.sum(p[:row] == p[row]) for p in paths])
+        chance *= (gaps[paths[:, row]] + before) / (gaps.sum() + row)
+    np.testing.assert_allclose(chance.sum(), 1)
+
+    @jax.vmap
+    def run(scores):
+        after = cj.update_drift_monitor(KEY, state, scores)
+        return cj.drift_alarm(after)
+
+    found = run(inside[paths])
+    capital = np.exp(np.asarray(found.log_capital, np.float64))
+    np.testing.assert_allclose(np.sum(chance * capital), 1, rtol=1e-5)
+    assert capital.max() > 1.5 > 1 > capital.min()
+    # Of a path of its own: the Dirichlet-multinomial law against that of ranks.
+    sums = np.geomspace(size / 2, 3, 8)
+    counts = np.bincount(paths[7], minlength=size)
+
+    def log_law(alpha):
+        return (
+            special.gammaln(alpha.sum())
+            - special.gammaln(alpha.sum() + length)
+            + np.sum(special.gammaln(alpha + counts) - special.gammaln(alpha))
+        )
+
+    bets = [math.exp(log_law(total * gaps / 6) - log_law(1.0 * gaps)) for total in sums]
+    np.testing.assert_allclose(capital[7], np.mean(bets), rtol=1e-5)
+
+
+def test_batches_and_masks_make_no_difference():
+    rng = np.random.default_rng(2)
+    reference, new = rng.random(50), rng.random(24) ** 2
+    state = cj.drift_monitor(KEY, reference, num_bins=NUM_BINS, error_probability=0.3)
+    whole = cj.update_drift_monitor(KEY, state, new)
+
+    def step(state, batch):
+        key, scores, where = batch
+        return cj.update_drift_monitor(key, state, scores, where=where), None
+
+    # Every third row of each batch is masked, and holds anything.
+    padded = np.full((4, 9), np.nan, np.float32)
+    where = np.tile(np.arange(9) % 3 > 0, (4, 1))
+    padded[where] = new
+    keys = jax.random.split(KEY, 4)
+    parts, _ = jax.lax.scan(step, state, (keys, padded, where))
+    assert int(parts.alarm_row) == int(whole.alarm_row)
+    registry.assert_same(parts, whole, exact=False)
+    found = cj.drift_alarm(parts)
+    assert found.num_rows == 24 and found.num_reference == 50
+    np.testing.assert_allclose(found.share.sum(), 1, rtol=1e-6)
+
+
+def test_monitor_of_little():
+    """No reference, one row, more bins than rows, all tied, a valid NaN."""
+    new = np.linspace(0, 1, 24)
+    read = {}
+    for name, reference in {
+        "none": np.zeros(1),
+        "one": np.array([0.5]),
+        "tied": np.full(30, 0.5),
+        "nan": np.array([0.5, np.nan]),
+    }.items():
+        state = cj.drift_monitor(KEY, reference)
+        if name == "none":
+            state = cj.drift_monitor(KEY, reference, where=[False])
+        read[name] = cj.drift_alarm(cj.update_drift_monitor(KEY, state, new))
+    assert read["none"].log_capital == 0 and not read["none"].alarm
+    assert np.isfinite(read["one"].log_capital) and not read["one"].alarm
+    # Half below, half above, and none of them equal.
+    assert read["tied"].log_capital > 0
+    assert np.isnan(read["nan"].p_value) and not read["nan"].alarm
+    state = cj.drift_monitor(KEY, np.linspace(0, 1, 30))
+    spoiled = np.where(np.arange(24) == 5, np.nan, new)
+    state = cj.update_drift_monitor(KEY, state, spoiled)
+    assert np.isnan(cj.drift_alarm(state).p_value)
+    state = cj.update_drift_monitor(KEY, state, new)
+    assert np.isnan(cj.drift_alarm(state).log_capital)

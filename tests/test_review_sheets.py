@@ -1,0 +1,120 @@
+"""Review sheets: written out, filled in by people and spreadsheets, read back."""
+
+import csv
+
+import numpy as np
+import pytest
+
+import calib_jax as cj
+
+NAMES = ["cat", "=dog", "épée, grand"]
+LABELS, PREDICTIONS = [0, 1, 2, 1], [[1, 0, 0, 2], [1, 2, -1, 2]]
+CONFIDENCES = [[0.9, 0.8, 0.7, 0.6], [0.5, 0.4, np.nan, 0.2]]
+
+
+@pytest.fixture
+def sheet(tmp_path):
+    path = tmp_path / "sheet.csv"
+    cj.write_review_sheet(
+        path, [3, 0, 2, -1], LABELS, PREDICTIONS, CONFIDENCES, class_names=NAMES
+    )
+    return path
+
+
+def lines(path):
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        return list(csv.reader(file))
+
+
+def fill(path, answers, change=lambda rows: rows, delimiter=",", encoding="utf-8-sig"):
+    rows = lines(path)
+    for row, answer in zip(rows[1:], answers, strict=True):
+        row[-1] = answer
+    with open(path, "w", encoding=encoding, newline="") as file:
+        csv.writer(file, delimiter=delimiter).writerows(change(rows))
+    return path
+
+
+def test_written(sheet):
+    assert sheet.read_bytes().startswith(b"\xef\xbb\xbf")
+    header, first, _, third = lines(sheet)
+    assert ",".join(header) == (
+        "item,of,row,given,given_name,expert_1,expert_1_name,confidence_1,"
+        "expert_2,expert_2_name,confidence_2,check,answer"
+    )
+    # No spreadsheet computes a name, and a negative prediction has none.
+    assert first[:5] == ["1", "3", "3", "1", "'=dog"] and first[-1] == ""
+    assert third[4] == "épée, grand" and third[8:11] == ["-1", "", "nan"]
+    with pytest.raises(FileExistsError):
+        cj.write_review_sheet(sheet, [0], LABELS, PREDICTIONS, CONFIDENCES)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_read_back(sheet, delimiter):
+    fill(
+        sheet,
+        [" Wrong ", "CANNOT  TELL", ""],
+        lambda rows: [[*row, "a remark"] for row in [rows[0], *rows[:0:-1]]] + [[]],
+        delimiter,
+        "utf-8",
+    )
+    found = cj.read_review_sheet(sheet)
+    np.testing.assert_array_equal(found.rows, [2, 0, 3])
+    np.testing.assert_array_equal(found.labels, [2, 0, 1])
+    answer = cj.ReviewAnswer
+    np.testing.assert_array_equal(found.answers, [-1, answer.CANNOT_TELL, answer.WRONG])
+    np.testing.assert_array_equal(found.counts, [1, 0, 0, 1])
+    assert found.num_blank == 1
+    rates = cj.audited_rates(found.counts, num_flagged=100)
+    assert rates.num_audited[0] == 2 and rates.estimate[0] == 0.5
+
+
+def put(line, column, value):
+    def change(rows):
+        rows[line][rows[0].index(column)] = value
+        return rows
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put(2, "answer", "maybe"), "line 3: unknown answer 'maybe'; expected 'wrong'"),
+        (put(1, "row", "7"), "line 2: item, row or given label was changed"),
+        (put(3, "given", "0"), "line 4: item, row or given label was changed"),
+        (put(3, "row", "two"), "line 4: row is no whole number: 'two'"),
+        (put(0, "answer", "verdict"), "missing column answer"),
+        (lambda rows: [row[:-2] for row in rows], "missing column check, answer"),
+        (lambda rows: rows[:3], "expected each of 3 items once, got 2 .* item 3"),
+        (lambda rows: [*rows, rows[1]], "expected each of 3 items once, got 4 lines"),
+        (lambda rows: [*rows[:2], rows[2][:3], rows[3]], "line 3: too few columns"),
+        (lambda rows: [], "missing column item"),
+    ],
+)
+def test_bad_lines_are_named(sheet, change, message):
+    fill(sheet, ["wrong", "both", "right"], change)
+    with pytest.raises(ValueError, match=message):
+        cj.read_review_sheet(sheet)
+
+
+def test_wrong_arguments(tmp_path):
+    path = tmp_path / "new.csv"
+
+    def refuse(match, rows=(0,), labels=LABELS, predictions=PREDICTIONS, **more):
+        with pytest.raises(ValueError, match=match):
+            cj.write_review_sheet(path, rows, labels, predictions, CONFIDENCES, **more)
+
+    refuse("rows: expected rows below N = 4, got 4", rows=[4])
+    refuse("rows: expected every row once", rows=[1, 1])
+    refuse("predictions, confidences: expected a row", predictions=PREDICTIONS[:1])
+    refuse("expected one entry for each example", labels=[0])
+    refuse("class_names: expected a name for each class", class_names=["cat"])
+    refuse("class_names: expected a list of names", class_names="cat")
+    assert not path.exists()
+    path.write_bytes(b"item,answer\n\xff")
+    with pytest.raises(ValueError, match="no UTF-8 at byte 12"):
+        cj.read_review_sheet(path)
+    path.unlink()
+    cj.write_review_sheet(path, [-1], LABELS, PREDICTIONS, CONFIDENCES)
+    assert cj.read_review_sheet(path).counts.sum() == 0
