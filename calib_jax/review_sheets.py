@@ -23,13 +23,13 @@ from . import _checks
 class ReviewAnswer(enum.IntEnum):
     """What a person may say of a given label, of which every expert has another one."""
 
-    #: The given label is wrong: "wrong" on the sheet.
+    #: The given label is wrong ("wrong" on the sheet).
     WRONG = 0
-    #: What the label names is there, and what an expert names is too: "both".
+    #: What the label names is there, and what an expert names is too ("both").
     BOTH = 1
-    #: Only the given label is right: "right".
+    #: Only the given label is right ("right").
     RIGHT = 2
-    #: It cannot be told: "cannot tell".
+    #: It cannot be told ("cannot tell").
     CANNOT_TELL = 3
 
     @property
