@@ -493,7 +493,7 @@ def test_cleaning_interval(alpha):
             np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
         assert found.num_flagged == flagged.sum() and found.num_tied is None
     scores = np.where(flagged, 0.5, np.arange(ROWS))
-    found = cj.cleaning_interval(flagged, error, scores=scores)
+    found = as_numpy(cj.cleaning_interval(flagged, error, scores=scores))
     assert found.num_tied == flagged.sum() and found.num_rows == ROWS
 
 
