@@ -282,7 +282,9 @@ def _update(
     ]
     # How many rows were in the bin of each row, and in all, before it came.
     upto = jnp.cumsum(inside, axis=0, dtype=jnp.int32)
-    seen = state.count[index] + jnp.sum(jnp.where(inside, upto - 1, 0), axis=1)
+    seen = state.count[index] + jnp.sum(
+        jnp.where(inside, upto - 1, 0), axis=1, dtype=jnp.int32
+    )
     rows = state.num_rows + jnp.cumsum(valid, dtype=jnp.int32)
     before = jnp.where(valid, rows - 1, rows)
 
