@@ -270,7 +270,8 @@ def _cascade_gain_test(
         # The largest of equals, as `best_num_small_bins`.
         chosen = num_bins - jnp.argmax(of_all[::-1]).astype(jnp.int32)
     second = place >= chosen
-    routed = jnp.where(valid, jnp.where(second, 1.0, -1.0), 0.0)
+    one = jnp.float32(1.0)
+    routed = jnp.where(valid, jnp.where(second, one, -one), 0.0)
 
     in_group = valid & (group >= 0) & (group < num_groups)
     to = jnp.where(in_group, group, num_groups)
