@@ -63,14 +63,17 @@ def draw(
 
     d, here = d[every], valid[every]
     place = jnp.where(valid, place, num_bins)[every]
+    up = jnp.float32(1.0)
 
     def one(draw: jax.Array) -> tuple[jax.Array, jax.Array]:
-        words = jax.random.bits(jax.random.fold_in(key, draw), (2, d.shape[0]))
+        words = jax.random.bits(
+            jax.random.fold_in(key, draw), (2, d.shape[0]), jnp.uint32
+        )
         bins = _shuffled(words[0], here, place, num_bins.bit_length())
         signs = _shuffled(words[1], live, (sign > 0).astype(jnp.int32), 1)
         bins = jnp.where(here, bins, num_bins)
         # Beyond the rows that differ there is no size, and the sign is of no use.
-        return gain(d, bins), agreement(jnp.where(signs > 0, 1.0, -1.0))
+        return gain(d, bins), agreement(jnp.where(signs > 0, up, -up))
 
     gains, agreements = resampling.in_batches(
         jax.vmap(one), num_draws, resampling.most_at_once(d.shape[0])
