@@ -128,11 +128,11 @@ def _false_alarms(simulated: Sequence[Simulated], num_samples: int) -> Section:
         blocks=[
             "Nothing drifts. Confidences are continuous or rounded to one of 20 values "
             f"(ties); {NUM_BINS} bins; {num_samples} samples of each setting. Promised "
-            f"are {percent(LEVEL)} %, of which {percent(most)} % is two standard errors "
-            f"above. At or below that are: {kept} settings. The bins of the last rows "
-            "were cut from the very reference, whose counts are equal by construction: "
-            "there `occupancy_drift` promises nothing, `drift_monitor` does"
-            + (f". It exceeds the limit by {exceeded}." if own else "."),
+            f"are {percent(LEVEL)} %, of which {percent(most)} % is two standard "
+            f"errors above. At or below that are: {kept} settings. The bins of the "
+            "last rows were cut from the very reference, whose counts are equal by "
+            "construction: there `occupancy_drift` promises nothing, `drift_monitor` "
+            "does" + (f". It exceeds the limit by {exceeded}." if own else "."),
             table(
                 (
                     "reference",
@@ -450,10 +450,10 @@ def _shifts(shifted: Sequence[Shifted]) -> Section:
             table(("cascade", *_HEADER), rows),
             f"Of {len(shifted)} shifts {fallen} make the cascade less accurate, and in "
             f"{caught} of these batches of {SIZES[_SHOWN]} raise the alarm.{missed} "
-            f"They raise it in {alarmed} of all {len(shifted)}, and in {needless} of the "
-            f"{risen} that make it more accurate: it says that inputs are others, not "
-            "that answers are worse. By "
-            f"bins the estimate is too high by more than {number(100 * FALLEN, 0)} "
+            f"They raise it in {alarmed} of all {len(shifted)}, and in {needless} of "
+            f"the {risen} that make it more accurate: it says that inputs are "
+            "others, not that answers are worse. By bins "
+            f"the estimate is too high by more than {number(100 * FALLEN, 0)} "
             f"points in {high}: there answers of the same confidence are right less "
             "often than those of the reference.",
         ],
