@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patheffects import withStroke
 from matplotlib.ticker import NullLocator
 
 from calib_jax import plots
@@ -44,6 +43,16 @@ def left_out(
     }
 
 
+def _at_cost(one: Judged, cost: float) -> float:
+    """Accuracy (%) of a family at a cost (%), between its neighbours."""
+    some = np.isfinite(one.cost[0])
+    order = np.argsort(one.cost[0][some])
+    costs, accuracies = (
+        100 * part[0][some][order] for part in (one.cost, one.accuracy)
+    )
+    return float(np.interp(cost, costs, accuracies))
+
+
 def draw_frontier(
     setting: Setting,
     judged: Mapping[str, Judged],
@@ -73,22 +82,23 @@ def draw_frontier(
         if name in hidden:
             continue
         axes.plot(x, y, "x", color="C4", markersize=5.0)
+        # Where the curves are not, which rise from the left.
+        above = y >= _at_cost(judged[CHAIN], x)
         axes.annotate(
             name,
             (x, y),
-            (4, -9),
+            (-3, 4) if above else (4, -9),
             textcoords="offset points",
+            ha="right" if above else "left",
             fontsize=7,
             color="C4",
-            # Readable across a line.
-            path_effects=[withStroke(linewidth=2.5, foreground=axes.get_facecolor())],
         )
     axes.plot([], [], "x", color="C4", label="a model alone")
     # Room for the lowest name.
     axes.margins(y=0.1)
     _percent_axis(axes, (3, 5, 10, 20, 50, 100))
-    # Room for the name of the largest.
-    axes.set_xlim(2.5, 170)
+    # Room for the names of the cheapest and the largest.
+    axes.set_xlim(2.3, 170)
     axes.set(
         xlabel="Mean cost (% of always asking the largest model)",
         ylabel="Accuracy (%)",
