@@ -74,7 +74,8 @@ def calibration_drift(
     Both are exact where all confidences in a bin are equal. Else they suppose that
     within a bin outcomes rise as confidence does, which holds if it is calibrated:
     confidences may then shift, and false alarms are about as rare as they should be,
-    with 5 bins too (`benchmarks/alarms`). Of confidences that were never calibrated a
+    with 5 bins too; of fewer than five new rows they are more (`benchmarks/alarms`,
+    section 1). Of confidences that were never calibrated a
     shift within a bin can pass for a change; narrow bins, 15 or more, leave little of
     it.
 
