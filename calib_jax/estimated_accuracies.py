@@ -90,6 +90,9 @@ def estimated_accuracy(
     noise of both samples, and Student's quantile. A bin without reference rows counts
     as one half, give or take one half.
 
+    Of 2 to 20 new rows intervals of 95 % by confidence cover 89 to 97 %, those by bins,
+    which are wide, more than 96 %; one row has none. By bins they cover less where
+    confidences shift far within a bin (82 % in `benchmarks/alarms`, section 2).
     Where nearly all answers are right, or wrong, both intervals cover less than they
     say: the first with fifty new rows, the second with fewer than some ten reference
     rows of the rarer kind (`benchmarks/alarms`).
