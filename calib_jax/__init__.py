@@ -57,6 +57,7 @@ from .cascade_differences import (
 )
 from .cascade_intervals import CascadeInterval as CascadeInterval
 from .cascade_intervals import cascade_interval as cascade_interval
+from .chain_curves import ChainChoice as ChainChoice
 from .chain_curves import ChainCurve as ChainCurve
 from .chain_curves import best_within_cost as best_within_cost
 from .chain_curves import chain_curve as chain_curve

@@ -13,11 +13,11 @@ from . import _exact, _reduce
 
 
 def cell_of(ranks: jax.Array, num_bins: int) -> jax.Array:
-    """int32 `[N]`, the number of the cell; -1 where a rank is. Of ranks `[J, N]`."""
+    """int32 `[N]`, the cell's number, of ranks `[J, N]`; -1 where one is `num_bins`."""
     cell = jnp.zeros(ranks.shape[1], jnp.int32)
     for stage in range(ranks.shape[0]):
         cell = cell * num_bins + ranks[stage]
-    return jnp.where(jnp.any(ranks < 0, axis=0), -1, cell)
+    return jnp.where(jnp.any(ranks >= num_bins, axis=0), -1, cell)
 
 
 def sum_cells(

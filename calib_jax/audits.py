@@ -131,7 +131,8 @@ def audited_precision(
         a simple random sample (`audit_sample`).
 
     Returns:
-      `AuditedRate`; bounds 0 and 1 without audited rows.
+      `AuditedRate`; bounds 0 and 1 without audited rows, NaN for counts that cannot be
+      and an `error_probability` that is none.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -172,7 +173,7 @@ def audited_rates(
       num_flagged: as for `audited_precision`.
 
     Returns:
-      `AuditedRate` with arrays `[A]`.
+      `AuditedRate` with arrays `[A]`; all NaN if one count cannot be.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -203,7 +204,10 @@ def num_to_audit(
 
     The least n for which the lower bound of `audited_precision` is at least
     `min_precision` with a probability of `chance` or more, if the precision is the
-    expected one (`expected_precision`). Since counts are whole numbers a slightly
+    expected one. What is expected may be wrong either way, and if the precision is less
+    the chance is: plan on two standard errors less than `expected_precision` says,
+    `found.precision - 2 * found.standard_error`, or on less still where its assumptions
+    are in doubt. Since counts are whole numbers a slightly
     larger n may have slightly less of a chance.
 
     Args:
@@ -229,7 +233,7 @@ def num_to_audit(
       >>> print(plan.num_audited, plan.num_wrong, f"{plan.chance:.2f}")
       112 97 0.91
       >>> print(num_to_audit(0.8, 0.9, num_flagged=200, max_audited=200).num_audited)
-      75
+      68
     """
     scalars = {
         "min_precision": min_precision,
@@ -263,7 +267,7 @@ def _audited(
     wrong: jax.Array, audited: jax.Array, error: jax.Array, total: jax.Array | None
 ) -> AuditedRate:
     k, n = wrong.astype(jnp.float32), audited.astype(jnp.float32)
-    known = (k >= 0) & (k <= n)
+    known = (k >= 0) & (k <= n) & (error > 0) & (error < 1)
     if total is None:
         lower = bounds.lower_rate(k, n, error)
         upper = bounds.upper_rate(k, n, error)
@@ -327,6 +331,8 @@ def _audited_rates(
     counts: jax.Array, error: jax.Array, total: jax.Array | None
 ) -> AuditedRate:
     audited = jnp.sum(counts, dtype=jnp.int32)
+    # No rate is known of a total that a negative count is part of.
+    counts = jnp.where(jnp.any(counts < 0), -1, counts)
     return jax.vmap(lambda count: _audited(count, audited, error, total))(counts)
 
 

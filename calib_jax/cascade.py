@@ -214,6 +214,23 @@ def use_small(
     return binning.in_first_bins(router.bins, router.order, confidence, budget)
 
 
+def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
+    """Place of each row's bin in the order of a router, the first to be kept being 0.
+
+    Args:
+      router: `Router`.
+      confidence: float32 `[N]`.
+
+    Returns:
+      int32 `[N]`; num_bins for NaN, which is kept after all bins.
+    """
+    num_bins = router.bins.num_bins
+    # One more place, the last, is that of bin -1: NaN.
+    places = jnp.full(num_bins + 1, num_bins, jnp.int32)
+    places = places.at[router.order].set(jnp.arange(num_bins, dtype=jnp.int32))
+    return places[binning.bin_index(router.bins, confidence)]
+
+
 @_reduce.core
 def _advantage_table(
     bins: Bins,

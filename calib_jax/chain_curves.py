@@ -17,8 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import _checks, _joint_bins, _masking, _reduce, binning, chains
-from .cascade import Router
+from . import _checks, _joint_bins, _masking, _reduce, cascade, chains
 from .chains import Chain
 
 # A curve of more combinations would take too much memory.
@@ -45,6 +44,22 @@ class ChainCurve:
     cost: jax.Array
     share: jax.Array
     right_share: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ChainChoice:
+    """A combination chosen within a budget, or none.
+
+    Attributes:
+      num_kept_bins: int32 `[M - 1]`, the K of each stage for `chain_answers`; -1
+        throughout where none is possible.
+      possible: bool scalar, whether any combination is within the budget. It alone
+        tells for a chain of one model, which has no K.
+    """
+
+    num_kept_bins: jax.Array
+    possible: jax.Array
 
 
 def chain_curve(
@@ -143,7 +158,7 @@ def cost_frontier(curve: ChainCurve) -> jax.Array:
     return _cost_frontier(curve)
 
 
-def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> jax.Array:
+def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> ChainChoice:
     """The combination of highest accuracy whose mean cost is within a budget.
 
     Of equals the cheapest, and of these the largest K of the first stage, then of the
@@ -153,12 +168,12 @@ def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> jax.Array:
 
     Args:
       curve: `ChainCurve` of calibration data.
-      max_cost: floating scalar, in the unit of the costs; may be traced, and batched
-        by `jax.vmap`.
+      max_cost: floating scalar, in the unit of the costs, of any sign; exactly the
+        budget is within it. May be traced, and batched by `jax.vmap`.
 
     Returns:
-      int32 `[M - 1]`, the K of each stage for `chain_answers`; -1 throughout where no
-      combination is within the budget.
+      `ChainChoice`; where no combination is within the budget it is not possible, and
+      every K is -1, which is no index into a curve.
 
     Raises:
       ValueError: where `curve` is no `ChainCurve` or the budget no scalar.
@@ -169,9 +184,12 @@ def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> jax.Array:
       >>> outcomes = [[0, 0, 1, 1], [0, 1, 1, 1], [1, 1, 1, 1]]
       >>> costs = jnp.broadcast_to(jnp.array([[1.0], [3.0], [10.0]]), (3, 4))
       >>> curve = chain_curve(chain, confidences, outcomes, costs)
-      >>> print(jax.vmap(best_within_cost, (None, 0))(curve, jnp.array([1.0, 5.0])))
-      [[2 2]
-       [1 1]]
+      >>> budgets = jnp.array([0.5, 1.0, 5.0])
+      >>> choice = jax.vmap(best_within_cost, (None, 0))(curve, budgets)
+      >>> print(choice.possible, choice.num_kept_bins)
+      [False  True  True] [[-1 -1]
+       [ 2  2]
+       [ 1  1]]
     """
     _checks.instance("curve", curve, ChainCurve)
     budget = _checks.floats("max_cost", max_cost, rank=0, axes="")
@@ -217,7 +235,7 @@ def with_abstaining(
     Examples:
       >>> rows = with_abstaining([[0.9, 0.4]], [[1, 0]], [[2.0, 2.0]], 0.6)
       >>> chain = chains.fit_chain(rows[0], num_bins=2)
-      >>> kept = best_within_cost(chain_curve(chain, *rows), 2.0)
+      >>> kept = best_within_cost(chain_curve(chain, *rows), 2.0).num_kept_bins
       >>> print(kept, chains.chain_answers(chain, rows[0], kept))
       [1] [0 1]
     """
@@ -270,7 +288,7 @@ def _chain_curve(
     num_bins, num_stages = chain.num_bins, chain.num_models - 1
     num_rows = confidence.shape[1]
     valid = _masking.valid_rows(num_rows, where, weights)
-    ranks = jax.vmap(_rank)(chain.routers, confidence[:-1])
+    ranks = jax.vmap(cascade.place_in_order)(chain.routers, confidence[:-1])
     cell = _joint_bins.cell_of(ranks, num_bins)
     bad = jnp.any(valid & (cell < 0))
     valid, cell = valid & (cell >= 0), jnp.maximum(cell, 0)
@@ -324,14 +342,6 @@ def _chain_curve(
     )
 
 
-def _rank(router: Router, confidence: jax.Array) -> jax.Array:
-    """int32 `[N]`, the place of each bin in the order; -1 for NaN."""
-    number = jnp.arange(router.order.shape[0], dtype=jnp.int32)
-    place = jnp.zeros_like(number).at[router.order].set(number)
-    index = binning.bin_index(router.bins, confidence)
-    return jnp.where(index < 0, -1, place[index])
-
-
 @jax.jit
 def _cost_frontier(curve: ChainCurve) -> jax.Array:
     accuracy, cost = curve.accuracy.ravel(), curve.cost.ravel()
@@ -344,10 +354,10 @@ def _cost_frontier(curve: ChainCurve) -> jax.Array:
 
 
 @jax.jit
-def _best_within_cost(curve: ChainCurve, budget: jax.Array) -> jax.Array:
+def _best_within_cost(curve: ChainCurve, budget: jax.Array) -> ChainChoice:
     accuracy, cost = curve.accuracy.ravel(), curve.cost.ravel()
     # A cost of exactly the budget is within it, whatever float32 makes of a mean.
-    within = cost <= budget * np.float32(1 + 2.0**-20)
+    within = cost <= budget + jnp.abs(budget) * np.float32(2.0**-20)
     best = within & (accuracy == jnp.max(jnp.where(within, accuracy, -jnp.inf)))
     best = best & (cost == jnp.min(jnp.where(best, cost, jnp.inf)))
     number = jnp.arange(accuracy.shape[0], dtype=jnp.int32)
@@ -355,7 +365,8 @@ def _best_within_cost(curve: ChainCurve, budget: jax.Array) -> jax.Array:
     size, stages = curve.accuracy.shape[:1], curve.accuracy.ndim
     place = np.array([size[0] ** k for k in range(stages)][::-1], np.int32)
     kept = last // place % np.int32(size[0] if size else 1)
-    return jnp.where(last < 0, -1, kept)
+    possible = last >= 0
+    return ChainChoice(num_kept_bins=jnp.where(possible, kept, -1), possible=possible)
 
 
 @jax.jit

@@ -98,11 +98,11 @@ def chain_answers(
       confidences: floating `[M, N]`, of new inputs, calibrated as those of the fit.
         What a model says that was not asked changes nothing, and may be anything.
       num_kept_bins: integer `[M - 1]`, the K of each stage, 0 to num_bins; may be
-        traced.
+        traced. Negative ones, as of no choice within a budget, are no combination.
 
     Returns:
       int32 `[N]`, the number of the model, from 0; a confidence of NaN is not kept, so
-      that the next model is asked.
+      that the next model is asked. -1, nobody, for every row where any K is negative.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -167,4 +167,4 @@ def _chain_answers(
             router.bins, router.order, confidence[stage], num_kept_bins[stage]
         )
         answers = jnp.where(kept, stage, answers)
-    return answers
+    return jnp.where(jnp.any(num_kept_bins < 0), -1, answers)

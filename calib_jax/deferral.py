@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _reduce, binning, confidence
+from . import _checks, _reduce, cascade, confidence
 from .cascade import Router
 from .temperature import Temperature
 
@@ -170,11 +170,8 @@ def _send(
     capacity: int,
 ) -> tuple[jax.Array, Any, jax.Array]:
     """Which rows are sent, N for none, the rows themselves, and how many do not fit."""
-    num_rows, num_bins = small_confidence.shape[0], router.bins.num_bins
-    # Place 0 is kept first. One more place, the last, is that of bin -1: NaN.
-    places = jnp.full(num_bins + 1, num_bins, jnp.int32)
-    places = places.at[router.order].set(jnp.arange(num_bins, dtype=jnp.int32))
-    place = places[binning.bin_index(router.bins, small_confidence)]
+    num_rows = small_confidence.shape[0]
+    place = cascade.place_in_order(router, small_confidence)
     needed = place >= num_small_bins
     if where is not None:
         needed = needed & where

@@ -9,6 +9,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
@@ -70,24 +71,28 @@ def estimated_accuracy(
     r"""Accuracy of a cascade, and of each model, on new rows without labels.
 
     The estimand is the accuracy on the population from which the new rows are
-    exchangeable draws, two ways.
+    exchangeable draws, two ways. The reference must have been used neither to calibrate
+    nor to choose K.
 
     *By confidence* it is the mean calibrated confidence of the answers given, which
-    supposes that confidences are still calibrated. The interval, of the normal
+    supposes that confidences are still calibrated. The interval, of Student's
     distribution, has the noise of the new rows, not that of the calibration.
 
     *By bins* it is what the reference shows in each bin, :math:`\bar v_b` of the model
     that answers, weighted by the share of the new rows in it,
 
     .. math:: \sum_b \frac{m_b}{N} \bar v_b, \quad
-        s^2 = \frac{\sum_b (m_b / N) \bar v_b^2 - (\sum_b (m_b / N) \bar v_b)^2}{N}
+        s^2 = \frac{\sum_b (m_b / N) \bar v_b^2 - (\sum_b (m_b / N) \bar v_b)^2}{N - 1}
         + \sum_b \left(\frac{m_b}{N}\right)^2 \frac{s_b^2}{r_b}
 
     which supposes that outcomes given the bin are those of the reference, calibrated or
     not. The interval is Wilson's with as many rows as give its variance, which has the
-    noise of both samples. A bin without reference rows counts as one half, give or take
-    one half.
+    noise of both samples, and Student's quantile. A bin without reference rows counts
+    as one half, give or take one half.
 
+    Of 2 to 20 new rows intervals of 95 % by confidence cover 89 to 97 %, those by bins,
+    which are wide, more than 96 %; one row has none. By bins they cover less where
+    confidences shift far within a bin (82 % in `benchmarks/alarms`, section 2).
     Where nearly all answers are right, or wrong, both intervals cover less than they
     say: the first with fifty new rows, the second with fewer than some ten reference
     rows of the rarer kind (`benchmarks/alarms`).
@@ -178,16 +183,25 @@ def _kept_and_rest(both: jax.Array, order: jax.Array) -> jax.Array:
     return first + jnp.pad(jnp.cumsum(large[::-1])[::-1], (0, 1))
 
 
-def _wilson(share: jax.Array, rows: jax.Array, alpha: jax.Array) -> Interval:
-    weight = ndtri(0.5 * alpha) ** 2 / rows
-    around = jnp.sqrt(weight * (share * (1 - share) + 0.25 * weight))
-    middle = share + 0.5 * weight
-    lower, upper = ((middle + sign * around) / (1 + weight) for sign in (-1.0, 1.0))
-    return Interval(
-        estimate=share,
-        lower=jnp.clip(lower, 0.0, 1.0),
-        upper=jnp.clip(upper, 0.0, 1.0),
+def _reach(rows: jax.Array, alpha: jax.Array) -> jax.Array:
+    """Student's quantile beyond which alpha lies, for a spread estimated from rows.
+
+    From three degrees of freedom on by Cornish-Fisher, of which the first two are far.
+    NaN for fewer than two rows.
+    """
+    z = -ndtri(0.5 * alpha)
+    n, square = jnp.maximum(rows - 1, 1.0), z**2
+    terms = (
+        (square + 1) / 4,
+        ((5 * square + 16) * square + 3) / 96,
+        (((3 * square + 19) * square + 17) * square - 15) / 384,
+        ((((79 * square + 776) * square + 1482) * square - 1920) * square - 945)
+        / 92160,
     )
+    reach = z * (1 + sum(term / n ** (k + 1) for k, term in enumerate(terms)))
+    reach = jnp.where(n == 2, (1 - alpha) / jnp.sqrt(alpha * (1 - 0.5 * alpha)), reach)
+    reach = jnp.where(n == 1, 1 / jnp.tan(0.5 * np.float32(np.pi) * alpha), reach)
+    return jnp.where(rows > 1, reach, jnp.nan)
 
 
 def _by_confidence(
@@ -196,9 +210,9 @@ def _by_confidence(
     """Of means of both confidences and of their squares in bins."""
     mean = _kept_and_rest(share[None] * table.means[:2], order)
     square = _kept_and_rest(share[None] * table.means[2:4], order)
-    rows = jnp.maximum(jnp.sum(table.weight), 1.0)
-    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) / rows)
-    reach = -ndtri(0.5 * alpha) * deviation
+    rows = jnp.sum(table.weight)
+    variance = jnp.maximum(square - mean**2, 0.0) / jnp.maximum(rows - 1, 1.0)
+    reach = _reach(rows, alpha) * jnp.sqrt(variance)
     return Interval(
         estimate=mean,
         lower=jnp.clip(mean - reach, 0.0, 1.0),
@@ -231,9 +245,11 @@ def _by_bins(
     estimate = _kept_and_rest(share[None] * mean, order)
     around = _kept_and_rest(share[None] * rate, order)
     square = _kept_and_rest(share[None] * rate**2, order)
-    variance = jnp.maximum(square - around**2, 0.0) / rows
+    variance = jnp.maximum(square - around**2, 0.0) / jnp.maximum(rows - 1, 1.0)
     variance = variance + _kept_and_rest(error, order)
-    return _wilson(estimate, around * (1 - around) / variance, alpha)
+    return intervals.wilson(
+        estimate, around * (1 - around) / variance, _reach(rows, alpha)
+    )
 
 
 @_reduce.core
@@ -260,7 +276,9 @@ def _estimated_accuracy(
     share = table.weight / jnp.maximum(rows, 1.0)
     kept = jnp.pad(jnp.cumsum(share[router.order]), (1, 0))
     found = {
-        "small_share": _wilson(kept, jnp.maximum(rows, 1.0), error_probability),
+        "small_share": intervals.wilson(
+            kept, jnp.maximum(rows, 1.0), ndtri(0.5 * error_probability)
+        ),
         "by_confidence": _by_confidence(table, share, router.order, error_probability),
         "by_bins": _by_bins(
             seen, share, router.order, jnp.maximum(rows, 1.0), error_probability

@@ -18,6 +18,9 @@ from jax.typing import ArrayLike
 from . import _checks, _masking, _reduce
 from .intervals import Interval
 
+# Joint errors: of fewer the normal approximation is too narrow.
+_FEW = 5.0
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,7 +78,11 @@ def expert_dependence(
         \sum_m \frac 2{p_m} - (M - 1)^2
 
     with the observed error rates p of experts and of pairs, and likewise for
-    :math:`L_c`. They are approximate, and hold where there is no joint error at all.
+    :math:`L_c`. Where fewer than 5 joint errors are expected of independent experts
+    their number is Poisson's rather than normal: each end is then the outer one of this
+    interval and of Byar's approximation to the exact interval of a Poisson mean, over
+    the expected number. They are approximate, and hold where there is no joint error at
+    all.
 
     Args:
       wrong: bool `[M, N]`, whether each expert is wrong, as far as is known: where
@@ -97,7 +104,8 @@ def expert_dependence(
       Hao et al. 2026, arXiv 2601.07965, section 2.3, assumes independence; Kuncheva and
       Whitaker, "Measures of Diversity in Classifier Ensembles", 2003; Koopman,
       "Confidence Intervals for the Ratio of Two Binomial Proportions", 1984 (score
-      intervals).
+      intervals); Breslow and Day, "Statistical Methods in Cancer Research", volume 2,
+      1987, equations 2.11 and 2.12 (Byar's approximation).
 
     Examples:
       >>> wrong = jnp.stack([jnp.arange(1000) % 5 == 0, jnp.arange(1000) % 10 < 2])
@@ -157,13 +165,13 @@ def _expert_dependence(
     spread = rate * (1 - rate)
     z = ndtri(0.5 * error_probability)
 
-    ratio = joint / (some * product)
     excess = jnp.sum(pairs / both) - jnp.sum(2 / rate) - (size - 1) ** 2
-    lift = _score_interval(ratio, 1 / (some * product), excess / some, z)
+    alone = some * product
+    lift = _interval(joint, alone, 1 / alone, excess / some, z)
     given = None
     if confidences is not None:
         square, cross = sums[-2, -2] / expected**2, sums[-3, -2] / expected
-        given = _score_interval(joint / expected, (1 - 2 * cross) / expected, square, z)
+        given = _interval(joint, expected, (1 - 2 * cross) / expected, square, z)
     return ExpertDependence(
         error_rate=rate,
         joint_error_rate=joint / some,
@@ -177,16 +185,33 @@ def _expert_dependence(
     )
 
 
-def _score_interval(
-    ratio: jax.Array, linear: jax.Array, quadratic: jax.Array, z: jax.Array
+def _byar(count: jax.Array, z: jax.Array) -> jax.Array:
+    """An end of the interval of a Poisson mean, by Wilson and Hilferty's cube root."""
+    some = jnp.maximum(count, 1.0)
+    return some * jnp.maximum(1 - 1 / (9 * some) + z / (3 * jnp.sqrt(some)), 0.0) ** 3
+
+
+def _interval(
+    joint: jax.Array,
+    expected: jax.Array,
+    linear: jax.Array,
+    quadratic: jax.Array,
+    z: jax.Array,
 ) -> Interval:
-    """All L with `(ratio - L)^2` at most `z^2 (linear L + quadratic L^2)`."""
+    """All L with `(joint / expected - L)^2` at most `z^2 (linear L + quadratic L^2)`.
+
+    Of few expected errors at least that of Byar. z is that of the lower end.
+    """
+    ratio = joint / expected
     first = 1 - z**2 * quadratic
     half = ratio + 0.5 * z**2 * linear
     root = jnp.sqrt(jnp.maximum(half**2 - first * ratio**2, 0.0))
     # Without cancellation: the product of both roots is ratio^2 / first.
     upper = jnp.where(first > 0, (half + root) / first, jnp.inf)
     lower = ratio**2 / (half + root)
+    few = expected < _FEW
+    lower = jnp.where(few, jnp.minimum(lower, _byar(joint, z) / expected), lower)
+    upper = jnp.where(few, jnp.maximum(upper, _byar(joint + 1, -z) / expected), upper)
     # An expert that is never wrong leaves the ratio open.
     unknown = ~jnp.isfinite(ratio)
     return Interval(

@@ -300,6 +300,19 @@ def interval_of_draws(
     return Interval(estimate=estimate, lower=split(lower), upper=split(upper))
 
 
+def wilson(share: jax.Array, rows: jax.Array, quantile: jax.Array) -> Interval:
+    """Of a share of at least one row, which need not be a whole number of them."""
+    weight = quantile**2 / rows
+    middle = share + 0.5 * weight
+    around = jnp.sqrt(weight * (share * (1 - share) + 0.25 * weight))
+    lower, upper = ((middle + sign * around) / (1 + weight) for sign in (-1.0, 1.0))
+    return Interval(
+        estimate=share,
+        lower=jnp.clip(lower, 0.0, 1.0),
+        upper=jnp.clip(upper, 0.0, 1.0),
+    )
+
+
 def by_name(found: Interval) -> dict[str, Any]:
     """An interval of a dictionary as a dictionary of intervals."""
     return {
@@ -331,23 +344,19 @@ def _cleaning_interval(
     rows, flags, errors, found = _reduce.sum_rows(of_rows, (flagged, is_error), valid)
     z = ndtri(0.5 * error_probability)
 
-    def wilson(part: jax.Array, whole: jax.Array) -> Interval:
-        some = jnp.where(whole > 0, whole, 1.0)
-        share, weight = part / some, z**2 / some
-        middle = share + 0.5 * weight
-        around = jnp.sqrt(weight * (share * (1 - share) + 0.25 * weight))
-        ends = [(middle + sign * around) / (1 + weight) for sign in (-1.0, 1.0)]
-        none = whole == 0
+    def of_whole(part: jax.Array, whole: jax.Array) -> Interval:
+        some, none = jnp.where(whole > 0, whole, 1.0), whole == 0
+        one = wilson(part / some, some, z)
         return Interval(
-            estimate=jnp.where(none, jnp.nan, share),
-            lower=jnp.where(none, 0.0, jnp.clip(ends[0], 0.0, 1.0)),
-            upper=jnp.where(none, 1.0, jnp.clip(ends[1], 0.0, 1.0)),
+            estimate=jnp.where(none, jnp.nan, one.estimate),
+            lower=jnp.where(none, 0.0, one.lower),
+            upper=jnp.where(none, 1.0, one.upper),
         )
 
     return CleaningInterval(
-        flagged_share=wilson(flags, rows),
-        precision=wilson(found, flags),
-        recall=wilson(found, errors),
+        flagged_share=of_whole(flags, rows),
+        precision=of_whole(found, flags),
+        recall=of_whole(found, errors),
         num_flagged=jnp.sum(valid & flagged, dtype=jnp.int32),
         **counts(valid, scores),
     )

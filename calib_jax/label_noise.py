@@ -16,6 +16,9 @@ from jax.typing import ArrayLike
 
 from . import _checks, _reduce, label_issues
 
+# Beyond, float32 has no digit of an inverse that can be relied on.
+_MOST_CONDITION = 1e6
+
 
 def uniform_label_noise(rate: ArrayLike, num_classes: int) -> jax.Array:
     """The noise matrix of labels that are wrong at one rate, with any other class.
@@ -108,7 +111,8 @@ def true_label_probabilities(probabilities: ArrayLike, noise: ArrayLike) -> jax.
       noise: floating `[C, C]`, the noise matrix, rows by true class.
 
     Returns:
-      float32 `[N, C]`, p; NaN for a noise matrix that has no inverse.
+      float32 `[N, C]`, p; NaN for a noise matrix that has no inverse in float32: one of
+      condition number 1e6 or more, in the 1-norm.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -142,7 +146,8 @@ def true_label_confidence(
       num_classes: static number of classes C, at least 2.
 
     Returns:
-      float32 `[N]` in `[0, 1]`.
+      float32 `[N]` in `[0, 1]`; NaN at a rate within 1e-6 of (C - 1) / C, at which
+      every label is as likely given whatever the true one is.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
@@ -204,6 +209,9 @@ def _noise_of_counts(
 def _true_label_probabilities(probabilities: jax.Array, noise: jax.Array) -> jax.Array:
     identity = jnp.eye(noise.shape[0], dtype=jnp.float32)
     inverse = jnp.linalg.solve(noise, identity)
+    condition = jnp.linalg.norm(noise, ord=1) * jnp.linalg.norm(inverse, ord=1)
+    # The inverse of a singular matrix may hold NaN itself.
+    inverse = jnp.where(condition < _MOST_CONDITION, inverse, jnp.nan)
     given = probabilities.astype(jnp.float32)
     true = jnp.matmul(given, inverse, precision=lax.Precision.HIGHEST)
     # NaN stays: 0 is the larger of both only where the other is a number.
@@ -216,4 +224,6 @@ def _true_label_confidence(
     confidence: jax.Array, rate: jax.Array, *, num_classes: int
 ) -> jax.Array:
     other = rate / (num_classes - 1)
-    return jnp.clip((confidence - other) / (1 - rate - other), 0.0, 1.0)
+    kept = 1 - rate - other
+    kept = jnp.where(jnp.abs(kept) * _MOST_CONDITION > 1, kept, jnp.nan)
+    return jnp.clip((confidence - other) / kept, 0.0, 1.0)

@@ -5,14 +5,16 @@ mark, one line for each row to audit, an empty column for the answer. Everything
 runs on the host.
 """
 
+import collections
 import csv
 import dataclasses
 import enum
 import io
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -49,6 +51,9 @@ class ReviewSheet:
       counts: int32 `[4]`, rows with each answer, in the order of `ReviewAnswer`; what
         `audited_rates` takes.
       num_blank: rows not yet audited.
+      num_skipped: those of them above an answered one, as the sheet was written. Where
+        there are any, somebody chose which rows to answer: what is answered is no
+        random sample, and no bound of it holds.
     """
 
     rows: np.ndarray
@@ -56,6 +61,7 @@ class ReviewSheet:
     answers: np.ndarray
     counts: np.ndarray
     num_blank: int
+    num_skipped: int
 
 
 def write_review_sheet(
@@ -73,7 +79,8 @@ def write_review_sheet(
     `given`, for each expert M `expert_M` and `confidence_M`, then `check` and `answer`.
     With class names `given_name` and `expert_M_name` stand beside the numbers. Answers
     are "wrong", "both", "right" or "cannot tell"; an empty one is not audited yet. More
-    columns, such as for a picture or a remark, may be added.
+    columns, such as for a picture or a remark, may be added. Without a row to audit the
+    only line is item 0 of 0.
 
     Names that begin as a formula does are written with an apostrophe before, so that no
     spreadsheet computes them.
@@ -103,7 +110,7 @@ def write_review_sheet(
       >>> write_review_sheet(path, [1], [0, 2], [[0, 1]], [[0.5, 0.9]])
       >>> print(path.read_text("utf-8-sig").strip())
       item,of,row,given,expert_1,confidence_1,check,answer
-      1,1,1,2,1,0.9000,1107067116,
+      1,1,1,2,1,0.9000,1794305143,
     """
     given = {
         "labels": _checks.integers("labels", labels),
@@ -134,6 +141,7 @@ def write_review_sheet(
     header = ["item", "of", "row", "given", *names.column("given_name")]
     for m in experts:
         header += [f"expert_{m}", *names.column(f"expert_{m}_name"), f"confidence_{m}"]
+    sheet = _sheet_check(zip(row.tolist(), label[row].tolist(), strict=True))
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow([*header, "check", "answer"])
@@ -144,7 +152,11 @@ def write_review_sheet(
             answer = int(predicted[m - 1, r])
             cells += [answer, *names.of("predictions", answer)]
             cells.append(f"{confidence[m - 1, r]:.4f}")
-        writer.writerow([*cells, _check(item, len(row), r, named), ""])
+        writer.writerow([*cells, sheet ^ _check(item, len(row), r, named), ""])
+    if not row.size:
+        # A sheet without any line has lost them all.
+        blank = [""] * (len(header) - 4)
+        writer.writerow([*_NOTHING, *blank, sheet ^ _check(*_NOTHING), ""])
     # "x" fails where there is a file.
     with open(path, "x", encoding="utf-8-sig", newline="") as file:
         file.write(text.getvalue())
@@ -153,8 +165,10 @@ def write_review_sheet(
 def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
     """Reads the answers on a sheet of `write_review_sheet`.
 
-    Spreadsheets may save it with semicolons or tabs, and lines in another order.
-    Capital letters and spaces around an answer do not matter.
+    Spreadsheets may save it with semicolons or tabs, lines in another order, and lines
+    that end before an empty answer. Capital letters and spaces around an answer do not
+    matter. The numbers in `check` tell lines of one sheet from those of another, so
+    read sheets one by one.
 
     Args:
       path: of the sheet.
@@ -163,8 +177,9 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
       `ReviewSheet` with arrays `[n]`.
 
     Raises:
-      ValueError: for a sheet with missing columns or lines, or with lines whose answer
-        is none of the four or whose row or label was changed, with their numbers.
+      ValueError: for a sheet with missing columns or lines or with lines twice, or with
+        lines whose answer is none of the four, whose row or label was changed, or that
+        are of another sheet, with their numbers.
       OSError: where the file cannot be read.
 
     References:
@@ -194,34 +209,52 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
     if missing:
         raise ValueError(f"{path}: missing column {', '.join(missing)}.")
     place = {name: header.index(name) for name in (*_NUMBERS, "answer")}
-    found, bad = [], []
+    found, numbers, bad = [], [], []
     for cells in reader:
         if not any(cell.strip() for cell in cells):
             continue
         try:
             found.append(_read_line(cells, place))
+            numbers.append(reader.line_num)
         except ValueError as error:
-            bad.append(f"line {reader.line_num}: {error}")
+            bad.append((reader.line_num, str(error)))
+    if not found and not bad:
+        raise ValueError(f"{path}: expected a line for each item, got none.")
+    sheet = _sheet_of(found)
+    bad += [
+        (number, "item, row or given label was changed, or is of another sheet")
+        for number, line in zip(numbers, found, strict=True)
+        if line.sheet != sheet
+    ]
     if bad:
         more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
-        raise ValueError(f"{path}: {'; '.join(bad[:5])}{more}.")
-    items = sorted(item for item, *_ in found)
-    expected = found[0][1] if found else 0
+        named = "; ".join(
+            f"line {number}: {error}" for number, error in sorted(bad)[:5]
+        )
+        raise ValueError(f"{path}: {named}{more}.")
+    expected = found[0].of
+    found = [line for line in found if line.of]
+    items = sorted(line.item for line in found)
     if items != list(range(1, expected + 1)):
         lost = sorted(set(range(1, expected + 1)) - set(items))[:5]
         raise ValueError(
             f"{path}: expected each of {expected} items once, got {len(items)} lines"
             + (f" without item {', '.join(map(str, lost))}." if lost else ".")
         )
-    answers = np.array([answer for *_, answer in found], np.int32)
+    in_order = sorted(found, key=lambda line: line.item)
+    if sheet != _sheet_check((line.row, line.given) for line in in_order):
+        raise ValueError(f"{path}: rows or given labels were changed.")
+    answers = np.array([line.answer for line in found], np.int32)
+    last = max((line.item for line in found if line.answer >= 0), default=0)
     return ReviewSheet(
-        rows=np.array([row for _, _, row, *_ in found], np.int32),
-        labels=np.array([given for *_, given, _ in found], np.int32),
+        rows=np.array([line.row for line in found], np.int32),
+        labels=np.array([line.given for line in found], np.int32),
         answers=answers,
         counts=np.bincount(answers[answers >= 0], minlength=len(ReviewAnswer)).astype(
             np.int32
         ),
         num_blank=int(np.sum(answers < 0)),
+        num_skipped=last - int(np.sum(answers >= 0)),
     )
 
 
@@ -230,9 +263,22 @@ _NUMBERS = ("item", "of", "row", "given", "check")
 _ANSWERS = {answer.word: answer.value for answer in ReviewAnswer} | {"": -1}
 
 
-def _read_line(cells: list[str], place: dict[str, int]) -> tuple[int, ...]:
-    """Item, number of items, row, given label and answer."""
-    if len(cells) <= max(place.values()):
+# Item, number of items, row and given label of the line that stands for none.
+_NOTHING = (0, 0, -1, -1)
+
+
+class _Line(NamedTuple):
+    item: int
+    of: int
+    row: int
+    given: int
+    #: A number that is the same on all lines of a sheet.
+    sheet: int
+    answer: int
+
+
+def _read_line(cells: list[str], place: dict[str, int]) -> _Line:
+    if len(cells) <= max(place[name] for name in _NUMBERS):
         raise ValueError("too few columns")
     numbers = []
     for name in _NUMBERS:
@@ -240,19 +286,31 @@ def _read_line(cells: list[str], place: dict[str, int]) -> tuple[int, ...]:
         if not cell.lstrip("-").isdecimal():
             raise ValueError(f"{name} is no whole number: {cell!r}")
         numbers.append(int(cell))
-    *line, check = numbers
-    if check != _check(*line):
-        raise ValueError("item, row or given label was changed")
-    answer = " ".join(cells[place["answer"]].lower().split())
+    item, of, row, given, check = numbers
+    # Spreadsheets may leave out empty cells at the end of a line.
+    cell = cells[place["answer"]] if len(cells) > place["answer"] else ""
+    answer = " ".join(cell.lower().split())
     if answer not in _ANSWERS:
         words = ", ".join(repr(word) for word in _ANSWERS if word)
         raise ValueError(f"unknown answer {answer!r}; expected {words} or none")
-    return *line, _ANSWERS[answer]
+    sheet = check ^ _check(item, of, row, given)
+    return _Line(item, of, row, given, sheet, _ANSWERS[answer])
 
 
 def _check(item: int, of: int, row: int, given: int) -> int:
     """A number that is another one if any of these is."""
     return zlib.crc32(f"{item},{of},{row},{given}".encode())
+
+
+def _sheet_check(lines: Iterable[tuple[int, int]]) -> int:
+    """A number of all rows and given labels of a sheet, in its order."""
+    return zlib.crc32(";".join(f"{row},{given}" for row, given in lines).encode())
+
+
+def _sheet_of(lines: list[_Line]) -> int | None:
+    """What most lines say their sheet is; None where no number has most of them."""
+    counts = collections.Counter(line.sheet for line in lines).most_common(1)
+    return next((sheet for sheet, count in counts if 2 * count > len(lines)), None)
 
 
 class _Names:

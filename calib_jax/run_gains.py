@@ -4,9 +4,12 @@ Shapes: S runs of a first architecture, T of a second, R = S + T; N examples, D 
 """
 
 import dataclasses
+import itertools
+import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -65,23 +68,24 @@ def cascade_gain_of_runs(
     router, K of most accuracy and the better run are chosen on the calibration rows,
     and the gain over that run is of the others.
 
-    The p-value shuffles which runs are of which architecture, and counts how often the
-    difference is as large: :math:`(1 + \#\{\ge\}) / (1 + D)`. It is exact where
-    all runs are exchangeable, given the rows. Two times four runs can be shared out in
-    70 ways, of which each gives the difference of its mirror image: no p-value is below
-    1/35. Where one architecture is the more accurate, gains across fall behind, since
-    the better one is hard to beat: a difference above 0 is then all the clearer, and
-    one below 0 says nothing against specialisation.
+    The p-value shares the runs out anew, and counts how often the difference is as
+    large. It is exact where all runs are exchangeable, given the rows. If there are at
+    most `num_draws` ways to share them out, it is the share of all of these: of two
+    times four runs 70, of which each gives the difference of its mirror image, so that
+    no p-value is below 1/35. Else D ways are drawn, and it is
+    :math:`(1 + \#\{\ge\}) / (1 + D)`. Where one architecture is the more accurate,
+    gains across fall behind, since the better one is hard to beat: a difference above 0
+    is then all the clearer, and one below 0 says nothing against specialisation.
 
     Args:
-      key: a JAX random key.
+      key: a JAX random key; of no effect where all ways are gone through.
       first_confidence: floating `[S, N]`, calibrated confidence of S >= 2 runs.
       second_confidence: floating `[T, N]`, of T >= 2 runs.
       first_outcome: bool, integer or floating `[S, N]` in `[0, 1]`.
       second_outcome: the same, `[T, N]`.
       calibration: bool `[N]`, rows to fit and choose on; the others are judged.
       num_bins: static number of bins of the routers.
-      num_draws: static number of draws, at least 1.
+      num_draws: static number of ways to share the runs out, at least 1.
       where: optional bool `[N]`; masked rows may hold anything.
 
     Returns:
@@ -198,13 +202,19 @@ def _cascade_gain_of_runs(
 
     is_first = jnp.arange(num_runs, dtype=jnp.int32) < num_first
     found = means(is_first)
-    keys = jax.random.split(key, num_draws)
-    drawn = jax.vmap(
-        lambda key: difference(means(jax.random.permutation(key, is_first)))
-    )(keys)
+    # 0 where all splits are gone through, of which the one seen is one.
+    num_drawn = num_draws if math.comb(num_runs, num_first) > num_draws else 0
+    if num_drawn:
+        splits = jax.vmap(lambda key: jax.random.permutation(key, is_first))(
+            jax.random.split(key, num_drawn)
+        )
+    else:
+        splits = jnp.asarray(_all_splits(num_runs, num_first))
+    drawn = jax.vmap(lambda split: difference(means(split)))(splits)
     # The same runs in another order of summation are as large.
-    enough = drawn >= difference(found) - 1e-6
-    p_value = (1.0 + jnp.sum(enough, dtype=jnp.float32)) / (1.0 + num_draws)
+    enough = jnp.sum(drawn >= difference(found) - 1e-6, dtype=jnp.float32)
+    drawn_too = float(num_drawn > 0)
+    p_value = (drawn_too + enough) / (drawn_too + splits.shape[0])
     bad = jnp.any(jnp.isnan(gains) & other)
     return RunGains(
         gains=jnp.where(other, gains, jnp.nan),
@@ -217,3 +227,9 @@ def _cascade_gain_of_runs(
         num_rows=jnp.sum(judged, dtype=jnp.int32),
         num_masked=jnp.sum(~valid, dtype=jnp.int32),
     )
+
+
+def _all_splits(num_runs: int, num_first: int) -> np.ndarray:
+    """Bool `[C, R]`, every choice of so many runs."""
+    chosen = np.array(list(itertools.combinations(range(num_runs), num_first)))
+    return (chosen[:, :, None] == np.arange(num_runs)).any(axis=1)

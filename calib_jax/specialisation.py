@@ -31,13 +31,15 @@ class CascadeGain:
 
     Attributes:
       gain: `Interval` of a scalar, accuracy of the cascade less that of the model which
-        is the more accurate on these rows; the ends are NaN where K was chosen on them.
+        is the more accurate on these rows, hence low of near equals; the ends
+        are NaN where K was chosen on them.
       selection: float32 scalar, what the choice of K on these rows gains on average
         where confidence says nothing; 0 where K was given.
       handicap: float32 scalar, at most 0, what asking the worse model costs, as if it
         were the worse one in all groups alike.
       specialisation: `Interval` of a scalar, what is gained by sending groups to the
-        model that is better at them; ends as those of the gain.
+        model that is better at them relative to its overall odds; it may be the worse
+        one there, only less so. Ends as those of the gain.
       chance: float32 scalar, what confidence tells of rows within a group, less the
         selection. The four add up to the gain.
       routing_p_value: float32 scalar, of the hypothesis that which model is right has
@@ -106,7 +108,9 @@ def cascade_gain_test(
 
     where both means leave row i out. Specialisation is thus what the cascade would
     gain if each row were routed as another row of its group, beyond routing it as any
-    other row. Chance is what its own confidence adds. Two models whose errors are of
+    other row. It needs no group in which the model that is worse overall is the better
+    one: to be less bad there than elsewhere is enough, and the handicap holds what that
+    costs. Chance is what its own confidence adds. Two models whose errors are of
     one kind and fall independently from row to row have chance only: in expectation
     their specialisation is 0, whatever the bins, as long as groups are a function of
     the input (its class, its topic, what a third model makes of it), or treat both
@@ -126,14 +130,20 @@ def cascade_gain_test(
     `routing_p_value` is exact where the differences are exchangeable over rows; its
     statistic is the gain, of the best K where it is chosen here. `interaction_p_value`
     is exact where the sign of :math:`d_i` is exchangeable over the rows on which the
-    models differ, given these rows and the groups, whoever is better overall; its
-    statistic is the sum of :math:`e_i e_j` over pairs of rows of one group. Both count
+    models differ, given these rows and the groups, whoever is better overall. With
+    :math:`s_i` that sign, and :math:`\bar s` its plain mean over these rows, its
+    statistic is the sum of :math:`|d_i d_j| (s_i - \bar s)(s_j - \bar s)` over pairs
+    of rows of one group: of :math:`e_i e_j` where outcomes are 0 or 1. Both count
     draws: :math:`(1 + \#\{\ge\}) / (1 + D)`.
 
-    The interval of the gain takes the lower of both ends of the gains over either
-    model, which have the adjusted normal interval of `cascade_interval`. That of
-    specialisation is normal, with the variance of its linear part, and covers more
-    than it says where groups are of a few rows.
+    The better model is that on these rows, whose accuracy is on average too high where
+    the two are nearly equal. The gain, and with it the handicap, is then too low: where
+    they are equal, by :math:`1 / \sqrt{2 \pi}` standard errors of the difference of
+    their accuracies. Its interval then misses to one side, with its upper end below the
+    truth: it takes the lower of both ends of the gains over either model, which have
+    the adjusted normal interval of `cascade_interval`. That of specialisation is
+    normal, with the variance of its linear part, and covers more than it says where
+    groups are of a few rows.
 
     Args:
       key: a JAX random key.

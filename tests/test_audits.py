@@ -41,13 +41,24 @@ def least_wrong(k, n, total, delta):
 
 def test_audited_precision():
     rng = np.random.default_rng(1)
-    total = rng.integers(1, 400, SIZE)
-    audited = (rng.random(SIZE) * (total + 1)).astype(int)
-    wrong = (rng.random(SIZE) * (audited + 1)).astype(int)
+    total = rng.integers(1, 200, 48)
+    audited = (rng.random(48) * (total + 1)).astype(int)
+    wrong = (rng.random(48) * (audited + 1)).astype(int)
     audited[:2], wrong[:2] = 0, 0
-    found = jax.vmap(lambda k, n, f: cj.audited_precision(k, n, 0.1, num_flagged=f))(
-        wrong, audited, total
+    # All are audited; more than there are; error probabilities that are none.
+    dirty = [
+        np.append(x, y)
+        for x, y in zip(
+            (wrong, audited, total), ([3] * 4, [5] * 4, [5, 4, 9, 9]), strict=True
+        )
+    ]
+    error = np.float32([0.1] * 50 + [0.0, 1.5])
+    found = jax.vmap(lambda k, n, e, f: cj.audited_precision(k, n, e, num_flagged=f))(
+        *dirty[:2], error, dirty[2]
     )
+    every = [found.lower[48:], found.upper[48:]]
+    np.testing.assert_allclose(every, [[0.6, np.nan, np.nan, np.nan]] * 2, rtol=1e-6)
+    found = jax.tree.map(lambda x: x[:48], found)
     rows = list(zip(wrong, audited, total, strict=True))
     lower = [least_wrong(k, n, f, 0.1) / f for k, n, f in rows]
     upper = [1 - least_wrong(n - k, n, f, 0.1) / f for k, n, f in rows]
@@ -58,10 +69,7 @@ def test_audited_precision():
     assert (
         np.isnan(found.estimate[:2]).all() and (np.asarray(found.lower[:2]) == 0).all()
     )
-    every = cj.audited_precision(3, 5, num_flagged=5)
-    np.testing.assert_allclose([every.lower, every.upper], 0.6)
-    impossible = cj.audited_precision(3, 5, num_flagged=4)
-    assert np.isnan(impossible.lower) and np.isnan(impossible.upper)
+    assert np.isnan(cj.audited_rates([-1, 5, 5, 0], 0.1).lower).all()
     # For all flags of the kind, and of each answer.
     beyond = cj.audited_rates([45, 3, 0, 2], 0.1)
     np.testing.assert_allclose(beyond.lower[0], stats.beta.ppf(0.1, 45, 6), rtol=1e-5)
@@ -96,7 +104,7 @@ def test_bounds_hold_for_samples_of_real_draws():
 
 @pytest.mark.parametrize("total", [None, 200])
 def test_num_to_audit(total):
-    wanted, expected, delta, chance, most = 0.8, 0.92, 0.05, 0.85, 200
+    wanted, expected, delta, chance, most = 0.8, 0.92, 0.05, 0.85, 80
     plan = cj.num_to_audit(
         wanted, expected, delta, chance, num_flagged=total, max_audited=most
     )
@@ -114,8 +122,9 @@ def test_num_to_audit(total):
             break
     assert plan.possible and (plan.num_audited, plan.num_wrong) == (n, enough[0])
     np.testing.assert_allclose(plan.chance, upper(enough[0], n, true), rtol=1e-4)
-    bound = cj.audited_precision(plan.num_wrong, n, delta, num_flagged=total).lower
-    assert bound >= wanted
+    # It reaches the bound: the same number is what the audit needs.
+    if total is not None:
+        assert least_wrong(enough[0], n, total, delta) / total >= wanted
     hopeless = cj.num_to_audit(
         wanted, 0.7, delta, chance, num_flagged=total, max_audited=most
     )
@@ -145,7 +154,7 @@ NOISE = {
 @pytest.mark.parametrize("kind", NOISE)
 def test_expected_precision_is_the_precision(kind):
     rng, noise = np.random.default_rng(2), NOISE[kind]
-    p, true, given = noisy(rng, 20_000, noise)
+    p, true, given = noisy(rng, 8000, noise)
     wrong = given != true
     own = p[np.arange(len(p)), given]
     error = cj.label_error_probability(p, given, noise)
@@ -183,6 +192,12 @@ def test_labels_that_cannot_be():
     )
     np.testing.assert_array_equal(error, [1.0, np.nan, np.nan, np.nan])
     assert np.isnan(cj.expected_precision([0.5], [False]).precision)
+    q, noise = np.full((1, 10), 0.1), cj.uniform_label_noise(0.9, 10)
+    q[0, :2] += [0.005, -0.005]
+    # Every label is as likely given: nothing can be said, in any precision.
+    assert np.isnan(cj.true_label_probabilities(q, noise)).all()
+    almost = noise + 1e-3 * np.eye(10, dtype=np.float32)
+    assert np.isfinite(cj.true_label_probabilities(q, almost)).all()
     with pytest.raises(ValueError, match="noise: expected a row and a column for each"):
         cj.label_error_probability([[0.5, 0.5]], [0], np.eye(3))
 
@@ -210,6 +225,7 @@ def test_estimated_noise():
         [0.0, 0.9 * 0.5 / (1 - 0.4 / 3)],
         atol=1e-6,
     )
+    assert np.isnan(cj.true_label_confidence(np.float32([0, 0.5, 1]), 0.75, 4)).all()
 
 
 def test_false_flags_of_experts():
@@ -298,3 +314,15 @@ def test_coverage_of_the_lift():
             truth = together / product
             held = np.mean((lift.lower <= truth) & (truth <= lift.upper))
             assert 0.95 - 4 * np.sqrt(0.95 * 0.05 / 800) < held < 0.99
+
+
+@pytest.mark.parametrize(
+    ("size", "num_experts", "rate"), [(150, 3, 0.1), (300, 2, 0.02)]
+)
+def test_coverage_of_the_lift_of_few_joint_errors(size, num_experts, rate):
+    """Fewer than one is expected: the ends are those of a Poisson mean."""
+    rng = np.random.default_rng(7)
+    wrong = rng.random((1000, num_experts, size)) < rate
+    lift = jax.vmap(cj.expert_dependence)(wrong).lift
+    assert np.mean(lift.lower > 1) < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 1000)
+    assert np.mean((lift.lower <= 1) & (1 <= lift.upper)) > 0.95

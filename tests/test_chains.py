@@ -117,16 +117,22 @@ def test_answers_are_what_the_curve_says(chain, rows, curve):
     unread[0, :5] = unread[2] = np.nan
     passed = cj.chain_answers(chain, unread, [NUM_BINS, NUM_BINS])
     np.testing.assert_array_equal(passed, np.arange(NUM_ROWS) < 5)
+    # Of no combination nobody answers.
+    for kept in ([-1, -1], [NUM_BINS, -1], [-1, 0]):
+        np.testing.assert_array_equal(cj.chain_answers(chain, confidence, kept), -1)
 
 
-def test_two_models_are_a_cascade():
+def first_of(chain, num_stages):
+    return jax.tree.map(lambda leaf: leaf[:num_stages], chain)
+
+
+def test_two_models_are_a_cascade(chain, rows):
     """With ties and weights: the same sums, divided."""
-    confidence, outcome, price = (part[:2] for part in draw(2))
-    outcome = outcome == 1
-    chain = cj.fit_chain(confidence, num_bins=NUM_BINS)
+    confidence, outcome, price = (part[:2] for part in rows)
+    two = first_of(chain, 1)
     counts = np.random.default_rng(3).integers(0, 3, NUM_ROWS)
     for weights in (np.ones(NUM_ROWS), counts.astype(float)):
-        ours = cj.chain_curve(chain, confidence, outcome, price, weights=weights)
+        ours = cj.chain_curve(two, confidence, outcome, price, weights=weights)
         theirs = cj.cascade_curve(
             router(chain, 0), confidence[0], *outcome, weights=weights
         )
@@ -140,14 +146,20 @@ def test_two_models_are_a_cascade():
             np.testing.assert_allclose(one, other, rtol=2.5e-7)
 
 
-def test_one_model_and_one_bin(chain):
-    confidence, outcome, price = draw(4)
-    alone = cj.fit_chain(confidence[:1], num_bins=NUM_BINS)
+def test_one_model_and_one_bin(chain, rows):
+    confidence, outcome, price = rows
+    alone = first_of(chain, 0)
+    fitted = jax.eval_shape(
+        lambda rows: cj.fit_chain(rows, num_bins=NUM_BINS), confidence[:1]
+    )
+    assert jax.tree.all(jax.tree.map(lambda a, b: a.shape == b.shape, fitted, alone))
     curve = cj.chain_curve(alone, confidence[:1], outcome[:1], price[:1])
     assert curve.accuracy.shape == () and curve.share == 1
     np.testing.assert_allclose(curve.accuracy, outcome[0].mean(), rtol=1e-6)
     np.testing.assert_allclose(curve.cost, price[0].mean(), rtol=1e-6)
-    assert cj.best_within_cost(curve, 9.0).shape == (0,)
+    for budget, possible in ((9.0, True), (0.1, False)):
+        choice = cj.best_within_cost(curve, budget)
+        assert choice.num_kept_bins.shape == (0,) and choice.possible == possible
     assert not cj.chain_answers(alone, confidence[:1], np.zeros(0, int)).any()
     blank = cj.Bins(edges=jnp.zeros((1, 0), jnp.float32))
     routers = jax.tree.map(lambda leaf: jnp.zeros((1, 1), leaf.dtype), chain.routers)
@@ -177,7 +189,9 @@ def test_nan_and_nothing(chain, rows):
     empty = cj.chain_curve(chain, *(part[:, :0] for part in rows))
     assert np.isnan(flat(nothing)).all() and np.isnan(flat(empty)).all()
     assert not cj.cost_frontier(nothing).any()
-    np.testing.assert_array_equal(cj.best_within_cost(nothing, 1e9), -1)
+    choice = cj.best_within_cost(nothing, 1e9)
+    np.testing.assert_array_equal(choice.num_kept_bins, -1)
+    assert not choice.possible
 
 
 def frontier_by_hand(accuracy, cost):
@@ -204,13 +218,25 @@ def test_frontier_and_budgets(curve):
         on = np.ravel(cj.cost_frontier(given))
         np.testing.assert_array_equal(on, frontier_by_hand(a, c))
         budgets = np.append(c, 0.99 * c.min())
-        kept = np.asarray(jax.vmap(cj.best_within_cost, (None, 0))(given, budgets))
+        choice = jax.vmap(cj.best_within_cost, (None, 0))(given, budgets)
+        kept = np.asarray(choice.num_kept_bins)
         assert (kept[-1] == -1).all()
+        np.testing.assert_array_equal(choice.possible, np.arange(len(budgets)) < len(c))
         chosen = np.ravel_multi_index(kept[:-1].T, shape)
         assert set(chosen) == set(np.flatnonzero(on))
         within = np.where(c[None] <= budgets[:-1, None], a, -1)
         np.testing.assert_array_equal(a[chosen], within.max(axis=1))
         assert (c[chosen] <= budgets[:-1]).all()
+
+
+def test_exactly_the_budget(curve):
+    """Is within it, of any sign; what is a little more is not."""
+    for sign in (1, -1):
+        cost = sign * np.asarray(curve.cost)
+        given = dataclasses.replace(curve, cost=jnp.asarray(cost))
+        least = cost.min()
+        assert cj.best_within_cost(given, least).possible
+        assert not cj.best_within_cost(given, least - 1e-5 * abs(least)).possible
 
 
 def test_sums_of_more_cells_than_rows():

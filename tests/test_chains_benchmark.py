@@ -1,5 +1,7 @@
 """How benchmarks/chains compares families, against going through them one by one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,36 @@ def test_random_mixes_spend_the_budget(by_family, sides):
                 np.testing.assert_allclose(mix.cost[problem, 0, place], cost)
 
 
+def test_rivals_at_the_cost_of_a_chain():
+    """Interpolated by hand, in order of cost, for each question."""
+    rng = np.random.default_rng(2)
+    shape = NUM_PROBLEMS, 2, 4
+
+    def made_up(cost):
+        return choices.Chosen(
+            value=np.zeros(shape),
+            seen=np.zeros(shape),
+            right=rng.random((*shape, NUM_ROWS)) < 0.5,
+            cost=np.float64(np.broadcast_to(cost, shape)),
+        )
+
+    rival, always = made_up([2.0, 1.0, 3.0, 7.0]), made_up(5.0)
+    rival.value[..., 3] = -np.inf
+    chain = made_up([0.5, 1.75, 3.0, 4.5])
+    found = comparing.at_cost_of(chain, rival, always)
+    np.testing.assert_allclose(found.cost, np.broadcast_to([1, 1.75, 3, 4.5], shape))
+    line = np.stack(
+        [*(rival.right[:, :, k] for k in (1, 0, 2)), always.right[:, :, -1]], axis=2
+    )
+    for k, cost in enumerate(chain.cost[0, 0]):
+        expected = np.apply_along_axis(
+            lambda right, cost=cost: np.interp(cost, [1.0, 2.0, 3.0, 5.0], right),
+            2,
+            line,
+        )
+        np.testing.assert_allclose(found.right[:, :, k], expected, rtol=1e-6)
+
+
 def test_differences_are_paired(by_family, sides):
     setting = Setting(
         name="made-up",
@@ -95,10 +127,19 @@ def test_differences_are_paired(by_family, sides):
         problems=slice(0, NUM_PROBLEMS),
     )
     judged = {
-        family: comparing.judge(setting, chosen, sides[1]).accuracy
+        family: comparing.judge(setting, chosen, sides[1], BUDGETS[0] / 5).accuracy
         for family, chosen in by_family[1].items()
     }
-    found = comparing.compare(setting, by_family[1], sides[1], 0, 50)
+    rivals = {name: by_family[1][name] for name in comparing.RIVALS}
+    # Within the least budget a rival has no choice.
+    value = np.where(np.arange(3) == 0, -np.inf, np.zeros((NUM_PROBLEMS, 2, 3)))
+    rivals["dear"] = dataclasses.replace(rivals[comparing.PAIR], value=value)
+    chain = by_family[1][comparing.CHAIN]
+    found = comparing.compare(setting, chain, rivals, sides[1], 0, 50)
+    dear, pair = found["dear"].estimate, found[comparing.PAIR].estimate
+    assert np.isnan(dear[:, 0]).all() and np.isnan(found["dear"].interval[:, 0]).all()
+    np.testing.assert_array_equal(dear[:, 1:-1], pair[:, 1:-1])
+    np.testing.assert_allclose(dear[:, -1], pair[:, 1:-1].mean(1), atol=1e-6)
     for rival in comparing.RIVALS:
         one = found[rival]
         expected = judged[comparing.CHAIN] - judged[rival]

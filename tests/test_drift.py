@@ -12,7 +12,7 @@ import registry
 from scipy import special, stats
 
 import calib_jax as cj
-from calib_jax import _urns, calibration_drifts
+from calib_jax import _urns, calibration_drifts, drift, estimated_accuracies
 
 pytestmark = pytest.mark.once
 
@@ -65,6 +65,30 @@ def compare(key, bins, reference, right, new, right_now, *, num_draws, **masks):
     )
 
 
+@pytest.mark.parametrize("size", [1000, 1_000_000])
+def test_index_of_many_rows_is_exact(size):
+    """Counts alone: where the index is a hundred-thousandth it still orders draws."""
+    rng, pooled = np.random.default_rng(0), np.full(15, 2 * size // 15)
+    shape = 200, 100
+    drawn = rng.multivariate_hypergeometric(pooled, size, shape).astype(np.int32)
+
+    @jax.jit
+    @jax.vmap
+    def p_values(counts):
+        index = jax.vmap(
+            lambda count: drift._stability_index(
+                jnp.asarray(pooled, "int32") - count, count
+            )
+        )(counts)
+        return _urns.p_value(index)
+
+    found = p_values(drawn)
+    for level in (0.05, 0.1, 0.3):
+        # Draws are 99: such levels are reached exactly.
+        error = np.sqrt(level * (1 - level) / shape[0])
+        assert abs(np.mean(found <= level + 1e-6) - level) < 3 * error
+
+
 # --- a simulated population, all in one program ---
 
 
@@ -98,7 +122,7 @@ def simulate(key, options):
         *masks.values(),
         num_draws=99,
     )
-    first, second, third = jax.random.split(keys[7], 3)
+    first, second = jax.random.split(keys[7])
     state = cj.drift_monitor(
         first,
         reference,
@@ -106,8 +130,9 @@ def simulate(key, options):
         error_probability=0.1,
         where=masks["reference_where"],
     )
-    state = cj.update_drift_monitor(second, state, new, where=masks["where"])
-    state = cj.update_drift_monitor(third, state, draw(keys[2], options["power"]))
+    more = jnp.concatenate([new, draw(keys[2], options["power"])])
+    counted = jnp.concatenate([masks["where"], jnp.ones(MOST, bool)])
+    state = cj.update_drift_monitor(second, state, more, where=counted)
     return {
         "occupancy": drift.p_value,
         "changed": changed,
@@ -147,6 +172,13 @@ def test_drift_of_confidence_is_seen():
     found = simulated(2, power=0.5)
     assert np.mean(found["occupancy"] <= 0.05) > 0.8
     assert np.mean(found["stream"] <= 0.1) > 0.8
+
+
+def test_shifted_confidences_do_not_change_outcomes():
+    """Five bins of a fifth each, in which confidences are others too."""
+    found = simulated(4, power=3.0, num_rows=120, num_reference=120)
+    for name in ("changed", "bins"):
+        assert within(np.mean(found[name] <= 0.05), 0.05, NUM_SAMPLES)
 
 
 def test_changed_outcomes_are_seen_where_confidence_stays():
@@ -342,44 +374,41 @@ def test_the_large_model_need_not_be_asked():
     np.testing.assert_array_equal(found.by_bins.estimate, every.by_bins.estimate)
 
 
-def test_intervals_of_the_estimate_hold():
-    """Outcomes by bin as in the reference, other shares of the bins."""
-    size, middle = 240, (np.arange(NUM_BINS, dtype=np.float32) + 0.5) / NUM_BINS
-    small, large = 0.3 + 0.6 * middle, 0.7 + 0.2 * middle
-    router = cj.fit_router(
-        middle, middle + large - small, bins=cj.equal_width_bins(NUM_BINS)
-    )
-    share = special.softmax(-2 * middle).astype(np.float32)
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_reach_is_a_quantile_of_student(alpha):
+    rows = np.array([2, 3, 4, 5, 6, 10, 30, 1000], np.float32)
+    found = estimated_accuracies._reach(rows, np.float32(alpha))
+    np.testing.assert_allclose(found, stats.t(rows - 1).isf(alpha / 2), rtol=1e-2)
 
-    @jax.jit
-    @jax.vmap
-    def holds(key):
-        keys = jax.random.split(key, 4)
-        seen = jax.random.randint(keys[0], (150,), 0, NUM_BINS, jnp.int32)
-        right = [
-            jax.random.uniform(k, (150,), jnp.float32) < jnp.asarray(rate)[seen]
-            for k, rate in ((keys[1], small), (keys[2], large))
-        ]
-        now = jax.random.choice(keys[3], NUM_BINS, (100,), p=share)
-        confidence = jnp.asarray(middle)
+
+def test_few_new_rows():
+    """One gives no interval, three that of Student."""
+    router = registry.router(np.random.default_rng(0))
+    reference = np.linspace(0.1, 0.9, NUM_REFERENCE)
+    small = np.linspace(0.2, 0.9, NUM_ROWS)
+    right = np.ones(NUM_REFERENCE, bool)
+
+    def by_confidence(size):
         found = cj.estimated_accuracy(
-            router, confidence[seen], *right, confidence[now], confidence[now]
-        ).by_bins
-        return (found.lower <= truth) & (truth <= found.upper)
+            router,
+            reference,
+            right,
+            right,
+            small,
+            small,
+            reference_where=right,
+            where=np.arange(NUM_ROWS) < size,
+        )
+        return found.by_confidence, found.by_bins
 
-    order = np.asarray(router.order)
-    truth = np.array(
-        [
-            np.sum(
-                share * np.where(np.isin(np.arange(NUM_BINS), order[:k]), small, large)
-            )
-            for k in range(NUM_BINS + 1)
-        ],
-        np.float32,
-    )
-    coverage = np.mean(holds(jax.random.split(KEY, size)), axis=0)
-    error = np.sqrt(0.05 * 0.95 / size)
-    assert np.all(coverage > 0.94 - 3 * error) and np.all(coverage < 0.96 + 3 * error)
+    for one in by_confidence(1):
+        assert np.all(np.isfinite(one.estimate))
+        assert np.all(np.isnan(one.lower)) and np.all(np.isnan(one.upper))
+    one, _ = by_confidence(3)
+    mean, error = small[:3].mean(), stats.sem(small[:3])
+    reach = stats.t(2).isf(0.025) * error
+    np.testing.assert_allclose(one.lower[-1], mean - reach, atol=1e-5)
+    np.testing.assert_allclose(one.upper[-1], mean + reach, atol=1e-5)
 
 
 # --- the monitor ---

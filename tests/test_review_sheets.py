@@ -49,6 +49,31 @@ def test_written(sheet):
         cj.write_review_sheet(sheet, [0], LABELS, PREDICTIONS, CONFIDENCES)
 
 
+def test_blank_ends_of_lines_are_left_out(sheet):
+    fill(
+        sheet,
+        ["", "wrong", ""],
+        lambda rows: [row if row[-1] else row[:-1] for row in rows],
+    )
+    found = cj.read_review_sheet(sheet)
+    np.testing.assert_array_equal(found.answers, [-1, 0, -1])
+    # The first was left out: whoever judged chose.
+    assert (found.num_blank, found.num_skipped) == (2, 1)
+
+
+@pytest.mark.parametrize("other", [[1, 2, 0], [0, 3, 2]])
+def test_lines_of_two_sheets_are_refused(sheet, tmp_path, other):
+    """Also where the same row is item 1 of one sheet and item 2 of the other."""
+    second = tmp_path / "second.csv"
+    cj.write_review_sheet(
+        second, other, LABELS, PREDICTIONS, CONFIDENCES, class_names=NAMES
+    )
+    theirs = lines(second)
+    fill(sheet, ["wrong"] * 3, lambda rows: [*rows[:2], theirs[2], rows[3]])
+    with pytest.raises(ValueError, match="csv: line 3: item, .* of another sheet"):
+        cj.read_review_sheet(sheet)
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_read_back(sheet, delimiter):
     fill(
@@ -64,9 +89,7 @@ def test_read_back(sheet, delimiter):
     answer = cj.ReviewAnswer
     np.testing.assert_array_equal(found.answers, [-1, answer.CANNOT_TELL, answer.WRONG])
     np.testing.assert_array_equal(found.counts, [1, 0, 0, 1])
-    assert found.num_blank == 1
-    rates = cj.audited_rates(found.counts, num_flagged=100)
-    assert rates.num_audited[0] == 2 and rates.estimate[0] == 0.5
+    assert (found.num_blank, found.num_skipped) == (1, 0)
 
 
 def put(line, column, value):
@@ -81,8 +104,9 @@ def put(line, column, value):
     ("change", "message"),
     [
         (put(2, "answer", "maybe"), "line 3: unknown answer 'maybe'; expected 'wrong'"),
-        (put(1, "row", "7"), "line 2: item, row or given label was changed"),
-        (put(3, "given", "0"), "line 4: item, row or given label was changed"),
+        (put(1, "row", "7"), "csv: line 2: item, row or given label was changed"),
+        (put(3, "given", "0"), "csv: line 4: item, row or given label was changed"),
+        (lambda rows: rows[:1], "expected a line for each item, got none"),
         (put(3, "row", "two"), "line 4: row is no whole number: 'two'"),
         (put(0, "answer", "verdict"), "missing column answer"),
         (lambda rows: [row[:-2] for row in rows], "missing column check, answer"),
@@ -117,4 +141,5 @@ def test_wrong_arguments(tmp_path):
         cj.read_review_sheet(path)
     path.unlink()
     cj.write_review_sheet(path, [-1], LABELS, PREDICTIONS, CONFIDENCES)
-    assert cj.read_review_sheet(path).counts.sum() == 0
+    found = cj.read_review_sheet(path)
+    assert found.counts.sum() == found.num_blank == len(found.rows) == 0

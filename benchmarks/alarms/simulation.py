@@ -5,6 +5,7 @@ Shapes: R reference rows, N new rows, both padded to the most of either.
 
 import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +16,7 @@ import calib_jax as cj
 
 from .measure import LEVEL, NUM_BINS
 
-_MOST, _NUM_DRAWS = 1000, 199
-# Drift of the log-odds of a confidence: more of those that are low.
-_DRIFT = 0.5
+_NUM_MANY, _NUM_DRAWS = 50_000, 199
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,7 +29,8 @@ class Setting:
       tied: whether confidences are rounded to one of 20 values.
       fitted: whether bins are cut from the reference rows themselves.
       accurate: whether both models are right nearly always.
-      drift: whether the new rows are others.
+      drift: what the log-odds of new confidences, all calibrated, are lower by.
+      num_bins: of the router.
     """
 
     num_reference: int
@@ -38,23 +38,28 @@ class Setting:
     tied: bool = False
     fitted: bool = False
     accurate: bool = False
-    drift: bool = False
+    drift: float = 0.0
+    num_bins: int = NUM_BINS
 
     def __str__(self) -> str:
         return f"{self.num_reference} and {self.num_rows} rows"
 
 
 _SHAPES = ((50, 50), (300, 200), (1000, 50), (1000, 1000))
+_SMALL = ((300, 2), (300, 5), (300, 10), (300, 20))
+_KINDS: tuple[tuple[dict[str, Any], tuple[tuple[int, int], ...]], ...] = (
+    ({}, (*_SMALL, *_SHAPES)),
+    ({"tied": True}, _SHAPES),
+    ({"fitted": True}, ((30, 2000), (50, 500), *_SHAPES)),
+    ({"drift": 0.5}, _SHAPES),
+    ({"drift": 0.5, "accurate": True}, _SHAPES),
+    ({"drift": 1.5}, ((1000, 200), (1000, 1000))),
+    ({"drift": 1.5, "num_bins": 5}, ((1000, 200), (1000, 1000))),
+)
 SETTINGS = tuple(
     Setting(num_reference=r, num_rows=n, **kind)
-    for kind in (
-        {},
-        {"tied": True},
-        {"fitted": True},
-        {"drift": True},
-        {"drift": True, "accurate": True},
-    )
-    for r, n in _SHAPES
+    for kind, shapes in _KINDS
+    for r, n in shapes
 )
 
 
@@ -85,12 +90,15 @@ def simulate(setting: Setting, seed: int, num_samples: int) -> Simulated:
     """All samples of one setting."""
     key = jax.random.fold_in(jax.random.key(seed), SETTINGS.index(setting))
     keys = jax.random.split(key, num_samples)
-    flags = (setting.tied, setting.fitted, setting.accurate, setting.drift)
+    flags = (setting.tied, setting.fitted, setting.accurate)
     shares = _simulate(
         keys,
         jnp.int32(setting.num_reference),
         jnp.int32(setting.num_rows),
         jnp.asarray(flags),
+        jnp.float32(setting.drift),
+        num_bins=setting.num_bins,
+        most=max(setting.num_reference, setting.num_rows, 1000),
     )
     occupancy, stream, changed, by_bins, by_confidence, wrong = map(np.asarray, shares)
     return Simulated(
@@ -104,13 +112,20 @@ def simulate(setting: Setting, seed: int, num_samples: int) -> Simulated:
     )
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames=("num_bins", "most"))
 def _simulate(
-    keys: jax.Array, num_reference: jax.Array, num_rows: jax.Array, flags: jax.Array
+    keys: jax.Array,
+    num_reference: jax.Array,
+    num_rows: jax.Array,
+    flags: jax.Array,
+    shift: jax.Array,
+    *,
+    num_bins: int,
+    most: int,
 ) -> tuple[jax.Array, ...]:
-    tied, fitted, accurate, drift = flags
+    tied, fitted, accurate = flags
 
-    def draw(key: jax.Array, shift: jax.Array, size: int = _MOST) -> jax.Array:
+    def draw(key: jax.Array, shift: jax.Array, size: int = most) -> jax.Array:
         """Confidences of the small model, calibrated."""
         middle = jnp.where(accurate, 4.5, 1.0) - shift
         odds = middle + jax.random.normal(key, (size,), jnp.float32)
@@ -120,11 +135,10 @@ def _simulate(
     def large_of(small: jax.Array) -> jax.Array:
         return 0.5 + 0.5 * small
 
-    row = jnp.arange(_MOST, dtype=jnp.int32)
+    row = jnp.arange(most, dtype=jnp.int32)
     was, now = row < num_reference, row < num_rows
-    shift = jnp.where(drift, _DRIFT, 0.0)
     # The truth, from many more rows, for each K of each sample's own router.
-    many = draw(jax.random.key(2**20), shift, 50 * _MOST)
+    many = draw(jax.random.key(2**20), shift, _NUM_MANY)
 
     def one(key: jax.Array) -> tuple[jax.Array, ...]:
         keys = jax.random.split(key, 12)
@@ -132,7 +146,7 @@ def _simulate(
         new, other = draw(keys[1], shift), draw(keys[2], jnp.float32(0))
         fitted_on = jnp.where(fitted, reference, other)
         router = cj.fit_router(
-            fitted_on, large_of(fitted_on), num_bins=NUM_BINS, where=was
+            fitted_on, large_of(fitted_on), num_bins=num_bins, where=was
         )
 
         def right(key: jax.Array, chance: jax.Array) -> jax.Array:

@@ -200,8 +200,12 @@ def _real(judged: Judgements) -> Section:
         "earlier method suspected, which are wrong more often than other flags. "
         "*Expected* is that of independent experts if so many labels were wrong, with "
         "any other class; *by class noise* from probabilities of all classes and noise "
-        "by confident learning. *Lift* is of joint errors given confidence on labels "
-        "that nobody found wrong, with its interval at 95 %. In %.",
+        "by confident learning. *Least confidence* is the mean over the flags "
+        "of that of the least confident expert: what one would expect who took it for "
+        "the chance that the label is wrong. *Lift* is of joint errors given "
+        "confidence on labels that nobody found wrong, with its interval at 95 %; of "
+        "the CIFARs that takes every label that nobody judged for right, and those "
+        "that are not count as errors of all experts: their lift is too high. In %.",
         table(header, rows),
         f"The lift is above 1 for {above} of {len(groups)} groups. Over the supposed "
         "rates the expectation from answers and confidences, less the actual "

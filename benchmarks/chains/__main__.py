@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks import command
 
 from . import abstaining, choices, comparing, problems
-from .report import FRACTIONS, Numbers, write_results
+from .report import FRACTIONS, Compared, Numbers, write_results
 
 
 def run(
@@ -28,22 +28,40 @@ def run(
     subsets = choices.subsets(new.correct.shape[1])
     largest = np.sum(seen.cost[:, -1] * seen.where, axis=-1) / seen.where.sum(axis=-1)
     budgets = np.float32(largest[:, None] * np.array(FRACTIONS))
-    judged, differences = {}, {}
+    judged, differences, pairs_alone = {}, {}, {}
     with command.progress() as bars:
         for size in (num_bins, few_bins):
             advance = command.bar(bars, f"chains, {size} bins", len(subsets))
             found = choices.choose(sides, budgets, size, advance)
             by_family = comparing.best_of(subsets, found, sides, budgets)
             for setting in settings:
-                of_setting = {
-                    family: comparing.judge(setting, chosen, new)
-                    for family, chosen in by_family.items()
+                judge = functools.partial(
+                    comparing.judge, setting, new=new, fractions=FRACTIONS
+                )
+                judged[setting.title, size] = {
+                    family: judge(chosen) for family, chosen in by_family.items()
                 }
-                judged[setting.title, size] = of_setting
-                if size == num_bins:
-                    differences[setting.title] = comparing.compare(
-                        setting, by_family, new, seed, num_draws
-                    )
+                if size != num_bins:
+                    continue
+                single_pairs = comparing.pairs_of(setting, subsets, found)
+                compare = functools.partial(
+                    comparing.compare,
+                    setting,
+                    by_family[comparing.CHAIN],
+                    new=new,
+                    seed=seed,
+                    num_draws=num_draws,
+                )
+                differences[setting.title] = Compared(
+                    within=compare(
+                        {rival: by_family[rival] for rival in comparing.RIVALS}
+                    ),
+                    at_equal_cost=compare(comparing.at_equal_cost(by_family)),
+                    pairs=compare(single_pairs),
+                )
+                pairs_alone[setting.title] = {
+                    name: judge(chosen) for name, chosen in single_pairs.items()
+                }
         pairs = [subset for subset in subsets if len(subset) <= 2]
         advance = command.bar(bars, "abstaining", len(pairs) + 1)
         abstain = functools.partial(
@@ -58,6 +76,7 @@ def run(
             settings=settings,
             judged=judged,
             differences=differences,
+            pairs=pairs_alone,
             chain=chain,
             alone=alone,
             singles=[comparing.single(setting, new) for setting in settings],

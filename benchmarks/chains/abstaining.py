@@ -108,7 +108,8 @@ def _abstain(
         rows = cj.with_abstaining(confidence, confidence, cost, worth)
         chain = cj.fit_chain(rows[0], num_bins=num_bins, where=seen.where)
         expected = cj.chain_curve(chain, *rows, where=seen.where)
-        kept = jax.vmap(cj.best_within_cost, (None, 0))(expected, budgets)
+        choice = jax.vmap(cj.best_within_cost, (None, 0))(expected, budgets)
+        kept = choice.num_kept_bins
         met, right, cost = cj.with_abstaining(
             new.confidence[models], new.correct[models], new.cost[models], 0.0
         )
@@ -116,14 +117,14 @@ def _abstain(
         def judge(kept: jax.Array) -> tuple[jax.Array, ...]:
             answers = cj.chain_answers(chain, met, kept)
             taken = [
-                jnp.take_along_axis(values, answers[None], 0)[0]
+                jnp.take_along_axis(values, jnp.maximum(answers, 0)[None], 0)[0]
                 for values in (right, jnp.cumsum(cost, axis=0))
             ]
             parts = (answers < models.shape[0]).astype(jnp.float32), *taken
             return tuple(jnp.sum(jnp.where(new.where, part, 0.0)) for part in parts)
 
         value = expected.accuracy[tuple(kept.T)]
-        value = jnp.where(kept[:, 0] >= 0, value, -jnp.inf)
+        value = jnp.where(choice.possible, value, -jnp.inf)
         return value, *jax.vmap(judge)(kept)
 
     def one(problem: tuple[Rows, Rows, jax.Array]) -> tuple[jax.Array, ...]:

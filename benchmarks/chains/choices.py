@@ -113,16 +113,15 @@ def _judge(
     new: Rows,
     budgets: jax.Array,
 ) -> Chosen:
-    kept = jax.vmap(cj.best_within_cost, (None, 0))(criterion, budgets)
+    choice = jax.vmap(cj.best_within_cost, (None, 0))(criterion, budgets)
+    kept = choice.num_kept_bins
     at = tuple(kept.T)
-    # A single model has no combination to find.
-    possible = kept[:, 0] >= 0 if at else criterion.cost <= budgets * (1 + 1e-6)
     answers = jax.vmap(cj.chain_answers, (None, None, 0))(chain, new.confidence, kept)
     spent = jnp.cumsum(new.cost, axis=0)
     size = budgets.shape
     return Chosen(
         value=jnp.where(
-            possible, jnp.broadcast_to(criterion.accuracy[at], size), -jnp.inf
+            choice.possible, jnp.broadcast_to(criterion.accuracy[at], size), -jnp.inf
         ),
         seen=jnp.broadcast_to(labelled.accuracy[at], size),
         right=_of_answers(new.correct, answers) & new.where[None],
@@ -131,5 +130,6 @@ def _judge(
 
 
 def _of_answers(values: jax.Array, answers: jax.Array) -> jax.Array:
-    """`[G, T]` of values `[m, T]` and answers `[G, T]`."""
-    return jnp.take_along_axis(values, answers, axis=0)
+    """`[G, T]` of values `[m, T]` and answers `[G, T]`; 0 where nobody answers."""
+    taken = jnp.take_along_axis(values, jnp.maximum(answers, 0), axis=0)
+    return jnp.where(answers >= 0, taken, 0)

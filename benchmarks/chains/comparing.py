@@ -33,6 +33,8 @@ FAMILIES: Mapping[str, Callable[[tuple[int, ...], int], bool]] = {
     LARGEST: lambda subset, of: subset == (of - 1,),
 }
 RIVALS = (PAIR, MIX, SINGLE, LARGEST)
+# Those whose accuracy at the cost of a chain is looked at.
+AT_EQUAL_COST = (PAIR, MIX, SINGLE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,11 +45,14 @@ class Judged:
       accuracy: float64 `[2, G]`, mean over splits; NaN where nothing is within budget.
       cost: float64 `[2, G]`, mean cost over that of always the largest.
       optimism: float64 `[2, G]`, accuracy on the questions to choose on less that.
+      over: float64 `[2, G]`, by what share the budget, as a share of always the
+        largest, is exceeded.
     """
 
     accuracy: np.ndarray
     cost: np.ndarray
     optimism: np.ndarray
+    over: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +60,8 @@ class Difference:
     """What a chain is more accurate than a rival, with its interval.
 
     Attributes:
-      estimate: float64 `[2, G + 1]`, by budget and last the mean over budgets.
+      estimate: float64 `[2, G + 1]`, by budget, and last the mean over those within
+        which every split has a choice for both; NaN at others.
       interval: float64 `[2, G + 1, 2]`, the central 95 % of bootstrap draws.
     """
 
@@ -142,8 +148,70 @@ def _mix(sides: tuple[Rows, Rows], budgets: np.ndarray) -> Chosen:
     )
 
 
-def judge(setting: Setting, chosen: Chosen, new: Rows) -> Judged:
-    """One family of one setting."""
+def pairs_of(
+    setting: Setting, subsets: Sequence[tuple[int, ...]], found: Sequence[Chosen]
+) -> dict[str, Chosen]:
+    """Every single pair, by the last words of its models' names."""
+    names = [name.split()[-1] for name in setting.models]
+    return {
+        " and ".join(names[k] for k in subset): chosen
+        for subset, chosen in zip(subsets, found, strict=True)
+        if len(subset) == 2
+    }
+
+
+def at_cost_of(chain: Chosen, rival: Chosen, always: Chosen) -> Chosen:
+    """What a rival is worth at what a chain comes to on the questions to judge on.
+
+    In order of their cost there, between the neighbours of what the rival chose within
+    the budgets, and always asking the largest model, chance decides so that the mean
+    cost is the chain's; below the cheapest of them it is the cheapest. `right` is the
+    probability of a right answer.
+    """
+    value, cost, right = (
+        np.concatenate([ours, end[:, :, -1:]], axis=2)
+        for ours, end in (
+            (rival.value, always.value),
+            (rival.cost, always.cost),
+            (rival.right, always.right),
+        )
+    )
+    # What is not possible comes last, at a cost that nothing reaches.
+    cost = np.where(np.isfinite(value), cost, np.inf)
+    order = np.argsort(cost, axis=2, kind="stable")
+    cost = np.take_along_axis(cost, order, axis=2)
+    num_possible = np.sum(np.isfinite(cost), axis=2, keepdims=True)
+    # `[P, 2, G]`: how many cost no more than the chain.
+    above = np.sum(cost[:, :, None] <= chain.cost[..., None], axis=-1)
+    above = np.clip(above, 1, num_possible - 1)
+    low, high = (np.take_along_axis(cost, above - k, axis=2) for k in (1, 0))
+    gap = np.where(high > low, high - low, 1.0)
+    share = np.clip((chain.cost - low) / gap, 0.0, 1.0)[..., None]
+    ends = [
+        np.take_along_axis(
+            right, np.take_along_axis(order, above - k, axis=2)[..., None], axis=2
+        )
+        for k in (1, 0)
+    ]
+    mixed = ends[0] * (1 - share) + ends[1] * share
+    spent = low * (1 - share[..., 0]) + high * share[..., 0]
+    return Chosen(
+        value=chain.value, seen=chain.seen, right=np.float32(mixed), cost=spent
+    )
+
+
+def at_equal_cost(by_family: Mapping[str, Chosen]) -> dict[str, Chosen]:
+    """The rivals at the cost of any chain, by `at_cost_of`."""
+    return {
+        rival: at_cost_of(by_family[CHAIN], by_family[rival], by_family[LARGEST])
+        for rival in AT_EQUAL_COST
+    }
+
+
+def judge(
+    setting: Setting, chosen: Chosen, new: Rows, fractions: Sequence[float]
+) -> Judged:
+    """One family of one setting; the budgets as shares of always the largest."""
     mine = setting.problems
     possible = np.isfinite(chosen.value[mine])
     where = new.where[mine]
@@ -154,21 +222,24 @@ def judge(setting: Setting, chosen: Chosen, new: Rows) -> Judged:
     def over_splits(values: np.ndarray) -> np.ndarray:
         return np.where(possible.all(axis=0), values.mean(axis=0), np.nan)
 
+    cost = over_splits(chosen.cost[mine] / largest)
     return Judged(
         accuracy=over_splits(accuracy),
-        cost=over_splits(chosen.cost[mine] / largest),
+        cost=cost,
         optimism=over_splits(chosen.seen[mine] - accuracy),
+        over=cost / np.asarray(fractions) - 1,
     )
 
 
 def compare(
     setting: Setting,
-    by_family: Mapping[str, Chosen],
+    first: Chosen,
+    rivals: Mapping[str, Chosen],
     new: Rows,
     seed: int,
     num_draws: int,
 ) -> dict[str, Difference]:
-    """Any chain against each rival, paired by question.
+    """A first one, such as any chain, against each rival, paired by question.
 
     A question counts as often as it was judged: where splits are random, its mean over
     the splits stands for it, and draws are of questions.
@@ -176,24 +247,33 @@ def compare(
     mine = setting.problems
     where, number = new.where[mine], new.number[mine]
     count = np.bincount(number[where], minlength=setting.num_questions)
-    chain = by_family[CHAIN].right[mine]
-    totals = []
-    for rival in RIVALS:
-        gain = chain - by_family[rival].right[mine].astype(np.float32)
+    totals, possible = [], []
+    for rival in rivals.values():
+        gain = np.float32(first.right[mine]) - rival.right[mine]
         total = np.zeros((setting.num_questions, *gain.shape[1:3]), np.float32)
         np.add.at(total, number[where], np.moveaxis(gain, -1, 1)[where])
-        totals.append(total)
-    total = np.stack(totals, axis=1)
+        both = np.isfinite(first.value[mine]) & np.isfinite(rival.value[mine])
+        possible.append(both.all(axis=0))
+        totals.append(np.where(possible[-1], total, 0.0))
+    total, known = np.stack(totals, axis=1), np.stack(possible)
     # A mean over budgets is the last.
-    total = np.concatenate([total, total.mean(axis=-1, keepdims=True)], axis=-1)
+    num_known = np.sum(known, axis=-1, keepdims=True)
+    mean = total.sum(axis=-1, keepdims=True) / np.maximum(num_known, 1)
+    total = np.concatenate([total, mean], axis=-1)
+    known = np.concatenate([known, num_known > 0], axis=-1)
     draws = cj.bootstrap(
-        jax.random.key(seed), _ratio, num_draws, total, count.astype(np.float32)
+        jax.random.key(seed),
+        _ratio,
+        num_draws,
+        np.float32(total),
+        count.astype(np.float32),
     )
     ends = np.moveaxis(np.quantile(draws, (0.025, 0.975), axis=0), 0, -1)
-    estimate = total.sum(axis=0) / count.sum()
+    estimate = np.where(known, total.sum(axis=0) / count.sum(), np.nan)
+    ends = np.where(known[..., None], ends, np.nan)
     return {
         rival: Difference(estimate=estimate[k], interval=ends[k])
-        for k, rival in enumerate(RIVALS)
+        for k, rival in enumerate(rivals)
     }
 
 

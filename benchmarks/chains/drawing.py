@@ -20,20 +20,54 @@ def _percent_axis(axes: Axes, ticks: Sequence[float]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
+# The figures show three of the families.
+_LOOKS = ((CHAIN, "o", "-"), (PAIR, "s", "--"), (MIX, "", ":"))
+
+# A model alone is shown down to this part of the curves' range below them.
+_BELOW = 0.2
+
+
+def left_out(
+    setting: Setting,
+    judged: Mapping[str, Judged],
+    singles: tuple[np.ndarray, np.ndarray],
+) -> dict[str, float]:
+    """Accuracy of each model that stands too far below the curves to be shown, by the
+    last word of its name."""
+    curves = np.stack([judged[family].accuracy[0] for family, _, _ in _LOOKS])
+    least, most = np.nanmin(curves), np.nanmax(curves)
+    return {
+        model.split()[-1]: float(accuracy)
+        for model, accuracy in zip(setting.models, singles[0], strict=True)
+        if accuracy < least - _BELOW * (most - least)
+    }
+
+
+def _at_cost(one: Judged, cost: float) -> float:
+    """Accuracy (%) of a family at a cost (%), between its neighbours."""
+    some = np.isfinite(one.cost[0])
+    order = np.argsort(one.cost[0][some])
+    costs, accuracies = (
+        100 * part[0][some][order] for part in (one.cost, one.accuracy)
+    )
+    return float(np.interp(cost, costs, accuracies))
+
+
 def draw_frontier(
     setting: Setting,
     judged: Mapping[str, Judged],
     singles: tuple[np.ndarray, np.ndarray],
 ) -> Figure:
-    """Chosen by labels; each model alone stands there by its name's last word."""
+    """Chosen by labels, in order of cost; each model alone stands there by its name's
+    last word, but for those far below the curves."""
     drawn = Figure(figsize=(plots.COLUMN_WIDTH, 2.9), layout="constrained")
     axes = drawn.subplots()
-    looks = ((CHAIN, "o", "-"), (PAIR, "s", "--"), (MIX, "", ":"))
-    for colour, (family, marker, line) in enumerate(looks):
+    for colour, (family, marker, line) in enumerate(_LOOKS):
         one = judged[family]
+        order = np.argsort(one.cost[0])
         axes.plot(
-            100 * one.cost[0],
-            100 * one.accuracy[0],
+            100 * one.cost[0][order],
+            100 * one.accuracy[0][order],
             color=f"C{colour}",
             linestyle=line,
             marker=marker,
@@ -42,13 +76,20 @@ def draw_frontier(
             label=family,
         )
     accuracy, cost = singles
-    for name, y, x in zip(setting.models, 100 * accuracy, 100 * cost, strict=True):
+    hidden = left_out(setting, judged, singles)
+    for model, y, x in zip(setting.models, 100 * accuracy, 100 * cost, strict=True):
+        name = model.split()[-1]
+        if name in hidden:
+            continue
         axes.plot(x, y, "x", color="C4", markersize=5.0)
+        # Where the curves are not, which rise from the left.
+        above = y >= _at_cost(judged[CHAIN], x)
         axes.annotate(
-            name.split()[-1],
+            name,
             (x, y),
-            (4, -9),
+            (-3, 4) if above else (4, -9),
             textcoords="offset points",
+            ha="right" if above else "left",
             fontsize=7,
             color="C4",
         )
@@ -56,7 +97,8 @@ def draw_frontier(
     # Room for the lowest name.
     axes.margins(y=0.1)
     _percent_axis(axes, (3, 5, 10, 20, 50, 100))
-    axes.set_xlim(2.5, 140)
+    # Room for the names of the cheapest and the largest.
+    axes.set_xlim(2.3, 170)
     axes.set(
         xlabel="Mean cost (% of always asking the largest model)",
         ylabel="Accuracy (%)",

@@ -12,6 +12,7 @@ from benchmarks.paper.report import Section, figure, interval, percent, table, w
 from .abstaining import WORTHS, Abstained
 from .choices import CRITERIA
 from .comparing import (
+    AT_EQUAL_COST,
     CHAIN,
     LARGEST,
     MIX,
@@ -22,12 +23,15 @@ from .comparing import (
     Difference,
     Judged,
 )
-from .drawing import draw_coverage, draw_frontier
+from .drawing import draw_coverage, draw_frontier, left_out
 from .problems import Setting
 
 # Budgets as shares of what always asking the largest model costs, and those printed.
 FRACTIONS = tuple(2.0 ** (-k / 4) for k in range(19, -1, -1))
 _PRINTED = (7, 11, 15, 19)
+
+# A budget is exceeded where it is by more than rounding.
+_EXCEEDED = 1e-3
 
 # A chain loses little where it loses no more than this.
 _LITTLE = 0.01
@@ -41,9 +45,26 @@ each of {num_budgets} budgets between {least} % and 100 % of what always asking 
 largest model costs. Every family has the same freedom: of all its chains of any subset
 of models and all their combinations, the one of highest accuracy on the questions to
 choose on (*labels*), or of highest accuracy that calibrated confidences expect there
-(*confidence*). *{whole}* must ask the smallest model first; *{pair}* may be a single
-model too; *{mix}* asks the larger of two models at random, as often as the budget
-allows. Each stage has {num_bins} bins."""
+(*confidence*). So a budget holds on the questions chosen on; what is spent on those
+judged on may be more or less, and is reported, always as a share of what always asking
+the largest model costs on the same questions. *{whole}* must ask the smallest model
+first; *{pair}* may be a single model too; *{mix}* asks the larger of two models at
+random, as often as the budget allows. Each stage has {num_bins} bins."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What any chain of one setting is more accurate than its rivals, by name.
+
+    Attributes:
+      within: within the same budget.
+      at_equal_cost: at the cost that the chain comes to.
+      pairs: than each single pair, within the same budget.
+    """
+
+    within: Mapping[str, Difference]
+    at_equal_cost: Mapping[str, Difference]
+    pairs: Mapping[str, Difference]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,7 +74,8 @@ class Numbers:
     Attributes:
       settings: the settings.
       judged: by title, number of bins and family.
-      differences: by title and rival, at the larger number of bins.
+      differences: by title, at the larger number of bins.
+      pairs: each single pair, by title and name, at the larger number of bins.
       chain: abstaining, after one or two models, by budget.
       alone: abstaining, the largest model alone.
       singles: accuracy and relative cost of each model.
@@ -64,7 +86,8 @@ class Numbers:
 
     settings: Sequence[Setting]
     judged: Mapping[tuple[str, int], Mapping[str, Judged]]
-    differences: Mapping[str, Mapping[str, Difference]]
+    differences: Mapping[str, Compared]
+    pairs: Mapping[str, Mapping[str, Judged]]
     chain: Sequence[Abstained]
     alone: Sequence[Abstained]
     singles: Sequence[tuple[np.ndarray, np.ndarray]]
@@ -92,6 +115,7 @@ def write_results(folder: Path, numbers: Numbers) -> None:
     ]
     sections = [
         _differences(numbers),
+        _every_pair(numbers),
         _budgets(numbers),
         _optimism(numbers),
         _abstaining(numbers),
@@ -108,9 +132,8 @@ def _where(ends: np.ndarray) -> str:
     return "above" if ends[0] > 0 else "below" if ends[1] < 0 else "around"
 
 
-def _summary(numbers: Numbers, rival: str) -> str:
+def _summary(rival: str, found: Sequence[Difference]) -> str:
     """One sentence for both criteria together, of the mean over budgets."""
-    found = [by[rival] for by in numbers.differences.values()]
     estimates = np.array([one.estimate[:, -1] for one in found])
     places = [_where(ends) for one in found for ends in one.interval[:, -1]]
     counts = ", ".join(
@@ -134,13 +157,18 @@ def _nearly(numbers: Numbers, title: str, criterion: int) -> str:
 def _differences(numbers: Numbers) -> Section:
     rows = []
     for setting in numbers.settings:
-        by_rival = numbers.differences[setting.title]
+        compared = numbers.differences[setting.title]
+        by_rival = compared.within
         for k, criterion in enumerate(CRITERIA):
             row = [f"{setting.title}, by {criterion}"]
-            for rival in RIVALS[:3]:
-                one = by_rival[rival]
-                ends = one.interval[k, -1]
-                row.append(f"{percent(one.estimate[k, -1], 2)} {_ends(ends)}")
+            for by_name, names in (
+                (by_rival, RIVALS[:3]),
+                (compared.at_equal_cost, AT_EQUAL_COST),
+            ):
+                for rival in names:
+                    one = by_name[rival]
+                    ends = one.interval[k, -1]
+                    row.append(f"{percent(one.estimate[k, -1], 2)} {_ends(ends)}")
             one = by_rival[PAIR]
             row += [
                 f"{percent(one.estimate[k, g], 2)} {_ends(one.interval[k, g])}"
@@ -153,9 +181,11 @@ def _differences(numbers: Numbers) -> Section:
             )
             row.append(_nearly(numbers, setting.title, k))
             rows.append(row)
+    compared = list(numbers.differences.values())
     header = (
         "questions, choice",
-        *(f"over {rival}" for rival in RIVALS[:3]),
+        *(f"over {rival}, same budget" for rival in RIVALS[:3]),
+        *(f"over {rival}, equal cost" for rival in AT_EQUAL_COST),
         *(f"over {PAIR}, {_at(FRACTIONS[g])}" for g in _PRINTED[:3]),
         f"over {LARGEST}, 100 %",
         "within a point of it from (%)",
@@ -163,19 +193,115 @@ def _differences(numbers: Numbers) -> Section:
     return Section(
         title="Does a chain beat the best pair?",
         blocks=[
-            "What any chain is more accurate than its rivals, mean over budgets:",
-            "\n".join(_summary(numbers, rival) for rival in RIVALS[:3]),
+            "What any chain is more accurate than its rivals within the same budget, "
+            "mean over budgets:",
+            "\n".join(
+                _summary(rival, [by.within[rival] for by in compared])
+                for rival in RIVALS[:3]
+            ),
+            _spending(numbers),
+            "At equal cost, that is against what a rival is worth at the cost that the "
+            "chain comes to on the questions judged on (in order of their costs there, "
+            "between the two neighbours of the rival's choices, or always the largest, "
+            "chance decides: a freedom that the chain has not):",
+            "\n".join(
+                _summary(rival, [by.at_equal_cost[rival] for by in compared])
+                for rival in AT_EQUAL_COST
+            ),
             "In points, with paired bootstrap intervals of 95 % over questions; a "
             "question that random halves judge several times counts with its mean. "
-            "The first three columns are means over budgets, the next three are at one "
+            "The first six columns are means over budgets, the next three are at one "
             "budget. The last is the least budget, as a share of always asking the "
             f"largest model, with which a chain loses {percent(_LITTLE)} point at most "
-            "against it. A random mix spends its whole budget, a chain what its K come "
-            "to, which is less: see the mean cost in the tables of the next section.",
+            "against it.",
             table(header, rows),
         ],
         numbers=numbers.differences,
     )
+
+
+def _spending(numbers: Numbers) -> str:
+    """What a chain spends, against a random mix with the same budgets."""
+    judged = [
+        numbers.judged[setting.title, numbers.num_bins] for setting in numbers.settings
+    ]
+    more = np.array(
+        [np.nanmean(by[CHAIN].cost - by[MIX].cost, axis=-1) for by in judged]
+    )
+    over = np.array([_exceeded(by[CHAIN].over) for by in judged])
+    worst = np.array([np.nanmax(by[CHAIN].over, axis=-1) for by in judged])
+    setting, criterion = np.unravel_index(worst.argmax(), worst.shape)
+    return (
+        f"They do not spend the same: of {more.size} means a chain costs more than a "
+        f"random mix in {np.sum(more > 0)} and less in {np.sum(more < 0)}, "
+        f"by {percent(more.min())} to {percent(more.max())} points of always asking "
+        "the largest model. A budget is kept where it was chosen, not where it is "
+        f"judged: of {len(FRACTIONS)} budgets chains exceed {over.min()} to "
+        f"{over.max()} there, the worst "
+        f"({numbers.settings[setting].title}, by {CRITERIA[criterion]}) by "
+        f"{percent(worst.max())} %."
+    )
+
+
+def _exceeded(over: np.ndarray) -> np.ndarray:
+    """How many budgets are, along the last axis."""
+    return np.sum(over > _EXCEEDED, axis=-1)
+
+
+def _every_pair(numbers: Numbers) -> Section:
+    blocks, best = [], []
+    for setting in numbers.settings:
+        compared, judged = (
+            by[setting.title] for by in (numbers.differences, numbers.pairs)
+        )
+        rows = []
+        for name, one in compared.pairs.items():
+            row = [name, np.sum(np.isfinite(one.estimate[0, :-1]))]
+            for k in range(len(CRITERIA)):
+                row += [
+                    percent(_mean_of(judged[name].accuracy[k])),
+                    percent(_mean_of(judged[name].cost[k])),
+                    f"{percent(one.estimate[k, -1], 2)} {_ends(one.interval[k, -1])}",
+                ]
+            rows.append(row)
+        places = [
+            [_where(one.interval[k, -1]) for k in range(len(CRITERIA))]
+            for one in compared.pairs.values()
+            if np.isfinite(one.estimate[:, -1]).all()
+        ]
+        best += [place for pair in places for place in pair]
+        header = (
+            "pair",
+            "budgets",
+            *(
+                f"{part}, by {criterion}"
+                for criterion in CRITERIA
+                for part in ("accuracy", "cost", "any chain over it")
+            ),
+        )
+        blocks += [f"### {setting.title}", table(header, rows)]
+    counts = ", ".join(
+        f"{place} 0 in {best.count(place)}" for place in ("above", "around", "below")
+    )
+    return Section(
+        title="Against every single pair",
+        blocks=[
+            "Each pair alone, with its best K within each budget. Accuracy, cost and "
+            "the difference of any chain within the same budget (points, paired "
+            "intervals of 95 %) are means over those budgets within which the pair has "
+            "a choice, whose number is given: a chain need not be of these two models, "
+            "so that it may take the better of other pairs, too, at each. Of "
+            f"{len(best)} intervals {counts}.",
+            *blocks,
+        ],
+        numbers=numbers.pairs,
+    )
+
+
+def _mean_of(values: np.ndarray) -> float:
+    """Over budgets with a choice; NaN without any."""
+    some = values[np.isfinite(values)]
+    return float(some.mean()) if len(some) else np.nan
 
 
 def _ends(ends: np.ndarray) -> str:
@@ -186,7 +312,9 @@ def _budgets(numbers: Numbers) -> Section:
     blocks = [
         "Accuracy (%) within a budget, the mean over all budgets within which every "
         "split has a choice, and the mean cost as a share of always asking the largest "
-        "model (%).",
+        "model (%); then how many of these budgets the mean cost exceeds on the "
+        "questions judged on, and by how much of the budget at most (%; negative where "
+        "none is reached).",
     ]
     figures = {}
     for setting, singles in zip(numbers.settings, numbers.singles, strict=True):
@@ -201,6 +329,14 @@ def _budgets(numbers: Numbers) -> Section:
                         *(percent(one.accuracy[k, g]) for g in _PRINTED),
                         percent(np.nanmean(one.accuracy[k])),
                         percent(np.nanmean(one.cost[k])),
+                        *(
+                            ("-", "-")
+                            if family == LARGEST
+                            else (
+                                _exceeded(one.over[k]),
+                                percent(np.nanmax(one.over[k])),
+                            )
+                        ),
                     ]
                 )
         header = (
@@ -208,11 +344,17 @@ def _budgets(numbers: Numbers) -> Section:
             *(_at(FRACTIONS[g]) for g in _PRINTED),
             "mean",
             "mean cost",
+            "budgets exceeded",
+            "by at most",
         )
+        hidden = left_out(setting, judged, singles)
         caption = (
             f"{setting.title}: accuracy against cost, chosen by labels on "
             f"{setting.num_chosen_on} questions, judged on {setting.num_judged_on}."
         )
+        if hidden:
+            names = ", ".join(f"{name} at {percent(y)} %" for name, y in hidden.items())
+            caption += f" Below what is shown, alone: {names}."
 
         def draw(
             dark: bool,

@@ -22,7 +22,7 @@ from benchmarks.paper.outputs import Outputs, Pair
 _BINS, _TOGETHER = 15, 3
 # Rows judged in all: of large tasks fewer halves suffice.
 _MOST_ROWS = 20_000
-# Times that the models of a pair change places.
+# Times that the models of a pair change places, and that signs are shuffled.
 _NUM_SWAPS = 100
 
 
@@ -63,6 +63,12 @@ class Judged:
       num_rows: n.
       num_discordant: of these, on which one model is right, in the first half.
       num_groups: `[Q]`, groups of two rows or more, in the first half.
+      num_unequal: `[Q]`, groups in which one model is right more often, in the first
+        half.
+      num_reversed: `[Q]`, of these, those in which it is the model that is worse
+        overall.
+      reversed_by_chance: `[Q]`, how many these are on average where the rows on which
+        the models differ are shuffled over the groups.
     """
 
     pair: str
@@ -81,6 +87,9 @@ class Judged:
     num_rows: int
     num_discordant: int
     num_groups: np.ndarray
+    num_unequal: np.ndarray
+    num_reversed: np.ndarray
+    reversed_by_chance: np.ndarray
 
 
 def judge(
@@ -204,6 +213,9 @@ def _judged(
     correct = split.test.correct[:, list(pair)]
     first, second = np.moveaxis(correct.mean(axis=-1), 0, 1)
     names = [task.models[model] for model in pair]
+    unequal, reverse, by_chance = np.array(
+        [_reversed(seed, correct[0], each.groups[0]) for each in groupings]
+    ).T
     return Judged(
         pair=f"{task.title}: {names[0]} + {names[1]}",
         groupings=tuple(each.name for each in groupings),
@@ -223,6 +235,9 @@ def _judged(
         num_rows=int(tests.num_rows[0]),
         num_discordant=int(tests.num_discordant[0]),
         num_groups=tests.num_groups,
+        num_unequal=unequal,
+        num_reversed=reverse,
+        reversed_by_chance=by_chance,
     )
 
 
@@ -237,3 +252,25 @@ def _swapped(seed: int, correct: np.ndarray, keep: np.ndarray) -> float:
     routed = np.where(np.where(swap, keep[1], keep[0]), first, second)
     better = np.maximum(first.mean(axis=1), second.mean(axis=1))
     return float((routed.mean(axis=1) - better).mean())
+
+
+def _reversed(
+    seed: int, correct: np.ndarray, groups: np.ndarray
+) -> tuple[int, int, float]:
+    """Groups that are unequal, that favour the worse model, and so by chance."""
+    d = correct[1].astype(int) - correct[0]
+    differing = np.flatnonzero(d)
+    _, group = np.unique(groups[differing], return_inverse=True)
+    worse = -np.sign(d.sum())
+
+    def favour(signs: np.ndarray) -> np.ndarray:
+        """Signs of the groups' sums."""
+        return np.sign(np.bincount(group, weights=signs))
+
+    rng = np.random.default_rng(seed)
+    seen = favour(d[differing])
+    drawn = [
+        np.sum(worse * favour(rng.permutation(d[differing])) > 0)
+        for _ in range(_NUM_SWAPS)
+    ]
+    return int(np.sum(seen != 0)), int(np.sum(worse * seen > 0)), float(np.mean(drawn))
