@@ -72,9 +72,9 @@ def occupancy_drift(
     reference. On the rows that the bins were cut from the reference is spread evenly by
     construction, and nothing is promised: with few of them in a bin false alarms are
     several times as many (31.5 % for 5 % at R = 30 and N = 2,000, 12 % at 50 and 500),
-    from 20 in each of 15 bins on about as rare (`benchmarks/alarms`, section 1). It is exact over references too: one kept for many
-    batches may by chance be one that alarms in most of them. `drift_monitor` is exact
-    for either, and for one stream.
+    from 20 in each of 15 bins on about as rare (`benchmarks/alarms`, section 1). It is
+    exact over references too: one kept for many batches may by chance be one that
+    alarms in most of them. `drift_monitor` is exact for either, and for one stream.
 
     Of new rows like the R reference rows a share of at most 2 / (R + 1) is outside
     their range on average. The time of a call is that of the smaller sample, drawn row
