@@ -74,8 +74,9 @@ def calibration_drift(
     Both are exact where all confidences in a bin are equal. Else they suppose that
     within a bin outcomes rise as confidence does, which holds if it is calibrated:
     confidences may then shift, and false alarms are about as rare as they should be,
-    with 5 bins too; of fewer than five new rows they are more (`benchmarks/alarms`,
-    section 1). Of confidences that were never calibrated a
+    with 5 bins too (`benchmarks/alarms`, section 1). What the third term adds is not a
+    whole number of rows, as draws are, so that up to half a row of it is taken back.
+    Of confidences that were never calibrated a
     shift within a bin can pass for a change; narrow bins, 15 or more, leave little of
     it.
 
@@ -189,15 +190,20 @@ def _compare(
     spread = expected * ((t - k) / some) * ((t - n) / jnp.maximum(t - 1, 1.0))
     weight = jnp.where(spread > 0, 1 / jnp.where(spread > 0, spread, 1.0), 0.0)
 
-    def measure(off: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jnp.abs(jnp.sum(off)), jnp.sum(weight * off**2)
+    def measure(off: jax.Array, lift: jax.Array) -> tuple[jax.Array, jax.Array]:
+        # Draws are whole numbers apart, what is lifted lies between: half of one less.
+        def less(value: jax.Array, lift: jax.Array) -> jax.Array:
+            return jnp.maximum(jnp.abs(value) - jnp.minimum(jnp.abs(lift), 0.5), 0.0)
+
+        change = less(jnp.sum(off - lift), jnp.sum(lift))
+        return change, jnp.sum(weight * less(off - lift, lift) ** 2)
 
     # What is right more often since confidence is higher within the bin is no change.
     higher = jnp.where(both, scored[1] - scored[0], 0.0)
     counts = jnp.concatenate([jnp.where(both, right[1], 0)[None], drawn])
     off = counts.astype(jnp.float32) - expected[None]
-    off = off.at[0].add(-higher * (n * ((t - n) / some)))
-    p_value, bin_p_value = map(_urns.p_value, jax.vmap(measure)(off))
+    lift = jnp.zeros_like(off).at[0].set(higher * (n * ((t - n) / some)))
+    p_value, bin_p_value = map(_urns.p_value, jax.vmap(measure)(off, lift))
     bin_change = jnp.where(both, means[1] - means[0] - higher, 0.0)
     compared = jnp.sum(taken, dtype=jnp.int32)
     change = jnp.sum(n * bin_change) / jnp.maximum(jnp.sum(n), 1.0)

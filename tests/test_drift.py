@@ -374,10 +374,13 @@ def test_the_large_model_need_not_be_asked():
     np.testing.assert_array_equal(found.by_bins.estimate, every.by_bins.estimate)
 
 
+reach = jax.jit(estimated_accuracies._reach)
+
+
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
 def test_reach_is_a_quantile_of_student(alpha):
     rows = np.array([2, 3, 4, 5, 6, 10, 30, 1000], np.float32)
-    found = estimated_accuracies._reach(rows, np.float32(alpha))
+    found = reach(rows, np.float32(alpha))
     np.testing.assert_allclose(found, stats.t(rows - 1).isf(alpha / 2), rtol=1e-2)
 
 
