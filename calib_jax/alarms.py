@@ -209,7 +209,7 @@ def drift_alarm(state: DriftMonitor) -> DriftAlarm:
     Examples:
       >>> first, second = jax.random.split(jax.random.key(0))
       >>> state = drift_monitor(first, jnp.linspace(0.0, 1.0, 999))
-      >>> scores = (jnp.arange(100) * 37 % 100) / 100.0  # In no order.
+      >>> scores = (jnp.arange(100.0) * 37 % 100) / 100.0  # In no order.
       >>> found = drift_alarm(update_drift_monitor(second, state, scores))
       >>> print(found.alarm, found.alarm_row)
       False -1

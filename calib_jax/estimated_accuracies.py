@@ -132,7 +132,7 @@ def estimated_accuracy(
       >>> import calib_jax
       >>> small, large = jnp.linspace(0.2, 1.0, 800), jnp.full(800, 0.9)
       >>> router = calib_jax.fit_router(small, large, num_bins=4)
-      >>> right = jnp.arange(800) % 10 < 10 * small
+      >>> right = jnp.arange(800.0) % 10 < 10 * small
       >>> found = estimated_accuracy(
       ...     router, small, right, jnp.arange(800) % 10 > 0, small[:600], large[:600]
       ... )
