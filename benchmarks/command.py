@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,25 @@ def parser(
             help=f"default: {default}",
         )
     return made
+
+
+def main(
+    run: Callable[..., None], name: str, description: str, **defaults: int | float
+) -> None:
+    """The command line of a benchmark that reads saved outputs.
+
+    Args:
+      run: of the folder to read, that to write to, and the numbers by name.
+      name: of the package that is run.
+      description: one sentence.
+      **defaults: of the numbers.
+    """
+    options = vars(parser(name, description, folder=True, **defaults).parse_args())
+    folder, destination = options.pop("folder"), options.pop("output")
+    start = time.perf_counter()
+    run(folder, destination, **options)
+    seconds = time.perf_counter() - start
+    print(f"{destination / 'RESULTS.md'} written in {seconds:.0f} s")
 
 
 def progress() -> Progress:

@@ -11,6 +11,8 @@ from importlib.metadata import version as _version
 from . import selection as selection
 from . import solvers as solvers
 from . import summary as summary
+from .abstaining import selective_accuracy as selective_accuracy
+from .abstaining import with_abstaining as with_abstaining
 from .alarms import DriftAlarm as DriftAlarm
 from .alarms import DriftMonitor as DriftMonitor
 from .alarms import drift_alarm as drift_alarm
@@ -62,8 +64,6 @@ from .chain_curves import ChainCurve as ChainCurve
 from .chain_curves import best_within_cost as best_within_cost
 from .chain_curves import chain_curve as chain_curve
 from .chain_curves import cost_frontier as cost_frontier
-from .chain_curves import selective_accuracy as selective_accuracy
-from .chain_curves import with_abstaining as with_abstaining
 from .chains import Chain as Chain
 from .chains import chain_answers as chain_answers
 from .chains import fit_chain as fit_chain

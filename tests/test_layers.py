@@ -30,6 +30,7 @@ metrics
 cascade _joint_bins
 curves deferral chains
 chain_curves
+abstaining
 cleaning label_issues
 label_noise audits
 expected_precision intervals

@@ -1,6 +1,5 @@
 """python -m benchmarks.alarms FOLDER"""
 
-import time
 from pathlib import Path
 
 from benchmarks import command
@@ -48,10 +47,10 @@ def run(
 
 
 def main() -> None:
-    parser = command.parser(
+    command.main(
+        run,
         __package__,
         "Whether alarms come before a cascade gets worse, and how many are false.",
-        folder=True,
         samples=400,  # Of each simulated setting.
         repeats=3,  # Networks trained.
         splits=5,  # Of saved outputs.
@@ -60,12 +59,6 @@ def main() -> None:
         epochs=10,
         seed=0,
     )
-    options = vars(parser.parse_args())
-    folder, destination = options.pop("folder"), options.pop("output")
-    start = time.perf_counter()
-    run(folder, destination, **options)
-    seconds = time.perf_counter() - start
-    print(f"{destination / 'RESULTS.md'} written in {seconds:.0f} s")
 
 
 if __name__ == "__main__":

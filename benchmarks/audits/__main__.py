@@ -1,6 +1,5 @@
 """python -m benchmarks.audits FOLDER"""
 
-import time
 from pathlib import Path
 
 from benchmarks import command
@@ -51,21 +50,15 @@ def run(
 
 
 def main() -> None:
-    parser = command.parser(
+    command.main(
+        run,
         __package__,
         "Whether the cleaning of labels can be planned.",
-        folder=True,
         num_samples=40,
         num_rows=20_000,
         num_audits=1000,
         seed=0,
     )
-    options = vars(parser.parse_args())
-    folder, destination = options.pop("folder"), options.pop("output")
-    start = time.perf_counter()
-    run(folder, destination, **options)
-    seconds = time.perf_counter() - start
-    print(f"{destination / 'RESULTS.md'} written in {seconds:.0f} s")
 
 
 if __name__ == "__main__":

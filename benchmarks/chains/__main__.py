@@ -1,7 +1,6 @@
 """python -m benchmarks.chains FOLDER"""
 
 import functools
-import time
 from pathlib import Path
 
 import numpy as np
@@ -88,22 +87,16 @@ def run(
 
 
 def main() -> None:
-    parser = command.parser(
+    command.main(
+        run,
         __package__,
         "Chains of models with prices, against pairs and single models.",
-        folder=True,
         num_halves=20,
         num_bins=15,
         few_bins=5,
         num_draws=1000,
         seed=0,
     )
-    options = vars(parser.parse_args())
-    folder, destination = options.pop("folder"), options.pop("output")
-    start = time.perf_counter()
-    run(folder, destination, **options)
-    seconds = time.perf_counter() - start
-    print(f"{destination / 'RESULTS.md'} written in {seconds:.0f} s")
 
 
 if __name__ == "__main__":

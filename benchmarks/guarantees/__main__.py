@@ -1,6 +1,5 @@
 """python -m benchmarks.guarantees FOLDER"""
 
-import time
 from pathlib import Path
 
 from benchmarks import command
@@ -53,21 +52,15 @@ def run(
 
 
 def main() -> None:
-    parser = command.parser(
+    command.main(
+        run,
         __package__,
         "Whether guarantees of the choice of K hold.",
-        folder=True,
         num_splits=1000,
         num_bins=15,
         delta=0.1,
         seed=0,
     )
-    options = vars(parser.parse_args())
-    folder, destination = options.pop("folder"), options.pop("output")
-    start = time.perf_counter()
-    run(folder, destination, **options)
-    seconds = time.perf_counter() - start
-    print(f"{destination / 'RESULTS.md'} written in {seconds:.0f} s")
 
 
 if __name__ == "__main__":

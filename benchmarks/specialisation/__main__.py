@@ -1,6 +1,5 @@
 """python -m benchmarks.specialisation FOLDER"""
 
-import time
 from pathlib import Path
 
 from benchmarks import command
@@ -50,10 +49,10 @@ def run(
 
 
 def main() -> None:
-    parser = command.parser(
+    command.main(
+        run,
         __package__,
         "Why two large models beat either.",
-        folder=True,
         num_halves=5,
         num_bins=15,
         num_draws=499,
@@ -62,12 +61,6 @@ def main() -> None:
         num_train=600,
         seed=0,
     )
-    options = vars(parser.parse_args())
-    folder, destination = options.pop("folder"), options.pop("output")
-    start = time.perf_counter()
-    run(folder, destination, **options)
-    seconds = time.perf_counter() - start
-    print(f"{destination / 'RESULTS.md'} written in {seconds:.0f} s")
 
 
 if __name__ == "__main__":
