@@ -7,6 +7,7 @@ with one kind of arguments; a function may have several.
 
 import dataclasses
 import importlib
+import operator
 import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,10 +17,16 @@ import jax.numpy as jnp
 import numpy as np
 
 import calib_jax as cj
-from calib_jax import _exact
+from calib_jax._core import exact
 
 NUM_BINS, NUM_CLASSES, NUM_MODELS, NUM_TOKENS = 5, 4, 2, 6
 ROWS = 24  # The number of examples that most tests share, and with it the programs.
+
+
+def public(name: str) -> Any:
+    """What a public name such as `top1` or `stats.clopper_pearson` stands for."""
+    return operator.attrgetter(name)(cj)
+
 
 Arguments = dict[str, Any]
 Maker = Callable[[np.random.Generator, int], Arguments]
@@ -82,7 +89,7 @@ class Case:
     def __call__(self, **arguments: Any) -> Any:
         if self.call is not None:
             return self.call(arguments)
-        return getattr(cj, self.name)(**arguments)
+        return public(self.name)(**arguments)
 
     def traced(self, arguments: Arguments) -> tuple[Callable[[Arguments], Any], Any]:
         """A function of the arrays alone, and the arrays."""
@@ -121,14 +128,16 @@ def router(rng):
 def chain(rng):
     """Of three models, two of them stages."""
     stages = [router(rng) for _ in range(2)]
-    return cj.Chain(routers=jax.tree.map(lambda *leaves: jnp.stack(leaves), *stages))
+    return cj.cascade.Chain(
+        routers=jax.tree.map(lambda *leaves: jnp.stack(leaves), *stages)
+    )
 
 
 def chain_curve(rng):
     shares = rng.dirichlet(np.ones(3), (NUM_BINS + 1,) * 2)
     accuracy, cost = rng.choice([0.5, 0.75, 1.0], (2, *shares.shape[:2]))
     share = jnp.asarray(np.moveaxis(shares, -1, 0), jnp.float32)
-    return cj.ChainCurve(
+    return cj.cascade.ChainCurve(
         accuracy=jnp.asarray(accuracy, jnp.float32),
         cost=jnp.asarray(cost, jnp.float32),
         share=share,
@@ -254,28 +263,30 @@ def _deferral_parts(result):
 
 
 def reliability_state(rng, n=ROWS):
-    state = cj.reliability_summary(bins(rng))
-    return cj.update_reliability(state, tied(rng, n), partial(rng, n))
+    state = cj.streaming.init_reliability(bins(rng))
+    return cj.streaming.update_reliability(state, tied(rng, n), partial(rng, n))
 
 
 def cascade_state(rng, n=ROWS):
-    state = cj.cascade_summary(bins(rng))
+    state = cj.streaming.init_cascade(bins(rng))
     confidences, outcomes = tied(rng, 2 * n), partial(rng, 2 * n)
-    return cj.update_cascade(
+    return cj.streaming.update_cascade(
         state, confidences[:n], confidences[n:], outcomes[:n], outcomes[n:]
     )
 
 
 def monitor(rng, n=ROWS):
     """Of some rows like the reference and some others."""
-    state = cj.drift_monitor(jax.random.key(1), tied(rng, n), num_bins=NUM_BINS)
-    return cj.update_drift_monitor(jax.random.key(2), state, tied(rng, n))
+    state = cj.monitoring.init_monitor(
+        jax.random.key(1), tied(rng, n), num_bins=NUM_BINS
+    )
+    return cj.monitoring.update_monitor(jax.random.key(2), state, tied(rng, n))
 
 
 def decoding_state(rng, n=ROWS):
     """Of one token of each sequence."""
-    return cj.update_decoding(
-        cj.decoding_summary(n),
+    return cj.confidence.update_decoding(
+        cj.confidence.init_decoding(n),
         2 * rng.normal(size=(n, NUM_CLASSES)),
         rng.integers(0, NUM_CLASSES, n),
     )
@@ -296,18 +307,18 @@ def _likelihood_parts(result):
 
 
 def temperature_state(rng, n=ROWS):
-    state = cj.temperature_summary([-1.0, 0.0, 1.0, 2.0])
-    return cj.update_temperature(state, *class_rows(rng, n))
+    state = cj.streaming.init_temperature([-1.0, 0.0, 1.0, 2.0])
+    return cj.streaming.update_temperature(state, *class_rows(rng, n))
 
 
 def platt_state(rng, n=ROWS):
-    return cj.update_platt(cj.platt_summary(512), **_platt(rng, n))
+    return cj.streaming.update_platt(cj.streaming.init_platt(512), **_platt(rng, n))
 
 
 def _temperature_sums(given):
     """The sums of an update as floats, which rounding may change."""
-    state = cj.update_temperature(**given)
-    return _exact.to_float(state.totals)[0], _exact.to_float(state.curves)[0]
+    state = cj.streaming.update_temperature(**given)
+    return exact.to_float(state.totals)[0], exact.to_float(state.curves)[0]
 
 
 def _streamed_parts(result):
@@ -453,17 +464,17 @@ CASES = [
         )
         for name, argument, function in (
             ("log_odds", "confidence", np.array),
-            ("log_odds_of_log", "log_confidence", np.log),
+            ("confidence.log_odds_from_log", "log_confidence", np.log),
         )
     ),
     # Decoding
     Case(
-        "decoding_summary",
+        "confidence.init_decoding",
         lambda rng, n: {"num_sequences": 7},
         static=("num_sequences",),
     ),
     Case(
-        "update_decoding",
+        "confidence.update_decoding",
         lambda rng, n: {
             "state": decoding_state(rng, n),
             "logits": 2 * rng.normal(size=(n, NUM_CLASSES)),
@@ -476,13 +487,13 @@ CASES = [
         value=_floating,
     ),
     Case(
-        "sequence_scores",
+        "confidence.sequence_scores",
         lambda rng, n: {"state": decoding_state(rng, n)},
         rows={"state": 0},
         split=all_rows,
     ),
     Case(
-        "likelihood_scores",
+        "confidence.likelihood_scores",
         lambda rng, n: {
             "log_likelihoods": np.log(rng.uniform(0.1, 1.0, (n, NUM_TOKENS)))
         },
@@ -566,8 +577,8 @@ CASES = [
         for name in ("brier_score", "log_loss")
     ),
     Case("area_under_roc", _scored, rows=_SCORED, exact=False, **_GIVEN),
-    Case("rank_correlation", lambda rng, n: {"table": table(rng)}),
-    Case("table_calibration_error", lambda rng, n: {"table": table(rng)}),
+    Case("metrics.rank_correlation", lambda rng, n: {"table": table(rng)}),
+    Case("metrics.calibration_error_of_table", lambda rng, n: {"table": table(rng)}),
     # Calibration
     Case(
         "fit_temperature",
@@ -707,12 +718,14 @@ CASES = [
     _of_curve("performance_gap_recovered"),
     _of_curve("average_performance_gap_recovered"),
     _of_curve("call_performance_threshold", target=0.4),
-    _of_curve("num_small_bins_for_large_share", gradients=(), max_large_share=0.5),
-    _of_curve("num_small_bins_for_accuracy", gradients=(), min_accuracy=0.7),
-    _of_curve("best_num_small_bins", gradients=()),
+    _of_curve(
+        "cascade.num_small_bins_for_large_share", gradients=(), max_large_share=0.5
+    ),
+    _of_curve("cascade.num_small_bins_for_accuracy", gradients=(), min_accuracy=0.7),
+    _of_curve("cascade.best_num_small_bins", gradients=()),
     # Chains
     Case(
-        "fit_chain",
+        "cascade.fit_chain",
         lambda rng, n: {
             "confidences": np.stack([tied(rng, n), tied(rng, n)]),
             "num_bins": NUM_BINS,
@@ -723,7 +736,7 @@ CASES = [
         **_FRESH,
     ),
     Case(
-        "chain_answers",
+        "cascade.chain_answers",
         lambda rng, n: {
             "chain": chain(rng),
             "confidences": _chained(rng, n)["confidences"],
@@ -733,7 +746,7 @@ CASES = [
         split=all_rows,
     ),
     Case(
-        "chain_curve",
+        "cascade.chain_curve",
         lambda rng, n: {"chain": chain(rng), **_chained(rng, n)},
         rows={"confidences": 1, "outcomes": 1, "costs": 1},
         again=True,
@@ -742,33 +755,37 @@ CASES = [
     *(
         Case(name, lambda rng, n, m=more: {"curve": chain_curve(rng), **m}, again=True)
         for name, more in (
-            ("cost_frontier", {}),
-            ("best_within_cost", {"max_cost": 0.8}),
-            ("selective_accuracy", {}),
+            ("cascade.cost_frontier", {}),
+            ("cascade.best_within_cost", {"max_cost": 0.8}),
+            ("cascade.selective_accuracy", {}),
         )
     ),
     Case(
-        "with_abstaining",
+        "cascade.with_abstaining",
         lambda rng, n: {**_chained(rng, n), "worth": 0.6, "cost": 2.0},
         rows={"confidences": 1, "outcomes": 1, "costs": 1},
         split=lambda rows: (jax.tree.map(jnp.transpose, rows), ()),
         again=True,
     ),
     # Streams
-    Case("score_buckets", lambda rng, n: {"num_buckets": 7}, static=("num_buckets",)),
+    Case(
+        "streaming.score_buckets",
+        lambda rng, n: {"num_buckets": 7},
+        static=("num_buckets",),
+    ),
     *(
         Case(name, lambda rng, n: {"buckets": bins(rng)})
-        for name in ("reliability_summary", "cascade_summary")
+        for name in ("streaming.init_reliability", "streaming.init_cascade")
     ),
     Case(
-        "update_reliability",
-        lambda rng, n: _scored(rng, n, state=cj.reliability_summary(bins(rng))),
+        "streaming.update_reliability",
+        lambda rng, n: _scored(rng, n, state=cj.streaming.init_reliability(bins(rng))),
         rows=_SCORED,
         split=_summary_parts,
         **_FRESH,
     ),
     Case(
-        "update_cascade",
+        "streaming.update_cascade",
         lambda rng, n: {
             "state": cascade_state(rng),
             "small_confidence": tied(rng, n),
@@ -787,10 +804,12 @@ CASES = [
         **_FRESH,
     ),
     Case(
-        "merge_summaries",
+        "streaming.merge",
         lambda rng, n: {
             "first": (state := reliability_state(rng)),
-            "second": cj.update_reliability(state, tied(rng, n), partial(rng, n)),
+            "second": cj.streaming.update_reliability(
+                state, tied(rng, n), partial(rng, n)
+            ),
         },
     ),
     *(
@@ -798,28 +817,31 @@ CASES = [
             name,
             lambda rng, n, make=make: {"state": make(rng), "num_bins": NUM_BINS},
             static=("num_bins",),
-            again=name != "streamed_calibration_error",
+            again=name != "streaming.expected_calibration_error",
         )
         for name, make in (
-            ("streamed_reliability_table", reliability_state),
-            ("streamed_calibration_error", reliability_state),
-            ("streamed_router", cascade_state),
+            ("streaming.reliability_table", reliability_state),
+            ("streaming.expected_calibration_error", reliability_state),
+            ("streaming.fit_router", cascade_state),
         )
     ),
     Case(
-        "streamed_cascade_curve",
+        "streaming.cascade_curve",
         lambda rng, n: {"state": cascade_state(rng), "router": router(rng)},
     ),
     Case(
-        "streamed_average_performance_gap_recovered",
+        "streaming.average_performance_gap_recovered",
         lambda rng, n: {"state": cascade_state(rng), "router": router(rng)},
         again=True,
     ),
-    Case("temperature_summary", lambda rng, n: {"log_temperatures": np.arange(5.0)}),
     Case(
-        "update_temperature",
+        "streaming.init_temperature",
+        lambda rng, n: {"log_temperatures": np.arange(5.0)},
+    ),
+    Case(
+        "streaming.update_temperature",
         lambda rng, n: {
-            "state": cj.temperature_summary([-1.0, 0.0, 1.0, 2.0]),
+            "state": cj.streaming.init_temperature([-1.0, 0.0, 1.0, 2.0]),
             **dict(zip(("logits", "labels"), class_rows(rng, n), strict=True)),
         },
         rows={"logits": 0, "labels": 0},
@@ -829,22 +851,26 @@ CASES = [
         **_GIVEN,
     ),
     Case(
-        "fit_streamed_temperature",
+        "streaming.fit_temperature",
         lambda rng, n: {"state": temperature_state(rng)},
         split=_streamed_parts,
     ),
-    Case("platt_summary", lambda rng, n: {"num_buckets": 512}, static=("num_buckets",)),
     Case(
-        "update_platt",
+        "streaming.init_platt",
+        lambda rng, n: {"num_buckets": 512},
+        static=("num_buckets",),
+    ),
+    Case(
+        "streaming.update_platt",
         lambda rng, n: {"state": platt_state(rng), **_platt(rng, n)},
         rows=_SCORED,
         split=_summary_parts,
         again=True,
         **_FRESH,
     ),
-    Case("fit_streamed_platt", lambda rng, n: {"state": platt_state(rng)}, again=True),
+    Case("streaming.fit_platt", lambda rng, n: {"state": platt_state(rng)}, again=True),
     Case(
-        "merge_fits",
+        "streaming.merge_fits",
         lambda rng, n: {
             "first": temperature_state(rng),
             "second": temperature_state(rng),
@@ -853,16 +879,20 @@ CASES = [
     # See test_streaming_fits.py.
     *(
         Case(name, None, host=True)
-        for name in ("psum_fit", "fit_temperature_of_blocks", "fit_platt_of_blocks")
+        for name in (
+            "streaming.psum_fit",
+            "streaming.blocks.fit_temperature",
+            "streaming.blocks.fit_platt",
+        )
     ),
     # Inside a mapped function, and of blocks: see test_streaming.py.
     *(
         Case(name, None, host=True)
         for name in (
-            "psum_summary",
-            "array_blocks",
-            "reliability_table_of_blocks",
-            "calibration_error_of_blocks",
+            "streaming.psum",
+            "streaming.blocks.from_arrays",
+            "streaming.blocks.reliability_table",
+            "streaming.blocks.expected_calibration_error",
         )
     ),
     # Cleaning
@@ -901,7 +931,7 @@ CASES = [
         for consensus in (False, True)
     ),
     Case(
-        "suspicion",
+        "cleaning.label_issue_score",
         lambda rng, n: _models(rng, n),
         rows=_MODELS,
         split=all_rows,
@@ -959,7 +989,7 @@ CASES = [
     ),
     # Which rows a draw takes depends on where they stand: no rows to move or remove.
     Case(
-        "bootstrap_reliability",
+        "stats.bootstrap_reliability",
         lambda rng, n: _scored(
             rng, n, key=jax.random.key(0), bins=bins(rng), num_draws=3
         ),
@@ -997,7 +1027,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "cascade_difference_interval",
+        "cascade.router_difference_interval",
         lambda rng, n: {
             "key": jax.random.key(0),
             "first": router(rng),
@@ -1013,7 +1043,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "cleaning_interval",
+        "cleaning.cleaning_interval",
         lambda rng, n: {"flagged": rng.random(n) < 0.5, "is_error": partial(rng, n)},
         rows={"flagged": 0, "is_error": 0},
         split=lambda result: ((), dataclasses.replace(result, num_masked=None)),
@@ -1022,12 +1052,12 @@ CASES = [
     ),
     # Audits and what is expected of them
     Case(
-        "uniform_label_noise",
+        "cleaning.uniform_label_noise",
         lambda rng, n: {"rate": rng.random(), "num_classes": NUM_CLASSES},
         static=("num_classes",),
     ),
     Case(
-        "estimate_label_noise",
+        "cleaning.estimate_label_noise",
         lambda rng, n: dict(
             zip(("probabilities", "labels"), _probabilities(rng, n), strict=True)
         ),
@@ -1036,7 +1066,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "true_label_probabilities",
+        "cleaning.true_label_probabilities",
         lambda rng, n: {
             "probabilities": _probabilities(rng, n)[0],
             "noise": label_noise(rng),
@@ -1045,7 +1075,7 @@ CASES = [
         split=all_rows,
     ),
     Case(
-        "true_label_confidence",
+        "cleaning.true_label_confidence",
         lambda rng, n: {
             "confidence": tied(rng, n),
             "rate": 0.1,
@@ -1056,7 +1086,7 @@ CASES = [
         split=all_rows,
     ),
     Case(
-        "label_error_probability",
+        "cleaning.label_error_probability",
         lambda rng, n: {
             **dict(
                 zip(("probabilities", "labels"), _probabilities(rng, n), strict=True)
@@ -1067,13 +1097,13 @@ CASES = [
         split=all_rows,
     ),
     Case(
-        "expected_precision",
+        "cleaning.expected_precision",
         lambda rng, n: {"error_probability": tied(rng, n), "flagged": flags(rng, n)},
         rows={"error_probability": 0, "flagged": 0},
         where=True,
     ),
     Case(
-        "expected_precision_by_bin",
+        "cleaning.expected_precision_by_bin",
         lambda rng, n: {
             "bins": bins(rng),
             "scores": tied(rng, n),
@@ -1085,7 +1115,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "expected_false_flags",
+        "cleaning.expected_false_flags",
         lambda rng, n: {
             "confidences": np.stack([tied(rng, n) for _ in range(NUM_MODELS)]),
             "candidates": rng.random(n) < 0.8,
@@ -1098,7 +1128,7 @@ CASES = [
     ),
     # Which rows are drawn depends on where they stand: no rows to move or remove.
     Case(
-        "audit_sample",
+        "cleaning.sample_audit",
         lambda rng, n: {
             "key": jax.random.key(0),
             "flagged": flags(rng, n),
@@ -1107,7 +1137,7 @@ CASES = [
         static=("key", "num_audited"),
     ),
     Case(
-        "audited_precision",
+        "cleaning.audited_precision",
         lambda rng, n: {
             "num_wrong": rng.integers(0, 9),
             "num_audited": rng.integers(9, 20),
@@ -1116,7 +1146,7 @@ CASES = [
         },
     ),
     Case(
-        "audited_rates",
+        "cleaning.audited_rates",
         lambda rng, n: {
             "counts": rng.integers(0, 9, 4),
             "error_probability": 0.1,
@@ -1125,7 +1155,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "num_to_audit",
+        "cleaning.audit_size",
         lambda rng, n: {
             "min_precision": 0.7,
             "expected": 0.9,
@@ -1138,7 +1168,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "expert_dependence",
+        "cleaning.expert_dependence",
         lambda rng, n: {
             "wrong": rng.random((NUM_MODELS, n)) < 0.6,
             "confidences": np.stack([tied(rng, n) for _ in range(NUM_MODELS)]),
@@ -1149,11 +1179,11 @@ CASES = [
         where=True,
     ),
     # Of files: see test_review_sheets.py.
-    Case("write_review_sheet", None, host=True),
-    Case("read_review_sheet", None, host=True),
+    Case("io.write_review_sheet", None, host=True),
+    Case("io.read_review_sheet", None, host=True),
     # Bounds and guarantees
     Case(
-        "clopper_pearson",
+        "stats.clopper_pearson",
         lambda rng, n: {
             "num_successes": rng.integers(0, 9),
             "num_trials": rng.integers(9, 20),
@@ -1162,7 +1192,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "binomial_p_value",
+        "stats.binomial_p_value",
         lambda rng, n: {
             "num_successes": rng.integers(0, 9),
             "num_trials": rng.integers(9, 20),
@@ -1171,7 +1201,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "hoeffding_bentkus_p_value",
+        "stats.hoeffding_bentkus_p_value",
         lambda rng, n: {
             "total_loss": rng.uniform(0, 9),
             "num_rows": rng.integers(9, 20),
@@ -1180,27 +1210,27 @@ CASES = [
         again=True,
     ),
     Case(
-        "betting_p_value",
+        "stats.betting_p_value",
         lambda rng, n: {"losses": partial(rng, n), "max_mean": 0.6},
         rows={"losses": 0},
         exact=False,
         where=True,
     ),
     Case(
-        "num_small_bins_for_regret",
+        "cascade.control_regret",
         lambda rng, n: {**_routed(rng, n), "max_regret": 0.3},
         rows=_ROUTED,
         where=True,
         again=True,
     ),
     Case(
-        "num_small_bins_for_accuracy_drop",
+        "cascade.control_accuracy_drop",
         lambda rng, n: {**_routed(rng, n), "max_drop": 0.6},
         rows=_ROUTED,
         where=True,
     ),
     Case(
-        "num_small_bins_for_accuracy_drop",
+        "cascade.control_accuracy_drop",
         lambda rng, n: {**_routed(rng, n), "max_drop": 0.6, "betting": False},
         variant="hoeffding_bentkus",
         static=("betting",),
@@ -1209,7 +1239,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "num_small_bins_for_small_error",
+        "cascade.control_small_error",
         lambda rng, n: {
             "router": router(rng),
             "small_confidence": tied(rng, n),
@@ -1221,7 +1251,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "num_small_bins_for_cost",
+        "cascade.control_cost",
         lambda rng, n: {
             "router": router(rng),
             "small_confidence": tied(rng, n),
@@ -1235,7 +1265,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "num_small_bins_for_expected_loss",
+        "cascade.choose_by_confidence",
         lambda rng, n: {
             "router": cj.fit_router(tied(rng, n), tied(rng, n), num_bins=NUM_BINS),
             "max_loss": 0.1,
@@ -1274,10 +1304,10 @@ CASES = [
         again=True,
     ),
     # Of functions: see test_guarantees.py.
-    Case("fit_router_with_guarantee", None, host=True),
+    Case("cascade.fit_router_with_guarantee", None, host=True),
     # Drift. Which rows are drawn, and how ties are broken, depends on the key alone.
     Case(
-        "occupancy_drift",
+        "monitoring.occupancy_drift",
         lambda rng, n: {
             "key": jax.random.key(0),
             "bins": bins(rng),
@@ -1293,7 +1323,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "estimated_accuracy",
+        "monitoring.estimated_accuracy",
         lambda rng, n: {
             "router": router(rng),
             "reference_confidence": tied(rng, n),
@@ -1309,7 +1339,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "calibration_drift",
+        "monitoring.calibration_drift",
         lambda rng, n: {
             "key": jax.random.key(0),
             "bins": bins(rng),
@@ -1324,7 +1354,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "drift_monitor",
+        "monitoring.init_monitor",
         lambda rng, n: {
             "key": jax.random.key(0),
             "reference": tied(rng, n),
@@ -1335,7 +1365,7 @@ CASES = [
         again=True,
     ),
     Case(
-        "update_drift_monitor",
+        "monitoring.update_monitor",
         lambda rng, n: {
             "key": jax.random.key(0),
             "state": monitor(rng, n),
@@ -1344,7 +1374,7 @@ CASES = [
         static=("key",),
         exact=False,
     ),
-    Case("drift_alarm", lambda rng, n: {"state": monitor(rng, n)}),
+    Case("monitoring.read_monitor", lambda rng, n: {"state": monitor(rng, n)}),
     # On the host
     Case(
         "validate_logits",
@@ -1369,8 +1399,8 @@ CASES = [
         host=True,
     ),
     # Of files: see test_log_probabilities.py and test_io.py.
-    Case("read_log_probabilities", None, host=True),
-    Case("choice_log_probabilities", None, host=True),
+    Case("io.read_log_probabilities", None, host=True),
+    Case("io.choice_log_probabilities", None, host=True),
     Case("save", None, host=True),
     Case("load", None, host=True),
 ]

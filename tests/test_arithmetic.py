@@ -15,11 +15,11 @@ import calib_jax as cj
 for extra in ("mlxtend", "matplotlib", "rich"):
     pytest.importorskip(extra)
 
+from calib_jax.demo.arithmetic import calibration, pipeline, saving  # noqa: E402
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
 from calib_jax import demo  # noqa: E402
 from calib_jax.demo import arithmetic, cascade, training  # noqa: E402
-from calib_jax.demo.arithmetic import calibration, pipeline, saving  # noqa: E402
 
 RECIPE = training.Recipe(
     num_epochs=10, learning_rate=1e-2, batch_size=100, one_cycle=True

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 import calib_jax as cj
-from calib_jax import _hypergeometric
+from calib_jax.stats import hypergeometric
 
 pytestmark = pytest.mark.once
 
@@ -21,7 +21,7 @@ def test_hypergeometric_tails():
     mean = drawn * special / total
     spread = np.sqrt(mean * (1 - special / total) * (1 - drawn / total))
     count = np.round(mean + 2.5 * (spread + 0.3) * rng.normal(size=SIZE))
-    found = jax.jit(jax.vmap(_hypergeometric.tails))(
+    found = jax.jit(jax.vmap(hypergeometric.tails))(
         *(jnp.float32(x) for x in (count, drawn, special, total))
     )
     expected = [f(count, total, special, drawn) for f in (stats.hypergeom.cdf,)]
@@ -53,9 +53,9 @@ def test_audited_precision():
         )
     ]
     error = np.float32([0.1] * 50 + [0.0, 1.5])
-    found = jax.vmap(lambda k, n, e, f: cj.audited_precision(k, n, e, num_flagged=f))(
-        *dirty[:2], error, dirty[2]
-    )
+    found = jax.vmap(
+        lambda k, n, e, f: cj.cleaning.audited_precision(k, n, e, num_flagged=f)
+    )(*dirty[:2], error, dirty[2])
     every = [found.lower[48:], found.upper[48:]]
     np.testing.assert_allclose(every, [[0.6, np.nan, np.nan, np.nan]] * 2, rtol=1e-6)
     found = jax.tree.map(lambda x: x[:48], found)
@@ -69,9 +69,9 @@ def test_audited_precision():
     assert (
         np.isnan(found.estimate[:2]).all() and (np.asarray(found.lower[:2]) == 0).all()
     )
-    assert np.isnan(cj.audited_rates([-1, 5, 5, 0], 0.1).lower).all()
+    assert np.isnan(cj.cleaning.audited_rates([-1, 5, 5, 0], 0.1).lower).all()
     # For all flags of the kind, and of each answer.
-    beyond = cj.audited_rates([45, 3, 0, 2], 0.1)
+    beyond = cj.cleaning.audited_rates([45, 3, 0, 2], 0.1)
     np.testing.assert_allclose(beyond.lower[0], stats.beta.ppf(0.1, 45, 6), rtol=1e-5)
     np.testing.assert_allclose(beyond.upper[2], 1 - 0.1 ** (1 / 50), rtol=1e-5)
 
@@ -80,7 +80,7 @@ def test_bounds_hold_for_samples_of_real_draws():
     """Audits of 40 of 100 flags of which 80 are wrong: the bound misses seldom."""
     flagged = np.arange(150) % 3 != 0
     wrong = flagged & (np.cumsum(flagged) <= 80)
-    draw = jax.vmap(lambda key: cj.audit_sample(key, flagged, 40))
+    draw = jax.vmap(lambda key: cj.cleaning.sample_audit(key, flagged, 40))
     rows = np.asarray(draw(jax.random.split(jax.random.key(0), 4000)))
     assert flagged[rows].all() and all(len(set(row)) == 40 for row in rows[:50])
     found = wrong[rows].sum(axis=1)
@@ -94,7 +94,7 @@ def test_bounds_hold_for_samples_of_real_draws():
         ).pvalue
         > 1e-3
     )
-    bound = cj.audited_precision(int(found.min()), 40, num_flagged=100).lower
+    bound = cj.cleaning.audited_precision(int(found.min()), 40, num_flagged=100).lower
     missed = np.array([least_wrong(k, 40, 100, 0.05) > 80 for k in range(41)])[found]
     assert bound <= 0.8 and missed.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
     # Each row is as likely in each place.
@@ -105,7 +105,7 @@ def test_bounds_hold_for_samples_of_real_draws():
 @pytest.mark.parametrize("total", [None, 200])
 def test_num_to_audit(total):
     wanted, expected, delta, chance, most = 0.8, 0.92, 0.05, 0.85, 80
-    plan = cj.num_to_audit(
+    plan = cj.cleaning.audit_size(
         wanted, expected, delta, chance, num_flagged=total, max_audited=most
     )
 
@@ -125,11 +125,11 @@ def test_num_to_audit(total):
     # It reaches the bound: the same number is what the audit needs.
     if total is not None:
         assert least_wrong(enough[0], n, total, delta) / total >= wanted
-    hopeless = cj.num_to_audit(
+    hopeless = cj.cleaning.audit_size(
         wanted, 0.7, delta, chance, num_flagged=total, max_audited=most
     )
     assert not hopeless.possible and hopeless.num_audited == -1
-    trivial = cj.num_to_audit(
+    trivial = cj.cleaning.audit_size(
         0.0, 0.7, delta, chance, num_flagged=total, max_audited=most
     )
     assert (trivial.num_audited, trivial.num_wrong) == (1, 0)
@@ -144,7 +144,7 @@ def noisy(rng, size, noise):
 
 
 NOISE = {
-    "uniform": np.asarray(cj.uniform_label_noise(0.1, 4)),
+    "uniform": np.asarray(cj.cleaning.uniform_label_noise(0.1, 4)),
     "one way": np.array(
         [[1, 0, 0, 0], [0.3, 0.7, 0, 0], [0, 0, 1, 0], [0, 0, 0.1, 0.9]]
     ),
@@ -157,21 +157,21 @@ def test_expected_precision_is_the_precision(kind):
     p, true, given = noisy(rng, 8000, noise)
     wrong = given != true
     own = p[np.arange(len(p)), given]
-    error = cj.label_error_probability(p, given, noise)
+    error = cj.cleaning.label_error_probability(p, given, noise)
     brute = 1 - own * noise[given, given] / (p * noise[:, given].T).sum(axis=1)
     np.testing.assert_allclose(error, brute, atol=2e-5)
     for flagged in (p.argmax(axis=1) != given, p.max(axis=1) * (own < 0.3) > 0.5):
-        found = cj.expected_precision(error, flagged)
+        found = cj.cleaning.expected_precision(error, flagged)
         actual = wrong[flagged].mean()
         np.testing.assert_allclose(found.precision, brute[flagged].mean(), rtol=1e-4)
         assert abs(found.precision - actual) < 4 * found.standard_error
         # A label's being given is evidence: without it the estimate is far too high.
         assert (1 - own)[flagged].mean() - actual > 0.05
     # From probabilities of the given labels, back to those of the true ones.
-    back = cj.true_label_probabilities(p @ np.float32(noise), noise)
+    back = cj.cleaning.true_label_probabilities(p @ np.float32(noise), noise)
     np.testing.assert_allclose(back, p, atol=2e-5)
     bins = cj.equal_width_bins(3)
-    by_bin = cj.expected_precision_by_bin(bins, p.max(axis=1), error, flagged)
+    by_bin = cj.cleaning.expected_precision_by_bin(bins, p.max(axis=1), error, flagged)
     place = np.digitize(p.max(axis=1), bins.edges)[flagged]
     for b in range(3):
         e = brute[flagged][place == b]
@@ -185,21 +185,21 @@ def test_expected_precision_is_the_precision(kind):
 
 
 def test_labels_that_cannot_be():
-    error = cj.label_error_probability(
+    error = cj.cleaning.label_error_probability(
         [[1.0, 0.0], [1.0, 0.0], [0.5, np.nan], [0.5, 0.5]],
         [1, 2, 0, -1],
         np.eye(2),
     )
     np.testing.assert_array_equal(error, [1.0, np.nan, np.nan, np.nan])
-    assert np.isnan(cj.expected_precision([0.5], [False]).precision)
-    q, noise = np.full((1, 10), 0.1), cj.uniform_label_noise(0.9, 10)
+    assert np.isnan(cj.cleaning.expected_precision([0.5], [False]).precision)
+    q, noise = np.full((1, 10), 0.1), cj.cleaning.uniform_label_noise(0.9, 10)
     q[0, :2] += [0.005, -0.005]
     # Every label is as likely given: nothing can be said, in any precision.
-    assert np.isnan(cj.true_label_probabilities(q, noise)).all()
+    assert np.isnan(cj.cleaning.true_label_probabilities(q, noise)).all()
     almost = noise + 1e-3 * np.eye(10, dtype=np.float32)
-    assert np.isfinite(cj.true_label_probabilities(q, almost)).all()
+    assert np.isfinite(cj.cleaning.true_label_probabilities(q, almost)).all()
     with pytest.raises(ValueError, match="noise: expected a row and a column for each"):
-        cj.label_error_probability([[0.5, 0.5]], [0], np.eye(3))
+        cj.cleaning.label_error_probability([[0.5, 0.5]], [0], np.eye(3))
 
 
 def test_estimated_noise():
@@ -219,13 +219,19 @@ def test_estimated_noise():
     expected = np.eye(4)
     some = joint.sum(axis=0) > 0
     expected[some] = (joint / joint.sum(axis=0).clip(1e-9)).T[some]
-    np.testing.assert_allclose(cj.estimate_label_noise(p, given), expected, atol=1e-5)
     np.testing.assert_allclose(
-        cj.true_label_confidence(0.9 * np.float32([0, 0.5, 1]) + 0.1 / 3, 0.1, 4)[:2],
+        cj.cleaning.estimate_label_noise(p, given), expected, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        cj.cleaning.true_label_confidence(
+            0.9 * np.float32([0, 0.5, 1]) + 0.1 / 3, 0.1, 4
+        )[:2],
         [0.0, 0.9 * 0.5 / (1 - 0.4 / 3)],
         atol=1e-6,
     )
-    assert np.isnan(cj.true_label_confidence(np.float32([0, 0.5, 1]), 0.75, 4)).all()
+    assert np.isnan(
+        cj.cleaning.true_label_confidence(np.float32([0, 0.5, 1]), 0.75, 4)
+    ).all()
 
 
 def test_false_flags_of_experts():
@@ -240,7 +246,7 @@ def test_false_flags_of_experts():
             confidence[1], luck[1] = confidence[0], luck[0]
         flagged = is_wrong | np.all(luck > confidence, axis=0)
         candidates = confidence.min(axis=0) > 0.6
-        found = cj.expected_false_flags(confidence, candidates, flagged)
+        found = cj.cleaning.expected_false_flags(confidence, candidates, flagged)
         flags = flagged & candidates
         false = (flags & ~is_wrong).sum()
         wrong = 1 - confidence[:, candidates]
@@ -272,7 +278,7 @@ def test_dependence():
     wrong, c = (part[0] for part in joint(rng, 1, 5000, 0.3))
     where = rng.random(5000) < 0.8
     dirty = np.where(where, c, np.nan)
-    found = cj.expert_dependence(wrong, dirty, where=where)
+    found = cj.cleaning.expert_dependence(wrong, dirty, where=where)
     w = wrong[:, where].astype(float)
     rate = w.mean(axis=1)
     np.testing.assert_allclose(found.error_rate, rate, rtol=1e-6)
@@ -302,7 +308,7 @@ def test_coverage_of_the_lift():
     for shared in (0.0, 0.3):
         draws = [joint(rng, 400, 500, shared) for _ in range(2)]
         wrong, c = (np.concatenate(parts) for parts in zip(*draws, strict=True))
-        found = jax.vmap(cj.expert_dependence)(wrong, c)
+        found = jax.vmap(cj.cleaning.expert_dependence)(wrong, c)
         mean = 0.2 - 0.0  # Of 1 less a uniform number between 0.6 and 1.
         # All wrong: for a shared reason with the least of three, or each by itself.
         least = 0.4 / 4
@@ -323,6 +329,6 @@ def test_coverage_of_the_lift_of_few_joint_errors(size, num_experts, rate):
     """Fewer than one is expected: the ends are those of a Poisson mean."""
     rng = np.random.default_rng(7)
     wrong = rng.random((1000, num_experts, size)) < rate
-    lift = jax.vmap(cj.expert_dependence)(wrong).lift
+    lift = jax.vmap(cj.cleaning.expert_dependence)(wrong).lift
     assert np.mean(lift.lower > 1) < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 1000)
     assert np.mean((lift.lower <= 1) & (1 <= lift.upper)) > 0.95

@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 import calib_jax as cj
-from calib_jax import bounds
+from calib_jax.stats import bounds
 
 
 def exact(level):
@@ -26,13 +26,13 @@ def many(function, *columns):
 
 def test_published_values():
     """Of MAPIE, and of the quantiles of the beta distribution."""
-    ends = many(cj.clopper_pearson, [10], [200], [0.05])
+    ends = many(cj.stats.clopper_pearson, [10], [200], [0.05])
     np.testing.assert_allclose(np.ravel(ends), [0.0273743, 0.0833352], rtol=3e-6)
     for function, expected in (
-        (cj.hoeffding_bentkus_p_value, 0.021940),
-        (cj.binomial_p_value, 0.008071),
+        (cj.stats.hoeffding_bentkus_p_value, 0.021940),
+        (cj.stats.binomial_p_value, 0.008071),
     ):
-        kind = int if function is cj.binomial_p_value else float
+        kind = int if function is cj.stats.binomial_p_value else float
         actual = many(function, np.array([10], kind), [200], [0.1])
         assert abs(actual[0] - expected) < 5e-7
 
@@ -57,7 +57,7 @@ def assert_accurate(actual, expected):
 
 def test_p_values_are_those_of_scipy():
     count, trials, rate = some_counts(np.random.default_rng(0), SIZE)
-    actual = many(cj.binomial_p_value, count, trials, rate)
+    actual = many(cj.stats.binomial_p_value, count, trials, rate)
     assert_accurate(actual, stats.binom.cdf(count, trials, np.float64(rate)))
 
 
@@ -66,7 +66,7 @@ def test_hoeffding_bentkus_is_its_formula():
     count, trials, level = some_counts(rng, SIZE)
     total = np.clip(count - rng.integers(0, 4, SIZE) / 4, 0, None).astype(np.float32)
     total = np.where(total < 2**20, total, count)
-    actual = many(cj.hoeffding_bentkus_p_value, total, trials, level)
+    actual = many(cj.stats.hoeffding_bentkus_p_value, total, trials, level)
     mean, alpha = total / np.float64(trials), np.float64(level)
     low = np.minimum(mean, alpha)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -86,7 +86,7 @@ def test_hoeffding_bentkus_is_its_formula():
 @pytest.mark.parametrize("error", [0.3, 0.05, 1e-3])
 def test_bounds_are_quantiles_of_the_beta_distribution(error):
     count, trials, _ = some_counts(np.random.default_rng(2), 300)
-    lower, upper = many(cj.clopper_pearson, count, trials, np.full(300, error))
+    lower, upper = many(cj.stats.clopper_pearson, count, trials, np.full(300, error))
     delta = exact(error)
     below = stats.beta.ppf(delta, np.maximum(count, 1), trials - count + 1)
     above = stats.beta.isf(delta, count + 1, np.maximum(trials - count, 1))
@@ -96,14 +96,16 @@ def test_bounds_are_quantiles_of_the_beta_distribution(error):
 
 def test_ends():
     """No trials, no successes, successes only, and rates that leave no doubt."""
-    lower, upper = many(cj.clopper_pearson, [0, 0, 5, 1], [0, 5, 5, 1], [0.05] * 4)
+    lower, upper = many(
+        cj.stats.clopper_pearson, [0, 0, 5, 1], [0, 5, 5, 1], [0.05] * 4
+    )
     np.testing.assert_allclose(lower, [0, 0, 0.05**0.2, 0.05], rtol=1e-5)
     np.testing.assert_allclose(upper, [1, 1 - 0.05**0.2, 1, 1], rtol=1e-5)
     cases = np.array([(0, 0, 0.3), (0, 5, 0), (1, 5, 0), (4, 5, 1), (5, 5, 1)]).T
     count, trials = cases[:2].astype(int)
-    p_values = many(cj.binomial_p_value, count, trials, cases[2])
+    p_values = many(cj.stats.binomial_p_value, count, trials, cases[2])
     np.testing.assert_array_equal(p_values, [1, 1, 1, 0, 1])
-    p_values = many(cj.hoeffding_bentkus_p_value, cases[0], trials, cases[2])
+    p_values = many(cj.stats.hoeffding_bentkus_p_value, cases[0], trials, cases[2])
     np.testing.assert_array_equal(p_values, [1, 1, 1, 0, 1])
 
 
@@ -111,13 +113,13 @@ def test_what_cannot_be_is_not_a_number():
     """More successes than trials, fewer than none, and levels that are NaN."""
     wrong = np.array([(6, 5, 0.3), (-1, 5, 0.3), (2, 5, np.nan)]).T
     count, trials = wrong[:2].astype(int)
-    ends = many(cj.clopper_pearson, count, trials, wrong[2])
+    ends = many(cj.stats.clopper_pearson, count, trials, wrong[2])
     assert np.isnan(ends).all()
-    assert np.isnan(many(cj.binomial_p_value, count, trials, wrong[2])).all()
-    p_values = many(cj.hoeffding_bentkus_p_value, wrong[0], trials, wrong[2])
+    assert np.isnan(many(cj.stats.binomial_p_value, count, trials, wrong[2])).all()
+    p_values = many(cj.stats.hoeffding_bentkus_p_value, wrong[0], trials, wrong[2])
     np.testing.assert_array_equal(p_values, [1, np.nan, np.nan])
     rows, where = np.zeros((5, 4)), np.ones((5, 4), bool)
-    call = jax.vmap(lambda r, level, w: cj.betting_p_value(r, level, where=w))
+    call = jax.vmap(lambda r, level, w: cj.stats.betting_p_value(r, level, where=w))
     assert np.isnan(call(rows, np.full(5, np.nan), where)).all()
 
 
@@ -133,7 +135,7 @@ def test_betting_is_its_formula():
     rng = np.random.default_rng(3)
     losses = rng.choice([0.25, 0.5, 0.75], 5000, p=[0.05, 0.9, 0.05])
     levels = np.array([0.5, 0.502, 0.504, 0.505, 0.507])
-    actual = jax.vmap(cj.betting_p_value, (None, 0))(losses, levels)
+    actual = jax.vmap(cj.stats.betting_p_value, (None, 0))(losses, levels)
     expected = [capital_p_value(losses, exact(level)) for level in levels]
     np.testing.assert_allclose(actual, expected, rtol=2e-5)
     # From counts of losses as from the losses themselves.
@@ -150,7 +152,7 @@ def test_betting_at_the_ends():
     levels = np.array([1.0, 0.0, 1.0, 0.9, 0.9])
     where = np.ones((5, 4), bool)
     where[3] = False
-    call = jax.vmap(lambda r, level, w: cj.betting_p_value(r, level, where=w))
+    call = jax.vmap(lambda r, level, w: cj.stats.betting_p_value(r, level, where=w))
     actual = np.asarray(call(rows, levels, where))
     np.testing.assert_array_equal(actual[[0, 1, 3]], 1)
     assert actual[2] < 1e-6 and np.isnan(actual[4])
@@ -160,17 +162,19 @@ NUM_REPEATS = SIZE
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", ["betting_p_value", "hoeffding_bentkus_p_value"])
+@pytest.mark.parametrize(
+    "name", ["stats.betting_p_value", "stats.hoeffding_bentkus_p_value"]
+)
 def test_true_hypotheses_are_seldom_rejected(name):
     """Losses whose mean is just the level: P(p <= u) is at most u."""
     rng = np.random.default_rng(4)
     losses = rng.choice([0, 0.5, 1], (NUM_REPEATS, 200), p=[0.13, 0.79, 0.08])
     level = 0.79 / 2 + 0.08
-    if name == "betting_p_value":
-        p_values = jax.vmap(lambda rows: cj.betting_p_value(rows, level))(losses)
+    if name == "stats.betting_p_value":
+        p_values = jax.vmap(lambda rows: cj.stats.betting_p_value(rows, level))(losses)
     else:
         columns = losses.sum(axis=1), [200] * SIZE, [level] * SIZE
-        p_values = many(cj.hoeffding_bentkus_p_value, *columns)
+        p_values = many(cj.stats.hoeffding_bentkus_p_value, *columns)
     for u in (0.01, 0.05, 0.2, 0.5):
         error = np.sqrt(u * (1 - u) / NUM_REPEATS)
         assert np.mean(np.asarray(p_values) <= u) <= u + 2 * error
@@ -180,6 +184,6 @@ def test_betting_is_tighter_where_losses_vary_little():
     rng = np.random.default_rng(5)
     losses = rng.choice([0, 0.5, 1], 5000, p=[0.05, 0.9, 0.05])
     levels = np.full(5, 0.51)
-    betting = jax.vmap(cj.betting_p_value, (None, 0))(losses, levels)[0]
-    other = many(cj.hoeffding_bentkus_p_value, [losses.sum()], [5000], [0.51])[0]
+    betting = jax.vmap(cj.stats.betting_p_value, (None, 0))(losses, levels)[0]
+    other = many(cj.stats.hoeffding_bentkus_p_value, [losses.sum()], [5000], [0.51])[0]
     assert betting < 0.01 < 0.1 < other

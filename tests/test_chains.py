@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import calib_jax as cj
-from calib_jax import _joint_bins
+from calib_jax.cascade import joint_bins
 
 pytestmark = pytest.mark.once
 
@@ -59,12 +59,12 @@ def rows():
 
 @pytest.fixture(scope="module")
 def chain(rows):
-    return cj.fit_chain(rows[0], num_bins=NUM_BINS)
+    return cj.cascade.fit_chain(rows[0], num_bins=NUM_BINS)
 
 
 @pytest.fixture(scope="module")
 def curve(chain, rows):
-    return cj.chain_curve(chain, *rows)
+    return cj.cascade.chain_curve(chain, *rows)
 
 
 def flat(curve):
@@ -92,14 +92,14 @@ def test_weights_and_masks(chain, rows):
     weight = rng.integers(0, 4, NUM_ROWS) * 0.5
     where = rng.random(NUM_ROWS) < 0.8
     spoiled = [np.where(where & (weight > 0), part, np.nan) for part in rows]
-    actual = cj.chain_curve(chain, *spoiled, where=where, weights=weight)
+    actual = cj.cascade.chain_curve(chain, *spoiled, where=where, weights=weight)
     expected = np.array(list(by_hand(chain, *rows, weight * where)))
     np.testing.assert_allclose(flat(actual), expected, rtol=2e-6, atol=1e-7)
 
 
 def test_answers_are_what_the_curve_says(chain, rows, curve):
     confidence, outcome, price = rows
-    answers = jax.vmap(lambda kept: cj.chain_answers(chain, confidence, kept))(
+    answers = jax.vmap(lambda kept: cj.cascade.chain_answers(chain, confidence, kept))(
         COMBINATIONS
     )
     picked = np.take_along_axis(outcome.T[None], np.asarray(answers)[..., None], 2)
@@ -115,11 +115,13 @@ def test_answers_are_what_the_curve_says(chain, rows, curve):
     # What was not asked says nothing, and what cannot be read is passed on.
     unread = confidence.copy()
     unread[0, :5] = unread[2] = np.nan
-    passed = cj.chain_answers(chain, unread, [NUM_BINS, NUM_BINS])
+    passed = cj.cascade.chain_answers(chain, unread, [NUM_BINS, NUM_BINS])
     np.testing.assert_array_equal(passed, np.arange(NUM_ROWS) < 5)
     # Of no combination nobody answers.
     for kept in ([-1, -1], [NUM_BINS, -1], [-1, 0]):
-        np.testing.assert_array_equal(cj.chain_answers(chain, confidence, kept), -1)
+        np.testing.assert_array_equal(
+            cj.cascade.chain_answers(chain, confidence, kept), -1
+        )
 
 
 def first_of(chain, num_stages):
@@ -132,7 +134,7 @@ def test_two_models_are_a_cascade(chain, rows):
     two = first_of(chain, 1)
     counts = np.random.default_rng(3).integers(0, 3, NUM_ROWS)
     for weights in (np.ones(NUM_ROWS), counts.astype(float)):
-        ours = cj.chain_curve(two, confidence, outcome, price, weights=weights)
+        ours = cj.cascade.chain_curve(two, confidence, outcome, price, weights=weights)
         theirs = cj.cascade_curve(
             router(chain, 0), confidence[0], *outcome, weights=weights
         )
@@ -150,21 +152,21 @@ def test_one_model_and_one_bin(chain, rows):
     confidence, outcome, price = rows
     alone = first_of(chain, 0)
     fitted = jax.eval_shape(
-        lambda rows: cj.fit_chain(rows, num_bins=NUM_BINS), confidence[:1]
+        lambda rows: cj.cascade.fit_chain(rows, num_bins=NUM_BINS), confidence[:1]
     )
     assert jax.tree.all(jax.tree.map(lambda a, b: a.shape == b.shape, fitted, alone))
-    curve = cj.chain_curve(alone, confidence[:1], outcome[:1], price[:1])
+    curve = cj.cascade.chain_curve(alone, confidence[:1], outcome[:1], price[:1])
     assert curve.accuracy.shape == () and curve.share == 1
     np.testing.assert_allclose(curve.accuracy, outcome[0].mean(), rtol=1e-6)
     np.testing.assert_allclose(curve.cost, price[0].mean(), rtol=1e-6)
     for budget, possible in ((9.0, True), (0.1, False)):
-        choice = cj.best_within_cost(curve, budget)
+        choice = cj.cascade.best_within_cost(curve, budget)
         assert choice.num_kept_bins.shape == (0,) and choice.possible == possible
-    assert not cj.chain_answers(alone, confidence[:1], np.zeros(0, int)).any()
+    assert not cj.cascade.chain_answers(alone, confidence[:1], np.zeros(0, int)).any()
     blank = cj.Bins(edges=jnp.zeros((1, 0), jnp.float32))
     routers = jax.tree.map(lambda leaf: jnp.zeros((1, 1), leaf.dtype), chain.routers)
-    single = cj.Chain(routers=dataclasses.replace(routers, bins=blank))
-    curve = cj.chain_curve(single, confidence[:2], outcome[:2], price[:2])
+    single = cj.cascade.Chain(routers=dataclasses.replace(routers, bins=blank))
+    curve = cj.cascade.chain_curve(single, confidence[:2], outcome[:2], price[:2])
     np.testing.assert_allclose(curve.accuracy, outcome[1::-1].mean(axis=1), rtol=1e-6)
 
 
@@ -175,21 +177,23 @@ def test_nan_and_nothing(chain, rows):
         return parts
 
     # Of the last model no confidence is used; of the others every one is.
-    last = flat(cj.chain_curve(chain, *run(0, 2)))
-    np.testing.assert_array_equal(last, flat(cj.chain_curve(chain, *rows)))
+    last = flat(cj.cascade.chain_curve(chain, *run(0, 2)))
+    np.testing.assert_array_equal(last, flat(cj.cascade.chain_curve(chain, *rows)))
     some = np.arange(NUM_ROWS) != 7
     for place, number in ((0, 0), (0, 1), (1, 2), (2, 1)):
         parts = run(place, number)
-        assert np.isnan(flat(cj.chain_curve(chain, *parts))).all()
-        clean = cj.chain_curve(chain, *parts, where=some, weights=np.ones(NUM_ROWS))
+        assert np.isnan(flat(cj.cascade.chain_curve(chain, *parts))).all()
+        clean = cj.cascade.chain_curve(
+            chain, *parts, where=some, weights=np.ones(NUM_ROWS)
+        )
         assert np.isfinite(flat(clean)).all()
-    nothing = cj.chain_curve(
+    nothing = cj.cascade.chain_curve(
         chain, *rows, where=np.zeros(NUM_ROWS, bool), weights=np.ones(NUM_ROWS)
     )
-    empty = cj.chain_curve(chain, *(part[:, :0] for part in rows))
+    empty = cj.cascade.chain_curve(chain, *(part[:, :0] for part in rows))
     assert np.isnan(flat(nothing)).all() and np.isnan(flat(empty)).all()
-    assert not cj.cost_frontier(nothing).any()
-    choice = cj.best_within_cost(nothing, 1e9)
+    assert not cj.cascade.cost_frontier(nothing).any()
+    choice = cj.cascade.best_within_cost(nothing, 1e9)
     np.testing.assert_array_equal(choice.num_kept_bins, -1)
     assert not choice.possible
 
@@ -209,16 +213,16 @@ def test_frontier_and_budgets(curve):
     for digits in (6, 1, 0):
         a, c = (np.round(x, digits).astype(np.float32) for x in (accuracy, cost))
         shape = curve.accuracy.shape
-        given = cj.ChainCurve(
+        given = cj.cascade.ChainCurve(
             accuracy=jnp.asarray(a.reshape(shape)),
             cost=jnp.asarray(c.reshape(shape)),
             share=curve.share,
             right_share=curve.right_share,
         )
-        on = np.ravel(cj.cost_frontier(given))
+        on = np.ravel(cj.cascade.cost_frontier(given))
         np.testing.assert_array_equal(on, frontier_by_hand(a, c))
         budgets = np.append(c, 0.99 * c.min())
-        choice = jax.vmap(cj.best_within_cost, (None, 0))(given, budgets)
+        choice = jax.vmap(cj.cascade.best_within_cost, (None, 0))(given, budgets)
         kept = np.asarray(choice.num_kept_bins)
         assert (kept[-1] == -1).all()
         np.testing.assert_array_equal(choice.possible, np.arange(len(budgets)) < len(c))
@@ -235,15 +239,17 @@ def test_exactly_the_budget(curve):
         cost = sign * np.asarray(curve.cost)
         given = dataclasses.replace(curve, cost=jnp.asarray(cost))
         least = cost.min()
-        assert cj.best_within_cost(given, least).possible
-        assert not cj.best_within_cost(given, least - 1e-5 * abs(least)).possible
+        assert cj.cascade.best_within_cost(given, least).possible
+        assert not cj.cascade.best_within_cost(
+            given, least - 1e-5 * abs(least)
+        ).possible
 
 
 def test_sums_of_more_cells_than_rows():
     rng = np.random.default_rng(5)
     cell, valid = rng.integers(0, 200, NUM_ROWS), rng.random(NUM_ROWS) < 0.7
     values = rng.normal(size=(2, NUM_ROWS)).astype(np.float32)
-    count, sums = jax.jit(_joint_bins.sum_cells, static_argnums=2)(
+    count, sums = jax.jit(joint_bins.sum_cells, static_argnums=2)(
         jnp.asarray(cell, jnp.int32), values, 200, valid
     )
     np.testing.assert_array_equal(count, np.bincount(cell[valid], minlength=200))
@@ -263,17 +269,17 @@ def test_abstaining_is_chows_rule():
     costs[0] = 0.0
     # The first model keeps nothing: only the second, or nobody, answers.
     for worth, price in ((0.6, 0.0), (0.45, 2.0)):
-        rows = cj.with_abstaining(confidence, confidence, costs, worth, price)
+        rows = cj.cascade.with_abstaining(confidence, confidence, costs, worth, price)
         assert rows[0].shape == (NUM_MODELS, NUM_ROWS)
-        chain = cj.fit_chain(rows[0], num_bins=NUM_BINS)
-        expected = cj.chain_curve(chain, *rows)
-        curve = cj.chain_curve(
-            chain, *cj.with_abstaining(confidence, outcome, costs, worth, price)
+        chain = cj.cascade.fit_chain(rows[0], num_bins=NUM_BINS)
+        expected = cj.cascade.chain_curve(chain, *rows)
+        curve = cj.cascade.chain_curve(
+            chain, *cj.cascade.with_abstaining(confidence, outcome, costs, worth, price)
         )
         for kept in NUMBERS:
-            answers = np.asarray(cj.chain_answers(chain, rows[0], [0, kept]))
+            answers = np.asarray(cj.cascade.chain_answers(chain, rows[0], [0, kept]))
             answered = answers < 2
-            coverage, accuracy = cj.selective_accuracy(curve)
+            coverage, accuracy = cj.cascade.selective_accuracy(curve)
             np.testing.assert_allclose(coverage[0, kept], answered.mean(), atol=1e-6)
             if answered.any():
                 right = outcome[1][answered].mean()
@@ -284,22 +290,22 @@ def test_abstaining_is_chows_rule():
                 curve.cost[0, kept], 1 + price * (answers == 2).mean(), rtol=1e-6
             )
         best = int(np.argmax(np.asarray(expected.accuracy)[0]))
-        answers = np.asarray(cj.chain_answers(chain, rows[0], [0, best]))
+        answers = np.asarray(cj.cascade.chain_answers(chain, rows[0], [0, best]))
         np.testing.assert_array_equal(answers < 2, confidence[1] > worth)
 
 
 def test_wrong_chains(chain, rows):
     with pytest.raises(ValueError, match=r"confidences: expected at least one model"):
-        cj.fit_chain(np.zeros((0, 5)))
+        cj.cascade.fit_chain(np.zeros((0, 5)))
     with pytest.raises(ValueError, match=r"confidences: expected a row for each of"):
-        cj.chain_curve(chain, *(part[:2] for part in rows))
+        cj.cascade.chain_curve(chain, *(part[:2] for part in rows))
     with pytest.raises(ValueError, match=r"num_kept_bins: .* 2 stages, got \[3\]"):
-        cj.chain_answers(chain, rows[0], [1, 2, 3])
+        cj.cascade.chain_answers(chain, rows[0], [1, 2, 3])
     large = jax.tree.map(lambda leaf: jnp.zeros((4, *leaf.shape[1:])), chain)
-    fine = cj.Chain(
+    fine = cj.cascade.Chain(
         routers=jax.tree.map(
             lambda leaf: jnp.zeros((4, 20 - (leaf.shape[1] == NUM_BINS - 1))), large
         ).routers
     )
     with pytest.raises(ValueError, match=r"at most 131072 .* 21 \*\* 4 = 194481; fit"):
-        cj.chain_curve(fine, *(np.zeros((5, 3)) for _ in range(3)))
+        cj.cascade.chain_curve(fine, *(np.zeros((5, 3)) for _ in range(3)))

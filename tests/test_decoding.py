@@ -20,15 +20,15 @@ def loop(state, logits, tokens, where):
 
     def step(state, inputs):
         logits, tokens, where = inputs
-        return cj.update_decoding(state, logits, tokens, where=where), None
+        return cj.confidence.update_decoding(state, logits, tokens, where=where), None
 
     steps = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (logits, tokens, where))
-    return cj.sequence_scores(jax.lax.scan(step, state, steps)[0])
+    return cj.confidence.sequence_scores(jax.lax.scan(step, state, steps)[0])
 
 
 @jax.jit
 def scanned(logits, tokens, where):
-    return loop(cj.decoding_summary(logits.shape[0]), logits, tokens, where)
+    return loop(cj.confidence.init_decoding(logits.shape[0]), logits, tokens, where)
 
 
 def of_all(logits, tokens, where):
@@ -136,16 +136,16 @@ def test_while_loop_under_vmap_stops_where_all_have_ended():
             step, token, finished, state, said = carry
             logits = table[token]
             token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-            state = cj.update_decoding(state, logits, token, where=~finished)
+            state = cj.confidence.update_decoding(state, logits, token, where=~finished)
             said = said.at[:, step].set(jnp.where(finished, -1, token))
             return step + 1, token, finished | (token == end), state, said
 
         size = prompt.shape[0]
         blank = jnp.full((size, most), -1, jnp.int32)
         start = (jnp.int32(0), prompt, jnp.zeros(size, bool))
-        start = (*start, cj.decoding_summary(size), blank)
+        start = (*start, cj.confidence.init_decoding(size), blank)
         *_, state, said = jax.lax.while_loop(unfinished, body, start)
-        return cj.sequence_scores(state), said
+        return cj.confidence.sequence_scores(state), said
 
     rng = np.random.default_rng(2)
     tables = rng.normal(size=(2, NUM_TOKENS, NUM_TOKENS)).astype(np.float32)
@@ -176,7 +176,7 @@ def test_sequences_over_8_devices(kind):
     axis = AxisType.Explicit if kind == "Explicit" else AxisType.Auto
     mesh = jax.make_mesh((8,), ("rows",), axis_types=(axis,))
     rows = NamedSharding(mesh, PartitionSpec("rows"))
-    given = cj.decoding_summary(NUM_SEQUENCES), logits, tokens, where
+    given = cj.confidence.init_decoding(NUM_SEQUENCES), logits, tokens, where
     run = loop
     if kind == "Manual":
         spec = PartitionSpec("rows")
@@ -191,9 +191,9 @@ def test_sequences_over_8_devices(kind):
 def test_a_donated_summary_is_no_one_elses():
     logits, tokens, _ = sequences(seed=4)
     logits, tokens = jnp.asarray(logits[:, 0]), jnp.asarray(tokens[:, 0])
-    update = jax.jit(cj.update_decoding, donate_argnums=0)
-    state = update(cj.decoding_summary(NUM_SEQUENCES), logits, tokens)
-    scores = cj.sequence_scores(state)
+    update = jax.jit(cj.confidence.update_decoding, donate_argnums=0)
+    state = update(cj.confidence.init_decoding(NUM_SEQUENCES), logits, tokens)
+    scores = cj.confidence.sequence_scores(state)
     kept = jax.tree.map(np.array, scores)
     update(state, logits, tokens)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
@@ -207,11 +207,11 @@ def test_a_donated_summary_is_no_one_elses():
 def test_an_update_holds_nothing_of_the_size_of_its_logits(dtype):
     shape = 16, 50_257
     given = (
-        jax.eval_shape(lambda: cj.decoding_summary(shape[0])),
+        jax.eval_shape(lambda: cj.confidence.init_decoding(shape[0])),
         jax.ShapeDtypeStruct(shape, dtype),
         jax.ShapeDtypeStruct(shape[:1], jnp.int32),
     )
-    compiled = jax.jit(cj.update_decoding).lower(*given).compile()
+    compiled = jax.jit(cj.confidence.update_decoding).lower(*given).compile()
     assert compiled.memory_analysis().temp_size_in_bytes < 2**12
 
 
@@ -227,7 +227,7 @@ def test_likelihood_scores_of_saved_tokens():
         for reduction in ("sum", "mean", "min")
     }
     saved[~where] = np.resize([NAN, 5.0, -INF], (~where).sum())
-    scores = cj.likelihood_scores(saved, where=where)
+    scores = cj.confidence.likelihood_scores(saved, where=where)
     for name, score in expected.items():
         np.testing.assert_allclose(getattr(scores, name), score, rtol=1e-6)
     np.testing.assert_array_equal(scores.num_tokens, where.sum(1))
@@ -237,7 +237,7 @@ def test_likelihood_scores_of_saved_tokens():
 def test_likelihoods_that_are_none():
     nothing = [[-1.0, 0.5], [-1.0, NAN], [-1.0, -INF], [-1.0, 0.0], [0.0, 0.0]]
     where = [[True, True]] * 4 + [[False, False]]
-    scores = cj.likelihood_scores(nothing, where=where)
+    scores = cj.confidence.likelihood_scores(nothing, where=where)
     for name, expected in (
         ("sum_log_likelihood", [NAN, NAN, -INF, -1.0, NAN]),
         ("mean_log_likelihood", [NAN, NAN, -INF, -0.5, NAN]),
@@ -245,13 +245,13 @@ def test_likelihoods_that_are_none():
         ("num_tokens", [2, 2, 2, 2, 0]),
     ):
         np.testing.assert_array_equal(getattr(scores, name), expected)
-    no_tokens = cj.likelihood_scores(np.zeros((3, 0)))
+    no_tokens = cj.confidence.likelihood_scores(np.zeros((3, 0)))
     np.testing.assert_array_equal(no_tokens.mean_log_likelihood, [NAN] * 3)
 
 
 def test_parts_that_do_not_fit():
-    state = cj.decoding_summary(3)
+    state = cj.confidence.init_decoding(3)
     with pytest.raises(ValueError, match=r"state \[3\]"):
-        cj.update_decoding(state, np.zeros((2, 4)), np.zeros(2, int))
+        cj.confidence.update_decoding(state, np.zeros((2, 4)), np.zeros(2, int))
     with pytest.raises(ValueError, match="state: expected DecodingSummary, got tuple"):
-        cj.sequence_scores((1, 2))
+        cj.confidence.sequence_scores((1, 2))

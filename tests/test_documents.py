@@ -110,7 +110,7 @@ def test_readme_reads_blocks(tmp_path, capsys):
     np.save(tmp_path / "logits.npy", np.asarray(data.logits[0][0], np.float32))
     logits = np.load(tmp_path / "logits.npy", mmap_mode="r")
     labels = data.labels[0]
-    (snippet,) = [text for text in snippets() if "array_blocks" in text]
+    (snippet,) = [text for text in snippets() if "streaming.blocks.from_arrays" in text]
     # In memory it would be one block.
     snippet = snippet.replace("size=4096", "size=250")
     names = {"cj": cj, "logits": logits, "labels": labels}

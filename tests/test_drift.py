@@ -12,7 +12,9 @@ import registry
 from scipy import special, stats
 
 import calib_jax as cj
-from calib_jax import _urns, calibration_drifts, drift, estimated_accuracies
+from calib_jax.monitoring import accuracy as estimated_accuracies
+from calib_jax.monitoring import drift, urns
+from calib_jax.monitoring import outcome_drift as calibration_drifts
 
 pytestmark = pytest.mark.once
 
@@ -31,7 +33,7 @@ def within(share, level, size):
 @pytest.mark.parametrize("num_taken", [4, 16])
 def test_drawn_counts_are_hypergeometric(num_taken):
     pooled = jnp.array([3, 0, 8, 9], jnp.int32)
-    drawn = np.asarray(_urns.draw_rows(KEY, pooled, jnp.int32(num_taken), 4000))
+    drawn = np.asarray(urns.draw_rows(KEY, pooled, jnp.int32(num_taken), 4000))
     pooled = np.asarray(pooled)
     assert np.all(drawn.sum(axis=1) == num_taken) and np.all(drawn <= pooled)
     for count, total in zip(drawn.T, pooled, strict=True):
@@ -44,7 +46,7 @@ def test_right_ones_are_hypergeometric_in_each_bin():
     right, pooled, taken = (
         jnp.array(x, jnp.int32) for x in ([5, 0, 7, 9], [12, 3, 7, 20], [10, 2, 3, 9])
     )
-    drawn = np.asarray(_urns.draw_right(KEY, right, pooled, taken, 4000))
+    drawn = np.asarray(urns.draw_right(KEY, right, pooled, taken, 4000))
     for b in range(4):
         law = stats.hypergeom(int(pooled[b]), int(right[b]), int(taken[b]))
         expected = law.pmf(np.arange(21))
@@ -80,7 +82,7 @@ def test_index_of_many_rows_is_exact(size):
                 jnp.asarray(pooled, "int32") - count, count
             )
         )(counts)
-        return _urns.p_value(index)
+        return urns.p_value(index)
 
     found = p_values(drawn)
     for level in (0.05, 0.1, 0.3):
@@ -112,7 +114,9 @@ def simulate(key, options):
     right = jax.random.uniform(keys[3], (MOST,), jnp.float32) < reference
     chance = new * options["still_right"]
     right_now = jax.random.uniform(keys[4], (MOST,), jnp.float32) < chance
-    drift = cj.occupancy_drift(keys[5], edges, reference, new, num_draws=99, **masks)
+    drift = cj.monitoring.occupancy_drift(
+        keys[5], edges, reference, new, num_draws=99, **masks
+    )
     # Without both intervals, which take most of the time and have tests of their own.
     _, changed, _, of_bins, _ = calibration_drifts._compare(
         keys[6],
@@ -123,7 +127,7 @@ def simulate(key, options):
         num_draws=99,
     )
     first, second = jax.random.split(keys[7])
-    state = cj.drift_monitor(
+    state = cj.monitoring.init_monitor(
         first,
         reference,
         num_bins=NUM_BINS,
@@ -132,12 +136,12 @@ def simulate(key, options):
     )
     more = jnp.concatenate([new, draw(keys[2], options["power"])])
     counted = jnp.concatenate([masks["where"], jnp.ones(MOST, bool)])
-    state = cj.update_drift_monitor(second, state, more, where=counted)
+    state = cj.monitoring.update_monitor(second, state, more, where=counted)
     return {
         "occupancy": drift.p_value,
         "changed": changed,
         "bins": of_bins,
-        "stream": cj.drift_alarm(state).p_value,
+        "stream": cj.monitoring.read_monitor(state).p_value,
     }
 
 
@@ -210,7 +214,7 @@ def occupancy(edges, reference, scores):
     first, was = padded(reference, NUM_REFERENCE)
     second, now = padded(scores, NUM_ROWS)
     bins = cj.Bins(edges=jnp.asarray(edges))
-    return cj.occupancy_drift(
+    return cj.monitoring.occupancy_drift(
         KEY, bins, first, second, num_draws=99, reference_where=was, where=now
     )
 
@@ -255,14 +259,16 @@ def test_nothing_to_say_is_nan(problem):
     }
     router = registry.router(np.random.default_rng(0))
     bins = router.bins
-    drift = cj.occupancy_drift(KEY, bins, reference, new, num_draws=99, **masks)
+    drift = cj.monitoring.occupancy_drift(
+        KEY, bins, reference, new, num_draws=99, **masks
+    )
     assert all(np.isnan(x).all() for x in floats(drift))
     change, p_value, of_bins, bin_p_value, _ = compare(
         KEY, bins, reference, right[0], new, right[1], num_draws=999, **masks
     )
     for value in (change, p_value, of_bins, bin_p_value):
         assert np.all(np.isnan(value))
-    found = cj.estimated_accuracy(
+    found = cj.monitoring.estimated_accuracy(
         router, reference, right[0], right[0], new, scores, **masks
     )
     assert all(np.isnan(x).all() for x in floats(found.by_bins))
@@ -335,7 +341,7 @@ def in_numpy(router, reference, outcomes, small, large):
 def estimate(router, reference, outcomes, small, large):
     """With masks of every row, so that all tests share a program."""
     was, now = np.ones(NUM_REFERENCE, bool), np.ones(NUM_ROWS, bool)
-    return cj.estimated_accuracy(
+    return cj.monitoring.estimated_accuracy(
         router, reference, *outcomes, small, large, reference_where=was, where=now
     )
 
@@ -392,7 +398,7 @@ def test_few_new_rows():
     right = np.ones(NUM_REFERENCE, bool)
 
     def by_confidence(size):
-        found = cj.estimated_accuracy(
+        found = cj.monitoring.estimated_accuracy(
             router,
             reference,
             right,
@@ -420,7 +426,7 @@ def test_few_new_rows():
 def test_capital_is_a_martingale_by_enumeration():
     """Over all sequences of bins, with the law of ranks: its mean stays 1."""
     size, length = 3, 5
-    state = cj.drift_monitor(KEY, np.arange(5.0), num_bins=size)
+    state = cj.monitoring.init_monitor(KEY, np.arange(5.0), num_bins=size)
     gaps = np.asarray(state.gaps)
     np.testing.assert_array_equal(gaps, [3, 2, 1])
     # A score between each two edges.
@@ -434,8 +440,8 @@ def test_capital_is_a_martingale_by_enumeration():
 
     @jax.vmap
     def run(scores):
-        after = cj.update_drift_monitor(KEY, state, scores)
-        return cj.drift_alarm(after)
+        after = cj.monitoring.update_monitor(KEY, state, scores)
+        return cj.monitoring.read_monitor(after)
 
     found = run(inside[paths])
     capital = np.exp(np.asarray(found.log_capital, np.float64))
@@ -459,12 +465,14 @@ def test_capital_is_a_martingale_by_enumeration():
 def test_batches_and_masks_make_no_difference():
     rng = np.random.default_rng(2)
     reference, new = rng.random(50), rng.random(24) ** 2
-    state = cj.drift_monitor(KEY, reference, num_bins=NUM_BINS, error_probability=0.3)
-    whole = cj.update_drift_monitor(KEY, state, new)
+    state = cj.monitoring.init_monitor(
+        KEY, reference, num_bins=NUM_BINS, error_probability=0.3
+    )
+    whole = cj.monitoring.update_monitor(KEY, state, new)
 
     def step(state, batch):
         key, scores, where = batch
-        return cj.update_drift_monitor(key, state, scores, where=where), None
+        return cj.monitoring.update_monitor(key, state, scores, where=where), None
 
     # Every third row of each batch is masked, and holds anything.
     padded = np.full((4, 9), np.nan, np.float32)
@@ -474,7 +482,7 @@ def test_batches_and_masks_make_no_difference():
     parts, _ = jax.lax.scan(step, state, (keys, padded, where))
     assert int(parts.alarm_row) == int(whole.alarm_row)
     registry.assert_same(parts, whole, exact=False)
-    found = cj.drift_alarm(parts)
+    found = cj.monitoring.read_monitor(parts)
     assert found.num_rows == 24 and found.num_reference == 50
     np.testing.assert_allclose(found.share.sum(), 1, rtol=1e-6)
 
@@ -489,18 +497,20 @@ def test_monitor_of_little():
         "tied": np.full(30, 0.5),
         "nan": np.array([0.5, np.nan]),
     }.items():
-        state = cj.drift_monitor(KEY, reference)
+        state = cj.monitoring.init_monitor(KEY, reference)
         if name == "none":
-            state = cj.drift_monitor(KEY, reference, where=[False])
-        read[name] = cj.drift_alarm(cj.update_drift_monitor(KEY, state, new))
+            state = cj.monitoring.init_monitor(KEY, reference, where=[False])
+        read[name] = cj.monitoring.read_monitor(
+            cj.monitoring.update_monitor(KEY, state, new)
+        )
     assert read["none"].log_capital == 0 and not read["none"].alarm
     assert np.isfinite(read["one"].log_capital) and not read["one"].alarm
     # Half below, half above, and none of them equal.
     assert read["tied"].log_capital > 0
     assert np.isnan(read["nan"].p_value) and not read["nan"].alarm
-    state = cj.drift_monitor(KEY, np.linspace(0, 1, 30))
+    state = cj.monitoring.init_monitor(KEY, np.linspace(0, 1, 30))
     spoiled = np.where(np.arange(24) == 5, np.nan, new)
-    state = cj.update_drift_monitor(KEY, state, spoiled)
-    assert np.isnan(cj.drift_alarm(state).p_value)
-    state = cj.update_drift_monitor(KEY, state, new)
-    assert np.isnan(cj.drift_alarm(state).log_capital)
+    state = cj.monitoring.update_monitor(KEY, state, spoiled)
+    assert np.isnan(cj.monitoring.read_monitor(state).p_value)
+    state = cj.monitoring.update_monitor(KEY, state, new)
+    assert np.isnan(cj.monitoring.read_monitor(state).log_capital)

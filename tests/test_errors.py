@@ -26,7 +26,7 @@ SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}
 SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_loss"}
 SCALARS |= {"cost_limit", "error_probability", "worth", "cost"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
-ANY_SHAPE = {"log_odds", "log_odds_of_log"}
+ANY_SHAPE = {"log_odds", "confidence.log_odds_from_log"}
 # Of audits.
 INTEGERS |= {"num_wrong", "num_audited", "num_flagged", "counts"}
 BOOLS |= {"wrong", "candidates"}
@@ -87,7 +87,7 @@ def wrong_arrays(case, name, good):
     yield {"a": 1}, "dict|object|array"
     yield [[1.0], [2.0, 3.0]], "array|inhomogeneous"
     optional = BOOLS | {"weights", "log_temperatures", "num_flagged"}
-    if name not in optional and str(case) != "expert_dependence":
+    if name not in optional and str(case) != "cleaning.expert_dependence":
         yield None, "None|object|only one"
 
 
@@ -178,7 +178,7 @@ OPTIONAL_BINS = [
     "maximum_calibration_error",
     "fit_router",
 ]
-OPTIONAL_BUCKETS = ["reliability_summary", "cascade_summary"]
+OPTIONAL_BUCKETS = ["streaming.init_reliability", "streaming.init_cascade"]
 STRUCTURED = [
     (case, name)
     for case in registry.CASES
@@ -211,7 +211,7 @@ def test_optional_bins_are_bins():
     for wrong in (np.ones(4), 15, [0.5], registry.router(np.random.default_rng(0))):
         for name in OPTIONAL_BINS:
             with pytest.raises(ValueError, match=f"bins.*{type(wrong).__name__}"):
-                getattr(cj, name)([0.5], [1], bins=wrong)
+                registry.public(name)([0.5], [1], bins=wrong)
 
 
 LOGITS, LABELS = np.zeros((3, NUM_CLASSES)), np.zeros(3, int)
@@ -348,7 +348,7 @@ def test_wrong_bootstraps_of_tables(change, message):
         "num_draws": 2,
     }
     with pytest.raises(ValueError, match=message):
-        cj.bootstrap_reliability(**{**good, **change})
+        cj.stats.bootstrap_reliability(**{**good, **change})
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from calib_jax import _exact, _reduce, binning, summary
+from calib_jax._core import exact, reduce
+from calib_jax.binning import bin_sums as summary
+from calib_jax.binning import bins as binning
 
 TINY = np.finfo(np.float32).tiny
 LARGEST = np.finfo(np.float32).max
@@ -19,10 +21,10 @@ NUM_ROWS, NUM_BINS = 992, 3
 @functools.partial(jax.jit, static_argnames="num_bins")
 def add(index, values, num_bins=NUM_BINS):
     rows = (index, values)
-    return _reduce.sum_bins(lambda rows: (rows[0], (rows[1],)), rows, num_bins)
+    return reduce.sum_bins(lambda rows: (rows[0], (rows[1],)), rows, num_bins)
 
 
-normalise, to_float = jax.jit(_exact.normalise), jax.jit(_exact.to_float)
+normalise, to_float = jax.jit(exact.normalise), jax.jit(exact.to_float)
 update, merge = jax.jit(summary.update), jax.jit(summary.merge)
 compute = jax.jit(summary.compute)
 
@@ -53,11 +55,11 @@ VALUES = {
 
 def as_fraction(sums):
     """What the digits of one sum say."""
-    powers = [Fraction(2) ** e for e in _exact._EXPONENTS]
+    powers = [Fraction(2) ** e for e in exact._EXPONENTS]
     return sum(int(d) * p for d, p in zip(np.asarray(sums), powers, strict=False))
 
 
-@pytest.mark.parametrize("num_bins", [NUM_BINS, _exact._FEW_BINS + 1])
+@pytest.mark.parametrize("num_bins", [NUM_BINS, exact._FEW_BINS + 1])
 @pytest.mark.parametrize("kind", VALUES)
 def test_sums_are_exact(kind, num_bins):
     rng = np.random.default_rng(0)
@@ -87,7 +89,7 @@ def test_sums_are_exact(kind, num_bins):
             assert rest <= ulp * Fraction(2) ** -20 + unseen
 
 
-@pytest.mark.parametrize("num_bins", [NUM_BINS, _exact._FEW_BINS + 1])
+@pytest.mark.parametrize("num_bins", [NUM_BINS, exact._FEW_BINS + 1])
 @pytest.mark.parametrize(
     "bad", [(np.nan, np.nan), (np.inf, -np.inf), (-np.inf, -np.inf), (np.inf, np.nan)]
 )
@@ -102,8 +104,8 @@ def test_what_is_not_finite_stays_in_its_bin(bad, num_bins):
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("num_rows", [2**15, _exact.MAX_ADDENDS])
-@pytest.mark.parametrize("num_bins", [1, _exact._FEW_BINS + 1])
+@pytest.mark.parametrize("num_rows", [2**15, exact.MAX_ADDENDS])
+@pytest.mark.parametrize("num_bins", [1, exact._FEW_BINS + 1])
 def test_no_digit_overflows_in_the_largest_block(num_bins, num_rows):
     """Mantissas of ones, shifted as far as can be, all in one bin."""
     index = jnp.zeros(num_rows, jnp.int32)
@@ -111,9 +113,7 @@ def test_no_digit_overflows_in_the_largest_block(num_bins, num_rows):
 
     @jax.jit
     def sums(values):
-        return _exact.carry(
-            _exact.sums_in_bins(index, (values, right, ~right), num_bins)
-        )
+        return exact.carry(exact.sums_in_bins(index, (values, right, ~right), num_bins))
 
     for power in range(12):
         value = np.float32((2 - 2**-23) * 2.0**power)
@@ -179,7 +179,7 @@ def test_long_float_sums(num_rows):
 
     @jax.jit
     def sums(values, signed, valid):
-        return _reduce.sum_rows(
+        return reduce.sum_rows(
             lambda rows, live: [jnp.where(live, x, 0.0) for x in rows],
             (values, signed),
             valid,
@@ -196,7 +196,7 @@ def test_counting_rows():
     rng = np.random.default_rng(4)
     index = rng.integers(-3, 9, NUM_ROWS).astype(np.int32)
     valid = rng.random(NUM_ROWS) < 0.5
-    counts = _reduce.count_rows(lambda row: row, jnp.asarray(index), 5, valid)
+    counts = reduce.count_rows(lambda row: row, jnp.asarray(index), 5, valid)
     chosen = index[valid & (index >= 0) & (index < 5)]
     np.testing.assert_array_equal(counts, np.bincount(chosen, minlength=5))
 

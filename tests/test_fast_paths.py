@@ -13,7 +13,10 @@ import pytest
 import reference
 
 import calib_jax as cj
-from calib_jax import _classes, _reduce, binning, solvers, temperature
+from calib_jax._core import class_axis as classes
+from calib_jax._core import reduce
+from calib_jax.binning import bins as binning
+from calib_jax.calibration import solvers, temperature
 
 NAN, INF = np.nan, np.inf
 ODD = 70_001  # Prime, so that there is one lane on any number of devices.
@@ -44,13 +47,13 @@ def test_classes_reduced_in_pieces(num_classes):
     values[3, -1] = INF
     terms = jnp.asarray(values), jnp.asarray(values**2)
     finite = np.array([0, 4, 5, 6])
-    first, second = _classes.sum_classes(*terms)
+    first, second = classes.sum_classes(*terms)
     close(first[finite], values[finite].sum(1, dtype=np.float64), rtol=1e-5, atol=1e-4)
     close(second[finite], (values[finite].astype(float) ** 2).sum(1), rtol=1e-5)
     clean = np.where(np.isnan(values), INF, values)
-    (largest,) = _classes.reduce_classes((_classes.MAX,), (jnp.asarray(clean),))
+    (largest,) = classes.reduce_classes((classes.MAX,), (jnp.asarray(clean),))
     same(largest, clean.max(1))
-    largest, place = _classes.largest_class(terms[0])
+    largest, place = classes.largest_class(terms[0])
     same(largest, clean.max(1))
     expected = np.where(clean.max(1) == -INF, num_classes, clean.argmax(1))
     same(place, expected)
@@ -167,7 +170,7 @@ def test_temperature_found_by_a_part_first(shape, ordered):
         order = np.lexsort((labels, logits.max(1) < np.median(logits.max(1))))
         logits, labels = logits[order], labels[order]
     rows = {"logits": jnp.zeros(shape)}
-    assert _reduce.thinnings(rows, [4096])
+    assert reduce.thinnings(rows, [4096])
     params, report = cj.fit_temperature(logits, labels)
     assert report.converged
     close(params.temperature, reference.fit_temperature(logits, labels), rtol=1e-5)

@@ -95,30 +95,30 @@ METRICS = {
     "error": (
         CalibrationError(num_bins=5),
         CLASSES,
-        cj.reliability_summary,
-        of_top1(cj.update_reliability),
-        lambda state: cj.streamed_calibration_error(state, 5),
+        cj.streaming.init_reliability,
+        of_top1(cj.streaming.update_reliability),
+        lambda state: cj.streaming.expected_calibration_error(state, 5),
     ),
     "temperature": (
         TemperatureFit(),
         CLASSES,
-        cj.temperature_summary,
-        cj.update_temperature,
+        cj.streaming.init_temperature,
+        cj.streaming.update_temperature,
         None,
     ),
     "platt": (
         PlattFit(num_buckets=1024),
         ("scores", "outcomes"),
-        lambda: cj.platt_summary(1024),
-        cj.update_platt,
+        lambda: cj.streaming.init_platt(1024),
+        cj.streaming.update_platt,
         None,
     ),
     "judged": (
         CascadeMetric(ROUTER),
         CASCADE,
-        lambda: cj.cascade_summary(ROUTER.bins),
-        cj.update_cascade,
-        lambda state: cj.streamed_cascade_curve(state, ROUTER),
+        lambda: cj.streaming.init_cascade(ROUTER.bins),
+        cj.streaming.update_cascade,
+        lambda state: cj.streaming.cascade_curve(state, ROUTER),
     ),
 }
 
@@ -339,12 +339,12 @@ def test_linen_loop():
     """The functions behind a metric are all that a linen loop needs."""
     dense = linen.Dense(NUM_CLASSES, use_bias=False)
     variables = {"params": {"kernel": jnp.asarray(data().kernel)}}
-    metric, state = TemperatureFit(), cj.temperature_summary()
+    metric, state = TemperatureFit(), cj.streaming.init_temperature()
     for inputs, labels, mask in batches():
         logits = dense.apply(variables, inputs)
-        state = cj.update_temperature(state, logits, labels, where=mask)
+        state = cj.streaming.update_temperature(state, logits, labels, where=mask)
         metric.update(logits=model()(inputs), labels=labels, mask=mask)
-    assert_same(metric.compute(), cj.fit_streamed_temperature(state), exact=False)
+    assert_same(metric.compute(), cj.streaming.fit_temperature(state), exact=False)
 
 
 @pytest.mark.once

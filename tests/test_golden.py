@@ -328,4 +328,4 @@ def test_scipy_rank_correlation():
         )
         used = count > 0
         expected = stats.spearmanr(confidence[used], outcome[used]).statistic
-        close(cj.rank_correlation(table), expected, rtol=1e-6)
+        close(cj.metrics.rank_correlation(table), expected, rtol=1e-6)

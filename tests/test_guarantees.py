@@ -54,14 +54,12 @@ def splits():
 def decide(router, confidence, small, large, where, level, delta):
     """Every choice that takes outcomes, of many splits: one program for all tests."""
     rows, mask = (router, confidence, small, large), {"where": where}
-    drop = functools.partial(cj.num_small_bins_for_accuracy_drop, *rows, level, delta)
+    drop = functools.partial(cj.cascade.control_accuracy_drop, *rows, level, delta)
     return {
-        "regret": cj.num_small_bins_for_regret(*rows, level, **mask),
+        "regret": cj.cascade.control_regret(*rows, level, **mask),
         "betting": drop(**mask),
         "hoeffding_bentkus": drop(betting=False, **mask),
-        "small_error": cj.num_small_bins_for_small_error(
-            *rows[:3], level, delta, **mask
-        ),
+        "small_error": cj.cascade.control_small_error(*rows[:3], level, delta, **mask),
     }
 
 
@@ -158,9 +156,9 @@ def test_bounds_are_their_formulas(router, splits):
         means = np.concatenate([bound + 1 + 1e-5, bound + 1 - 1e-5]) / 2
         rows = np.tile(shifted, (2, 1))
         if kind == "betting":
-            p_values = jax.vmap(cj.betting_p_value)(rows, means)
+            p_values = jax.vmap(cj.stats.betting_p_value)(rows, means)
         else:
-            p_values = jax.vmap(cj.hoeffding_bentkus_p_value, (0, None, 0))(
+            p_values = jax.vmap(cj.stats.hoeffding_bentkus_p_value, (0, None, 0))(
                 rows.sum(axis=1), NUM_ROWS, means
             )
         above, below = np.split(np.asarray(p_values), 2)
@@ -170,7 +168,7 @@ def test_bounds_are_their_formulas(router, splits):
 def test_partial_credit_is_rounded_up(router, splits):
     """Outcomes of 0 and 1 as floats give what bools do; others a little more."""
     rows = [part[0][:24] for part in splits]
-    choose = functools.partial(cj.num_small_bins_for_accuracy_drop, router, rows[0])
+    choose = functools.partial(cj.cascade.control_accuracy_drop, router, rows[0])
     of_bools = decide_one(router, rows, 0.1)["betting"]
     small, large = (part.astype(float) for part in rows[1:])
     of_floats = choose(small, large, 0.1)
@@ -243,7 +241,7 @@ def test_a_valid_nan_makes_all_impossible(router, splits):
 def test_costs(router, splits):
     """The share of large-model calls, whose mean is known, expected and bounded."""
     share = 1 - np.arange(NUM_BINS + 1) / NUM_BINS
-    choose = functools.partial(cj.num_small_bins_for_cost, router)
+    choose = functools.partial(cj.cascade.control_cost, router)
     size = 16
     confidence = splits[0][:size]
     zero, one = np.zeros((size, NUM_ROWS)), np.ones((size, NUM_ROWS))
@@ -265,12 +263,12 @@ def test_costs(router, splits):
 
 
 def test_expected_loss_is_that_of_the_table(router):
-    chosen = cj.num_small_bins_for_expected_loss(router, 0.025)
+    chosen = cj.cascade.choose_by_confidence(router, 0.025)
     _, drop, _ = true_risks()
     np.testing.assert_allclose(chosen.risk, drop, atol=1e-6)
     assert drop[2] <= 0.025 < drop[3] and chosen.num_small_bins == 2
     assert chosen.num_rows == NUM_BINS and not chosen.same_rows
-    impossible = cj.num_small_bins_for_expected_loss(router, -0.1)
+    impossible = cj.cascade.choose_by_confidence(router, -0.1)
     assert not impossible.possible and impossible.num_small_bins == -1
     np.testing.assert_allclose(impossible.least_level, drop[1], atol=1e-7)
 
@@ -279,9 +277,9 @@ def test_one_call_splits_fits_and_chooses():
     rng = np.random.default_rng(6)
     confidence, small, large = draw(rng, 1001)
     scores = np.asarray(cj.log_odds(confidence))
-    choose = functools.partial(cj.num_small_bins_for_regret, max_regret=0.15)
+    choose = functools.partial(cj.cascade.control_regret, max_regret=0.15)
     first, second = (
-        cj.fit_router_with_guarantee(
+        cj.cascade.fit_router_with_guarantee(
             jax.random.key(seed),
             scores,
             scores + 0.3,
@@ -310,8 +308,8 @@ def test_wrong_functions(router):
     rows = [np.linspace(0, 1, 8)] * 2 + [np.ones(8, bool)] * 2
     key = jax.random.key(0)
     with pytest.raises(ValueError, match="choose: expected a function, got float"):
-        cj.fit_router_with_guarantee(key, *rows, 0.1)
+        cj.cascade.fit_router_with_guarantee(key, *rows, 0.1)
     with pytest.raises(ValueError, match="fit: expected a function, got str"):
-        cj.fit_router_with_guarantee(key, *rows, print, fit="platt")
+        cj.cascade.fit_router_with_guarantee(key, *rows, print, fit="platt")
     with pytest.raises(ValueError, match="small_outcome: expected a bool array"):
-        cj.num_small_bins_for_small_error(router, rows[0], np.ones(8), 0.1)
+        cj.cascade.control_small_error(router, rows[0], np.ones(8), 0.1)

@@ -14,7 +14,7 @@ import pytest
 import reference
 
 import calib_jax as cj
-from calib_jax import resampling
+from calib_jax.stats import resampling
 
 # Values by hand are float32 ones in either mode, and each is a program of its own.
 pytestmark = pytest.mark.once
@@ -214,11 +214,15 @@ def test_log_odds_of_logarithms():
     expected = reference.log_odds(confidence)
     # A likelihood of 0 has none, and that of a long text is not cut off.
     of_log = np.where(confidence > 1e-20, expected, logarithm)
-    close(cj.log_odds_of_log(logarithm), of_log, rtol=1e-6, atol=2e-7)
-    close(cj.log_odds_of_log([-17.0, -100.0, -1e4]), [-17.0, -100.0, -1e4], rtol=1e-7)
+    close(cj.confidence.log_odds_from_log(logarithm), of_log, rtol=1e-6, atol=2e-7)
+    close(
+        cj.confidence.log_odds_from_log([-17.0, -100.0, -1e4]),
+        [-17.0, -100.0, -1e4],
+        rtol=1e-7,
+    )
     # What float32 keeps of the confidence itself is off by 3 %.
     close(cj.log_odds(confidence), expected, atol=0.05)
-    equal(cj.log_odds_of_log([NAN, 1e-3, INF]), [NAN] * 3)
+    equal(cj.confidence.log_odds_from_log([NAN, 1e-3, INF]), [NAN] * 3)
 
 
 # Bins
@@ -418,7 +422,7 @@ def test_rank_correlation(count, confidence, outcome, expected):
         confidence=jnp.asarray(confidence, jnp.float32),
         outcome=jnp.asarray(outcome, jnp.float32),
     )
-    close(cj.rank_correlation(table), expected)
+    close(cj.metrics.rank_correlation(table), expected)
 
 
 # Calibrators
@@ -618,18 +622,18 @@ def test_two_models_together_beat_either():
     router = cj.fit_router(small, np.full(16, 0.6), num_bins=4)
     curve = cj.cascade_curve(router, small, small_outcome, large_outcome)
     close(curve.accuracy, [0.75, 1.0, 1.0, 0.75, 0.5])
-    equal(cj.best_num_small_bins(curve), 2)  # of equals, the fewest large calls
+    equal(cj.cascade.best_num_small_bins(curve), 2)  # of equals, the fewest large calls
 
 
 def test_choosing_the_number_of_small_bins():
     curve = curve_of([0.75, 0.875, 0.625, 0.75, 0.5])
-    for_share = cj.num_small_bins_for_large_share
+    for_share = cj.cascade.num_small_bins_for_large_share
     choices = [for_share(curve, share) for share in (1.0, 0.5, 0.3, 0.0)]
     equal(choices, [0, 2, 3, 4])  # as many large calls as the budget allows
-    for_accuracy = cj.num_small_bins_for_accuracy
+    for_accuracy = cj.cascade.num_small_bins_for_accuracy
     choices = [for_accuracy(curve, accuracy) for accuracy in (0.5, 0.75, 0.8, 0.9)]
     equal(choices, [4, 3, 1, -1])
-    equal(cj.best_num_small_bins(curve), 1)
+    equal(cj.cascade.best_num_small_bins(curve), 1)
 
 
 # Cleaning
@@ -651,7 +655,9 @@ def test_suspicion_ranks_contradicted_labels_first():
     confidences = np.float32(
         [[0.9, 0.6, 0.8, 0.7, 0.9, NAN], [0.5, 0.7, 0.9, 0.4, NAN, 1]]
     )
-    score = cj.suspicion(predictions, confidences, np.array([0, 0, 1, 0, 0, 0]))
+    score = cj.cleaning.label_issue_score(
+        predictions, confidences, np.array([0, 0, 1, 0, 0, 0])
+    )
     # An expert without a prediction contradicts nothing.
     equal(score, np.float32([0.5, 0.6, 0.8, -0.7, -1, NAN]))
 
@@ -886,7 +892,7 @@ def test_bootstrap_of_reliability_tables(size, masked):
         weights = rng.choice(np.float32([0, 0.5, 3]), size)
         given = {"where": where, "weights": weights}
         dirty[~where] = np.nan
-    tables = cj.bootstrap_reliability(key, bins, dirty, outcomes, 5, **given)
+    tables = cj.stats.bootstrap_reliability(key, bins, dirty, outcomes, 5, **given)
 
     counts = cj.bootstrap(key, lambda x, weights: weights, 5, scores)
     index = np.asarray(cj.bin_index(bins, scores))
@@ -913,9 +919,9 @@ def test_bootstrap_of_reliability_tables(size, masked):
         return error(scores, outcomes, where=where, weights=weights)
 
     draws = cj.bootstrap(key, statistic, 5, dirty, outcomes, where, weights)
-    errors = jax.vmap(cj.table_calibration_error)(tables)
+    errors = jax.vmap(cj.metrics.calibration_error_of_table)(tables)
     close(errors, draws, atol=1e-6)
-    equal(errors, cj.table_calibration_error(tables))
+    equal(errors, cj.metrics.calibration_error_of_table(tables))
 
 
 @pytest.mark.parametrize("held", [True, False])
@@ -931,7 +937,7 @@ def test_bootstrap_of_tables_with_values_that_are_not_finite(held, monkeypatch):
         return cj.reliability_table(bins, scores, outcomes, weights=weights)
 
     expected = cj.bootstrap(key, table, num_draws, scores, outcomes)
-    actual = cj.bootstrap_reliability(key, bins, scores, outcomes, num_draws)
+    actual = cj.stats.bootstrap_reliability(key, bins, scores, outcomes, num_draws)
     assert 0 < np.isnan(expected.confidence).sum() < 128
     equal(actual.weight, expected.weight)
     for name in ("confidence", "outcome"):
@@ -942,7 +948,7 @@ def test_table_calibration_error():
     scores, outcomes = [0.9, 0.2, 0.6, 0.4], [1, 0, 1, 0]
     bins = cj.equal_width_bins(4)
     table = cj.reliability_table(bins, scores, outcomes)
-    close(cj.table_calibration_error(table), 0.275)
+    close(cj.metrics.calibration_error_of_table(table), 0.275)
     nothing = jax.tree.map(jnp.zeros_like, table)
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), table, nothing)
-    close(cj.table_calibration_error(both), [0.275, np.nan])
+    close(cj.metrics.calibration_error_of_table(both), [0.275, np.nan])

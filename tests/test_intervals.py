@@ -13,7 +13,7 @@ from scipy import optimize, stats
 
 import calib_jax as cj
 from benchmarks.intervals import calibration_errors
-from calib_jax import calibration_intervals
+from calib_jax.metrics import intervals as calibration_intervals
 
 ROWS, DRAWS = 60, 39
 KEY = jax.random.key(0)
@@ -314,7 +314,7 @@ def test_cascade_intervals_are_of_resampled_rows():
         )
     )
     more = as_numpy(
-        cj.cascade_difference_interval(
+        cj.cascade.router_difference_interval(
             KEY, *routers, *confidences, small, large, num_draws=DRAWS, where=where
         )
     )
@@ -362,7 +362,7 @@ def test_cascade_intervals_are_of_resampled_rows():
 
     # A router is as good as itself.
     same = as_numpy(
-        cj.cascade_difference_interval(
+        cj.cascade.router_difference_interval(
             KEY,
             *[routers[0]] * 2,
             *[confidences[0]] * 2,
@@ -463,7 +463,9 @@ def test_routers_of_other_numbers_of_bins_raise():
     router = registry.router(rng)
     other = dataclasses.replace(router, bins=cj.equal_width_bins(4))
     with pytest.raises(ValueError, match="second: expected a router of 5 bins.*got 4"):
-        cj.cascade_difference_interval(KEY, router, other, *confidences, small, large)
+        cj.cascade.router_difference_interval(
+            KEY, router, other, *confidences, small, large
+        )
     none = np.zeros(0, np.float32)
     with pytest.raises(ValueError, match="N > 0"):
         cj.cascade_interval(KEY, router, none, none, none)
@@ -480,7 +482,9 @@ def test_cleaning_interval(alpha):
     for precision in (0.0, 0.3, 1.0):
         flagged = rng.random(ROWS) < 0.4
         error = np.where(flagged, rng.random(ROWS) < precision, rng.random(ROWS) < 0.1)
-        found = as_numpy(cj.cleaning_interval(flagged, error, error_probability=alpha))
+        found = as_numpy(
+            cj.cleaning.cleaning_interval(flagged, error, error_probability=alpha)
+        )
         for interval, part, whole in (
             (found.flagged_share, flagged, ROWS),
             (found.precision, flagged & error, flagged.sum()),
@@ -493,7 +497,7 @@ def test_cleaning_interval(alpha):
             np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
         assert found.num_flagged == flagged.sum() and found.num_tied is None
     scores = np.where(flagged, 0.5, np.arange(ROWS))
-    found = as_numpy(cj.cleaning_interval(flagged, error, scores=scores))
+    found = as_numpy(cj.cleaning.cleaning_interval(flagged, error, scores=scores))
     assert found.num_tied == flagged.sum() and found.num_rows == ROWS
 
 

@@ -139,36 +139,38 @@ def assert_read(read, first=1):
 @pytest.mark.parametrize("name", ["lines.jsonl", "lines.jsonl.gz"])
 def test_a_file_of_all_shapes(tmp_path, name):
     path = write(tmp_path / name, LINES, end="\r\n")
-    assert_read(cj.read_log_probabilities(path))
-    assert_read(cj.read_log_probabilities(str(path)))
+    assert_read(cj.io.read_log_probabilities(path))
+    assert_read(cj.io.read_log_probabilities(str(path)))
 
 
 def test_lines_of_all_kinds(tmp_path):
-    assert_read(cj.read_log_probabilities(LINES))
+    assert_read(cj.io.read_log_probabilities(LINES))
     text = [json.dumps(line) for line in LINES]
-    assert_read(cj.read_log_probabilities(text))
-    assert_read(cj.read_log_probabilities(line.encode() for line in text))
-    assert_read(cj.read_log_probabilities([" ", b"\n", *text]), first=3)
+    assert_read(cj.io.read_log_probabilities(text))
+    assert_read(cj.io.read_log_probabilities(line.encode() for line in text))
+    assert_read(cj.io.read_log_probabilities([" ", b"\n", *text]), first=3)
     with (tmp_path / "marked.jsonl").open("w", encoding="utf-8-sig") as file:
         file.write("\n".join(text))
-    assert_read(cj.read_log_probabilities(tmp_path / "marked.jsonl"))
+    assert_read(cj.io.read_log_probabilities(tmp_path / "marked.jsonl"))
 
 
 def test_numbers_of_clients_and_names_that_are_none():
     choice = {"logprobs": {"content": [{"token": "a", "logprob": np.float32(-1.5)}]}}
-    read = cj.read_log_probabilities([{"choices": [choice]}, {"id": 7} | chat(7, TWO)])
+    read = cj.io.read_log_probabilities(
+        [{"choices": [choice]}, {"id": 7} | chat(7, TWO)]
+    )
     assert read.ids == ("", "7") and read.texts == ("", "42")
     assert read.log_likelihoods[0, 0] == -1.5
 
 
 @pytest.mark.parametrize("lines", [[], ["", "  "]])
 def test_nothing_to_read(lines):
-    read = cj.read_log_probabilities(lines)
+    read = cj.io.read_log_probabilities(lines)
     assert read.log_likelihoods.shape == read.where.shape == read.tokens.shape == (0, 0)
     assert read.top_log_probabilities.shape == read.top_tokens.shape == (0, 0, 0)
     assert read.ids == read.texts == ()
     assert read.choice_index.shape == read.line_numbers.shape == (0,)
-    assert cj.choice_log_probabilities(read, ["A", "B"]).shape == (0, 2)
+    assert cj.io.choice_log_probabilities(read, ["A", "B"]).shape == (0, 2)
 
 
 def changed(line, change):
@@ -239,10 +241,10 @@ MALFORMED = {
 def test_malformed_line(number):
     line, reason = list(MALFORMED.items())[number]
     with pytest.raises(ValueError, match=f"lines: malformed line 2: .*{reason}") as bad:
-        cj.read_log_probabilities([LINES[0], line, LINES[1]])
+        cj.io.read_log_probabilities([LINES[0], line, LINES[1]])
     assert len(str(bad.value)) < 300
     found = []
-    read = cj.read_log_probabilities(
+    read = cj.io.read_log_probabilities(
         [LINES[0], line, LINES[1]], on_malformed=lambda *report: found.append(report)
     )
     assert [where for where, _ in found] == [2]
@@ -252,7 +254,7 @@ def test_malformed_line(number):
 def test_many_malformed_lines(tmp_path):
     path = write(tmp_path / "lines.jsonl", ["{", LINES[0], "", *["{}"] * 8])
     with pytest.raises(ValueError) as bad:
-        cj.read_log_probabilities(path)
+        cj.io.read_log_probabilities(path)
     message = str(bad.value)
     assert message.startswith(f"{path}: malformed line 1: no JSON")
     numbers = [int(part.split(":")[0]) for part in message.split("line ")[1:]]
@@ -262,19 +264,19 @@ def test_many_malformed_lines(tmp_path):
 def test_sources_that_are_none(tmp_path):
     for wrong in (None, 7, b"{}", {"choices": []}):
         with pytest.raises(ValueError, match="lines: expected a path, or an iterable"):
-            cj.read_log_probabilities(wrong)
+            cj.io.read_log_probabilities(wrong)
     with pytest.raises(ValueError, match="a string is taken for a path"):
-        cj.read_log_probabilities('{"id": 1}\n{"id": 2}')
+        cj.io.read_log_probabilities('{"id": 1}\n{"id": 2}')
     with pytest.raises(ValueError, match="on_malformed: expected a function"):
-        cj.read_log_probabilities([], on_malformed=True)
+        cj.io.read_log_probabilities([], on_malformed=True)
     with pytest.raises(FileNotFoundError):
-        cj.read_log_probabilities(tmp_path / "missing.jsonl.gz")
+        cj.io.read_log_probabilities(tmp_path / "missing.jsonl.gz")
     path = write(tmp_path / "lines.jsonl.gz", LINES * 100)
     data = path.read_bytes()
     for damaged in (data[: len(data) // 2], b"no gzip", data[:-4] + b"1234"):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="gzip is damaged after line"):
-            cj.read_log_probabilities(path)
+            cj.io.read_log_probabilities(path)
 
 
 JUNK = [None, True, -1, 2**70, 0.5, -1e400, NAN, "x", "", [], {}, [[]], {"a": -1}]
@@ -306,7 +308,7 @@ def test_mutated_lines_raise_nothing_else():
             place = rng.randrange(len(text))
             text = text[:place] + chr(rng.randrange(1, 0x3000)) + text[place + 1 :]
         found = []
-        read = cj.read_log_probabilities(
+        read = cj.io.read_log_probabilities(
             [text.encode("utf-8", "surrogatepass")],
             on_malformed=lambda *report, found=found: found.append(report),
         )
@@ -333,35 +335,35 @@ OPTIONS = [
 
 
 def test_log_probabilities_of_choices():
-    read = cj.read_log_probabilities([chat("a", *OPTIONS)])
+    read = cj.io.read_log_probabilities([chat("a", *OPTIONS)])
     both = np.logaddexp(-0.5, -2.0)
     expected = np.full((5, 3), -INF)
     expected[0, :2] = both, -3.0
     expected[1, :2] = -0.25, -4.0
-    actual = cj.choice_log_probabilities(read, ["A", "B", "C"])
+    actual = cj.io.choice_log_probabilities(read, ["A", "B", "C"])
     assert actual.dtype == np.float32
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
     expected[2, 2] = np.logaddexp(-1.0, -1.5)
     positions = np.array([0, 0, 1, 0, 5])
     for place in (positions, jnp.asarray(positions), positions.tolist()):
-        actual = cj.choice_log_probabilities(read, [" A", "B", "C"], position=place)
+        actual = cj.io.choice_log_probabilities(read, [" A", "B", "C"], position=place)
         np.testing.assert_allclose(actual, expected, rtol=1e-6)
-    late = cj.choice_log_probabilities(read, ["A"], position=9)
+    late = cj.io.choice_log_probabilities(read, ["A"], position=9)
     np.testing.assert_array_equal(late, np.full((5, 1), -INF))
-    some = cj.choice_log_probabilities(read, ["B", "A"], position=0)[:2]
+    some = cj.io.choice_log_probabilities(read, ["B", "A"], position=0)[:2]
     np.testing.assert_array_equal(cj.top1(some).prediction, [1, 1])
 
 
 def test_wrong_choices():
-    read = cj.read_log_probabilities([chat("a", *OPTIONS)])
+    read = cj.io.read_log_probabilities([chat("a", *OPTIONS)])
     with pytest.raises(ValueError, match="read: expected LogProbabilities, got list"):
-        cj.choice_log_probabilities([], ["A"])
+        cj.io.choice_log_probabilities([], ["A"])
     for wrong in ("AB", [], ["A", 1], ["A", " A"], ["A", " "], None, {"A": 1}):
         with pytest.raises(ValueError, match="choices: expected"):
-            cj.choice_log_probabilities(read, wrong)
+            cj.io.choice_log_probabilities(read, wrong)
     for wrong in (-1, [0, 1], [0, 0, 0, 0, -2], 1.0, "a", np.zeros((5, 1), int)):
         with pytest.raises(ValueError, match="position: expected"):
-            cj.choice_log_probabilities(read, ["A"], position=wrong)
+            cj.io.choice_log_probabilities(read, ["A"], position=wrong)
 
 
 def test_from_a_file_to_a_confidence(tmp_path):
@@ -374,8 +376,8 @@ def test_from_a_file_to_a_confidence(tmp_path):
         lines.append(
             batch(f"{number}", completion("x", ["a"] * len(values), [*values]))
         )
-    read = cj.read_log_probabilities(write(tmp_path / "a.jsonl.gz", lines))
-    scores = cj.likelihood_scores(read.log_likelihoods, where=read.where)
+    read = cj.io.read_log_probabilities(write(tmp_path / "a.jsonl.gz", lines))
+    scores = cj.confidence.likelihood_scores(read.log_likelihoods, where=read.where)
     assert scores.num_tokens.tolist() == read.where.sum(1).tolist()
     params, report = cj.fit_platt(scores.mean_log_likelihood, right)
     assert report.converged
@@ -387,7 +389,7 @@ def test_from_a_file_to_a_confidence(tmp_path):
         values = logits - np.log(np.exp(logits).sum())
         top = sorted(zip("ABCD", values, strict=True), key=lambda pair: -pair[1])
         lines.append(chat("q", [entry(*top[0], *top)]))
-    read = cj.read_log_probabilities(lines)
-    options = cj.choice_log_probabilities(read, ["A", "B", "C", "D"])
+    read = cj.io.read_log_probabilities(lines)
+    options = cj.io.choice_log_probabilities(read, ["A", "B", "C", "D"])
     params, report = cj.fit_temperature(options, labels)
     assert report.converged and 1.2 < params.temperature < 3.5

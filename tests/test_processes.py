@@ -43,7 +43,8 @@ def answers(logits, labels, scores, outcomes):
     }
 
 def summarise(scores, outcomes):
-    return cj.update_reliability(cj.reliability_summary(bins), scores, outcomes)
+    start = cj.streaming.init_reliability(bins)
+    return cj.streaming.update_reliability(start, scores, outcomes)
 
 def shown(results):
     return {k: [np.asarray(x).tolist() for x in jax.tree.leaves(v)]
@@ -63,7 +64,7 @@ results = answers(*map(place, (logits, labels, scores, outcomes)))
 mine = summarise(scores[half], outcomes[half])
 both = multihost_utils.process_allgather(mine)
 first, second = (jax.tree.map(lambda leaf: leaf[k], both) for k in range(2))
-results["summary"] = cj.merge_summaries(first, second)
+results["summary"] = cj.streaming.merge(first, second)
 print(json.dumps(shown(results)))
 """
 

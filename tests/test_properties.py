@@ -461,15 +461,15 @@ def test_no_rows(case):
         assert result.num_small_bins == -1 and not result.possible
         assert result.num_rows == 0
         np.testing.assert_array_equal(result.bound, 1)
-    elif case.name == "betting_p_value":
+    elif case.name == "stats.betting_p_value":
         assert result == 1
-    elif case.name == "cleaning_interval":
+    elif case.name == "cleaning.cleaning_interval":
         for share in (result.flagged_share, result.precision, result.recall):
             np.testing.assert_array_equal(leaves(share), [NAN, 0, 1])
-    elif case.name in ("expected_precision", "expected_false_flags"):
+    elif case.name in ("cleaning.expected_precision", "cleaning.expected_false_flags"):
         assert result.num_flagged == 0 and np.isnan(result.standard_error)
         assert all(np.isnan(leaf) or leaf == 0 for leaf in leaves(whole))
-    elif case.name == "expert_dependence":
+    elif case.name == "cleaning.expert_dependence":
         assert result.num_rows == result.num_joint_errors == 0
         np.testing.assert_array_equal(result.error_rate, NAN)
         for lift in (result.lift, result.lift_given_confidence):

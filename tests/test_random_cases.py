@@ -58,7 +58,7 @@ def test_tables(data):
     error = cj.expected_calibration_error(*scored, num_bins=9, **data.rows)
     expected = reference.expected_calibration_error(*scored, num_bins=9, **data.rows)
     close(error, expected)
-    close(cj.rank_correlation(table), reference.rank_correlation(table))
+    close(cj.metrics.rank_correlation(table), reference.rank_correlation(table))
     area = cj.area_under_roc(*scored, **data.rows)
     close(area, reference.area_under_roc(*scored, **data.rows))
     histogram, _ = cj.fit_histogram(*scored, num_bins=9, **data.rows)

@@ -15,7 +15,7 @@ CONFIDENCES = [[0.9, 0.8, 0.7, 0.6], [0.5, 0.4, np.nan, 0.2]]
 @pytest.fixture
 def sheet(tmp_path):
     path = tmp_path / "sheet.csv"
-    cj.write_review_sheet(
+    cj.io.write_review_sheet(
         path, [3, 0, 2, -1], LABELS, PREDICTIONS, CONFIDENCES, class_names=NAMES
     )
     return path
@@ -46,7 +46,7 @@ def test_written(sheet):
     assert first[:5] == ["1", "3", "3", "1", "'=dog"] and first[-1] == ""
     assert third[4] == "épée, grand" and third[8:11] == ["-1", "", "nan"]
     with pytest.raises(FileExistsError):
-        cj.write_review_sheet(sheet, [0], LABELS, PREDICTIONS, CONFIDENCES)
+        cj.io.write_review_sheet(sheet, [0], LABELS, PREDICTIONS, CONFIDENCES)
 
 
 def test_blank_ends_of_lines_are_left_out(sheet):
@@ -55,7 +55,7 @@ def test_blank_ends_of_lines_are_left_out(sheet):
         ["", "wrong", ""],
         lambda rows: [row if row[-1] else row[:-1] for row in rows],
     )
-    found = cj.read_review_sheet(sheet)
+    found = cj.io.read_review_sheet(sheet)
     np.testing.assert_array_equal(found.answers, [-1, 0, -1])
     # The first was left out: whoever judged chose.
     assert (found.num_blank, found.num_skipped) == (2, 1)
@@ -65,13 +65,13 @@ def test_blank_ends_of_lines_are_left_out(sheet):
 def test_lines_of_two_sheets_are_refused(sheet, tmp_path, other):
     """Also where the same row is item 1 of one sheet and item 2 of the other."""
     second = tmp_path / "second.csv"
-    cj.write_review_sheet(
+    cj.io.write_review_sheet(
         second, other, LABELS, PREDICTIONS, CONFIDENCES, class_names=NAMES
     )
     theirs = lines(second)
     fill(sheet, ["wrong"] * 3, lambda rows: [*rows[:2], theirs[2], rows[3]])
     with pytest.raises(ValueError, match="csv: line 3: item, .* of another sheet"):
-        cj.read_review_sheet(sheet)
+        cj.io.read_review_sheet(sheet)
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
@@ -83,10 +83,10 @@ def test_read_back(sheet, delimiter):
         delimiter,
         "utf-8",
     )
-    found = cj.read_review_sheet(sheet)
+    found = cj.io.read_review_sheet(sheet)
     np.testing.assert_array_equal(found.rows, [2, 0, 3])
     np.testing.assert_array_equal(found.labels, [2, 0, 1])
-    answer = cj.ReviewAnswer
+    answer = cj.io.ReviewAnswer
     np.testing.assert_array_equal(found.answers, [-1, answer.CANNOT_TELL, answer.WRONG])
     np.testing.assert_array_equal(found.counts, [1, 0, 0, 1])
     assert (found.num_blank, found.num_skipped) == (1, 0)
@@ -119,7 +119,7 @@ def put(line, column, value):
 def test_bad_lines_are_named(sheet, change, message):
     fill(sheet, ["wrong", "both", "right"], change)
     with pytest.raises(ValueError, match=message):
-        cj.read_review_sheet(sheet)
+        cj.io.read_review_sheet(sheet)
 
 
 def test_wrong_arguments(tmp_path):
@@ -127,7 +127,9 @@ def test_wrong_arguments(tmp_path):
 
     def refuse(match, rows=(0,), labels=LABELS, predictions=PREDICTIONS, **more):
         with pytest.raises(ValueError, match=match):
-            cj.write_review_sheet(path, rows, labels, predictions, CONFIDENCES, **more)
+            cj.io.write_review_sheet(
+                path, rows, labels, predictions, CONFIDENCES, **more
+            )
 
     refuse("rows: expected rows below N = 4, got 4", rows=[4])
     refuse("rows: expected every row once", rows=[1, 1])
@@ -138,8 +140,8 @@ def test_wrong_arguments(tmp_path):
     assert not path.exists()
     path.write_bytes(b"item,answer\n\xff")
     with pytest.raises(ValueError, match="no UTF-8 at byte 12"):
-        cj.read_review_sheet(path)
+        cj.io.read_review_sheet(path)
     path.unlink()
-    cj.write_review_sheet(path, [-1], LABELS, PREDICTIONS, CONFIDENCES)
-    found = cj.read_review_sheet(path)
+    cj.io.write_review_sheet(path, [-1], LABELS, PREDICTIONS, CONFIDENCES)
+    found = cj.io.read_review_sheet(path)
     assert found.counts.sum() == found.num_blank == len(found.rows) == 0

@@ -11,8 +11,6 @@ import registry
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from registry import assert_same, spoil, take
 
-from calib_jax import _reduce
-
 # More rows than there are counters in a histogram of `registry.NUM_BINS - 1` edges.
 NUM_ROWS = 8 * 2500
 NUM_REMOVED = 1001
@@ -35,7 +33,7 @@ pytestmark = pytest.mark.once
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     """Several blocks on every device, the last one not whole."""
-    monkeypatch.setattr(_reduce, "_CPU_BLOCK_ROWS", 900)
+    monkeypatch.setattr(reduce, "_CPU_BLOCK_ROWS", 900)
 
 
 def example(case):

@@ -9,6 +9,8 @@ import pytest
 from scipy import stats
 
 import calib_jax as cj
+from benchmarks.specialisation.gain import cascade_gain_test
+from benchmarks.specialisation.gain_of_runs import cascade_gain_of_runs
 
 pytestmark = pytest.mark.once
 
@@ -35,14 +37,14 @@ def routers():
         _, confidence, outcome = draw(rng, kind, 20_000)
         router = cj.fit_router(*confidence, num_bins=NUM_BINS)
         curve = cj.cascade_curve(router, confidence[0], *outcome)
-        return router, int(cj.best_num_small_bins(curve))
+        return router, int(cj.cascade.best_num_small_bins(curve))
 
     return {kind: fit(kind) for kind in ("runs", "better", "specialists")}
 
 
 @jax.jit
 def test_of(key, router, confidence, first, second, group, where, budget):
-    return cj.cascade_gain_test(
+    return cascade_gain_test(
         key,
         router,
         confidence,
@@ -270,7 +272,7 @@ NUM_RUN_ROWS = 200
 def gain_of_runs():
     half = np.arange(NUM_RUN_ROWS) < NUM_RUN_ROWS // 2
     one = jax.jit(
-        lambda key, c, v: cj.cascade_gain_of_runs(
+        lambda key, c, v: cascade_gain_of_runs(
             key,
             c[:3],
             c[3:],
@@ -336,7 +338,7 @@ def test_runs_of_two_architectures(gain_of_runs):
 def test_wrong_arguments(routers):
     key, router = jax.random.key(0), routers["runs"][0]
     with pytest.raises(ValueError, match="groups: expected N > 0 examples, got 0"):
-        cj.cascade_gain_test(key, router, *[np.zeros(0)] * 3, [], num_groups=1)
+        cascade_gain_test(key, router, *[np.zeros(0)] * 3, [], num_groups=1)
     rows = np.full((1, 4), 0.5), np.full((2, 4), 0.5), np.ones((1, 4)), np.ones((2, 4))
     with pytest.raises(ValueError, match="first_confidence: expected at least 2 runs"):
-        cj.cascade_gain_of_runs(key, *rows, np.ones(4, bool))
+        cascade_gain_of_runs(key, *rows, np.ones(4, bool))

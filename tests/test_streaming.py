@@ -10,7 +10,7 @@ from jax.sharding import AxisType, PartitionSpec
 
 import calib_jax as cj
 from calib_jax import blocks as block_module
-from calib_jax import summary
+from calib_jax.binning import bin_sums as summary
 
 ROWS, BATCH, NUM_BINS = 600, 50, 7
 # The registry runs the same functions in 64-bit mode.
@@ -36,7 +36,7 @@ def rng():
 @pytest.fixture(scope="module")
 def buckets():
     """More than a batch has rows, fewer than there are rows in all."""
-    return cj.score_buckets(NUM_BUCKETS)
+    return cj.streaming.score_buckets(NUM_BUCKETS)
 
 
 def frozen(edges):
@@ -51,26 +51,28 @@ def batches(*rows, size=BATCH):
 
 
 def summarise(buckets, scores, outcomes, where=None, weights=None):
-    state = cj.reliability_summary(buckets)
+    state = cj.streaming.init_reliability(buckets)
     where = np.ones(len(scores), bool) if where is None else where
     weights = np.ones(len(scores)) if weights is None else weights
     for s, o, m, w in batches(np.float32(scores), outcomes, where, weights):
-        state = cj.update_reliability(state, s, o, where=m, weights=w)
+        state = cj.streaming.update_reliability(state, s, o, where=m, weights=w)
     return state
 
 
 def summarise_cascade(buckets, rows, where=None):
-    state = cj.cascade_summary(buckets)
+    state = cj.streaming.init_cascade(buckets)
     where = np.ones(len(rows[0]), bool) if where is None else where
     for *row, mask in batches(*rows, where):
-        state = cj.update_cascade(state, *row, where=mask)
+        state = cj.streaming.update_cascade(state, *row, where=mask)
     return state
 
 
 def test_buckets_are_as_fine_near_1_as_near_0():
-    edges = np.asarray(cj.score_buckets().edges)
+    edges = np.asarray(cj.streaming.score_buckets().edges)
     assert edges.shape == (4095,) and (np.diff(edges) >= 0).all()
-    index = cj.bin_index(cj.score_buckets(), [0.0, -0.0, 1e-38, 1e-9, 1 - 2**-24, 1.0])
+    index = cj.bin_index(
+        cj.streaming.score_buckets(), [0.0, -0.0, 1e-38, 1e-9, 1 - 2**-24, 1.0]
+    )
     equal(index, [0, 0, 0, 1, 4094, 4095])
     below = edges[(edges > 1e-4) & (edges < 0.5)]
     above = edges[(edges > 0.5) & (edges < 1 - 1e-4)]
@@ -86,18 +88,20 @@ def test_order_and_grouping_of_batches_change_no_bit(buckets, rng):
     weights = rng.random(ROWS)
     rows = scores, outcomes, weights
     # All rows at once are more than the buckets, each batch is fewer.
-    whole = cj.update_reliability(
-        cj.reliability_summary(buckets), scores, outcomes, weights=weights
+    whole = cj.streaming.update_reliability(
+        cj.streaming.init_reliability(buckets), scores, outcomes, weights=weights
     )
     parts = [
-        cj.update_reliability(cj.reliability_summary(buckets), s, o, weights=w)
+        cj.streaming.update_reliability(
+            cj.streaming.init_reliability(buckets), s, o, weights=w
+        )
         for s, o, w in batches(*rows)
     ]
     tree = parts
     while len(tree) > 1:
         pairs = zip(tree[::2], tree[1::2], strict=False)
         rest = tree[len(tree) // 2 * 2 :]
-        tree = rest + [cj.merge_summaries(b, a) for a, b in pairs]
+        tree = rest + [cj.streaming.merge(b, a) for a, b in pairs]
     same(tree[0], whole)
     order = rng.permutation(ROWS)
     same(
@@ -142,11 +146,11 @@ def test_calibration_error_is_within_its_bound(name, buckets, rng):
     where, weights = rng.random(ROWS) < 0.9, rng.choice([0.0, 0.5, 1.0, 2.0], ROWS)
     kept = where & (weights > 0)
     state = summarise(buckets, scores, outcomes, where, weights)
-    result = cj.streamed_reliability_table(state, NUM_BINS)
+    result = cj.streaming.reliability_table(state, NUM_BINS)
     bins = cj.equal_count_bins(scores, NUM_BINS, where=kept)
     table = cj.reliability_table(bins, scores, outcomes, where=where, weights=weights)
-    error = cj.streamed_calibration_error(state, NUM_BINS)
-    difference = abs(error.value - cj.table_calibration_error(table))
+    error = cj.streaming.expected_calibration_error(state, NUM_BINS)
+    difference = abs(error.value - cj.metrics.calibration_error_of_table(table))
     assert difference <= error.error_bound + 1e-6
     first = np.cumsum([len(x) for x in np.array_split(np.arange(kept.sum()), NUM_BINS)])
     expected = bound_in_words(scores[kept], weights[kept], buckets, first[:-1])
@@ -162,7 +166,7 @@ def test_frozen_bins_are_exact(rng):
     where, weights = rng.random(ROWS) < 0.9, rng.random(ROWS)
     rows = np.where(where, scores, np.nan), outcomes, where, weights
     state = summarise(frozen(bins.edges), *rows)
-    result = cj.streamed_reliability_table(state, bins=bins)
+    result = cj.streaming.reliability_table(state, bins=bins)
     expected = cj.reliability_table(
         bins, scores, outcomes, where=where, weights=weights
     )
@@ -178,12 +182,12 @@ def test_counts_are_exact_beyond_32_bits(buckets, rng):
     state = summarise(frozen(scores[1:]), few, few > 0.4)
     doublings = 33
     for _ in range(doublings):
-        state = cj.merge_summaries(state, state)
+        state = cj.streaming.merge(state, state)
     counts = [int(count) * 2**doublings for count in copies]
     n, upto = sum(counts), np.cumsum(np.array(counts, object))
     starts = [k * (n // NUM_BINS) + min(k, n % NUM_BINS) for k in range(1, NUM_BINS)]
     edges = [scores[np.sum(upto <= start)] for start in starts]
-    result = cj.streamed_reliability_table(state, NUM_BINS)
+    result = cj.streaming.reliability_table(state, NUM_BINS)
     equal(result.bins.edges, edges)
     bounds = [0, *(int(upto[scores < edge][-1]) for edge in edges), n]
     weights = np.array([b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
@@ -202,28 +206,29 @@ def test_a_single_row_counts_beyond_32_bits():
         buckets, np.full(BATCH, 0.75), np.ones(BATCH), np.arange(BATCH) < 4
     )
     for _ in range(32):
-        low, high = cj.merge_summaries(low, low), cj.merge_summaries(high, high)
+        low, high = cj.streaming.merge(low, low), cj.streaming.merge(high, high)
     one = np.arange(BATCH) < 1
     one = summarise(buckets, np.full(BATCH, 0.25), np.zeros(BATCH), one)
-    state = cj.merge_summaries(cj.merge_summaries(low, one), high)
-    result = cj.streamed_reliability_table(state, NUM_BINS)
+    state = cj.streaming.merge(cj.streaming.merge(low, one), high)
+    result = cj.streaming.reliability_table(state, NUM_BINS)
     equal(result.bins.edges, np.float32([0.25, 0.25, 0.75, 0.75, 0.75, 0.75]))
 
 
 def test_nothing_and_nan(buckets, rng):
-    empty = cj.reliability_summary(buckets)
+    empty = cj.streaming.init_reliability(buckets)
     nan = np.full(BATCH, np.nan)
     masked = summarise(buckets, nan, nan, np.zeros(BATCH, bool))
     same(masked, empty)
-    result = cj.streamed_calibration_error(empty, NUM_BINS)
+    result = cj.streaming.expected_calibration_error(empty, NUM_BINS)
     assert np.isnan(result.value) and result.error_bound == 0
-    table = cj.streamed_reliability_table(empty, NUM_BINS)
+    table = cj.streaming.reliability_table(empty, NUM_BINS)
     equal(table.bins.edges, np.inf)
     equal(table.table.count, 0)
     state = summarise(buckets, nan, np.ones(BATCH))
-    assert np.isnan(cj.streamed_calibration_error(state, NUM_BINS).value)
-    curve = cj.streamed_cascade_curve(
-        cj.cascade_summary(buckets), cj.fit_router(*models(rng)[:2], num_bins=NUM_BINS)
+    assert np.isnan(cj.streaming.expected_calibration_error(state, NUM_BINS).value)
+    curve = cj.streaming.cascade_curve(
+        cj.streaming.init_cascade(buckets),
+        cj.fit_router(*models(rng)[:2], num_bins=NUM_BINS),
     )
     assert np.isnan(curve.curve.accuracy).all()
 
@@ -231,20 +236,23 @@ def test_nothing_and_nan(buckets, rng):
 def test_half_precision_scores(buckets, rng):
     half = jnp.asarray(rng.random(BATCH), jnp.bfloat16)
     outcomes = rng.random(BATCH) < 0.5
-    start = cj.reliability_summary(buckets)
-    actual = cj.update_reliability(start, half, outcomes)
-    same(actual, cj.update_reliability(start, half.astype(jnp.float32), outcomes))
+    start = cj.streaming.init_reliability(buckets)
+    actual = cj.streaming.update_reliability(start, half, outcomes)
+    same(
+        actual,
+        cj.streaming.update_reliability(start, half.astype(jnp.float32), outcomes),
+    )
 
 
 def test_in_the_loss_of_a_training_step(buckets, rng):
     """As the auxiliary state of a gradient, to which it adds nothing."""
-    start = cj.reliability_summary(buckets)
+    start = cj.streaming.init_reliability(buckets)
     outcomes = jnp.asarray(rng.random(BATCH) < 0.5)
     inputs = jnp.asarray(rng.normal(size=BATCH), jnp.float32)
 
     def loss(scale):
         scores = jax.nn.sigmoid(scale * inputs)
-        state = cj.update_reliability(start, scores, outcomes)
+        state = cj.streaming.update_reliability(start, scores, outcomes)
         return jnp.sum(scores), state
 
     (_, state), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(1.0)
@@ -257,12 +265,16 @@ def test_states_of_different_buckets_give_nan(rng):
         summarise(frozen([edge]), rng.random(BATCH), np.ones(BATCH))
         for edge in (0.4, 0.5)
     ]
-    result = cj.streamed_calibration_error(cj.merge_summaries(*states), NUM_BINS)
+    result = cj.streaming.expected_calibration_error(
+        cj.streaming.merge(*states), NUM_BINS
+    )
     assert np.isnan(result.value)
     with pytest.raises(ValueError, match="second.*64 buckets.*got 3"):
-        cj.merge_summaries(states[0], cj.reliability_summary(cj.equal_width_bins(3)))
+        cj.streaming.merge(
+            states[0], cj.streaming.init_reliability(cj.equal_width_bins(3))
+        )
     with pytest.raises(ValueError, match="num_bins.*4096.*5000"):
-        cj.streamed_calibration_error(states[0], 5000)
+        cj.streaming.expected_calibration_error(states[0], 5000)
 
 
 def models(rng, num_rows=ROWS):
@@ -276,7 +288,7 @@ def test_router_of_tied_confidences_is_that_of_the_rows(buckets, rng):
     values = np.float32([0.2, 0.35, 0.5, 0.65, 0.8, 0.9])
     rows = values[np.abs(small[:, None] - values).argmin(axis=1)], *rest
     router = cj.fit_router(*rows[:2], num_bins=NUM_BINS)
-    result = cj.streamed_router(summarise_cascade(buckets, rows), NUM_BINS)
+    result = cj.streaming.fit_router(summarise_cascade(buckets, rows), NUM_BINS)
     assert result.error_bound == 0
     equal(result.router.order, router.order)
     table = cj.advantage_table(
@@ -294,14 +306,14 @@ def test_router_of_tied_confidences_is_that_of_the_rows(buckets, rng):
 def test_router_and_curve_of_two_streams(buckets, rng):
     """The router of validation rows is judged exactly by a summary of others."""
     validation, test = models(rng), models(rng)
-    result = cj.streamed_router(summarise_cascade(buckets, validation), NUM_BINS)
+    result = cj.streaming.fit_router(summarise_cascade(buckets, validation), NUM_BINS)
     table, router = result.router.table, result.router
     exact = cj.advantage_table(router.bins, *validation[:2])
     equal(table.advantage, exact.advantage)
     by_rows = cj.fit_router(*validation[:2], num_bins=NUM_BINS).table
     size = [np.sum(t.weight * np.abs(t.advantage)) / ROWS for t in (table, by_rows)]
     assert abs(size[0] - size[1]) <= result.error_bound + 1e-6
-    streamed = cj.streamed_cascade_curve(summarise_cascade(buckets, test), router)
+    streamed = cj.streaming.cascade_curve(summarise_cascade(buckets, test), router)
     assert streamed.error_bound == 0
     same(streamed.curve, cj.cascade_curve(router, test[0], *test[2:]))
 
@@ -312,7 +324,7 @@ def test_curve_of_any_router(exactly, buckets, rng):
     router = cj.fit_router(*validation[:2], num_bins=NUM_BINS)
     buckets = frozen(router.bins.edges) if exactly else buckets
     state = summarise_cascade(buckets, test)
-    result = cj.streamed_cascade_curve(state, router)
+    result = cj.streaming.cascade_curve(state, router)
     exact = cj.cascade_curve(router, test[0], *test[2:])
     if exactly:
         assert result.error_bound == 0
@@ -321,7 +333,7 @@ def test_curve_of_any_router(exactly, buckets, rng):
     for name, value in vars(exact).items():
         difference = np.abs(getattr(result.curve, name) - value).max()
         assert difference <= result.error_bound + 1e-6
-    area = cj.streamed_average_performance_gap_recovered(state, router)
+    area = cj.streaming.average_performance_gap_recovered(state, router)
     assert area.value == cj.average_performance_gap_recovered(result.curve)
     expected = cj.average_performance_gap_recovered(exact)
     assert abs(area.value - expected) <= area.error_bound < 10
@@ -331,9 +343,9 @@ def test_a_donated_summary_is_no_one_elses(rng):
     """A loop may give its summary away; the bins and router it came from stay."""
     rows = models(rng)
     router = cj.fit_router(*rows[:2], num_bins=NUM_BINS)
-    update = jax.jit(cj.update_cascade, donate_argnums=0)
-    state = update(cj.cascade_summary(router.bins), *rows)
-    curve = cj.streamed_cascade_curve(update(state, *rows), router).curve
+    update = jax.jit(cj.streaming.update_cascade, donate_argnums=0)
+    state = update(cj.streaming.init_cascade(router.bins), *rows)
+    curve = cj.streaming.cascade_curve(update(state, *rows), router).curve
     assert cj.use_small(router, rows[0], 1).any()
     same(curve.accuracy, cj.cascade_curve(router, rows[0], *rows[2:]).accuracy)
 
@@ -342,18 +354,20 @@ def test_a_bucket_with_many_cuts_counts_once(rng):
     """All rows in one bucket: none is counted more than once, and no ECE exceeds 1."""
     scores = np.float32(0.5 + 1e-4 * rng.random(ROWS))
     state = summarise(frozen([0.2, 0.9]), scores, rng.random(ROWS) < 0.5)
-    assert cj.streamed_calibration_error(state, NUM_BINS).error_bound == 1
+    assert cj.streaming.expected_calibration_error(state, NUM_BINS).error_bound == 1
 
 
 def test_no_bound_where_weights_exceed_float32(rng):
     scores, outcomes = np.float32(rng.random(ROWS)), rng.random(ROWS) < 0.5
-    state = cj.update_reliability(
-        cj.reliability_summary(frozen([0.2, 0.9])),
+    state = cj.streaming.update_reliability(
+        cj.streaming.init_reliability(frozen([0.2, 0.9])),
         scores,
         outcomes,
         weights=np.full(ROWS, 3e37, np.float32),
     )
-    assert jnp.isnan(cj.streamed_calibration_error(state, NUM_BINS).error_bound)
+    assert jnp.isnan(
+        cj.streaming.expected_calibration_error(state, NUM_BINS).error_bound
+    )
 
 
 def test_states_of_8_devices(buckets, rng):
@@ -364,14 +378,16 @@ def test_states_of_8_devices(buckets, rng):
     @jax.jit
     @jax.shard_map(mesh=mesh, in_specs=(rows, rows), out_specs=PartitionSpec())
     def everywhere(scores, outcomes):
-        state = cj.reliability_summary(buckets)
-        state = cj.update_reliability(state, scores, outcomes)
-        return cj.psum_summary(state, "rows")
+        state = cj.streaming.init_reliability(buckets)
+        state = cj.streaming.update_reliability(state, scores, outcomes)
+        return cj.streaming.psum(state, "rows")
 
     same(everywhere(scores, outcomes), summarise(buckets, scores, outcomes))
     different = jax.vmap(
         lambda edges: (
-            cj.psum_summary(cj.reliability_summary(cj.Bins(edges=edges)), "i").buckets
+            cj.streaming.psum(
+                cj.streaming.init_reliability(cj.Bins(edges=edges)), "i"
+            ).buckets
         ),
         axis_name="i",
     )(jnp.float32([[0.4, 0.7], [0.5, 0.7]]))
@@ -383,10 +399,10 @@ def test_real_outputs(data_folder):
     for model, most in (("lenet_5", 2e-3), ("densenet_bc_100", 1e-6)):
         top = cj.top1(np.log(data[f"{model}_probs"]))
         correct = np.asarray(top.prediction) == data["label"]
-        state = cj.reliability_summary()
+        state = cj.streaming.init_reliability()
         for rows in batches(np.asarray(top.confidence), correct, size=1000):
-            state = cj.update_reliability(state, *rows)
-        error = cj.streamed_calibration_error(state)
+            state = cj.streaming.update_reliability(state, *rows)
+        error = cj.streaming.expected_calibration_error(state)
         exact = cj.expected_calibration_error(top.confidence, correct)
         assert abs(error.value - exact) <= min(most, error.error_bound + 1e-6)
         assert error.error_bound < 0.15
@@ -402,22 +418,22 @@ def test_blocks_are_the_arrays(rng, tmp_path):
     scores, outcomes, where = scored(rng)
     np.save(tmp_path / "scores.npy", scores)
     scores = np.load(tmp_path / "scores.npy", mmap_mode="r")
-    blocks = cj.array_blocks(scores, outcomes, where, size=250)
+    blocks = cj.streaming.blocks.from_arrays(scores, outcomes, where, size=250)
     assert [len(block[0]) for block in blocks] == [250, 250, 100]
     bins = cj.equal_count_bins(scores, NUM_BINS, where=where)
     ones = np.ones(ROWS)
     table = cj.reliability_table(bins, scores, outcomes, where=where, weights=ones)
-    same(cj.reliability_table_of_blocks(blocks, NUM_BINS), (table, bins))
+    same(cj.streaming.blocks.reliability_table(blocks, NUM_BINS), (table, bins))
     equal(
-        cj.calibration_error_of_blocks(blocks, NUM_BINS),
-        cj.table_calibration_error(table),
+        cj.streaming.blocks.expected_calibration_error(blocks, NUM_BINS),
+        cj.metrics.calibration_error_of_table(table),
     )
     # Of other sizes, without rows; and a valid NaN shows.
     blocks = [
         (scores[k], np.float32(outcomes[k])) for k in np.split(np.arange(ROWS), [250])
     ]
     blocks = [(np.zeros(0), np.zeros(0)), *blocks]
-    actual, _ = cj.reliability_table_of_blocks(blocks, bins=bins)
+    actual, _ = cj.streaming.blocks.reliability_table(blocks, bins=bins)
     every = np.ones(ROWS, bool)
     same(
         actual,
@@ -436,16 +452,16 @@ def test_blocks_that_do_not_start_anew_are_refused():
 
     rows = np.float32([0.1, 0.4, 0.6]), np.array([0, 1, 1])
     with pytest.raises(ValueError, match="same 3 rows .* got 0"):
-        cj.reliability_table_of_blocks(Once(rows), 2)
+        cj.streaming.blocks.reliability_table(Once(rows), 2)
     with pytest.raises(ValueError, match="same 3 rows .* got 0"):
-        cj.fit_platt_of_blocks(Once((rows[0], np.array([1, 0, 1]))))
+        cj.streaming.blocks.fit_platt(Once((rows[0], np.array([1, 0, 1]))))
 
 
 def test_no_blocks():
-    table, bins = cj.reliability_table_of_blocks([], NUM_BINS)
+    table, bins = cj.streaming.blocks.reliability_table([], NUM_BINS)
     equal(bins.edges, np.inf)
     equal(table.count, 0)
-    assert np.isnan(cj.calibration_error_of_blocks([], 1))
+    assert np.isnan(cj.streaming.blocks.expected_calibration_error([], 1))
 
 
 def test_counting_in_blocks_beyond_32_bits(rng, monkeypatch):
@@ -461,7 +477,7 @@ def test_counting_in_blocks_beyond_32_bits(rng, monkeypatch):
             return np.asarray(found, np.int64) * 2**33
 
         monkeypatch.setattr(block_module, name, many)
-    _, bins = cj.reliability_table_of_blocks([(scores, scores > 0)], NUM_BINS)
+    _, bins = cj.streaming.blocks.reliability_table([(scores, scores > 0)], NUM_BINS)
     equal(bins.edges, cj.equal_count_bins(np.repeat(scores, 2**5), NUM_BINS).edges)
 
 
@@ -480,7 +496,7 @@ def test_counting_in_blocks_beyond_32_bits(rng, monkeypatch):
 )
 def test_wrong_blocks(blocks, shows):
     with pytest.raises(ValueError, match=shows):
-        cj.calibration_error_of_blocks(blocks)
+        cj.streaming.blocks.expected_calibration_error(blocks)
 
 
 def test_wrong_arrays_of_blocks():
@@ -491,13 +507,13 @@ def test_wrong_arrays_of_blocks():
         ((np.ones(3),), {"size": 0}, "size.*0"),
     ):
         with pytest.raises(ValueError, match=shows):
-            cj.array_blocks(*arrays, **given)
+            cj.streaming.blocks.from_arrays(*arrays, **given)
 
 
 def test_progress(capsys, monkeypatch):
-    blocks = cj.array_blocks(np.full(250, 0.5), np.ones(250))
+    blocks = cj.streaming.blocks.from_arrays(np.full(250, 0.5), np.ones(250))
     bins = cj.equal_width_bins(NUM_BINS)
-    cj.calibration_error_of_blocks(blocks, bins=bins, progress=True)
+    cj.streaming.blocks.expected_calibration_error(blocks, bins=bins, progress=True)
     assert "table" in capsys.readouterr().out
     real = builtins.__import__
 
@@ -508,4 +524,4 @@ def test_progress(capsys, monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_rich)
     with pytest.raises(ImportError, match="pip install rich"):
-        cj.calibration_error_of_blocks(blocks, bins=bins, progress=True)
+        cj.streaming.blocks.expected_calibration_error(blocks, bins=bins, progress=True)

@@ -36,8 +36,10 @@ def batches(*arrays, size=SIZE):
 
 
 def stream(state, *arrays, size=SIZE, **more):
-    temperature = isinstance(state, cj.TemperatureSummary)
-    update = cj.update_temperature if temperature else cj.update_platt
+    temperature = isinstance(state, cj.streaming.TemperatureSummary)
+    update = (
+        cj.streaming.update_temperature if temperature else cj.streaming.update_platt
+    )
     for *parts, mask in batches(*arrays, size=size):
         state = update(state, *parts, where=mask, **more)
     return state
@@ -75,8 +77,8 @@ def scored(kind, num_rows=950, seed=0):
 
 def test_temperature():
     logits, labels = class_rows()
-    state = stream(cj.temperature_summary(COARSE), logits, labels)
-    params, fit = cj.fit_streamed_temperature(state)
+    state = stream(cj.streaming.init_temperature(COARSE), logits, labels)
+    params, fit = cj.streaming.fit_temperature(state)
     exact = reference.fit_temperature(logits, labels)
     error = relative(params.temperature, exact)
     # The points are as far apart as the 49 from -6 to 6.
@@ -100,8 +102,8 @@ def test_temperature_of_weighted_rows_and_some_classes():
         logits[keep], labels[keep], weights=weights[keep], class_where=classes
     )
     for scale in (1.0, 1e30):
-        state = cj.temperature_summary(COARSE)
-        state = cj.update_temperature(
+        state = cj.streaming.init_temperature(COARSE)
+        state = cj.streaming.update_temperature(
             state,
             dirty,
             labels,
@@ -109,7 +111,7 @@ def test_temperature_of_weighted_rows_and_some_classes():
             weights=scale * weights,
             class_where=classes,
         )
-        params, fit = cj.fit_streamed_temperature(state)
+        params, fit = cj.streaming.fit_temperature(state)
         assert relative(params.temperature, exact) < 1e-4
         assert fit.lower < exact < fit.upper
 
@@ -128,8 +130,8 @@ FACTS = {
 def test_temperature_statuses(fact):
     logits, labels = FACTS[fact]
     logits = logits.astype(np.float32)
-    state = stream(cj.temperature_summary(COARSE), logits, labels)
-    params, fit = cj.fit_streamed_temperature(state)
+    state = stream(cj.streaming.init_temperature(COARSE), logits, labels)
+    params, fit = cj.streaming.fit_temperature(state)
     filled = np.zeros((SIZE, NUM_CLASSES), np.float32), np.zeros(SIZE, int)
     filled[0][: len(labels)], filled[1][: len(labels)] = logits, labels
     mask = np.arange(SIZE) < len(labels)
@@ -144,33 +146,35 @@ def test_an_optimum_outside_the_grid():
     logits, labels = class_rows()
     exact = reference.fit_temperature(logits, labels)
     for shift, end in ((-4, -1), (4, 0)):
-        state = stream(cj.temperature_summary(COARSE + shift), logits, labels)
-        params, fit = cj.fit_streamed_temperature(state)
+        state = stream(cj.streaming.init_temperature(COARSE + shift), logits, labels)
+        params, fit = cj.streaming.fit_temperature(state)
         assert not fit.inside and fit.status == cj.FitStatus.MAX_STEPS
         grid_end = np.exp(state.log_temperatures[end])
         np.testing.assert_allclose(params.temperature, grid_end, rtol=1e-6)
         assert fit.lower <= exact <= fit.upper
-    both = cj.merge_fits(state, stream(cj.temperature_summary(COARSE), logits, labels))
-    params, fit = cj.fit_streamed_temperature(both)
+    both = cj.streaming.merge_fits(
+        state, stream(cj.streaming.init_temperature(COARSE), logits, labels)
+    )
+    params, fit = cj.streaming.fit_temperature(both)
     assert fit.status == cj.FitStatus.INVALID_VALUES and params.temperature == 1
 
 
 def test_merging_is_associative():
     first, second = scored("tied"), class_rows()
     states = [
-        [stream(cj.temperature_summary(COARSE), *(x[k::3] for x in second))]
-        + [stream(cj.platt_summary(), *(x[k::3] for x in first))]
+        [stream(cj.streaming.init_temperature(COARSE), *(x[k::3] for x in second))]
+        + [stream(cj.streaming.init_platt(), *(x[k::3] for x in first))]
         for k in range(3)
     ]
     for a, b, c in zip(*states, strict=True):
-        left = cj.merge_fits(cj.merge_fits(a, b), c)
-        assert same(left, cj.merge_fits(b, cj.merge_fits(c, a)))
+        left = cj.streaming.merge_fits(cj.streaming.merge_fits(a, b), c)
+        assert same(left, cj.streaming.merge_fits(b, cj.streaming.merge_fits(c, a)))
         # On devices, by integer sums.
         mesh = Mesh(jax.devices()[:3], "devices")
         spec = PartitionSpec("devices")
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), a, b, c)
         add = jax.shard_map(
-            lambda state: cj.psum_fit(
+            lambda state: cj.streaming.psum_fit(
                 jax.tree.map(lambda leaf: leaf[0], state), "devices"
             ),
             mesh=mesh,
@@ -182,12 +186,12 @@ def test_merging_is_associative():
         assert same(jax.jit(add)(placed), left)
     # Nor does it matter how rows of scores were ordered and cut.
     order = np.random.default_rng(0).permutation(len(first[0]))
-    whole = stream(cj.platt_summary(), *(x[order] for x in first))
+    whole = stream(cj.streaming.init_platt(), *(x[order] for x in first))
     assert same(whole, left)
     with pytest.raises(ValueError, match="second: expected 8192 buckets.*got 512"):
-        cj.merge_fits(left, cj.platt_summary(512))
+        cj.streaming.merge_fits(left, cj.streaming.init_platt(512))
     with pytest.raises(ValueError, match="second: expected PlattSummary"):
-        cj.merge_fits(left, cj.temperature_summary())
+        cj.streaming.merge_fits(left, cj.streaming.init_temperature())
 
 
 KINDS = ["mean logits", "log-likelihoods", "confidences", "tied", "heavy tails"]
@@ -196,7 +200,7 @@ KINDS = ["mean logits", "log-likelihoods", "confidences", "tied", "heavy tails"]
 @pytest.mark.parametrize("kind", KINDS)
 def test_platt(kind):
     rows = scored(kind)
-    params, fit = cj.fit_streamed_platt(stream(cj.platt_summary(), *rows))
+    params, fit = cj.streaming.fit_platt(stream(cj.streaming.init_platt(), *rows))
     exact = reference.fit_platt(*rows)
     assert relative([params.slope, params.intercept], exact) < 2e-4
     found = params.slope, params.intercept
@@ -223,7 +227,9 @@ SIDES = {
 @pytest.mark.parametrize("side", SIDES)
 def test_platt_statuses(side):
     scores, outcomes = (np.array(x, np.float32) for x in SIDES[side])
-    params, fit = cj.fit_streamed_platt(stream(cj.platt_summary(), scores, outcomes))
+    params, fit = cj.streaming.fit_platt(
+        stream(cj.streaming.init_platt(), scores, outcomes)
+    )
     filled = np.zeros((2, SIZE), np.float32)
     filled[:, : len(scores)] = scores, outcomes
     mask = np.arange(SIZE) < len(scores)
@@ -247,26 +253,32 @@ def test_platt_of_weighted_rows():
     dirty = registry.spoil(scores, np.flatnonzero(~keep | (weights == 0)), 0)
     exact = reference.fit_platt(scores, outcomes, keep, weights)
     for scale in (1.0, 1e30):
-        state = cj.update_platt(
-            cj.platt_summary(), dirty, outcomes, where=keep, weights=scale * weights
+        state = cj.streaming.update_platt(
+            cj.streaming.init_platt(),
+            dirty,
+            outcomes,
+            where=keep,
+            weights=scale * weights,
         )
-        params, _ = cj.fit_streamed_platt(state)
+        params, _ = cj.streaming.fit_platt(state)
         assert relative([params.slope, params.intercept], exact) < 2e-4
-    bad = cj.update_platt(state, dirty, outcomes, where=keep, weights=-weights)
-    assert cj.fit_streamed_platt(bad)[1].status == cj.FitStatus.INVALID_VALUES
+    bad = cj.streaming.update_platt(
+        state, dirty, outcomes, where=keep, weights=-weights
+    )
+    assert cj.streaming.fit_platt(bad)[1].status == cj.FitStatus.INVALID_VALUES
 
 
 @pytest.mark.parametrize("size", [511, 256, 1000, 2**20])
 def test_wrong_number_of_buckets(size):
     with pytest.raises(ValueError, match="num_buckets: expected .*got"):
-        cj.platt_summary(size)
+        cj.streaming.init_platt(size)
 
 
 def test_too_few_temperatures():
     with pytest.raises(
         ValueError, match="log_temperatures: expected at least 4, got 3"
     ):
-        cj.temperature_summary([0.0, 1.0, 2.0])
+        cj.streaming.init_temperature([0.0, 1.0, 2.0])
 
 
 def test_sharded_rows():
@@ -276,8 +288,10 @@ def test_sharded_rows():
     place = lambda *arrays: [jax.device_put(x, sharding) for x in arrays]  # noqa: E731
     logits, labels = class_rows(SIZE)
     fits = [
-        cj.fit_streamed_temperature(
-            cj.update_temperature(cj.temperature_summary(COARSE), *rows)
+        cj.streaming.fit_temperature(
+            cj.streaming.update_temperature(
+                cj.streaming.init_temperature(COARSE), *rows
+            )
         )
         for rows in ((logits, labels), place(logits, labels.astype(np.int32)))
     ]
@@ -291,7 +305,9 @@ def test_temperature_of_blocks(fact):
     if fact == "right":
         logits, labels = np.tile(logits, (50, 1)), np.tile(labels, 50)
     rows = logits.astype(np.float32), labels
-    params, report = cj.fit_temperature_of_blocks(cj.array_blocks(*rows, size=SIZE))
+    params, report = cj.streaming.blocks.fit_temperature(
+        cj.streaming.blocks.from_arrays(*rows, size=SIZE)
+    )
     assert int(report.num_steps) == (2 if fact == "converged" else 1)
     if fact != "converged":
         status = {"right": "ZERO_LIMIT", "no rows": "CONSTANT"}[fact]
@@ -313,8 +329,9 @@ def test_platt_of_blocks(kind):
         scores = 25 + (scores - 25) / 256
     elif kind == "separable":
         outcomes = (scores > 25).astype(np.float32)
-    params, report = cj.fit_platt_of_blocks(
-        cj.array_blocks(scores, outcomes, size=SIZE), progress=kind == "close"
+    params, report = cj.streaming.blocks.fit_platt(
+        cj.streaming.blocks.from_arrays(scores, outcomes, size=SIZE),
+        progress=kind == "close",
     )
     if kind == "separable":
         assert report.status == cj.FitStatus.SEPARABLE and params.slope > 1e4
@@ -330,8 +347,8 @@ def test_platt_of_blocks(kind):
 
 
 def test_blocks_that_can_be_read_once():
-    blocks = cj.array_blocks(*class_rows())
-    for fit in (cj.fit_temperature_of_blocks, cj.fit_platt_of_blocks):
+    blocks = cj.streaming.blocks.from_arrays(*class_rows())
+    for fit in (cj.streaming.blocks.fit_temperature, cj.streaming.blocks.fit_platt):
         with pytest.raises(ValueError, match="blocks: expected an object whose every"):
             fit(iter(blocks))
 
@@ -341,8 +358,8 @@ def test_real_logits(data_folder, record_property):
     rows = log(data["wideresnet_16_4_probs"]), data["label"].astype(np.int32)
     exact = reference.fit_temperature(*rows)
     for num_points, most in ((49, 6e-5), (97, 1e-6)):
-        state = cj.temperature_summary(np.linspace(-6, 6, num_points))
-        params, fit = cj.fit_streamed_temperature(stream(state, *rows, size=2500))
+        state = cj.streaming.init_temperature(np.linspace(-6, 6, num_points))
+        params, fit = cj.streaming.fit_temperature(stream(state, *rows, size=2500))
         error = relative(params.temperature, exact)
         record_property(f"{num_points} points", float(error))
         assert error < most
@@ -358,8 +375,8 @@ def test_real_scores(folder, name, data_folder, record_property):
     (scores, correct), _ = load_scores(data_folder, folder, name, None)
     for model, rows in enumerate(zip(scores, correct, strict=True)):
         rows = rows[0].astype(np.float32), rows[1]
-        state = stream(cj.platt_summary(), *rows, size=5000)
-        params, _ = cj.fit_streamed_platt(state)
+        state = stream(cj.streaming.init_platt(), *rows, size=5000)
+        params, _ = cj.streaming.fit_platt(state)
         exact = reference.fit_platt(*rows)
         error = relative([params.slope, params.intercept], exact)
         record_property(f"model {model}", float(error))
@@ -379,10 +396,10 @@ bins = cj.equal_width_bins(15)
 
 def results(num_rows):
     rows = slice(0, num_rows)
-    classes = cj.array_blocks(logits[rows], labels[rows], size=4096)
-    right = cj.array_blocks(scores[rows], labels[rows] % 2, size=4096)
-    temperature, _ = cj.fit_temperature_of_blocks(classes)
-    table, _ = cj.reliability_table_of_blocks(right, bins=bins)
+    classes = cj.streaming.blocks.from_arrays(logits[rows], labels[rows], size=4096)
+    right = cj.streaming.blocks.from_arrays(scores[rows], labels[rows] % 2, size=4096)
+    temperature, _ = cj.streaming.blocks.fit_temperature(classes)
+    table, _ = cj.streaming.blocks.reliability_table(right, bins=bins)
     numbers = temperature.temperature, *table.count, *table.confidence, *table.outcome
     return [float(x) for x in numbers]
 

@@ -108,7 +108,9 @@ def judge(
     )
     seen = _curve(router, calibration)
     # K that lost nothing; at least one bin, so that there is a cascade to judge.
-    k = jnp.maximum(cj.num_small_bins_for_accuracy(seen, seen.large_accuracy), 1)
+    k = jnp.maximum(
+        cj.cascade.num_small_bins_for_accuracy(seen, seen.large_accuracy), 1
+    )
     keys = jax.random.split(key, new.small.shape[0])
 
     def one(given: tuple[jax.Array, Rows]) -> Judged:
@@ -152,13 +154,13 @@ def _judge_one(
             ),
             jnp.asarray(SIZES, jnp.int32),
         )
-        monitor = cj.drift_monitor(
+        monitor = cj.monitoring.init_monitor(
             rest[1], reference.small, error_probability=LEVEL, where=reference.where
         )
-        monitor = cj.update_drift_monitor(
+        monitor = cj.monitoring.update_monitor(
             rest[2], monitor, shuffled.small, where=shuffled.where
         )
-        return batches, cj.drift_alarm(monitor).alarm_row
+        return batches, cj.monitoring.read_monitor(monitor).alarm_row
 
     batches, alarm_row = lax.map(of_batch, jax.random.split(key, num_batches))
     means = jax.tree.map(
@@ -197,7 +199,7 @@ def _batch(
     rows = jax.tree.map(lambda part: part[:first], rows)
     where = rows.where & (jnp.arange(first, dtype=jnp.int32) < size)
     keys = jax.random.split(key, 2)
-    drift = cj.occupancy_drift(
+    drift = cj.monitoring.occupancy_drift(
         keys[0],
         router.bins,
         reference.small,
@@ -206,7 +208,7 @@ def _batch(
         reference_where=reference.where,
         where=where,
     )
-    found = cj.estimated_accuracy(
+    found = cj.monitoring.estimated_accuracy(
         router,
         reference.small,
         reference.small_right,
@@ -216,7 +218,7 @@ def _batch(
         reference_where=reference.where,
         where=where,
     )
-    labelled = cj.calibration_drift(
+    labelled = cj.monitoring.calibration_drift(
         keys[1],
         router.bins,
         reference.small,

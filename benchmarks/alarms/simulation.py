@@ -156,7 +156,7 @@ def _simulate(
             right(keys[3], reference),
             right(keys[4], large_of(reference)),
         )
-        found = cj.estimated_accuracy(
+        found = cj.monitoring.estimated_accuracy(
             router,
             reference,
             by_small,
@@ -172,10 +172,10 @@ def _simulate(
             return (one.lower <= truth) & (truth <= one.upper)
 
         masks = {"reference_where": was, "where": now}
-        drifted = cj.occupancy_drift(
+        drifted = cj.monitoring.occupancy_drift(
             keys[5], router.bins, reference, new, num_draws=_NUM_DRAWS, **masks
         )
-        labelled = cj.calibration_drift(
+        labelled = cj.monitoring.calibration_drift(
             keys[6],
             router.bins,
             reference,
@@ -185,14 +185,14 @@ def _simulate(
             num_draws=_NUM_DRAWS,
             **masks,
         )
-        monitor = cj.drift_monitor(
+        monitor = cj.monitoring.init_monitor(
             keys[8], reference, error_probability=LEVEL, where=was
         )
-        monitor = cj.update_drift_monitor(keys[9], monitor, new, where=now)
+        monitor = cj.monitoring.update_monitor(keys[9], monitor, new, where=now)
         wrong = jnp.sum(was & ~by_small, dtype=jnp.int32)
         return (
             drifted.p_value <= LEVEL,
-            cj.drift_alarm(monitor).alarm,
+            cj.monitoring.read_monitor(monitor).alarm,
             labelled.p_value <= LEVEL,
             holds(found.by_bins),
             holds(found.by_confidence),

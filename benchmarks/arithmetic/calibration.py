@@ -10,8 +10,7 @@ import jax
 import jax.numpy as jnp
 
 import calib_jax as cj
-
-from ..calibration import CALIBRATION, reliability
+from calib_jax.demo.calibration import CALIBRATION, reliability
 
 MEAN_LOGIT = "mean logit"
 SUM, MEAN, MINIMUM = (
@@ -20,7 +19,7 @@ SUM, MEAN, MINIMUM = (
 LOG_ODDS = "log-odds of the sum"
 
 
-def named(scores: cj.SequenceScores) -> dict[str, jax.Array]:
+def named(scores: cj.confidence.SequenceScores) -> dict[str, jax.Array]:
     """The scores by name.
 
     The paper's mean raw logit; three log-likelihoods, of which the sum is that of the
@@ -32,7 +31,7 @@ def named(scores: cj.SequenceScores) -> dict[str, jax.Array]:
         SUM: scores.sum_log_likelihood,
         MEAN: scores.mean_log_likelihood,
         MINIMUM: scores.min_log_likelihood,
-        LOG_ODDS: cj.log_odds_of_log(scores.sum_log_likelihood),
+        LOG_ODDS: cj.confidence.log_odds_from_log(scores.sum_log_likelihood),
     }
 
 
@@ -85,7 +84,7 @@ class CalibratedScore:
 
 
 def calibrate(
-    scores: Mapping[str, cj.SequenceScores],
+    scores: Mapping[str, cj.confidence.SequenceScores],
     outcomes: Mapping[str, jax.Array],
     num_bins: int,
 ) -> dict[str, CalibratedScore]:

@@ -15,8 +15,8 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 import calib_jax as cj
+from calib_jax.demo import training
 
-from .. import training
 from .problems import END, NUM_SYMBOLS, PADDING, Problems
 
 
@@ -108,7 +108,7 @@ class Decoded:
     """
 
     tokens: jax.Array
-    scores: cj.SequenceScores
+    scores: cj.confidence.SequenceScores
 
 
 def decode(model: SequenceModel, questions: ArrayLike, num_symbols: int) -> Decoded:
@@ -134,12 +134,14 @@ def _decode(
     num_sequences = len(questions)
 
     def step(
-        carry: tuple[jax.Array, jax.Array, cj.DecodingSummary], _: None
-    ) -> tuple[tuple[jax.Array, jax.Array, cj.DecodingSummary], jax.Array]:
+        carry: tuple[jax.Array, jax.Array, cj.confidence.DecodingSummary], _: None
+    ) -> tuple[tuple[jax.Array, jax.Array, cj.confidence.DecodingSummary], jax.Array]:
         state, unfinished, summary = carry
         logits = model.logits(state)
         token = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        summary = cj.update_decoding(summary, logits, token, where=unfinished)
+        summary = cj.confidence.update_decoding(
+            summary, logits, token, where=unfinished
+        )
         written = jnp.where(unfinished, token, PADDING)
         carry = (model.step(state, token), unfinished & (token != END), summary)
         return carry, written
@@ -147,7 +149,7 @@ def _decode(
     start = (
         model.read(questions)[-1],
         jnp.ones(num_sequences, bool),
-        cj.decoding_summary(num_sequences),
+        cj.confidence.init_decoding(num_sequences),
     )
     (_, _, summary), tokens = jax.lax.scan(step, start, length=num_symbols)
-    return Decoded(tokens=tokens.T, scores=cj.sequence_scores(summary))
+    return Decoded(tokens=tokens.T, scores=cj.confidence.sequence_scores(summary))

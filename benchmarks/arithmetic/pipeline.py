@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping
 import jax
 import jax.numpy as jnp
 
-from .. import cascade
-from ..calibration import CALIBRATION, TEST
-from ..cascade import Pair
+from calib_jax.demo import cascade
+from calib_jax.demo.calibration import CALIBRATION, TEST
+from calib_jax.demo.cascade import Pair
+
 from . import calibration, models, problems
 from .calibration import LOG_ODDS, MEAN_LOGIT, CalibratedScore
 from .models import Decoded

@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 
 import calib_jax as cj
+from calib_jax.demo.calibration import TEST
+from calib_jax.demo.printing import new_table, percent, print_cascade
 
-from ..calibration import TEST
-from ..printing import new_table, percent, print_cascade
 from .calibration import LOG_ODDS, MEAN_LOGIT, CalibratedScore
 from .pipeline import Results
 from .problems import sums

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..training import Recipe
+from calib_jax.demo.training import Recipe
 
 SYMBOLS = "0123456789= ."
 NUM_SYMBOLS = len(SYMBOLS)

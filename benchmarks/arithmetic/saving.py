@@ -12,9 +12,8 @@ import jax.numpy as jnp
 from matplotlib.figure import Figure
 
 from calib_jax import plots
-
-from ..calibration import TEST
-from ..saving import (
+from calib_jax.demo.calibration import TEST
+from calib_jax.demo.saving import (
     Plain,
     arrays,
     numbers,
@@ -23,6 +22,7 @@ from ..saving import (
     write_figures,
     write_json,
 )
+
 from .calibration import LOG_ODDS, MEAN, MEAN_LOGIT, CalibratedScore
 from .pipeline import ModelResults, Results
 from .printing import by_carries

@@ -104,7 +104,7 @@ def _judge(
     known = ~outputs.is_error
     if outputs.is_judged.mean() > 0.5:
         known = known & outputs.is_judged
-    lift = cj.expert_dependence(
+    lift = cj.cleaning.expert_dependence(
         prediction != label, confidence, where=known
     ).lift_given_confidence
     audits, planned = _audit(jax.random.key(seed), wrong, num_audits)
@@ -137,8 +137,10 @@ def _expect(
     """Precision of independent experts and the least one, for each rate."""
 
     def of_rate(rate: jax.Array) -> tuple[jax.Array, jax.Array]:
-        true = jax.vmap(lambda c: cj.true_label_confidence(c, rate, num_classes))
-        found = cj.expected_false_flags(
+        true = jax.vmap(
+            lambda c: cj.cleaning.true_label_confidence(c, rate, num_classes)
+        )
+        found = cj.cleaning.expected_false_flags(
             true(confidence), jnp.ones_like(flagged), flagged
         )
         return found.precision_if_independent, found.least_precision
@@ -153,10 +155,10 @@ def _expect_classes(
     logits = jnp.log(jnp.maximum(jnp.mean(probabilities, axis=0), 1e-30))
     params, _ = cj.fit_temperature(logits, label)
     given = cj.calibrate(params, logits)
-    noise = cj.estimate_label_noise(given, label)
-    true = cj.true_label_probabilities(given, noise)
-    error = cj.label_error_probability(true, label, noise)
-    return cj.expected_precision(error, flagged).precision
+    noise = cj.cleaning.estimate_label_noise(given, label)
+    true = cj.cleaning.true_label_probabilities(given, noise)
+    error = cj.cleaning.label_error_probability(true, label, noise)
+    return cj.cleaning.expected_precision(error, flagged).precision
 
 
 def _audit(
@@ -165,7 +167,7 @@ def _audit(
     """What `Judged.audits` and `Judged.planned` hold."""
     precision = float(wrong.mean())
     wanted = precision - _LESS
-    plan = cj.num_to_audit(
+    plan = cj.cleaning.audit_size(
         wanted, precision, DELTA, CHANCE, num_flagged=len(wrong), max_audited=_MOST
     )
     # One shape for all groups; the last size is the planned one.
@@ -209,13 +211,13 @@ def _lower_bounds(
     total = jnp.sum(flagged, dtype=jnp.int32)
 
     def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        rows = cj.audit_sample(key, flagged, _MOST)
+        rows = cj.cleaning.sample_audit(key, flagged, _MOST)
         # The first rows of a sample are one as well.
         found = jnp.cumsum((rows >= 0) & wrong[rows], dtype=jnp.int32)[sizes - 1]
 
         def bound(found: jax.Array, size: jax.Array) -> tuple[jax.Array, jax.Array]:
-            own = cj.audited_precision(found, size, DELTA, num_flagged=total)
-            return own.lower, cj.audited_precision(found, size, DELTA).lower
+            own = cj.cleaning.audited_precision(found, size, DELTA, num_flagged=total)
+            return own.lower, cj.cleaning.audited_precision(found, size, DELTA).lower
 
         return jax.vmap(bound)(found, sizes)
 

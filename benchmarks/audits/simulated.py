@@ -71,7 +71,7 @@ class Shared:
 def noise_matrix(name: str) -> jax.Array:
     kind, rate = name.removesuffix(" %").split(", ")
     if kind == "uniform":
-        return cj.uniform_label_noise(float(rate) / 100, _CLASSES)
+        return cj.cleaning.uniform_label_noise(float(rate) / 100, _CLASSES)
     # Every other class is mistaken for the next one.
     matrix = np.eye(_CLASSES)
     even = np.arange(0, _CLASSES, 2)
@@ -105,14 +105,18 @@ def _expect(keys: jax.Array, noise: jax.Array, *, num_rows: int) -> tuple:
         row = jnp.arange(num_rows)
         errors = [
             1 - p[row, labels],
-            cj.label_error_probability(p, labels, noise),
-            cj.label_error_probability(p, labels, cj.estimate_label_noise(p, labels)),
+            cj.cleaning.label_error_probability(p, labels, noise),
+            cj.cleaning.label_error_probability(
+                p, labels, cj.cleaning.estimate_label_noise(p, labels)
+            ),
             1 - q[row, labels],
-            cj.label_error_probability(
-                cj.true_label_probabilities(q, noise), labels, noise
+            cj.cleaning.label_error_probability(
+                cj.cleaning.true_label_probabilities(q, noise), labels, noise
             ),
         ]
-        found = jax.vmap(cj.expected_precision, (0, None))(jnp.stack(errors), flagged)
+        found = jax.vmap(cj.cleaning.expected_precision, (0, None))(
+            jnp.stack(errors), flagged
+        )
         actual = jnp.sum(flagged & (true != labels)) / jnp.sum(flagged)
         return actual, found.precision, found.standard_error[1]
 
@@ -158,8 +162,8 @@ def _share(keys: jax.Array, of: jax.Array, *, num_rows: int) -> tuple:
         # A right label is contradicted by whom is wrong, a wrong one by whom is right,
         # and, of many classes, by whom is wrong as well.
         flagged = jnp.all(wrong | is_error[None], axis=0)
-        found = cj.expected_false_flags(confidence, ~labelled, flagged)
-        known = cj.expert_dependence(wrong, confidence, where=labelled)
+        found = cj.cleaning.expected_false_flags(confidence, ~labelled, flagged)
+        known = cj.cleaning.expert_dependence(wrong, confidence, where=labelled)
         lift = known.lift_given_confidence
         counted = flagged & ~labelled
         false = jnp.minimum(lift.estimate * found.if_independent, found.most)

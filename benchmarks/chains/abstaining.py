@@ -105,17 +105,17 @@ def _abstain(
         seen: Rows, new: Rows, budgets: jax.Array, worth: jax.Array
     ) -> tuple[jax.Array, ...]:
         confidence, cost = seen.confidence[models], seen.cost[models]
-        rows = cj.with_abstaining(confidence, confidence, cost, worth)
-        chain = cj.fit_chain(rows[0], num_bins=num_bins, where=seen.where)
-        expected = cj.chain_curve(chain, *rows, where=seen.where)
-        choice = jax.vmap(cj.best_within_cost, (None, 0))(expected, budgets)
+        rows = cj.cascade.with_abstaining(confidence, confidence, cost, worth)
+        chain = cj.cascade.fit_chain(rows[0], num_bins=num_bins, where=seen.where)
+        expected = cj.cascade.chain_curve(chain, *rows, where=seen.where)
+        choice = jax.vmap(cj.cascade.best_within_cost, (None, 0))(expected, budgets)
         kept = choice.num_kept_bins
-        met, right, cost = cj.with_abstaining(
+        met, right, cost = cj.cascade.with_abstaining(
             new.confidence[models], new.correct[models], new.cost[models], 0.0
         )
 
         def judge(kept: jax.Array) -> tuple[jax.Array, ...]:
-            answers = cj.chain_answers(chain, met, kept)
+            answers = cj.cascade.chain_answers(chain, met, kept)
             taken = [
                 jnp.take_along_axis(values, jnp.maximum(answers, 0)[None], 0)[0]
                 for values in (right, jnp.cumsum(cost, axis=0))

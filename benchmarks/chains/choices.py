@@ -92,9 +92,15 @@ def _choose(
             )
             for rows in (seen, new)
         )
-        chain = cj.fit_chain(seen.confidence, num_bins=num_bins, where=seen.where)
+        chain = cj.cascade.fit_chain(
+            seen.confidence, num_bins=num_bins, where=seen.where
+        )
         curve = functools.partial(
-            cj.chain_curve, chain, seen.confidence, costs=seen.cost, where=seen.where
+            cj.cascade.chain_curve,
+            chain,
+            seen.confidence,
+            costs=seen.cost,
+            where=seen.where,
         )
         labelled, expected = curve(seen.correct), curve(seen.confidence)
         parts = [
@@ -107,16 +113,18 @@ def _choose(
 
 
 def _judge(
-    chain: cj.Chain,
-    criterion: cj.ChainCurve,
-    labelled: cj.ChainCurve,
+    chain: cj.cascade.Chain,
+    criterion: cj.cascade.ChainCurve,
+    labelled: cj.cascade.ChainCurve,
     new: Rows,
     budgets: jax.Array,
 ) -> Chosen:
-    choice = jax.vmap(cj.best_within_cost, (None, 0))(criterion, budgets)
+    choice = jax.vmap(cj.cascade.best_within_cost, (None, 0))(criterion, budgets)
     kept = choice.num_kept_bins
     at = tuple(kept.T)
-    answers = jax.vmap(cj.chain_answers, (None, None, 0))(chain, new.confidence, kept)
+    answers = jax.vmap(cj.cascade.chain_answers, (None, None, 0))(
+        chain, new.confidence, kept
+    )
     spent = jnp.cumsum(new.cost, axis=0)
     size = budgets.shape
     return Chosen(

@@ -144,11 +144,11 @@ def _choose(
         seen = small[second], by_small[second], by_large[second]
         size = seen[0].shape
         costs = jnp.zeros(size, jnp.float32), jnp.ones(size, jnp.float32)
-        regret = functools.partial(cj.num_small_bins_for_regret, router, *seen)
-        drop = functools.partial(cj.num_small_bins_for_accuracy_drop, router, *seen)
-        error = functools.partial(cj.num_small_bins_for_small_error, router, *seen[:2])
-        share = functools.partial(cj.num_small_bins_for_cost, router, seen[0], *costs)
-        unlabelled = functools.partial(cj.num_small_bins_for_expected_loss, router)
+        regret = functools.partial(cj.cascade.control_regret, router, *seen)
+        drop = functools.partial(cj.cascade.control_accuracy_drop, router, *seen)
+        error = functools.partial(cj.cascade.control_small_error, router, *seen[:2])
+        share = functools.partial(cj.cascade.control_cost, router, seen[0], *costs)
+        unlabelled = functools.partial(cj.cascade.choose_by_confidence, router)
         # One bound serves both levels.
         chosen = [
             jax.vmap(regret)(levels[0:2]),
@@ -160,9 +160,9 @@ def _choose(
         ]
         # Of all rows only the risks are used.
         every = small, by_small, by_large
-        lost = cj.num_small_bins_for_accuracy_drop(router, *every, 0.0)
-        regretted = cj.num_small_bins_for_regret(router, *every, 0.0).risk
-        wrong = cj.num_small_bins_for_small_error(router, *every[:2], 0.0).risk
+        lost = cj.cascade.control_accuracy_drop(router, *every, 0.0)
+        regretted = cj.cascade.control_regret(router, *every, 0.0).risk
+        wrong = cj.cascade.control_small_error(router, *every[:2], 0.0).risk
         truth = [regretted] * 2 + [lost.risk] * 4 + [wrong] * 2
         truth += [lost.large_share] + [lost.risk] * 2
         number = jnp.concatenate([part.num_small_bins for part in chosen])

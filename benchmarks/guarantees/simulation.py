@@ -111,12 +111,12 @@ def _choose(
         index = jnp.floor(where * _NUM_BINS).astype(jnp.int32)
         by_small, by_large = draws[0] < small[index], draws[1] < large[index]
         rows = router, middle[index], by_small, by_large
-        drop = functools.partial(cj.num_small_bins_for_accuracy_drop, *rows)
+        drop = functools.partial(cj.cascade.control_accuracy_drop, *rows)
         kinds = [
-            cj.num_small_bins_for_regret(*rows, levels[_KINDS[0]]),
+            cj.cascade.control_regret(*rows, levels[_KINDS[0]]),
             drop(levels[_KINDS[1]], delta),
             drop(levels[_KINDS[2]], delta, betting=False),
-            cj.num_small_bins_for_small_error(*rows[:3], levels[_KINDS[3]], delta),
+            cj.cascade.control_small_error(*rows[:3], levels[_KINDS[3]], delta),
         ]
         pairs = zip(_KINDS, kinds, strict=True)
         return {kind: selection.num_small_bins for kind, selection in pairs}

@@ -192,10 +192,10 @@ def _samples(
         )
         ends = jnp.zeros(2)
         if num_percentile_draws:
-            tables = cj.bootstrap_reliability(
+            tables = cj.stats.bootstrap_reliability(
                 keys[2], bins, scores[rows], outcome, num_percentile_draws
             )
-            draws = jax.vmap(cj.table_calibration_error)(tables)
+            draws = jax.vmap(cj.metrics.calibration_error_of_table)(tables)
             ends = jnp.quantile(draws, jnp.array([0.025, 0.975]))
         return found, ends
 

@@ -136,7 +136,7 @@ def _both(
     one = cj.cascade_interval(
         key, routers[0], people.calibrated, small, large, num_draws=num_draws
     )
-    two = cj.cascade_difference_interval(
+    two = cj.cascade.router_difference_interval(
         key,
         *routers,
         people.calibrated,

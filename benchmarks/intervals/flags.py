@@ -81,11 +81,11 @@ def cover(num_rows: int, precision: float, *, seed: int, num_samples: int) -> Co
 @functools.partial(jax.jit, static_argnames=("num_rows", "num_samples"))
 def _samples(
     key: jax.Array, precision: jax.Array, *, num_rows: int, num_samples: int
-) -> cj.CleaningInterval:
-    def one(key: jax.Array) -> cj.CleaningInterval:
+) -> cj.cleaning.CleaningInterval:
+    def one(key: jax.Array) -> cj.cleaning.CleaningInterval:
         flag, error = jax.random.uniform(key, (2, num_rows))
         flagged = flag < _FLAGGED
-        return cj.cleaning_interval(
+        return cj.cleaning.cleaning_interval(
             flagged, error < jnp.where(flagged, precision, _MISSED)
         )
 

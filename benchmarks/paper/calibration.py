@@ -142,7 +142,7 @@ def _measure(
             "error": error,
             "chance_error": chance_error,
             "area": cj.area_under_roc(confidence, correct),
-            "rank_correlation": cj.rank_correlation(table),
+            "rank_correlation": cj.metrics.rank_correlation(table),
             "table": table,
         }
 

@@ -144,7 +144,7 @@ def contradict(outputs: Outputs, fitted: CrossFit, num_bins: int) -> Contradicti
     return Contradictions(**found)
 
 
-_rank_correlations = jax.jit(jax.vmap(cj.rank_correlation))
+_rank_correlations = jax.jit(jax.vmap(cj.metrics.rank_correlation))
 
 
 @functools.partial(jax.jit, static_argnames="num_bins")

@@ -146,7 +146,8 @@ def _count_one(
     )
     is_error = pair.given != pair.truth
     ranked = cj.cleaning_curve(
-        cj.suspicion(after.prediction, after.confidence, pair.given), is_error
+        cj.cleaning.label_issue_score(after.prediction, after.confidence, pair.given),
+        is_error,
     )
     row = max(round(share * len(pair.truth)), 1) - 1
     router = cj.fit_router(*before.confidence, num_bins=num_bins)

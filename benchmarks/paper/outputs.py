@@ -208,7 +208,7 @@ def _read_correct(
     log_confidence = arrays["log_confidence"][rows]
     return {
         "confidence": np.exp(log_confidence),
-        "score": np.asarray(cj.log_odds_of_log(log_confidence)),
+        "score": np.asarray(cj.confidence.log_odds_from_log(log_confidence)),
         "correct": arrays["correct"][rows],
         "cost": arrays["cost_usd"][rows],
     }

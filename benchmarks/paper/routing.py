@@ -302,12 +302,12 @@ def _read(routers: cj.Router, weights: jax.Array) -> Reading:
             recovered=cj.average_performance_gap_recovered(curve),
             area=jnp.trapezoid(above, curve.small_share),
             num_small_bins=jnp.maximum(
-                jax.vmap(cj.num_small_bins_for_accuracy, (None, 0))(
+                jax.vmap(cj.cascade.num_small_bins_for_accuracy, (None, 0))(
                     curve, jnp.stack(least)
                 ),
                 0,
             ),
-            best=cj.best_num_small_bins(curve),
+            best=cj.cascade.best_num_small_bins(curve),
         )
 
     return jax.vmap(one)(routers, weights)

@@ -11,17 +11,14 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from . import (
-    _checks,
-    _gain_draws,
-    _masking,
-    _reduce,
-    binning,
-    cascade_intervals,
-    intervals,
-)
-from .cascade import Router
-from .intervals import Interval
+from calib_jax._core import checks, masking, reduce
+from calib_jax.binning.bins import bin_index
+from calib_jax.cascade import intervals as cascade_intervals
+from calib_jax.cascade.routers import Router
+from calib_jax.stats import intervals
+from calib_jax.stats.intervals import Interval
+
+from . import gain_draws
 
 
 @jax.tree_util.register_dataclass
@@ -187,14 +184,14 @@ def cascade_gain_test(
       >>> print(f"{found.chance:.2f} {found.interaction_p_value:.3f}")
       0.00 0.001
     """
-    random = _checks.key("key", key)
-    _checks.instance("router", router, Router)
-    confidence = _checks.floats("first_confidence", first_confidence)
-    first = _checks.outcomes("first_outcome", first_outcome)
-    second = _checks.outcomes("second_outcome", second_outcome)
-    group = _checks.integers("groups", groups)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(
+    random = checks.key("key", key)
+    checks.instance("router", router, Router)
+    confidence = checks.floats("first_confidence", first_confidence)
+    first = checks.outcomes("first_outcome", first_outcome)
+    second = checks.outcomes("second_outcome", second_outcome)
+    group = checks.integers("groups", groups)
+    mask = checks.mask("where", where)
+    checks.same_shape(
         first_confidence=confidence,
         first_outcome=first,
         second_outcome=second,
@@ -205,7 +202,7 @@ def cascade_gain_test(
         raise ValueError("groups: expected N > 0 examples, got 0.")
     budget = None
     if num_small_bins is not None:
-        budget = _checks.traced_int(
+        budget = checks.traced_int(
             "num_small_bins", num_small_bins, minimum=0, maximum=router.bins.num_bins
         )
     return _cascade_gain_test(
@@ -215,10 +212,10 @@ def cascade_gain_test(
         second - first,
         group,
         budget,
-        _checks.floats("error_probability", error_probability, rank=0, axes=""),
+        checks.floats("error_probability", error_probability, rank=0, axes=""),
         mask,
-        num_groups=_checks.static_int("num_groups", num_groups, minimum=1),
-        num_draws=_checks.static_int("num_draws", num_draws, minimum=1),
+        num_groups=checks.static_int("num_groups", num_groups, minimum=1),
+        num_draws=checks.static_int("num_draws", num_draws, minimum=1),
     )
 
 
@@ -239,11 +236,11 @@ class _Groups:
 
     def mean_of_others(self, values: jax.Array, num_groups: int) -> jax.Array:
         """Mean of values `[N]` over the other rows of the group; 0 of one alone."""
-        total = _gain_draws.sums_at(self.place, values, num_groups)[self.place] - values
+        total = gain_draws.sums_at(self.place, values, num_groups)[self.place] - values
         return jnp.where(self.shared, total / self.others, 0.0)
 
 
-@_reduce.core(static=["num_groups", "num_draws"])
+@reduce.core(static=["num_groups", "num_draws"])
 def _cascade_gain_test(
     key: jax.Array,
     router: Router,
@@ -258,8 +255,8 @@ def _cascade_gain_test(
     num_draws: int,
 ) -> CascadeGain:
     num_bins = router.bins.num_bins
-    valid = _masking.valid_rows(confidence.shape[0], where, None)
-    index = binning.bin_index(router.bins, confidence)
+    valid = masking.valid_rows(confidence.shape[0], where, None)
+    index = bin_index(router.bins, confidence)
     bad = jnp.any(valid & (jnp.isnan(difference) | (index < 0))) | ~jnp.any(valid)
     d = jnp.where(valid & ~bad, difference, 0.0)
     count = jnp.sum(valid, dtype=jnp.int32)
@@ -271,7 +268,7 @@ def _cascade_gain_test(
 
     def gains(d: jax.Array, place: jax.Array) -> jax.Array:
         """Over the better model, for every K, `[num_bins + 1]`."""
-        lost = jnp.pad(jnp.cumsum(_gain_draws.sums_at(place, d, num_bins)[:-1]), (1, 0))
+        lost = jnp.pad(jnp.cumsum(gain_draws.sums_at(place, d, num_bins)[:-1]), (1, 0))
         return jnp.minimum(-lost, lost[-1] - lost) / rows
 
     of_all = gains(d, place)
@@ -285,7 +282,7 @@ def _cascade_gain_test(
 
     in_group = valid & (group >= 0) & (group < num_groups)
     to = jnp.where(in_group, group, num_groups)
-    members = _gain_draws.sums_at(to, jnp.ones_like(d), num_groups)
+    members = gain_draws.sums_at(to, jnp.ones_like(d), num_groups)
     shared = in_group & (members[to] > 1)
     known = _Groups(
         place=jnp.where(shared, to, num_groups),
@@ -331,7 +328,7 @@ def _cascade_gain_test(
     def reach_of(gains: jax.Array) -> jax.Array:
         return jnp.max(gains) if at_best else gains[chosen]
 
-    reached, agreements, agreement = _gain_draws.draw(
+    reached, agreements, agreement = gain_draws.draw(
         key,
         d,
         valid,
@@ -350,7 +347,7 @@ def _cascade_gain_test(
         enough = draws >= seen - 1e-6 * scale
         return (1.0 + jnp.sum(enough, dtype=jnp.float32)) / (1.0 + num_draws)
 
-    held = _gain_draws.sums_at(place, jnp.ones_like(d), num_bins)[:-1]
+    held = gain_draws.sums_at(place, jnp.ones_like(d), num_bins)[:-1]
 
     def shown(value: jax.Array, hidden: bool = False) -> jax.Array:
         return jnp.where(bad | hidden, jnp.nan, value)

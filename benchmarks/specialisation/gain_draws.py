@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from . import resampling
+from calib_jax.stats import resampling
 
 
 def sums_at(place: jax.Array, values: jax.Array, size: int) -> jax.Array:

@@ -13,8 +13,9 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, cascade, curves, selection
-from .binning import DEFAULT_NUM_BINS
+import calib_jax as cj
+from calib_jax._core import checks, masking, reduce
+from calib_jax.binning.bins import DEFAULT_NUM_BINS
 
 
 @jax.tree_util.register_dataclass
@@ -108,26 +109,26 @@ def cascade_gain_of_runs(
       >>> print(f"{found.within_first:.2f} {found.across:.2f} {found.p_value:.1f}")
       0.00 0.50 0.1
     """
-    random = _checks.key("key", key)
+    random = checks.key("key", key)
     runs = {
-        "first_confidence": _checks.floats(
+        "first_confidence": checks.floats(
             "first_confidence", first_confidence, rank=2, axes="[S, N]"
         ),
-        "second_confidence": _checks.floats(
+        "second_confidence": checks.floats(
             "second_confidence", second_confidence, rank=2, axes="[T, N]"
         ),
-        "first_outcome": _checks.outcomes(
+        "first_outcome": checks.outcomes(
             "first_outcome", first_outcome, rank=2, axes="[S, N]"
         ),
-        "second_outcome": _checks.outcomes(
+        "second_outcome": checks.outcomes(
             "second_outcome", second_outcome, rank=2, axes="[T, N]"
         ),
     }
-    chosen = _checks.bools("calibration", calibration)
-    mask = _checks.mask("where", where)
+    chosen = checks.bools("calibration", calibration)
+    mask = checks.mask("where", where)
     for name in ("first", "second"):
         confidence = runs[f"{name}_confidence"]
-        _checks.same_shape(
+        checks.same_shape(
             **{key: array for key, array in runs.items() if key.startswith(name)}
         )
         if confidence.shape[0] < 2:
@@ -136,7 +137,7 @@ def cascade_gain_of_runs(
                 f"{confidence.shape[0]}; what two runs of one architecture gain is "
                 "what the others are compared with."
             )
-    _checks.same_columns(**runs, calibration=chosen, where=mask)
+    checks.same_columns(**runs, calibration=chosen, where=mask)
     return _cascade_gain_of_runs(
         random,
         jnp.concatenate([runs["first_confidence"], runs["second_confidence"]]),
@@ -144,12 +145,12 @@ def cascade_gain_of_runs(
         chosen,
         mask,
         num_first=runs["first_confidence"].shape[0],
-        num_bins=_checks.static_int("num_bins", num_bins, minimum=1),
-        num_draws=_checks.static_int("num_draws", num_draws, minimum=1),
+        num_bins=checks.static_int("num_bins", num_bins, minimum=1),
+        num_draws=checks.static_int("num_draws", num_draws, minimum=1),
     )
 
 
-@_reduce.core(static=["num_first", "num_bins", "num_draws"])
+@reduce.core(static=["num_first", "num_bins", "num_draws"])
 def _cascade_gain_of_runs(
     key: jax.Array,
     confidence: jax.Array,
@@ -162,16 +163,16 @@ def _cascade_gain_of_runs(
     num_draws: int,
 ) -> RunGains:
     num_runs = confidence.shape[0]
-    valid = _masking.valid_rows(calibration.shape[0], where, None)
+    valid = masking.valid_rows(calibration.shape[0], where, None)
     seen, judged = valid & calibration, valid & ~calibration
 
     def gain(first: tuple[jax.Array, ...], second: tuple[jax.Array, ...]) -> jax.Array:
-        router = cascade.fit_router(first[0], second[0], num_bins=num_bins, where=seen)
+        router = cj.fit_router(first[0], second[0], num_bins=num_bins, where=seen)
         before, after = (
-            curves.cascade_curve(router, first[0], first[1], second[1], where=rows)
+            cj.cascade_curve(router, first[0], first[1], second[1], where=rows)
             for rows in (seen, judged)
         )
-        chosen = selection.best_num_small_bins(before)
+        chosen = cj.cascade.best_num_small_bins(before)
         better = jnp.where(
             before.large_accuracy >= before.small_accuracy,
             after.large_accuracy,

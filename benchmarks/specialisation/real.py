@@ -17,6 +17,8 @@ from benchmarks.paper import halves
 from benchmarks.paper.halves import Halves, take
 from benchmarks.paper.outputs import Outputs, Pair
 
+from .gain import CascadeGain, cascade_gain_test
+
 # Bins of what the other models make of an example, and how many are one where they are
 # crossed with something else.
 _BINS, _TOGETHER = 15, 3
@@ -173,17 +175,17 @@ def _test(
     num_bins: int,
     num_groups: int,
     num_draws: int,
-) -> tuple[cj.CascadeGain, jax.Array]:
+) -> tuple[CascadeGain, jax.Array]:
     """`[S, Q]`, and how `[S, 2, n]` the router routes by either model's confidence."""
 
-    def one(split: tuple[jax.Array, ...]) -> tuple[cj.CascadeGain, jax.Array]:
+    def one(split: tuple[jax.Array, ...]) -> tuple[CascadeGain, jax.Array]:
         seen, known, confidence, correct, groups = split
         router = cj.fit_router(*seen, num_bins=num_bins)
         curve = cj.cascade_curve(router, seen[0], *known)
-        chosen = cj.best_num_small_bins(curve)
+        chosen = cj.cascade.best_num_small_bins(curve)
 
-        def by(group: jax.Array) -> cj.CascadeGain:
-            return cj.cascade_gain_test(
+        def by(group: jax.Array) -> CascadeGain:
+            return cascade_gain_test(
                 key,
                 router,
                 confidence[0],
@@ -206,7 +208,7 @@ def _judged(
     pair: Pair,
     groupings: Sequence[Grouping],
     seed: int,
-    parts: cj.CascadeGain,
+    parts: CascadeGain,
     keep: np.ndarray,
 ) -> Judged:
     tests = jax.tree.map(lambda array: array[0], parts)

@@ -18,6 +18,9 @@ from benchmarks.paper import training
 from calib_jax.demo import data, models
 from calib_jax.demo.data import Recipe, Split
 
+from .gain import CascadeGain, cascade_gain_test
+from .gain_of_runs import RunGains, cascade_gain_of_runs
+
 # What the seeds of this benchmark start with, after its own.
 _DIGITS, _WEIGHTS = 1060, 1061
 
@@ -64,14 +67,14 @@ class Compared:
 
     Attributes:
       accuracy: `[2]`, mean over the runs of either kind.
-      gains: `cj.RunGains`.
-      pairs: `cj.CascadeGain` `[S, S]` of every run of the first kind and every one of
+      gains: `RunGains`.
+      pairs: `CascadeGain` `[S, S]` of every run of the first kind and every one of
         the second, by digit.
     """
 
     accuracy: np.ndarray
-    gains: cj.RunGains
-    pairs: cj.CascadeGain
+    gains: RunGains
+    pairs: CascadeGain
 
 
 def num_steps(num_runs: int) -> int:
@@ -154,7 +157,7 @@ def _compare(
     num_calibrate: int,
     num_bins: int,
     num_draws: int,
-) -> tuple[jax.Array, cj.RunGains, cj.CascadeGain]:
+) -> tuple[jax.Array, RunGains, CascadeGain]:
     """Of logits `[2, S, n, 10]`, those to calibrate on first."""
     known = jnp.arange(labels.shape[0], dtype=jnp.int32) < num_calibrate
 
@@ -164,15 +167,15 @@ def _compare(
         return best.confidence, (best.prediction == labels).astype(jnp.float32)
 
     confidence, correct = jax.vmap(jax.vmap(answers))(logits)
-    gains = cj.cascade_gain_of_runs(
+    gains = cascade_gain_of_runs(
         key, *confidence, *correct, known, num_bins=num_bins, num_draws=num_draws
     )
 
-    def pair(first: tuple, second: tuple) -> cj.CascadeGain:
+    def pair(first: tuple, second: tuple) -> CascadeGain:
         (c, right), (other, other_right) = first, second
         router = cj.fit_router(c, other, num_bins=num_bins, where=known)
         curve = cj.cascade_curve(router, c, right, other_right, where=known)
-        return cj.cascade_gain_test(
+        return cascade_gain_test(
             key,
             router,
             c,
@@ -180,7 +183,7 @@ def _compare(
             other_right,
             labels,
             num_groups=data.NUM_CLASSES,
-            num_small_bins=cj.best_num_small_bins(curve),
+            num_small_bins=cj.cascade.best_num_small_bins(curve),
             num_draws=_NUM_PAIR_DRAWS,
             where=~known,
         )

@@ -50,8 +50,8 @@ def _ours(inputs: Inputs) -> Call:
     def errors(
         key: jax.Array, bins: cj.Bins, scores: jax.Array, outcomes: jax.Array
     ) -> jax.Array:
-        tables = cj.bootstrap_reliability(key, bins, scores, outcomes, num_draws)
-        return jax.vmap(cj.table_calibration_error)(tables)
+        tables = cj.stats.bootstrap_reliability(key, bins, scores, outcomes, num_draws)
+        return jax.vmap(cj.metrics.calibration_error_of_table)(tables)
 
     def call() -> Result:
         draws = errors(key, bins, given["scores"], given["outcomes"])

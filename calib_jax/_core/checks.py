@@ -3,7 +3,7 @@
 Every public function passes its arguments through this module, so that a wrong rank,
 shape, dtype or count raises `ValueError` naming the argument, what was expected and
 what came, and so that lists, NumPy arrays and JAX arrays share one trace. Values are
-never looked at: `calib_jax.validate` does that, on the host.
+never looked at: `calib_jax.io.validate` does that, on the host.
 
 An array that states an integer dtype is refused where floating numbers are expected;
 a plain Python number or list states none and is converted.

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from . import _exact
+from . import exact
 
 Rows = Any  # A pytree of arrays that share their first axis, the examples.
 
@@ -133,7 +133,7 @@ def map_and_sum_rows(
             results,
             new,
         )
-        total, rest = _exact.two_sum(total, part)
+        total, rest = exact.two_sum(total, part)
         return results, total, error + rest
 
     shape = () if lanes == 1 else (lanes,)
@@ -191,7 +191,7 @@ def sum_blocks(
     """The same from a function that sums a block itself, to a float32 array `shape`."""
 
     def step(sums: Any, block: Rows, live: jax.Array) -> Any:
-        total, error = _exact.two_sum(sums[0], function(block, live))
+        total, error = exact.two_sum(sums[0], function(block, live))
         return total, sums[1] + error
 
     zero = jnp.zeros(shape, jnp.float32)
@@ -272,19 +272,19 @@ def sum_bins(
       valid: optional bool `[N]`.
 
     Returns:
-      int32 `[1 + Q, num_bins, _exact.LENGTH]`, exact (`_exact`) but not yet canonical:
+      int32 `[1 + Q, num_bins, exact.LENGTH]`, exact (`_exact`) but not yet canonical:
       the sum of ones, then of each of the values.
     """
     sample = _sample(rows)
-    shape = (1 + len(jax.eval_shape(function, sample)[1]), num_bins, _exact.LENGTH)
+    shape = (1 + len(jax.eval_shape(function, sample)[1]), num_bins, exact.LENGTH)
 
     def add(sums: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
         index, values = function(block)
         index = jnp.where(live, index, num_bins)
-        return _exact.carry(sums + _exact.sums_in_bins(index, values, num_bins))
+        return exact.carry(sums + exact.sums_in_bins(index, values, num_bins))
 
     # Carrying costs as much as the rows of a block where there are many bins.
-    least = min(math.prod(shape), _exact.MAX_ADDENDS)
+    least = min(math.prod(shape), exact.MAX_ADDENDS)
     sums = fold(add, jnp.zeros(shape, jnp.int32), rows, valid, least=least)
     return jnp.sum(sums, axis=0, dtype=jnp.int32)
 
@@ -424,7 +424,7 @@ def sums_before(values: jax.Array) -> jax.Array:
 # A block of rows, and of float32 entries where rows are vectors: a few megabytes on
 # the CPU, where a larger one would leave the cache; accelerators want fewer, larger.
 _CPU_BLOCK_ROWS, _CPU_BLOCK_ENTRIES = 2**15, 2**19
-_BLOCK_ROWS, _BLOCK_ENTRIES = _exact.MAX_ADDENDS, 2**26
+_BLOCK_ROWS, _BLOCK_ENTRIES = exact.MAX_ADDENDS, 2**26
 _FEW_ROWS = 4096
 # Long loops over other lengths are vectorised worse.
 _MULTIPLE = 512

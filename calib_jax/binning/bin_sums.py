@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _exact, _masking, _reduce, binning
-from .binning import Bins
+from .._core import checks, exact, masking, reduce
+from .bins import Bins, bin_index, searches
 
 
 @jax.tree_util.register_dataclass
@@ -49,24 +49,6 @@ class BinMeans:
     means: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class ReliabilityTable:
-    """How confident a model is in each bin, and how often it is right.
-
-    Attributes:
-      count: int32 `[num_bins]`, rows.
-      weight: float32 `[num_bins]`, sum of weights; equals `count` without weights.
-      confidence: float32 `[num_bins]`, mean score; 0 in an empty bin.
-      outcome: float32 `[num_bins]`, mean outcome; 0 in an empty bin.
-    """
-
-    count: jax.Array
-    weight: jax.Array
-    confidence: jax.Array
-    outcome: jax.Array
-
-
 def init(num_bins: int, num_quantities: int) -> BinSums:
     """The state of no rows, for Q quantities.
 
@@ -74,9 +56,9 @@ def init(num_bins: int, num_quantities: int) -> BinSums:
       >>> print(compute(init(2, 1)).count)
       [0 0]
     """
-    size = _checks.static_int("num_bins", num_bins, minimum=1)
-    quantities = _checks.static_int("num_quantities", num_quantities, minimum=0)
-    shape = (2 + quantities, size + 1, _exact.LENGTH)
+    size = checks.static_int("num_bins", num_bins, minimum=1)
+    quantities = checks.static_int("num_quantities", num_quantities, minimum=0)
+    shape = (2 + quantities, size + 1, exact.LENGTH)
     return BinSums(sums=jnp.zeros(shape, jnp.int32))
 
 
@@ -108,23 +90,23 @@ def update(
       >>> print(compute(merge(state, state)).means)
       [[1. 3.]]
     """
-    _checks.instance("state", state, BinSums)
-    rows = {"index": _checks.integers("index", index)}
+    checks.instance("state", state, BinSums)
+    rows = {"index": checks.integers("index", index)}
     for number, quantity in enumerate(quantities):
         name = f"quantities[{number}]"
-        rows[name] = _checks.floats(name, quantity)
+        rows[name] = checks.floats(name, quantity)
     if len(rows) - 1 != state.sums.shape[0] - 2:
         raise ValueError(
             f"quantities: expected {state.sums.shape[0] - 2}, as the state holds, "
             f"got {len(rows) - 1}."
         )
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(**rows, where=mask, weights=weight)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(**rows, where=mask, weights=weight)
     bins, *values = rows.values()
     return _update(state, bins, tuple(values), mask, weight)
 
 
-@_reduce.core
+@reduce.core
 def _update(
     state: BinSums,
     index: jax.Array,
@@ -145,31 +127,31 @@ def _update(
     # canonical form of all of them would take most of the time. Rows that are sharded
     # are gathered: fewer numbers than the sums that devices exchange in any case.
     none = num_bins + 1
-    valid = _masking.valid_rows(num_rows, where, weights)
+    valid = masking.valid_rows(num_rows, where, weights)
     place = jnp.where(valid, jnp.where(index < 0, num_bins, index), none)
     held = jnp.sort(place)
     row = jnp.searchsorted(held, place).astype(jnp.int32)
     rows = sums_of(row, num_rows)[:, :num_rows]
     held = jnp.where(jnp.pad(held[:-1], (1, 0), constant_values=-1) < held, held, none)
-    sums = _exact.normalise(state.sums.at[:, held].get(mode="clip") + rows)
+    sums = exact.normalise(state.sums.at[:, held].get(mode="clip") + rows)
     return BinSums(sums=state.sums.at[:, held].set(sums, mode="drop"))
 
 
 @jax.jit
 def merge(first: BinSums, second: BinSums) -> BinSums:
     """The state of the rows of both: associative and commutative, bit for bit."""
-    return BinSums(sums=_exact.normalise(first.sums + second.sums))
+    return BinSums(sums=exact.normalise(first.sums + second.sums))
 
 
 @jax.jit
 def compute(state: BinSums) -> BinMeans:
     """Counts, weights and means of each bin."""
-    high, low = _exact.to_float(state.sums)
+    high, low = exact.to_float(state.sums)
     in_no_bin = high[0, -1] > 0
     weight = high[1, :-1]
     means = high[2:, :-1] / jnp.where(weight > 0, weight, 1.0)[None]
     return BinMeans(
-        count=_exact.to_count(high[0, :-1], low[0, :-1]),
+        count=exact.to_count(high[0, :-1], low[0, :-1]),
         weight=weight,
         means=jnp.where(in_no_bin, jnp.nan, means),
     )
@@ -200,7 +182,7 @@ def _sums_of_rows(
         return index, [weights, *(weights * x.astype(jnp.float32) for x in quantities)]
 
     rows = (keys, tuple(quantities), weights)
-    sums = _reduce.sum_bins(values, rows, num_bins + 1, where)
+    sums = reduce.sum_bins(values, rows, num_bins + 1, where)
     return sums if weights is not None else jnp.concatenate([sums[:1], sums])
 
 
@@ -211,10 +193,10 @@ def _sums_in_bins(edges: jax.Array, rows: Any) -> jax.Array:
     bins = Bins(edges=edges)
 
     # Among many edges all values are searched for together.
-    early = binning.searches(bins)
+    early = searches(bins)
     return _sums_of_rows(
-        lambda keys: keys if early else binning.bin_index(bins, keys),
-        binning.bin_index(bins, scores) if early else scores,
+        lambda keys: keys if early else bin_index(bins, keys),
+        bin_index(bins, scores) if early else scores,
         quantities,
         where,
         weights,
@@ -275,8 +257,8 @@ def bin_sums_and_means(
     rows = jax.lax.stop_gradient((scores, tuple(quantities), where, weights))
     sums = _sums_in_bins(lax.stop_gradient(bins.edges), rows)
     table = compute(BinSums(sums=sums))
-    index = binning.bin_index(bins, scores)
-    valid = _masking.valid_rows(index.shape[0], where, weights)
+    index = bin_index(bins, scores)
+    valid = masking.valid_rows(index.shape[0], where, weights)
     weight, means = _with_derivative(
         table.weight, table.means, index, tuple(quantities), valid, weights
     )
@@ -335,64 +317,3 @@ def bin_order(count: jax.Array, key: jax.Array) -> jax.Array:
     """
     position = jnp.arange(count.shape[0], dtype=jnp.int32)
     return jnp.lexsort((-position, key, count == 0)).astype(jnp.int32)
-
-
-def reliability_table(
-    bins: Bins,
-    scores: ArrayLike,
-    outcomes: ArrayLike,
-    *,
-    where: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
-) -> ReliabilityTable:
-    """Mean confidence and mean outcome in each bin.
-
-    The sums behind the means are exact integers, so that the table does not depend on
-    the order of the rows in any bit. A valid NaN score is in no bin and makes all means
-    NaN; a valid NaN outcome makes its bin's mean outcome NaN.
-
-    Args:
-      bins: `Bins` of the scores.
-      scores: floating `[N]`, confidences in `[0, 1]` or any other scores.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`, the verifier's scores.
-      where: optional bool `[N]`; masked rows may hold anything.
-      weights: optional non-negative `[N]`; weight 2 is the row twice.
-
-    Returns:
-      `ReliabilityTable`.
-
-    Raises:
-      ValueError: for a wrong rank, shape or dtype.
-
-    References:
-      Hao et al. 2026, arXiv 2601.07965, section 2 and Figure 1.
-
-    Examples:
-      >>> bins = binning.equal_width_bins(2)
-      >>> table = reliability_table(bins, [0.2, 0.6, 0.8], [False, True, False])
-      >>> print(table.count, table.confidence, table.outcome)
-      [1 2] [0.2 0.7] [0.  0.5]
-    """
-    _checks.instance("bins", bins, Bins)
-    score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes, keep_bool=True)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    return _reliability_table(bins, score, outcome, mask, weight)
-
-
-@_reduce.core
-def _reliability_table(
-    bins: Bins,
-    scores: jax.Array,
-    outcomes: jax.Array,
-    where: jax.Array | None,
-    weights: jax.Array | None,
-) -> ReliabilityTable:
-    table = bin_means(bins, scores, (scores, outcomes), where, weights)
-    return ReliabilityTable(
-        count=table.count,
-        weight=table.weight,
-        confidence=table.means[0],
-        outcome=table.means[1],
-    )

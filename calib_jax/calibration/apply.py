@@ -10,7 +10,8 @@ from typing import Any
 import jax
 from jax.typing import ArrayLike
 
-from . import _checks, confidence
+from .. import confidence
+from .._core import checks
 from .histogram import Histogram, apply_histogram
 from .platt import Platt, apply_platt
 from .temperature import Temperature
@@ -60,7 +61,7 @@ def calibrate(
 
 @_calibrate.register
 def _(params: Temperature, x: ArrayLike, class_where: ArrayLike | None) -> jax.Array:
-    logits = _checks.logits("x", x, rank=range(1, 9), axes="[..., C]")
+    logits = checks.logits("x", x, rank=range(1, 9), axes="[..., C]")
     return confidence.scaled_softmax(
         logits, params.temperature, class_where=class_where
     )
@@ -68,9 +69,9 @@ def _(params: Temperature, x: ArrayLike, class_where: ArrayLike | None) -> jax.A
 
 @_calibrate.register
 def _(params: Platt, x: ArrayLike, class_where: None) -> jax.Array:
-    return apply_platt(params, _checks.floats("x", x))
+    return apply_platt(params, checks.floats("x", x))
 
 
 @_calibrate.register
 def _(params: Histogram, x: ArrayLike, class_where: None) -> jax.Array:
-    return apply_histogram(params, _checks.floats("x", x))
+    return apply_histogram(params, checks.floats("x", x))

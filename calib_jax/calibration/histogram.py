@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, binning, summary
-from .binning import DEFAULT_NUM_BINS, Bins
+from .. import binning
+from .._core import checks, masking, reduce
+from ..binning import bin_sums
+from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from .solvers import FitReport, FitStatus
 
 
@@ -66,24 +68,24 @@ def fit_histogram(
       >>> print(params.values, apply_histogram(params, jnp.array([0.0, 0.7, 0.8])))
       [0.5 1. ] [0.5 0.5 1. ]
     """
-    score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    score = checks.floats("scores", scores)
+    outcome = checks.outcomes("outcomes", outcomes)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
     # A row of weight 0 is a removed row, for the edges too.
-    keep = _masking.valid_rows(score.shape[0], mask, weight)
+    keep = masking.valid_rows(score.shape[0], mask, weight)
     bins = binning.equal_count_bins(score, num_bins, where=keep)
     return _fit_histogram(bins, score, outcome, keep, weight)
 
 
-@_reduce.core(rows_of="scores")
+@reduce.core(rows_of="scores")
 def apply_histogram(params: Histogram, scores: jax.Array) -> jax.Array:
     """Confidence float32 `[N]` of scores float32 `[N]`; NaN gives NaN."""
     index = binning.bin_index(params.bins, scores)
     return jnp.where(index >= 0, params.values[index], jnp.nan)
 
 
-@_reduce.core
+@reduce.core
 def _fit_histogram(
     bins: Bins,
     scores: jax.Array,
@@ -95,7 +97,7 @@ def _fit_histogram(
     if weights is not None:
         usable = usable & (weights >= 0) & (weights < jnp.inf)
     invalid = jnp.any(where & ~usable)
-    table = summary.bin_means(bins, scores, (outcomes,), where & usable, weights)
+    table = bin_sums.bin_means(bins, scores, (outcomes,), where & usable, weights)
     rate, weight = table.means[0], table.weight
     total = jnp.sum(weight)
     invalid = invalid | ~(total < jnp.inf)

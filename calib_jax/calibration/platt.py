@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, solvers
+from .._core import checks, masking, reduce
+from . import solvers
 from .solvers import Evaluation, FitReport, FitStatus, Solution
 
 # Of scores shifted and scaled to mean 0 and standard deviation 1. A probability from a
@@ -70,7 +71,7 @@ def fit_platt(
         `N+ = sum(w v)`, `N- = sum(w (1 - v))`: finite even where outcomes are
         separable.
       solver: optax gradient transformation over the vector (slope, intercept) of the
-        standardised scores; None is `calib_jax.solvers.newton()`. Build it once.
+        standardised scores; None is `calib_jax.calibration.newton()`. Build it once.
 
     Returns:
       `Platt` and `FitReport`.
@@ -88,11 +89,11 @@ def fit_platt(
       >>> print(f"{params.slope:.3f} {params.intercept:.3f}")
       1.214 -0.607
     """
-    score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    _checks.solver(solver)
+    score = checks.floats("scores", scores)
+    outcome = checks.outcomes("outcomes", outcomes)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    checks.solver(solver)
     smooth = bool(smooth_targets)
     return _fit_platt(score, outcome, mask, weight, smooth=smooth, solver=solver)
 
@@ -103,7 +104,7 @@ def apply_platt(params: Platt, scores: jax.Array) -> jax.Array:
     return jax.nn.sigmoid(params.slope * scores + params.intercept)
 
 
-@_reduce.core(static=["smooth", "solver"])
+@reduce.core(static=["smooth", "solver"])
 def _fit_platt(
     scores: jax.Array,
     outcomes: jax.Array,
@@ -117,8 +118,8 @@ def _fit_platt(
     rows |= {} if where is None else {"where": where}
     unit = jnp.float32(1)
     if weights is not None:
-        valid = _masking.valid_rows(scores.shape[0], where, weights)
-        rows["weight"], unit = _masking.scaled_weights(scores.shape[0], weights, valid)
+        valid = masking.valid_rows(scores.shape[0], where, weights)
+        rows["weight"], unit = masking.scaled_weights(scores.shape[0], weights, valid)
 
     def extremes(block: Any) -> tuple[jax.Array, ...]:
         """Usable at all, then the ends of all scores, the right and the wrong ones."""
@@ -132,7 +133,7 @@ def _fit_platt(
             ends += [jnp.where(part, score, jnp.inf), jnp.where(part, -score, jnp.inf)]
         return (usable | ~counts).astype(jnp.float32), *ends
 
-    usable, *ends = _reduce.least_of_rows(extremes, rows)
+    usable, *ends = reduce.least_of_rows(extremes, rows)
     invalid = usable == 0
     lowest, lowest_right, lowest_wrong = ends[::2]
     highest, highest_right, highest_wrong = (-end for end in ends[1::2])
@@ -151,7 +152,7 @@ def _fit_platt(
         first, right = weight * x, weight * outcome
         return weight, first, first * x, right, weight * (1 - outcome)
 
-    total, first, second, positive, negative = _reduce.sum_rows(moments, rows)
+    total, first, second, positive, negative = reduce.sum_rows(moments, rows)
     some = jnp.where(total > 0, total, 1.0)
     # Standardised scores are a choice of coordinates, which moves neither the optimum
     # nor its derivatives, and need not be exact.
@@ -265,7 +266,7 @@ def _derivatives(params: jax.Array, data: Any, every: Any) -> Evaluation:
             curvature,
         )
 
-    total, by_slope, by_intercept, xx, x, one = _reduce.sum_rows(
+    total, by_slope, by_intercept, xx, x, one = reduce.sum_rows(
         derivatives, data["rows"], None, every
     )
     total = jnp.where(total > 0, total, 1.0)
@@ -285,7 +286,7 @@ def _loss(params: jax.Array, data: Any, every: Any = 1) -> jax.Array:
         loss = rest * jnp.maximum(logit, 0.0) + target * jnp.maximum(-logit, 0.0)
         return weight, weight * (loss + jnp.log1p(jnp.exp(-jnp.abs(logit))))
 
-    total, loss = _reduce.sum_rows(losses, data["rows"], None, every)
+    total, loss = reduce.sum_rows(losses, data["rows"], None, every)
     return loss / jnp.where(total > 0, total, 1.0)
 
 
@@ -335,7 +336,7 @@ def _solve(
             upper=bound,
             solver=solver,
             enabled=enabled,
-            thinnings=_reduce.thinnings(data["rows"], _FIRST_ROWS),
+            thinnings=reduce.thinnings(data["rows"], _FIRST_ROWS),
         )
 
     def next_round(state: Any) -> Any:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from . import _checks, _classes, _masking, _reduce, solvers
+from .._core import checks, class_axis, masking, reduce
+from . import solvers
 from .solvers import Evaluation, FitReport, FitStatus
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
@@ -60,7 +61,8 @@ def fit_temperature(
       weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
       class_where: optional bool `[C]` or `[N, C]`, the classes that take part.
       solver: optax gradient transformation over the vector (log T,); None is
-        `calib_jax.solvers.newton()`. Build it once: each new one is compiled anew. The
+        `calib_jax.calibration.newton()`. Build it once: each new one is compiled
+        anew. The
         relative accuracy of 1e-5 in T is promised for the default only.
 
     Returns:
@@ -79,16 +81,16 @@ def fit_temperature(
       >>> print(params.temperature.round(4), FitStatus(int(report.status)).name)
       3.641 CONVERGED
     """
-    array = _checks.logits("logits", logits, rank=2, axes="[N, C]")
-    label = _checks.integers("labels", labels)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
-    classes = _checks.class_mask(class_where, array)
-    _checks.solver(solver)
+    array = checks.logits("logits", logits, rank=2, axes="[N, C]")
+    label = checks.integers("labels", labels)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
+    classes = checks.class_mask(class_where, array)
+    checks.solver(solver)
     return _fit_temperature(array, label, mask, weight, classes, solver=solver)
 
 
-@_reduce.core(static=["solver"])
+@reduce.core(static=["solver"])
 def _fit_temperature(
     logits: jax.Array,
     labels: jax.Array,
@@ -106,7 +108,7 @@ def _fit_temperature(
 
     def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
         inverse = jnp.exp(-params[0])
-        total, loss, slope, curvature, third = _reduce.sum_rows(
+        total, loss, slope, curvature, third = reduce.sum_rows(
             lambda block, live: likelihood(
                 inverse, block, live, data["class_where"], masked=masked
             ),
@@ -141,7 +143,7 @@ def _fit_temperature(
         upper=jnp.log(highest)[None],
         solver=solver,
         enabled=status == FitStatus.CONVERGED,
-        thinnings=_reduce.thinnings(rows, _FIRST_ROWS),
+        thinnings=reduce.thinnings(rows, _FIRST_ROWS),
     )
     # What the first look found has no derivative, but the label's logit has one. No
     # gradient may meet a NaN in a row that does not count.
@@ -195,7 +197,7 @@ def prepare(
     """What does not depend on the temperature, from a first look at the rows."""
     num_rows = logits.shape[0]
     masked = where is not None or weights is not None
-    counts = _masking.valid_rows(num_rows, where, weights)
+    counts = masking.valid_rows(num_rows, where, weights)
     valid = counts if masked else None
     shared = class_where is None or class_where.shape[0] != num_rows or num_rows == 1
     # A mask of its own for each row goes with the rows, one for all stays whole.
@@ -204,10 +206,10 @@ def prepare(
     classes = class_where if shared else None
     unit = jnp.float32(1)
     if weights is not None:
-        rows["weight"], unit = _masking.scaled_weights(num_rows, weights, counts)
+        rows["weight"], unit = masking.scaled_weights(num_rows, weights, counts)
 
     # Taken from a block, logits would be copied.
-    label = _masking.take_last(logits, labels)
+    label = masking.take_last(logits, labels)
     if class_where is not None:
         index = jnp.clip(labels, 0, logits.shape[1] - 1)[:, None]
         allowed = (
@@ -221,10 +223,10 @@ def prepare(
         """The largest logit and how far the label's lies below it; then the sums."""
         logits, label = block["logits"], block["label"]
         allowed = block.get("class_where", classes)
-        above, inside = _masking.shifted(logits, label, allowed)
-        largest = _masking.nan_as_infinity(logits.astype(jnp.float32))
-        maximum, total, count = _classes.reduce_classes(
-            (_classes.MAX, _classes.SUM, _classes.SUM),
+        above, inside = masking.shifted(logits, label, allowed)
+        largest = masking.nan_as_infinity(logits.astype(jnp.float32))
+        maximum, total, count = class_axis.reduce_classes(
+            (class_axis.MAX, class_axis.SUM, class_axis.SUM),
             (
                 jnp.where(inside, largest, -jnp.inf),
                 above,
@@ -245,7 +247,7 @@ def prepare(
         return (maximum, below), tuple(value.astype(jnp.float32) for value in sums)
 
     (maximum, below), (total, mean_above, label_gap, unusable) = (
-        _reduce.map_and_sum_rows(
+        reduce.map_and_sum_rows(
             first_look, jax.lax.stop_gradient(rows | {"label": label}), valid
         )
     )
@@ -275,11 +277,11 @@ def likelihood(
     rows are not `masked` those that do not count hold the numbers of others.
     """
     classes = block.get("class_where", class_where)
-    below = _masking.below_maximum(block["logits"], block["max"], classes)
+    below = masking.below_maximum(block["logits"], block["max"], classes)
     exponentials = jnp.exp(inverse * below)
     first = exponentials * below
     second = first * below
-    normaliser, first, second, third = _classes.sum_classes(
+    normaliser, first, second, third = class_axis.sum_classes(
         exponentials, first, second, second * below
     )
     mean, square, cube = first / normaliser, second / normaliser, third / normaliser

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks
+from .._core import checks
 from .chain_curves import ChainCurve
 
 
@@ -52,18 +52,18 @@ def with_abstaining(
     Examples:
       >>> import calib_jax
       >>> rows = with_abstaining([[0.9, 0.4]], [[1, 0]], [[2.0, 2.0]], 0.6)
-      >>> chain = calib_jax.fit_chain(rows[0], num_bins=2)
-      >>> curve = calib_jax.chain_curve(chain, *rows)
-      >>> kept = calib_jax.best_within_cost(curve, 2.0).num_kept_bins
-      >>> print(kept, calib_jax.chain_answers(chain, rows[0], kept))
+      >>> chain = calib_jax.cascade.fit_chain(rows[0], num_bins=2)
+      >>> curve = calib_jax.cascade.chain_curve(chain, *rows)
+      >>> kept = calib_jax.cascade.best_within_cost(curve, 2.0).num_kept_bins
+      >>> print(kept, calib_jax.cascade.chain_answers(chain, rows[0], kept))
       [1] [0 1]
     """
-    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    outcome = _checks.outcomes("outcomes", outcomes, rank=2, axes="[M, N]")
-    price = _checks.floats("costs", costs, rank=2, axes="[M, N]")
-    _checks.same_shape(confidences=confidence, outcomes=outcome, costs=price)
-    value = _checks.floats("worth", worth, rank=0, axes="")
-    further = _checks.floats("cost", cost, rank=0, axes="")
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    outcome = checks.outcomes("outcomes", outcomes, rank=2, axes="[M, N]")
+    price = checks.floats("costs", costs, rank=2, axes="[M, N]")
+    checks.same_shape(confidences=confidence, outcomes=outcome, costs=price)
+    value = checks.floats("worth", worth, rank=0, axes="")
+    further = checks.floats("cost", cost, rank=0, axes="")
     return _with_abstaining(confidence, outcome, price, value, further)
 
 
@@ -87,12 +87,13 @@ def selective_accuracy(curve: ChainCurve) -> tuple[jax.Array, jax.Array]:
     Examples:
       >>> import calib_jax
       >>> rows = with_abstaining([[0.9, 0.4]], [[1, 0]], [[2.0, 2.0]], 0.6)
-      >>> curve = calib_jax.chain_curve(calib_jax.fit_chain(rows[0], num_bins=2), *rows)
+      >>> chain = calib_jax.cascade.fit_chain(rows[0], num_bins=2)
+      >>> curve = calib_jax.cascade.chain_curve(chain, *rows)
       >>> coverage, accuracy = selective_accuracy(curve)
       >>> print(coverage, accuracy)
       [0.  0.5 1. ] [nan 1.  0.5]
     """
-    _checks.instance("curve", curve, ChainCurve)
+    checks.instance("curve", curve, ChainCurve)
     return _selective_accuracy(curve)
 
 

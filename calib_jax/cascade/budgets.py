@@ -10,13 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import _binomial, _checks, _first_bins
-from ._first_bins import FirstBins
-from .cascade import Router
-from .guarantees import Selection, least_means, select
+from .._core import checks
+from ..stats import binomial
+from . import first_bins
+from .first_bins import FirstBins
+from .risk_control import Selection, least_means, select
+from .routers import Router
 
 
-def num_small_bins_for_cost(
+def control_cost(
     router: Router,
     small_confidence: ArrayLike,
     small_cost: ArrayLike,
@@ -48,7 +50,8 @@ def num_small_bins_for_cost(
       error_probability: None keeps the mean cost of a new input within the budget on
         average over the rows to choose on (conformal risk control); a floating scalar
         in `(0, 1)` keeps it with a probability of at least 1 less this
-        (`calib_jax.betting_p_value`, costs being rounded up to 1 / 512 of the limit).
+        (`calib_jax.stats.betting_p_value`; costs are rounded up to 1 / 512 of the
+        limit).
       where: optional bool `[N]`; masked rows may hold anything.
 
     Returns:
@@ -67,41 +70,41 @@ def num_small_bins_for_cost(
       >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
       >>> router = calib_jax.fit_router(small, large, num_bins=4)
       >>> costs = jnp.zeros(399), jnp.ones(399)
-      >>> chosen = num_small_bins_for_cost(router, small[:399], *costs, 0.6, 1.0)
+      >>> chosen = control_cost(router, small[:399], *costs, 0.6, 1.0)
       >>> print(chosen.num_small_bins, chosen.bound.round(2))
       2 [1.   0.75 0.5  0.25 0.  ]
     """
-    _checks.instance("router", router, Router)
-    confidence = _checks.floats("small_confidence", small_confidence)
-    small = _checks.floats("small_cost", small_cost)
-    large = _checks.floats("large_cost", large_cost)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(
+    checks.instance("router", router, Router)
+    confidence = checks.floats("small_confidence", small_confidence)
+    small = checks.floats("small_cost", small_cost)
+    large = checks.floats("large_cost", large_cost)
+    mask = checks.mask("where", where)
+    checks.same_shape(
         small_confidence=confidence, small_cost=small, large_cost=large, where=mask
     )
-    level = _checks.scalar("max_cost", max_cost)
-    limit = _checks.scalar("cost_limit", cost_limit)
+    level = checks.scalar("max_cost", max_cost)
+    limit = checks.scalar("cost_limit", cost_limit)
     both = small + large
     # A sum of prices may be rounded to the other side of the limit that is their sum.
     quantities = small, large, both > limit * np.float32(1 + 2.0**-21)
-    sums = _first_bins.sum_first_bins(router, confidence, quantities, mask)
+    sums = first_bins.sum_first_bins(router, confidence, quantities, mask)
     if error_probability is None:
         return _by_cost(sums, None, level, limit, None)
-    error = _checks.scalar("error_probability", error_probability)
+    error = checks.scalar("error_probability", error_probability)
     kept, sent = (
-        _first_bins.count_levels(
+        first_bins.count_levels(
             router,
             confidence,
-            _first_bins.level_of(cost / limit),
+            first_bins.level_of(cost / limit),
             mask,
-            levels=_first_bins.NUM_LEVELS,
+            levels=first_bins.NUM_LEVELS,
         )
         for cost in (small, both)
     )
     return _by_cost(sums, (kept, sent), level, limit, error)
 
 
-def num_small_bins_for_expected_loss(router: Router, max_loss: ArrayLike) -> Selection:
+def choose_by_confidence(router: Router, max_loss: ArrayLike) -> Selection:
     r"""The largest K whose expected loss of accuracy is within a limit, without labels.
 
     What the calibrated confidences of the router's own rows say, and no guarantee: it
@@ -132,12 +135,12 @@ def num_small_bins_for_expected_loss(router: Router, max_loss: ArrayLike) -> Sel
       >>> import calib_jax
       >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
       >>> router = calib_jax.fit_router(small, large, num_bins=4)
-      >>> chosen = num_small_bins_for_expected_loss(router, 0.03)
+      >>> chosen = choose_by_confidence(router, 0.03)
       >>> print(chosen.num_small_bins, chosen.risk.round(3))
       2 [ 0.    -0.044 -0.025  0.056  0.2  ]
     """
-    _checks.instance("router", router, Router)
-    level = _checks.scalar("max_loss", max_loss)
+    checks.instance("router", router, Router)
+    level = checks.scalar("max_loss", max_loss)
     return _by_expected_loss(router, level)
 
 
@@ -149,19 +152,19 @@ def _by_cost(
     limit: jax.Array,
     error: jax.Array | None,
 ) -> Selection:
-    by_small, by_large, too_dear = _binomial.to_float(sums.totals)
+    by_small, by_large, too_dear = binomial.to_float(sums.totals)
     total = by_small[-1] + (by_large[-1] - by_large)
     if counts is None or error is None:
         bound = (total + limit) / (sums.rows + 1)
     else:
-        kept, sent = (_first_bins.before(part) for part in counts)
+        kept, sent = (first_bins.before(part) for part in counts)
         bound = limit * least_means(kept + (sent[-1:] - sent), error)
     bound = jnp.where(jnp.isnan(total), jnp.nan, bound)
     bound = jnp.where(too_dear[-1] > 0, jnp.inf, bound)
     # The smallest K from which on none fails.
     fails = ~(bound <= level)
     passes = jnp.cumsum(fails[::-1], dtype=jnp.int32)[::-1] == 0
-    risk = _first_bins.over(total, sums.rows)
+    risk = first_bins.over(total, sums.rows)
     return select(sums, passes, level, bound[-1], risk, bound, smallest=True)
 
 
@@ -173,7 +176,7 @@ def _by_expected_loss(router: Router, level: jax.Array) -> Selection:
         jnp.pad(jnp.cumsum(part), (1, 0)) for part in (weight, weight * advantage)
     )
     sums = FirstBins(kept=kept, totals=(lost, lost), same_rows=jnp.zeros((), bool))
-    risk = _first_bins.over(lost, kept[-1])
+    risk = first_bins.over(lost, kept[-1])
     passes = (risk <= level) & (jnp.arange(risk.shape[0]) > 0)
     chosen = select(sums, passes, level, jnp.min(risk[1:]), risk, risk)
     # Rows, where a weight is a sum of weights.

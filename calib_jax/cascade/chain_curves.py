@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import _checks, _joint_bins, _masking, _reduce, cascade, chains
+from .._core import checks, masking, reduce
+from . import chains, joint_bins, routers
 from .chains import Chain
 
 # A curve of more combinations would take too much memory.
@@ -111,13 +112,13 @@ def chain_curve(
       1.0 5.0 [0.5  0.25 0.25]
     """
     confidence = chains.of_chain(chain, confidences)
-    outcome = _checks.outcomes(
+    outcome = checks.outcomes(
         "outcomes", outcomes, rank=2, axes="[M, N]", keep_bool=True
     )
-    cost = _checks.floats("costs", costs, rank=2, axes="[M, N]")
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(confidences=confidence, outcomes=outcome, costs=cost)
-    _checks.same_columns(confidences=confidence, where=mask, weights=weight)
+    cost = checks.floats("costs", costs, rank=2, axes="[M, N]")
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(confidences=confidence, outcomes=outcome, costs=cost)
+    checks.same_columns(confidences=confidence, where=mask, weights=weight)
     size, stages = chain.num_bins + 1, chain.num_models - 1
     if size**stages > MAX_COMBINATIONS:
         raise ValueError(
@@ -153,7 +154,7 @@ def cost_frontier(curve: ChainCurve) -> jax.Array:
       >>> print(curve.accuracy, curve.cost, cost_frontier(curve))
       [0.75 0.75 0.5 ] [4.  2.5 1. ] [False  True  True]
     """
-    _checks.instance("curve", curve, ChainCurve)
+    checks.instance("curve", curve, ChainCurve)
     return _cost_frontier(curve)
 
 
@@ -194,12 +195,12 @@ def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> ChainChoice:
        [ 2  2]
        [ 1  1]]
     """
-    _checks.instance("curve", curve, ChainCurve)
-    budget = _checks.floats("max_cost", max_cost, rank=0, axes="")
+    checks.instance("curve", curve, ChainCurve)
+    budget = checks.floats("max_cost", max_cost, rank=0, axes="")
     return _best_within_cost(curve, budget)
 
 
-@_reduce.core
+@reduce.core
 def _chain_curve(
     chain: Chain,
     confidence: jax.Array,
@@ -210,9 +211,9 @@ def _chain_curve(
 ) -> ChainCurve:
     num_bins, num_stages = chain.num_bins, chain.num_models - 1
     num_rows = confidence.shape[1]
-    valid = _masking.valid_rows(num_rows, where, weights)
-    ranks = jax.vmap(cascade.place_in_order)(chain.routers, confidence[:-1])
-    cell = _joint_bins.cell_of(ranks, num_bins)
+    valid = masking.valid_rows(num_rows, where, weights)
+    ranks = jax.vmap(routers.place_in_order)(chain.routers, confidence[:-1])
+    cell = joint_bins.cell_of(ranks, num_bins)
     bad = jnp.any(valid & (cell < 0))
     valid, cell = valid & (cell >= 0), jnp.maximum(cell, 0)
     if weights is not None:
@@ -221,8 +222,8 @@ def _chain_curve(
 
     # Right answers, what was spent, and last the weight of each cell.
     num_cells = num_bins**num_stages
-    _, by_right = _joint_bins.sum_cells(cell, outcome, num_cells, valid)
-    count, by_cost = _joint_bins.sum_cells(cell, cost, num_cells, valid)
+    _, by_right = joint_bins.sum_cells(cell, outcome, num_cells, valid)
+    count, by_cost = joint_bins.sum_cells(cell, cost, num_cells, valid)
     if weights is None:
         by_cost = jnp.concatenate([by_cost, count[None]])
     sums = jnp.concatenate([by_right, by_cost])
@@ -235,7 +236,7 @@ def _chain_curve(
     )
 
     def cumulate(parts: list[jax.Array], depth: int, kept: bool) -> jax.Array:
-        return _joint_bins.cumulate(jnp.stack(parts), depth, kept_last=kept)
+        return joint_bins.cumulate(jnp.stack(parts), depth, kept_last=kept)
 
     right, answered, spent = [], [], []
     for depth in range(num_stages + 1):

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _reduce, binning, cascade
-from .binning import DEFAULT_NUM_BINS
-from .cascade import Router
+from .._core import checks, reduce
+from ..binning.bins import DEFAULT_NUM_BINS, in_first_bins
+from .routers import Router, fit_router
 
 
 @jax.tree_util.register_dataclass
@@ -76,12 +76,12 @@ def fit_chain(
       3 [[1 0]
          [1 0]]
     """
-    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
     if confidence.shape[0] == 0:
         raise ValueError("confidences: expected at least one model, got [0, N].")
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_columns(confidences=confidence, where=mask, weights=weight)
-    size = _checks.static_int("num_bins", num_bins, minimum=1)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_columns(confidences=confidence, where=mask, weights=weight)
+    size = checks.static_int("num_bins", num_bins, minimum=1)
     return _fit_chain(confidence, mask, weight, num_bins=size)
 
 
@@ -117,7 +117,7 @@ def chain_answers(
       [2 1 0 0]
     """
     confidence = of_chain(chain, confidences)
-    kept = _checks.integers("num_kept_bins", num_kept_bins, axes="[M - 1]")
+    kept = checks.integers("num_kept_bins", num_kept_bins, axes="[M - 1]")
     if kept.shape[0] != chain.num_models - 1:
         raise ValueError(
             f"num_kept_bins: expected a K for each of the {chain.num_models - 1} "
@@ -128,8 +128,8 @@ def chain_answers(
 
 def of_chain(chain: Chain, confidences: ArrayLike) -> jax.Array:
     """Confidences `[M, N]` of the models of a chain, checked and converted."""
-    _checks.instance("chain", chain, Chain)
-    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    checks.instance("chain", chain, Chain)
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
     if confidence.shape[0] != chain.num_models:
         raise ValueError(
             f"confidences: expected a row for each of the {chain.num_models} models of "
@@ -138,7 +138,7 @@ def of_chain(chain: Chain, confidences: ArrayLike) -> jax.Array:
     return confidence
 
 
-@_reduce.core(static=["num_bins"])
+@reduce.core(static=["num_bins"])
 def _fit_chain(
     confidence: jax.Array,
     where: jax.Array | None,
@@ -149,21 +149,21 @@ def _fit_chain(
     # The last model stands for its own next one, so that one model is a chain too.
     following = jnp.concatenate([confidence[1:], confidence[-1:]])
     routers = jax.vmap(
-        lambda small, large: cascade.fit_router(
+        lambda small, large: fit_router(
             small, large, num_bins=num_bins, where=where, weights=weights
         )
     )(confidence, following)
     return Chain(routers=jax.tree.map(lambda leaf: leaf[:-1], routers))
 
 
-@_reduce.core(rows_of="first")
+@reduce.core(rows_of="first")
 def _chain_answers(
     chain: Chain, confidence: jax.Array, first: jax.Array, num_kept_bins: jax.Array
 ) -> jax.Array:
     answers = jnp.full(first.shape, chain.num_models - 1, jnp.int32)
     for stage in range(chain.num_models - 2, -1, -1):
         router = jax.tree.map(lambda leaf, k=stage: leaf[k], chain.routers)
-        kept = binning.in_first_bins(
+        kept = in_first_bins(
             router.bins, router.order, confidence[stage], num_kept_bins[stage]
         )
         answers = jnp.where(kept, stage, answers)

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _exact, _reduce, summary
-from .cascade import Router
+from .._core import checks, exact, reduce
+from ..binning import bin_sums
+from .routers import Router
 
 
 @jax.tree_util.register_dataclass
@@ -73,12 +74,12 @@ def cascade_curve(
       >>> print(curve.small_share, curve.accuracy)
       [0.  0.5 1. ] [1.  1.  0.5]
     """
-    _checks.instance("router", router, Router)
-    confidence = _checks.floats("small_confidence", small_confidence)
-    small = _checks.outcomes("small_outcome", small_outcome, keep_bool=True)
-    large = _checks.outcomes("large_outcome", large_outcome, keep_bool=True)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(
+    checks.instance("router", router, Router)
+    confidence = checks.floats("small_confidence", small_confidence)
+    small = checks.outcomes("small_outcome", small_outcome, keep_bool=True)
+    large = checks.outcomes("large_outcome", large_outcome, keep_bool=True)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(
         small_confidence=confidence,
         small_outcome=small,
         large_outcome=large,
@@ -112,7 +113,7 @@ def random_curve(curve: CascadeCurve) -> CascadeCurve:
       >>> print(random_curve(curve).accuracy)
       [1.   0.75 0.5 ]
     """
-    _checks.instance("curve", curve, CascadeCurve)
+    checks.instance("curve", curve, CascadeCurve)
     return _random_curve(curve)
 
 
@@ -141,7 +142,7 @@ def performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
       >>> print(performance_gap_recovered(curve))
       [1. 1. 0.]
     """
-    _checks.instance("curve", curve, CascadeCurve)
+    checks.instance("curve", curve, CascadeCurve)
     return _performance_gap_recovered(curve)
 
 
@@ -171,7 +172,7 @@ def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
       >>> print(average_performance_gap_recovered(curve))
       0.75
     """
-    _checks.instance("curve", curve, CascadeCurve)
+    checks.instance("curve", curve, CascadeCurve)
     return _average_performance_gap_recovered(curve)
 
 
@@ -200,12 +201,12 @@ def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Ar
       >>> print(call_performance_threshold(curve, 0.5))
       0.25
     """
-    _checks.instance("curve", curve, CascadeCurve)
-    goal = _checks.floats("target", target, rank=0, axes="")
+    checks.instance("curve", curve, CascadeCurve)
+    goal = checks.floats("target", target, rank=0, axes="")
     return _call_performance_threshold(curve, goal)
 
 
-@_reduce.core
+@reduce.core
 def _cascade_curve(
     router: Router,
     confidence: jax.Array,
@@ -214,7 +215,7 @@ def _cascade_curve(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> CascadeCurve:
-    state, table = summary.bin_sums_and_means(
+    state, table = bin_sums.bin_sums_and_means(
         router.bins, confidence, (small, large), where, weights
     )
     # The derivatives are those of the same curve from means.
@@ -241,13 +242,13 @@ def curve_of_sums(
     Returns:
       `CascadeCurve`.
     """
-    sums = _exact.normalise(sums)[:, order]
+    sums = exact.normalise(sums)[:, order]
     weight, by_small, by_large = jnp.pad(sums, [(0, 0), (1, 0), (0, 0)])
     kept = jnp.cumsum(weight, axis=0, dtype=jnp.int32)
     left = jnp.cumsum(by_large, axis=0, dtype=jnp.int32)
     right = jnp.cumsum(by_small, axis=0, dtype=jnp.int32) + left[-1:] - left
     sums = jnp.stack([kept, right, right - right[-1:]])
-    high, _ = _exact.to_float(_exact.normalise(sums))
+    high, _ = exact.to_float(exact.normalise(sums))
     total = jnp.where((high[0, -1] > 0) & ~bad, high[0, -1], jnp.nan)
     share, accuracy, gain = high / total
     if moved is not None:
@@ -261,7 +262,7 @@ def curve_of_sums(
     )
 
 
-def _nan(table: summary.BinMeans) -> jax.Array:
+def _nan(table: bin_sums.BinMeans) -> jax.Array:
     return jnp.any(jnp.isnan(table.means))
 
 

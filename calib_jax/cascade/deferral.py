@@ -14,9 +14,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _reduce, cascade, confidence
-from .cascade import Router
-from .temperature import Temperature
+from .. import confidence
+from .._core import checks, reduce
+from ..calibration.temperature import Temperature
+from . import routers
+from .routers import Router
 
 Model = Callable[[Any], jax.Array]
 
@@ -108,7 +110,7 @@ def defer(
                 f"{type(value).__name__}."
             )
     rows = jax.tree.map(
-        lambda leaf: _checks.any_array("inputs", leaf),
+        lambda leaf: checks.any_array("inputs", leaf),
         inputs,
         is_leaf=lambda node: node is None or isinstance(node, list),
     )
@@ -118,18 +120,18 @@ def defer(
             f"inputs: expected at least one array [N, ...], got {type(inputs).__name__}"
             " without any."
         )
-    mask = _checks.mask("where", where)
-    _checks.same_rows(
+    mask = checks.mask("where", where)
+    checks.same_rows(
         **{f"inputs[{number}]": leaf for number, leaf in enumerate(leaves)}, where=mask
     )
-    _checks.instance("small_params", small_params, Temperature)
-    _checks.instance("large_params", large_params, Temperature)
-    _checks.instance("router", router, Router)
-    budget = _checks.traced_int(
+    checks.instance("small_params", small_params, Temperature)
+    checks.instance("large_params", large_params, Temperature)
+    checks.instance("router", router, Router)
+    budget = checks.traced_int(
         "num_small_bins", num_small_bins, minimum=0, maximum=router.bins.num_bins
     )
     num_rows = leaves[0].shape[0]
-    size = min(_checks.static_int("capacity", capacity, minimum=1), num_rows)
+    size = min(checks.static_int("capacity", capacity, minimum=1), num_rows)
 
     first = _answers("small", small, rows, num_rows, small_params)
     index, sent, overflow = _send(
@@ -150,7 +152,7 @@ def defer(
 def _answers(
     name: str, model: Model, inputs: Any, num_rows: int, params: Temperature
 ) -> confidence.Top1:
-    logits = _checks.logits(f"{name}(inputs)", model(inputs), rank=2, axes="[N, C]")
+    logits = checks.logits(f"{name}(inputs)", model(inputs), rank=2, axes="[N, C]")
     if logits.shape[0] != num_rows:
         raise ValueError(
             f"{name}(inputs): expected {num_rows} rows of logits, as inputs has, got "
@@ -159,7 +161,7 @@ def _answers(
     return confidence.top1(logits, params.temperature)
 
 
-@_reduce.core(static=["capacity"])
+@reduce.core(static=["capacity"])
 def _send(
     rows: Any,
     small_confidence: jax.Array,
@@ -171,7 +173,7 @@ def _send(
 ) -> tuple[jax.Array, Any, jax.Array]:
     """Which rows are sent, N for none, the rows themselves, and how many do not fit."""
     num_rows = small_confidence.shape[0]
-    place = cascade.place_in_order(router, small_confidence)
+    place = routers.place_in_order(router, small_confidence)
     needed = place >= num_small_bins
     if where is not None:
         needed = needed & where
@@ -187,7 +189,7 @@ def _send(
     return index, sent, jnp.maximum(count - capacity, 0)
 
 
-@_reduce.core(rows_of="assurance")
+@reduce.core(rows_of="assurance")
 def _put_back(
     assurance: jax.Array,
     prediction: jax.Array,

@@ -10,15 +10,18 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, cascade_intervals, curves, intervals
-from .cascade import Router
+from .._core import checks, masking, reduce
+from ..stats import intervals
+from ..stats.intervals import Interval
+from . import curves
+from . import intervals as cascade_intervals
 from .curves import CascadeCurve
-from .intervals import Interval
+from .routers import Router
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CascadeDifference:
+class RouterDifference:
     """How much more a first router achieves than a second, each with its interval.
 
     Attributes:
@@ -43,7 +46,7 @@ class CascadeDifference:
     num_masked: jax.Array
 
 
-def cascade_difference_interval(
+def router_difference_interval(
     key: jax.Array,
     first: Router,
     second: Router,
@@ -55,7 +58,7 @@ def cascade_difference_interval(
     num_draws: int = 1000,
     error_probability: ArrayLike = 0.05,
     where: ArrayLike | None = None,
-) -> CascadeDifference:
+) -> RouterDifference:
     r"""How much better one router is than another on the same rows, with error bars.
 
     As of calibrated against raw confidences (the paper's CC against UC). Curves are
@@ -67,7 +70,7 @@ def cascade_difference_interval(
     `first` and `second`, with the confidences `[N]` that each routes by.
 
     Returns:
-      `CascadeDifference`, of the first less the second.
+      `RouterDifference`, of the first less the second.
 
     Raises:
       ValueError: as `cascade_interval`, or for routers of different numbers of bins.
@@ -82,15 +85,15 @@ def cascade_difference_interval(
       >>> bad = calib_jax.fit_router([0.2, 0.8], [0.1, 0.9], num_bins=2)
       >>> c = jnp.tile(jnp.array([0.1, 0.9]), 500)
       >>> small, large = jnp.arange(1000) % 2 == 1, jnp.arange(1000) % 8 > 0
-      >>> more = cascade_difference_interval(
+      >>> more = router_difference_interval(
       ...     jax.random.key(0), good, bad, c, c, small, large
       ... ).average_recovered
       >>> print(f"{more.estimate:.1f}, {more.lower:.1f} to {more.upper:.1f}")
       0.5, 0.5 to 0.5
     """
-    random = _checks.key("key", key)
-    _checks.instance("first", first, Router)
-    _checks.instance("second", second, Router)
+    random = checks.key("key", key)
+    checks.instance("first", first, Router)
+    checks.instance("second", second, Router)
     confidences, small, large, mask, alpha, size = cascade_intervals.arguments(
         {"first_confidence": first_confidence, "second_confidence": second_confidence},
         small_outcome,
@@ -109,7 +112,7 @@ def cascade_difference_interval(
     )
 
 
-@_reduce.core(static=["num_draws"])
+@reduce.core(static=["num_draws"])
 def _cascade_difference_interval(
     key: jax.Array,
     routers: tuple[Router, Router],
@@ -120,7 +123,7 @@ def _cascade_difference_interval(
     where: jax.Array | None,
     *,
     num_draws: int,
-) -> CascadeDifference:
+) -> RouterDifference:
     num_bins = routers[0].bins.num_bins
     share = jnp.arange(num_bins + 1, dtype=jnp.float32) / num_bins
 
@@ -147,9 +150,9 @@ def _cascade_difference_interval(
         )
     )(router, confidence)
     draws = jax.vmap(read, 1)(drawn)
-    valid = _masking.valid_rows(small.shape[0], where, None)
+    valid = masking.valid_rows(small.shape[0], where, None)
     found = intervals.interval_of_draws(read(seen), draws, error_probability)
     counts = jax.vmap(intervals.counts, (None, 0, 0))(valid, confidence, table.count)
     # Both have the same rows.
     counts |= intervals.counts(valid)
-    return CascadeDifference(**intervals.by_name(found), **counts)
+    return RouterDifference(**intervals.by_name(found), **counts)

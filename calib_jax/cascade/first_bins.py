@@ -10,8 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import _binomial, _exact, _reduce, binning, summary
-from .cascade import Router
+from .. import binning
+from .._core import exact, reduce
+from ..binning import bin_sums
+from ..stats import binomial
+from .routers import Router
 
 # Values of a loss in [0, 1] that are told apart where it is not only 0, 1/2 or 1; what
 # is between two counts as the greater.
@@ -33,7 +36,7 @@ class FirstBins:
     """
 
     kept: jax.Array
-    totals: _binomial.Pair
+    totals: binomial.Pair
     same_rows: jax.Array
 
     @property
@@ -41,7 +44,7 @@ class FirstBins:
         return self.kept[-1]
 
 
-@_reduce.core
+@reduce.core
 def sum_first_bins(
     router: Router,
     confidence: jax.Array,
@@ -49,13 +52,13 @@ def sum_first_bins(
     where: jax.Array | None,
 ) -> FirstBins:
     """The sums of Q quantities `[N]`, float32 or bool."""
-    state, table = summary.bin_sums_and_means(
+    state, table = bin_sums.bin_sums_and_means(
         router.bins, confidence, (confidence, *quantities), where, None
     )
-    sums = _exact.normalise(state.sums[1:])[:, router.order]
+    sums = exact.normalise(state.sums[1:])[:, router.order]
     sums = jnp.pad(sums, [(0, 0), (1, 0), (0, 0)])
-    first = _exact.normalise(jnp.cumsum(sums, axis=1, dtype=jnp.int32))
-    high, low = _exact.to_float(first)
+    first = exact.normalise(jnp.cumsum(sums, axis=1, dtype=jnp.int32))
+    high, low = exact.to_float(first)
     high = jnp.where(jnp.any(jnp.isnan(table.means[0])), jnp.nan, high)
     same = (table.count == router.table.count) & (
         table.means[0] == router.table.small_confidence
@@ -67,7 +70,7 @@ def sum_first_bins(
     )
 
 
-@_reduce.core(static=["levels"])
+@reduce.core(static=["levels"])
 def count_levels(
     router: Router,
     confidence: jax.Array,
@@ -85,7 +88,7 @@ def count_levels(
         return jnp.where(index < 0, -1, index * levels + inside)
 
     size = router.order.shape[0]
-    counts = _reduce.count_rows(cell, (confidence, place), size * levels, where)
+    counts = reduce.count_rows(cell, (confidence, place), size * levels, where)
     return counts.reshape(size, levels)[router.order]
 
 

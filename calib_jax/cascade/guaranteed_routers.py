@@ -8,11 +8,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _reduce, binning
-from .calibration import calibrate
-from .cascade import Router, fit_router
-from .guarantees import Selection
-from .solvers import FitReport
+from .._core import checks, reduce
+from ..binning.bins import DEFAULT_NUM_BINS
+from ..calibration.apply import calibrate
+from ..calibration.solvers import FitReport
+from .risk_control import Selection
+from .routers import Router, fit_router
 
 
 @jax.tree_util.register_dataclass
@@ -46,7 +47,7 @@ def fit_router_with_guarantee(
     choose: Callable[..., Selection],
     *,
     fit: Callable[..., Any] | None = None,
-    num_bins: int = binning.DEFAULT_NUM_BINS,
+    num_bins: int = DEFAULT_NUM_BINS,
     where: ArrayLike | None = None,
 ) -> GuaranteedRouter:
     """A router from one random half of the rows, and K for it from the other half.
@@ -63,8 +64,8 @@ def fit_router_with_guarantee(
         model's answer is correct; bool where `choose` asks for it.
       large_outcome: the same for the large model's answer.
       choose: function of `router` and, by name, `small_confidence`, `small_outcome`,
-        `large_outcome` and `where`: `num_small_bins_for_regret` or
-        `num_small_bins_for_accuracy_drop` with its limit, or one of your own around
+        `large_outcome` and `where`: `control_regret` or
+        `control_accuracy_drop` with its limit, or one of your own around
         those that take other rows, as below.
       fit: optional; `calib_jax.fit_platt` or `calib_jax.fit_histogram`, or any other
         function from scores, outcomes and `where` to parameters for
@@ -88,12 +89,12 @@ def fit_router_with_guarantee(
       >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
       >>> chosen = fit_router_with_guarantee(
       ...     jax.random.key(0), small, large, small > 0.6, jnp.ones(400, bool),
-      ...     functools.partial(calib_jax.num_small_bins_for_regret, max_regret=0.1),
+      ...     functools.partial(calib_jax.cascade.control_regret, max_regret=0.1),
       ... )
       >>> print(chosen.selection.num_rows, chosen.selection.possible)
       201 True
       >>> def small_error(router, small_confidence, small_outcome, where, **_):
-      ...     return calib_jax.num_small_bins_for_small_error(
+      ...     return calib_jax.cascade.control_small_error(
       ...         router, small_confidence, small_outcome, 0.2, where=where
       ...     )
       >>> chosen = fit_router_with_guarantee(
@@ -103,8 +104,8 @@ def fit_router_with_guarantee(
       >>> print(chosen.selection.possible)
       True
     """
-    random = _checks.key("key", key)
-    (small, large), by_small, by_large, mask = _checks.two_models(
+    random = checks.key("key", key)
+    (small, large), by_small, by_large, mask = checks.two_models(
         {"small_scores": small_scores, "large_scores": large_scores},
         small_outcome,
         large_outcome,
@@ -141,7 +142,7 @@ def fit_router_with_guarantee(
     )
 
 
-@_reduce.core
+@reduce.core
 def _halves(
     key: jax.Array, rows: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:

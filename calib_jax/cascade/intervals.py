@@ -15,11 +15,15 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, curves, intervals, resampling, summary
-from .cascade import Router
+from .._core import checks, masking, reduce
+from ..binning import bin_sums
+from ..binning.bin_sums import BinMeans
+from ..binning.tables import ReliabilityTable
+from ..stats import intervals, resampling
+from ..stats.intervals import Interval
+from . import curves
 from .curves import CascadeCurve
-from .intervals import Interval
-from .summary import BinMeans, ReliabilityTable
+from .routers import Router
 
 
 @jax.tree_util.register_dataclass
@@ -120,8 +124,8 @@ def cascade_interval(
       >>> print(f"{loss.estimate[1]:.2f}, {loss.lower[1]:.2f} to {loss.upper[1]:.2f}")
       -0.25, -0.28 to -0.22
     """
-    random = _checks.key("key", key)
-    _checks.instance("router", router, Router)
+    random = checks.key("key", key)
+    checks.instance("router", router, Router)
     confidence, small, large, mask, alpha, size = arguments(
         {"small_confidence": small_confidence},
         small_outcome,
@@ -144,11 +148,11 @@ def arguments(
     where: ArrayLike | None,
 ) -> tuple[Any, ...]:
     """All but key and routers, checked and converted."""
-    given = _checks.two_models(confidences, small_outcome, large_outcome, where)
+    given = checks.two_models(confidences, small_outcome, large_outcome, where)
     if given[1].shape[0] == 0:
         raise ValueError("small_outcome: expected N > 0 examples to draw from, got 0.")
-    size = _checks.static_int("num_draws", num_draws, minimum=1)
-    return *given, _checks.scalar("error_probability", error_probability), size
+    size = checks.static_int("num_draws", num_draws, minimum=1)
+    return *given, checks.scalar("error_probability", error_probability), size
 
 
 def seen_and_drawn(
@@ -164,7 +168,7 @@ def seen_and_drawn(
     both outcomes, the gain by the large model, and the squares of all three.
     """
     parts = small, large, large - small
-    state, table = summary.bin_sums_and_means(
+    state, table = bin_sums.bin_sums_and_means(
         router.bins, confidence, (*parts, *(part**2 for part in parts)), where, None
     )
     bad = jnp.any(jnp.isnan(table.means))
@@ -217,7 +221,7 @@ def _adjusted(
     return mean - reach, mean + reach
 
 
-@_reduce.core(static=["num_draws"])
+@reduce.core(static=["num_draws"])
 def _cascade_interval(
     key: jax.Array,
     router: Router,
@@ -265,7 +269,7 @@ def _cascade_interval(
 
     correct = by_small + all_large, small_squares + large_squares
     over = jnp.where(none, jnp.nan, -gain / num_rows)
-    valid = _masking.valid_rows(confidence.shape[0], where, None)
+    valid = masking.valid_rows(confidence.shape[0], where, None)
     return CascadeInterval(
         **intervals.by_name(found),
         small_share=interval(

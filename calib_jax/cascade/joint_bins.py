@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from . import _exact, _reduce
+from .._core import exact, reduce
 
 
 def cell_of(ranks: jax.Array, num_bins: int) -> jax.Array:
@@ -64,7 +64,7 @@ def _sum_cells(
 
     def one(quantity: jax.Array) -> tuple[jax.Array, jax.Array]:
         rows = cell, quantity
-        sums = _exact.to_float(_reduce.sum_bins(values, rows, num_cells, valid))[0]
+        sums = exact.to_float(reduce.sum_bins(values, rows, num_cells, valid))[0]
         return sums[0], sums[1]
 
     # One program for all quantities.

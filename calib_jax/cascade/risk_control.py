@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _binomial, _checks, _first_bins, bounds
-from ._first_bins import FirstBins
-from .cascade import Router
+from .._core import checks
+from ..stats import binomial, bounds
+from . import first_bins
+from .first_bins import FirstBins
+from .routers import Router
 
 # The sequence of tests begins where this many times the rows are expected that a bound
 # would need which sees no error.
@@ -59,7 +61,7 @@ class Selection:
     same_rows: jax.Array
 
 
-def num_small_bins_for_regret(
+def control_regret(
     router: Router,
     small_confidence: ArrayLike,
     small_outcome: ArrayLike,
@@ -103,7 +105,7 @@ def num_small_bins_for_regret(
       >>> import calib_jax
       >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
       >>> router = calib_jax.fit_router(small, large, num_bins=4)
-      >>> chosen = num_small_bins_for_regret(
+      >>> chosen = control_regret(
       ...     router, small[:399], small[:399] > 0.6, jnp.ones(399, bool), 0.05
       ... )
       >>> print(chosen.num_small_bins, chosen.bound[1:4])
@@ -112,13 +114,13 @@ def num_small_bins_for_regret(
     confidence, small, large, mask = _pair_rows(
         router, small_confidence, small_outcome, large_outcome, where
     )
-    level = _checks.scalar("max_regret", max_regret)
+    level = checks.scalar("max_regret", max_regret)
     regret = large & ~small if small.dtype == bool else jnp.maximum(large - small, 0.0)
-    sums = _first_bins.sum_first_bins(router, confidence, (regret,), mask)
+    sums = first_bins.sum_first_bins(router, confidence, (regret,), mask)
     return _by_regret(sums, level)
 
 
-def num_small_bins_for_accuracy_drop(
+def control_accuracy_drop(
     router: Router,
     small_confidence: ArrayLike,
     small_outcome: ArrayLike,
@@ -150,9 +152,9 @@ def num_small_bins_for_accuracy_drop(
       large_outcome: the same for the large model's answer.
       max_drop: floating scalar in `[-1, 1]`, an accuracy; may be traced.
       error_probability: floating scalar in `(0, 1)`; may be traced.
-      betting: static; test by `calib_jax.betting_p_value`, or else by
-        `calib_jax.hoeffding_bentkus_p_value`, which is weaker where the two models
-        mostly agree. Both take the loss as (difference + 1) / 2.
+      betting: static; test by `calib_jax.stats.betting_p_value`, or else by
+        `calib_jax.stats.hoeffding_bentkus_p_value`, which is weaker where the two
+        models mostly agree. Both take the loss as (difference + 1) / 2.
       where: optional bool `[N]`; masked rows may hold anything.
 
     Returns:
@@ -170,7 +172,7 @@ def num_small_bins_for_accuracy_drop(
       >>> import calib_jax
       >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
       >>> router = calib_jax.fit_router(small, large, num_bins=4)
-      >>> chosen = num_small_bins_for_accuracy_drop(
+      >>> chosen = control_accuracy_drop(
       ...     router, small[:399], small[:399] > 0.6, jnp.ones(399, bool), 0.05
       ... )
       >>> print(chosen.num_small_bins, chosen.bound[:3])
@@ -179,21 +181,21 @@ def num_small_bins_for_accuracy_drop(
     confidence, small, large, mask = _pair_rows(
         router, small_confidence, small_outcome, large_outcome, where
     )
-    level = _checks.scalar("max_drop", max_drop)
-    error = _checks.scalar("error_probability", error_probability)
-    sums = _first_bins.sum_first_bins(router, confidence, (small, large), mask)
+    level = checks.scalar("max_drop", max_drop)
+    error = checks.scalar("error_probability", error_probability)
+    sums = first_bins.sum_first_bins(router, confidence, (small, large), mask)
     if not betting:
         return _by_drop(sums, None, level, error)
     if small.dtype == bool:
         place, levels = 1 + large.astype(jnp.int32) - small.astype(jnp.int32), 3
     else:
-        levels = _first_bins.NUM_LEVELS
-        place = _first_bins.level_of(0.5 * (large - small) + 0.5)
-    counts = _first_bins.count_levels(router, confidence, place, mask, levels=levels)
+        levels = first_bins.NUM_LEVELS
+        place = first_bins.level_of(0.5 * (large - small) + 0.5)
+    counts = first_bins.count_levels(router, confidence, place, mask, levels=levels)
     return _by_drop(sums, counts, level, error)
 
 
-def num_small_bins_for_small_error(
+def control_small_error(
     router: Router,
     small_confidence: ArrayLike,
     small_outcome: ArrayLike,
@@ -237,20 +239,20 @@ def num_small_bins_for_small_error(
       >>> import calib_jax
       >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
       >>> router = calib_jax.fit_router(small, large, num_bins=4)
-      >>> chosen = num_small_bins_for_small_error(
+      >>> chosen = control_small_error(
       ...     router, small[:399], small[:399] > 0.6, 0.2
       ... )
       >>> print(chosen.num_small_bins, chosen.bound.round(2))
       1 [1.   0.03 0.25 0.52 0.64]
     """
-    _checks.instance("router", router, Router)
-    confidence = _checks.floats("small_confidence", small_confidence)
-    outcome = _checks.bools("small_outcome", small_outcome)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(small_confidence=confidence, small_outcome=outcome, where=mask)
-    level = _checks.scalar("max_error", max_error)
-    error = _checks.scalar("error_probability", error_probability)
-    sums = _first_bins.sum_first_bins(router, confidence, (~outcome,), mask)
+    checks.instance("router", router, Router)
+    confidence = checks.floats("small_confidence", small_confidence)
+    outcome = checks.bools("small_outcome", small_outcome)
+    mask = checks.mask("where", where)
+    checks.same_shape(small_confidence=confidence, small_outcome=outcome, where=mask)
+    level = checks.scalar("max_error", max_error)
+    error = checks.scalar("error_probability", error_probability)
+    sums = first_bins.sum_first_bins(router, confidence, (~outcome,), mask)
     return _by_small_error(sums, router, level, error)
 
 
@@ -261,8 +263,8 @@ def _pair_rows(
     large_outcome: ArrayLike,
     where: ArrayLike | None,
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
-    _checks.instance("router", router, Router)
-    (confidence,), small, large, mask = _checks.two_models(
+    checks.instance("router", router, Router)
+    (confidence,), small, large, mask = checks.two_models(
         {"small_confidence": small_confidence},
         small_outcome,
         large_outcome,
@@ -299,7 +301,7 @@ def select(
         least_level=least_level,
         risk=risk,
         bound=bound,
-        large_share=1 - _first_bins.over(sums.kept, sums.rows),
+        large_share=1 - first_bins.over(sums.kept, sums.rows),
         num_rows=rows.astype(jnp.int32),
         same_rows=sums.same_rows,
     )
@@ -307,9 +309,9 @@ def select(
 
 def least_means(counts: jax.Array, error: jax.Array) -> jax.Array:
     """The least mean loss that betting excludes `[S]`, of counts of levels `[S, L]`."""
-    values = _first_bins.values_of(counts.shape[1])
+    values = first_bins.values_of(counts.shape[1])
     means = jax.vmap(
-        lambda count: _binomial.least_float(
+        lambda count: binomial.least_float(
             lambda mean: bounds.betting(count, values, mean) <= error
         )[0]
     )(counts.astype(jnp.float32))
@@ -324,10 +326,10 @@ def _in_sequence(passes: jax.Array, tested: jax.Array) -> jax.Array:
 
 @jax.jit
 def _by_regret(sums: FirstBins, level: jax.Array) -> Selection:
-    total = _binomial.to_float(sums.totals)[0]
+    total = binomial.to_float(sums.totals)[0]
     bound = (total + 1) / (sums.rows + 1)
     passes = (bound <= level) & (jnp.arange(bound.shape[0]) > 0)
-    risk = _first_bins.over(total, sums.rows)
+    risk = first_bins.over(total, sums.rows)
     return select(sums, passes, level, bound[1], risk, bound)
 
 
@@ -336,14 +338,14 @@ def _by_drop(
     sums: FirstBins, counts: jax.Array | None, level: jax.Array, error: jax.Array
 ) -> Selection:
     by_small, by_large = zip(*sums.totals, strict=True)
-    lost = _binomial.minus(by_large, by_small)
+    lost = binomial.minus(by_large, by_small)
     # A loss in [0, 1]: half of what is lost, and a half.
     if counts is None:
         half, rest = (0.5 * part for part in lost)
         rows = jnp.full_like(half, -0.5 * sums.rows)
-        total = _binomial.minus((half, rest), (rows, jnp.zeros_like(rows)))
+        total = binomial.minus((half, rest), (rows, jnp.zeros_like(rows)))
         mean = jax.vmap(
-            lambda high, low: _binomial.least_float(
+            lambda high, low: binomial.least_float(
                 lambda mean: (
                     bounds.hoeffding_bentkus((high, low), sums.rows, mean) <= error
                 )
@@ -351,14 +353,14 @@ def _by_drop(
         )(*total)
     else:
         # What the large model answers is no loss.
-        kept = _first_bins.before(counts)
+        kept = first_bins.before(counts)
         sent = jnp.sum(kept[-1:] - kept, axis=1, dtype=jnp.int32)
         mean = least_means(kept.at[:, counts.shape[1] // 2].add(sent), error)
-    drop = _binomial.to_float(lost)
+    drop = binomial.to_float(lost)
     unknown = jnp.isnan(drop) | jnp.isnan(error)
     bound = jnp.where(unknown, jnp.nan, 2 * mean - 1)
     passes = _in_sequence(bound <= level, jnp.arange(bound.shape[0]) > 0)
-    risk = _first_bins.over(drop, sums.rows)
+    risk = first_bins.over(drop, sums.rows)
     return select(sums, passes, level, bound[1], risk, bound)
 
 
@@ -366,7 +368,7 @@ def _by_drop(
 def _by_small_error(
     sums: FirstBins, router: Router, level: jax.Array, error: jax.Array
 ) -> Selection:
-    wrong = _binomial.to_float(sums.totals)[0]
+    wrong = binomial.to_float(sums.totals)[0]
     bound = jax.vmap(lambda k, n: bounds.upper_rate(k, n, error))(wrong, sums.kept)
     bound = jnp.where(jnp.isnan(wrong), jnp.nan, bound)
     # From which target on each K is the first to be tested: what the router's own rows

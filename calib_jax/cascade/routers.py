@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, binning, summary
-from .binning import DEFAULT_NUM_BINS, Bins
+from .. import binning
+from .._core import checks, masking, reduce
+from ..binning import bin_sums
+from ..binning.bins import DEFAULT_NUM_BINS, Bins, in_first_bins
 
 
 @jax.tree_util.register_dataclass
@@ -104,9 +106,9 @@ def advantage_table(
       >>> print(table.advantage.round(3))
       [0.6 0.1]
     """
-    _checks.instance("bins", bins, Bins)
-    small = _checks.floats("small_confidence", small_confidence)
-    large = _checks.floats("large_confidence", large_confidence)
+    checks.instance("bins", bins, Bins)
+    small = checks.floats("small_confidence", small_confidence)
+    large = checks.floats("large_confidence", large_confidence)
     if (small_outcome is None) != (large_outcome is None):
         raise ValueError(
             "small_outcome, large_outcome: expected both or neither, got only one."
@@ -114,11 +116,11 @@ def advantage_table(
     outcomes = None
     if small_outcome is not None and large_outcome is not None:
         outcomes = (
-            _checks.outcomes("small_outcome", small_outcome),
-            _checks.outcomes("large_outcome", large_outcome),
+            checks.outcomes("small_outcome", small_outcome),
+            checks.outcomes("large_outcome", large_outcome),
         )
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(
         small_confidence=small,
         large_confidence=large,
         small_outcome=outcomes[0] if outcomes else None,
@@ -166,19 +168,19 @@ def fit_router(
       >>> print(router.order, use_small(router, [0.1, 0.95], 1))
       [1 0] [False  True]
     """
-    small = _checks.floats("small_confidence", small_confidence)
-    large = _checks.floats("large_confidence", large_confidence)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(
+    small = checks.floats("small_confidence", small_confidence)
+    large = checks.floats("large_confidence", large_confidence)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(
         small_confidence=small, large_confidence=large, where=mask, weights=weight
     )
     if bins is None:
         # A row of weight 0 is a removed row, for the edges too.
-        keep = mask if weight is None else _masking.valid_rows(len(small), mask, weight)
+        keep = mask if weight is None else masking.valid_rows(len(small), mask, weight)
         bins = binning.equal_count_bins(small, num_bins, where=keep)
     table = advantage_table(bins, small, large, where=mask, weights=weight)
     return Router(
-        bins=bins, table=table, order=summary.bin_order(table.count, table.advantage)
+        bins=bins, table=table, order=bin_sums.bin_order(table.count, table.advantage)
     )
 
 
@@ -206,12 +208,12 @@ def use_small(
       >>> print(use_small(router, [0.1, 0.5, 0.9], 1))
       [False False  True]
     """
-    _checks.instance("router", router, Router)
-    budget = _checks.traced_int(
+    checks.instance("router", router, Router)
+    budget = checks.traced_int(
         "num_small_bins", num_small_bins, minimum=0, maximum=router.bins.num_bins
     )
-    confidence = _checks.floats("small_confidence", small_confidence)
-    return binning.in_first_bins(router.bins, router.order, confidence, budget)
+    confidence = checks.floats("small_confidence", small_confidence)
+    return in_first_bins(router.bins, router.order, confidence, budget)
 
 
 def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
@@ -231,7 +233,7 @@ def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
     return places[binning.bin_index(router.bins, confidence)]
 
 
-@_reduce.core
+@reduce.core
 def _advantage_table(
     bins: Bins,
     small: jax.Array,
@@ -244,7 +246,7 @@ def _advantage_table(
     if outcomes is not None:
         difference = outcomes[1] - outcomes[0]
         quantities += [*outcomes, difference]
-    table = summary.bin_means(bins, small, quantities, where, weights)
+    table = bin_sums.bin_means(bins, small, quantities, where, weights)
     result = AdvantageTable(
         count=table.count,
         weight=table.weight,
@@ -257,7 +259,7 @@ def _advantage_table(
     # Around the mean of its bin, since a difference of squares would cancel.
     mean = table.means[4]
     around = (difference - mean[binning.bin_index(bins, small)]) ** 2
-    variance = summary.bin_means(bins, small, (around,), where, weights).means[0]
+    variance = bin_sums.bin_means(bins, small, (around,), where, weights).means[0]
     return dataclasses.replace(
         result,
         small_outcome=table.means[2],

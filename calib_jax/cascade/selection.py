@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks
+from .._core import checks
 from .curves import CascadeCurve
 
 
@@ -37,8 +37,8 @@ def num_small_bins_for_large_share(
       >>> print(num_small_bins_for_large_share(curve, 0.7))
       1
     """
-    _checks.instance("curve", curve, CascadeCurve)
-    budget = _checks.floats("max_large_share", max_large_share, rank=0, axes="")
+    checks.instance("curve", curve, CascadeCurve)
+    budget = checks.floats("max_large_share", max_large_share, rank=0, axes="")
     # A share of exactly the budget is within it, whatever float32 makes of 1 minus it.
     share = 1.0 - curve.small_share.astype(jnp.float32)
     return _first_true(share <= budget + 1e-6)
@@ -70,8 +70,8 @@ def num_small_bins_for_accuracy(
       >>> print(num_small_bins_for_accuracy(curve, curve.large_accuracy))
       1
     """
-    _checks.instance("curve", curve, CascadeCurve)
-    least = _checks.floats("min_accuracy", min_accuracy, rank=0, axes="")
+    checks.instance("curve", curve, CascadeCurve)
+    least = checks.floats("min_accuracy", min_accuracy, rank=0, axes="")
     return _last_true(curve.accuracy.astype(jnp.float32) >= least)
 
 
@@ -100,7 +100,7 @@ def best_num_small_bins(curve: CascadeCurve) -> jax.Array:
       >>> print(best_num_small_bins(curve))
       1
     """
-    _checks.instance("curve", curve, CascadeCurve)
+    checks.instance("curve", curve, CascadeCurve)
     return _last_true(curve.accuracy == jnp.max(curve.accuracy))
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _binomial, _checks, _hypergeometric, _masking, _reduce, bounds
+from .._core import checks, masking, reduce
+from ..stats import binomial, bounds, hypergeometric
 
 # Whole numbers up to 2^24 are halved so often.
 _HALVINGS = 25
@@ -61,7 +62,7 @@ class AuditPlan:
     possible: jax.Array
 
 
-def audit_sample(
+def sample_audit(
     key: jax.Array,
     flagged: ArrayLike,
     num_audited: int,
@@ -91,14 +92,14 @@ def audit_sample(
 
     Examples:
       >>> flagged = jnp.arange(10) % 3 == 0
-      >>> print(jnp.sort(audit_sample(jax.random.key(0), flagged, 6)))
+      >>> print(jnp.sort(sample_audit(jax.random.key(0), flagged, 6)))
       [-1 -1  0  3  6  9]
     """
-    random = _checks.key("key", key)
-    flags = _checks.bools("flagged", flagged)
-    size = _checks.static_int("num_audited", num_audited, minimum=1)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(flagged=flags, where=mask)
+    random = checks.key("key", key)
+    flags = checks.bools("flagged", flagged)
+    size = checks.static_int("num_audited", num_audited, minimum=1)
+    mask = checks.mask("where", where)
+    checks.same_shape(flagged=flags, where=mask)
     return _audit_sample(random, flags, mask, size=size)
 
 
@@ -128,7 +129,7 @@ def audited_precision(
       num_audited: integer scalar n, from 0 to F.
       error_probability: floating scalar in `(0, 1)`; may be traced.
       num_flagged: optional integer scalar F up to 2^24, of which the audited ones are
-        a simple random sample (`audit_sample`).
+        a simple random sample (`sample_audit`).
 
     Returns:
       `AuditedRate`; bounds 0 and 1 without audited rows, NaN for counts that cannot be
@@ -149,9 +150,9 @@ def audited_precision(
       >>> print(f"of all such flags at least {audited_precision(45, 50).lower:.3f}")
       of all such flags at least 0.801
     """
-    wrong = _checks.integers("num_wrong", num_wrong, rank=0, axes="scalar")
-    audited = _checks.integers("num_audited", num_audited, rank=0, axes="scalar")
-    error = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    wrong = checks.integers("num_wrong", num_wrong, rank=0, axes="scalar")
+    audited = checks.integers("num_audited", num_audited, rank=0, axes="scalar")
+    error = checks.floats("error_probability", error_probability, rank=0, axes="")
     return _audited_rate(wrong, audited, error, _optional_count(num_flagged))
 
 
@@ -186,12 +187,12 @@ def audited_rates(
       >>> print(found.estimate.round(1), found.lower.round(2))
       [0.6 0.2 0.1 0.1] [0.48 0.12 0.04 0.04]
     """
-    number = _checks.integers("counts", counts, axes="[A]")
-    error = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    number = checks.integers("counts", counts, axes="[A]")
+    error = checks.floats("error_probability", error_probability, rank=0, axes="")
     return _audited_rates(number, error, _optional_count(num_flagged))
 
 
-def num_to_audit(
+def audit_size(
     min_precision: ArrayLike,
     expected: ArrayLike,
     error_probability: ArrayLike = 0.05,
@@ -229,10 +230,10 @@ def num_to_audit(
       Clopper and Pearson 1934 and Wright 1991, as for `audited_precision`.
 
     Examples:
-      >>> plan = num_to_audit(0.8, 0.9, max_audited=300)
+      >>> plan = audit_size(0.8, 0.9, max_audited=300)
       >>> print(plan.num_audited, plan.num_wrong, f"{plan.chance:.2f}")
       112 97 0.91
-      >>> print(num_to_audit(0.8, 0.9, num_flagged=200, max_audited=200).num_audited)
+      >>> print(audit_size(0.8, 0.9, num_flagged=200, max_audited=200).num_audited)
       68
     """
     scalars = {
@@ -241,22 +242,22 @@ def num_to_audit(
         "error_probability": error_probability,
         "chance": chance,
     }
-    numbers = [_checks.floats(k, v, rank=0, axes="") for k, v in scalars.items()]
-    size = _checks.static_int("max_audited", max_audited, minimum=1)
+    numbers = [checks.floats(k, v, rank=0, axes="") for k, v in scalars.items()]
+    size = checks.static_int("max_audited", max_audited, minimum=1)
     return _num_to_audit(*numbers, _optional_count(num_flagged), max_audited=size)
 
 
 def _optional_count(value: ArrayLike | None) -> jax.Array | None:
     if value is None:
         return None
-    return _checks.integers("num_flagged", value, rank=0, axes="scalar")
+    return checks.integers("num_flagged", value, rank=0, axes="scalar")
 
 
-@_reduce.core(static=["size"])
+@reduce.core(static=["size"])
 def _audit_sample(
     key: jax.Array, flagged: jax.Array, where: jax.Array | None, *, size: int
 ) -> jax.Array:
-    valid = _masking.valid_rows(flagged.shape[0], where, None) & flagged
+    valid = masking.valid_rows(flagged.shape[0], where, None) & flagged
     bits = jax.random.bits(key, flagged.shape, jnp.uint32)
     row = jnp.arange(flagged.shape[0], dtype=jnp.int32)
     *_, row = lax.sort((~valid, bits, jnp.where(valid, row, -1)), num_keys=2)
@@ -293,7 +294,7 @@ def _least_wrong(
     """The least number of wrong ones of all under which `found` is not too unlikely."""
 
     def unlikely(wrong: jax.Array) -> jax.Array:
-        upper = _hypergeometric.tails(found - 1, audited, wrong, total)[1]
+        upper = hypergeometric.tails(found - 1, audited, wrong, total)[1]
         return upper <= error
 
     return _least_whole(found, total - audited + found, lambda w: ~unlikely(w))
@@ -307,7 +308,7 @@ def _least_whole(
     The statement is monotone: False up to some number, and True from there on.
     """
 
-    def halve(_: jax.Array, ends: _binomial.Pair) -> _binomial.Pair:
+    def halve(_: jax.Array, ends: binomial.Pair) -> binomial.Pair:
         low, high = ends
         middle = jnp.floor(low + 0.5 * (high - low))
         true = holds(middle)
@@ -319,14 +320,14 @@ def _least_whole(
     return lax.fori_loop(0, _HALVINGS, halve, (low, high))[1]
 
 
-@_reduce.core
+@reduce.core
 def _audited_rate(
     wrong: jax.Array, audited: jax.Array, error: jax.Array, total: jax.Array | None
 ) -> AuditedRate:
     return _audited(wrong, audited, error, total)
 
 
-@_reduce.core
+@reduce.core
 def _audited_rates(
     counts: jax.Array, error: jax.Array, total: jax.Array | None
 ) -> AuditedRate:
@@ -336,7 +337,7 @@ def _audited_rates(
     return jax.vmap(lambda count: _audited(count, audited, error, total))(counts)
 
 
-@_reduce.core(static=["max_audited"])
+@reduce.core(static=["max_audited"])
 def _num_to_audit(
     min_precision: jax.Array,
     expected: jax.Array,
@@ -350,14 +351,14 @@ def _num_to_audit(
         most = jnp.float32(np.inf)
 
         def upper(k: jax.Array, n: jax.Array, rate: jax.Array) -> jax.Array:
-            return _binomial.tails(k - 1, n, (rate, jnp.zeros_like(rate)))[1]
+            return binomial.tails(k - 1, n, (rate, jnp.zeros_like(rate)))[1]
 
         refuted, true = min_precision, expected
     else:
         flagged = most = total.astype(jnp.float32)
 
         def upper(k: jax.Array, n: jax.Array, rate: jax.Array) -> jax.Array:
-            return _hypergeometric.tails(k - 1, n, rate, flagged)[1]
+            return hypergeometric.tails(k - 1, n, rate, flagged)[1]
 
         # Bounds are whole numbers over `flagged`; what is one but for rounding does.
         least_bound = jnp.ceil(min_precision * flagged * (1 - _ROUNDING))

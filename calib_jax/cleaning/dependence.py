@@ -15,8 +15,8 @@ from jax import lax
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce
-from .intervals import Interval
+from .._core import checks, masking, reduce
+from ..stats.intervals import Interval
 
 # Joint errors: of fewer the normal approximation is too narrow.
 _FEW = 5.0
@@ -116,14 +116,14 @@ def expert_dependence(
       >>> print(f"{lift.estimate:.2f}, {lift.lower:.2f} to {lift.upper:.2f}")
       2.50, 2.18 to 2.80
     """
-    errors = _checks.bools("wrong", wrong, rank=2, axes="[M, N]")
+    errors = checks.bools("wrong", wrong, rank=2, axes="[M, N]")
     given = confidences
     if given is not None:
-        given = _checks.floats("confidences", given, rank=2, axes="[M, N]")
-    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
-    mask = _checks.mask("where", where)
-    _checks.same_shape(wrong=errors, confidences=given)
-    _checks.same_columns(wrong=errors, where=mask)
+        given = checks.floats("confidences", given, rank=2, axes="[M, N]")
+    alpha = checks.floats("error_probability", error_probability, rank=0, axes="")
+    mask = checks.mask("where", where)
+    checks.same_shape(wrong=errors, confidences=given)
+    checks.same_columns(wrong=errors, where=mask)
     if errors.shape[0] < 2:
         raise ValueError(
             f"wrong: expected two experts or more, got {list(errors.shape)}."
@@ -131,7 +131,7 @@ def expert_dependence(
     return _expert_dependence(errors, given, alpha, mask)
 
 
-@_reduce.core
+@reduce.core
 def _expert_dependence(
     wrong: jax.Array,
     confidences: jax.Array | None,
@@ -139,7 +139,7 @@ def _expert_dependence(
     where: jax.Array | None,
 ) -> ExpertDependence:
     size = wrong.shape[0]
-    valid = _masking.valid_rows(wrong.shape[1], where, None)
+    valid = masking.valid_rows(wrong.shape[1], where, None)
 
     def products(rows: tuple, live: jax.Array) -> jax.Array:
         """Of the experts' errors, that of all, its expected value, and 1."""
@@ -156,7 +156,7 @@ def _expert_dependence(
         return jnp.matmul(block.T, block, precision=lax.Precision.HIGHEST)
 
     rows = (wrong.T, None if confidences is None else confidences.T)
-    sums = _reduce.sum_blocks(products, (size + 3, size + 3), rows, valid)
+    sums = reduce.sum_blocks(products, (size + 3, size + 3), rows, valid)
     joint, expected, total = sums[-3, -1], sums[-2, -1], sums[-1, -1]
     some = jnp.where(total > 0, total, jnp.nan)
     rate, pairs = sums[:size, -1] / some, sums[:size, :size] / some

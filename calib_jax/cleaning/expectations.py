@@ -19,8 +19,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, label_noise, summary
-from .binning import Bins
+from .._core import checks, masking, reduce
+from ..binning import bin_sums
+from ..binning.bins import Bins
+from .noise import noise_matrix
 
 
 @jax.tree_util.register_dataclass
@@ -103,14 +105,14 @@ def label_error_probability(
       arXiv 1911.00068.
 
     Examples:
-      >>> noise = label_noise.uniform_label_noise(0.04, 5)
+      >>> noise = calib_jax.cleaning.uniform_label_noise(0.04, 5)
       >>> print(label_error_probability([[0.9, 0.07, 0.01, 0.01, 0.01]], [1], noise))
       [0.122]
     """
-    array = _checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
-    label = _checks.integers("labels", labels)
-    matrix = label_noise.noise_matrix(noise, array.shape[1])
-    _checks.same_rows(probabilities=array, labels=label)
+    array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
+    label = checks.integers("labels", labels)
+    matrix = noise_matrix(noise, array.shape[1])
+    checks.same_rows(probabilities=array, labels=label)
     return _label_error_probability(array, label, matrix)
 
 
@@ -143,10 +145,10 @@ def expected_precision(
       >>> print(f"{found.precision:.2f}, give or take {found.standard_error:.2f}")
       0.80, give or take 0.27
     """
-    error = _checks.floats("error_probability", error_probability)
-    flags = _checks.bools("flagged", flagged)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(error_probability=error, flagged=flags, where=mask)
+    error = checks.floats("error_probability", error_probability)
+    flags = checks.bools("flagged", flagged)
+    mask = checks.mask("where", where)
+    checks.same_shape(error_probability=error, flagged=flags, where=mask)
     one_bin = Bins(edges=jnp.zeros(0, jnp.float32))
     found = _expected_precision(one_bin, jnp.zeros_like(error), error, flags, mask)
     return jax.tree.map(lambda entry: entry[0], found)
@@ -188,12 +190,12 @@ def expected_precision_by_bin(
       >>> print(found.precision, found.num_flagged)
       [0.5  0.85] [1 2]
     """
-    _checks.instance("bins", bins, Bins)
-    score = _checks.floats("scores", scores)
-    error = _checks.floats("error_probability", error_probability)
-    flags = _checks.bools("flagged", flagged)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(scores=score, error_probability=error, flagged=flags, where=mask)
+    checks.instance("bins", bins, Bins)
+    score = checks.floats("scores", scores)
+    error = checks.floats("error_probability", error_probability)
+    flags = checks.bools("flagged", flagged)
+    mask = checks.mask("where", where)
+    checks.same_shape(scores=score, error_probability=error, flagged=flags, where=mask)
     return _expected_precision(bins, score, error, flags, mask)
 
 
@@ -249,18 +251,18 @@ def expected_false_flags(
       >>> print(f"{found.least_precision:.2f}, {found.precision_if_independent:.2f}")
       0.50, 0.95
     """
-    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    candidate = _checks.bools("candidates", candidates)
-    flags = _checks.bools("flagged", flagged)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(candidates=candidate, flagged=flags, where=mask)
-    _checks.same_columns(confidences=confidence, candidates=candidate)
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    candidate = checks.bools("candidates", candidates)
+    flags = checks.bools("flagged", flagged)
+    mask = checks.mask("where", where)
+    checks.same_shape(candidates=candidate, flagged=flags, where=mask)
+    checks.same_columns(confidences=confidence, candidates=candidate)
     if confidence.shape[0] == 0:
         raise ValueError("confidences: expected at least one expert, got [0, N].")
     return _expected_false_flags(confidence, candidate, flags, mask)
 
 
-@_reduce.core(rows_of="labels")
+@reduce.core(rows_of="labels")
 def _label_error_probability(
     probabilities: jax.Array, labels: jax.Array, noise: jax.Array
 ) -> jax.Array:
@@ -280,10 +282,10 @@ def _label_error_probability(
         error = jnp.where(total == 0, 1.0, wrong / total)
         return jnp.where(inside, error, jnp.nan)
 
-    return _reduce.map_rows(of_block, (probabilities, labels))
+    return reduce.map_rows(of_block, (probabilities, labels))
 
 
-@_reduce.core
+@reduce.core
 def _expected_precision(
     bins: Bins,
     scores: jax.Array,
@@ -292,7 +294,7 @@ def _expected_precision(
     where: jax.Array | None,
 ) -> ExpectedPrecision:
     valid = flagged if where is None else flagged & where
-    table = summary.bin_means(bins, scores, (error, error * (1 - error)), valid, None)
+    table = bin_sums.bin_means(bins, scores, (error, error * (1 - error)), valid, None)
     mean, spread = table.means
     none = table.count == 0
     some = jnp.where(none, 1.0, table.weight)
@@ -303,14 +305,14 @@ def _expected_precision(
     )
 
 
-@_reduce.core
+@reduce.core
 def _expected_false_flags(
     confidences: jax.Array,
     candidates: jax.Array,
     flagged: jax.Array,
     where: jax.Array | None,
 ) -> FalseFlags:
-    valid = _masking.valid_rows(flagged.shape[0], where, None)
+    valid = masking.valid_rows(flagged.shape[0], where, None)
 
     def sums(rows: tuple[jax.Array, jax.Array], live: jax.Array) -> list:
         wrong, flag = 1 - rows[0], rows[1].astype(jnp.float32)
@@ -320,7 +322,7 @@ def _expected_false_flags(
         return [jnp.where(live, part, 0.0) for part in parts]
 
     chosen = valid & candidates
-    independent, most, spread, count = _reduce.sum_rows(
+    independent, most, spread, count = reduce.sum_rows(
         sums, (confidences.T, flagged), chosen
     )
     some = jnp.maximum(count, 1.0)

@@ -15,9 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, binning, summary
-from .binning import DEFAULT_NUM_BINS, Bins
-from .summary import ReliabilityTable
+from .. import binning
+from .._core import checks, masking, reduce
+from ..binning import bin_sums, tables
+from ..binning.bins import DEFAULT_NUM_BINS, Bins, in_first_bins
+from ..binning.tables import ReliabilityTable
 
 
 @jax.tree_util.register_dataclass
@@ -76,9 +78,9 @@ def top1_disagreement(predictions: ArrayLike, labels: ArrayLike) -> jax.Array:
       >>> print(top1_disagreement([[1, 2, 0], [1, 0, 0]], [0, 0, 0]))
       [ True False False]
     """
-    predicted = _checks.integers("predictions", predictions, rank=2, axes="[M, N]")
-    label = _checks.integers("labels", labels)
-    _checks.same_columns(predictions=predicted, labels=label)
+    predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
+    label = checks.integers("labels", labels)
+    checks.same_columns(predictions=predicted, labels=label)
     return _contradicted(predicted, label)
 
 
@@ -112,12 +114,12 @@ def fit_expert_bins(
       >>> print(experts.order, experts.table.outcome)
       [[1 0]] [[0. 1.]]
     """
-    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    outcome = _checks.outcomes("correct", correct, rank=2, axes="[M, N]")
-    mask = _checks.mask("where", where)
-    _checks.same_shape(confidences=confidence, correct=outcome)
-    _checks.same_columns(confidences=confidence, where=mask)
-    size = _checks.static_int("num_bins", num_bins, minimum=1)
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    outcome = checks.outcomes("correct", correct, rank=2, axes="[M, N]")
+    mask = checks.mask("where", where)
+    checks.same_shape(confidences=confidence, correct=outcome)
+    checks.same_columns(confidences=confidence, where=mask)
+    size = checks.static_int("num_bins", num_bins, minimum=1)
 
     return _fit_expert_bins(confidence, outcome, mask, num_bins=size)
 
@@ -159,18 +161,18 @@ def high_confidence_disagreement(
       ... )
       [ True False]
     """
-    _checks.instance("experts", experts, ExpertBins)
-    predicted = _checks.integers("predictions", predictions, rank=2, axes="[M, N]")
-    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    label = _checks.integers("labels", labels)
-    _checks.same_shape(predictions=predicted, confidences=confidence)
-    _checks.same_columns(predictions=predicted, labels=label)
+    checks.instance("experts", experts, ExpertBins)
+    predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    label = checks.integers("labels", labels)
+    checks.same_shape(predictions=predicted, confidences=confidence)
+    checks.same_columns(predictions=predicted, labels=label)
     if predicted.shape[0] != experts.order.shape[0]:
         raise ValueError(
             f"predictions: expected a row for each of the {experts.order.shape[0]} "
             f"experts, got {list(predicted.shape)}."
         )
-    budget = _checks.traced_int(
+    budget = checks.traced_int(
         "num_top_bins", num_top_bins, minimum=0, maximum=experts.bins.num_bins
     )
     return _surely_contradicted(
@@ -178,7 +180,7 @@ def high_confidence_disagreement(
     )
 
 
-def suspicion(
+def label_issue_score(
     predictions: ArrayLike, confidences: ArrayLike, labels: ArrayLike
 ) -> jax.Array:
     r"""How surely every expert contradicts a label: a score to rank labels by.
@@ -205,15 +207,15 @@ def suspicion(
 
     Examples:
       >>> predictions, confidences = [[1, 1], [2, 0]], [[0.75, 0.5], [0.5, 0.25]]
-      >>> print(suspicion(predictions, confidences, [0, 0]))
+      >>> print(label_issue_score(predictions, confidences, [0, 0]))
       [ 0.5  -0.25]
     """
-    predicted = _checks.integers("predictions", predictions, rank=2, axes="[M, N]")
-    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    label = _checks.integers("labels", labels)
-    _checks.same_shape(predictions=predicted, confidences=confidence)
-    _checks.same_columns(predictions=predicted, labels=label)
-    return _suspicion(predicted, confidence, label)
+    predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    label = checks.integers("labels", labels)
+    checks.same_shape(predictions=predicted, confidences=confidence)
+    checks.same_columns(predictions=predicted, labels=label)
+    return _label_issue_score(predicted, confidence, label)
 
 
 def suggest_labels(
@@ -245,13 +247,13 @@ def suggest_labels(
       >>> print(suggest_labels(predictions, confidences, [0, 0], [True, False]))
       [2 0]
     """
-    predicted = _checks.integers("predictions", predictions, rank=2, axes="[M, N]")
-    confidence = _checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    label = _checks.integers("labels", labels)
-    flags = _checks.bools("flagged", flagged)
-    _checks.same_shape(predictions=predicted, confidences=confidence)
-    _checks.same_shape(labels=label, flagged=flags)
-    _checks.same_columns(predictions=predicted, labels=label)
+    predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    label = checks.integers("labels", labels)
+    flags = checks.bools("flagged", flagged)
+    checks.same_shape(predictions=predicted, confidences=confidence)
+    checks.same_shape(labels=label, flagged=flags)
+    checks.same_columns(predictions=predicted, labels=label)
     return _suggest_labels(predicted, confidence, label, flags)
 
 
@@ -282,10 +284,10 @@ def repair_labels(
       >>> print(repair_labels([3, 4], [True, False], [5, 6], drop=True))
       [False  True]
     """
-    label = _checks.integers("labels", labels)
-    flags = _checks.bools("flagged", flagged)
-    suggested = _checks.integers("suggestion", suggestion)
-    _checks.same_shape(labels=label, flagged=flags, suggestion=suggested)
+    label = checks.integers("labels", labels)
+    flags = checks.bools("flagged", flagged)
+    suggested = checks.integers("suggestion", suggestion)
+    checks.same_shape(labels=label, flagged=flags, suggestion=suggested)
     return ~flags if drop else jnp.where(flags, suggested, label)
 
 
@@ -324,10 +326,10 @@ def cleaning_curve(
       >>> print(curve.flagged_share, curve.precision.round(2))
       [0.25 0.75 0.75 1.  ] [1.   0.67 0.67 0.5 ]
     """
-    scores = _checks.floats("score", score)
-    errors = _checks.outcomes("is_error", is_error)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(score=scores, is_error=errors, where=mask, weights=weight)
+    scores = checks.floats("score", score)
+    errors = checks.outcomes("is_error", is_error)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(score=scores, is_error=errors, where=mask, weights=weight)
     return _cleaning_curve(scores, errors, mask, weight)
 
 
@@ -341,7 +343,7 @@ def _contradicted(predictions: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.all(_contradicts(predictions, labels), axis=0) & some
 
 
-@_reduce.core(static=["num_bins"])
+@reduce.core(static=["num_bins"])
 def _fit_expert_bins(
     confidences: jax.Array,
     correct: jax.Array,
@@ -351,14 +353,14 @@ def _fit_expert_bins(
 ) -> ExpertBins:
     def fit(confidence: jax.Array, outcome: jax.Array) -> ExpertBins:
         bins = binning.equal_count_bins(confidence, num_bins, where=where)
-        table = summary.reliability_table(bins, confidence, outcome, where=where)
-        order = summary.bin_order(table.count, -table.outcome)
+        table = tables.reliability_table(bins, confidence, outcome, where=where)
+        order = bin_sums.bin_order(table.count, -table.outcome)
         return ExpertBins(bins=bins, table=table, order=order)
 
     return jax.vmap(fit)(confidences, correct)
 
 
-@_reduce.core(rows_of="labels")
+@reduce.core(rows_of="labels")
 def _surely_contradicted(
     experts: ExpertBins,
     predictions: jax.Array,
@@ -367,7 +369,7 @@ def _surely_contradicted(
     num_top_bins: jax.Array,
     consensus: jax.Array,
 ) -> jax.Array:
-    sure = jax.vmap(binning.in_first_bins, (0, 0, 0, None))(
+    sure = jax.vmap(in_first_bins, (0, 0, 0, None))(
         experts.bins, experts.order, confidences, num_top_bins
     )
     agreed = jnp.all(predictions == predictions[:1], axis=0) | ~consensus
@@ -375,7 +377,7 @@ def _surely_contradicted(
 
 
 @jax.jit
-def _suspicion(
+def _label_issue_score(
     predictions: jax.Array, confidences: jax.Array, labels: jax.Array
 ) -> jax.Array:
     agrees = predictions == labels[None]
@@ -401,14 +403,14 @@ def _suggest_labels(
     return jnp.where(flagged & jnp.any(contradicts, axis=0), chosen, labels)
 
 
-@_reduce.core
+@reduce.core
 def _cleaning_curve(
     scores: jax.Array,
     errors: jax.Array,
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> CleaningCurve:
-    valid = _masking.valid_rows(scores.shape[0], where, weights)
+    valid = masking.valid_rows(scores.shape[0], where, weights)
     weight = jnp.ones(scores.shape, jnp.float32) if weights is None else weights
     weight = jnp.where(valid, weight, 0.0)
     error = jnp.where(valid, weight * errors, 0.0)

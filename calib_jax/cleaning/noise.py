@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _reduce, label_issues
+from .._core import checks, reduce
+from . import label_issues
 
 # Beyond, float32 has no digit of an inverse that can be relied on.
 _MOST_CONDITION = 1e6
@@ -42,8 +43,8 @@ def uniform_label_noise(rate: ArrayLike, num_classes: int) -> jax.Array:
        [0.1 0.8 0.1]
        [0.1 0.1 0.8]]
     """
-    share = _checks.floats("rate", rate, rank=0, axes="")
-    size = _checks.static_int("num_classes", num_classes, minimum=2)
+    share = checks.floats("rate", rate, rank=0, axes="")
+    size = checks.static_int("num_classes", num_classes, minimum=2)
     return _uniform_label_noise(share, num_classes=size)
 
 
@@ -87,10 +88,10 @@ def estimate_label_noise(
       [[0.67 0.33]
        [0.   1.  ]]
     """
-    array = _checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
-    label = _checks.integers("labels", labels)
-    mask = _checks.mask("where", where)
-    _checks.same_rows(probabilities=array, labels=label, where=mask)
+    array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
+    label = checks.integers("labels", labels)
+    mask = checks.mask("where", where)
+    checks.same_rows(probabilities=array, labels=label, where=mask)
     usable, strict, _ = label_issues.class_thresholds(array, label, mask)
     *_, candidate = label_issues.beaten_labels(array, label, usable, strict)
     return _noise_of_counts(label, candidate, usable, num_classes=array.shape[1])
@@ -126,7 +127,7 @@ def true_label_probabilities(probabilities: ArrayLike, noise: ArrayLike) -> jax.
       >>> print(true_label_probabilities([[0.66, 0.17, 0.17]], noise).round(2))
       [[0.8 0.1 0.1]]
     """
-    array = _checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
+    array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
     return _true_label_probabilities(array, noise_matrix(noise, array.shape[1]))
 
 
@@ -159,15 +160,15 @@ def true_label_confidence(
       >>> print(true_label_confidence([0.05, 0.5, 0.95], 0.05, 20).round(3))
       [0.05  0.526 1.   ]
     """
-    array = _checks.floats("confidence", confidence)
-    share = _checks.floats("rate", rate, rank=0, axes="")
-    size = _checks.static_int("num_classes", num_classes, minimum=2)
+    array = checks.floats("confidence", confidence)
+    share = checks.floats("rate", rate, rank=0, axes="")
+    size = checks.static_int("num_classes", num_classes, minimum=2)
     return _true_label_confidence(array, share, num_classes=size)
 
 
 def noise_matrix(noise: ArrayLike, num_classes: int) -> jax.Array:
     """A noise matrix of the given number of classes, or `ValueError`."""
-    matrix = _checks.floats("noise", noise, rank=2, axes="[C, C]")
+    matrix = checks.floats("noise", noise, rank=2, axes="[C, C]")
     if matrix.shape != (num_classes, num_classes):
         raise ValueError(
             f"noise: expected a row and a column for each of the {num_classes} "
@@ -176,13 +177,13 @@ def noise_matrix(noise: ArrayLike, num_classes: int) -> jax.Array:
     return matrix
 
 
-@_reduce.core(static=["num_classes"])
+@reduce.core(static=["num_classes"])
 def _uniform_label_noise(rate: jax.Array, *, num_classes: int) -> jax.Array:
     others = jnp.full((num_classes, num_classes), rate / (num_classes - 1))
     return jnp.fill_diagonal(others, 1 - rate, inplace=False)
 
 
-@_reduce.core(static=["num_classes"])
+@reduce.core(static=["num_classes"])
 def _noise_of_counts(
     labels: jax.Array, candidates: jax.Array, usable: jax.Array, *, num_classes: int
 ) -> jax.Array:
@@ -191,7 +192,7 @@ def _noise_of_counts(
         return label * (num_classes + 1) + candidate
 
     size = num_classes * (num_classes + 1)
-    counts = _reduce.count_rows(cell, (labels, candidates), size, usable)
+    counts = reduce.count_rows(cell, (labels, candidates), size, usable)
     counts = counts.reshape(num_classes, num_classes + 1).astype(jnp.float32)
     given, counts = jnp.sum(counts, axis=1), counts[:, :-1]
     found = jnp.sum(counts, axis=1)
@@ -205,7 +206,7 @@ def _noise_of_counts(
     )
 
 
-@_reduce.core(rows_of="probabilities")
+@reduce.core(rows_of="probabilities")
 def _true_label_probabilities(probabilities: jax.Array, noise: jax.Array) -> jax.Array:
     identity = jnp.eye(noise.shape[0], dtype=jnp.float32)
     inverse = jnp.linalg.solve(noise, identity)
@@ -219,7 +220,7 @@ def _true_label_probabilities(probabilities: jax.Array, noise: jax.Array) -> jax
     return true / jnp.sum(true, axis=1, keepdims=True)
 
 
-@_reduce.core(rows_of="confidence", static=["num_classes"])
+@reduce.core(rows_of="confidence", static=["num_classes"])
 def _true_label_confidence(
     confidence: jax.Array, rate: jax.Array, *, num_classes: int
 ) -> jax.Array:

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _classes, _masking, _reduce, _tokens
+from .._core import checks, class_axis, masking, reduce
 
 
 @jax.tree_util.register_dataclass
@@ -69,9 +69,9 @@ def scaled_softmax(
       [[0.731 0.269]
        [0.5   0.5  ]]
     """
-    array = _checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
-    scale = _checks.floats("temperature", temperature, rank=0, axes="")
-    return _scaled_softmax(array, scale, _checks.class_mask(class_where, array))
+    array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
+    scale = checks.floats("temperature", temperature, rank=0, axes="")
+    return _scaled_softmax(array, scale, checks.class_mask(class_where, array))
 
 
 def top1(
@@ -106,9 +106,9 @@ def top1(
       >>> print(best.confidence.round(3), best.prediction)
       [0.576 0.452] [0 2]
     """
-    array = _checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
-    scale = _checks.floats("temperature", temperature, rank=0, axes="")
-    return _top1(array, scale, _checks.class_mask(class_where, array))
+    array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
+    scale = checks.floats("temperature", temperature, rank=0, axes="")
+    return _top1(array, scale, checks.class_mask(class_where, array))
 
 
 def log_odds(confidence: ArrayLike) -> jax.Array:
@@ -138,11 +138,11 @@ def log_odds(confidence: ArrayLike) -> jax.Array:
       >>> print(log_odds([0.5, 0.9, 1.0]).round(3))
       [ 0.     2.197 16.636]
     """
-    value = _checks.floats("confidence", confidence, rank=range(9), axes="[...]")
+    value = checks.floats("confidence", confidence, rank=range(9), axes="[...]")
     return _log_odds(value)
 
 
-def log_odds_of_log(log_confidence: ArrayLike) -> jax.Array:
+def log_odds_from_log(log_confidence: ArrayLike) -> jax.Array:
     r"""Log-odds of a confidence of which the logarithm was kept.
 
     .. math:: s = \ell - \log(1 - e^\ell)
@@ -166,12 +166,10 @@ def log_odds_of_log(log_confidence: ArrayLike) -> jax.Array:
       Platt, "Probabilistic outputs for support vector machines", 1999.
 
     Examples:
-      >>> print(log_odds_of_log([-0.6931472, -1e-6, 0.0]).round(3))
+      >>> print(log_odds_from_log([-0.6931472, -1e-6, 0.0]).round(3))
       [ 0.    13.816 16.636]
     """
-    value = _checks.floats(
-        "log_confidence", log_confidence, rank=range(9), axes="[...]"
-    )
+    value = checks.floats("log_confidence", log_confidence, rank=range(9), axes="[...]")
     return _log_odds_of_log(value)
 
 
@@ -199,104 +197,8 @@ def choice_logits(logits: ArrayLike, choice_ids: ArrayLike) -> jax.Array:
       >>> print(choice_logits([[0.5, 2.0, -1.0, 3.0]], [3, 1]))
       [[3. 2.]]
     """
-    array = _checks.logits("logits", logits, rank=range(1, 9), axes="[..., V]")
-    return _choice_logits(array, _checks.integers("choice_ids", choice_ids, axes="[A]"))
-
-
-def sequence_mean_logit(
-    logits: ArrayLike, tokens: ArrayLike, *, where: ArrayLike | None = None
-) -> jax.Array:
-    r"""Mean raw logit of the chosen tokens: the paper's score of a sequence.
-
-    .. math:: s(x) = \frac{1}{L} \sum_{t=1}^{L} z_t[y_t]
-
-    The score is not a probability: `calib_jax.fit_platt` turns it into one. It changes
-    when a constant is added to all logits of a step, so pass raw logits, from before
-    temperature, top-k, penalties or a softmax; `log(probabilities)` is another score.
-
-    Args:
-      logits: floating `[B, T, V]`; `logits[:, t]` are those from which `tokens[:, t]`
-        was drawn.
-      tokens: integer `[B, T]`; one outside `[0, V)` that is not masked gives NaN.
-      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
-
-    Returns:
-      float32 `[B]`, in logits; NaN for a sequence without a valid token.
-
-    Raises:
-      ValueError: for a wrong rank, shape or dtype.
-
-    References:
-      Hao et al. 2026, arXiv 2601.07965, section 2 (confidence of a generated sequence).
-
-    Examples:
-      >>> logits = [[[1.0, 3.0], [2.0, 0.0], [9.0, 9.0]]]
-      >>> mask = [[True, True, False]]
-      >>> print(sequence_mean_logit(logits, [[1, 0, 0]], where=mask))
-      [2.5]
-    """
-    return _sequence_mean_logit(*_sequence_arguments(logits, tokens, where))
-
-
-def sequence_log_likelihood(
-    logits: ArrayLike,
-    tokens: ArrayLike,
-    *,
-    where: ArrayLike | None = None,
-    reduction: str = "sum",
-) -> jax.Array:
-    r"""Log-likelihood of the chosen tokens, in nats.
-
-    .. math:: \ell_t = z_t[y_t] - \log \sum_v \exp(z_t[v])
-
-    reduced over the valid tokens by its sum (joint log-likelihood), its mean (which
-    does not favour short sequences), or its minimum (the weakest token). Unlike the
-    mean logit it does not change when a constant is added to the logits of a step.
-
-    Args:
-      logits: floating `[B, T, V]`; `logits[:, t]` are those from which `tokens[:, t]`
-        was drawn.
-      tokens: integer `[B, T]`; one outside `[0, V)` that is not masked gives NaN.
-      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
-      reduction: `"sum"`, `"mean"` or `"min"`.
-
-    Returns:
-      float32 `[B]` in nats, at most 0; -inf where a chosen token has logit -inf; NaN
-      for a sequence without a valid token.
-
-    Raises:
-      ValueError: for a wrong rank, shape, dtype or reduction.
-
-    References:
-      Gupta et al., "Language Model Cascades", 2024, arXiv 2404.10136 (Chow-Sum and
-      Chow-Average).
-
-    Examples:
-      >>> logits = [[[0.0, 0.0], [0.0, 0.0]]]
-      >>> print(sequence_log_likelihood(logits, [[1, 0]]).round(3))
-      [-1.386]
-    """
-    if reduction not in ("sum", "mean", "min"):
-        raise ValueError(
-            f"reduction: expected 'sum', 'mean' or 'min', got {reduction!r}."
-        )
-    arguments = _sequence_arguments(logits, tokens, where)
-    return _sequence_log_likelihood(*arguments, reduction=reduction)
-
-
-def _sequence_arguments(
-    logits: ArrayLike, tokens: ArrayLike, where: ArrayLike | None
-) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-    array = _checks.logits("logits", logits, rank=3, axes="[B, T, V]")
-    chosen = _checks.integers("tokens", tokens, rank=2, axes="[B, T]")
-    mask = _checks.mask("where", where, rank=2, axes="[B, T]")
-    if array.shape[:2] != chosen.shape:
-        raise ValueError(
-            f"tokens: expected shape [B, T] = {list(array.shape[:2])} to match logits "
-            f"{list(array.shape)}, got {list(chosen.shape)}."
-        )
-    _checks.same_shape(tokens=chosen, where=mask)
-    return array, chosen, mask
+    array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., V]")
+    return _choice_logits(array, checks.integers("choice_ids", choice_ids, axes="[A]"))
 
 
 # From 1 to the next float32 below it: no confidence comes closer without being 1.
@@ -321,17 +223,17 @@ def _log_odds_of_log(log_confidence: jax.Array) -> jax.Array:
 def _scaled_softmax(
     logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
 ) -> jax.Array:
-    maximum = _masking.class_maximum(logits, class_where)
-    below, inside = _masking.shifted(logits, maximum, class_where)
+    maximum = masking.class_maximum(logits, class_where)
+    below, inside = masking.shifted(logits, maximum, class_where)
     scale = jnp.where(temperature > 0, temperature, jnp.nan)
     exponentials = jnp.where(inside, jnp.exp(below / scale), 0.0)
     probabilities = exponentials / jnp.sum(exponentials, axis=-1, keepdims=True)
     # +inf minus +inf is NaN for the largest only; the others would pass for 0.
     bad = jnp.isnan(scale) | ~jnp.isfinite(maximum[..., None])
-    return _masking.fill(jnp.where(bad, jnp.nan, probabilities), class_where, 0.0)
+    return masking.fill(jnp.where(bad, jnp.nan, probabilities), class_where, 0.0)
 
 
-@_reduce.core(rows_of="logits")
+@reduce.core(rows_of="logits")
 def _top1(
     logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
 ) -> Top1:
@@ -346,42 +248,22 @@ def _top1(
     def best(block: dict[str, jax.Array]) -> tuple[jax.Array, jax.Array]:
         classes = block.get("class_where", shared)
         logits = block["logits"].astype(jnp.float32)
-        maximum, first = _classes.largest_class(
-            _masking.fill(logits, classes, -jnp.inf)
+        maximum, first = class_axis.largest_class(
+            masking.fill(logits, classes, -jnp.inf)
         )
-        below, inside = _masking.shifted(logits, maximum, classes)
+        below, inside = masking.shifted(logits, maximum, classes)
         exponentials = jnp.where(inside, jnp.exp(below / scale), 0.0)
         total = jnp.sum(exponentials, axis=-1)
         found = jnp.isfinite(maximum)
         return jnp.where(found, 1.0 / total, jnp.nan), jnp.where(found, first, -1)
 
-    confidence, prediction = _reduce.map_rows(best, rows)
+    confidence, prediction = reduce.map_rows(best, rows)
     return Top1(
         confidence=confidence.reshape(shape), prediction=prediction.reshape(shape)
     )
 
 
-@_reduce.core(rows_of="logits")
+@reduce.core(rows_of="logits")
 def _choice_logits(logits: jax.Array, choice_ids: jax.Array) -> jax.Array:
     index = jnp.where(choice_ids < 0, logits.shape[-1], choice_ids)
     return jnp.take(logits, index, axis=-1, mode="fill")
-
-
-@_reduce.core(rows_of="logits")
-def _sequence_mean_logit(
-    logits: jax.Array, tokens: jax.Array, where: jax.Array | None
-) -> jax.Array:
-    return _tokens.mean_tokens(_masking.take_last(logits, tokens), where)
-
-
-@_reduce.core(static=["reduction"], rows_of="logits")
-def _sequence_log_likelihood(
-    logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
-) -> jax.Array:
-    chosen = _masking.take_last(logits, tokens)
-    reduce = {
-        "sum": _tokens.sum_tokens,
-        "mean": _tokens.mean_tokens,
-        "min": _tokens.least_token,
-    }[reduction]
-    return reduce(_tokens.log_likelihoods(logits, chosen, where), where)

@@ -7,7 +7,7 @@ and `calib_jax.sequence_log_likelihood` give of all logits. It is a pytree whose
 and dtypes do not change, the carry of a `jax.lax.scan` or `jax.lax.while_loop`.
 
 Where a server decodes, it returns log-likelihoods of tokens but not their logits:
-`likelihood_scores`, and `calib_jax.read_log_probabilities` to read its files.
+`likelihood_scores`, and `calib_jax.io.read_log_probabilities` to read its files.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _exact, _masking, _reduce, _tokens
+from .._core import checks, exact, masking, reduce
+from . import sequences
 
 
 @jax.tree_util.register_dataclass
@@ -71,7 +72,7 @@ class SequenceScores(LikelihoodScores):
     mean_logit: jax.Array
 
 
-def decoding_summary(num_sequences: int) -> DecodingSummary:
+def init_decoding(num_sequences: int) -> DecodingSummary:
     """The summary of no tokens, with which a decoding loop begins.
 
     Args:
@@ -89,10 +90,10 @@ def decoding_summary(num_sequences: int) -> DecodingSummary:
       Hao et al. 2026, arXiv 2601.07965, section 2 (confidence of a generated sequence).
 
     Examples:
-      >>> print(decoding_summary(2).num_tokens)
+      >>> print(init_decoding(2).num_tokens)
       [0 0]
     """
-    size = _checks.static_int("num_sequences", num_sequences, minimum=0)
+    size = checks.static_int("num_sequences", num_sequences, minimum=0)
     return DecodingSummary(
         num_tokens=jnp.zeros(size, jnp.int32),
         sum_logit=jnp.zeros(size, jnp.float32),
@@ -141,15 +142,15 @@ def update_decoding(
       ...     tokens = jnp.argmax(logits, axis=-1)
       ...     return update_decoding(state, logits, tokens), tokens
       >>> logits = jnp.array([[[1.0, 3.0]], [[2.0, 0.0]]])  # [T, B, V]
-      >>> state, tokens = jax.lax.scan(step, decoding_summary(1), logits)
+      >>> state, tokens = jax.lax.scan(step, init_decoding(1), logits)
       >>> print(tokens[:, 0], sequence_scores(state).mean_logit)
       [1 0] [2.5]
     """
-    _checks.instance("state", state, DecodingSummary)
-    array = _checks.logits("logits", logits, rank=2, axes="[B, V]")
-    chosen = _checks.integers("tokens", tokens, axes="[B]")
-    mask = _checks.mask("where", where, axes="[B]")
-    _checks.same_rows(logits=array, tokens=chosen, where=mask, state=state.num_tokens)
+    checks.instance("state", state, DecodingSummary)
+    array = checks.logits("logits", logits, rank=2, axes="[B, V]")
+    chosen = checks.integers("tokens", tokens, axes="[B]")
+    mask = checks.mask("where", where, axes="[B]")
+    checks.same_rows(logits=array, tokens=chosen, where=mask, state=state.num_tokens)
     return _update(state, array, chosen, mask)
 
 
@@ -175,11 +176,11 @@ def sequence_scores(state: DecodingSummary) -> SequenceScores:
       Cascades", 2024, arXiv 2404.10136.
 
     Examples:
-      >>> state = update_decoding(decoding_summary(1), [[0.0, 0.0]], [1])
+      >>> state = update_decoding(init_decoding(1), [[0.0, 0.0]], [1])
       >>> print(sequence_scores(state).sum_log_likelihood.round(3))
       [-0.693]
     """
-    _checks.instance("state", state, DecodingSummary)
+    checks.instance("state", state, DecodingSummary)
     return _scores(**vars(state))
 
 
@@ -212,27 +213,27 @@ def likelihood_scores(
       [-1.] [-1.5]
     """
     axes = "[B, T]"
-    values = _checks.floats("log_likelihoods", log_likelihoods, rank=2, axes=axes)
-    mask = _checks.mask("where", where, rank=2, axes=axes)
-    _checks.same_shape(log_likelihoods=values, where=mask)
+    values = checks.floats("log_likelihoods", log_likelihoods, rank=2, axes=axes)
+    mask = checks.mask("where", where, rank=2, axes=axes)
+    checks.same_shape(log_likelihoods=values, where=mask)
     return _likelihood_scores(values, mask)
 
 
-@_reduce.core(rows_of="logits")
+@reduce.core(rows_of="logits")
 def _update(
     state: DecodingSummary,
     logits: jax.Array,
     tokens: jax.Array,
     where: jax.Array | None,
 ) -> DecodingSummary:
-    chosen = _masking.take_last(logits, tokens)
-    likelihood = _tokens.log_likelihoods(logits, chosen, where)
-    valid = _tokens.valid_tokens(chosen, where)
+    chosen = masking.take_last(logits, tokens)
+    likelihood = sequences.log_likelihoods(logits, chosen, where)
+    valid = sequences.valid_tokens(chosen, where)
 
     def add(
         total: jax.Array, rest: jax.Array, value: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        total, error = _exact.two_sum(total, jnp.where(valid, value, 0.0))
+        total, error = exact.two_sum(total, jnp.where(valid, value, 0.0))
         # The error of an infinite sum would be a difference of infinities.
         return total, rest + jnp.where(jnp.isfinite(total), error, 0.0)
 
@@ -251,7 +252,7 @@ def _update(
     )
 
 
-@_reduce.core(rows_of="num_tokens")
+@reduce.core(rows_of="num_tokens")
 def _scores(
     num_tokens: jax.Array,
     sum_logit: jax.Array,
@@ -275,15 +276,15 @@ def _scores(
     )
 
 
-@_reduce.core(rows_of="log_likelihoods")
+@reduce.core(rows_of="log_likelihoods")
 def _likelihood_scores(
     log_likelihoods: jax.Array, where: jax.Array | None
 ) -> LikelihoodScores:
     values = jnp.where(log_likelihoods <= 0, log_likelihoods, jnp.nan)
-    valid = _tokens.valid_tokens(values, where)
+    valid = sequences.valid_tokens(values, where)
     return LikelihoodScores(
         num_tokens=jnp.sum(valid, axis=-1, dtype=jnp.int32),
-        sum_log_likelihood=_tokens.sum_tokens(values, where),
-        mean_log_likelihood=_tokens.mean_tokens(values, where),
-        min_log_likelihood=_tokens.least_token(values, where),
+        sum_log_likelihood=sequences.sum_tokens(values, where),
+        mean_log_likelihood=sequences.mean_tokens(values, where),
+        min_log_likelihood=sequences.least_token(values, where),
     )

@@ -135,7 +135,9 @@ def _choose(
     curves: Mapping[str, cj.CascadeCurve], chosen_on: str, max_loss: float
 ) -> OperatingPoint:
     curve = curves[chosen_on]
-    chosen = cj.num_small_bins_for_accuracy(curve, curve.large_accuracy - max_loss)
+    chosen = cj.cascade.num_small_bins_for_accuracy(
+        curve, curve.large_accuracy - max_loss
+    )
     # Without a choice every input goes to the large model.
     kept = max(int(chosen), 0)
     return OperatingPoint(

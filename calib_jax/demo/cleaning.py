@@ -110,10 +110,12 @@ def clean(
         ),
         curves={
             "ranked, calibrated": cj.cleaning_curve(
-                cj.suspicion(predictions, confidences, labels), is_error
+                cj.cleaning.label_issue_score(predictions, confidences, labels),
+                is_error,
             ),
             "ranked, uncalibrated": cj.cleaning_curve(
-                cj.suspicion(predictions, uncalibrated, labels), is_error
+                cj.cleaning.label_issue_score(predictions, uncalibrated, labels),
+                is_error,
             ),
         },
     )

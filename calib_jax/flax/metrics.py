@@ -5,7 +5,7 @@ variable. `update` adds a batch, without the rows that `mask` leaves out, and `c
 reads the summary. All of it runs inside `nnx.jit`, `nnx.scan` and `nnx.MultiMetric`,
 whose other metrics' arguments are ignored. Summaries of several processes or devices
 are merged as they are: `metric.summary.get_value()` is what
-`calib_jax.merge_summaries` and `calib_jax.merge_fits` take.
+`calib_jax.streaming.merge` and `calib_jax.streaming.merge_fits` take.
 
 Shapes: N examples of a batch, C classes, `num_bins` bins.
 """
@@ -18,21 +18,16 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
-from .. import (
-    _checks,
-    confidence,
-    streamed,
-    streaming,
-    streaming_platt,
-    streaming_temperature,
-)
-from ..binning import DEFAULT_NUM_BINS, Bins
-from ..cascade import Router
-from ..platt import Platt
-from ..streamed import Streamed, StreamedCurve, StreamedReliability
-from ..streaming_platt import StreamedPlatt
-from ..streaming_temperature import StreamedFit
-from ..temperature import Temperature
+from .. import confidence, streaming
+from .._core import checks
+from ..binning.bins import DEFAULT_NUM_BINS, Bins
+from ..calibration.platt import Platt
+from ..calibration.temperature import Temperature
+from ..cascade.routers import Router
+from ..streaming import readings
+from ..streaming.platt import StreamedPlatt
+from ..streaming.readings import Streamed, StreamedCurve, StreamedReliability
+from ..streaming.temperature import StreamedFit
 from .modules import Fitted
 
 
@@ -74,11 +69,11 @@ class Reliability(_OfStream):
         Raises:
           ValueError: for a wrong type or count.
         """
-        super().__init__(streaming.reliability_summary(buckets))
-        self.num_bins = streamed.checked_num_bins(num_bins)
+        super().__init__(streaming.init_reliability(buckets))
+        self.num_bins = readings.checked_num_bins(num_bins)
 
     def _no_rows(self, summary: Any) -> Any:
-        return streaming.reliability_summary(summary.buckets)
+        return streaming.init_reliability(summary.buckets)
 
     def update(
         self,
@@ -121,10 +116,8 @@ class Reliability(_OfStream):
         )
 
     def compute(self) -> StreamedReliability:
-        """The table: see `calib_jax.streamed_reliability_table`."""
-        return streamed.streamed_reliability_table(
-            self.summary.get_value(), self.num_bins
-        )
+        """The table: see `calib_jax.streaming.reliability_table`."""
+        return streaming.reliability_table(self.summary.get_value(), self.num_bins)
 
 
 class CalibrationError(Reliability):
@@ -141,8 +134,8 @@ class CalibrationError(Reliability):
     """
 
     def compute(self) -> Streamed:  # type: ignore[override]
-        """Value and bound: see `calib_jax.streamed_calibration_error`."""
-        return streamed.streamed_calibration_error(
+        """Value and bound: see `calib_jax.streaming.expected_calibration_error`."""
+        return streaming.expected_calibration_error(
             self.summary.get_value(), self.num_bins
         )
 
@@ -164,15 +157,16 @@ class TemperatureFit(_OfStream):
         """Starts without rows.
 
         Args:
-          log_temperatures: optional grid `[G]`: see `calib_jax.temperature_summary`.
+          log_temperatures: optional grid `[G]`: see
+            `calib_jax.streaming.init_temperature`.
 
         Raises:
           ValueError: for a wrong grid.
         """
-        super().__init__(streaming_temperature.temperature_summary(log_temperatures))
+        super().__init__(streaming.init_temperature(log_temperatures))
 
     def _no_rows(self, summary: Any) -> Any:
-        return streaming_temperature.temperature_summary(summary.log_temperatures)
+        return streaming.init_temperature(summary.log_temperatures)
 
     def update(
         self,
@@ -198,7 +192,7 @@ class TemperatureFit(_OfStream):
         """
         _no_where(others)
         self.summary.set_value(
-            streaming_temperature.update_temperature(
+            streaming.update_temperature(
                 self.summary.get_value(),
                 *_given(logits=logits, labels=labels),
                 where=mask,
@@ -208,8 +202,8 @@ class TemperatureFit(_OfStream):
         )
 
     def compute(self) -> tuple[Temperature, StreamedFit]:
-        """Temperature and report: see `calib_jax.fit_streamed_temperature`."""
-        return streaming_temperature.fit_streamed_temperature(self.summary.get_value())
+        """Temperature and report: see `calib_jax.streaming.fit_temperature`."""
+        return streaming.fit_temperature(self.summary.get_value())
 
 
 class PlattFit(_OfStream):
@@ -225,19 +219,19 @@ class PlattFit(_OfStream):
       1.214 -0.607
     """
 
-    def __init__(self, num_buckets: int = streaming_platt.DEFAULT_NUM_BUCKETS) -> None:
+    def __init__(self, num_buckets: int = streaming.platt.DEFAULT_NUM_BUCKETS) -> None:
         """Starts without rows.
 
         Args:
-          num_buckets: static: see `calib_jax.platt_summary`.
+          num_buckets: static: see `calib_jax.streaming.init_platt`.
 
         Raises:
           ValueError: for a wrong number.
         """
-        super().__init__(streaming_platt.platt_summary(num_buckets))
+        super().__init__(streaming.init_platt(num_buckets))
 
     def _no_rows(self, summary: Any) -> Any:
-        return streaming_platt.platt_summary(summary.least.shape[-1])
+        return streaming.init_platt(summary.least.shape[-1])
 
     def update(
         self,
@@ -261,7 +255,7 @@ class PlattFit(_OfStream):
         """
         _no_where(others)
         self.summary.set_value(
-            streaming_platt.update_platt(
+            streaming.update_platt(
                 self.summary.get_value(),
                 *_given(scores=scores, outcomes=outcomes),
                 where=mask,
@@ -270,8 +264,8 @@ class PlattFit(_OfStream):
         )
 
     def compute(self) -> tuple[Platt, StreamedPlatt]:
-        """Parameters and report: see `calib_jax.fit_streamed_platt`."""
-        return streaming_platt.fit_streamed_platt(self.summary.get_value())
+        """Parameters and report: see `calib_jax.streaming.fit_platt`."""
+        return streaming.fit_platt(self.summary.get_value())
 
 
 class CascadeMetric(_OfStream):
@@ -314,14 +308,14 @@ class CascadeMetric(_OfStream):
           ValueError: for a wrong type or count.
         """
         if router is not None:
-            _checks.instance("router", router, Router)
+            checks.instance("router", router, Router)
             buckets = router.bins
-        super().__init__(streaming.cascade_summary(buckets))
+        super().__init__(streaming.init_cascade(buckets))
         self.router = None if router is None else Fitted(router)
-        self.num_bins = streamed.checked_num_bins(num_bins)
+        self.num_bins = readings.checked_num_bins(num_bins)
 
     def _no_rows(self, summary: Any) -> Any:
-        return streaming.cascade_summary(summary.buckets)
+        return streaming.init_cascade(summary.buckets)
 
     def update(
         self,
@@ -362,12 +356,12 @@ class CascadeMetric(_OfStream):
         )
 
     def compute(self) -> StreamedCurve:
-        """The curve: see `calib_jax.streamed_cascade_curve`."""
+        """The curve: see `calib_jax.streaming.cascade_curve`."""
         summary = self.summary.get_value()
         if self.router is not None:
-            return streamed.streamed_cascade_curve(summary, self.router.get_value())
-        found = streamed.streamed_router(summary, self.num_bins)
-        result = streamed.streamed_cascade_curve(summary, found.router)
+            return streaming.cascade_curve(summary, self.router.get_value())
+        found = streaming.fit_router(summary, self.num_bins)
+        result = streaming.cascade_curve(summary, found.router)
         exact = found.error_bound == 0
         bound = jnp.where(exact, result.error_bound, jnp.inf)
         return dataclasses.replace(result, error_bound=bound)
@@ -391,7 +385,7 @@ def _given(**arrays: ArrayLike | None) -> tuple[ArrayLike, ...]:
 
 
 def _top1(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
-    best = confidence.top1(_checks.logits("logits", logits, rank=2, axes="[N, C]"))
-    label = _checks.integers("labels", labels)
-    _checks.same_shape(logits=best.prediction, labels=label)
+    best = confidence.top1(checks.logits("logits", logits, rank=2, axes="[N, C]"))
+    label = checks.integers("labels", labels)
+    checks.same_shape(logits=best.prediction, labels=label)
     return best.confidence, best.prediction == label

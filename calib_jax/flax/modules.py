@@ -13,13 +13,14 @@ import jax
 from flax import nnx
 from jax.typing import ArrayLike
 
-from .. import _checks, deferral
-from ..calibration import calibrate
-from ..cascade import Router
-from ..deferral import Deferral
-from ..histogram import Histogram
-from ..platt import Platt
-from ..temperature import Temperature
+from .._core import checks
+from ..calibration.apply import calibrate
+from ..calibration.histogram import Histogram
+from ..calibration.platt import Platt
+from ..calibration.temperature import Temperature
+from ..cascade import deferral
+from ..cascade.deferral import Deferral
+from ..cascade.routers import Router
 
 
 class Fitted(nnx.Variable):
@@ -56,8 +57,8 @@ class Calibrated(nnx.Module):
         Raises:
           ValueError: for another kind of model or parameters.
         """
-        _checks.instance("model", model, nnx.Module)
-        _checks.instance("params", params, Temperature, Platt, Histogram)
+        checks.instance("model", model, nnx.Module)
+        checks.instance("params", params, Temperature, Platt, Histogram)
         self.model = model
         self.params = Fitted(params)
 
@@ -112,20 +113,20 @@ class Deferred(nnx.Module):
           ValueError: for a wrong kind, dtype or count.
         """
         for name, model in (("small", small), ("large", large)):
-            _checks.instance(name, model, Calibrated)
-            _checks.instance(f"{name}.params", model.params.get_value(), Temperature)
-        _checks.instance("router", router, Router)
+            checks.instance(name, model, Calibrated)
+            checks.instance(f"{name}.params", model.params.get_value(), Temperature)
+        checks.instance("router", router, Router)
         self.small, self.large = small, large
         self.router = Fitted(router)
         self.num_small_bins = Fitted(
-            _checks.traced_int(
+            checks.traced_int(
                 "num_small_bins",
                 num_small_bins,
                 minimum=0,
                 maximum=router.bins.num_bins,
             )
         )
-        self.capacity = _checks.static_int("capacity", capacity, minimum=1)
+        self.capacity = checks.static_int("capacity", capacity, minimum=1)
 
     def __call__(self, inputs: Any, *, where: ArrayLike | None = None) -> Deferral:
         """Answers a batch, padded rows masked by `where`: see `calib_jax.defer`."""

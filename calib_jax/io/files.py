@@ -17,20 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from . import (
-    binning,
-    cascade,
-    chains,
-    cleaning,
-    confidence,
-    curves,
-    histogram,
-    label_issues,
-    platt,
-    solvers,
-    summary,
-    temperature,
-)
+from .. import binning, confidence
+from ..binning import bin_sums
+from ..binning.tables import ReliabilityTable
+from ..calibration import histogram, platt, solvers, temperature
+from ..cascade import chains, curves, routers
+from ..cleaning import experts, label_issues
 
 _FORMAT = "calib_jax"
 _VERSION = 1
@@ -42,17 +34,17 @@ _KINDS = {
         temperature.Temperature,
         platt.Platt,
         histogram.Histogram,
-        cascade.AdvantageTable,
+        routers.AdvantageTable,
         curves.CascadeCurve,
-        cascade.Router,
+        routers.Router,
         chains.Chain,
-        cleaning.CleaningCurve,
-        cleaning.ExpertBins,
+        experts.CleaningCurve,
+        experts.ExpertBins,
         label_issues.LabelIssues,
         confidence.Top1,
         solvers.FitReport,
-        summary.BinSums,
-        summary.ReliabilityTable,
+        bin_sums.BinSums,
+        ReliabilityTable,
     )
 }
 _DTYPES = {

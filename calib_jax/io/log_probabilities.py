@@ -4,8 +4,8 @@ Shapes: B responses, T tokens of the longest, A alternatives that a token came w
 most. Everything here runs on the host, with NumPy arrays.
 
 A server returns log-probabilities, after a softmax: the paper's score, the mean raw
-logit, cannot be had from them. `calib_jax.likelihood_scores` makes the scores that can,
-and `calib_jax.fit_platt` confidences of these.
+logit, cannot be had from them. `calib_jax.confidence.likelihood_scores` makes those that
+can, and `calib_jax.fit_platt` turns these into confidences.
 
 Of which distribution they are depends on the server. vLLM reports the model's own, from
 before temperature, penalties, top-k and top-p, unless it was started with
@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import _checks, _responses
+from .._core import checks
+from . import responses
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -116,13 +117,13 @@ def read_log_probabilities(
             f"{on_malformed!r}."
         )
     name, numbered = _numbered_lines(lines)
-    rows: list[tuple[int, _responses.Choice]] = []
+    rows: list[tuple[int, responses.Choice]] = []
     malformed: list[str] = []
     names: dict[str, str] = {}
     for number, line in numbered:
         try:
-            choices = _responses.parse(line, names)
-        except _responses.MalformedError as error:
+            choices = responses.parse(line, names)
+        except responses.MalformedError as error:
             if on_malformed is None:
                 malformed.append(f"line {number}: {error}")
             else:
@@ -181,10 +182,10 @@ def choice_log_probabilities(
       >>> print(choice_log_probabilities(read, ["A", "B", "C"]))
       [[-1.187 -0.5    -inf]]
     """
-    _checks.instance("read", read, LogProbabilities)
+    checks.instance("read", read, LogProbabilities)
     columns = _columns(choices)
     num_rows, num_tokens = read.where.shape
-    place = np.asarray(_checks.integers("position", position, rank=(0, 1), axes="[B]"))
+    place = np.asarray(checks.integers("position", position, rank=(0, 1), axes="[B]"))
     if place.ndim and place.shape != (num_rows,):
         raise ValueError(
             f"position: expected a scalar or [B] = [{num_rows}], got "
@@ -262,7 +263,7 @@ def _lines_of_file(path: Path) -> Iterator[bytes]:
             ) from error
 
 
-def _padded(rows: list[tuple[int, _responses.Choice]]) -> LogProbabilities:
+def _padded(rows: list[tuple[int, responses.Choice]]) -> LogProbabilities:
     choices = [choice for _, choice in rows]
     num_tokens = max((len(choice.tokens) for choice in choices), default=0)
     num_top = max((max(choice.counts, default=0) for choice in choices), default=0)

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import _checks
+from .._core import checks
 
 
 class ReviewAnswer(enum.IntEnum):
@@ -88,7 +88,7 @@ def write_review_sheet(
     Args:
       path: where to; a file that exists is never overwritten, since it may hold
         answers.
-      rows: integer `[n]`, rows to audit, such as `audit_sample` draws; negative ones
+      rows: integer `[n]`, rows to audit, such as `sample_audit` draws; negative ones
         are left out.
       labels: integer `[N]`, as given, of all rows.
       predictions: integer `[M, N]`, of the experts.
@@ -113,22 +113,20 @@ def write_review_sheet(
       1,1,1,2,1,0.9000,1794305143,
     """
     given = {
-        "labels": _checks.integers("labels", labels),
-        "predictions": _checks.integers(
+        "labels": checks.integers("labels", labels),
+        "predictions": checks.integers(
             "predictions", predictions, rank=2, axes="[M, N]"
         ),
-        "confidences": _checks.floats(
-            "confidences", confidences, rank=2, axes="[M, N]"
-        ),
+        "confidences": checks.floats("confidences", confidences, rank=2, axes="[M, N]"),
     }
-    _checks.same_columns(**given)
+    checks.same_columns(**given)
     label, predicted, confidence = map(np.asarray, given.values())
     if predicted.shape != confidence.shape:
         raise ValueError(
             "predictions, confidences: expected a row for each expert, got "
             f"{list(predicted.shape)} and {list(confidence.shape)}."
         )
-    row = np.asarray(_checks.integers("rows", rows, axes="[n]"))
+    row = np.asarray(checks.integers("rows", rows, axes="[n]"))
     row = row[row >= 0]
     if row.size and row.max() >= len(label):
         raise ValueError(

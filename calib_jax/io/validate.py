@@ -7,7 +7,7 @@ where data enters, once, outside `jax.jit`. Arrays are copied to the host.
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import _checks, _masking
+from .._core import checks, masking
 
 
 def validate_logits(
@@ -33,11 +33,11 @@ def validate_logits(
         ...
       ValueError: logits: row 1 holds NaN at class 1; mask it with where=, or mend it.
     """
-    array = _checks.logits("logits", logits, rank=2, axes="[N, C]")
-    mask = _checks.mask("where", where)
-    _checks.same_rows(logits=array, where=mask)
-    classes = _checks.class_mask(class_where, array)
-    values = np.asarray(_masking.fill(array, classes, -np.inf)).astype(np.float32)
+    array = checks.logits("logits", logits, rank=2, axes="[N, C]")
+    mask = checks.mask("where", where)
+    checks.same_rows(logits=array, where=mask)
+    classes = checks.class_mask(class_where, array)
+    values = np.asarray(masking.fill(array, classes, -np.inf)).astype(np.float32)
     valid = np.ones(len(values), bool) if mask is None else np.asarray(mask)
     for bad, what in (
         (np.isnan(values), "holds NaN"),
@@ -77,9 +77,9 @@ def validate_scores(
         ...
       ValueError: scores: row 1 is 1.5, outside [0, 1]; mask it with where=, or mend it.
     """
-    array = _checks.outcomes("scores", scores)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(scores=array, where=mask)
+    array = checks.outcomes("scores", scores)
+    mask = checks.mask("where", where)
+    checks.same_shape(scores=array, where=mask)
     values = np.asarray(array)
     valid = np.ones(len(values), bool) if mask is None else np.asarray(mask)
     rows = np.flatnonzero(~np.isfinite(values) & valid)
@@ -111,10 +111,10 @@ def validate_labels(
         ...
       ValueError: labels: row 1 is 3, outside [0, 3); mask it with where=, or mend it.
     """
-    size = _checks.static_int("num_classes", num_classes, minimum=1)
-    array = _checks.integers("labels", labels)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(labels=array, where=mask)
+    size = checks.static_int("num_classes", num_classes, minimum=1)
+    array = checks.integers("labels", labels)
+    mask = checks.mask("where", where)
+    checks.same_shape(labels=array, where=mask)
     values = np.asarray(array)
     valid = np.ones(len(values), bool) if mask is None else np.asarray(mask)
     rows = np.flatnonzero(((values < 0) | (values >= size)) & valid)

@@ -21,8 +21,11 @@ from jax import lax
 from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, binning, intervals, resampling, summary
-from .binning import Bins
+from .. import binning
+from .._core import checks, masking, reduce
+from ..binning import bin_sums
+from ..binning.bins import Bins
+from ..stats import intervals, resampling
 
 # A gap of y standard errors, the true one being u, is taken for
 #   |y| - 8/7 exp(-3/2 y^2) standard errors,
@@ -154,20 +157,20 @@ def calibration_error_interval(
       >>> print(f"{error.lower:.2f} to {error.upper:.2f}, p = {error.p_value:.3f}")
       0.21 to 0.29, p = 0.001
     """
-    random = _checks.key("key", key)
-    _checks.instance("bins", bins, Bins)
-    score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes)
-    size = _checks.static_int("num_draws", num_draws, minimum=1)
-    alpha = _checks.scalar("error_probability", error_probability)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(scores=score, outcomes=outcome, where=mask)
+    random = checks.key("key", key)
+    checks.instance("bins", bins, Bins)
+    score = checks.floats("scores", scores)
+    outcome = checks.outcomes("outcomes", outcomes)
+    size = checks.static_int("num_draws", num_draws, minimum=1)
+    alpha = checks.scalar("error_probability", error_probability)
+    mask = checks.mask("where", where)
+    checks.same_shape(scores=score, outcomes=outcome, where=mask)
     return _calibration_error_interval(
         random, bins, score, outcome, alpha, mask, num_draws=size
     )
 
 
-@_reduce.core(static=["num_draws"])
+@reduce.core(static=["num_draws"])
 def _calibration_error_interval(
     key: jax.Array,
     bins: Bins,
@@ -178,13 +181,13 @@ def _calibration_error_interval(
     *,
     num_draws: int,
 ) -> CalibrationErrorInterval:
-    valid = _masking.valid_rows(scores.shape[0], where, None)
+    valid = masking.valid_rows(scores.shape[0], where, None)
     # Of masked rows squares and products would be as bad as they are.
-    scores = _masking.fill(scores, valid, 0.5)
-    outcomes = _masking.fill(outcomes, valid, 0.5)
+    scores = masking.fill(scores, valid, 0.5)
+    outcomes = masking.fill(outcomes, valid, 0.5)
     squares = (scores - outcomes) ** 2
     claimed = jnp.maximum(scores * (1 - scores), 0.0)
-    table = summary.bin_means(
+    table = bin_sums.bin_means(
         bins, scores, (scores, outcomes, squares, claimed), valid, None
     )
     num_rows = jnp.sum(table.count, dtype=jnp.int32)
@@ -261,7 +264,7 @@ def _null_errors(
             )
         )(draws)
         count = jnp.zeros((draws.shape[0], num_bins), jnp.int32)
-        count = _reduce.fold(step, count, (index, right.T), None, entries=num_bins)
+        count = reduce.fold(step, count, (index, right.T), None, entries=num_bins)
         count = jnp.sum(count, axis=0, dtype=jnp.int32).astype(jnp.float32)
         return jnp.sum(jnp.abs(expected[None] - count), axis=1)
 
@@ -271,7 +274,7 @@ def _null_errors(
 
 def _ends(
     key: jax.Array,
-    table: summary.BinMeans,
+    table: bin_sums.BinMeans,
     share: jax.Array,
     gap: jax.Array,
     total: jax.Array,

@@ -8,8 +8,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, binning, summary
-from .binning import DEFAULT_NUM_BINS, Bins
+from .. import binning
+from .._core import checks, masking, reduce
+from ..binning import search, tables
+from ..binning.bins import DEFAULT_NUM_BINS, Bins
+from ..binning.tables import ReliabilityTable
 
 
 def expected_calibration_error(
@@ -56,7 +59,7 @@ def expected_calibration_error(
       0.275
     """
     table = _table(scores, outcomes, num_bins, bins, where, weights)
-    return table_calibration_error(table)
+    return calibration_error_of_table(table)
 
 
 def maximum_calibration_error(
@@ -193,7 +196,7 @@ def area_under_roc(
     return _area_under_roc(*_arguments(scores, outcomes, where, weights))
 
 
-def table_calibration_error(table: summary.ReliabilityTable) -> jax.Array:
+def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
     r"""The expected calibration error that a reliability table holds.
 
     .. math:: \mathrm{ECE} = \sum_b \frac{W_b}{W} \left| \bar c_b - \bar v_b \right|
@@ -215,15 +218,15 @@ def table_calibration_error(table: summary.ReliabilityTable) -> jax.Array:
 
     Examples:
       >>> bins, scores = binning.equal_width_bins(2), [0.9, 0.2, 0.6, 0.4]
-      >>> table = summary.reliability_table(bins, scores, [1, 0, 1, 0])
-      >>> print(table_calibration_error(table).round(3))
+      >>> table = tables.reliability_table(bins, scores, [1, 0, 1, 0])
+      >>> print(calibration_error_of_table(table).round(3))
       0.275
     """
-    _checks.instance("table", table, summary.ReliabilityTable)
+    checks.instance("table", table, ReliabilityTable)
     return _expected_gap(table)
 
 
-def rank_correlation(table: summary.ReliabilityTable) -> jax.Array:
+def rank_correlation(table: ReliabilityTable) -> jax.Array:
     r"""Whether mean outcome rises with mean confidence: Spearman's correlation of bins.
 
     .. math:: \rho = \frac{\sum_b r_b q_b}{\sqrt{\sum_b r_b^2 \sum_b q_b^2}}
@@ -247,11 +250,11 @@ def rank_correlation(table: summary.ReliabilityTable) -> jax.Array:
 
     Examples:
       >>> bins, scores = binning.equal_width_bins(4), [0.1, 0.4, 0.6, 0.9]
-      >>> table = summary.reliability_table(bins, scores, [0, 1, 0, 1])
+      >>> table = tables.reliability_table(bins, scores, [0, 1, 0, 1])
       >>> print(rank_correlation(table).round(3))
       0.447
     """
-    _checks.instance("table", table, summary.ReliabilityTable)
+    checks.instance("table", table, ReliabilityTable)
     return _rank_correlation(table)
 
 
@@ -262,10 +265,10 @@ def _arguments(
     weights: ArrayLike | None,
     keep_bool: bool = False,
 ) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]:
-    score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes, keep_bool=keep_bool)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    score = checks.floats("scores", scores)
+    outcome = checks.outcomes("outcomes", outcomes, keep_bool=keep_bool)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
     return score, outcome, mask, weight
 
 
@@ -276,26 +279,26 @@ def _table(
     bins: Bins | None,
     where: ArrayLike | None,
     weights: ArrayLike | None,
-) -> summary.ReliabilityTable:
+) -> ReliabilityTable:
     score, outcome, mask, weight = _arguments(
         scores, outcomes, where, weights, keep_bool=True
     )
     if bins is None:
         # A row of weight 0 is a removed row, for the edges too.
-        keep = mask if weight is None else _masking.valid_rows(len(score), mask, weight)
+        keep = mask if weight is None else masking.valid_rows(len(score), mask, weight)
         bins = binning.equal_count_bins(score, num_bins, where=keep)
-    return summary.reliability_table(bins, score, outcome, where=mask, weights=weight)
+    return tables.reliability_table(bins, score, outcome, where=mask, weights=weight)
 
 
 @jax.jit
-def _expected_gap(table: summary.ReliabilityTable) -> jax.Array:
+def _expected_gap(table: ReliabilityTable) -> jax.Array:
     gaps = table.weight * jnp.abs(table.confidence - table.outcome)
     total, gap = jnp.sum(table.weight, axis=-1), jnp.sum(gaps, axis=-1)
     return jnp.where(total > 0, gap / total, jnp.nan)
 
 
 @jax.jit
-def _largest_gap(table: summary.ReliabilityTable) -> jax.Array:
+def _largest_gap(table: ReliabilityTable) -> jax.Array:
     gap = jnp.abs(table.confidence - table.outcome)
     # Over many bins the CPU's maximum passes over NaN.
     shown = (jnp.sum(table.weight) > 0) & ~jnp.any(jnp.isnan(gap))
@@ -309,16 +312,16 @@ def _clean(
     weights: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
     """One half in rows that do not count, so that no gradient meets a NaN there."""
-    valid = _masking.valid_rows(scores.shape[0], where, weights)
-    return _masking.fill(scores, valid, 0.5), _masking.fill(outcomes, valid, 0.5)
+    valid = masking.valid_rows(scores.shape[0], where, weights)
+    return masking.fill(scores, valid, 0.5), masking.fill(outcomes, valid, 0.5)
 
 
 def _weighted_mean(
     values: jax.Array, where: jax.Array | None, weights: jax.Array | None
 ) -> jax.Array:
-    valid = _masking.valid_rows(values.shape[0], where, weights)
+    valid = masking.valid_rows(values.shape[0], where, weights)
     weight = jnp.ones(values.shape, jnp.float32) if weights is None else weights
-    total, weighted = _reduce.sum_rows(
+    total, weighted = reduce.sum_rows(
         lambda rows, live: tuple(
             jnp.where(live, x, 0.0) for x in (rows[1], rows[0] * rows[1])
         ),
@@ -328,7 +331,7 @@ def _weighted_mean(
     return jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), jnp.nan)
 
 
-@_reduce.core
+@reduce.core
 def _mean_squared_gap(
     scores: jax.Array,
     outcomes: jax.Array,
@@ -339,7 +342,7 @@ def _mean_squared_gap(
     return _weighted_mean((scores - outcomes) ** 2, where, weights)
 
 
-@_reduce.core
+@reduce.core
 def _mean_log_loss(
     scores: jax.Array,
     outcomes: jax.Array,
@@ -352,7 +355,7 @@ def _mean_log_loss(
     return _weighted_mean(loss, where, weights)
 
 
-@_reduce.core
+@reduce.core
 def _area_under_roc(
     scores: jax.Array,
     outcomes: jax.Array,
@@ -361,7 +364,7 @@ def _area_under_roc(
 ) -> jax.Array:
     if scores.shape[0] == 0:
         return jnp.full((), jnp.nan, jnp.float32)
-    valid = _masking.valid_rows(scores.shape[0], where, weights)
+    valid = masking.valid_rows(scores.shape[0], where, weights)
     scores, outcomes = _clean(scores, outcomes, where, weights)
     weight = jnp.ones(scores.shape, jnp.float32) if weights is None else weights
     weight = jnp.where(valid, jnp.where(jnp.isnan(scores), jnp.nan, weight), 0.0)
@@ -372,16 +375,16 @@ def _area_under_roc(
     parts = parts * scale * scale
     scores, *sorted_parts = jax.lax.sort((scores, *parts), num_keys=1)
     parts = jnp.stack(sorted_parts)
-    before = _reduce.sums_before(parts)
+    before = reduce.sums_before(parts)
     below = before / (before[:, -1:] + parts[:, -1:])
     # At the first of tied scores; of right answers the wrong ones below, and reversely.
     below = below[::-1, jnp.searchsorted(scores, scores)]
-    won, lost = _reduce.pairwise_sum(parts * below) / _reduce.pairwise_sum(parts)
+    won, lost = reduce.pairwise_sum(parts * below) / reduce.pairwise_sum(parts)
     return jnp.clip(0.5 + 0.5 * (won - lost), 0.0, 1.0)
 
 
 @jax.jit
-def _rank_correlation(table: summary.ReliabilityTable) -> jax.Array:
+def _rank_correlation(table: ReliabilityTable) -> jax.Array:
     used = table.count > 0
     pairs = used[:, None] & used[None, :]
 
@@ -389,7 +392,7 @@ def _rank_correlation(table: summary.ReliabilityTable) -> jax.Array:
         """Twice the rank less its mean: how many are below, less how many above."""
         # Of floats it would matter that a mean may be computed anew for each side of a
         # comparison, fused with it and rounded otherwise: equal ones would differ.
-        key = binning.sort_key(means)
+        key = search.sort_key(means)
         above = (key[:, None] > key[None, :]) & pairs
         rank = jnp.sum(above, axis=1, dtype=jnp.int32)
         rank = (rank - jnp.sum(above, axis=0, dtype=jnp.int32)).astype(jnp.float32)

@@ -13,10 +13,12 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, intervals, summary
-from .cascade import Router
-from .intervals import Interval
-from .summary import BinMeans
+from .._core import checks, masking, reduce
+from ..binning import bin_sums
+from ..binning.bin_sums import BinMeans
+from ..cascade.routers import Router
+from ..stats import intervals
+from ..stats.intervals import Interval
 
 # Rows of the mean outcome that are added to the mean of a bin, where it stands for the
 # probability behind it.
@@ -142,32 +144,28 @@ def estimated_accuracy(
       0.85, 0.82 to 0.88
       0.83, 0.83 to 0.84
     """
-    _checks.instance("router", router, Router)
+    checks.instance("router", router, Router)
     reference = (
-        _checks.floats("reference_confidence", reference_confidence, axes="[R]"),
-        _checks.outcomes(
-            "reference_small_outcome", reference_small_outcome, axes="[R]"
-        ),
-        _checks.outcomes(
-            "reference_large_outcome", reference_large_outcome, axes="[R]"
-        ),
+        checks.floats("reference_confidence", reference_confidence, axes="[R]"),
+        checks.outcomes("reference_small_outcome", reference_small_outcome, axes="[R]"),
+        checks.outcomes("reference_large_outcome", reference_large_outcome, axes="[R]"),
     )
     new = (
-        _checks.floats("small_confidence", small_confidence),
-        _checks.floats("large_confidence", large_confidence),
+        checks.floats("small_confidence", small_confidence),
+        checks.floats("large_confidence", large_confidence),
     )
-    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    alpha = checks.floats("error_probability", error_probability, rank=0, axes="")
     masks = (
-        _checks.mask("reference_where", reference_where, axes="[R]"),
-        _checks.mask("where", where),
+        checks.mask("reference_where", reference_where, axes="[R]"),
+        checks.mask("where", where),
     )
-    _checks.same_shape(
+    checks.same_shape(
         reference_confidence=reference[0],
         reference_small_outcome=reference[1],
         reference_large_outcome=reference[2],
         reference_where=masks[0],
     )
-    _checks.same_shape(small_confidence=new[0], large_confidence=new[1], where=masks[1])
+    checks.same_shape(small_confidence=new[0], large_confidence=new[1], where=masks[1])
     return _estimated_accuracy(router, reference, new, alpha, *masks)
 
 
@@ -252,7 +250,7 @@ def _by_bins(
     )
 
 
-@_reduce.core
+@reduce.core
 def _estimated_accuracy(
     router: Router,
     reference: tuple[jax.Array, ...],
@@ -262,14 +260,14 @@ def _estimated_accuracy(
     where: jax.Array | None,
 ) -> EstimatedAccuracy:
     _, *outcomes = reference
-    seen = summary.bin_means(
+    seen = bin_sums.bin_means(
         router.bins,
         reference[0],
         (*outcomes, *(outcome**2 for outcome in outcomes)),
         reference_where,
         None,
     )
-    table = summary.bin_means(
+    table = bin_sums.bin_means(
         router.bins, new[0], (*new, *(part**2 for part in new)), where, None
     )
     rows = jnp.sum(table.weight)
@@ -288,7 +286,7 @@ def _estimated_accuracy(
     is_bad = jnp.any(jnp.isnan(table.means[0])) | (rows == 0)
     bad = {"small_share": is_bad, "by_confidence": is_bad, "by_bins": was_bad | is_bad}
     valid, was_valid = (
-        _masking.valid_rows(part.shape[0], mask, None)
+        masking.valid_rows(part.shape[0], mask, None)
         for part, mask in ((new[0], where), (reference[0], reference_where))
     )
     return EstimatedAccuracy(

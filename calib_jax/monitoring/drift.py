@@ -12,8 +12,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce, _urns, intervals, summary
-from .binning import Bins
+from .._core import checks, masking, reduce
+from ..binning import bin_sums
+from ..binning.bins import Bins
+from ..stats import intervals
+from . import urns
 
 
 @jax.tree_util.register_dataclass
@@ -74,7 +77,7 @@ def occupancy_drift(
     several times as many (31.5 % for 5 % at R = 30 and N = 2,000, 12 % at 50 and 500),
     from 20 in each of 15 bins on about as rare (`benchmarks/alarms`, section 1). It is
     exact over references too: one kept for many batches may by chance be one that
-    alarms in most of them. `drift_monitor` is exact for either, and for one stream.
+    alarms in most of them. `init_monitor` is exact for either, and for one stream.
 
     Of new rows like the R reference rows a share of at most 2 / (R + 1) is outside
     their range on average. The time of a call is that of the smaller sample, drawn row
@@ -110,17 +113,17 @@ def occupancy_drift(
       >>> print(f"{worse.stability_index:.2f}, p = {worse.p_value:.3f}")
       0.98, p = 0.001
     """
-    random = _checks.key("key", key)
-    _checks.instance("bins", bins, Bins)
-    earlier = _checks.floats("reference_scores", reference_scores, axes="[R]")
-    later = _checks.floats("scores", scores)
-    size = _checks.static_int("num_draws", num_draws, minimum=1)
+    random = checks.key("key", key)
+    checks.instance("bins", bins, Bins)
+    earlier = checks.floats("reference_scores", reference_scores, axes="[R]")
+    later = checks.floats("scores", scores)
+    size = checks.static_int("num_draws", num_draws, minimum=1)
     masks = (
-        _checks.mask("reference_where", reference_where, axes="[R]"),
-        _checks.mask("where", where),
+        checks.mask("reference_where", reference_where, axes="[R]"),
+        checks.mask("where", where),
     )
-    _checks.same_shape(reference_scores=earlier, reference_where=masks[0])
-    _checks.same_shape(scores=later, where=masks[1])
+    checks.same_shape(reference_scores=earlier, reference_where=masks[0])
+    checks.same_shape(scores=later, where=masks[1])
     return _occupancy_drift(random, bins, earlier, later, *masks, num_draws=size)
 
 
@@ -128,11 +131,11 @@ def _counts(
     bins: Bins, scores: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Rows in each bin int32 `[num_bins]`, and whether a valid score is NaN."""
-    table = summary.bin_means(bins, scores, (scores,), where, None)
+    table = bin_sums.bin_means(bins, scores, (scores,), where, None)
     return table.count, jnp.any(jnp.isnan(table.means))
 
 
-@_reduce.core(static=["num_draws"])
+@reduce.core(static=["num_draws"])
 def _occupancy_drift(
     key: jax.Array,
     bins: Bins,
@@ -146,13 +149,13 @@ def _occupancy_drift(
     before, was_bad = _counts(bins, reference, reference_where)
     after, is_bad = _counts(bins, scores, where)
     pooled = before + after
-    drawn = _urns.draw_rows(key, pooled, jnp.sum(after, dtype=jnp.int32), num_draws)
+    drawn = urns.draw_rows(key, pooled, jnp.sum(after, dtype=jnp.int32), num_draws)
     index = jax.vmap(lambda count: _stability_index(pooled - count, count))(
         jnp.concatenate([after[None], drawn])
     )
 
-    was_valid = _masking.valid_rows(reference.shape[0], reference_where, None)
-    valid = _masking.valid_rows(scores.shape[0], where, None)
+    was_valid = masking.valid_rows(reference.shape[0], reference_where, None)
+    valid = masking.valid_rows(scores.shape[0], where, None)
     least, greatest = (
         -jnp.max(-reference, where=was_valid, initial=-jnp.inf),
         jnp.max(reference, where=was_valid, initial=-jnp.inf),
@@ -165,7 +168,7 @@ def _occupancy_drift(
     values = {
         "stability_index": index[0],
         "null_index": jnp.mean(index[1:]),
-        "p_value": _urns.p_value(index),
+        "p_value": urns.p_value(index),
         "outside_share": share.astype(jnp.float32),
     }
     masked = was_valid.shape[0] - num_reference + valid.shape[0] - num_rows

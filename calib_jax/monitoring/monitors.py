@@ -15,8 +15,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _masking, _reduce
-from .binning import DEFAULT_NUM_BINS
+from .._core import checks, masking, reduce
+from ..binning.bins import DEFAULT_NUM_BINS
 
 # How many gamblers bet, each with another idea of how large a drift may be.
 _NUM_GAMBLERS = 8
@@ -78,7 +78,7 @@ class DriftAlarm:
     num_reference: jax.Array
 
 
-def drift_monitor(
+def init_monitor(
     key: jax.Array,
     reference: ArrayLike,
     *,
@@ -130,20 +130,20 @@ def drift_monitor(
       Polya urn schemes", 1973.
 
     Examples:
-      >>> monitor = drift_monitor(jax.random.key(0), jnp.linspace(0.0, 1.0, 99))
+      >>> monitor = init_monitor(jax.random.key(0), jnp.linspace(0.0, 1.0, 99))
       >>> print(monitor.gaps.sum(), monitor.count.sum())
       100 0
     """
-    random = _checks.key("key", key)
-    scores = _checks.floats("reference", reference, axes="[R]")
-    size = _checks.static_int("num_bins", num_bins, minimum=1)
-    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
-    mask = _checks.mask("where", where, axes="[R]")
-    _checks.same_shape(reference=scores, where=mask)
+    random = checks.key("key", key)
+    scores = checks.floats("reference", reference, axes="[R]")
+    size = checks.static_int("num_bins", num_bins, minimum=1)
+    alpha = checks.floats("error_probability", error_probability, rank=0, axes="")
+    mask = checks.mask("where", where, axes="[R]")
+    checks.same_shape(reference=scores, where=mask)
     return _drift_monitor(random, scores, alpha, mask, num_bins=size)
 
 
-def update_drift_monitor(
+def update_monitor(
     key: jax.Array,
     state: DriftMonitor,
     scores: ArrayLike,
@@ -173,19 +173,19 @@ def update_drift_monitor(
 
     Examples:
       >>> first, second = jax.random.split(jax.random.key(0))
-      >>> state = drift_monitor(first, jnp.linspace(0.0, 1.0, 999))
-      >>> state = update_drift_monitor(second, state, jnp.linspace(0.0, 0.5, 100))
-      >>> print(drift_alarm(state).alarm)
+      >>> state = init_monitor(first, jnp.linspace(0.0, 1.0, 999))
+      >>> state = update_monitor(second, state, jnp.linspace(0.0, 0.5, 100))
+      >>> print(read_monitor(state).alarm)
       True
     """
-    random = _checks.key("key", key)
-    _checks.instance("state", state, DriftMonitor)
-    score, mask = _checks.floats("scores", scores), _checks.mask("where", where)
-    _checks.same_shape(scores=score, where=mask)
+    random = checks.key("key", key)
+    checks.instance("state", state, DriftMonitor)
+    score, mask = checks.floats("scores", scores), checks.mask("where", where)
+    checks.same_shape(scores=score, where=mask)
     return _update(random, state, score, mask)
 
 
-def drift_alarm(state: DriftMonitor) -> DriftAlarm:
+def read_monitor(state: DriftMonitor) -> DriftAlarm:
     r"""Whether there was an alarm, and the evidence so far.
 
     The p-value is 1 over the largest capital so far. It may be looked at after every
@@ -208,17 +208,17 @@ def drift_alarm(state: DriftMonitor) -> DriftAlarm:
 
     Examples:
       >>> first, second = jax.random.split(jax.random.key(0))
-      >>> state = drift_monitor(first, jnp.linspace(0.0, 1.0, 999))
+      >>> state = init_monitor(first, jnp.linspace(0.0, 1.0, 999))
       >>> scores = (jnp.arange(100.0) * 37 % 100) / 100.0  # In no order.
-      >>> found = drift_alarm(update_drift_monitor(second, state, scores))
+      >>> found = read_monitor(update_monitor(second, state, scores))
       >>> print(found.alarm, found.alarm_row)
       False -1
     """
-    _checks.instance("state", state, DriftMonitor)
+    checks.instance("state", state, DriftMonitor)
     return _drift_alarm(state)
 
 
-@_reduce.core(static=["num_bins"])
+@reduce.core(static=["num_bins"])
 def _drift_monitor(
     key: jax.Array,
     reference: jax.Array,
@@ -228,7 +228,7 @@ def _drift_monitor(
     num_bins: int,
 ) -> DriftMonitor:
     size = reference.shape[0]
-    valid = _masking.valid_rows(size, where, None)
+    valid = masking.valid_rows(size, where, None)
     bad = jnp.any(valid & jnp.isnan(reference))
     num_rows = jnp.sum(valid, dtype=jnp.int32)
     # Among equal scores the order is that of numbers drawn.
@@ -264,14 +264,14 @@ def _log_mean(log_capital: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(log_capital, axis=0) - np.float32(np.log(_NUM_GAMBLERS))
 
 
-@_reduce.core
+@reduce.core
 def _update(
     key: jax.Array, state: DriftMonitor, scores: jax.Array, where: jax.Array | None
 ) -> DriftMonitor:
     size, num_bins = scores.shape[0], state.count.shape[0]
     if size == 0:
         return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
-    valid = _masking.valid_rows(size, where, None)
+    valid = masking.valid_rows(size, where, None)
     drawn = jax.random.uniform(key, (size,), jnp.float32)
     above = scores[:, None] > state.edges[None]
     equal = scores[:, None] == state.edges[None]
@@ -321,7 +321,7 @@ def _update(
     )
 
 
-@_reduce.core
+@reduce.core
 def _drift_alarm(state: DriftMonitor) -> DriftAlarm:
     rows = state.num_rows.astype(jnp.float32)
     num_gaps = jnp.sum(state.gaps, dtype=jnp.int32)

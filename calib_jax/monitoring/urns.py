@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from . import resampling
+from ..stats import resampling
 
 # Statistics within this of each other, relative, count as equal: they are rounded.
 _EQUAL = 1e-5

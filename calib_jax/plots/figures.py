@@ -28,9 +28,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from .cleaning import CleaningCurve
-from .curves import CascadeCurve, average_performance_gap_recovered
-from .summary import ReliabilityTable
+from ..binning.tables import ReliabilityTable
+from ..cascade.curves import CascadeCurve, average_performance_gap_recovered
+from ..cleaning.experts import CleaningCurve
 
 try:
     import matplotlib

@@ -12,7 +12,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _binomial, _checks, _exact, _masking, _reduce
+from .._core import checks, exact, masking, reduce
+from . import binomial
 
 
 def clopper_pearson(
@@ -46,9 +47,9 @@ def clopper_pearson(
       >>> print(f"{lower:.4f} {upper:.4f}")
       0.0274 0.0833
     """
-    successes = _checks.count("num_successes", num_successes)
-    trials = _checks.count("num_trials", num_trials)
-    error = _checks.scalar("error_probability", error_probability)
+    successes = checks.count("num_successes", num_successes)
+    trials = checks.count("num_trials", num_trials)
+    error = checks.scalar("error_probability", error_probability)
     return _clopper_pearson(successes, trials, error)
 
 
@@ -81,9 +82,9 @@ def binomial_p_value(
       >>> print(f"{binomial_p_value(10, 200, 0.1):.5f}")
       0.00807
     """
-    successes = _checks.count("num_successes", num_successes)
-    trials = _checks.count("num_trials", num_trials)
-    rate = _checks.scalar("max_rate", max_rate)
+    successes = checks.count("num_successes", num_successes)
+    trials = checks.count("num_trials", num_trials)
+    rate = checks.scalar("max_rate", max_rate)
     return _binomial_p_value(successes, trials, rate)
 
 
@@ -120,9 +121,9 @@ def hoeffding_bentkus_p_value(
       >>> print(f"{hoeffding_bentkus_p_value(10.0, 200, 0.1):.5f}")
       0.02194
     """
-    total = _checks.scalar("total_loss", total_loss)
-    rows = _checks.count("num_rows", num_rows)
-    mean = _checks.scalar("max_mean", max_mean)
+    total = checks.scalar("total_loss", total_loss)
+    rows = checks.count("num_rows", num_rows)
+    mean = checks.scalar("max_mean", max_mean)
     return _hoeffding_bentkus_p_value(total, rows, mean)
 
 
@@ -163,10 +164,10 @@ def betting_p_value(
       >>> print(f"{betting_p_value(jnp.linspace(0.0, 0.2, 100), 0.2):.6f}")
       0.000029
     """
-    loss = _checks.floats("losses", losses)
-    mean = _checks.scalar("max_mean", max_mean)
-    mask = _checks.mask("where", where)
-    _checks.same_shape(losses=loss, where=mask)
+    loss = checks.floats("losses", losses)
+    mean = checks.scalar("max_mean", max_mean)
+    mask = checks.mask("where", where)
+    checks.same_shape(losses=loss, where=mask)
     return _betting_p_value(loss, mean, mask)
 
 
@@ -176,10 +177,10 @@ def upper_rate(
     """The upper bound of Clopper and Pearson; float32 scalars."""
 
     def excluded(rate: jax.Array) -> jax.Array:
-        lower, _ = _binomial.tails(successes, trials, _pair(rate))
+        lower, _ = binomial.tails(successes, trials, _pair(rate))
         return lower <= error_probability
 
-    rate = _binomial.least_float(excluded)[0]
+    rate = binomial.least_float(excluded)[0]
     return jnp.where(jnp.isnan(successes) | jnp.isnan(error_probability), jnp.nan, rate)
 
 
@@ -189,26 +190,26 @@ def lower_rate(
     """The lower bound of Clopper and Pearson; float32 scalars."""
 
     def possible(rate: jax.Array) -> jax.Array:
-        _, upper = _binomial.tails(successes - 1, trials, _pair(rate))
+        _, upper = binomial.tails(successes - 1, trials, _pair(rate))
         return upper > error_probability
 
-    rate = _binomial.least_float(possible)[1]
+    rate = binomial.least_float(possible)[1]
     return jnp.where(jnp.isnan(successes) | jnp.isnan(error_probability), jnp.nan, rate)
 
 
 def hoeffding_bentkus(
-    total: _binomial.Pair, rows: jax.Array, level: jax.Array
+    total: binomial.Pair, rows: jax.Array, level: jax.Array
 ) -> jax.Array:
     """The p-value of Hoeffding and Bentkus of float32 scalars, the total a pair."""
     mean = _pair(level)
     high = jnp.ceil(total[0])
     whole = jnp.where((high == total[0]) & (total[1] > 0), high + 1, high)
-    bentkus = np.float32(np.e) * _binomial.tails(whole, rows, mean)[0]
-    below = _binomial.to_float(_binomial.minus(total, _binomial.times(rows, mean)))
-    hoeffding = jnp.exp(-_binomial.deviance(total, rows, mean))
+    bentkus = np.float32(np.e) * binomial.tails(whole, rows, mean)[0]
+    below = binomial.to_float(binomial.minus(total, binomial.times(rows, mean)))
+    hoeffding = jnp.exp(-binomial.deviance(total, rows, mean))
     hoeffding = jnp.where(below < 0, hoeffding, 1.0)
     p_value = jnp.minimum(jnp.minimum(hoeffding, bentkus), 1.0)
-    unknown = jnp.isnan(below) | (_binomial.to_float(total) < 0)
+    unknown = jnp.isnan(below) | (binomial.to_float(total) < 0)
     return jnp.where(unknown, jnp.nan, p_value)
 
 
@@ -222,10 +223,10 @@ def betting(counts: jax.Array, losses: jax.Array, level: jax.Array) -> jax.Array
     """
     stakes = _stakes(jnp.sum(counts), level)
     zero = jnp.zeros_like(losses)
-    distance = _binomial.minus((jnp.full_like(losses, level), zero), (losses, zero))
-    below = _binomial.to_float(_sum_pairs(_binomial.times(counts, distance)))
+    distance = binomial.minus((jnp.full_like(losses, level), zero), (losses, zero))
+    below = binomial.to_float(_sum_pairs(binomial.times(counts, distance)))
     bets = stakes[:, None] * (level - losses)[None]
-    rest = jnp.sum(counts[None] * _binomial.log1p_minus(bets), axis=1)
+    rest = jnp.sum(counts[None] * binomial.log1p_minus(bets), axis=1)
     return _capital_p_value(stakes, below, rest)
 
 
@@ -254,16 +255,16 @@ def _capital_p_value(stakes: jax.Array, below: jax.Array, rest: jax.Array) -> ja
     return jnp.exp(-jnp.maximum(log_mean, 0.0))
 
 
-def _sum_pairs(values: _binomial.Pair) -> _binomial.Pair:
-    def add(first: _binomial.Pair, second: _binomial.Pair) -> _binomial.Pair:
-        high, error = _exact.two_sum(first[0], second[0])
-        return _exact.two_sum(high, error + (first[1] + second[1]))
+def _sum_pairs(values: binomial.Pair) -> binomial.Pair:
+    def add(first: binomial.Pair, second: binomial.Pair) -> binomial.Pair:
+        high, error = exact.two_sum(first[0], second[0])
+        return exact.two_sum(high, error + (first[1] + second[1]))
 
     zero = np.float32(0)
     return lax.reduce(values, (zero, zero), add, (0,))
 
 
-def _pair(value: jax.Array) -> _binomial.Pair:
+def _pair(value: jax.Array) -> binomial.Pair:
     return value, jnp.zeros_like(value)
 
 
@@ -274,7 +275,7 @@ def _counts(successes: jax.Array, trials: jax.Array) -> tuple[jax.Array, jax.Arr
     return k, trials.astype(jnp.float32)
 
 
-@_reduce.core
+@reduce.core
 def _clopper_pearson(
     successes: jax.Array, trials: jax.Array, error_probability: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -282,38 +283,38 @@ def _clopper_pearson(
     return lower_rate(k, n, error_probability), upper_rate(k, n, error_probability)
 
 
-@_reduce.core
+@reduce.core
 def _binomial_p_value(
     successes: jax.Array, trials: jax.Array, rate: jax.Array
 ) -> jax.Array:
     k, n = _counts(successes, trials)
-    p_value = _binomial.tails(k, n, _pair(rate))[0]
+    p_value = binomial.tails(k, n, _pair(rate))[0]
     return jnp.where(jnp.isnan(k) | jnp.isnan(rate), jnp.nan, p_value)
 
 
-@_reduce.core
+@reduce.core
 def _hoeffding_bentkus_p_value(
     total: jax.Array, rows: jax.Array, level: jax.Array
 ) -> jax.Array:
     return hoeffding_bentkus(_pair(total), rows.astype(jnp.float32), level)
 
 
-@_reduce.core
+@reduce.core
 def _betting_p_value(
     losses: jax.Array, level: jax.Array, where: jax.Array | None
 ) -> jax.Array:
-    valid = _masking.valid_rows(losses.shape[0], where, None)
-    sums = _reduce.sum_bins(
+    valid = masking.valid_rows(losses.shape[0], where, None)
+    sums = reduce.sum_bins(
         lambda rows: (jnp.zeros(rows.shape, jnp.int32), (rows,)), losses, 1, where
     )
-    (rows, high), (_, low) = (part[:, 0] for part in _exact.to_float(sums))
-    below = _binomial.minus(_binomial.times(rows, _pair(level)), (high, low))
+    (rows, high), (_, low) = (part[:, 0] for part in exact.to_float(sums))
+    below = binomial.minus(binomial.times(rows, _pair(level)), (high, low))
     stakes = _stakes(rows, level)
 
     def rest(block: jax.Array, live: jax.Array) -> jax.Array:
         bets = stakes[:, None] * (level - block)[None]
-        terms = _binomial.log1p_minus(bets)
+        terms = binomial.log1p_minus(bets)
         return jnp.sum(jnp.where(live[None], terms, 0.0), axis=1)
 
-    nonlinear = _reduce.sum_blocks(rest, (_NUM_STAKES,), losses, valid)
-    return _capital_p_value(stakes, _binomial.to_float(below), nonlinear)
+    nonlinear = reduce.sum_blocks(rest, (_NUM_STAKES,), losses, valid)
+    return _capital_p_value(stakes, binomial.to_float(below), nonlinear)

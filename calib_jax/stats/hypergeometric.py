@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from . import _binomial, _exact
+from .._core import exact
+from . import binomial
 
 # Terms that are smaller than this part of their sum change no digit of it.
 _NEGLIGIBLE = np.float32(1e-9)
@@ -57,10 +58,10 @@ def _upper_tail(
 ) -> jax.Array:
     """P(X >= first), for possible numbers above the mode."""
     zero = jnp.zeros_like(drawn)
-    share = _exact.divide((drawn, zero), (total, zero))
-    mass = _binomial.mass(first, special, share)
-    mass = mass * _binomial.mass(drawn - first, total - special, share)
-    mass = mass / _binomial.mass(drawn, total, share)
+    share = exact.divide((drawn, zero), (total, zero))
+    mass = binomial.mass(first, special, share)
+    mass = mass * binomial.mass(drawn - first, total - special, share)
+    mass = mass / binomial.mass(drawn, total, share)
 
     def more(state: _State) -> jax.Array:
         _, term, tail = state

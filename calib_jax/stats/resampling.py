@@ -15,9 +15,10 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _exact, _masking, _reduce, binning
-from .binning import Bins
-from .summary import ReliabilityTable
+from .. import binning
+from .._core import checks, exact, masking, reduce
+from ..binning.bins import Bins
+from ..binning.tables import ReliabilityTable
 
 # Draws computed side by side, and the most counts held at once of any statistic.
 _BATCH, _COUNTS = 8, 2**24
@@ -90,7 +91,7 @@ def bootstrap_reliability(
 
     The rows are taken as `bootstrap` takes them with the same key, N and number of the
     draw, so that both are paired. Whatever is a function of a table follows by
-    `jax.vmap`, as `jax.vmap(table_calibration_error)(tables)`; draws of it are no
+    `jax.vmap`, as `jax.vmap(calibration_error_of_table)(tables)`; draws of it are no
     confidence interval, since an ECE is biased upwards and that of a resample more so.
 
     Each draw takes N of all N rows; of these the masked ones count nothing, so that the
@@ -128,13 +129,13 @@ def bootstrap_reliability(
       >>> print(tables.confidence.shape, tables.count[:3].sum(axis=1))
       (1000, 2) [100 100 100]
     """
-    random = _checks.key("key", key)
-    _checks.instance("bins", bins, Bins)
-    score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes)
-    size = _checks.static_int("num_draws", num_draws, minimum=1)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    random = checks.key("key", key)
+    checks.instance("bins", bins, Bins)
+    score = checks.floats("scores", scores)
+    outcome = checks.outcomes("outcomes", outcomes)
+    size = checks.static_int("num_draws", num_draws, minimum=1)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
     if score.shape[0] == 0:
         raise ValueError("scores: expected N > 0 examples to draw from, got 0.")
     return _bootstrap_reliability(
@@ -150,27 +151,27 @@ def arguments(
     where: ArrayLike | None,
 ) -> tuple[jax.Array, tuple[jax.Array, ...], jax.Array | None, int]:
     """Key, arrays, mask and number of draws, checked and converted."""
-    size = _checks.static_int("num_draws", num_draws, minimum=1)
+    size = checks.static_int("num_draws", num_draws, minimum=1)
     if not callable(statistic):
         raise ValueError(
             f"statistic: expected a function, got {type(statistic).__name__}."
         )
-    random = _checks.key("key", key)
+    random = checks.key("key", key)
     if not arrays:
         raise ValueError("arrays: expected at least one array [N, ...], got none.")
     given = tuple(
-        _checks.any_array(f"arrays[{number}]", array)
+        checks.any_array(f"arrays[{number}]", array)
         for number, array in enumerate(arrays)
     )
     if given[0].shape[0] == 0:
         raise ValueError("arrays: expected N > 0 examples to draw from, got 0.")
-    mask = _checks.mask("where", where)
+    mask = checks.mask("where", where)
     named = {f"arrays[{k}]": array for k, array in enumerate(given)}
-    _checks.same_rows(**named, where=mask)
+    checks.same_rows(**named, where=mask)
     return random, given, mask, size
 
 
-@_reduce.core(static=["statistic", "num_draws"])
+@reduce.core(static=["statistic", "num_draws"])
 def draws_of(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
@@ -191,7 +192,7 @@ def draws_of(
     return in_batches(batch, num_draws, most_at_once(num_rows))
 
 
-@_reduce.core(static=["num_draws"])
+@reduce.core(static=["num_draws"])
 def _bootstrap_reliability(
     key: jax.Array,
     bins: Bins,
@@ -205,7 +206,7 @@ def _bootstrap_reliability(
     num_rows, num_bins = scores.shape[0], bins.num_bins
     bases = _bases(bins)
     rows: Any = (binning.bin_index(bins, scores), scores, outcomes, weights)
-    every = _masking.valid_rows(num_rows, where, weights)
+    every = masking.valid_rows(num_rows, where, weights)
     valid: jax.Array | None = every
     num_quantities = 3 if weights is None else 4
     shape = (num_quantities, num_bins)
@@ -229,7 +230,7 @@ def _bootstrap_reliability(
         sums = lax.dot_general(
             taken, rows, (((0,), (0,)), ((), ())), precision=lax.Precision.HIGHEST
         ).reshape(-1, *shape)
-        total, lost = _exact.two_sum(total, sums)
+        total, lost = exact.two_sum(total, sums)
         # The counts of a block are small enough to be exact.
         return count + sums[:, 0].astype(jnp.int32), total, error + lost
 
@@ -237,7 +238,7 @@ def _bootstrap_reliability(
         taken = _draw_counts(key, draws, num_rows)
         zero = jnp.zeros((draws.shape[0], *shape), jnp.float32)
         state = (zero[:, 0].astype(jnp.int32), zero, zero)
-        count, total, error = _reduce.fold(
+        count, total, error = reduce.fold(
             step, state, (rows, taken.T), valid, entries=num_bins
         )
         count = jnp.sum(count, axis=0, dtype=jnp.int32)

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from . import _checks, _exact, _reduce, summary
-from .streaming_platt import PlattSummary
-from .streaming_temperature import TemperatureSummary
+from .._core import checks, exact, reduce
+from ..binning import bin_sums
+from .platt import PlattSummary
+from .temperature import TemperatureSummary
 
 Summary = TypeVar("Summary", TemperatureSummary, PlattSummary)
 
@@ -31,14 +32,14 @@ def merge_fits(first: Summary, second: Summary) -> Summary:
       Kulisch, "Computer Arithmetic and Validity", 2013, for exact sums.
 
     Examples:
-      >>> from calib_jax import platt_summary, update_platt
-      >>> first = update_platt(platt_summary(), [-2.0, -1.0, 0.0], [0, 0, 1])
-      >>> second = update_platt(platt_summary(), [1.0, 2.0, 3.0], [0, 1, 1])
+      >>> from calib_jax import init_platt, update_platt
+      >>> first = update_platt(init_platt(), [-2.0, -1.0, 0.0], [0, 0, 1])
+      >>> second = update_platt(init_platt(), [1.0, 2.0, 3.0], [0, 1, 1])
       >>> print(merge_fits(first, second).least.min(axis=1))
       [ 0. -2.]
     """
-    _checks.instance("first", first, TemperatureSummary, PlattSummary)
-    _checks.instance("second", second, type(first))
+    checks.instance("first", first, TemperatureSummary, PlattSummary)
+    checks.instance("second", second, type(first))
     what, size = _size(first)
     if _size(second)[1] != size:
         raise ValueError(
@@ -68,25 +69,25 @@ def psum_fit(state: Summary, axis_name: str | tuple[str, ...]) -> Summary:
       Kulisch, "Computer Arithmetic and Validity", 2013, for exact sums.
 
     Examples:
-      >>> from calib_jax import temperature_summary
+      >>> from calib_jax import init_temperature
       >>> def everywhere(grid):
-      ...     return psum_fit(temperature_summary(grid), "devices")
+      ...     return psum_fit(init_temperature(grid), "devices")
       >>> grids = jnp.array([[-1.0, 0.0, 1.0, 2.0], [-1.0, 0.0, 1.0, 2.0]])
       >>> states = jax.vmap(everywhere, axis_name="devices")(grids)
       >>> print(states.log_temperatures[1])
       [-1.  0.  1.  2.]
     """
-    _checks.instance("state", state, TemperatureSummary, PlattSummary)
+    checks.instance("state", state, TemperatureSummary, PlattSummary)
     return _psum(state, axis_name)
 
 
 def _psum(state: Any, axis_name: str | tuple[str, ...]) -> Any:
     def total(sums: jax.Array) -> jax.Array:
-        return _exact.normalise(lax.psum(sums, axis_name))
+        return exact.normalise(lax.psum(sums, axis_name))
 
     if isinstance(state, PlattSummary):
         return PlattSummary(
-            sums=summary.BinSums(sums=total(state.sums.sums)),
+            sums=bin_sums.BinSums(sums=total(state.sums.sums)),
             least=lax.pmin(state.least, axis_name),
             greatest=lax.pmax(state.greatest, axis_name),
         )
@@ -105,17 +106,17 @@ def _size(state: Summary) -> tuple[str, int]:
     return "grid points", state.log_temperatures.shape[-1]
 
 
-@_reduce.core
+@reduce.core
 def _merge(first: Any, second: Any) -> Any:
     if isinstance(first, PlattSummary):
         return PlattSummary(
-            sums=summary.merge(first.sums, second.sums),
+            sums=bin_sums.merge(first.sums, second.sums),
             least=jnp.minimum(first.least, second.least),
             greatest=jnp.maximum(first.greatest, second.greatest),
         )
     grid = first.log_temperatures
     return TemperatureSummary(
         log_temperatures=jnp.where(grid == second.log_temperatures, grid, jnp.nan),
-        totals=_exact.normalise(first.totals + second.totals),
-        curves=_exact.normalise(first.curves + second.curves),
+        totals=exact.normalise(first.totals + second.totals),
+        curves=exact.normalise(first.curves + second.curves),
     )

@@ -1,7 +1,7 @@
 """Platt scaling of a stream, from a summary of fixed size: no scores are kept.
 
 Shapes: N examples of a batch, B buckets, two sides: right and wrong answers. Sums are
-exact (`_exact`), so that merging (`calib_jax.merge_fits`) is associative and
+exact (`_exact`), so that merging (`calib_jax.streaming.merge_fits`) is associative and
 commutative bit for bit, and the state does not depend on the order of its rows.
 """
 
@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _exact, _masking, _reduce, binning, platt, summary
-from .platt import Platt
-from .solvers import FitReport
+from .._core import checks, exact, masking, reduce
+from ..binning import bin_sums, search
+from ..calibration import platt
+from ..calibration.platt import Platt
+from ..calibration.solvers import FitReport
 
 DEFAULT_NUM_BUCKETS = 8192
 # Of at least one for each sign and power of two, at most of 10 bits more.
@@ -39,7 +41,7 @@ class PlattSummary:
       greatest: float32 `[2, B]`, the greatest; -inf where there are none.
     """
 
-    sums: summary.BinSums
+    sums: bin_sums.BinSums
     least: jax.Array
     greatest: jax.Array
 
@@ -64,7 +66,7 @@ class StreamedPlatt:
         return self.report.status
 
 
-def platt_summary(num_buckets: int = DEFAULT_NUM_BUCKETS) -> PlattSummary:
+def init_platt(num_buckets: int = DEFAULT_NUM_BUCKETS) -> PlattSummary:
     """The summary of no rows, to be updated with scores and outcomes.
 
     Args:
@@ -80,16 +82,16 @@ def platt_summary(num_buckets: int = DEFAULT_NUM_BUCKETS) -> PlattSummary:
       Platt, "Probabilistic Outputs for Support Vector Machines", 2000.
 
     Examples:
-      >>> print(platt_summary(1024).least.shape)
+      >>> print(init_platt(1024).least.shape)
       (2, 1024)
     """
-    size = _checks.static_int("num_buckets", num_buckets, minimum=_MIN_BUCKETS)
+    size = checks.static_int("num_buckets", num_buckets, minimum=_MIN_BUCKETS)
     if size > _MAX_BUCKETS or size & (size - 1):
         raise ValueError(
             f"num_buckets: expected a power of two up to {_MAX_BUCKETS}, got {size}."
         )
     least = jnp.full((2, size), jnp.inf, jnp.float32)
-    return PlattSummary(sums=summary.init(size, 5), least=least, greatest=-least)
+    return PlattSummary(sums=bin_sums.init(size, 5), least=least, greatest=-least)
 
 
 def update_platt(
@@ -120,21 +122,21 @@ def update_platt(
       "Computer Arithmetic and Validity", 2013, for exact sums.
 
     Examples:
-      >>> state = update_platt(platt_summary(), [-2.0, -1.0, 0.0], [0, 0, 1])
+      >>> state = update_platt(init_platt(), [-2.0, -1.0, 0.0], [0, 0, 1])
       >>> state = update_platt(state, [1.0, 2.0, 3.0], [0, 1, 1])
-      >>> params, fit = fit_streamed_platt(state)
+      >>> params, fit = fit_platt(state)
       >>> print(f"{params.slope:.3f} {params.intercept:.3f}")
       1.214 -0.607
     """
-    _checks.instance("state", state, PlattSummary)
-    score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    checks.instance("state", state, PlattSummary)
+    score = checks.floats("scores", scores)
+    outcome = checks.outcomes("outcomes", outcomes)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
     return _update_platt(state, score, outcome, mask, weight)
 
 
-@_reduce.core
+@reduce.core
 def _update_platt(
     state: PlattSummary,
     scores: jax.Array,
@@ -143,7 +145,7 @@ def _update_platt(
     weights: jax.Array | None,
 ) -> PlattSummary:
     scores, outcomes, weights = lax.stop_gradient((scores, outcomes, weights))
-    valid = _masking.valid_rows(scores.shape[0], where, weights)
+    valid = masking.valid_rows(scores.shape[0], where, weights)
     usable = jnp.isfinite(scores) & (outcomes >= 0) & (outcomes <= 1)
     if weights is not None:
         usable = usable & (weights >= 0) & (weights < jnp.inf)
@@ -153,13 +155,13 @@ def _update_platt(
     x, right = jnp.where(usable, x, 0.0), jnp.where(usable, outcomes, 0.0)
     wrong = 1 - right
     quantities = (right, right * x, wrong * x, right * x * x, wrong * x * x)
-    sums = summary.update(state.sums, index, quantities, where=where, weights=weights)
+    sums = bin_sums.update(state.sums, index, quantities, where=where, weights=weights)
     # Binning takes -0.0 and subnormal numbers as 0.
     tiny = jnp.finfo(jnp.float32).tiny
     scores = jnp.where(jnp.abs(scores) < tiny, jnp.float32(0), scores)
     # A partly right row counts on both sides.
     sides = [
-        _reduce.ends_of_bins(
+        reduce.ends_of_bins(
             (state.least[side], state.greatest[side]), index, scores, valid & counts
         )
         for side, counts in enumerate((right > 0, right < 1))
@@ -168,7 +170,7 @@ def _update_platt(
     return PlattSummary(sums=sums, least=least, greatest=greatest)
 
 
-def fit_streamed_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
+def fit_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
     r"""Logistic calibration of a stream of scores, from their moments in buckets.
 
     The scores of a bucket, right and wrong ones apart, are replaced by three points:
@@ -186,7 +188,7 @@ def fit_streamed_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
 
     Statuses are those of `calib_jax.fit_platt`. Scores that differ by less than some
     1e-3 of their size share a bucket or two: subtract a typical score first, or use
-    `calib_jax.fit_platt_of_blocks`.
+    `calib_jax.streaming.blocks.fit_platt`.
 
     Args:
       state: `PlattSummary` with ends `[2, B]`.
@@ -203,17 +205,17 @@ def fit_streamed_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
       moments.
 
     Examples:
-      >>> state = update_platt(platt_summary(), [-2.0, -1.0, 0.0], [0, 0, 1])
+      >>> state = update_platt(init_platt(), [-2.0, -1.0, 0.0], [0, 0, 1])
       >>> state = update_platt(state, [1.0, 2.0, 3.0], [0, 1, 1])
-      >>> params, fit = fit_streamed_platt(state)
+      >>> params, fit = fit_platt(state)
       >>> print(f"{params.slope:.3f}", fit.report.converged, fit.estimated_error < 1e-5)
       1.214 True True
     """
-    _checks.instance("state", state, PlattSummary)
+    checks.instance("state", state, PlattSummary)
     return _fit_streamed_platt(state)
 
 
-@_reduce.core
+@reduce.core
 def _fit_streamed_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
     nodes, spread = rows_of_buckets(state)
     both = jax.tree.map(lambda *arrays: jnp.stack(arrays), nodes, spread)
@@ -238,10 +240,10 @@ def rows_of_buckets(state: PlattSummary) -> tuple[Any, Any]:
     sums, size = state.sums.sums, state.least.shape[1]
     both, right = sums[1, :-1], sums[2, :-1]
     # Differences of exact sums are exact.
-    weight, _ = _exact.to_float(jnp.stack([right, both - right]))
+    weight, _ = exact.to_float(jnp.stack([right, both - right]))
     weight = jnp.maximum(weight, 0.0)
     some = weight > 0
-    moments = _exact.to_float(sums[3:, :-1])[0].reshape(2, 2, size)
+    moments = exact.to_float(sums[3:, :-1])[0].reshape(2, 2, size)
     mean, square = moments / jnp.where(some, weight, 1.0)[None]
 
     start, width = _bounds(size)
@@ -288,7 +290,7 @@ def _place(scores: jax.Array, num_buckets: int) -> tuple[jax.Array, jax.Array]:
 
     Floats of one exponent are evenly spaced, so that their last bits say where.
     """
-    key = binning.sort_key(scores)
+    key = search.sort_key(scores)
     shift = 33 - num_buckets.bit_length()
     rest = (key & jnp.uint32(2**shift - 1)).astype(jnp.int32)
     bucket = (key >> shift).astype(jnp.int32)
@@ -300,7 +302,7 @@ def _bounds(num_buckets: int) -> tuple[jax.Array, jax.Array]:
     shift = 33 - num_buckets.bit_length()
     bucket = jnp.arange(num_buckets, dtype=jnp.uint32)
     start, middle = (
-        binning.from_key((bucket << shift) + jnp.uint32(half))
+        search.from_key((bucket << shift) + jnp.uint32(half))
         for half in (0, 2 ** (shift - 1))
     )
     return start, 2 * (middle - start)

@@ -13,10 +13,14 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from . import _checks, _exact, _reduce, binning, curves, metrics, summary
-from .binning import DEFAULT_NUM_BINS, Bins
-from .cascade import AdvantageTable, Router
-from .streaming import CascadeSummary, ReliabilitySummary
+from .. import binning, metrics
+from .._core import checks, exact, reduce
+from ..binning import bin_sums
+from ..binning.bins import DEFAULT_NUM_BINS, Bins
+from ..binning.tables import ReliabilityTable
+from ..cascade import curves
+from ..cascade.routers import AdvantageTable, Router
+from .summaries import CascadeSummary, ReliabilitySummary
 
 # So that products of a bin's number and half a count fit an int32.
 _MAX_BINS = 2**12
@@ -50,7 +54,7 @@ class StreamedReliability:
         from that of the table of exact bins.
     """
 
-    table: summary.ReliabilityTable
+    table: ReliabilityTable
     bins: Bins
     error_bound: jax.Array
 
@@ -86,7 +90,7 @@ class StreamedCurve:
     error_bound: jax.Array
 
 
-def streamed_reliability_table(
+def reliability_table(
     state: ReliabilitySummary,
     num_bins: int = DEFAULT_NUM_BINS,
     *,
@@ -105,7 +109,7 @@ def streamed_reliability_table(
         `bins=state.buckets`, give the table of exactly these.
 
     Returns:
-      `StreamedReliability`; its bound is that of `streamed_calibration_error`.
+      `StreamedReliability`; its bound is that of `expected_calibration_error`.
 
     Raises:
       ValueError: for a wrong type or count.
@@ -115,17 +119,18 @@ def streamed_reliability_table(
 
     Examples:
       >>> import calib_jax
-      >>> state, outcomes = calib_jax.reliability_summary(), [1, 0, 1, 0]
-      >>> state = calib_jax.update_reliability(state, [0.9, 0.2, 0.6, 0.4], outcomes)
-      >>> result = streamed_reliability_table(state, 2)
+      >>> state, outcomes = calib_jax.streaming.init_reliability(), [1, 0, 1, 0]
+      >>> scores = [0.9, 0.2, 0.6, 0.4]
+      >>> state = calib_jax.streaming.update_reliability(state, scores, outcomes)
+      >>> result = reliability_table(state, 2)
       >>> print(result.table.outcome, result.bins.edges, result.error_bound)
       [0. 1.] [0.6] 0.0
     """
-    _checks.instance("state", state, ReliabilitySummary)
+    checks.instance("state", state, ReliabilitySummary)
     return _reliability(state, bins, num_bins=_num_bins(num_bins, bins))
 
 
-def streamed_calibration_error(
+def expected_calibration_error(
     state: ReliabilitySummary,
     num_bins: int = DEFAULT_NUM_BINS,
     *,
@@ -164,20 +169,21 @@ def streamed_calibration_error(
 
     Examples:
       >>> import calib_jax
-      >>> state, outcomes = calib_jax.reliability_summary(), [1, 0, 1, 0]
-      >>> state = calib_jax.update_reliability(state, [0.9, 0.2, 0.6, 0.4], outcomes)
-      >>> error = streamed_calibration_error(state, 2)
+      >>> state, outcomes = calib_jax.streaming.init_reliability(), [1, 0, 1, 0]
+      >>> scores = [0.9, 0.2, 0.6, 0.4]
+      >>> state = calib_jax.streaming.update_reliability(state, scores, outcomes)
+      >>> error = expected_calibration_error(state, 2)
       >>> print(error.value.round(3), error.error_bound)
       0.275 0.0
     """
-    result = streamed_reliability_table(state, num_bins, bins=bins)
+    result = reliability_table(state, num_bins, bins=bins)
     return Streamed(
-        value=metrics.table_calibration_error(result.table),
+        value=metrics.calibration_error_of_table(result.table),
         error_bound=result.error_bound,
     )
 
 
-def streamed_router(
+def fit_router(
     state: CascadeSummary,
     num_bins: int = DEFAULT_NUM_BINS,
     *,
@@ -212,28 +218,28 @@ def streamed_router(
 
     Examples:
       >>> import calib_jax
-      >>> state, large = calib_jax.cascade_summary(), [0.7, 0.9, 0.8, 0.9]
+      >>> state, large = calib_jax.streaming.init_cascade(), [0.7, 0.9, 0.8, 0.9]
       >>> small, right = [0.2, 0.3, 0.8, 0.9], [1, 1, 1, 1]
-      >>> state = calib_jax.update_cascade(state, small, large, right, right)
-      >>> result = streamed_router(state, 2)
+      >>> state = calib_jax.streaming.update_cascade(state, small, large, right, right)
+      >>> result = fit_router(state, 2)
       >>> print(result.router.order, result.error_bound)
       [1 0] 0.0
     """
-    _checks.instance("state", state, CascadeSummary)
+    checks.instance("state", state, CascadeSummary)
     return _router(state, bins, num_bins=_num_bins(num_bins, bins))
 
 
-def streamed_cascade_curve(state: CascadeSummary, router: Router) -> StreamedCurve:
+def cascade_curve(state: CascadeSummary, router: Router) -> StreamedCurve:
     r"""Accuracy against share of a router on the rows of a summary.
 
     A bucket whose scores an edge of the router divides is counted where its least score
     is. Each of its rows may so be answered by the other model, which changes a share by
     its weight and an accuracy by at most that: the bound is the share of the rows in
     such buckets. It is 0 where edges are boundaries of buckets, as those of
-    `streamed_router` with the same buckets, and where the router's bins are the
+    `fit_router` with the same buckets, and where the router's bins are the
     buckets. The accuracies of both models alone are always exact, so that with
     :math:`e` the bound and :math:`g` the gap between them PGR is within :math:`e / |g|`
-    at each number of bins; for APGR see `streamed_average_performance_gap_recovered`.
+    at each number of bins; for APGR see `average_performance_gap_recovered`.
 
     Args:
       state: `CascadeSummary` with sums `[7, num_buckets + 1, digits]`, of the rows to
@@ -251,24 +257,24 @@ def streamed_cascade_curve(state: CascadeSummary, router: Router) -> StreamedCur
 
     Examples:
       >>> import calib_jax
-      >>> state, large = calib_jax.cascade_summary(), [0.7, 0.9, 0.8, 0.9]
+      >>> state, large = calib_jax.streaming.init_cascade(), [0.7, 0.9, 0.8, 0.9]
       >>> small, right = [0.2, 0.3, 0.8, 0.9], ([0, 0, 1, 1], [1, 1, 1, 1])
-      >>> state = calib_jax.update_cascade(state, small, large, *right)
-      >>> result = streamed_cascade_curve(state, streamed_router(state, 2).router)
+      >>> state = calib_jax.streaming.update_cascade(state, small, large, *right)
+      >>> result = cascade_curve(state, fit_router(state, 2).router)
       >>> print(result.curve.small_share, result.curve.accuracy, result.error_bound)
       [0.  0.5 1. ] [1.  1.  0.5] 0.0
     """
-    _checks.instance("state", state, CascadeSummary)
-    _checks.instance("router", router, Router)
+    checks.instance("state", state, CascadeSummary)
+    checks.instance("router", router, Router)
     return _curve(state, router)
 
 
-def streamed_average_performance_gap_recovered(
+def average_performance_gap_recovered(
     state: CascadeSummary, router: Router
 ) -> Streamed:
     r"""APGR of a router on the rows of a summary, with a bound.
 
-    With :math:`e` the bound of `streamed_cascade_curve`, :math:`g` the gap in accuracy
+    With :math:`e` the bound of `cascade_curve`, :math:`g` the gap in accuracy
     between the models and V how far PGR goes up and down in all over the curve,
 
     .. math:: |\mathrm{APGR} - \mathrm{APGR}_{exact}| \le e / |g| + e V
@@ -290,15 +296,15 @@ def streamed_average_performance_gap_recovered(
 
     Examples:
       >>> import calib_jax
-      >>> state, large = calib_jax.cascade_summary(), [0.7, 0.9, 0.8, 0.9]
+      >>> state, large = calib_jax.streaming.init_cascade(), [0.7, 0.9, 0.8, 0.9]
       >>> small, right = [0.2, 0.3, 0.8, 0.9], ([0, 0, 1, 1], [1, 1, 1, 1])
-      >>> state = calib_jax.update_cascade(state, small, large, *right)
-      >>> router = streamed_router(state, 2).router
-      >>> result = streamed_average_performance_gap_recovered(state, router)
+      >>> state = calib_jax.streaming.update_cascade(state, small, large, *right)
+      >>> router = fit_router(state, 2).router
+      >>> result = average_performance_gap_recovered(state, router)
       >>> print(result.value, result.error_bound)
       0.75 0.0
     """
-    result = streamed_cascade_curve(state, router)
+    result = cascade_curve(state, router)
     curve = result.curve
     recovered = curves.performance_gap_recovered(curve)
     gap = jnp.abs(curve.large_accuracy - curve.small_accuracy)
@@ -312,20 +318,20 @@ def streamed_average_performance_gap_recovered(
 
 def _num_bins(num_bins: int, bins: Bins | None) -> int:
     if bins is not None:
-        _checks.instance("bins", bins, Bins)
+        checks.instance("bins", bins, Bins)
         return 1
     return checked_num_bins(num_bins)
 
 
 def checked_num_bins(num_bins: int) -> int:
     """A static number of bins that counts of a stream can be cut into."""
-    size = _checks.static_int("num_bins", num_bins, minimum=1)
+    size = checks.static_int("num_bins", num_bins, minimum=1)
     if size > _MAX_BINS:
         raise ValueError(f"num_bins: expected at most {_MAX_BINS}, got {size}.")
     return size
 
 
-@_reduce.core(static=["num_bins"])
+@reduce.core(static=["num_bins"])
 def _reliability(
     state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
 ) -> StreamedReliability:
@@ -336,9 +342,9 @@ def _reliability(
         sums, _ = _in_bins(state, bins)
     else:
         sums, share = _in_bins(state, bins)
-    table = summary.compute(sums)
+    table = bin_sums.compute(sums)
     return StreamedReliability(
-        table=summary.ReliabilityTable(
+        table=ReliabilityTable(
             count=table.count,
             weight=table.weight,
             confidence=table.means[0],
@@ -349,7 +355,7 @@ def _reliability(
     )
 
 
-@_reduce.core(static=["num_bins"])
+@reduce.core(static=["num_bins"])
 def _router(
     state: CascadeSummary, bins: Bins | None, *, num_bins: int
 ) -> StreamedRouter:
@@ -362,7 +368,7 @@ def _router(
         state_sums, share = _in_bins(state, bins)
     sums = state_sums.sums
     sums = jnp.concatenate([sums, sums[5:6] - sums[4:5]])
-    table = summary.compute(summary.BinSums(sums=sums))
+    table = bin_sums.compute(bin_sums.BinSums(sums=sums))
     means = table.means
     variance = _variance(sums[1, :-1], *sums[6:, :-1])
     variance = jnp.where(jnp.isnan(means[5]), jnp.nan, variance)
@@ -383,17 +389,17 @@ def _router(
                     variance / jnp.where(table.weight > 0, table.weight, 1.0)
                 ),
             ),
-            order=summary.bin_order(table.count, advantage),
+            order=bin_sums.bin_order(table.count, advantage),
         ),
         error_bound=2 * share,
     )
 
 
-@_reduce.core
+@reduce.core
 def _curve(state: CascadeSummary, router: Router) -> StreamedCurve:
     binned, share = _in_bins(state, router.bins)
     sums = binned.sums[jnp.array([0, 1, 4, 5])]
-    means = summary.compute(summary.BinSums(sums=sums)).means
+    means = bin_sums.compute(bin_sums.BinSums(sums=sums)).means
     bad = jnp.any(jnp.isnan(means))
     return StreamedCurve(
         curve=curves.curve_of_sums(sums[1:], router.order, bad), error_bound=share
@@ -427,11 +433,11 @@ def _counts_upto(
     """Rows of each bucket and those before it, as int32 `high * 2^19 + low`."""
     # An exact sum of ones has digits of 12 bits from ONE_PLACE on, and 1 is 2^5 there.
     counts = state.sums.sums[0, :-1]
-    digits = counts[:, _exact.ONE_PLACE : _exact.ONE_PLACE + 5]
+    digits = counts[:, exact.ONE_PLACE : exact.ONE_PLACE + 5]
     low = digits[:, 0] + (digits[:, 1] << 12)
     high = digits[:, 2] + (digits[:, 3] << 12) + (digits[:, 4] << 24)
     # Canonical digits may be negative, of positive sums too.
-    high, low = high + (low >> 24), (low & (2**24 - 1)) // _exact.ONE_DIGIT
+    high, low = high + (low >> 24), (low & (2**24 - 1)) // exact.ONE_DIGIT
     # Parts of at most 12 bits, so that those of 2^19 buckets add up to an int32.
     parts = jnp.stack([low & (2**12 - 1), low >> 12, high], axis=1)
     parts = jnp.cumsum(parts, axis=0, dtype=jnp.int32)
@@ -456,7 +462,7 @@ def _starts(
 
 def _in_bins(
     state: ReliabilitySummary | CascadeSummary, bins: Bins
-) -> tuple[summary.BinSums, jax.Array]:
+) -> tuple[bin_sums.BinSums, jax.Array]:
     """The sums of the buckets whose least score is in each bin, and the share of rows
     in buckets that an edge divides."""
     sums = state.sums.sums
@@ -468,17 +474,17 @@ def _in_bins(
     # Summaries of different buckets were merged: all means are NaN where a row is in no
     # bin.
     bad = jnp.any(jnp.isnan(state.buckets.edges))
-    result = result.at[0, -1, _exact.ONE_PLACE].add(jnp.where(bad, _exact.ONE_DIGIT, 0))
+    result = result.at[0, -1, exact.ONE_PLACE].add(jnp.where(bad, exact.ONE_DIGIT, 0))
     divided = (state.least < state.greatest) & (first != last)
     at_risk = jnp.where(divided, _share(state), 0.0)
-    return summary.BinSums(sums=result), jnp.sum(at_risk)
+    return bin_sums.BinSums(sums=result), jnp.sum(at_risk)
 
 
 def _share(state: ReliabilitySummary | CascadeSummary) -> jax.Array:
     """Share of the rows in each bucket, by weight; 0 where there are none."""
     sums = state.sums.sums[1, :-1]
     every = jnp.sum(sums, axis=0, keepdims=True, dtype=jnp.int32)
-    weight, _ = _exact.to_float(jnp.concatenate([sums, every]))
+    weight, _ = exact.to_float(jnp.concatenate([sums, every]))
     weight, total = weight[:-1], weight[-1]
     # NaN where sums of weights exceed float32.
     return jnp.where(total == 0, 0.0, weight / jnp.where(total == 0, 1.0, total))
@@ -486,9 +492,9 @@ def _share(state: ReliabilitySummary | CascadeSummary) -> jax.Array:
 
 def _variance(weight: jax.Array, squares: jax.Array, sums: jax.Array) -> jax.Array:
     """Mean square less squared mean, in twice float32, which leaves enough of it."""
-    high, low = _exact.to_float(jnp.stack([squares, sums, weight]))
+    high, low = exact.to_float(jnp.stack([squares, sums, weight]))
     above = (high[:2], low[:2])
-    (square, mean), rest = _exact.divide(above, (high[2:], low[2:]))
-    product, product_rest = _exact.multiply(mean, mean)
+    (square, mean), rest = exact.divide(above, (high[2:], low[2:]))
+    product, product_rest = exact.multiply(mean, mean)
     rest = rest[0] - product_rest - 2 * mean * rest[1]
     return jnp.maximum((square - product) + rest, 0.0)

@@ -3,7 +3,7 @@ r"""Summaries of a stream: fixed in size, updated by batches, merged in any orde
 Shapes: N examples of a batch, `num_buckets` buckets of a score. A summary holds exact
 integer sums in each bucket, so that merging is associative and commutative bit for bit,
 over batches, devices and processes, and counts are exact up to 2^40 rows. What is read
-off it (`calib_jax.streamed`) is cut at the boundaries of buckets, and comes with a
+off it (`calib_jax.streaming`) is cut at the boundaries of buckets, and comes with a
 bound on what that changed.
 """
 
@@ -16,8 +16,10 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _exact, _masking, _reduce, binning, summary
-from .binning import Bins
+from .. import binning
+from .._core import checks, exact, masking, reduce
+from ..binning import bin_sums
+from ..binning.bins import Bins
 
 DEFAULT_NUM_BUCKETS = 4096
 # Sums over all buckets of digits of at most 2^11 are added up as int32.
@@ -38,7 +40,7 @@ class ReliabilitySummary:
     """
 
     buckets: Bins
-    sums: summary.BinSums
+    sums: bin_sums.BinSums
     least: jax.Array
     greatest: jax.Array
 
@@ -59,7 +61,7 @@ class CascadeSummary:
     """
 
     buckets: Bins
-    sums: summary.BinSums
+    sums: bin_sums.BinSums
     least: jax.Array
     greatest: jax.Array
 
@@ -92,14 +94,14 @@ def score_buckets(num_buckets: int = DEFAULT_NUM_BUCKETS) -> Bins:
       >>> print(score_buckets(6).edges)
       [1.1754944e-38 5.9604645e-08 5.0000000e-01 9.9999994e-01 1.0000000e+00]
     """
-    size = _checks.static_int("num_buckets", num_buckets, minimum=3)
+    size = checks.static_int("num_buckets", num_buckets, minimum=3)
     greatest = np.log(2.0**24 - 1)
     inner = 1 / (1 + np.exp(-np.linspace(-greatest, greatest, size - 3)))
     ends = [np.finfo(np.float32).tiny], [1.0]
     return Bins(edges=jnp.asarray(np.concatenate([ends[0], inner, ends[1]]), "float32"))
 
 
-def reliability_summary(buckets: Bins | None = None) -> ReliabilitySummary:
+def init_reliability(buckets: Bins | None = None) -> ReliabilitySummary:
     """The summary of no rows, to be updated with scores and outcomes.
 
     Args:
@@ -117,14 +119,14 @@ def reliability_summary(buckets: Bins | None = None) -> ReliabilitySummary:
       Guo et al. 2017, arXiv 1706.04599, section 2.
 
     Examples:
-      >>> print(reliability_summary(binning.equal_width_bins(2)).least)
+      >>> print(init_reliability(binning.equal_width_bins(2)).least)
       [inf inf]
     """
     buckets, sums, least = _no_rows(buckets, 2)
     return ReliabilitySummary(buckets=buckets, sums=sums, least=least, greatest=-least)
 
 
-def cascade_summary(buckets: Bins | None = None) -> CascadeSummary:
+def init_cascade(buckets: Bins | None = None) -> CascadeSummary:
     """The summary of no rows, to be updated with the outputs of two models.
 
     Args:
@@ -142,7 +144,7 @@ def cascade_summary(buckets: Bins | None = None) -> CascadeSummary:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1.
 
     Examples:
-      >>> print(cascade_summary(binning.equal_width_bins(2)).greatest)
+      >>> print(init_cascade(binning.equal_width_bins(2)).greatest)
       [-inf -inf]
     """
     buckets, sums, least = _no_rows(buckets, 5)
@@ -151,9 +153,9 @@ def cascade_summary(buckets: Bins | None = None) -> CascadeSummary:
 
 def _no_rows(
     buckets: Bins | None, num_quantities: int
-) -> tuple[Bins, summary.BinSums, jax.Array]:
+) -> tuple[Bins, bin_sums.BinSums, jax.Array]:
     buckets = score_buckets() if buckets is None else buckets
-    _checks.instance("buckets", buckets, Bins)
+    checks.instance("buckets", buckets, Bins)
     if buckets.num_bins > MAX_BUCKETS:
         raise ValueError(
             f"buckets: expected at most {MAX_BUCKETS}, got {buckets.num_bins}."
@@ -161,7 +163,7 @@ def _no_rows(
     least = jnp.full(buckets.num_bins, jnp.inf, jnp.float32)
     # Edges of its own, so that a loop may donate the summary and leave the caller's.
     buckets = Bins(edges=jnp.array(buckets.edges, copy=True))
-    return buckets, summary.init(buckets.num_bins, num_quantities), least
+    return buckets, bin_sums.init(buckets.num_bins, num_quantities), least
 
 
 def update_reliability(
@@ -191,15 +193,15 @@ def update_reliability(
       Kulisch, "Computer Arithmetic and Validity", 2013, for exact sums.
 
     Examples:
-      >>> state = update_reliability(reliability_summary(), [0.9, 0.4], [1, 0])
+      >>> state = update_reliability(init_reliability(), [0.9, 0.4], [1, 0])
       >>> print(state.least.min(), state.greatest.max())
       0.4 0.9
     """
-    _checks.instance("state", state, ReliabilitySummary)
-    score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    checks.instance("state", state, ReliabilitySummary)
+    score = checks.floats("scores", scores)
+    outcome = checks.outcomes("outcomes", outcomes)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
     return _update(state, (score, outcome), mask, weight)
 
 
@@ -234,18 +236,18 @@ def update_cascade(
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase I.
 
     Examples:
-      >>> state = cascade_summary()
+      >>> state = init_cascade()
       >>> state = update_cascade(state, [0.2, 0.8], [0.9, 0.7], [0, 1], [1, 1])
-      >>> print(summary.compute(state.sums).count.sum())
+      >>> print(bin_sums.compute(state.sums).count.sum())
       2
     """
-    _checks.instance("state", state, CascadeSummary)
-    small = _checks.floats("small_confidence", small_confidence)
-    large = _checks.floats("large_confidence", large_confidence)
-    by_small = _checks.outcomes("small_outcome", small_outcome)
-    by_large = _checks.outcomes("large_outcome", large_outcome)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_shape(
+    checks.instance("state", state, CascadeSummary)
+    small = checks.floats("small_confidence", small_confidence)
+    large = checks.floats("large_confidence", large_confidence)
+    by_small = checks.outcomes("small_outcome", small_outcome)
+    by_large = checks.outcomes("large_outcome", large_outcome)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(
         small_confidence=small,
         large_confidence=large,
         small_outcome=by_small,
@@ -257,7 +259,7 @@ def update_cascade(
     return _update(state, (small, large, by_small, by_large, squared), mask, weight)
 
 
-def merge_summaries(first: Summary, second: Summary) -> Summary:
+def merge(first: Summary, second: Summary) -> Summary:
     """The summary of the rows of both: associative and commutative, bit for bit.
 
     Args:
@@ -275,12 +277,12 @@ def merge_summaries(first: Summary, second: Summary) -> Summary:
       Kulisch, "Computer Arithmetic and Validity", 2013, for exact sums.
 
     Examples:
-      >>> state = update_reliability(reliability_summary(), [0.9, 0.4], [1, 0])
-      >>> print(summary.compute(merge_summaries(state, state).sums).count.sum())
+      >>> state = update_reliability(init_reliability(), [0.9, 0.4], [1, 0])
+      >>> print(bin_sums.compute(merge(state, state).sums).count.sum())
       4
     """
-    _checks.instance("first", first, ReliabilitySummary, CascadeSummary)
-    _checks.instance("second", second, type(first))
+    checks.instance("first", first, ReliabilitySummary, CascadeSummary)
+    checks.instance("second", second, type(first))
     if first.buckets.num_bins != second.buckets.num_bins:
         raise ValueError(
             f"second: expected {first.buckets.num_bins} buckets, as first, got "
@@ -289,7 +291,7 @@ def merge_summaries(first: Summary, second: Summary) -> Summary:
     return _merge(first, second)
 
 
-def psum_summary(state: Summary, axis_name: str | tuple[str, ...]) -> Summary:
+def psum(state: Summary, axis_name: str | tuple[str, ...]) -> Summary:
     """The summary of the rows of all devices, on every device.
 
     For use inside `jax.shard_map`, `jax.pmap` or a named `jax.vmap`, where each device
@@ -311,28 +313,28 @@ def psum_summary(state: Summary, axis_name: str | tuple[str, ...]) -> Summary:
 
     Examples:
       >>> def summarise(scores, outcomes):
-      ...     state = update_reliability(reliability_summary(), scores, outcomes)
-      ...     return psum_summary(state, "devices")
+      ...     state = update_reliability(init_reliability(), scores, outcomes)
+      ...     return psum(state, "devices")
       >>> scores, outcomes = jnp.array([[0.9], [0.4]]), jnp.array([[1], [0]])
       >>> states = jax.vmap(summarise, axis_name="devices")(scores, outcomes)
       >>> print(states.least.min(axis=1))
       [0.4 0.4]
     """
-    _checks.instance("state", state, ReliabilitySummary, CascadeSummary)
+    checks.instance("state", state, ReliabilitySummary, CascadeSummary)
     edges = lax.pmin(state.buckets.edges, axis_name)
     differ = (edges != state.buckets.edges).astype(jnp.int32)
     differ = lax.pmax(differ, axis_name) > 0
-    sums = _exact.normalise(lax.psum(state.sums.sums, axis_name))
+    sums = exact.normalise(lax.psum(state.sums.sums, axis_name))
     return dataclasses.replace(
         state,
         buckets=Bins(edges=jnp.where(differ, jnp.nan, edges)),
-        sums=summary.BinSums(sums=sums),
+        sums=bin_sums.BinSums(sums=sums),
         least=lax.pmin(state.least, axis_name),
         greatest=lax.pmax(state.greatest, axis_name),
     )
 
 
-@_reduce.core
+@reduce.core
 def _update(
     state: Summary,
     quantities: tuple[jax.Array, ...],
@@ -346,12 +348,12 @@ def _update(
     tiny = jnp.finfo(jnp.float32).tiny
     score = jnp.where(jnp.abs(quantities[0]) < tiny, jnp.float32(0), quantities[0])
 
-    valid = _masking.valid_rows(index.shape[0], where, weights)
+    valid = masking.valid_rows(index.shape[0], where, weights)
     ends = (state.least, state.greatest)
-    least, greatest = _reduce.ends_of_bins(ends, index, score, valid)
+    least, greatest = reduce.ends_of_bins(ends, index, score, valid)
     return dataclasses.replace(
         state,
-        sums=summary.update(
+        sums=bin_sums.update(
             state.sums, index, quantities, where=where, weights=weights
         ),
         least=least,
@@ -359,13 +361,13 @@ def _update(
     )
 
 
-@_reduce.core
+@reduce.core
 def _merge(first: Summary, second: Summary) -> Summary:
     edges, other = first.buckets.edges, second.buckets.edges
     return dataclasses.replace(
         first,
         buckets=Bins(edges=jnp.where(edges == other, edges, jnp.nan)),
-        sums=summary.merge(first.sums, second.sums),
+        sums=bin_sums.merge(first.sums, second.sums),
         least=jnp.minimum(first.least, second.least),
         greatest=jnp.maximum(first.greatest, second.greatest),
     )

@@ -2,7 +2,7 @@
 
 Shapes: N examples of a batch, C classes, G grid points. An update rounds the sums of
 its batch once to float32; what is kept of them is exact (`_exact`), so that merging
-(`calib_jax.merge_fits`) is associative and commutative bit for bit.
+(`calib_jax.streaming.merge_fits`) is associative and commutative bit for bit.
 """
 
 import dataclasses
@@ -14,9 +14,10 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _exact, _reduce, solvers, temperature
-from .solvers import FitStatus
-from .temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
+from .._core import checks, exact, reduce
+from ..calibration import solvers, temperature
+from ..calibration.solvers import FitStatus
+from ..calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
 
 # Apart by a factor of 1.28 in T, which is 1 at one of them.
 _LOG_TEMPERATURES = np.linspace(-6.0, 6.0, 49)
@@ -73,7 +74,7 @@ class StreamedFit:
     status: jax.Array
 
 
-def temperature_summary(
+def init_temperature(
     log_temperatures: ArrayLike | None = None,
 ) -> TemperatureSummary:
     """The summary of no rows, to be updated with logits and labels.
@@ -94,17 +95,17 @@ def temperature_summary(
       Guo et al. 2017, arXiv 1706.04599 (temperature scaling).
 
     Examples:
-      >>> state = temperature_summary([-1.0, 0.0, 1.0, 2.0])
+      >>> state = init_temperature([-1.0, 0.0, 1.0, 2.0])
       >>> print(state.log_temperatures)
       [-1.  0.  1.  2.]
     """
     given = _LOG_TEMPERATURES if log_temperatures is None else log_temperatures
-    grid = _checks.floats("log_temperatures", given, axes="[G]")
+    grid = checks.floats("log_temperatures", given, axes="[G]")
     if grid.shape[0] < _MIN_POINTS:
         raise ValueError(
             f"log_temperatures: expected at least {_MIN_POINTS}, got {grid.shape[0]}."
         )
-    length = _exact.LENGTH
+    length = exact.LENGTH
     return TemperatureSummary(
         log_temperatures=jnp.sort(grid),
         totals=jnp.zeros((3, length), jnp.int32),
@@ -143,21 +144,21 @@ def update_temperature(
 
     Examples:
       >>> batch = [[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]], [0, 0, 1, 1]
-      >>> state = update_temperature(temperature_summary(), *batch)
+      >>> state = update_temperature(init_temperature(), *batch)
       >>> state = update_temperature(state, *batch, where=[True, True, True, False])
-      >>> print(fit_streamed_temperature(state)[0].temperature.round(3))
+      >>> print(fit_temperature(state)[0].temperature.round(3))
       4.366
     """
-    _checks.instance("state", state, TemperatureSummary)
-    array = _checks.logits("logits", logits, rank=2, axes="[N, C]")
-    label = _checks.integers("labels", labels)
-    mask, weight = _checks.mask("where", where), _checks.weights("weights", weights)
-    _checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
-    classes = _checks.class_mask(class_where, array)
+    checks.instance("state", state, TemperatureSummary)
+    array = checks.logits("logits", logits, rank=2, axes="[N, C]")
+    label = checks.integers("labels", labels)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
+    classes = checks.class_mask(class_where, array)
     return _update_temperature(state, array, label, mask, weight, classes)
 
 
-@_reduce.core
+@reduce.core
 def _update_temperature(
     state: TemperatureSummary,
     logits: jax.Array,
@@ -181,19 +182,19 @@ def _update_temperature(
         return lax.map(at, inverses)
 
     shape = (inverses.shape[0], 3)
-    curves = _reduce.sum_blocks(of_block, shape, data["rows"], data["valid"])
+    curves = reduce.sum_blocks(of_block, shape, data["rows"], data["valid"])
     totals = jnp.stack([problem.weight, problem.label_gap, problem.mean_above])
     totals = jnp.where(problem.invalid, jnp.nan, totals)
 
     def add(sums: jax.Array, values: jax.Array) -> jax.Array:
-        return _exact.normalise(sums + _exact.from_floats(values * problem.unit))
+        return exact.normalise(sums + exact.from_floats(values * problem.unit))
 
     return dataclasses.replace(
         state, totals=add(state.totals, totals), curves=add(state.curves, curves.T)
     )
 
 
-def fit_streamed_temperature(
+def fit_temperature(
     state: TemperatureSummary,
 ) -> tuple[Temperature, StreamedFit]:
     r"""Temperature of least negative log-likelihood, from its values on the grid.
@@ -230,19 +231,19 @@ def fit_streamed_temperature(
 
     Examples:
       >>> logits = [[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]]
-      >>> state = update_temperature(temperature_summary(), logits, [0, 0, 1, 1])
-      >>> params, fit = fit_streamed_temperature(state)
+      >>> state = update_temperature(init_temperature(), logits, [0, 0, 1, 1])
+      >>> params, fit = fit_temperature(state)
       >>> print(params.temperature.round(3), fit.lower.round(3), fit.upper.round(3))
       3.641 3.49 4.482
     """
-    _checks.instance("state", state, TemperatureSummary)
+    checks.instance("state", state, TemperatureSummary)
     return _fit_temperature(state)
 
 
-@_reduce.core
+@reduce.core
 def _fit_temperature(state: TemperatureSummary) -> tuple[Temperature, StreamedFit]:
-    weight, label_gap, mean_above = _exact.to_float(state.totals)[0]
-    curves = _exact.to_float(state.curves)[0]
+    weight, label_gap, mean_above = exact.to_float(state.totals)[0]
+    curves = exact.to_float(state.curves)[0]
     grid, inverse = state.log_temperatures, jnp.exp(-state.log_temperatures)
     invalid = ~jnp.isfinite(weight + label_gap + mean_above + jnp.sum(grid))
     invalid = invalid | ~jnp.all(jnp.isfinite(curves)) | jnp.any(jnp.diff(grid) <= 0)

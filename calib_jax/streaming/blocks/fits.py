@@ -1,9 +1,9 @@
 """Fits to data larger than memory, read block by block.
 
 Shapes: N examples in all, C classes, each block holding some of the examples. Blocks
-are as in `calib_jax.array_blocks`: read anew for each of a few passes, one block held
-at a time. The answers are those of the fits to arrays in memory, up to the rounding of
-float32.
+are as in `calib_jax.streaming.blocks.from_arrays`: read anew for each of a few passes,
+one block held at a time. The answers are those of the fits to arrays in memory, up to
+the rounding of float32.
 """
 
 from typing import Any
@@ -13,25 +13,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import _checks, _reduce, platt, solvers
-from .blocks import Blocks, Passes
-from .platt import Platt
-from .solvers import Evaluation, FitReport, FitStatus
-from .streaming_platt import (
-    PlattSummary,
-    fit_streamed_platt,
-    platt_summary,
-    rows_of_buckets,
-    update_platt,
-)
-from .streaming_temperature import (
-    StreamedFit,
-    TemperatureSummary,
-    fit_streamed_temperature,
-    temperature_summary,
-    update_temperature,
-)
-from .temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
+from ..._core import checks, reduce
+from ...calibration import platt, solvers
+from ...calibration.platt import Platt
+from ...calibration.solvers import Evaluation, FitReport, FitStatus
+from ...calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
+from .. import platt as platt_of_stream
+from .. import temperature as temperature_of_stream
+from ..platt import PlattSummary
+from ..temperature import StreamedFit, TemperatureSummary
+from .tables import Blocks, Passes
 
 # Of the grid that spans all temperatures and of that of the one interval that holds the
 # optimum, with one more point on each side, whatever rounding does to its ends.
@@ -41,7 +32,7 @@ _MAX_PASSES = 50
 _LAST_STEP = 5e-4
 
 
-def fit_temperature_of_blocks(
+def fit_temperature(
     blocks: Blocks,
     *,
     class_where: ArrayLike | None = None,
@@ -51,7 +42,7 @@ def fit_temperature_of_blocks(
 
     As `calib_jax.fit_temperature`, from two passes: a grid over all temperatures, and a
     finer one in the interval that holds the optimum, whose root
-    (`calib_jax.fit_streamed_temperature`) is within 1e-6 of it, relative. The report
+    (`calib_jax.streaming.fit_temperature`) is within 1e-6 of it, relative. The report
     counts passes as steps, and its gradient norm is an estimate.
 
     Args:
@@ -72,17 +63,17 @@ def fit_temperature_of_blocks(
       Guo et al. 2017, arXiv 1706.04599, section 4.2.
 
     Examples:
-      >>> from calib_jax import array_blocks
+      >>> from calib_jax import from_arrays
       >>> logits = np.array([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
-      >>> blocks = array_blocks(logits, np.array([0, 0, 1, 1]), size=3)
-      >>> params, report = fit_temperature_of_blocks(blocks)
+      >>> blocks = from_arrays(logits, np.array([0, 0, 1, 1]), size=3)
+      >>> params, report = fit_temperature(blocks)
       >>> print(params.temperature.round(4), report.num_steps)
       3.641 2
     """
-    classes = _checks.mask("class_where", class_where, axes="[C]")
+    classes = checks.mask("class_where", class_where, axes="[C]")
 
     def step(state: TemperatureSummary, logits: Any, labels: Any, mask: Any) -> Any:
-        return update_temperature(
+        return temperature_of_stream.update_temperature(
             state, logits, labels, where=mask, class_where=classes
         )
 
@@ -90,8 +81,10 @@ def fit_temperature_of_blocks(
 
     def one_pass(grid: np.ndarray, number: int) -> tuple[Temperature, StreamedFit]:
         description = f"temperature, pass {number} of 2"
-        state = passes.fold(step, temperature_summary(grid), description)
-        return fit_streamed_temperature(state)
+        state = passes.fold(
+            step, temperature_of_stream.init_temperature(grid), description
+        )
+        return temperature_of_stream.fit_temperature(state)
 
     start, stop = np.log([MIN_TEMPERATURE, MAX_TEMPERATURE])
     params, fit = one_pass(np.linspace(start, stop, _NUM_POINTS), 1)
@@ -112,13 +105,11 @@ def fit_temperature_of_blocks(
     return params, report
 
 
-def fit_platt_of_blocks(
-    blocks: Blocks, *, progress: bool = False
-) -> tuple[Platt, FitReport]:
+def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitReport]:
     """Logistic calibration of scores, of more rows than fit in memory.
 
     As `calib_jax.fit_platt`: a first pass for the status and a start
-    (`calib_jax.fit_streamed_platt`), then Newton steps of a pass each, of which one is
+    (`calib_jax.streaming.fit_platt`), then Newton steps of a pass each, of which one is
     mostly enough.
 
     Args:
@@ -139,24 +130,24 @@ def fit_platt_of_blocks(
       Weng 2007.
 
     Examples:
-      >>> from calib_jax import array_blocks
+      >>> from calib_jax import from_arrays
       >>> scores = np.array([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
-      >>> blocks = array_blocks(scores, np.array([0, 0, 1, 0, 1, 1]), size=3)
-      >>> params, _ = fit_platt_of_blocks(blocks)
+      >>> blocks = from_arrays(scores, np.array([0, 0, 1, 0, 1, 1]), size=3)
+      >>> params, _ = fit_platt(blocks)
       >>> print(f"{params.slope:.3f} {params.intercept:.3f}")
       1.214 -0.607
     """
 
     def step(state: PlattSummary, scores: Any, outcomes: Any, mask: Any) -> Any:
-        return update_platt(state, scores, outcomes, where=mask)
+        return platt_of_stream.update_platt(state, scores, outcomes, where=mask)
 
     passes = Passes(blocks, ("scores", "outcomes"), progress)
 
     def one_pass(step: Any, state: Any, number: int) -> Any:
         return passes.fold(step, state, f"Platt, pass {number}")
 
-    state = one_pass(step, platt_summary(), 1)
-    platt_params, fit = fit_streamed_platt(state)
+    state = one_pass(step, platt_of_stream.init_platt(), 1)
+    platt_params, fit = platt_of_stream.fit_platt(state)
     if not (fit.report.converged or fit.status == FitStatus.MAX_STEPS):
         return platt_params, fit.report
     center, scale = _coordinates(state, platt_params)
@@ -200,23 +191,23 @@ def fit_platt_of_blocks(
     return Platt(slope=slope, intercept=params[1] - slope * center), report
 
 
-@_reduce.core
+@reduce.core
 def _coordinates(state: PlattSummary, params: Platt) -> tuple[jax.Array, jax.Array]:
     """Mean and standard deviation of the scores that decide: weighted by p (1 - p)."""
-    rows, _ = rows_of_buckets(state)
+    rows, _ = platt_of_stream.rows_of_buckets(state)
     confidence = platt.apply_platt(params, rows["score"])
     weight = rows["weight"] / jnp.max(rows["weight"]) * confidence * (1 - confidence)
 
     def mean(values: jax.Array) -> jax.Array:
-        total = _reduce.pairwise_sum(weight)
-        return _reduce.pairwise_sum(weight * values) / jnp.maximum(total, 1e-30)
+        total = reduce.pairwise_sum(weight)
+        return reduce.pairwise_sum(weight * values) / jnp.maximum(total, 1e-30)
 
     center = mean(rows["score"])
     spread = jnp.sqrt(mean((rows["score"] - center) ** 2))
     return center, jnp.where(spread > 0, spread, 1.0)
 
 
-@_reduce.core
+@reduce.core
 def _evaluate_block(
     params: jax.Array,
     center: jax.Array,

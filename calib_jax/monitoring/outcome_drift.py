@@ -10,9 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from . import _checks, _reduce, _urns, calibration_intervals, summary
-from .binning import Bins
-from .calibration_intervals import CalibrationErrorInterval
+from .._core import checks, reduce
+from ..binning import bin_sums
+from ..binning.bins import Bins
+from ..metrics import intervals
+from ..metrics.intervals import CalibrationErrorInterval
+from . import urns
 
 
 @jax.tree_util.register_dataclass
@@ -116,28 +119,28 @@ def calibration_drift(
       >>> print(f"{found.change:.2f}, p = {found.p_value:.3f}")
       -0.40, p = 0.001
     """
-    random = _checks.key("key", key)
-    _checks.instance("bins", bins, Bins)
-    earlier = _checks.floats("reference_scores", reference_scores, axes="[R]")
-    right = _checks.bools("reference_outcomes", reference_outcomes, axes="[R]")
-    later = _checks.floats("scores", scores)
-    right_now = _checks.bools("outcomes", outcomes)
-    size = _checks.static_int("num_draws", num_draws, minimum=1)
-    alpha = _checks.floats("error_probability", error_probability, rank=0, axes="")
+    random = checks.key("key", key)
+    checks.instance("bins", bins, Bins)
+    earlier = checks.floats("reference_scores", reference_scores, axes="[R]")
+    right = checks.bools("reference_outcomes", reference_outcomes, axes="[R]")
+    later = checks.floats("scores", scores)
+    right_now = checks.bools("outcomes", outcomes)
+    size = checks.static_int("num_draws", num_draws, minimum=1)
+    alpha = checks.floats("error_probability", error_probability, rank=0, axes="")
     masks = (
-        _checks.mask("reference_where", reference_where, axes="[R]"),
-        _checks.mask("where", where),
+        checks.mask("reference_where", reference_where, axes="[R]"),
+        checks.mask("where", where),
     )
-    _checks.same_shape(
+    checks.same_shape(
         reference_scores=earlier, reference_outcomes=right, reference_where=masks[0]
     )
-    _checks.same_shape(scores=later, outcomes=right_now, where=masks[1])
+    checks.same_shape(scores=later, outcomes=right_now, where=masks[1])
     keys = jax.random.split(random, 3)
     change, p_value, bin_change, bin_p_value, num_compared = _compare(
         keys[0], bins, (earlier, right), (later, right_now), *masks, num_draws=size
     )
     reference, new = (
-        calibration_intervals.calibration_error_interval(
+        intervals.calibration_error_interval(
             at, bins, score, outcome, num_draws=size, error_probability=alpha, where=of
         )
         for at, score, outcome, of in (
@@ -156,7 +159,7 @@ def calibration_drift(
     )
 
 
-@_reduce.core(static=["num_draws"])
+@reduce.core(static=["num_draws"])
 def _compare(
     key: jax.Array,
     bins: Bins,
@@ -170,7 +173,7 @@ def _compare(
     """Change, its p-value, `[num_bins]` of bins, its p-value, and rows compared."""
     rows, right, scored, means, bad = [], [], [], [], jnp.bool_(False)
     for (scores, outcomes), mask in ((reference, reference_where), (new, where)):
-        table = summary.bin_means(bins, scores, (scores, outcomes), mask, None)
+        table = bin_sums.bin_means(bins, scores, (scores, outcomes), mask, None)
         bad = bad | jnp.any(jnp.isnan(table.means))
         rows.append(table.count)
         # A mean of so many rows is near enough for its whole number of them.
@@ -182,7 +185,7 @@ def _compare(
     pooled, all_right, taken = (
         jnp.where(both, count, 0) for count in (rows[0] + rows[1], sum(right), rows[1])
     )
-    drawn = _urns.draw_right(key, all_right, pooled, taken, num_draws)
+    drawn = urns.draw_right(key, all_right, pooled, taken, num_draws)
 
     n, t, k = (x.astype(jnp.float32) for x in (taken, pooled, all_right))
     some = jnp.maximum(t, 1.0)
@@ -203,7 +206,7 @@ def _compare(
     counts = jnp.concatenate([jnp.where(both, right[1], 0)[None], drawn])
     off = counts.astype(jnp.float32) - expected[None]
     lift = jnp.zeros_like(off).at[0].set(higher * (n * ((t - n) / some)))
-    p_value, bin_p_value = map(_urns.p_value, jax.vmap(measure)(off, lift))
+    p_value, bin_p_value = map(urns.p_value, jax.vmap(measure)(off, lift))
     bin_change = jnp.where(both, means[1] - means[0] - higher, 0.0)
     compared = jnp.sum(taken, dtype=jnp.int32)
     change = jnp.sum(n * bin_change) / jnp.maximum(jnp.sum(n), 1.0)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from . import _exact
+from .._core import exact
 
 Pair = tuple[jax.Array, jax.Array]  # An unevaluated sum of two float32 numbers.
 
@@ -66,7 +66,7 @@ def tails(count: jax.Array, trials: jax.Array, probability: Pair) -> Pair:
       Two float32 scalars; an error grows to 1e-5 where a tail is as small as 1e-10.
     """
     high, low = probability
-    other = _exact.two_sum(1 - high, ((1 - (1 - high)) - high) - low)
+    other = exact.two_sum(1 - high, ((1 - (1 - high)) - high) - low)
     above = to_float(minus((count, jnp.zeros_like(count)), times(trials, probability)))
     # The smaller tail is the one to compute: 1 less the other would lose its digits.
     below = above < -0.5
@@ -124,13 +124,13 @@ def least_float(holds: Callable[[jax.Array], jax.Array]) -> Pair:
 
 
 def times(a: jax.Array, b: Pair) -> Pair:
-    high, low = _exact.multiply(a, b[0])
-    return _exact.two_sum(high, low + a * b[1])
+    high, low = exact.multiply(a, b[0])
+    return exact.two_sum(high, low + a * b[1])
 
 
 def minus(a: Pair, b: Pair) -> Pair:
-    high, low = _exact.two_sum(a[0], -b[0])
-    return _exact.two_sum(high, low + (a[1] - b[1]))
+    high, low = exact.two_sum(a[0], -b[0])
+    return exact.two_sum(high, low + (a[1] - b[1]))
 
 
 def to_float(pair: Pair) -> jax.Array:

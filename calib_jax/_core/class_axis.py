@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from . import _masking
+from . import masking
 
 
 class Reduction(NamedTuple):
@@ -26,7 +26,7 @@ class Reduction(NamedTuple):
     along: Callable[..., jax.Array]
 
 
-# No NaN may reach a maximum: `_masking.nan_as_infinity`.
+# No NaN may reach a maximum: `masking.nan_as_infinity`.
 SUM = Reduction(lax.add, 0.0, jnp.sum)
 MAX = Reduction(lax.max, -np.inf, jnp.max)
 
@@ -78,7 +78,7 @@ def largest_class(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     length = values.shape[-1]
     place = lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
-    values = _masking.nan_as_infinity(values)
+    values = masking.nan_as_infinity(values)
     neutral = (np.float32(-np.inf), np.int32(length))
 
     def larger(first: Any, second: Any) -> Any:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from . import _checks, _classes, _exact, _masking, _reduce
+from .._core import checks, class_axis, exact, masking, reduce
 
 
 @jax.tree_util.register_dataclass
@@ -66,16 +66,16 @@ def confident_learning(
       >>> print(issues.flagged, issues.suggestion)
       [False False  True False] [0 0 0 1]
     """
-    array = _checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
-    label = _checks.integers("labels", labels)
-    mask = _checks.mask("where", where)
-    _checks.same_rows(probabilities=array, labels=label, where=mask)
+    array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
+    label = checks.integers("labels", labels)
+    mask = checks.mask("where", where)
+    checks.same_rows(probabilities=array, labels=label, where=mask)
     usable, strict, thresholds = class_thresholds(array, label, mask)
     flagged, suggestion, _ = beaten_labels(array, label, usable, strict)
     return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
 
 
-@_reduce.core
+@reduce.core
 def class_thresholds(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -90,19 +90,19 @@ def class_thresholds(
     usable = jnp.isfinite(row_total)
     usable = usable & (labels >= 0) & (labels < num_classes)
     usable = usable if where is None else usable & where
-    own = _masking.take_last(probabilities, labels)
-    sums = _reduce.sum_bins(
+    own = masking.take_last(probabilities, labels)
+    sums = reduce.sum_bins(
         lambda rows: (rows[0], (rows[1],)), (labels, own), num_classes, usable
     )
-    count, total = (_exact.to_float(part) for part in sums)
-    high, low = _exact.divide(total, count)
+    count, total = (exact.to_float(part) for part in sums)
+    high, low = exact.divide(total, count)
     strict = jnp.where(low < 0, jnp.nextafter(high, jnp.float32(-jnp.inf)), high)
     missing = count[0] == 0
     strict, high = (jnp.where(missing, jnp.inf, x) for x in (strict, high))
     return usable, strict, high
 
 
-@_reduce.core(rows_of="labels")
+@reduce.core(rows_of="labels")
 def beaten_labels(
     probabilities: jax.Array,
     labels: jax.Array,
@@ -115,8 +115,8 @@ def beaten_labels(
     def best_candidate(block: jax.Array) -> jax.Array:
         values = block.astype(jnp.float32)
         candidates = jnp.where(values > thresholds[None], values, -jnp.inf)
-        return _classes.largest_class(candidates)[1]
+        return class_axis.largest_class(candidates)[1]
 
-    chosen = _reduce.map_rows(best_candidate, probabilities)
+    chosen = reduce.map_rows(best_candidate, probabilities)
     flagged = usable & (chosen < num_classes) & (chosen != labels)
     return flagged, jnp.where(flagged, chosen, labels), chosen

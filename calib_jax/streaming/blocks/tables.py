@@ -1,7 +1,7 @@
 """Tables of data larger than memory, read block by block.
 
 Shapes: N examples in all, each block holding some of them. Blocks are any object that
-gives them anew at each `iter()`: a list, a data loader, `array_blocks` of NumPy arrays
+gives them anew at each `iter()`: a list, a data loader, `from_arrays` of NumPy arrays
 or memory maps. Several passes are made over them, and only one block is held at a
 time. The answers are those of the functions on arrays in memory, bit for bit.
 """
@@ -16,14 +16,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import _checks, _reduce, binning, metrics, summary
-from .binning import DEFAULT_NUM_BINS, Bins
-from .summary import BinSums, ReliabilityTable
+from ... import binning, metrics
+from ..._core import checks, reduce
+from ...binning import bin_sums, order_statistics, search
+from ...binning.bin_sums import BinSums
+from ...binning.bins import DEFAULT_NUM_BINS, Bins
+from ...binning.tables import ReliabilityTable
 
 Blocks = Iterable[Sequence[ArrayLike]]
 
 
-def array_blocks(*arrays: ArrayLike, size: int = 65536) -> Blocks:
+def from_arrays(*arrays: ArrayLike, size: int = 65536) -> Blocks:
     """Blocks of arrays that share their first axis: NumPy arrays or memory maps.
 
     A memory map is read block by block, only when the blocks are.
@@ -39,18 +42,18 @@ def array_blocks(*arrays: ArrayLike, size: int = 65536) -> Blocks:
       ValueError: without arrays, for a size below 1, or where first axes differ.
 
     Examples:
-      >>> for scores, outcomes in array_blocks(np.arange(3), np.ones(3), size=2):
+      >>> for scores, outcomes in from_arrays(np.arange(3), np.ones(3), size=2):
       ...     print(scores, outcomes)
       [0 1] [1. 1.]
       [2] [1.]
     """
-    size = _checks.static_int("size", size, minimum=1)
+    size = checks.static_int("size", size, minimum=1)
     given: tuple[Any, ...] = tuple(
         array if hasattr(array, "shape") else np.asarray(array) for array in arrays
     )
     if not given or any(not array.shape for array in given):
         raise ValueError("arrays: expected one array [N, ...] or more, got none.")
-    _checks.same_rows(**{f"arrays[{k}]": array for k, array in enumerate(given)})
+    checks.same_rows(**{f"arrays[{k}]": array for k, array in enumerate(given)})
     return _ArrayBlocks(arrays=given, size=size)
 
 
@@ -98,13 +101,13 @@ class Passes:
         if num_rows != self._num_rows:
             raise ValueError(
                 f"blocks: expected the same {self._num_rows} rows at every iter(), got "
-                f"{num_rows} at a later one; pass a list, array_blocks(...), or an "
+                f"{num_rows} at a later one; pass a list, from_arrays(...), or an "
                 "object whose __iter__ starts anew."
             )
         return state
 
 
-def reliability_table_of_blocks(
+def reliability_table(
     blocks: Blocks,
     num_bins: int = DEFAULT_NUM_BINS,
     *,
@@ -137,25 +140,25 @@ def reliability_table_of_blocks(
       Hao et al. 2026, arXiv 2601.07965, section 2 and Figure 1.
 
     Examples:
-      >>> blocks = array_blocks(np.array([0.2, 0.6, 0.8]), np.array([0, 1, 0]), size=2)
-      >>> table, bins = reliability_table_of_blocks(blocks, num_bins=2)
+      >>> blocks = from_arrays(np.array([0.2, 0.6, 0.8]), np.array([0, 1, 0]), size=2)
+      >>> table, bins = reliability_table(blocks, num_bins=2)
       >>> print(table.count, table.outcome, bins.edges)
       [2 1] [0.5 0. ] [0.8]
     """
     passes = Passes(blocks, ("scores", "outcomes"), progress)
     if bins is None:
-        size = _checks.static_int("num_bins", num_bins, minimum=1)
+        size = checks.static_int("num_bins", num_bins, minimum=1)
         bins = _equal_count_bins(passes, size)
-    _checks.instance("bins", bins, Bins)
+    checks.instance("bins", bins, Bins)
     given = bins
 
     def step(state: BinSums, scores: Any, outcomes: Any, mask: Any) -> BinSums:
         rows = _scored(scores, outcomes)
         index = binning.bin_index(given, rows[0])
-        return summary.update(state, index, rows, where=mask)
+        return bin_sums.update(state, index, rows, where=mask)
 
-    state = passes.fold(step, summary.init(bins.num_bins, 2), "table")
-    means = summary.compute(state)
+    state = passes.fold(step, bin_sums.init(bins.num_bins, 2), "table")
+    means = bin_sums.compute(state)
     table = ReliabilityTable(
         count=means.count,
         weight=means.weight,
@@ -165,7 +168,7 @@ def reliability_table_of_blocks(
     return table, bins
 
 
-def calibration_error_of_blocks(
+def expected_calibration_error(
     blocks: Blocks,
     num_bins: int = DEFAULT_NUM_BINS,
     *,
@@ -178,7 +181,7 @@ def calibration_error_of_blocks(
 
     Args:
       blocks: `Blocks` of (scores, outcomes) or (scores, outcomes, where), as for
-        `reliability_table_of_blocks`, each array `[n]`.
+        `reliability_table`, each array `[n]`.
       num_bins: static number of fresh equal-count bins; not used where `bins` are
         given.
       bins: optional `Bins` to use as they are.
@@ -197,20 +200,18 @@ def calibration_error_of_blocks(
 
     Examples:
       >>> scores, outcomes = np.array([0.9, 0.2, 0.6, 0.4]), np.array([1, 0, 1, 0])
-      >>> blocks = array_blocks(scores, outcomes, size=3)
-      >>> print(calibration_error_of_blocks(blocks, num_bins=2).round(3))
+      >>> blocks = from_arrays(scores, outcomes, size=3)
+      >>> print(expected_calibration_error(blocks, num_bins=2).round(3))
       0.275
     """
-    table, _ = reliability_table_of_blocks(
-        blocks, num_bins, bins=bins, progress=progress
-    )
-    return metrics.table_calibration_error(table)
+    table, _ = reliability_table(blocks, num_bins, bins=bins, progress=progress)
+    return metrics.calibration_error_of_table(table)
 
 
 def _scored(scores: Any, outcomes: Any) -> tuple[jax.Array, jax.Array]:
-    score = _checks.floats("scores", scores)
-    outcome = _checks.outcomes("outcomes", outcomes)
-    _checks.same_shape(scores=score, outcomes=outcome)
+    score = checks.floats("scores", scores)
+    outcome = checks.outcomes("outcomes", outcomes)
+    checks.same_shape(scores=score, outcomes=outcome)
     return score, outcome
 
 
@@ -228,8 +229,8 @@ def _equal_count_bins(passes: Passes, num_bins: int) -> Bins:
     cuts = np.arange(1, num_bins)
     starts = cuts * (count // num_bins) + np.minimum(cuts, count % num_bins)
     within, prefix = np.minimum(starts, count), np.zeros(num_bins - 1, np.uint32)
-    lowest, unknown = map(np.asarray, binning.key_range(jnp.asarray(ends)))
-    most = binning.digit_bits(num_bins - 1)
+    lowest, unknown = map(np.asarray, order_statistics.key_range(jnp.asarray(ends)))
+    most = order_statistics.digit_bits(num_bins - 1)
     while num_bins > 1 and unknown > 0:
         counts = _fold_scores(
             np.add,
@@ -245,7 +246,7 @@ def _equal_count_bins(passes: Passes, num_bins: int) -> Bins:
         bits = np.minimum(unknown, np.uint32(most))
         prefix = (prefix << bits) + np.sum(below, axis=1, dtype=np.uint32)
         unknown = unknown - bits
-    edges = binning.from_key(jnp.asarray(lowest + prefix))
+    edges = search.from_key(jnp.asarray(lowest + prefix))
     return Bins(edges=jnp.where(starts < count, edges, jnp.float32(jnp.inf)))
 
 
@@ -266,12 +267,12 @@ def _fold_scores(
     return passes.fold(step, initial, description)
 
 
-@_reduce.core
+@reduce.core
 def _extent_of_block(scores: jax.Array, mask: jax.Array) -> Any:
-    return binning.extent((scores, mask))
+    return order_statistics.extent((scores, mask))
 
 
-@_reduce.core
+@reduce.core
 def _count_block(
     lowest: jax.Array,
     prefix: jax.Array,
@@ -279,7 +280,7 @@ def _count_block(
     scores: jax.Array,
     mask: jax.Array,
 ) -> jax.Array:
-    return binning.count_digits((scores, mask), lowest, prefix, unknown)
+    return order_statistics.count_digits((scores, mask), lowest, prefix, unknown)
 
 
 def each(
@@ -316,7 +317,7 @@ def each(
         raise ValueError(
             "blocks: expected an object whose every iter() starts anew, since it is "
             f"read several times, got an iterator ({type(blocks).__name__}); pass a "
-            "list, array_blocks(...), a data loader, or an object whose __iter__ opens "
+            "list, from_arrays(...), a data loader, or an object whose __iter__ opens "
             "the file."
         )
     size = 0
@@ -349,9 +350,9 @@ def _parts(
     if any(not x.shape for x in given):
         raise ValueError(f"blocks[{number}]: expected arrays [n, ...], got a scalar.")
     named = dict(zip((*names, "where"), given, strict=False))
-    _checks.same_rows(**named)
+    checks.same_rows(**named)
     mask = named.pop("where", np.ones(given[0].shape[0], bool))
-    return list(named.values()), _checks.bools("where", mask)
+    return list(named.values()), checks.bools("where", mask)
 
 
 def _padded(rows: Any, size: int) -> Any:

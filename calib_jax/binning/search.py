@@ -1,0 +1,85 @@
+"""Where values fall among ascending edges, and integers that sort as floats do."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+# Each value is compared with this many edges; among more it is searched for.
+FEW_EDGES = 32
+
+
+_TABLE_BITS = 16
+
+
+def find(prefixes: jax.Array, values: jax.Array) -> jax.Array:
+    """The first of the ascending prefixes that equals each value, or else -1."""
+    if prefixes.shape[0] > FEW_EDGES:
+        first = count_at_or_below(prefixes, values, strictly=True)
+        return jnp.where(prefixes.at[first].get(mode="clip") == values, first, -1)
+    # A sum over the prefixes vectorises, unlike a look at what was found.
+    repeated = jnp.pad(prefixes[1:] == prefixes[:-1], (1, 0))
+    # Values have fewer bits than this one.
+    once = jnp.where(repeated, jnp.uint32(0xFFFFFFFF), prefixes)
+    found = jnp.full(values.shape, -1, jnp.int32)
+    for number in range(prefixes.shape[0]):
+        found = found + jnp.where(once[number] == values, number + 1, 0)
+    return found
+
+
+def count_at_or_below(
+    edges: jax.Array, values: jax.Array, *, strictly: bool = False
+) -> jax.Array:
+    """How many of the ascending edges are at or (strictly) below each value."""
+    if edges.shape[0] > FEW_EDGES:
+        if values.shape[0] >= 2**_TABLE_BITS and edges.dtype == jnp.float32:
+            return _search_from_table(edges, values)
+        side = "left" if strictly else "right"
+        return jnp.searchsorted(edges, values, side=side).astype(jnp.int32)
+    # Comparing with every edge vectorises; with many a search does less work. One by
+    # one, since the compiler would write out the edges for all values of a block.
+    compare = jnp.less if strictly else jnp.less_equal
+    below = jnp.zeros(values.shape, jnp.int32)
+    for number in range(edges.shape[0]):
+        below = below + compare(edges[number], values).astype(jnp.int32)
+    return below
+
+
+def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
+    """The same for many edges and more values: a binary search among the edges that
+    share a value's first bits, with as many steps as the fullest of such groups needs.
+    """
+    keys, wanted = sort_key(edges), sort_key(values)
+    shift = 32 - _TABLE_BITS
+    prefixes = jnp.arange(2**_TABLE_BITS + 1, dtype=jnp.uint32)
+    below = jnp.searchsorted(keys >> shift, prefixes).astype(jnp.int32)
+    group = (wanted >> shift).astype(jnp.int32)
+    widest = jnp.max(below[1:] - below[:-1])
+
+    def halve(state: Any) -> Any:
+        low, high, width = state
+        middle = (low + high) >> 1
+        up = (low < high) & (keys.at[middle].get(mode="clip") <= wanted)
+        low = jnp.where(up, middle + 1, low)
+        return low, jnp.where(up, high, jnp.minimum(middle, high)), width >> 1
+
+    state = below[group], below[group + 1], widest
+    low, _, _ = lax.while_loop(lambda state: state[2] > 0, halve, state)
+    return low
+
+
+def sort_key(scores: jax.Array) -> jax.Array:
+    """uint32 of the same order; -0.0 and subnormal numbers are taken as 0."""
+    tiny = jnp.finfo(jnp.float32).tiny
+    normal = jnp.where(jnp.abs(scores) < tiny, 0.0, scores)
+    bits = lax.bitcast_convert_type(normal, jnp.uint32)
+    negative = bits >> 31 == 1
+    return jnp.where(negative, ~bits, bits | jnp.uint32(0x80000000))
+
+
+def from_key(key: jax.Array) -> jax.Array:
+    """The number of a `sort_key`."""
+    positive = key >> 31 == 1
+    bits = jnp.where(positive, key & jnp.uint32(0x7FFFFFFF), ~key)
+    return lax.bitcast_convert_type(bits, jnp.float32)

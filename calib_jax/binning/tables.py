@@ -1,0 +1,93 @@
+"""Reliability tables: mean confidence and mean outcome in each bin.
+
+Shapes: N examples, `num_bins` bins.
+"""
+
+import dataclasses
+
+import jax
+from jax.typing import ArrayLike
+
+from .._core import checks, reduce
+from . import bin_sums
+from .bins import Bins
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ReliabilityTable:
+    """How confident a model is in each bin, and how often it is right.
+
+    Attributes:
+      count: int32 `[num_bins]`, rows.
+      weight: float32 `[num_bins]`, sum of weights; equals `count` without weights.
+      confidence: float32 `[num_bins]`, mean score; 0 in an empty bin.
+      outcome: float32 `[num_bins]`, mean outcome; 0 in an empty bin.
+    """
+
+    count: jax.Array
+    weight: jax.Array
+    confidence: jax.Array
+    outcome: jax.Array
+
+
+def reliability_table(
+    bins: Bins,
+    scores: ArrayLike,
+    outcomes: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    weights: ArrayLike | None = None,
+) -> ReliabilityTable:
+    """Mean confidence and mean outcome in each bin.
+
+    The sums behind the means are exact integers, so that the table does not depend on
+    the order of the rows in any bit. A valid NaN score is in no bin and makes all means
+    NaN; a valid NaN outcome makes its bin's mean outcome NaN.
+
+    Args:
+      bins: `Bins` of the scores.
+      scores: floating `[N]`, confidences in `[0, 1]` or any other scores.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`, the verifier's scores.
+      where: optional bool `[N]`; masked rows may hold anything.
+      weights: optional non-negative `[N]`; weight 2 is the row twice.
+
+    Returns:
+      `ReliabilityTable`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2 and Figure 1.
+
+    Examples:
+      >>> import calib_jax
+      >>> bins = calib_jax.equal_width_bins(2)
+      >>> table = reliability_table(bins, [0.2, 0.6, 0.8], [False, True, False])
+      >>> print(table.count, table.confidence, table.outcome)
+      [1 2] [0.2 0.7] [0.  0.5]
+    """
+    checks.instance("bins", bins, Bins)
+    score = checks.floats("scores", scores)
+    outcome = checks.outcomes("outcomes", outcomes, keep_bool=True)
+    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
+    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    return _reliability_table(bins, score, outcome, mask, weight)
+
+
+@reduce.core
+def _reliability_table(
+    bins: Bins,
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> ReliabilityTable:
+    table = bin_sums.bin_means(bins, scores, (scores, outcomes), where, weights)
+    return ReliabilityTable(
+        count=table.count,
+        weight=table.weight,
+        confidence=table.means[0],
+        outcome=table.means[1],
+    )

@@ -1,0 +1,76 @@
+"""Labels that calibrated models contradict: flags, suggestions, audits."""
+
+from .audits import (
+    AuditedRate,
+    AuditPlan,
+    audit_size,
+    audited_precision,
+    audited_rates,
+    sample_audit,
+)
+from .dependence import ExpertDependence, expert_dependence
+from .expectations import (
+    ExpectedPrecision,
+    FalseFlags,
+    expected_false_flags,
+    expected_precision,
+    expected_precision_by_bin,
+    label_error_probability,
+)
+from .experts import (
+    CleaningCurve,
+    ExpertBins,
+    cleaning_curve,
+    fit_expert_bins,
+    high_confidence_disagreement,
+    label_issue_score,
+    repair_labels,
+    suggest_labels,
+    top1_disagreement,
+)
+from .intervals import CleaningInterval, cleaning_interval
+from .label_issues import LabelIssues, confident_learning
+from .noise import (
+    estimate_label_noise,
+    true_label_confidence,
+    true_label_probabilities,
+    uniform_label_noise,
+)
+
+__all__ = [
+    "AuditPlan",
+    "AuditedRate",
+    "CleaningCurve",
+    "CleaningInterval",
+    "ExpectedPrecision",
+    "ExpertBins",
+    "ExpertDependence",
+    "FalseFlags",
+    "LabelIssues",
+    "audit_size",
+    "audited_precision",
+    "audited_rates",
+    "cleaning_curve",
+    "cleaning_interval",
+    "confident_learning",
+    "estimate_label_noise",
+    "expected_false_flags",
+    "expected_precision",
+    "expected_precision_by_bin",
+    "expert_dependence",
+    "fit_expert_bins",
+    "high_confidence_disagreement",
+    "label_error_probability",
+    "label_issue_score",
+    "repair_labels",
+    "sample_audit",
+    "suggest_labels",
+    "top1_disagreement",
+    "true_label_confidence",
+    "true_label_probabilities",
+    "uniform_label_noise",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,202 @@
+"""Confidence of sequences: mean logits and log-likelihoods of the chosen tokens.
+
+Shapes: B sequences, T tokens, V vocabulary. bfloat16 and float16 logits are read as
+they are and accumulated in float32; float64 ones become float32.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from .._core import checks, masking, reduce
+
+# Over longer rows the CPU's compiler writes out the exponentials that it sums.
+_LONGEST_SUM = 2**15
+
+
+def sequence_mean_logit(
+    logits: ArrayLike, tokens: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
+    r"""Mean raw logit of the chosen tokens: the paper's score of a sequence.
+
+    .. math:: s(x) = \frac{1}{L} \sum_{t=1}^{L} z_t[y_t]
+
+    The score is not a probability: `calib_jax.fit_platt` turns it into one. It changes
+    when a constant is added to all logits of a step, so pass raw logits, from before
+    temperature, top-k, penalties or a softmax; `log(probabilities)` is another score.
+
+    Args:
+      logits: floating `[B, T, V]`; `logits[:, t]` are those from which `tokens[:, t]`
+        was drawn.
+      tokens: integer `[B, T]`; one outside `[0, V)` that is not masked gives NaN.
+      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
+
+    Returns:
+      float32 `[B]`, in logits; NaN for a sequence without a valid token.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2 (confidence of a generated sequence).
+
+    Examples:
+      >>> logits = [[[1.0, 3.0], [2.0, 0.0], [9.0, 9.0]]]
+      >>> mask = [[True, True, False]]
+      >>> print(sequence_mean_logit(logits, [[1, 0, 0]], where=mask))
+      [2.5]
+    """
+    return _sequence_mean_logit(*_sequence_arguments(logits, tokens, where))
+
+
+def sequence_log_likelihood(
+    logits: ArrayLike,
+    tokens: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    reduction: str = "sum",
+) -> jax.Array:
+    r"""Log-likelihood of the chosen tokens, in nats.
+
+    .. math:: \ell_t = z_t[y_t] - \log \sum_v \exp(z_t[v])
+
+    reduced over the valid tokens by its sum (joint log-likelihood), its mean (which
+    does not favour short sequences), or its minimum (the weakest token). Unlike the
+    mean logit it does not change when a constant is added to the logits of a step.
+
+    Args:
+      logits: floating `[B, T, V]`; `logits[:, t]` are those from which `tokens[:, t]`
+        was drawn.
+      tokens: integer `[B, T]`; one outside `[0, V)` that is not masked gives NaN.
+      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
+      reduction: `"sum"`, `"mean"` or `"min"`.
+
+    Returns:
+      float32 `[B]` in nats, at most 0; -inf where a chosen token has logit -inf; NaN
+      for a sequence without a valid token.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or reduction.
+
+    References:
+      Gupta et al., "Language Model Cascades", 2024, arXiv 2404.10136 (Chow-Sum and
+      Chow-Average).
+
+    Examples:
+      >>> logits = [[[0.0, 0.0], [0.0, 0.0]]]
+      >>> print(sequence_log_likelihood(logits, [[1, 0]]).round(3))
+      [-1.386]
+    """
+    if reduction not in ("sum", "mean", "min"):
+        raise ValueError(
+            f"reduction: expected 'sum', 'mean' or 'min', got {reduction!r}."
+        )
+    arguments = _sequence_arguments(logits, tokens, where)
+    return _sequence_log_likelihood(*arguments, reduction=reduction)
+
+
+def _sequence_arguments(
+    logits: ArrayLike, tokens: ArrayLike, where: ArrayLike | None
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    array = checks.logits("logits", logits, rank=3, axes="[B, T, V]")
+    chosen = checks.integers("tokens", tokens, rank=2, axes="[B, T]")
+    mask = checks.mask("where", where, rank=2, axes="[B, T]")
+    if array.shape[:2] != chosen.shape:
+        raise ValueError(
+            f"tokens: expected shape [B, T] = {list(array.shape[:2])} to match logits "
+            f"{list(array.shape)}, got {list(chosen.shape)}."
+        )
+    checks.same_shape(tokens=chosen, where=mask)
+    return array, chosen, mask
+
+
+@reduce.core(rows_of="logits")
+def _sequence_mean_logit(
+    logits: jax.Array, tokens: jax.Array, where: jax.Array | None
+) -> jax.Array:
+    return mean_tokens(masking.take_last(logits, tokens), where)
+
+
+@reduce.core(static=["reduction"], rows_of="logits")
+def _sequence_log_likelihood(
+    logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
+) -> jax.Array:
+    chosen = masking.take_last(logits, tokens)
+    reduce = {
+        "sum": sum_tokens,
+        "mean": mean_tokens,
+        "min": least_token,
+    }[reduction]
+    return reduce(log_likelihoods(logits, chosen, where), where)
+
+
+def log_likelihoods(
+    logits: jax.Array, chosen: jax.Array, where: jax.Array | None
+) -> jax.Array:
+    """Log of the softmax at the chosen tokens, float32 `[...]`.
+
+    Args:
+      logits: `[..., V]`; each is read twice, and nothing of their size is written.
+      chosen: float32 `[...]`, the logits of the chosen tokens.
+      where: optional bool `[...]`; elsewhere the result may be anything.
+    """
+    # In no blocks: reductions over the last axis hold nothing of the size of the logits
+    # and read them at the speed of memory, while a block would be copied. The shift has
+    # no influence, and so no derivative.
+    maximum = jax.lax.stop_gradient(masking.class_maximum(logits, None))
+    maximum = jax.lax.optimization_barrier(maximum)
+    pieces = _cut_vocabulary(logits).astype(jnp.float32)
+    if where is not None:
+        # The same numbers, so that XLA leaves the choice out: it only keeps gradients
+        # of padding, which may be NaN, at 0.
+        fixed = jax.lax.stop_gradient(pieces)
+        pieces = jnp.where(where[..., None, None], pieces, fixed)
+    totals = jnp.sum(jnp.exp(pieces - maximum[..., None, None]), axis=-1)
+    total = jnp.sum(jax.lax.optimization_barrier(totals), axis=-1)
+    # NaN, not -inf, where no token has a chance or one is certain (+inf).
+    likelihood = (chosen - maximum) - jnp.log(total)
+    return jnp.where(jnp.isfinite(maximum), likelihood, jnp.nan)
+
+
+def _cut_vocabulary(logits: jax.Array) -> jax.Array:
+    """Logits `[..., V]` as `[..., pieces, V / pieces]`.
+
+    One piece where V is small, or has no divisor that leaves long pieces.
+    """
+    size = logits.shape[-1]
+    least = -(-size // _LONGEST_SUM)
+    counts = (k for k in range(least, 16 * least) if size % k == 0)
+    num_pieces = next(counts, 1) if least > 1 else 1
+    pieces = logits.reshape(*logits.shape[:-1], num_pieces, size // num_pieces)
+    # Without the barrier 16-bit floats would be converted before they are cut; with it
+    # a single piece would be copied.
+    return pieces if num_pieces == 1 else jax.lax.optimization_barrier(pieces)
+
+
+def valid_tokens(values: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Bool of the shape of `values`."""
+    return jnp.ones(values.shape, bool) if where is None else where
+
+
+def sum_tokens(values: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Sum over the last axis; NaN without a valid token, as for the others."""
+    valid = valid_tokens(values, where)
+    total = reduce.pairwise_sum(jnp.where(valid, values, 0.0))
+    return jnp.where(jnp.any(valid, axis=-1), total, jnp.nan)
+
+
+def mean_tokens(values: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Mean over the last axis."""
+    count = jnp.sum(valid_tokens(values, where), axis=-1, dtype=jnp.float32)
+    return sum_tokens(values, where) / jnp.maximum(count, 1.0)
+
+
+def least_token(values: jax.Array, where: jax.Array | None) -> jax.Array:
+    """Minimum over the last axis."""
+    valid = valid_tokens(values, where)
+    counted = jnp.where(valid, values, jnp.inf)
+    # Over a long sequence the CPU's minimum passes over NaN.
+    hidden = jnp.any(jnp.isnan(counted), axis=-1)
+    least = jnp.min(counted, axis=-1, initial=jnp.inf)
+    missing = hidden | ~jnp.any(valid, axis=-1)
+    return jnp.where(missing, jnp.nan, least)

@@ -1,0 +1,34 @@
+"""Files: parameters as JSON, answers of servers, review sheets, checks of values."""
+
+from .files import load, save
+from .log_probabilities import (
+    LogProbabilities,
+    choice_log_probabilities,
+    read_log_probabilities,
+)
+from .review_sheets import (
+    ReviewAnswer,
+    ReviewSheet,
+    read_review_sheet,
+    write_review_sheet,
+)
+from .validate import validate_labels, validate_logits, validate_scores
+
+__all__ = [
+    "LogProbabilities",
+    "ReviewAnswer",
+    "ReviewSheet",
+    "choice_log_probabilities",
+    "load",
+    "read_log_probabilities",
+    "read_review_sheet",
+    "save",
+    "validate_labels",
+    "validate_logits",
+    "validate_scores",
+    "write_review_sheet",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,28 @@
+"""Measures of calibration and of scores, and an interval of the calibration error."""
+
+from .intervals import CalibrationErrorInterval, calibration_error_interval
+from .scores import (
+    area_under_roc,
+    brier_score,
+    calibration_error_of_table,
+    expected_calibration_error,
+    log_loss,
+    maximum_calibration_error,
+    rank_correlation,
+)
+
+__all__ = [
+    "CalibrationErrorInterval",
+    "area_under_roc",
+    "brier_score",
+    "calibration_error_interval",
+    "calibration_error_of_table",
+    "expected_calibration_error",
+    "log_loss",
+    "maximum_calibration_error",
+    "rank_correlation",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,26 @@
+"""Resampling, intervals and bounds that the other rooms share."""
+
+from .bounds import (
+    betting_p_value,
+    binomial_p_value,
+    clopper_pearson,
+    hoeffding_bentkus_p_value,
+)
+from .intervals import BootstrapInterval, Interval, bootstrap_interval
+from .resampling import bootstrap, bootstrap_reliability
+
+__all__ = [
+    "BootstrapInterval",
+    "Interval",
+    "betting_p_value",
+    "binomial_p_value",
+    "bootstrap",
+    "bootstrap_interval",
+    "bootstrap_reliability",
+    "clopper_pearson",
+    "hoeffding_bentkus_p_value",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__
