@@ -26,27 +26,50 @@ _PICTURE = re.compile(
 )
 
 
-def public(name: str) -> str | None:
-    """The full name of what is documented under a name, or of nothing."""
-    found: Any = calib_jax
-    for part in name.split("."):
-        found = getattr(found, part, None)
-        if found is None or part.startswith("_"):
-            return None
-    return None if isinstance(found, ModuleType) else f"calib_jax.{name}"
+def _places() -> dict[str, str]:
+    """The full documented name of every public name, by its path and by its room's."""
+    found = {}
+    rooms = {name: getattr(calib_jax, name) for name in calib_jax.__all__}
+    rooms = {k: room for k, room in rooms.items() if isinstance(room, ModuleType)}
+    rooms["streaming.blocks"] = calib_jax.streaming.blocks
+    for name, room in rooms.items():
+        for part in room.__all__:
+            value = getattr(room, part)
+            if isinstance(value, ModuleType):
+                continue
+            top = getattr(calib_jax, part, None) is value
+            full = f"calib_jax.{part}" if top else f"calib_jax.{name}.{part}"
+            found[f"{name}.{part}"] = full
+            found.setdefault(part, full)
+    found |= {name: f"calib_jax.{name}" for name in calib_jax.__all__}
+    return {name: full for name, full in found.items() if name not in rooms}
+
+
+_PLACES = _places()
+
+
+def public(name: str, room: str = "") -> str | None:
+    """The full name of what is documented under a name, as said in a room, or None."""
+    head, _, member = name.partition(".")
+    if name not in _PLACES and f"{room}{name}" not in _PLACES and head in _PLACES:
+        # A member of a public type.
+        return f"{_PLACES[head]}.{member}"
+    return _PLACES.get(f"{room}{name}") or _PLACES.get(name)
 
 
 def link_docstring(
     app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
     """Literals for what stands in single backticks, links where it is a public name."""
+    room = name.removeprefix("calib_jax.").rpartition(".")[0]
+    room = f"{room}." if room else ""
 
     def replace(match: re.Match[str]) -> str:
         text = match[1]
         if text is None:
             return match[0]
         named = _NAME.fullmatch(text)
-        target = named and public(named[1])
+        target = named and public(named[1], room)
         # A name of its own page needs no link to itself.
         if target is None or target == name:
             return f"``{text}``"
@@ -74,7 +97,7 @@ def link_names(app: Sphinx, document: nodes.document) -> None:
             "",
             refdomain="py",
             reftype="obj",
-            reftarget=f"calib_jax.{named[1]}",
+            reftarget=public(named[1]) or f"calib_jax.{named[1]}",
             refdoc=app.env.docname,
             refwarn=True,
         )

@@ -10,6 +10,7 @@ import importlib
 import operator
 import pkgutil
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -26,6 +27,26 @@ ROWS = 24  # The number of examples that most tests share, and with it the progr
 def public(name: str) -> Any:
     """What a public name such as `top1` or `stats.clopper_pearson` stands for."""
     return operator.attrgetter(name)(cj)
+
+
+ROOMS = {
+    name: value
+    for name, value in vars(cj).items()
+    if name in cj.__all__ and isinstance(value, ModuleType)
+}
+ROOMS["streaming.blocks"] = cj.streaming.blocks
+
+
+def public_names() -> dict[str, Any]:
+    """Functions and types by the shortest path from `calib_jax`."""
+    found = {n: getattr(cj, n) for n in cj.__all__ if n not in ROOMS and n[0] != "_"}
+    top = {id(value) for value in found.values()}
+    for room, module in ROOMS.items():
+        for name in module.__all__:
+            value = getattr(module, name)
+            if id(value) not in top and not isinstance(value, ModuleType):
+                found[f"{room}.{name}"] = value
+    return found
 
 
 Arguments = dict[str, Any]
@@ -1270,38 +1291,6 @@ CASES = [
             "router": cj.fit_router(tied(rng, n), tied(rng, n), num_bins=NUM_BINS),
             "max_loss": 0.1,
         },
-    ),
-    Case(
-        "cascade_gain_test",
-        lambda rng, n: {
-            "key": jax.random.key(0),
-            "router": router(rng),
-            "first_confidence": tied(rng, n),
-            "first_outcome": partial(rng, n),
-            "second_outcome": partial(rng, n),
-            "groups": rng.integers(0, 3, n),
-            "num_groups": 3,
-            "num_draws": 3,
-        },
-        static=("key", "num_groups", "num_draws"),
-        exact=False,
-        again=True,
-    ),
-    Case(
-        "cascade_gain_of_runs",
-        lambda rng, n: {
-            "key": jax.random.key(0),
-            "first_confidence": np.stack([tied(rng, n), tied(rng, n)]),
-            "second_confidence": np.stack([tied(rng, n), tied(rng, n)]),
-            "first_outcome": np.stack([partial(rng, n), partial(rng, n)]),
-            "second_outcome": np.stack([partial(rng, n), partial(rng, n)]),
-            "calibration": rng.random(n) < 0.5,
-            "num_bins": NUM_BINS,
-            "num_draws": 3,
-        },
-        static=("key", "num_bins", "num_draws"),
-        exact=False,
-        again=True,
     ),
     # Of functions: see test_guarantees.py.
     Case("cascade.fit_router_with_guarantee", None, host=True),

@@ -15,11 +15,11 @@ import calib_jax as cj
 for extra in ("mlxtend", "matplotlib", "rich"):
     pytest.importorskip(extra)
 
-from calib_jax.demo.arithmetic import calibration, pipeline, saving  # noqa: E402
 from sklearn.metrics import roc_auc_score  # noqa: E402
 
-from calib_jax import demo  # noqa: E402
-from calib_jax.demo import arithmetic, cascade, training  # noqa: E402
+from benchmarks import arithmetic  # noqa: E402
+from benchmarks.arithmetic import __main__, calibration, pipeline, saving  # noqa: E402
+from calib_jax.demo import cascade, training  # noqa: E402
 
 RECIPE = training.Recipe(
     num_epochs=10, learning_rate=1e-2, batch_size=100, one_cycle=True
@@ -239,8 +239,7 @@ def test_command(results, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(pipeline, "run", run)
     monkeypatch.setenv("COLUMNS", "80")
     directory = tmp_path / "folder"
-    argv = ["arithmetic", "--output-directory", str(directory), "--seed", "7"]
-    assert demo.main(argv) == 0
+    __main__.main(["--output", str(directory), "--seed", "7"])
     assert asked == [arithmetic.Settings(seed=7)]
     endings = (".png", ".pdf", "-dark.png")
     figures = {f"{name}{ending}" for name in saving.FIGURES for ending in endings}
@@ -254,7 +253,7 @@ def test_command(results, tmp_path, monkeypatch, capsys):
     assert str(directory) in text
 
 
-DOCS = Path(__file__).parent.parent / "docs"
+PAGE = Path(__file__).parent.parent / "benchmarks/arithmetic"
 
 
 def spread(values, digits=3, scale=1.0):
@@ -266,7 +265,7 @@ def spread(values, digits=3, scale=1.0):
 
 
 def page_rows(runs):
-    """Every line of the tables of docs/arithmetic.md that holds numbers."""
+    """Every line of the tables of the benchmark's README that holds numbers."""
     for kind, columns in (
         ("scores", ("auroc", "ece_before", "ece_after")),
         ("credit_scores", ("ece_before", "ece_after")),
@@ -303,8 +302,8 @@ def page_rows(runs):
 
 
 def test_the_page_quotes_its_runs():
-    page = (DOCS / "arithmetic.md").read_text(encoding="utf-8")
-    runs = json.loads((DOCS / "arithmetic.json").read_text(encoding="utf-8"))
+    page = (PAGE / "README.md").read_text(encoding="utf-8")
+    runs = json.loads((PAGE / "results.json").read_text(encoding="utf-8"))
     count = len(runs)
     assert [run["settings"]["seed"] for run in runs] == list(range(count))
     assert f"seeds 0 to {count - 1} " in page
@@ -326,4 +325,4 @@ def test_the_page_quotes_its_runs():
     assert f"does better in {wins} of {count} runs" in words
     assert f"lies above 0 in {ahead} of {count} runs, below in {behind}" in words
     for name in re.findall(r'(?:srcset|src)="(.*?)"', page):
-        assert (DOCS / name).is_file(), name
+        assert (PAGE / name).is_file(), name

@@ -14,7 +14,7 @@ import calib_jax as cj
 for extra in ("mlxtend", "matplotlib", "rich"):
     pytest.importorskip(extra)
 
-from calib_jax import demo  # noqa: E402
+from calib_jax import cli  # noqa: E402
 from calib_jax.demo import cascade, cleaning, data, pipeline, saving  # noqa: E402
 
 TINY = {
@@ -61,7 +61,7 @@ def test_command(results, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "80")
     directory = tmp_path / "new" / "folder"
     argv = ["demo", "--output-directory", str(directory), "--seed", "7"]
-    assert demo.main(argv) == 0
+    assert cli.main(argv) == 0
     assert asked == [data.Settings(seed=7)]
     files = {path.name for path in directory.iterdir()}
     endings = (".png", ".pdf", "-dark.png")
@@ -212,7 +212,7 @@ def test_judge_by_hand():
 @pytest.mark.parametrize("argv", [[], ["demo", "--seed", "x"], ["paper"]])
 def test_wrong_arguments(argv, capsys):
     with pytest.raises(SystemExit) as error:
-        demo.main(argv)
+        cli.main(argv)
     assert error.value.code == 2
     assert "usage: calib-jax" in capsys.readouterr().err
 
@@ -220,7 +220,7 @@ def test_wrong_arguments(argv, capsys):
 def test_a_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     with pytest.raises(SystemExit) as error:
-        demo.main(["demo", "--output-directory", str(tmp_path / "file")])
+        cli.main(["demo", "--output-directory", str(tmp_path / "file")])
     assert error.value.code == 2
     assert "cannot make the folder" in capsys.readouterr().err
 
@@ -228,7 +228,7 @@ def test_a_folder_that_cannot_be_made(tmp_path, capsys):
 def test_a_missing_extra_is_named():
     code = (
         "import sys; sys.modules['mlxtend'] = None\n"
-        "from calib_jax.demo import main; main(['demo'])"
+        "from calib_jax.cli import main; main(['demo'])"
     )
     process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=False

@@ -11,7 +11,7 @@ import pytest
 
 from calib_jax._core import exact, reduce
 from calib_jax.binning import bin_sums as summary
-from calib_jax.binning import bins as binning
+from calib_jax.binning import order_statistics
 
 TINY = np.finfo(np.float32).tiny
 LARGEST = np.finfo(np.float32).max
@@ -217,10 +217,12 @@ SCORES = {
 }
 SIZE, RANKS = 80, np.arange(0, 90, 3, dtype=np.int32)
 select = {
-    name: jax.jit(lambda s, r, v, f=function: f((s, v), binning.extent((s, v)), r))
+    name: jax.jit(
+        lambda s, r, v, f=function: f((s, v), order_statistics.extent((s, v)), r)
+    )
     for name, function in (
-        ("counting", binning._select_by_counting),
-        ("sorting", binning._select_by_sorting),
+        ("counting", order_statistics._select_by_counting),
+        ("sorting", order_statistics._select_by_sorting),
     )
 }
 

@@ -15,7 +15,7 @@ import reference
 import calib_jax as cj
 from calib_jax._core import class_axis as classes
 from calib_jax._core import reduce
-from calib_jax.binning import bins as binning
+from calib_jax.binning import order_statistics
 from calib_jax.calibration import solvers, temperature
 
 NAN, INF = np.nan, np.inf
@@ -243,9 +243,9 @@ def test_ranks_by_counting_and_by_sorting_are_the_same():
     for num_ranks in (3, 700):
         ranks = jnp.linspace(0, ODD, num_ranks).astype(jnp.int32)
         rows = scores, valid
-        extent = binning.extent(rows)
-        counted = binning._select_by_counting(rows, extent, ranks)
-        same(counted, binning._select_by_sorting(rows, extent, ranks))
+        extent = order_statistics.extent(rows)
+        counted = order_statistics._select_by_counting(rows, extent, ranks)
+        same(counted, order_statistics._select_by_sorting(rows, extent, ranks))
 
 
 @pytest.mark.parametrize("num_rows", [3_001, ODD])

@@ -15,6 +15,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from registry import assert_same
 
 import calib_jax as cj
+from calib_jax.binning import bin_sums
 from calib_jax.flax import (
     Calibrated,
     CalibrationError,
@@ -379,7 +380,7 @@ def test_readme_loop(capsys):
     np.testing.assert_allclose(streamed.temperature, params.temperature, rtol=1e-4)
     assert fit.lower <= params.temperature <= fit.upper
     sums = names["metrics"].ece.summary.get_value().sums
-    assert cj.summary.compute(sums).count.sum() == NUM_ROWS
+    assert bin_sums.compute(sums).count.sum() == NUM_ROWS
 
     *_, (inputs, _, mask) = batches()
     names |= {"small_model": model(), "large_model": model(3.0), "router": ROUTER}

@@ -13,10 +13,10 @@ import pytest
 import registry
 
 import calib_jax as cj
-from calib_jax import io
+from calib_jax.io import files
 
 SPECIAL = [0.0, -0.0, 1e-45, -1e-40, np.inf, -np.inf, np.nan, 0.1, 1 / 3, -1e30, 3.4e38]
-SAVED = [*io._KINDS.values()]
+SAVED = [*files._KINDS.values()]
 
 
 def specials(shape, dtype=jnp.float32):

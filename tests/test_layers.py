@@ -13,56 +13,27 @@ import calib_jax as cj
 
 PACKAGE = pathlib.Path(cj.__file__).parent
 
-# Modules import only what stands above them; those of one line not each other.
-ORDER = """
-_exact _masking _responses
-_binomial _classes _checks
-_hypergeometric _reduce review_sheets
-bounds _tokens
-confidence decoding
-binning
-summary
-solvers
-resampling
-_gain_draws _urns temperature platt histogram
-calibration
-metrics
-cascade _joint_bins
-curves deferral chains
-chain_curves
-abstaining
-cleaning label_issues
-label_noise audits
-expected_precision intervals
-expert_dependence
-calibration_intervals cascade_intervals
-cascade_differences
-alarms drift calibration_drifts estimated_accuracies
-selection specialisation
-run_gains
-_first_bins
-guarantees
-budgets guaranteed_routers
-streaming blocks
-streamed
-streaming_temperature streaming_platt
-streaming_fits
-block_fits
-io log_probabilities plots validate
+# Rooms import only rooms of the floors below; those of one floor not each other.
+FLOORS = """
+_core
+binning confidence
+calibration stats
+cascade cleaning metrics
+io monitoring plots streaming
 demo flax
+cli
 """.strip().splitlines()
-LEVEL = {name: level for level, line in enumerate(ORDER) for name in line.split()}
+FLOOR = {room: floor for floor, line in enumerate(FLOORS) for room in line.split()}
+FACES = {("__init__",), ("__main__",)}
 
 
 def modules():
     for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        if parts != ("__init__",):
-            yield path, parts
+        yield path, path.relative_to(PACKAGE).with_suffix("").parts
 
 
 def imported(path, parts):
-    """Modules of this package that a file imports, anywhere in it."""
+    """Modules of this package that a file imports anywhere in it, as paths of names."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             base = (node.module or "").split(".") if node.module else []
@@ -72,29 +43,59 @@ def imported(path, parts):
                 base = base[1:]
             else:
                 base = [*parts[: len(parts) - node.level], *base]
-            yield from [base[0]] if base else [alias.name for alias in node.names]
+            for alias in node.names:
+                yield (*base, alias.name)
         elif isinstance(node, ast.Import):
             for alias in node.names:
                 package, _, name = alias.name.partition(".")
                 if package == "calib_jax":
-                    yield name.split(".")[0] or "the whole package"
+                    yield tuple(name.split(".")) if name else ("the whole package",)
 
 
-def test_every_module_has_a_place():
-    assert {parts[0] for _, parts in modules()} <= LEVEL.keys()
+def module_of(names):
+    """The module that holds what is imported, without the name in it."""
+    for size in range(len(names), 0, -1):
+        path = PACKAGE.joinpath(*names[:size])
+        if path.is_dir() or path.with_suffix(".py").is_file():
+            return names[:size]
+    return names[:1]
+
+
+def test_every_module_is_in_a_room():
+    for _, parts in modules():
+        assert parts in FACES or parts[0] in FLOOR, parts
 
 
 @pytest.mark.parametrize(
     ("path", "parts"), list(modules()), ids=[".".join(parts) for _, parts in modules()]
 )
 def test_imports_point_down(path, parts):
-    if parts[0] == "demo":
+    if parts in FACES or parts[0] == "demo":
         # The demo is a user of the library, by its public names too.
         return
-    for name in imported(path, parts):
-        if len(parts) > 1 and name == parts[0]:
-            continue  # Parts of one package.
-        assert LEVEL[name] < LEVEL[parts[0]], f"{parts[0]} imports {name}"
+    for names in imported(path, parts):
+        room = names[0]
+        if room != parts[0]:
+            assert FLOOR[room] < FLOOR[parts[0]], f"{parts[0]} imports {room}"
+
+
+def test_no_circle_inside_a_room():
+    """Modules import each other in one direction only, `__init__` files aside."""
+    graph = {
+        parts: {module_of(names) for names in imported(path, parts)} - {parts}
+        for path, parts in modules()
+        if parts[-1] != "__init__"
+    }
+    done = set()
+    while graph.keys() - done:
+        free = {p for p in graph.keys() - done if not (graph[p] & graph.keys()) - done}
+        assert free, sorted(graph.keys() - done)
+        done |= free
+
+
+def test_no_file_is_too_long_for_one_sitting():
+    lengths = {parts: path.read_text("utf-8").count("\n") for path, parts in modules()}
+    assert {parts: size for parts, size in lengths.items() if size > 500} == {}
 
 
 def test_flax_and_matplotlib_stay_in_their_modules():
@@ -116,9 +117,9 @@ def test_flax_and_matplotlib_stay_in_their_modules():
             assert "flax" not in found, parts
         if parts[0] not in ("plots", "demo"):
             assert not found & {"matplotlib", "mlxtend", "sklearn"}, parts
-        if parts[0] not in ("blocks", "demo"):
+        if parts[:2] != ("streaming", "blocks") and parts[0] != "demo":
             assert "rich" not in found, parts
-        if parts[0] != "_checks":
+        if parts != ("_core", "checks"):
             assert "chex" not in found, parts
 
 
@@ -179,14 +180,14 @@ top1(logits, temperature=1.0, *, class_where=None)
 choice_logits(logits, choice_ids)
 sequence_mean_logit(logits, tokens, *, where=None)
 sequence_log_likelihood(logits, tokens, *, where=None, reduction='sum')
-decoding_summary(num_sequences)
-update_decoding(state, logits, tokens, *, where=None)
-sequence_scores(state)
-likelihood_scores(log_likelihoods, *, where=None)
-read_log_probabilities(lines, *, on_malformed=None)
-choice_log_probabilities(read, choices, *, position=0)
+confidence.init_decoding(num_sequences)
+confidence.update_decoding(state, logits, tokens, *, where=None)
+confidence.sequence_scores(state)
+confidence.likelihood_scores(log_likelihoods, *, where=None)
+io.read_log_probabilities(lines, *, on_malformed=None)
+io.choice_log_probabilities(read, choices, *, position=0)
 log_odds(confidence)
-log_odds_of_log(log_confidence)
+confidence.log_odds_from_log(log_confidence)
 fit_temperature(logits, labels, *, where=None, weights=None, class_where=None, solver=None)
 fit_platt(scores, outcomes, *, where=None, weights=None, smooth_targets=False, solver=None)
 fit_histogram(scores, outcomes, *, num_bins=15, where=None, weights=None)
@@ -197,8 +198,8 @@ bin_index(bins, scores)
 reliability_table(bins, scores, outcomes, *, where=None, weights=None)
 expected_calibration_error(scores, outcomes, *, num_bins=15, bins=None, where=None, weights=None)
 area_under_roc(scores, outcomes, *, where=None, weights=None)
-rank_correlation(table)
-table_calibration_error(table)
+metrics.rank_correlation(table)
+metrics.calibration_error_of_table(table)
 advantage_table(bins, small_confidence, large_confidence, *, small_outcome=None, large_outcome=None, where=None, weights=None)
 fit_router(small_confidence, large_confidence, *, num_bins=15, bins=None, where=None, weights=None)
 use_small(router, small_confidence, num_small_bins)
@@ -216,7 +217,7 @@ cleaning_curve(score, is_error, *, where=None, weights=None)
 save(path, params)
 load(path)
 bootstrap(key, statistic, num_draws, *arrays)
-bootstrap_reliability(key, bins, scores, outcomes, num_draws, *, where=None, weights=None)
+stats.bootstrap_reliability(key, bins, scores, outcomes, num_draws, *, where=None, weights=None)
 """.strip().splitlines()  # noqa: E501
 
 

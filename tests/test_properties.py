@@ -45,8 +45,8 @@ def run(case, arguments):
 def test_registry_is_complete():
     exported = {
         name
-        for name, value in vars(cj).items()
-        if callable(value) and not isinstance(value, type) and name[0] != "_"
+        for name, value in registry.public_names().items()
+        if not isinstance(value, type)
     }
     assert {case.name for case in registry.CASES} == exported
 

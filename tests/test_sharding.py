@@ -11,6 +11,8 @@ import registry
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from registry import assert_same, spoil, take
 
+from calib_jax._core import reduce
+
 # More rows than there are counters in a histogram of `registry.NUM_BINS - 1` edges.
 NUM_ROWS = 8 * 2500
 NUM_REMOVED = 1001

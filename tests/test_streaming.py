@@ -9,8 +9,8 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import calib_jax as cj
-from calib_jax import blocks as block_module
 from calib_jax.binning import bin_sums as summary
+from calib_jax.streaming.blocks import tables as block_module
 
 ROWS, BATCH, NUM_BINS = 600, 50, 7
 # The registry runs the same functions in 64-bit mode.

@@ -1,4 +1,4 @@
-"""The command `calib-jax arithmetic`: sequence models, from training to a cascade.
+"""`python -m benchmarks.arithmetic`: sequence models, from training to a cascade.
 
 A small and a large recurrent language model learn to add numbers written as text. Their
 answers are generated symbol by symbol, each with a mean logit and log-likelihoods kept

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from calib_jax._core import checks, masking, reduce
+from calib_jax._core import checks, dispatch, masking
 from calib_jax.binning.bins import bin_index
 from calib_jax.cascade import intervals as cascade_intervals
 from calib_jax.cascade.routers import Router
@@ -240,7 +240,7 @@ class _Groups:
         return jnp.where(self.shared, total / self.others, 0.0)
 
 
-@reduce.core(static=["num_groups", "num_draws"])
+@dispatch.core(static=["num_groups", "num_draws"])
 def _cascade_gain_test(
     key: jax.Array,
     router: Router,

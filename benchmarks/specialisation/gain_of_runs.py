@@ -14,7 +14,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 import calib_jax as cj
-from calib_jax._core import checks, masking, reduce
+from calib_jax._core import checks, dispatch, masking
 from calib_jax.binning.bins import DEFAULT_NUM_BINS
 
 
@@ -150,7 +150,7 @@ def cascade_gain_of_runs(
     )
 
 
-@reduce.core(static=["num_first", "num_bins", "num_draws"])
+@dispatch.core(static=["num_first", "num_bins", "num_draws"])
 def _cascade_gain_of_runs(
     key: jax.Array,
     confidence: jax.Array,

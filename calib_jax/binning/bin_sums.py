@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, exact, masking, reduce
+from .._core import checks, dispatch, exact, masking, reduce
 from .bins import Bins, bin_index, searches
 
 
@@ -106,7 +106,7 @@ def update(
     return _update(state, bins, tuple(values), mask, weight)
 
 
-@reduce.core
+@dispatch.core
 def _update(
     state: BinSums,
     index: jax.Array,

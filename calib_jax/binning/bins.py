@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, reduce
+from .._core import checks, dispatch
 from . import order_statistics, search
 
 DEFAULT_NUM_BINS = 15
@@ -168,7 +168,7 @@ def searches(bins: Bins) -> bool:
     return bins.edges.shape[0] > search.FEW_EDGES
 
 
-@reduce.core(static=["max_bins"])
+@dispatch.core(static=["max_bins"])
 def _equal_count_edges(
     scores: jax.Array, num_bins: jax.Array, where: jax.Array | None, *, max_bins: int
 ) -> jax.Array:
@@ -188,12 +188,12 @@ def _equal_count_edges(
     return order_statistics.order_statistics(rows, found, ranks)
 
 
-@reduce.core(rows_of="scores")
+@dispatch.core(rows_of="scores")
 def _bin_index(edges: jax.Array, scores: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(scores), -1, search.count_at_or_below(edges, scores))
 
 
-@reduce.core(rows_of="scores")
+@dispatch.core(rows_of="scores")
 def _in_first_bins(
     edges: jax.Array, order: jax.Array, scores: jax.Array, num_first: jax.Array
 ) -> jax.Array:

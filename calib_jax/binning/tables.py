@@ -8,7 +8,7 @@ import dataclasses
 import jax
 from jax.typing import ArrayLike
 
-from .._core import checks, reduce
+from .._core import checks, dispatch
 from . import bin_sums
 from .bins import Bins
 
@@ -76,7 +76,7 @@ def reliability_table(
     return _reliability_table(bins, score, outcome, mask, weight)
 
 
-@reduce.core
+@dispatch.core
 def _reliability_table(
     bins: Bins,
     scores: jax.Array,

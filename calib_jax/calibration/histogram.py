@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import binning
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from ..binning import bin_sums
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from .solvers import FitReport, FitStatus
@@ -78,14 +78,14 @@ def fit_histogram(
     return _fit_histogram(bins, score, outcome, keep, weight)
 
 
-@reduce.core(rows_of="scores")
+@dispatch.core(rows_of="scores")
 def apply_histogram(params: Histogram, scores: jax.Array) -> jax.Array:
     """Confidence float32 `[N]` of scores float32 `[N]`; NaN gives NaN."""
     index = binning.bin_index(params.bins, scores)
     return jnp.where(index >= 0, params.values[index], jnp.nan)
 
 
-@reduce.core
+@dispatch.core
 def _fit_histogram(
     bins: Bins,
     scores: jax.Array,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking, reduce
 from . import solvers
 from .solvers import Evaluation, FitReport, FitStatus, Solution
 
@@ -104,7 +104,7 @@ def apply_platt(params: Platt, scores: jax.Array) -> jax.Array:
     return jax.nn.sigmoid(params.slope * scores + params.intercept)
 
 
-@reduce.core(static=["smooth", "solver"])
+@dispatch.core(static=["smooth", "solver"])
 def _fit_platt(
     scores: jax.Array,
     outcomes: jax.Array,

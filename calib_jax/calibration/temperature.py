@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from .._core import checks, class_axis, masking, reduce
+from .._core import checks, class_axis, dispatch, masking, reduce
 from . import solvers
 from .solvers import Evaluation, FitReport, FitStatus
 
@@ -90,7 +90,7 @@ def fit_temperature(
     return _fit_temperature(array, label, mask, weight, classes, solver=solver)
 
 
-@reduce.core(static=["solver"])
+@dispatch.core(static=["solver"])
 def _fit_temperature(
     logits: jax.Array,
     labels: jax.Array,

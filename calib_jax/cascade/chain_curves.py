@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from . import chains, joint_bins, routers
 from .chains import Chain
 
@@ -200,7 +200,7 @@ def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> ChainChoice:
     return _best_within_cost(curve, budget)
 
 
-@reduce.core
+@dispatch.core
 def _chain_curve(
     chain: Chain,
     confidence: jax.Array,

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, reduce
+from .._core import checks, dispatch
 from ..binning.bins import DEFAULT_NUM_BINS, in_first_bins
 from .routers import Router, fit_router
 
@@ -138,7 +138,7 @@ def of_chain(chain: Chain, confidences: ArrayLike) -> jax.Array:
     return confidence
 
 
-@reduce.core(static=["num_bins"])
+@dispatch.core(static=["num_bins"])
 def _fit_chain(
     confidence: jax.Array,
     where: jax.Array | None,
@@ -156,7 +156,7 @@ def _fit_chain(
     return Chain(routers=jax.tree.map(lambda leaf: leaf[:-1], routers))
 
 
-@reduce.core(rows_of="first")
+@dispatch.core(rows_of="first")
 def _chain_answers(
     chain: Chain, confidence: jax.Array, first: jax.Array, num_kept_bins: jax.Array
 ) -> jax.Array:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, exact, reduce
+from .._core import checks, dispatch, exact
 from ..binning import bin_sums
 from .routers import Router
 
@@ -206,7 +206,7 @@ def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Ar
     return _call_performance_threshold(curve, goal)
 
 
-@reduce.core
+@dispatch.core
 def _cascade_curve(
     router: Router,
     confidence: jax.Array,

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import confidence
-from .._core import checks, reduce
+from .._core import checks, dispatch
 from ..calibration.temperature import Temperature
 from . import routers
 from .routers import Router
@@ -161,7 +161,7 @@ def _answers(
     return confidence.top1(logits, params.temperature)
 
 
-@reduce.core(static=["capacity"])
+@dispatch.core(static=["capacity"])
 def _send(
     rows: Any,
     small_confidence: jax.Array,
@@ -189,7 +189,7 @@ def _send(
     return index, sent, jnp.maximum(count - capacity, 0)
 
 
-@reduce.core(rows_of="assurance")
+@dispatch.core(rows_of="assurance")
 def _put_back(
     assurance: jax.Array,
     prediction: jax.Array,

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from ..stats import intervals
 from ..stats.intervals import Interval
 from . import curves
@@ -112,7 +112,7 @@ def router_difference_interval(
     )
 
 
-@reduce.core(static=["num_draws"])
+@dispatch.core(static=["num_draws"])
 def _cascade_difference_interval(
     key: jax.Array,
     routers: tuple[Router, Router],

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import binning
-from .._core import exact, reduce
+from .._core import dispatch, exact, reduce
 from ..binning import bin_sums
 from ..stats import binomial
 from .routers import Router
@@ -44,7 +44,7 @@ class FirstBins:
         return self.kept[-1]
 
 
-@reduce.core
+@dispatch.core
 def sum_first_bins(
     router: Router,
     confidence: jax.Array,
@@ -70,7 +70,7 @@ def sum_first_bins(
     )
 
 
-@reduce.core(static=["levels"])
+@dispatch.core(static=["levels"])
 def count_levels(
     router: Router,
     confidence: jax.Array,

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, reduce
+from .._core import checks, dispatch
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
 from ..calibration.solvers import FitReport
@@ -142,7 +142,7 @@ def fit_router_with_guarantee(
     )
 
 
-@reduce.core
+@dispatch.core
 def _halves(
     key: jax.Array, rows: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:

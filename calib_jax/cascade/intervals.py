@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
 from ..binning.tables import ReliabilityTable
@@ -221,7 +221,7 @@ def _adjusted(
     return mean - reach, mean + reach
 
 
-@reduce.core(static=["num_draws"])
+@dispatch.core(static=["num_draws"])
 def _cascade_interval(
     key: jax.Array,
     router: Router,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import binning
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from ..binning import bin_sums
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, in_first_bins
 
@@ -233,7 +233,7 @@ def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
     return places[binning.bin_index(router.bins, confidence)]
 
 
-@reduce.core
+@dispatch.core
 def _advantage_table(
     bins: Bins,
     small: jax.Array,

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from ..stats import binomial, bounds, hypergeometric
 
 # Whole numbers up to 2^24 are halved so often.
@@ -253,7 +253,7 @@ def _optional_count(value: ArrayLike | None) -> jax.Array | None:
     return checks.integers("num_flagged", value, rank=0, axes="scalar")
 
 
-@reduce.core(static=["size"])
+@dispatch.core(static=["size"])
 def _audit_sample(
     key: jax.Array, flagged: jax.Array, where: jax.Array | None, *, size: int
 ) -> jax.Array:
@@ -320,14 +320,14 @@ def _least_whole(
     return lax.fori_loop(0, _HALVINGS, halve, (low, high))[1]
 
 
-@reduce.core
+@dispatch.core
 def _audited_rate(
     wrong: jax.Array, audited: jax.Array, error: jax.Array, total: jax.Array | None
 ) -> AuditedRate:
     return _audited(wrong, audited, error, total)
 
 
-@reduce.core
+@dispatch.core
 def _audited_rates(
     counts: jax.Array, error: jax.Array, total: jax.Array | None
 ) -> AuditedRate:
@@ -337,7 +337,7 @@ def _audited_rates(
     return jax.vmap(lambda count: _audited(count, audited, error, total))(counts)
 
 
-@reduce.core(static=["max_audited"])
+@dispatch.core(static=["max_audited"])
 def _num_to_audit(
     min_precision: jax.Array,
     expected: jax.Array,

@@ -15,7 +15,7 @@ from jax import lax
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking, reduce
 from ..stats.intervals import Interval
 
 # Joint errors: of fewer the normal approximation is too narrow.
@@ -131,7 +131,7 @@ def expert_dependence(
     return _expert_dependence(errors, given, alpha, mask)
 
 
-@reduce.core
+@dispatch.core
 def _expert_dependence(
     wrong: jax.Array,
     confidences: jax.Array | None,

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking, reduce
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from .noise import noise_matrix
@@ -262,7 +262,7 @@ def expected_false_flags(
     return _expected_false_flags(confidence, candidate, flags, mask)
 
 
-@reduce.core(rows_of="labels")
+@dispatch.core(rows_of="labels")
 def _label_error_probability(
     probabilities: jax.Array, labels: jax.Array, noise: jax.Array
 ) -> jax.Array:
@@ -285,7 +285,7 @@ def _label_error_probability(
     return reduce.map_rows(of_block, (probabilities, labels))
 
 
-@reduce.core
+@dispatch.core
 def _expected_precision(
     bins: Bins,
     scores: jax.Array,
@@ -305,7 +305,7 @@ def _expected_precision(
     )
 
 
-@reduce.core
+@dispatch.core
 def _expected_false_flags(
     confidences: jax.Array,
     candidates: jax.Array,

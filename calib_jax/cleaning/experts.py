@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import binning
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from ..binning import bin_sums, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, in_first_bins
 from ..binning.tables import ReliabilityTable
@@ -343,7 +343,7 @@ def _contradicted(predictions: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.all(_contradicts(predictions, labels), axis=0) & some
 
 
-@reduce.core(static=["num_bins"])
+@dispatch.core(static=["num_bins"])
 def _fit_expert_bins(
     confidences: jax.Array,
     correct: jax.Array,
@@ -360,7 +360,7 @@ def _fit_expert_bins(
     return jax.vmap(fit)(confidences, correct)
 
 
-@reduce.core(rows_of="labels")
+@dispatch.core(rows_of="labels")
 def _surely_contradicted(
     experts: ExpertBins,
     predictions: jax.Array,
@@ -403,7 +403,7 @@ def _suggest_labels(
     return jnp.where(flagged & jnp.any(contradicts, axis=0), chosen, labels)
 
 
-@reduce.core
+@dispatch.core
 def _cleaning_curve(
     scores: jax.Array,
     errors: jax.Array,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking, reduce
 from ..stats.intervals import Interval, counts, wilson
 
 
@@ -91,7 +91,7 @@ def cleaning_interval(
     return _cleaning_interval(flags, errors, score, alpha, mask)
 
 
-@reduce.core
+@dispatch.core
 def _cleaning_interval(
     flagged: jax.Array,
     is_error: jax.Array,

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, class_axis, exact, masking, reduce
+from .._core import checks, class_axis, dispatch, exact, masking, reduce
 
 
 @jax.tree_util.register_dataclass
@@ -75,7 +75,7 @@ def confident_learning(
     return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
 
 
-@reduce.core
+@dispatch.core
 def class_thresholds(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -102,7 +102,7 @@ def class_thresholds(
     return usable, strict, high
 
 
-@reduce.core(rows_of="labels")
+@dispatch.core(rows_of="labels")
 def beaten_labels(
     probabilities: jax.Array,
     labels: jax.Array,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, reduce
+from .._core import checks, dispatch, reduce
 from . import label_issues
 
 # Beyond, float32 has no digit of an inverse that can be relied on.
@@ -177,13 +177,13 @@ def noise_matrix(noise: ArrayLike, num_classes: int) -> jax.Array:
     return matrix
 
 
-@reduce.core(static=["num_classes"])
+@dispatch.core(static=["num_classes"])
 def _uniform_label_noise(rate: jax.Array, *, num_classes: int) -> jax.Array:
     others = jnp.full((num_classes, num_classes), rate / (num_classes - 1))
     return jnp.fill_diagonal(others, 1 - rate, inplace=False)
 
 
-@reduce.core(static=["num_classes"])
+@dispatch.core(static=["num_classes"])
 def _noise_of_counts(
     labels: jax.Array, candidates: jax.Array, usable: jax.Array, *, num_classes: int
 ) -> jax.Array:
@@ -206,7 +206,7 @@ def _noise_of_counts(
     )
 
 
-@reduce.core(rows_of="probabilities")
+@dispatch.core(rows_of="probabilities")
 def _true_label_probabilities(probabilities: jax.Array, noise: jax.Array) -> jax.Array:
     identity = jnp.eye(noise.shape[0], dtype=jnp.float32)
     inverse = jnp.linalg.solve(noise, identity)
@@ -220,7 +220,7 @@ def _true_label_probabilities(probabilities: jax.Array, noise: jax.Array) -> jax
     return true / jnp.sum(true, axis=1, keepdims=True)
 
 
-@reduce.core(rows_of="confidence", static=["num_classes"])
+@dispatch.core(rows_of="confidence", static=["num_classes"])
 def _true_label_confidence(
     confidence: jax.Array, rate: jax.Array, *, num_classes: int
 ) -> jax.Array:

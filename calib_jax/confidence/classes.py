@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, class_axis, masking, reduce
+from .._core import checks, class_axis, dispatch, masking, reduce
 
 
 @jax.tree_util.register_dataclass
@@ -233,7 +233,7 @@ def _scaled_softmax(
     return masking.fill(jnp.where(bad, jnp.nan, probabilities), class_where, 0.0)
 
 
-@reduce.core(rows_of="logits")
+@dispatch.core(rows_of="logits")
 def _top1(
     logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
 ) -> Top1:
@@ -263,7 +263,7 @@ def _top1(
     )
 
 
-@reduce.core(rows_of="logits")
+@dispatch.core(rows_of="logits")
 def _choice_logits(logits: jax.Array, choice_ids: jax.Array) -> jax.Array:
     index = jnp.where(choice_ids < 0, logits.shape[-1], choice_ids)
     return jnp.take(logits, index, axis=-1, mode="fill")

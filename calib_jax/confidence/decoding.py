@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, exact, masking, reduce
+from .._core import checks, dispatch, exact, masking
 from . import sequences
 
 
@@ -219,7 +219,7 @@ def likelihood_scores(
     return _likelihood_scores(values, mask)
 
 
-@reduce.core(rows_of="logits")
+@dispatch.core(rows_of="logits")
 def _update(
     state: DecodingSummary,
     logits: jax.Array,
@@ -252,7 +252,7 @@ def _update(
     )
 
 
-@reduce.core(rows_of="num_tokens")
+@dispatch.core(rows_of="num_tokens")
 def _scores(
     num_tokens: jax.Array,
     sum_logit: jax.Array,
@@ -276,7 +276,7 @@ def _scores(
     )
 
 
-@reduce.core(rows_of="log_likelihoods")
+@dispatch.core(rows_of="log_likelihoods")
 def _likelihood_scores(
     log_likelihoods: jax.Array, where: jax.Array | None
 ) -> LikelihoodScores:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking, reduce
 
 # Over longer rows the CPU's compiler writes out the exponentials that it sums.
 _LONGEST_SUM = 2**15
@@ -110,14 +110,14 @@ def _sequence_arguments(
     return array, chosen, mask
 
 
-@reduce.core(rows_of="logits")
+@dispatch.core(rows_of="logits")
 def _sequence_mean_logit(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None
 ) -> jax.Array:
     return mean_tokens(masking.take_last(logits, tokens), where)
 
 
-@reduce.core(static=["reduction"], rows_of="logits")
+@dispatch.core(static=["reduction"], rows_of="logits")
 def _sequence_log_likelihood(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
 ) -> jax.Array:

@@ -4,8 +4,8 @@ Shapes: B responses, T tokens of the longest, A alternatives that a token came w
 most. Everything here runs on the host, with NumPy arrays.
 
 A server returns log-probabilities, after a softmax: the paper's score, the mean raw
-logit, cannot be had from them. `calib_jax.confidence.likelihood_scores` makes those that
-can, and `calib_jax.fit_platt` turns these into confidences.
+logit, cannot be had from them. `calib_jax.confidence.likelihood_scores` makes those
+that can, and `calib_jax.fit_platt` turns these into confidences.
 
 Of which distribution they are depends on the server. vLLM reports the model's own, from
 before temperature, penalties, top-k and top-p, unless it was started with

@@ -22,7 +22,7 @@ from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 
 from .. import binning
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking, reduce
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..stats import intervals, resampling
@@ -170,7 +170,7 @@ def calibration_error_interval(
     )
 
 
-@reduce.core(static=["num_draws"])
+@dispatch.core(static=["num_draws"])
 def _calibration_error_interval(
     key: jax.Array,
     bins: Bins,

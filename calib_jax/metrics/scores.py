@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .. import binning
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking, reduce
 from ..binning import search, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..binning.tables import ReliabilityTable
@@ -331,7 +331,7 @@ def _weighted_mean(
     return jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), jnp.nan)
 
 
-@reduce.core
+@dispatch.core
 def _mean_squared_gap(
     scores: jax.Array,
     outcomes: jax.Array,
@@ -342,7 +342,7 @@ def _mean_squared_gap(
     return _weighted_mean((scores - outcomes) ** 2, where, weights)
 
 
-@reduce.core
+@dispatch.core
 def _mean_log_loss(
     scores: jax.Array,
     outcomes: jax.Array,
@@ -355,7 +355,7 @@ def _mean_log_loss(
     return _weighted_mean(loss, where, weights)
 
 
-@reduce.core
+@dispatch.core
 def _area_under_roc(
     scores: jax.Array,
     outcomes: jax.Array,

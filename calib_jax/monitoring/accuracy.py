@@ -13,7 +13,7 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
 from ..cascade.routers import Router
@@ -250,7 +250,7 @@ def _by_bins(
     )
 
 
-@reduce.core
+@dispatch.core
 def _estimated_accuracy(
     router: Router,
     reference: tuple[jax.Array, ...],

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..stats import intervals
@@ -135,7 +135,7 @@ def _counts(
     return table.count, jnp.any(jnp.isnan(table.means))
 
 
-@reduce.core(static=["num_draws"])
+@dispatch.core(static=["num_draws"])
 def _occupancy_drift(
     key: jax.Array,
     bins: Bins,

@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from ..binning.bins import DEFAULT_NUM_BINS
 
 # How many gamblers bet, each with another idea of how large a drift may be.
@@ -218,7 +218,7 @@ def read_monitor(state: DriftMonitor) -> DriftAlarm:
     return _drift_alarm(state)
 
 
-@reduce.core(static=["num_bins"])
+@dispatch.core(static=["num_bins"])
 def _drift_monitor(
     key: jax.Array,
     reference: jax.Array,
@@ -264,7 +264,7 @@ def _log_mean(log_capital: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(log_capital, axis=0) - np.float32(np.log(_NUM_GAMBLERS))
 
 
-@reduce.core
+@dispatch.core
 def _update(
     key: jax.Array, state: DriftMonitor, scores: jax.Array, where: jax.Array | None
 ) -> DriftMonitor:
@@ -321,7 +321,7 @@ def _update(
     )
 
 
-@reduce.core
+@dispatch.core
 def _drift_alarm(state: DriftMonitor) -> DriftAlarm:
     rows = state.num_rows.astype(jnp.float32)
     num_gaps = jnp.sum(state.gaps, dtype=jnp.int32)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, reduce
+from .._core import checks, dispatch
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..metrics import intervals
@@ -159,7 +159,7 @@ def calibration_drift(
     )
 
 
-@reduce.core(static=["num_draws"])
+@dispatch.core(static=["num_draws"])
 def _compare(
     key: jax.Array,
     bins: Bins,

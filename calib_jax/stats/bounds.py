@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, exact, masking, reduce
+from .._core import checks, dispatch, exact, masking, reduce
 from . import binomial
 
 
@@ -275,7 +275,7 @@ def _counts(successes: jax.Array, trials: jax.Array) -> tuple[jax.Array, jax.Arr
     return k, trials.astype(jnp.float32)
 
 
-@reduce.core
+@dispatch.core
 def _clopper_pearson(
     successes: jax.Array, trials: jax.Array, error_probability: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
@@ -283,7 +283,7 @@ def _clopper_pearson(
     return lower_rate(k, n, error_probability), upper_rate(k, n, error_probability)
 
 
-@reduce.core
+@dispatch.core
 def _binomial_p_value(
     successes: jax.Array, trials: jax.Array, rate: jax.Array
 ) -> jax.Array:
@@ -292,14 +292,14 @@ def _binomial_p_value(
     return jnp.where(jnp.isnan(k) | jnp.isnan(rate), jnp.nan, p_value)
 
 
-@reduce.core
+@dispatch.core
 def _hoeffding_bentkus_p_value(
     total: jax.Array, rows: jax.Array, level: jax.Array
 ) -> jax.Array:
     return hoeffding_bentkus(_pair(total), rows.astype(jnp.float32), level)
 
 
-@reduce.core
+@dispatch.core
 def _betting_p_value(
     losses: jax.Array, level: jax.Array, where: jax.Array | None
 ) -> jax.Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, masking, reduce
+from .._core import checks, dispatch, masking
 from . import resampling
 
 
@@ -160,7 +160,7 @@ def _fingerprints(rows: jax.Array) -> list[jax.Array]:
     return [*jnp.sum(words, axis=2, dtype=jnp.uint32)]
 
 
-@reduce.core(static=["statistic", "num_draws"])
+@dispatch.core(static=["statistic", "num_draws"])
 def _bootstrap_interval(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],

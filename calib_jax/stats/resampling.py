@@ -16,7 +16,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .. import binning
-from .._core import checks, exact, masking, reduce
+from .._core import checks, dispatch, exact, masking, reduce
 from ..binning.bins import Bins
 from ..binning.tables import ReliabilityTable
 
@@ -171,7 +171,7 @@ def arguments(
     return random, given, mask, size
 
 
-@reduce.core(static=["statistic", "num_draws"])
+@dispatch.core(static=["statistic", "num_draws"])
 def draws_of(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
@@ -192,7 +192,7 @@ def draws_of(
     return in_batches(batch, num_draws, most_at_once(num_rows))
 
 
-@reduce.core(static=["num_draws"])
+@dispatch.core(static=["num_draws"])
 def _bootstrap_reliability(
     key: jax.Array,
     bins: Bins,

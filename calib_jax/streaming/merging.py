@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._core import checks, exact, reduce
+from .._core import checks, dispatch, exact
 from ..binning import bin_sums
 from .platt import PlattSummary
 from .temperature import TemperatureSummary
@@ -106,7 +106,7 @@ def _size(state: Summary) -> tuple[str, int]:
     return "grid points", state.log_temperatures.shape[-1]
 
 
-@reduce.core
+@dispatch.core
 def _merge(first: Any, second: Any) -> Any:
     if isinstance(first, PlattSummary):
         return PlattSummary(

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, exact, masking, reduce
+from .._core import checks, dispatch, exact, masking, reduce
 from ..binning import bin_sums, search
 from ..calibration import platt
 from ..calibration.platt import Platt
@@ -136,7 +136,7 @@ def update_platt(
     return _update_platt(state, score, outcome, mask, weight)
 
 
-@reduce.core
+@dispatch.core
 def _update_platt(
     state: PlattSummary,
     scores: jax.Array,
@@ -215,7 +215,7 @@ def fit_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
     return _fit_streamed_platt(state)
 
 
-@reduce.core
+@dispatch.core
 def _fit_streamed_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
     nodes, spread = rows_of_buckets(state)
     both = jax.tree.map(lambda *arrays: jnp.stack(arrays), nodes, spread)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import binning, metrics
-from .._core import checks, exact, reduce
+from .._core import checks, dispatch, exact
 from ..binning import bin_sums
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..binning.tables import ReliabilityTable
@@ -331,7 +331,7 @@ def checked_num_bins(num_bins: int) -> int:
     return size
 
 
-@reduce.core(static=["num_bins"])
+@dispatch.core(static=["num_bins"])
 def _reliability(
     state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
 ) -> StreamedReliability:
@@ -355,7 +355,7 @@ def _reliability(
     )
 
 
-@reduce.core(static=["num_bins"])
+@dispatch.core(static=["num_bins"])
 def _router(
     state: CascadeSummary, bins: Bins | None, *, num_bins: int
 ) -> StreamedRouter:
@@ -395,7 +395,7 @@ def _router(
     )
 
 
-@reduce.core
+@dispatch.core
 def _curve(state: CascadeSummary, router: Router) -> StreamedCurve:
     binned, share = _in_bins(state, router.bins)
     sums = binned.sums[jnp.array([0, 1, 4, 5])]

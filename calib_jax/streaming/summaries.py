@@ -17,7 +17,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .. import binning
-from .._core import checks, exact, masking, reduce
+from .._core import checks, dispatch, exact, masking, reduce
 from ..binning import bin_sums
 from ..binning.bins import Bins
 
@@ -334,7 +334,7 @@ def psum(state: Summary, axis_name: str | tuple[str, ...]) -> Summary:
     )
 
 
-@reduce.core
+@dispatch.core
 def _update(
     state: Summary,
     quantities: tuple[jax.Array, ...],
@@ -361,7 +361,7 @@ def _update(
     )
 
 
-@reduce.core
+@dispatch.core
 def _merge(first: Summary, second: Summary) -> Summary:
     edges, other = first.buckets.edges, second.buckets.edges
     return dataclasses.replace(

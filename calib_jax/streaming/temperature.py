@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, exact, reduce
+from .._core import checks, dispatch, exact, reduce
 from ..calibration import solvers, temperature
 from ..calibration.solvers import FitStatus
 from ..calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
@@ -158,7 +158,7 @@ def update_temperature(
     return _update_temperature(state, array, label, mask, weight, classes)
 
 
-@reduce.core
+@dispatch.core
 def _update_temperature(
     state: TemperatureSummary,
     logits: jax.Array,
@@ -240,7 +240,7 @@ def fit_temperature(
     return _fit_temperature(state)
 
 
-@reduce.core
+@dispatch.core
 def _fit_temperature(state: TemperatureSummary) -> tuple[Temperature, StreamedFit]:
     weight, label_gap, mean_above = exact.to_float(state.totals)[0]
     curves = exact.to_float(state.curves)[0]

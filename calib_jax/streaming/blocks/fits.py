@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..._core import checks, reduce
+from ..._core import checks, dispatch, reduce
 from ...calibration import platt, solvers
 from ...calibration.platt import Platt
 from ...calibration.solvers import Evaluation, FitReport, FitStatus
@@ -191,7 +191,7 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
     return Platt(slope=slope, intercept=params[1] - slope * center), report
 
 
-@reduce.core
+@dispatch.core
 def _coordinates(state: PlattSummary, params: Platt) -> tuple[jax.Array, jax.Array]:
     """Mean and standard deviation of the scores that decide: weighted by p (1 - p)."""
     rows, _ = platt_of_stream.rows_of_buckets(state)
@@ -207,7 +207,7 @@ def _coordinates(state: PlattSummary, params: Platt) -> tuple[jax.Array, jax.Arr
     return center, jnp.where(spread > 0, spread, 1.0)
 
 
-@reduce.core
+@dispatch.core
 def _evaluate_block(
     params: jax.Array,
     center: jax.Array,

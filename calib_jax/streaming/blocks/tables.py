@@ -17,7 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ... import binning, metrics
-from ..._core import checks, reduce
+from ..._core import checks, dispatch
 from ...binning import bin_sums, order_statistics, search
 from ...binning.bin_sums import BinSums
 from ...binning.bins import DEFAULT_NUM_BINS, Bins
@@ -267,12 +267,12 @@ def _fold_scores(
     return passes.fold(step, initial, description)
 
 
-@reduce.core
+@dispatch.core
 def _extent_of_block(scores: jax.Array, mask: jax.Array) -> Any:
     return order_statistics.extent((scores, mask))
 
 
-@reduce.core
+@dispatch.core
 def _count_block(
     lowest: jax.Array,
     prefix: jax.Array,

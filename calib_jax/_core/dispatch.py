@@ -1,0 +1,59 @@
+"""How a public function runs its jitted core."""
+
+import functools
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding, PartitionSpec
+
+
+def core(
+    function: Callable[..., Any] | None = None,
+    *,
+    static: Sequence[str] = (),
+    rows_of: str | None = None,
+) -> Callable[..., Any]:
+    """Jits the core of a public function and makes it run on any mesh.
+
+    With Explicit mesh axes every intermediate array would need its sharding spelled
+    out; the partitioner finds the same program by itself, so those axes are made Auto
+    inside. Results are replicated, or sharded as the rows of the argument `rows_of`.
+
+    Args:
+      function: the plain function; static arguments are given by keyword.
+      static: names of its static arguments.
+      rows_of: name of an argument whose first axis is the examples, for functions
+        that return one entry for each example.
+
+    Returns:
+      The jitted function, or a decorator where `function` is not given.
+    """
+    if function is None:
+        return functools.partial(core, static=static, rows_of=rows_of)
+    names = list(inspect.signature(function).parameters)
+
+    @functools.partial(jax.jit, static_argnames=static)
+    @functools.wraps(function)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        arrays = {**dict(zip(names, args, strict=False)), **kwargs}
+        fixed = {name: arrays.pop(name) for name in static}
+        plain = functools.partial(function, **fixed)
+        shardings = [
+            sharding
+            for leaf in jax.tree.leaves(arrays)
+            if (sharding := jax.typeof(leaf).sharding).mesh.explicit_axes
+        ]
+        if not shardings:
+            return plain(**arrays)
+        mesh, spec = shardings[0].mesh, PartitionSpec()
+        if rows_of is not None:
+            spec = PartitionSpec(jax.typeof(arrays[rows_of]).sharding.spec[0])
+        return jax.sharding.auto_axes(
+            lambda given: plain(**given),
+            axes=mesh.explicit_axes,
+            out_sharding=NamedSharding(mesh, spec),
+        )(arrays)
+
+    return run
