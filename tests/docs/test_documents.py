@@ -14,7 +14,7 @@ import calib_jax as cj
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 def snippets() -> list[str]:

@@ -26,7 +26,7 @@ from calib_jax import plots  # noqa: E402
 
 pytestmark = pytest.mark.once
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Another machine, or XLA without its optimisations, rounds otherwise, and what is
 # trained there is another model of the same quality. Cells with this tag print numbers

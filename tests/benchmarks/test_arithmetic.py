@@ -253,7 +253,7 @@ def test_command(results, tmp_path, monkeypatch, capsys):
     assert str(directory) in text
 
 
-PAGE = Path(__file__).parent.parent / "benchmarks/arithmetic"
+PAGE = Path(__file__).parents[2] / "benchmarks/arithmetic"
 
 
 def spread(values, digits=3, scale=1.0):

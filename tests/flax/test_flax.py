@@ -29,7 +29,7 @@ from calib_jax.flax import (
 
 NUM_ROWS, BATCH, NUM_FEATURES = 67, registry.ROWS, 3
 NUM_CLASSES = registry.NUM_CLASSES
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @functools.cache

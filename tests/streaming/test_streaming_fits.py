@@ -437,7 +437,7 @@ def test_larger_than_memory(tmp_path):
         capture_output=True,
         text=True,
         env={**os.environ, "XLA_FLAGS": flags},
-        cwd=os.path.dirname(os.path.dirname(__file__)),
+        cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
     )
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
