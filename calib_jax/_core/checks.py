@@ -278,6 +278,22 @@ def static_float(name: str, value: Any) -> float:
     return number
 
 
+def error_rate(name: str, confidence_level: ArrayLike) -> jax.Array:
+    """One less a confidence level, float32 scalar.
+
+    A host number outside (0, 1) raises; a device array outside gives NaN.
+    """
+    if isinstance(confidence_level, jax.Array):
+        level = scalar(name, confidence_level)
+        return jnp.where((level > 0) & (level < 1), 1 - level, jnp.nan)
+    number = static_float(name, confidence_level)
+    if not 0 < number < 1:
+        raise ValueError(
+            f"{name}: expected a number in (0, 1), such as 0.95, got {number}."
+        )
+    return jnp.asarray(1 - number, jnp.float32)
+
+
 def traced_int(name: str, value: Any, *, minimum: int, maximum: int) -> jax.Array:
     """A count that may be traced; a host integer outside the range raises."""
     if isinstance(value, jax.Array):

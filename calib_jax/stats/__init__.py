@@ -6,11 +6,12 @@ from .bounds import (
     clopper_pearson,
     hoeffding_bentkus_p_value,
 )
-from .intervals import BootstrapInterval, Interval, bootstrap_interval
+from .intervals import BootstrapInterval, Counts, Interval, bootstrap_interval
 from .resampling import bootstrap, bootstrap_reliability
 
 __all__ = [
     "BootstrapInterval",
+    "Counts",
     "Interval",
     "betting_p_value",
     "binomial_p_value",

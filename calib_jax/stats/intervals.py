@@ -37,6 +37,33 @@ class Interval:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Counts:
+    """How many rows went into a result.
+
+    Attributes:
+      num_rows: int32 scalar, rows that count.
+      num_masked: int32 scalar, rows that `where` leaves out.
+      num_bins: int32 scalar, bins that hold rows; None where there are no bins.
+    """
+
+    num_rows: jax.Array
+    num_masked: jax.Array
+    num_bins: jax.Array | None = None
+
+
+def count_rows(valid: jax.Array, rows_in_bins: jax.Array | None = None) -> Counts:
+    """`Counts` of rows `[N]` that are valid or not, and of int32 `[num_bins]`."""
+    return Counts(
+        num_rows=jnp.sum(valid, dtype=jnp.int32),
+        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+        num_bins=None
+        if rows_in_bins is None
+        else jnp.sum(rows_in_bins > 0, dtype=jnp.int32),
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class BootstrapInterval(Interval):
     """An `Interval` of a statistic, and the rows that went into it.
 
