@@ -1,0 +1,86 @@
+"""Every public function, with example arguments and what it promises.
+
+The property, sharding and error tests run over this registry, and one of them asserts
+that it names exactly the functions that `calib_jax` exports. The cases of a room are
+in the module of its name; arguments are made by their names in `makers`.
+"""
+
+from . import (
+    binning,
+    calibration,
+    cascade,
+    cleaning,
+    confidence,
+    io,
+    metrics,
+    monitoring,
+    stats,
+    streaming,
+)
+from .kit import (
+    Case,
+    assert_same,
+    leaves,
+    num_compiled,
+    public,
+    public_names,
+    spoil,
+    take,
+)
+from .makers import (
+    NUM_BINS,
+    NUM_CLASSES,
+    NUM_MODELS,
+    NUM_TOKENS,
+    ROWS,
+    bins,
+    class_rows,
+    curve,
+    experts,
+    partial,
+    platt_rows,
+    router,
+    tied,
+)
+from .stats import OF_STATISTICS, weighted_mean
+
+_ROOMS = (
+    confidence,
+    binning,
+    metrics,
+    calibration,
+    stats,
+    cascade,
+    cleaning,
+    streaming,
+    monitoring,
+    io,
+)
+CASES = [case for room in _ROOMS for case in room.CASES]
+
+__all__ = [
+    "CASES",
+    "NUM_BINS",
+    "NUM_CLASSES",
+    "NUM_MODELS",
+    "NUM_TOKENS",
+    "OF_STATISTICS",
+    "ROWS",
+    "Case",
+    "assert_same",
+    "bins",
+    "class_rows",
+    "curve",
+    "experts",
+    "leaves",
+    "num_compiled",
+    "partial",
+    "platt_rows",
+    "public",
+    "public_names",
+    "router",
+    "spoil",
+    "take",
+    "tied",
+    "weighted_mean",
+]

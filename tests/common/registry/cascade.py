@@ -1,0 +1,173 @@
+"""Cases of `calib_jax.cascade`."""
+
+import jax
+import jax.numpy as jnp
+
+import calib_jax as cj
+
+from . import makers
+from .kit import FRESH, GIVEN, all_rows, case, elsewhere
+from .makers import NUM_BINS, by_model, partial, tied
+
+_CONFIDENCES = "small_confidence large_confidence"
+_ROUTED = "router small_confidence small_outcome large_outcome"
+_CHAIN_ROWS = {
+    "confidences": by_model(tied, 3),
+    "outcomes": by_model(partial, 3),
+    "costs": lambda rng, n: rng.choice([0.25, 1.0, 1.5], (3, n)),
+}
+_CHAIN_AXES = dict.fromkeys(_CHAIN_ROWS, 1)
+
+
+def _of_curve(name, gradients=("curve",), **given):
+    return case(name, "curve", given=given, gradients=gradients)
+
+
+def _same(inputs):
+    return inputs
+
+
+def _twice(inputs):
+    return 2.0 * inputs
+
+
+def _deferral_parts(result):
+    return (result.prediction, result.confidence, result.used_large), result.overflow
+
+
+_CURVES = [
+    case("advantage_table", f"bins {_CONFIDENCES}", again=True, **GIVEN),
+    case(
+        "advantage_table",
+        f"bins {_CONFIDENCES} small_outcome large_outcome",
+        "outcomes",
+        **GIVEN,
+    ),
+    case("fit_router", f"{_CONFIDENCES} num_bins", **FRESH),
+    case("fit_router", f"{_CONFIDENCES} bins", "bins", again=True, **GIVEN),
+    case("use_small", "router small_confidence num_small_bins", split=all_rows),
+    case("cascade_curve", _ROUTED, **GIVEN),
+    case(
+        "defer",
+        "small large inputs small_params large_params router num_small_bins",
+        given={
+            "small": lambda rng, n: _same,
+            "large": lambda rng, n: _twice,
+            "inputs": makers.BY_NAME["logits"],
+            "small_params": cj.Temperature(temperature=jnp.float32(1.7)),
+            "large_params": cj.Temperature(temperature=jnp.float32(2.5)),
+            "capacity": 7,
+        },
+        rows={"inputs": 0},
+        split=_deferral_parts,
+        where=True,
+    ),
+    _of_curve("random_curve"),
+    _of_curve("performance_gap_recovered"),
+    _of_curve("average_performance_gap_recovered"),
+    _of_curve("call_performance_threshold", target=0.4),
+    # Which rows a draw takes depends on where they stand: no rows to move or remove.
+    case(
+        "cascade_interval",
+        f"key {_ROUTED} num_draws",
+        rows={},
+        exact=False,
+        again=True,
+    ),
+    case(
+        "cascade.router_difference_interval",
+        "key first second first_confidence second_confidence small_outcome "
+        "large_outcome num_draws",
+        rows={},
+        exact=False,
+        again=True,
+    ),
+]
+
+_SELECTIONS = [
+    _of_curve("cascade.num_small_bins_for_large_share", (), max_large_share=0.5),
+    _of_curve("cascade.num_small_bins_for_accuracy", (), min_accuracy=0.7),
+    _of_curve("cascade.best_num_small_bins", ()),
+    case(
+        "cascade.control_regret",
+        _ROUTED,
+        given={"max_regret": 0.3},
+        where=True,
+        again=True,
+    ),
+    case("cascade.control_accuracy_drop", _ROUTED, given={"max_drop": 0.6}, where=True),
+    case(
+        "cascade.control_accuracy_drop",
+        _ROUTED,
+        "hoeffding_bentkus",
+        given={"max_drop": 0.6, "betting": False},
+        where=True,
+        again=True,
+    ),
+    case(
+        "cascade.control_small_error",
+        "router small_confidence",
+        given={
+            "small_outcome": lambda rng, n: rng.random(n) < 0.7,
+            "max_error": 0.6,
+        },
+        where=True,
+        again=True,
+    ),
+    case(
+        "cascade.control_cost",
+        "router small_confidence small_cost large_cost",
+        given={"max_cost": 0.9, "cost_limit": 2.0},
+        where=True,
+        again=True,
+    ),
+    case(
+        "cascade.choose_by_confidence",
+        given={
+            "router": lambda rng, n: cj.fit_router(
+                tied(rng, n), tied(rng, n), num_bins=NUM_BINS
+            ),
+            "max_loss": 0.1,
+        },
+    ),
+    # See test_guarantees.py.
+    *elsewhere("cascade.fit_router_with_guarantee"),
+]
+
+_CHAINS = [
+    case("cascade.fit_chain", "confidences num_bins", again=True, **FRESH),
+    case(
+        "cascade.chain_answers",
+        "chain",
+        given={
+            "confidences": by_model(tied, 3),
+            "num_kept_bins": lambda rng, n: rng.integers(1, NUM_BINS, 2),
+        },
+        split=all_rows,
+    ),
+    case(
+        "cascade.chain_curve",
+        "chain",
+        given=_CHAIN_ROWS,
+        rows=_CHAIN_AXES,
+        again=True,
+        **GIVEN,
+    ),
+    *(
+        case(name, given={"curve": makers.chain_curve, **more}, again=True)
+        for name, more in (
+            ("cascade.cost_frontier", {}),
+            ("cascade.best_within_cost", {"max_cost": 0.8}),
+            ("cascade.selective_accuracy", {}),
+        )
+    ),
+    case(
+        "cascade.with_abstaining",
+        given={**_CHAIN_ROWS, "worth": 0.6, "cost": 2.0},
+        rows=_CHAIN_AXES,
+        split=lambda rows: (jax.tree.map(jnp.transpose, rows), ()),
+        again=True,
+    ),
+]
+
+CASES = [*_CURVES, *_SELECTIONS, *_CHAINS]

@@ -1,0 +1,167 @@
+"""Cases of `calib_jax.cleaning`."""
+
+import jax
+import numpy as np
+
+from .kit import GIVEN, all_rows, case, without_num_masked
+from .makers import NUM_MODELS, by_model, partial
+
+_MODELS = {
+    "predictions": lambda rng, n: rng.integers(-1, 2, (NUM_MODELS, n)),
+    "labels": lambda rng, n: rng.integers(0, 2, n),
+}
+
+
+def _issue_parts(result):
+    return (result.flagged, result.suggestion), result.thresholds
+
+
+def _curve_points(result):
+    """A cleaning curve without the points that repeat another."""
+    if isinstance(result.threshold, jax.core.Tracer):
+        return (), result
+    _, first = np.unique(-np.asarray(result.threshold), return_index=True)
+    return (), jax.tree.map(lambda leaf: np.asarray(leaf)[first], result)
+
+
+_FLAGS = [
+    case("top1_disagreement", given=_MODELS, split=all_rows),
+    case(
+        "fit_expert_bins",
+        "confidences num_bins",
+        given={"correct": by_model(partial)},
+        rows={"confidences": 1, "correct": 1},
+        where=True,
+    ),
+    *(
+        case(
+            "high_confidence_disagreement",
+            "experts predictions confidences labels num_top_bins",
+            "consensus" if consensus else "",
+            given={**_MODELS, "consensus": consensus},
+            again=consensus,
+            split=all_rows,
+        )
+        for consensus in (False, True)
+    ),
+    case(
+        "cleaning.label_issue_score",
+        "predictions confidences labels",
+        given=_MODELS,
+        split=all_rows,
+    ),
+    case(
+        "suggest_labels",
+        "predictions confidences labels flagged",
+        given=_MODELS,
+        split=all_rows,
+    ),
+    case("confident_learning", "probability_rows", split=_issue_parts, where=True),
+    *(
+        case(
+            "repair_labels",
+            "labels flagged suggestion",
+            "drop" if drop else "",
+            given={"drop": drop},
+            split=all_rows,
+        )
+        for drop in (False, True)
+    ),
+    case(
+        "cleaning_curve",
+        "score is_error",
+        # Sums of these are exact in any order.
+        given={"is_error": lambda rng, n: rng.choice([0.0, 0.25, 1.0], n)},
+        split=_curve_points,
+        **GIVEN,
+    ),
+    case(
+        "cleaning.cleaning_interval",
+        "flagged is_error",
+        split=without_num_masked,
+        exact=False,
+        where=True,
+    ),
+]
+
+_EXPECTATIONS = [
+    case(
+        "cleaning.uniform_label_noise",
+        "num_classes",
+        given={"rate": lambda rng, n: rng.random()},
+    ),
+    case("cleaning.estimate_label_noise", "probability_rows", where=True, again=True),
+    case("cleaning.true_label_probabilities", "probabilities noise", split=all_rows),
+    case(
+        "cleaning.true_label_confidence",
+        "confidence num_classes",
+        given={"rate": 0.1},
+        split=all_rows,
+    ),
+    case("cleaning.label_error_probability", "probability_rows noise", split=all_rows),
+    case("cleaning.expected_precision", "error_probability flagged", where=True),
+    case(
+        "cleaning.expected_precision_by_bin",
+        "bins scores error_probability flagged",
+        where=True,
+        again=True,
+    ),
+    case(
+        "cleaning.expected_false_flags",
+        "confidences candidates flagged",
+        split=without_num_masked,
+        exact=False,
+        where=True,
+    ),
+    case(
+        "cleaning.expert_dependence",
+        "confidences",
+        given={"wrong": lambda rng, n: rng.random((NUM_MODELS, n)) < 0.6},
+        rows={"wrong": 1, "confidences": 1},
+        split=without_num_masked,
+        exact=False,
+        where=True,
+    ),
+]
+
+_AUDITS = [
+    # Which rows are drawn depends on where they stand: no rows to move or remove.
+    case(
+        "cleaning.sample_audit",
+        "key flagged",
+        given={"num_audited": 4},
+        rows={},
+        static=("key", "num_audited"),
+    ),
+    case(
+        "cleaning.audited_precision",
+        "num_wrong num_audited num_flagged",
+        given={"error_probability": 0.1},
+        rows={},
+    ),
+    case(
+        "cleaning.audited_rates",
+        "num_flagged",
+        given={
+            "counts": lambda rng, n: rng.integers(0, 9, 4),
+            "error_probability": 0.1,
+        },
+        rows={},
+        again=True,
+    ),
+    case(
+        "cleaning.audit_size",
+        "num_flagged",
+        given={
+            "min_precision": 0.7,
+            "expected": 0.9,
+            "error_probability": 0.1,
+            "chance": 0.8,
+            "max_audited": 60,
+        },
+        rows={},
+        again=True,
+    ),
+]
+
+CASES = [*_FLAGS, *_EXPECTATIONS, *_AUDITS]

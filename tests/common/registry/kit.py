@@ -1,0 +1,234 @@
+"""A `Case`, the public names, and what the tests over the registry share."""
+
+import dataclasses
+import importlib
+import operator
+import pkgutil
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import calib_jax as cj
+
+from . import makers
+
+Arguments = dict[str, Any]
+Maker = Callable[[np.random.Generator, int], Arguments]
+
+
+def public(name: str) -> Any:
+    """The object behind a public name such as `top1` or `stats.clopper_pearson`."""
+    return operator.attrgetter(name)(cj)
+
+
+ROOMS = {
+    name: value
+    for name, value in vars(cj).items()
+    if name in cj.__all__ and isinstance(value, ModuleType)
+}
+ROOMS["streaming.blocks"] = cj.streaming.blocks
+
+
+def public_names() -> dict[str, Any]:
+    """Functions and types by the shortest path from `calib_jax`."""
+    found = {n: getattr(cj, n) for n in cj.__all__ if n not in ROOMS and n[0] != "_"}
+    top = {id(value) for value in found.values()}
+    for room, module in ROOMS.items():
+        for name in module.__all__:
+            value = getattr(module, name)
+            if id(value) not in top and not isinstance(value, ModuleType):
+                found[f"{room}.{name}"] = value
+    return found
+
+
+def all_rows(result: Any) -> tuple[Any, Any]:
+    """Every array of the result has an entry for each example, first axis."""
+    return result, ()
+
+
+def no_rows(result: Any) -> tuple[Any, Any]:
+    """No array of the result has entries for the examples."""
+    return (), result
+
+
+def without_num_masked(result: Any) -> tuple[Any, Any]:
+    """No entries for the examples; masked rows are counted, removed ones are not."""
+    return (), dataclasses.replace(result, num_masked=None)
+
+
+def floating(result: Any) -> list[Any]:
+    return [x for x in jax.tree.leaves(result) if jnp.issubdtype(x.dtype, jnp.floating)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A public function with one kind of arguments.
+
+    Attributes:
+      name: the function's public name.
+      make: example arguments for N examples, by name; None for functions tested
+        elsewhere.
+      rows: arguments with an entry for each example, and the axis of the examples.
+      variant: tells cases of one function apart.
+      static: arguments that are not arrays.
+      split: from the result to its parts with and without an entry for each example.
+      exact: whether the latter do not depend on the order of the rows in any bit.
+      where: whether there is a `where`.
+      masked: arguments that `where` masks and the axis it runs along; None is `rows`.
+      weights: whether there are `weights`.
+      twice: whether weight 2 is the row twice; weight 0 always removes it.
+      gradients: arguments by which the result can be differentiated.
+      value: the part of the result that can be differentiated.
+      call: how to call it with the arguments, where not by name.
+      host: whether it works on the host, and not under `jax.jit`.
+      again: whether another case runs nearly the same program: left out where each
+        case costs seconds to compile.
+    """
+
+    name: str
+    make: Maker | None
+    rows: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    variant: str = ""
+    static: tuple[str, ...] = ()
+    split: Callable[[Any], tuple[Any, Any]] = no_rows
+    exact: bool = True
+    where: bool = False
+    masked: Mapping[str, int] | None = None
+    weights: bool = False
+    twice: bool = False
+    gradients: tuple[str, ...] = ()
+    value: Callable[[Any], Any] = lambda result: result
+    call: Callable[[Arguments], Any] | None = None
+    host: bool = False
+    again: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.variant}" if self.variant else self.name
+
+    def __call__(self, **arguments: Any) -> Any:
+        if self.call is not None:
+            return self.call(arguments)
+        return public(self.name)(**arguments)
+
+    def traced(self, arguments: Arguments) -> tuple[Callable[[Arguments], Any], Any]:
+        """A function of the arrays alone, and the arrays."""
+        fixed = {k: v for k, v in arguments.items() if k in self.static}
+        arrays = {k: v for k, v in arguments.items() if k not in self.static}
+        return lambda arrays: self(**arrays, **fixed), jax.tree.map(jnp.asarray, arrays)
+
+
+# Masks and weights: bins are cut afresh, by rows whatever their weight; or given.
+FRESH = {"where": True, "weights": True}
+GIVEN = {**FRESH, "twice": True}
+
+
+def case(
+    name: str,
+    arguments: str = "",
+    variant: str = "",
+    *,
+    given: Mapping[str, Any] | None = None,
+    rows: Mapping[str, int] | None = None,
+    static: tuple[str, ...] | None = None,
+    **more: Any,
+) -> Case:
+    """A case whose arguments are made by their names, in the given order.
+
+    Args:
+      name: the function's public name.
+      arguments: names of `makers.BY_NAME` or `makers.TOGETHER`, between blanks.
+      variant: tells cases of one function apart.
+      given: exceptions: makers or values of arguments by name.
+      rows: arguments with an entry for each example; by default those of `makers.AXES`.
+      static: arguments that are not arrays; by default those of `makers.STATIC`.
+      **more: other attributes of the case.
+    """
+    given = given or {}
+    words = [*arguments.split(), *(k for k in given if k not in arguments.split())]
+
+    def make(rng: np.random.Generator, n: int) -> Arguments:
+        made = {}
+        for word in words:
+            value = given[word] if word in given else makers.find(word)
+            value = value(rng, n) if callable(value) else value
+            made |= value if word in makers.TOGETHER else {word: value}
+        return made
+
+    names = [name for word in words for name in makers.TOGETHER.get(word, [[word]])[0]]
+    if rows is None:
+        rows = {name: makers.AXES[name] for name in names if name in makers.AXES}
+    if static is None:
+        static = tuple(name for name in names if name in makers.STATIC)
+    return Case(name, make, rows, variant, static, **more)
+
+
+def elsewhere(*names: str) -> list[Case]:
+    """Functions whose arguments, files or functions, have tests of their own."""
+    return [Case(name, None, host=True) for name in names]
+
+
+GARBAGE = [np.nan, np.inf, -np.inf, 1e30]
+
+
+def spoil(arrays: Any, index: np.ndarray, axis: int) -> Any:
+    """An array, or those of a tree, with garbage at an index along an axis."""
+
+    def one(array: np.ndarray) -> np.ndarray:
+        moved = np.moveaxis(np.array(array), axis, 0)
+        if moved.dtype.kind == "f":
+            moved[index] = np.resize(GARBAGE, moved[index].shape)
+        elif moved.dtype.kind == "i":
+            moved[index] = np.resize([-1, 2**31 - 1], moved[index].shape)
+        return np.moveaxis(moved, 0, axis)
+
+    return jax.tree.map(one, arrays)
+
+
+def take(case: Case, arguments: Arguments, index: np.ndarray) -> Arguments:
+    """Arguments with the examples of an index only, in its order."""
+    rows = {
+        k: jax.tree.map(
+            lambda leaf, axis=axis: np.take(np.asarray(leaf), index, axis),
+            arguments[k],
+        )
+        for k, axis in case.rows.items()
+    }
+    return {**arguments, **rows}
+
+
+def leaves(tree: Any) -> list[np.ndarray]:
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+
+
+def assert_same(actual: Any, expected: Any, *, exact: bool, rtol: float = 1e-5) -> None:
+    """Equal trees: integers and bools always exactly, floats if `exact`."""
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    for got, wanted in zip(leaves(actual), leaves(expected), strict=True):
+        assert got.dtype == wanted.dtype
+        if exact or got.dtype.kind != "f":
+            np.testing.assert_array_equal(got, wanted)
+        else:
+            np.testing.assert_allclose(got, wanted, rtol=rtol, atol=0.1 * rtol)
+
+
+def jitted_cores():
+    """Every function that is jitted where it is defined in the library."""
+    for info in pkgutil.walk_packages(cj.__path__, "calib_jax."):
+        room = info.name.split(".")[1]
+        if room not in ("plots", "flax", "demo", "cli", "__main__"):
+            for value in vars(importlib.import_module(info.name)).values():
+                if hasattr(value, "_cache_size"):
+                    yield value
+
+
+CORES = set(jitted_cores())
+assert len(CORES) > 50, "the jitted functions are not found"
+
+
+def num_compiled():
+    """Entries in the caches of all jitted cores: how much was compiled so far."""
+    return sum(core._cache_size() for core in CORES)

@@ -1,0 +1,36 @@
+"""Cases of `calib_jax.metrics`."""
+
+from .kit import FRESH, GIVEN, case
+
+CASES = [
+    case("expected_calibration_error", "scores outcomes num_bins", **FRESH),
+    case(
+        "expected_calibration_error",
+        "bins scores outcomes",
+        "bins",
+        again=True,
+        **GIVEN,
+    ),
+    case("maximum_calibration_error", "scores outcomes num_bins", again=True, **FRESH),
+    *(
+        case(
+            name,
+            "scores outcomes",
+            exact=False,
+            gradients=("scores", "outcomes", "weights"),
+            **GIVEN,
+        )
+        for name in ("brier_score", "log_loss")
+    ),
+    case("area_under_roc", "scores outcomes", exact=False, **GIVEN),
+    case("metrics.rank_correlation", "table"),
+    case("metrics.calibration_error_of_table", "table"),
+    # Which rows a draw takes depends on where they stand: no rows to move or remove.
+    case(
+        "calibration_error_interval",
+        "key bins scores outcomes num_draws",
+        rows={},
+        exact=False,
+        again=True,
+    ),
+]

@@ -1,0 +1,49 @@
+"""Cases of `calib_jax.monitoring`."""
+
+from . import makers
+from .kit import case, without_num_masked
+from .makers import flags
+
+CASES = [
+    # Which rows are drawn, and how ties are broken, depends on the key alone.
+    case(
+        "monitoring.occupancy_drift",
+        "key bins reference_scores scores num_draws",
+        split=without_num_masked,
+        exact=False,
+        where=True,
+        again=True,
+    ),
+    case(
+        "monitoring.estimated_accuracy",
+        "router reference_confidence reference_small_outcome reference_large_outcome "
+        "small_confidence large_confidence",
+        split=without_num_masked,
+        exact=False,
+        where=True,
+        again=True,
+    ),
+    case(
+        "monitoring.calibration_drift",
+        "key bins reference_scores reference_outcomes scores outcomes num_draws",
+        given={"reference_outcomes": flags, "outcomes": flags},
+        rows={},
+        exact=False,
+        again=True,
+    ),
+    case(
+        "monitoring.init_monitor",
+        "key num_bins",
+        given={"reference": makers.tied, "error_probability": 0.1},
+        rows={},
+        again=True,
+    ),
+    case(
+        "monitoring.update_monitor",
+        "key scores",
+        given={"state": makers.monitor},
+        rows={},
+        exact=False,
+    ),
+    case("monitoring.read_monitor", given={"state": makers.monitor}),
+]
