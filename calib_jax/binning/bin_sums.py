@@ -1,9 +1,8 @@
-"""Small mergeable states from which every table is computed.
+"""Exact sums in bins, from which every table is computed.
 
-Shapes: N examples, Q quantities of each example, `num_bins` bins. A table of arrays in
-memory is `compute(update(init(...), ...))`; states of batches, devices or processes are
-merged by `merge`, in any order and grouping, to bit for bit the same state, since they
-hold exact integer sums.
+Shapes: N examples, Q quantities of each example, `num_bins` bins. States of batches,
+devices or processes are added by `merge`, in any order and grouping, to the same bits,
+because the sums are integers. `bin_sums_and_means` is the same for arrays in memory.
 """
 
 import dataclasses
@@ -13,20 +12,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, exact, masking, reduce
+from .._core import dispatch, exact, masking, reduce
 from .bins import Bins, bin_index, searches
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class BinSums:
-    """Exact sums in each bin: the state.
+    """Exact sums in each bin.
 
     Attributes:
       sums: int32 `[2 + Q, num_bins + 1, digits]`: number of rows, weights, and Q
-        weighted quantities, of each bin and last of the rows that are in none.
+        weighted quantities, of each bin and last of the rows that are in no bin.
     """
 
     sums: jax.Array
@@ -35,11 +33,11 @@ class BinSums:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class BinMeans:
-    """What the sums say.
+    """Counts and means that the sums stand for.
 
     Attributes:
-      count: int32 `[num_bins]`, rows; 2^31 - 1 stands for more.
-      weight: float32 `[num_bins]`, sum of weights; `count` where there are none.
+      count: int32 `[num_bins]`, rows; at most 2^31 - 1.
+      weight: float32 `[num_bins]`, sum of weights; equal to `count` without weights.
       means: float32 `[Q, num_bins]`, weighted means; 0 in a bin without rows, NaN in
         every bin where a valid row is in no bin.
     """
@@ -50,70 +48,41 @@ class BinMeans:
 
 
 def init(num_bins: int, num_quantities: int) -> BinSums:
-    """The state of no rows, for Q quantities.
+    """The state without rows, for Q quantities.
 
     Examples:
       >>> print(compute(init(2, 1)).count)
       [0 0]
     """
-    size = checks.static_int("num_bins", num_bins, minimum=1)
-    quantities = checks.static_int("num_quantities", num_quantities, minimum=0)
-    shape = (2 + quantities, size + 1, exact.LENGTH)
+    shape = (2 + num_quantities, num_bins + 1, exact.LENGTH)
     return BinSums(sums=jnp.zeros(shape, jnp.int32))
 
 
+@dispatch.core
 def update(
     state: BinSums,
-    index: ArrayLike,
-    quantities: Sequence[ArrayLike],
-    *,
-    where: ArrayLike | None = None,
-    weights: ArrayLike | None = None,
+    index: jax.Array,
+    quantities: Sequence[jax.Array],
+    where: jax.Array | None = None,
+    weights: jax.Array | None = None,
 ) -> BinSums:
     """Adds rows to a state.
 
     Args:
       state: `BinSums` of Q quantities.
-      index: integer `[N]` from `calib_jax.bin_index`; -1 is in no bin.
+      index: int32 `[N]` from `bin_index`; -1 is in no bin.
       quantities: Q floating arrays `[N]`.
-      where: optional bool `[N]`; masked rows may hold anything.
-      weights: optional non-negative `[N]`.
+      where: optional bool `[N]`.
+      weights: optional non-negative float32 `[N]`.
 
     Returns:
       `BinSums`.
-
-    Raises:
-      ValueError: for a wrong rank, shape, dtype or number of quantities.
 
     Examples:
       >>> state = update(init(2, 1), jnp.array([0, 1, 1]), [jnp.array([1.0, 2.0, 4.0])])
       >>> print(compute(merge(state, state)).means)
       [[1. 3.]]
     """
-    checks.instance("state", state, BinSums)
-    rows = {"index": checks.integers("index", index)}
-    for number, quantity in enumerate(quantities):
-        name = f"quantities[{number}]"
-        rows[name] = checks.floats(name, quantity)
-    if len(rows) - 1 != state.sums.shape[0] - 2:
-        raise ValueError(
-            f"quantities: expected {state.sums.shape[0] - 2}, as the state holds, "
-            f"got {len(rows) - 1}."
-        )
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(**rows, where=mask, weights=weight)
-    bins, *values = rows.values()
-    return _update(state, bins, tuple(values), mask, weight)
-
-
-@dispatch.core
-def _update(
-    state: BinSums,
-    index: jax.Array,
-    quantities: tuple[jax.Array, ...],
-    where: jax.Array | None,
-    weights: jax.Array | None,
-) -> BinSums:
     num_rows, num_bins = index.shape[0], state.sums.shape[1] - 1
 
     def sums_of(index: jax.Array, num_bins: int) -> jax.Array:
@@ -123,18 +92,34 @@ def _update(
 
     if num_rows >= num_bins:
         return merge(state, BinSums(sums=sums_of(index, num_bins)))
-    # Of a batch of fewer rows than bins only the bins that hold rows are worked on: the
-    # canonical form of all of them would take most of the time. Rows that are sharded
-    # are gathered: fewer numbers than the sums that devices exchange in any case.
+    # Bringing the sums of all bins to canonical form would take most of the time of a
+    # batch of fewer rows.
     none = num_bins + 1
     valid = masking.valid_rows(num_rows, where, weights)
     place = jnp.where(valid, jnp.where(index < 0, num_bins, index), none)
-    held = jnp.sort(place)
-    row = jnp.searchsorted(held, place).astype(jnp.int32)
+    held, row = held_bins(place, none)
     rows = sums_of(row, num_rows)[:, :num_rows]
-    held = jnp.where(jnp.pad(held[:-1], (1, 0), constant_values=-1) < held, held, none)
     sums = exact.normalise(state.sums.at[:, held].get(mode="clip") + rows)
     return BinSums(sums=state.sums.at[:, held].set(sums, mode="drop"))
+
+
+def held_bins(place: jax.Array, none: int) -> tuple[jax.Array, jax.Array]:
+    """The bins that hold rows, so that few rows update only these.
+
+    Sharded rows are gathered: fewer numbers than the sums that devices exchange anyway.
+
+    Args:
+      place: int32 `[N]`, the bin of each row; `none` for a row that does not count.
+      none: a number greater than that of any bin.
+
+    Returns:
+      int32 `[N]`, the bins, each once, ascending but for `none` in the entries left
+      over; and int32 `[N]`, the entry that holds the bin of each row.
+    """
+    held = jnp.sort(place)
+    row = jnp.searchsorted(held, place).astype(jnp.int32)
+    first = jnp.pad(held[:-1], (1, 0), constant_values=-1) < held
+    return jnp.where(first, held, none), row
 
 
 @jax.jit
@@ -166,9 +151,9 @@ def _sums_of_rows(
     *,
     num_bins: int,
 ) -> jax.Array:
-    """The sums of a `BinSums`, exact but not yet canonical; `bin_of(keys)` of a block.
+    """The sums of a `BinSums`, exact but not yet canonical.
 
-    Nothing of the size of the rows is made.
+    `bin_of(keys)` is called block by block, so nothing of the size of the rows is made.
     """
 
     def values(block: Any) -> tuple[jax.Array, Sequence[jax.Array]]:

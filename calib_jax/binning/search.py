@@ -69,11 +69,15 @@ def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
     return low
 
 
+def without_subnormals(scores: jax.Array) -> jax.Array:
+    """The scores as they are compared: -0.0 and subnormal numbers are 0."""
+    tiny = jnp.finfo(jnp.float32).tiny
+    return jnp.where(jnp.abs(scores) < tiny, jnp.float32(0), scores)
+
+
 def sort_key(scores: jax.Array) -> jax.Array:
     """uint32 of the same order; -0.0 and subnormal numbers are taken as 0."""
-    tiny = jnp.finfo(jnp.float32).tiny
-    normal = jnp.where(jnp.abs(scores) < tiny, 0.0, scores)
-    bits = lax.bitcast_convert_type(normal, jnp.uint32)
+    bits = lax.bitcast_convert_type(without_subnormals(scores), jnp.uint32)
     negative = bits >> 31 == 1
     return jnp.where(negative, ~bits, bits | jnp.uint32(0x80000000))
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .._core import exact, reduce
+from ..binning import bin_sums
 
 
 def cell_of(ranks: jax.Array, num_bins: int) -> jax.Array:
@@ -38,13 +39,9 @@ def sum_cells(
     num_rows = cell.shape[0]
     if num_rows >= num_cells:
         return _sum_cells(cell, quantities, num_cells, valid)
-    # Of fewer rows than cells only those that hold rows are worked on, as the exact
-    # sums of all would be many times as large as what is made of them.
-    place = jnp.where(valid, cell, num_cells)
-    held = jnp.sort(place)
-    row = jnp.searchsorted(held, place).astype(jnp.int32)
+    # The exact sums of all cells would be many times as large as the result.
+    held, row = bin_sums.held_bins(jnp.where(valid, cell, num_cells), num_cells)
     found = _sum_cells(row, quantities, max(num_rows, 1), valid)
-    # The first of equals has their sum, the others have 0.
     return jax.tree.map(
         lambda sums: (
             jnp.zeros((*sums.shape[:-1], num_cells), jnp.float32)

@@ -1,6 +1,6 @@
-"""Calibration inside Flax; `import calib_jax` alone imports neither this nor flax.
+"""Calibration in Flax: metrics for a loop, and modules that apply what was fitted.
 
-`modules` apply what was fitted, `metrics` measure and fit while a loop runs.
+`import calib_jax` alone imports neither this nor flax.
 """
 
 from .metrics import CalibrationError as CalibrationError

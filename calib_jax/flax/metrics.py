@@ -1,13 +1,13 @@
-"""Metrics of a stream: calibration, and what can be fitted, while a loop runs.
+"""Metrics of a stream: calibration error and fits while a loop runs.
 
-A metric is a summary of the rows so far (`calib_jax.streaming`), a pytree in one
-variable. `update` adds a batch, without the rows that `mask` leaves out, and `compute`
-reads the summary. All of it runs inside `nnx.jit`, `nnx.scan` and `nnx.MultiMetric`,
-whose other metrics' arguments are ignored. Summaries of several processes or devices
-are merged as they are: `metric.summary.get_value()` is what
-`calib_jax.streaming.merge` and `calib_jax.streaming.merge_fits` take.
+A metric keeps a summary of the rows so far (`calib_jax.streaming`), a pytree in one
+variable. `update` adds a batch and `compute` reads the summary. Both run inside
+`nnx.jit`, `nnx.scan` and `nnx.MultiMetric`; arguments meant for other metrics are
+ignored. Summaries of several processes or devices are `metric.summary.get_value()`, and
+`calib_jax.streaming.merge` joins them.
 
-Shapes: N examples of a batch, C classes, `num_bins` bins.
+Shapes: N examples in a batch, C classes, `num_bins` bins. Rows that `mask` removes may
+hold anything.
 """
 
 import dataclasses
@@ -24,10 +24,9 @@ from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..calibration.platt import Platt
 from ..calibration.temperature import Temperature
 from ..cascade.routers import Router
-from ..streaming import readings
-from ..streaming.platt import StreamedPlatt
-from ..streaming.readings import Streamed, StreamedCurve, StreamedReliability
-from ..streaming.temperature import StreamedFit
+from ..streaming import readings, states
+from ..streaming.platt import DEFAULT_NUM_BUCKETS
+from ..streaming.results import FitReading, Reading
 from .modules import Fitted
 
 
@@ -37,12 +36,21 @@ class _OfStream(nnx.Metric):
     def __init__(self, summary: Any) -> None:
         self.summary = nnx.metrics.MetricState(summary)
 
-    def _no_rows(self, summary: Any) -> Any:
-        raise NotImplementedError
-
     def reset(self) -> None:
         """Forgets all rows."""
-        self.summary.set_value(self._no_rows(self.summary.get_value()))
+        self.summary.set_value(states.without_rows(self.summary.get_value()))
+
+    def _add(self, update: Any, rows: dict[str, Any], others: Any, **more: Any) -> None:
+        """Adds rows, all of which must be given; `others` are for other metrics."""
+        if others.get("where") is not None:
+            raise ValueError("update: expected the mask as mask=, got where=.")
+        absent = [name for name, array in rows.items() if array is None]
+        if absent:
+            raise ValueError(
+                f"update: expected {', '.join(rows)}, got no {', '.join(absent)}."
+            )
+        summary = self.summary.get_value()
+        self.summary.set_value(update(summary, *rows.values(), **more))
 
 
 class Reliability(_OfStream):
@@ -53,7 +61,7 @@ class Reliability(_OfStream):
       >>> metric = Reliability(num_bins=2)
       >>> scores, outcomes = jnp.array([0.2, 0.6, 0.8]), jnp.array([0, 1, 0])
       >>> metric.update(confidence=scores, outcomes=outcomes)
-      >>> print(metric.compute().table.count)
+      >>> print(metric.compute().value.count)
       [2 1]
     """
 
@@ -64,16 +72,13 @@ class Reliability(_OfStream):
 
         Args:
           num_bins: static number of equal-count bins.
-          buckets: optional `Bins` of the summary; `score_buckets()` where not given.
+          buckets: optional `Bins` of the summary; default `score_buckets()`.
 
         Raises:
           ValueError: for a wrong type or count.
         """
         super().__init__(streaming.init_reliability(buckets))
         self.num_bins = readings.checked_num_bins(num_bins)
-
-    def _no_rows(self, summary: Any) -> Any:
-        return streaming.init_reliability(summary.buckets)
 
     def update(
         self,
@@ -86,36 +91,32 @@ class Reliability(_OfStream):
         weights: ArrayLike | None = None,
         **others: Any,
     ) -> None:
-        """Adds a batch: confidence and outcomes, or else logits and labels.
+        """Adds a batch: either confidence and outcomes, or logits and labels.
 
         Args:
-          logits: floating `[N, C]`, of which the top-1 confidence is taken.
+          logits: floating `[N, C]`, whose top-1 confidence is taken; ignored, with the
+            labels, if `confidence` is given.
           labels: integer `[N]`.
-          confidence: floating `[N]`, in `[0, 1]`; where given, logits and labels are
-            not looked at, and where not, outcomes are not.
-          outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-          mask: optional bool `[N]`; rows left out may hold anything.
+          confidence: floating `[N]`, in `[0, 1]`.
+          outcomes: bool, integer or floating `[N]` in `[0, 1]`; ignored if `confidence`
+            is not given.
+          mask: optional bool `[N]`.
           weights: optional non-negative `[N]`.
 
         Raises:
           ValueError: for a wrong rank, shape or dtype, or too few arguments.
         """
+        more = {"where": mask, "weights": weights}
         if confidence is None:
-            confidence, outcomes = _top1(*_given(logits=logits, labels=labels))
+            rows = {"logits": logits, "labels": labels}
+            self._add(_update_top1, rows, others, **more)
         elif outcomes is None:
             raise ValueError("update: expected outcomes with confidence, got none.")
-        _no_where(others)
-        self.summary.set_value(
-            streaming.update_reliability(
-                self.summary.get_value(),
-                confidence,
-                outcomes,
-                where=mask,
-                weights=weights,
-            )
-        )
+        else:
+            rows = {"confidence": confidence, "outcomes": outcomes}
+            self._add(streaming.update_reliability, rows, others, **more)
 
-    def compute(self) -> StreamedReliability:
+    def compute(self) -> Reading:
         """The table: see `calib_jax.streaming.reliability_table`."""
         return streaming.reliability_table(self.summary.get_value(), self.num_bins)
 
@@ -133,11 +134,10 @@ class CalibrationError(Reliability):
       0.275 0.000
     """
 
-    def compute(self) -> Streamed:  # type: ignore[override]
+    def compute(self) -> Reading:
         """Value and bound: see `calib_jax.streaming.expected_calibration_error`."""
-        return streaming.expected_calibration_error(
-            self.summary.get_value(), self.num_bins
-        )
+        summary = self.summary.get_value()
+        return streaming.expected_calibration_error(summary, self.num_bins)
 
 
 class TemperatureFit(_OfStream):
@@ -165,9 +165,6 @@ class TemperatureFit(_OfStream):
         """
         super().__init__(streaming.init_temperature(log_temperatures))
 
-    def _no_rows(self, summary: Any) -> Any:
-        return streaming.init_temperature(summary.log_temperatures)
-
     def update(
         self,
         *,
@@ -183,25 +180,18 @@ class TemperatureFit(_OfStream):
         Args:
           logits: floating `[N, C]`.
           labels: integer `[N]` in `[0, C)`.
-          mask: optional bool `[N]`; rows left out may hold anything.
+          mask: optional bool `[N]`.
           weights: optional non-negative `[N]`.
           class_where: optional bool `[C]` or `[N, C]`, the classes that take part.
 
         Raises:
           ValueError: for a wrong rank, shape or dtype.
         """
-        _no_where(others)
-        self.summary.set_value(
-            streaming.update_temperature(
-                self.summary.get_value(),
-                *_given(logits=logits, labels=labels),
-                where=mask,
-                weights=weights,
-                class_where=class_where,
-            )
-        )
+        rows = {"logits": logits, "labels": labels}
+        more = {"where": mask, "weights": weights, "class_where": class_where}
+        self._add(streaming.update_temperature, rows, others, **more)
 
-    def compute(self) -> tuple[Temperature, StreamedFit]:
+    def compute(self) -> tuple[Temperature, FitReading]:
         """Temperature and report: see `calib_jax.streaming.fit_temperature`."""
         return streaming.fit_temperature(self.summary.get_value())
 
@@ -219,7 +209,7 @@ class PlattFit(_OfStream):
       1.214 -0.607
     """
 
-    def __init__(self, num_buckets: int = streaming.platt.DEFAULT_NUM_BUCKETS) -> None:
+    def __init__(self, num_buckets: int = DEFAULT_NUM_BUCKETS) -> None:
         """Starts without rows.
 
         Args:
@@ -229,9 +219,6 @@ class PlattFit(_OfStream):
           ValueError: for a wrong number.
         """
         super().__init__(streaming.init_platt(num_buckets))
-
-    def _no_rows(self, summary: Any) -> Any:
-        return streaming.init_platt(summary.least.shape[-1])
 
     def update(
         self,
@@ -247,33 +234,27 @@ class PlattFit(_OfStream):
         Args:
           scores: floating `[N]`, finite.
           outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-          mask: optional bool `[N]`; rows left out may hold anything.
+          mask: optional bool `[N]`.
           weights: optional non-negative `[N]`.
 
         Raises:
           ValueError: for a wrong rank, shape or dtype.
         """
-        _no_where(others)
-        self.summary.set_value(
-            streaming.update_platt(
-                self.summary.get_value(),
-                *_given(scores=scores, outcomes=outcomes),
-                where=mask,
-                weights=weights,
-            )
-        )
+        rows = {"scores": scores, "outcomes": outcomes}
+        more = {"where": mask, "weights": weights}
+        self._add(streaming.update_platt, rows, others, **more)
 
-    def compute(self) -> tuple[Platt, StreamedPlatt]:
+    def compute(self) -> tuple[Platt, FitReading]:
         """Parameters and report: see `calib_jax.streaming.fit_platt`."""
         return streaming.fit_platt(self.summary.get_value())
 
 
 class CascadeMetric(_OfStream):
-    """Accuracy against share of a cascade on a stream: of a router, or a fresh one.
+    """Accuracy against share of a cascade on a stream, for a given or a fresh router.
 
-    Without a router, one is fitted to the stream itself: its advantages are then those
-    of the rows it is judged by. Where its cuts divide a bucket, bins of it may change
-    places with those of a router of the rows, so that the bound is infinite.
+    Without a router, one is fitted to the stream itself, so it is judged by the rows it
+    was fitted to. The bound is then infinite if a cut of that router divides a bucket:
+    its bins may change places with those of a router fitted to the rows.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -284,7 +265,7 @@ class CascadeMetric(_OfStream):
       ...     small_outcome=jnp.array([0, 1]),
       ...     large_outcome=jnp.array([1, 1]),
       ... )
-      >>> print(metric.compute().curve.accuracy)
+      >>> print(metric.compute().value.accuracy)
       [1.  1.  0.5]
     """
 
@@ -298,11 +279,11 @@ class CascadeMetric(_OfStream):
         """Starts without rows.
 
         Args:
-          router: optional `Router` to judge; its bins are the buckets of the summary,
-            so that the curve is exact.
-          num_bins: static number of bins of the fresh router, where none is given.
-          buckets: optional `Bins` of the summary for the fresh router;
-            `score_buckets()` where not given.
+          router: optional `Router` to judge. Its bins become the buckets of the
+            summary, so the curve is exact.
+          num_bins: static number of bins of the fresh router, if none is given.
+          buckets: optional `Bins` of the summary for the fresh router; default
+            `score_buckets()`.
 
         Raises:
           ValueError: for a wrong type or count.
@@ -313,9 +294,6 @@ class CascadeMetric(_OfStream):
         super().__init__(streaming.init_cascade(buckets))
         self.router = None if router is None else Fitted(router)
         self.num_bins = readings.checked_num_bins(num_bins)
-
-    def _no_rows(self, summary: Any) -> Any:
-        return streaming.init_cascade(summary.buckets)
 
     def update(
         self,
@@ -332,11 +310,12 @@ class CascadeMetric(_OfStream):
 
         Args:
           small_confidence: floating `[N]`, in `[0, 1]`, of the small model.
-          large_confidence: the same of the large model.
+          large_confidence: floating `[N]`, in `[0, 1]`, of the large model.
           small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
             model's answer is correct.
-          large_outcome: the same for the large model's.
-          mask: optional bool `[N]`; rows left out may hold anything.
+          large_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the large
+            model's answer is correct.
+          mask: optional bool `[N]`.
           weights: optional non-negative `[N]`.
 
         Raises:
@@ -348,44 +327,23 @@ class CascadeMetric(_OfStream):
             "small_outcome": small_outcome,
             "large_outcome": large_outcome,
         }
-        _no_where(others)
-        self.summary.set_value(
-            streaming.update_cascade(
-                self.summary.get_value(), *_given(**rows), where=mask, weights=weights
-            )
-        )
+        more = {"where": mask, "weights": weights}
+        self._add(streaming.update_cascade, rows, others, **more)
 
-    def compute(self) -> StreamedCurve:
+    def compute(self) -> Reading:
         """The curve: see `calib_jax.streaming.cascade_curve`."""
         summary = self.summary.get_value()
         if self.router is not None:
             return streaming.cascade_curve(summary, self.router.get_value())
         found = streaming.fit_router(summary, self.num_bins)
-        result = streaming.cascade_curve(summary, found.router)
-        exact = found.error_bound == 0
-        bound = jnp.where(exact, result.error_bound, jnp.inf)
-        return dataclasses.replace(result, error_bound=bound)
+        curve = streaming.cascade_curve(summary, found.value)
+        bound = jnp.where(found.error_bound == 0, curve.error_bound, jnp.inf)
+        return dataclasses.replace(curve, error_bound=bound)
 
 
-def _no_where(others: dict[str, Any]) -> None:
-    """A mask by the name that functions use must not be taken for another metric's."""
-    if others.get("where") is not None:
-        raise ValueError("update: expected the mask as mask=, got where=.")
-
-
-def _given(**arrays: ArrayLike | None) -> tuple[ArrayLike, ...]:
-    """The arrays, all of which have to be there: `update` is given those of others."""
-    given = tuple(array for array in arrays.values() if array is not None)
-    if len(given) < len(arrays):
-        absent = [name for name, array in arrays.items() if array is None]
-        raise ValueError(
-            f"update: expected {', '.join(arrays)}, got no {', '.join(absent)}."
-        )
-    return given
-
-
-def _top1(logits: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
+def _update_top1(state: Any, logits: ArrayLike, labels: ArrayLike, **more: Any) -> Any:
     best = confidence.top1(checks.logits("logits", logits, rank=2, axes="[N, C]"))
     label = checks.integers("labels", labels)
     checks.same_shape(logits=best.prediction, labels=label)
-    return best.confidence, best.prediction == label
+    outcomes: jax.Array = best.prediction == label
+    return streaming.update_reliability(state, best.confidence, outcomes, **more)

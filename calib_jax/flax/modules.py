@@ -1,10 +1,9 @@
-"""Modules that apply what was fitted: calibrated classifiers, and cascades of two.
+"""Modules that apply fitted parameters: calibrated classifiers, and cascades of two.
 
-Parameters and routers are pytrees held whole in variables of a type of their own, so
-that an optimizer over `nnx.Param` leaves them alone, and `nnx.split` and Orbax see
-them.
+Parameters and routers are whole pytrees in variables of their own type, which
+`nnx.split` and Orbax see and an optimizer over `nnx.Param` leaves alone.
 
-Shapes: N examples of a batch, C classes, `num_bins` bins.
+Shapes: N examples in a batch, C classes, `num_bins` bins.
 """
 
 from typing import Any
@@ -24,7 +23,7 @@ from ..cascade.routers import Router
 
 
 class Fitted(nnx.Variable):
-    """A variable of what was fitted after training: no optimizer's `nnx.Param`."""
+    """A variable for what was fitted after training; not an `nnx.Param`."""
 
 
 class Calibrated(nnx.Module):
@@ -52,7 +51,7 @@ class Calibrated(nnx.Module):
         Args:
           model: a module from inputs to floating logits `[N, C]`, or to scores `[N]`
             for `Platt` and `Histogram`.
-          params: what a fit returned first.
+          params: parameters that a fit returned.
 
         Raises:
           ValueError: for another kind of model or parameters.
@@ -63,7 +62,7 @@ class Calibrated(nnx.Module):
         self.params = Fitted(params)
 
     def __call__(self, *inputs: Any, **options: Any) -> jax.Array:
-        """Calibrated float32 probabilities `[N, C]`, or `[N]` of scores."""
+        """Calibrated float32 probabilities `[N, C]`, or `[N]` for scores."""
         return calibrate(self.params.get_value(), self.model(*inputs, **options))
 
 
@@ -74,8 +73,8 @@ class Deferred(nnx.Module):
       small: `Calibrated` small model.
       large: `Calibrated` large model.
       router: `Fitted` variable of the router.
-      num_small_bins: `Fitted` int32 scalar, K; it may be set without a new trace.
-      capacity: rows of a batch that the large model can take.
+      num_small_bins: `Fitted` int32 scalar, K; setting it needs no new trace.
+      capacity: how many rows of a batch the large model can take.
 
     Examples:
       >>> import jax.numpy as jnp, calib_jax as cj
@@ -103,11 +102,11 @@ class Deferred(nnx.Module):
         """Joins two models.
 
         Args:
-          small: `Calibrated` by a temperature.
-          large: the same, of the better model.
-          router: `Router` of confidences at these temperatures.
+          small: the small model, `Calibrated` by a temperature.
+          large: the large model, `Calibrated` by a temperature.
+          router: `Router` fitted to confidences at these temperatures.
           num_small_bins: the paper's K, 0 to num_bins.
-          capacity: static number of rows, at least 1, for the large model.
+          capacity: static number of rows for the large model, at least 1.
 
         Raises:
           ValueError: for a wrong kind, dtype or count.
@@ -129,7 +128,7 @@ class Deferred(nnx.Module):
         self.capacity = checks.static_int("capacity", capacity, minimum=1)
 
     def __call__(self, inputs: Any, *, where: ArrayLike | None = None) -> Deferral:
-        """Answers a batch, padded rows masked by `where`: see `calib_jax.defer`."""
+        """Answers a batch whose padded rows `where` removes: see `calib_jax.defer`."""
         return deferral.defer(
             self.small.model,
             self.large.model,

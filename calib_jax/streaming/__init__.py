@@ -1,48 +1,44 @@
-"""Summaries of a stream, and what can be read off them; data read in blocks."""
+"""Summaries of a stream, and what is read off them; data read in blocks.
+
+A summary is a pytree of fixed size: `init_*` makes it, `update_*` adds a batch, `merge`
+and `psum` join those of batches, processes and devices to the same bits in any order.
+Readers carry the names of the functions of arrays and return a `Reading`, fits
+`(params, FitReading)`. Rows that `where` or a weight of 0 removes may hold anything.
+"""
 
 from . import blocks
-from .merging import merge_fits, psum_fit
-from .platt import PlattSummary, StreamedPlatt, fit_platt, init_platt, update_platt
+from .buckets import (
+    init_cascade,
+    init_reliability,
+    score_buckets,
+    update_cascade,
+    update_reliability,
+)
+from .platt import fit_platt, init_platt, update_platt
 from .readings import (
-    Streamed,
-    StreamedCurve,
-    StreamedReliability,
-    StreamedRouter,
     average_performance_gap_recovered,
     cascade_curve,
     expected_calibration_error,
     fit_router,
     reliability_table,
 )
-from .summaries import (
+from .results import FitReading, Reading
+from .states import (
     CascadeSummary,
+    PlattSummary,
     ReliabilitySummary,
-    init_cascade,
-    init_reliability,
+    TemperatureSummary,
     merge,
     psum,
-    score_buckets,
-    update_cascade,
-    update_reliability,
 )
-from .temperature import (
-    StreamedFit,
-    TemperatureSummary,
-    fit_temperature,
-    init_temperature,
-    update_temperature,
-)
+from .temperature import fit_temperature, init_temperature, update_temperature
 
 __all__ = [
     "CascadeSummary",
+    "FitReading",
     "PlattSummary",
+    "Reading",
     "ReliabilitySummary",
-    "Streamed",
-    "StreamedCurve",
-    "StreamedFit",
-    "StreamedPlatt",
-    "StreamedReliability",
-    "StreamedRouter",
     "TemperatureSummary",
     "average_performance_gap_recovered",
     "blocks",
@@ -56,9 +52,7 @@ __all__ = [
     "init_reliability",
     "init_temperature",
     "merge",
-    "merge_fits",
     "psum",
-    "psum_fit",
     "reliability_table",
     "score_buckets",
     "update_cascade",

@@ -1,14 +1,12 @@
-r"""Summaries of a stream: fixed in size, updated by batches, merged in any order.
+"""Summaries of scores in buckets, for tables, routers and curves.
 
-Shapes: N examples of a batch, `num_buckets` buckets of a score. A summary holds exact
-integer sums in each bucket, so that merging is associative and commutative bit for bit,
-over batches, devices and processes, and counts are exact up to 2^40 rows. What is read
-off it (`calib_jax.streaming`) is cut at the boundaries of buckets, and comes with a
-bound on what that changed.
+Shapes: N examples in a batch, `num_buckets` buckets of a score. What is read off a
+summary (`readings`) is cut at the boundaries of buckets, and comes with a bound on the
+difference that makes.
 """
 
 import dataclasses
-from typing import TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,65 +15,23 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .. import binning
-from .._core import checks, dispatch, exact, masking, reduce
-from ..binning import bin_sums
+from .._core import checks, dispatch, masking, reduce
+from ..binning import bin_sums, search
 from ..binning.bins import Bins
+from .states import CascadeSummary, ReliabilitySummary
 
 DEFAULT_NUM_BUCKETS = 4096
-# Sums over all buckets of digits of at most 2^11 are added up as int32.
+# Digits of at most 2^11 of so many buckets still add up to an int32.
 MAX_BUCKETS = 2**19
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class ReliabilitySummary:
-    """Exact sums of scores and outcomes in buckets of the score.
-
-    Attributes:
-      buckets: `Bins` of `num_buckets` buckets; edges are NaN after merging summaries of
-        different buckets, and so is all that is read off such a one.
-      sums: `BinSums` of two quantities: score, outcome.
-      least: float32 `[num_buckets]`, least score of each bucket; +inf in an empty one.
-      greatest: float32 `[num_buckets]`, the greatest; -inf in an empty one.
-    """
-
-    buckets: Bins
-    sums: bin_sums.BinSums
-    least: jax.Array
-    greatest: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CascadeSummary:
-    """Exact sums of two models' confidences and outcomes in buckets of the small one's.
-
-    Attributes:
-      buckets: `Bins` of `num_buckets` buckets; edges are NaN after merging summaries of
-        different buckets, and so is all that is read off such a one.
-      sums: `BinSums` of five quantities: confidence of the small and of the large
-        model, outcome of the small and of the large one, squared difference of these.
-      least: float32 `[num_buckets]`, least small confidence of each bucket; +inf in an
-        empty one.
-      greatest: float32 `[num_buckets]`, the greatest; -inf in an empty one.
-    """
-
-    buckets: Bins
-    sums: bin_sums.BinSums
-    least: jax.Array
-    greatest: jax.Array
-
-
-Summary = TypeVar("Summary", ReliabilitySummary, CascadeSummary)
 
 
 def score_buckets(num_buckets: int = DEFAULT_NUM_BUCKETS) -> Bins:
     r"""Fixed buckets of a score in `[0, 1]`, as fine near 1 as near 0.
 
-    Their edges are evenly spaced in log-odds, :math:`\log (c / (1 - c))`, between those
-    of 2^-24 and of 1 - 2^-24, the greatest float32 below 1. Scores of exactly 0 and
-    exactly 1 have buckets of their own. Near 1 float32 numbers lie further apart than
-    edges, so that each has a bucket of its own and some buckets stay empty.
+    Edges are evenly spaced in log-odds, :math:`\log (c / (1 - c))`, from 2^-24 to
+    1 - 2^-24, the greatest float32 below 1. Scores of exactly 0 and exactly 1 have
+    buckets of their own. Near 1, float32 numbers lie further apart than the edges: each
+    has a bucket of its own there, and some buckets stay empty.
 
     Args:
       num_buckets: static number of buckets, at least 3.
@@ -97,23 +53,23 @@ def score_buckets(num_buckets: int = DEFAULT_NUM_BUCKETS) -> Bins:
     size = checks.static_int("num_buckets", num_buckets, minimum=3)
     greatest = np.log(2.0**24 - 1)
     inner = 1 / (1 + np.exp(-np.linspace(-greatest, greatest, size - 3)))
-    ends = [np.finfo(np.float32).tiny], [1.0]
-    return Bins(edges=jnp.asarray(np.concatenate([ends[0], inner, ends[1]]), "float32"))
+    edges = np.concatenate([[np.finfo(np.float32).tiny], inner, [1.0]])
+    return Bins(edges=jnp.asarray(edges, "float32"))
 
 
 def init_reliability(buckets: Bins | None = None) -> ReliabilitySummary:
-    """The summary of no rows, to be updated with scores and outcomes.
+    """A summary without rows, to be updated with scores and outcomes.
 
     Args:
-      buckets: optional `Bins` with edges `[num_buckets - 1]`; `score_buckets()` where
-        not given. With frozen bins, such as those of a calibration half, their table is
-        exact.
+      buckets: optional `Bins` with edges `[num_buckets - 1]`; default
+        `score_buckets()`. With frozen bins, such as those of a calibration half, the
+        table of these bins is exact.
 
     Returns:
       `ReliabilitySummary`.
 
     Raises:
-      ValueError: where `buckets` are no `Bins`, or more than 2^19.
+      ValueError: where `buckets` is not `Bins`, or has more than 2^19 of them.
 
     References:
       Guo et al. 2017, arXiv 1706.04599, section 2.
@@ -122,23 +78,22 @@ def init_reliability(buckets: Bins | None = None) -> ReliabilitySummary:
       >>> print(init_reliability(binning.equal_width_bins(2)).least)
       [inf inf]
     """
-    buckets, sums, least = _no_rows(buckets, 2)
-    return ReliabilitySummary(buckets=buckets, sums=sums, least=least, greatest=-least)
+    return ReliabilitySummary(**_no_rows(buckets, 2))
 
 
 def init_cascade(buckets: Bins | None = None) -> CascadeSummary:
-    """The summary of no rows, to be updated with the outputs of two models.
+    """A summary without rows, to be updated with the outputs of two models.
 
     Args:
       buckets: optional `Bins` of the small model's confidence, with edges
-        `[num_buckets - 1]`; `score_buckets()` where not given. With the bins of a
-        router, its curve is exact.
+        `[num_buckets - 1]`; default `score_buckets()`. With the bins of a router, the
+        curve of that router is exact.
 
     Returns:
       `CascadeSummary`.
 
     Raises:
-      ValueError: where `buckets` are no `Bins`, or more than 2^19.
+      ValueError: where `buckets` is not `Bins`, or has more than 2^19 of them.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1.
@@ -147,13 +102,10 @@ def init_cascade(buckets: Bins | None = None) -> CascadeSummary:
       >>> print(init_cascade(binning.equal_width_bins(2)).greatest)
       [-inf -inf]
     """
-    buckets, sums, least = _no_rows(buckets, 5)
-    return CascadeSummary(buckets=buckets, sums=sums, least=least, greatest=-least)
+    return CascadeSummary(**_no_rows(buckets, 5))
 
 
-def _no_rows(
-    buckets: Bins | None, num_quantities: int
-) -> tuple[Bins, bin_sums.BinSums, jax.Array]:
+def _no_rows(buckets: Bins | None, num_quantities: int) -> dict[str, Any]:
     buckets = score_buckets() if buckets is None else buckets
     checks.instance("buckets", buckets, Bins)
     if buckets.num_bins > MAX_BUCKETS:
@@ -161,9 +113,13 @@ def _no_rows(
             f"buckets: expected at most {MAX_BUCKETS}, got {buckets.num_bins}."
         )
     least = jnp.full(buckets.num_bins, jnp.inf, jnp.float32)
-    # Edges of its own, so that a loop may donate the summary and leave the caller's.
-    buckets = Bins(edges=jnp.array(buckets.edges, copy=True))
-    return buckets, bin_sums.init(buckets.num_bins, num_quantities), least
+    return {
+        # A copy, so that a loop may donate the summary without losing the caller's.
+        "buckets": Bins(edges=jnp.array(buckets.edges, copy=True)),
+        "sums": bin_sums.init(buckets.num_bins, num_quantities),
+        "least": least,
+        "greatest": -least,
+    }
 
 
 def update_reliability(
@@ -178,13 +134,14 @@ def update_reliability(
 
     Args:
       state: `ReliabilitySummary`.
-      scores: floating `[N]`, confidences in `[0, 1]`, or what the buckets are of.
+      scores: floating `[N]`, confidences in `[0, 1]`, or any score that the buckets
+        are for.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`, such as that of a padded last batch.
+      where: optional bool `[N]`, such as the mask of a padded last batch.
       weights: optional non-negative `[N]`.
 
     Returns:
-      `ReliabilitySummary` of the rows so far and the valid ones of the batch.
+      `ReliabilitySummary` of the rows so far and the valid rows of the batch.
 
     Raises:
       ValueError: for a wrong type, rank, shape or dtype.
@@ -222,12 +179,12 @@ def update_cascade(
       small_confidence: floating `[N]`, calibrated confidence in `[0, 1]`.
       large_confidence: floating `[N]`, calibrated confidence in `[0, 1]`.
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`.
-      large_outcome: the same of the large model's answer.
-      where: optional bool `[N]`, such as that of a padded last batch.
+      large_outcome: bool, integer or floating `[N]` in `[0, 1]`.
+      where: optional bool `[N]`, such as the mask of a padded last batch.
       weights: optional non-negative `[N]`.
 
     Returns:
-      `CascadeSummary` of the rows so far and the valid ones of the batch.
+      `CascadeSummary` of the rows so far and the valid rows of the batch.
 
     Raises:
       ValueError: for a wrong type, rank, shape or dtype.
@@ -238,136 +195,36 @@ def update_cascade(
     Examples:
       >>> state = init_cascade()
       >>> state = update_cascade(state, [0.2, 0.8], [0.9, 0.7], [0, 1], [1, 1])
-      >>> print(bin_sums.compute(state.sums).count.sum())
-      2
+      >>> print(state.least.min(), state.greatest.max())
+      0.2 0.8
     """
     checks.instance("state", state, CascadeSummary)
-    small = checks.floats("small_confidence", small_confidence)
-    large = checks.floats("large_confidence", large_confidence)
-    by_small = checks.outcomes("small_outcome", small_outcome)
-    by_large = checks.outcomes("large_outcome", large_outcome)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(
-        small_confidence=small,
-        large_confidence=large,
-        small_outcome=by_small,
-        large_outcome=by_large,
-        where=mask,
-        weights=weight,
+    confidences = {
+        "small_confidence": small_confidence,
+        "large_confidence": large_confidence,
+    }
+    (small, large), by_small, by_large, mask = checks.two_models(
+        confidences, small_outcome, large_outcome, where
     )
+    weight = checks.weights("weights", weights)
+    checks.same_shape(small_confidence=small, weights=weight)
     squared = (by_large - by_small) ** 2
     return _update(state, (small, large, by_small, by_large, squared), mask, weight)
 
 
-def merge(first: Summary, second: Summary) -> Summary:
-    """The summary of the rows of both: associative and commutative, bit for bit.
-
-    Args:
-      first: `ReliabilitySummary` or `CascadeSummary` with sums `[2 + Q, num_buckets +
-        1, digits]`.
-      second: one of the same type with the same buckets.
-
-    Returns:
-      A summary of the type of both.
-
-    Raises:
-      ValueError: for another type or number of buckets.
-
-    References:
-      Kulisch, "Computer Arithmetic and Validity", 2013, for exact sums.
-
-    Examples:
-      >>> state = update_reliability(init_reliability(), [0.9, 0.4], [1, 0])
-      >>> print(bin_sums.compute(merge(state, state).sums).count.sum())
-      4
-    """
-    checks.instance("first", first, ReliabilitySummary, CascadeSummary)
-    checks.instance("second", second, type(first))
-    if first.buckets.num_bins != second.buckets.num_bins:
-        raise ValueError(
-            f"second: expected {first.buckets.num_bins} buckets, as first, got "
-            f"{second.buckets.num_bins}."
-        )
-    return _merge(first, second)
-
-
-def psum(state: Summary, axis_name: str | tuple[str, ...]) -> Summary:
-    """The summary of the rows of all devices, on every device.
-
-    For use inside `jax.shard_map`, `jax.pmap` or a named `jax.vmap`, where each device
-    updates a summary of its own; rows sharded under plain `jax.jit` need none.
-
-    Args:
-      state: `ReliabilitySummary` or `CascadeSummary` with sums `[2 + Q, num_buckets +
-        1, digits]`, of the device's own rows.
-      axis_name: name of the mapped axis, or several.
-
-    Returns:
-      A summary of the same type, the same on every device.
-
-    Raises:
-      ValueError: for another type.
-
-    References:
-      Kulisch, "Computer Arithmetic and Validity", 2013, for exact sums.
-
-    Examples:
-      >>> def summarise(scores, outcomes):
-      ...     state = update_reliability(init_reliability(), scores, outcomes)
-      ...     return psum(state, "devices")
-      >>> scores, outcomes = jnp.array([[0.9], [0.4]]), jnp.array([[1], [0]])
-      >>> states = jax.vmap(summarise, axis_name="devices")(scores, outcomes)
-      >>> print(states.least.min(axis=1))
-      [0.4 0.4]
-    """
-    checks.instance("state", state, ReliabilitySummary, CascadeSummary)
-    edges = lax.pmin(state.buckets.edges, axis_name)
-    differ = (edges != state.buckets.edges).astype(jnp.int32)
-    differ = lax.pmax(differ, axis_name) > 0
-    sums = exact.normalise(lax.psum(state.sums.sums, axis_name))
-    return dataclasses.replace(
-        state,
-        buckets=Bins(edges=jnp.where(differ, jnp.nan, edges)),
-        sums=bin_sums.BinSums(sums=sums),
-        least=lax.pmin(state.least, axis_name),
-        greatest=lax.pmax(state.greatest, axis_name),
-    )
-
-
 @dispatch.core
 def _update(
-    state: Summary,
+    state: ReliabilitySummary | CascadeSummary,
     quantities: tuple[jax.Array, ...],
     where: jax.Array | None,
     weights: jax.Array | None,
-) -> Summary:
-    """Rows with their quantities, the first of which is the score of the buckets."""
+) -> ReliabilitySummary | CascadeSummary:
+    """Adds rows by their quantities, the first of which is the score of the buckets."""
     quantities, weights = lax.stop_gradient((quantities, weights))
     index = binning.bin_index(state.buckets, quantities[0])
-    # Binning takes -0.0 and subnormal numbers as 0.
-    tiny = jnp.finfo(jnp.float32).tiny
-    score = jnp.where(jnp.abs(quantities[0]) < tiny, jnp.float32(0), quantities[0])
-
+    score = search.without_subnormals(quantities[0])
     valid = masking.valid_rows(index.shape[0], where, weights)
     ends = (state.least, state.greatest)
     least, greatest = reduce.ends_of_bins(ends, index, score, valid)
-    return dataclasses.replace(
-        state,
-        sums=bin_sums.update(
-            state.sums, index, quantities, where=where, weights=weights
-        ),
-        least=least,
-        greatest=greatest,
-    )
-
-
-@dispatch.core
-def _merge(first: Summary, second: Summary) -> Summary:
-    edges, other = first.buckets.edges, second.buckets.edges
-    return dataclasses.replace(
-        first,
-        buckets=Bins(edges=jnp.where(edges == other, edges, jnp.nan)),
-        sums=bin_sums.merge(first.sums, second.sums),
-        least=jnp.minimum(first.least, second.least),
-        greatest=jnp.maximum(first.greatest, second.greatest),
-    )
+    sums = bin_sums.update(state.sums, index, quantities, where, weights)
+    return dataclasses.replace(state, sums=sums, least=least, greatest=greatest)

@@ -1,11 +1,9 @@
 """Platt scaling of a stream, from a summary of fixed size: no scores are kept.
 
-Shapes: N examples of a batch, B buckets, two sides: right and wrong answers. Sums are
-exact (`_exact`), so that merging (`calib_jax.streaming.merge_fits`) is associative and
-commutative bit for bit, and the state does not depend on the order of its rows.
+Shapes: N examples in a batch, B buckets, two sides: right and wrong answers. A state
+does not depend on the order of its rows.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -18,59 +16,19 @@ from ..binning import bin_sums, search
 from ..calibration import platt
 from ..calibration.platt import Platt
 from ..calibration.solvers import FitReport
+from .results import FitReading
+from .states import PlattSummary
 
 DEFAULT_NUM_BUCKETS = 8192
-# Of at least one for each sign and power of two, at most of 10 bits more.
+# At least one for each sign and exponent; at most 10 bits more.
 _MIN_BUCKETS, _MAX_BUCKETS = 2**9, 2**19
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class PlattSummary:
-    """Exact moments of right and wrong answers in buckets of any score.
-
-    A bucket holds the float32 numbers that share their first bits: sign, exponent and,
-    with 8192 buckets, 4 bits more, so that it is as wide as 1/16 to 1/32 of its scores.
-
-    Attributes:
-      sums: `BinSums` of five quantities: the outcome, and of x, where in its bucket a
-        score lies from 0 to 1, the products of x and of its square with the outcome
-        and with one minus it.
-      least: float32 `[2, B]`, least score of the right and of the wrong answers of each
-        bucket; +inf where there are none.
-      greatest: float32 `[2, B]`, the greatest; -inf where there are none.
-    """
-
-    sums: bin_sums.BinSums
-    least: jax.Array
-    greatest: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class StreamedPlatt:
-    """What a Platt fit of a stream says of itself.
-
-    Attributes:
-      estimated_error: float32 scalar, of the confidence of any score seen, absolute; an
-        estimate, and no bound; +inf where there is no optimum.
-      report: `FitReport` of the fit to the buckets.
-    """
-
-    estimated_error: jax.Array
-    report: FitReport
-
-    @property
-    def status(self) -> jax.Array:
-        """int32 scalar, a `FitStatus`, as that of the fit in memory."""
-        return self.report.status
-
-
 def init_platt(num_buckets: int = DEFAULT_NUM_BUCKETS) -> PlattSummary:
-    """The summary of no rows, to be updated with scores and outcomes.
+    """A summary without rows, to be updated with scores and outcomes.
 
     Args:
-      num_buckets: static power of two from 512 to 2^19; one takes 0.8 kB.
+      num_buckets: static power of two from 512 to 2^19; each bucket takes 0.8 kB.
 
     Returns:
       `PlattSummary`.
@@ -108,11 +66,11 @@ def update_platt(
       state: `PlattSummary`.
       scores: floating `[N]`, finite.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`, such as that of a padded last batch.
+      where: optional bool `[N]`, such as the mask of a padded last batch.
       weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
 
     Returns:
-      `PlattSummary` of the rows so far and the valid ones of the batch.
+      `PlattSummary` of the rows so far and the valid rows of the batch.
 
     Raises:
       ValueError: for a wrong type, rank, shape or dtype.
@@ -149,16 +107,14 @@ def _update_platt(
     usable = jnp.isfinite(scores) & (outcomes >= 0) & (outcomes <= 1)
     if weights is not None:
         usable = usable & (weights >= 0) & (weights < jnp.inf)
-    # A valid row that is not usable is in no bucket, which the fit sees.
+    # A valid row that is not usable goes in no bucket, which the fit detects.
     bucket, x = _place(scores, state.least.shape[1])
     index = jnp.where(usable, bucket, -1)
     x, right = jnp.where(usable, x, 0.0), jnp.where(usable, outcomes, 0.0)
     wrong = 1 - right
     quantities = (right, right * x, wrong * x, right * x * x, wrong * x * x)
-    sums = bin_sums.update(state.sums, index, quantities, where=where, weights=weights)
-    # Binning takes -0.0 and subnormal numbers as 0.
-    tiny = jnp.finfo(jnp.float32).tiny
-    scores = jnp.where(jnp.abs(scores) < tiny, jnp.float32(0), scores)
+    sums = bin_sums.update(state.sums, index, quantities, where, weights)
+    scores = search.without_subnormals(scores)
     # A partly right row counts on both sides.
     sides = [
         reduce.ends_of_bins(
@@ -170,23 +126,22 @@ def _update_platt(
     return PlattSummary(sums=sums, least=least, greatest=greatest)
 
 
-def fit_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
+def fit_platt(state: PlattSummary) -> tuple[Platt, FitReading]:
     r"""Logistic calibration of a stream of scores, from their moments in buckets.
 
     The scores of a bucket, right and wrong ones apart, are replaced by three points:
-    the least a, the mean m and the greatest b, with the weights that keep their number,
-    mean and variance v,
+    the least score a, the mean m and the greatest score b, with the weights that keep
+    their number, mean and variance v,
 
     .. math:: \frac{v}{(m - a)(b - a)}, \quad 1 - \frac{v}{(m - a)(b - m)}, \quad
        \frac{v}{(b - m)(b - a)},
 
-    to which `calib_jax.fit_platt` is applied. Up to two distinct scores are kept as
-    they are. Terms linear in the scores are exact, the logarithms of the likelihood are
-    off by the third and fourth moments of a bucket. On outputs of real models slope
-    and intercept were off by at most 2e-5, relative, with 8192 buckets. The error is
-    estimated from a second fit, to two points at one standard deviation from the mean.
+    and `calib_jax.fit_platt` is applied to these. Up to two distinct scores are kept as
+    they are. Terms linear in the scores are exact; the logarithms in the likelihood are
+    off by the third and fourth moments within a bucket. The error is estimated from a
+    second fit, to two points at one standard deviation from the mean.
 
-    Statuses are those of `calib_jax.fit_platt`. Scores that differ by less than some
+    Statuses are those of `calib_jax.fit_platt`. Scores that differ by less than about
     1e-3 of their size share a bucket or two: subtract a typical score first, or use
     `calib_jax.streaming.blocks.fit_platt`.
 
@@ -194,7 +149,7 @@ def fit_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
       state: `PlattSummary` with ends `[2, B]`.
 
     Returns:
-      `Platt` and `StreamedPlatt`.
+      `Platt` and `FitReading`.
 
     Raises:
       ValueError: for another type.
@@ -208,7 +163,7 @@ def fit_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
       >>> state = update_platt(init_platt(), [-2.0, -1.0, 0.0], [0, 0, 1])
       >>> state = update_platt(state, [1.0, 2.0, 3.0], [0, 1, 1])
       >>> params, fit = fit_platt(state)
-      >>> print(f"{params.slope:.3f}", fit.report.converged, fit.estimated_error < 1e-5)
+      >>> print(f"{params.slope:.3f}", fit.converged, fit.estimated_error < 1e-5)
       1.214 True True
     """
     checks.instance("state", state, PlattSummary)
@@ -216,7 +171,7 @@ def fit_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
 
 
 @dispatch.core
-def _fit_streamed_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
+def _fit_streamed_platt(state: PlattSummary) -> tuple[Platt, FitReading]:
     nodes, spread = rows_of_buckets(state)
     both = jax.tree.map(lambda *arrays: jnp.stack(arrays), nodes, spread)
 
@@ -228,14 +183,16 @@ def _fit_streamed_platt(state: PlattSummary) -> tuple[Platt, StreamedPlatt]:
     confidence, other = jax.vmap(platt.apply_platt, (0, None))(fits, nodes["score"])
     apart = jnp.where(nodes["weight"] > 0, jnp.abs(confidence - other), 0.0)
     error = jnp.where(report.converged, jnp.max(apart), jnp.inf)
-    return params, StreamedPlatt(estimated_error=error, report=report)
+    none = jnp.float32(jnp.nan)
+    fields = {"estimated_error": error, "lower": none, "upper": none}
+    return params, FitReading(**vars(report), **fields)
 
 
 def rows_of_buckets(state: PlattSummary) -> tuple[Any, Any]:
-    """Weighted rows that have the moments of the buckets: two ways to choose them.
+    """Weighted rows with the moments of the buckets: three points, and two, of each.
 
     Returns:
-      Twice a dict of `score`, `outcome` and `weight`, float32 `[6 B]`.
+      Two dicts of `score`, `outcome` and `weight`, float32 `[6 B]`.
     """
     sums, size = state.sums.sums, state.least.shape[1]
     both, right = sums[1, :-1], sums[2, :-1]
@@ -251,8 +208,8 @@ def rows_of_buckets(state: PlattSummary) -> tuple[Any, Any]:
     greatest = jnp.where(some, state.greatest, 0.0)
     low, high = _place(least, size)[1], _place(greatest, size)[1]
     mean = jnp.clip(mean, low, high)
-    # What is left of the variance by rounding is never quite 0 between distinct ends,
-    # so that both keep some weight, and with it the status of the fit.
+    # Rounding must not bring the variance to 0 between distinct ends: both keep some
+    # weight, on which the status of the fit depends.
     reach = high - low
     some_reach = jnp.where(reach > 0, reach, 1.0)
     down = jnp.maximum(mean - low, 1e-7 * some_reach)
@@ -264,7 +221,7 @@ def rows_of_buckets(state: PlattSummary) -> tuple[Any, Any]:
     shares = jnp.stack([first, 1 - variance / (down * up), last])
 
     def row(mean: jax.Array) -> jax.Array:
-        # Where two ends are equal, so is all between them.
+        # Rounding must not pass the ends, above all where they are equal.
         score = start[None] + width[None] * mean
         return jnp.where(some, jnp.clip(score, least, greatest), 0.0)
 
@@ -286,9 +243,9 @@ def rows_of_buckets(state: PlattSummary) -> tuple[Any, Any]:
 
 
 def _place(scores: jax.Array, num_buckets: int) -> tuple[jax.Array, jax.Array]:
-    """The bucket of each score, and where in it the score lies, from 0 to 1.
+    """The bucket of each score, and its position there, from 0 to 1.
 
-    Floats of one exponent are evenly spaced, so that their last bits say where.
+    Floats of one exponent are evenly spaced, so their last bits are the position.
     """
     key = search.sort_key(scores)
     shift = 33 - num_buckets.bit_length()
@@ -298,7 +255,7 @@ def _place(scores: jax.Array, num_buckets: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _bounds(num_buckets: int) -> tuple[jax.Array, jax.Array]:
-    """Least score `[B]` of each bucket, and how far its scores reach."""
+    """Least score `[B]` of each bucket, and its width."""
     shift = 33 - num_buckets.bit_length()
     bucket = jnp.arange(num_buckets, dtype=jnp.uint32)
     start, middle = (

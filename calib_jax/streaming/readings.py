@@ -1,11 +1,11 @@
-r"""What a summary of a stream says: tables, calibration error, router and curve.
+r"""Tables, calibration error, router and curve, read off a summary of a stream.
 
-Shapes: `num_buckets` buckets of the summary, `num_bins` bins of what is read off it.
-Rows are known to their bucket, not within it, so that bins of equal count are cut at
-boundaries of buckets: a row that stands in the bucket that an exact cut would divide
-may be counted one bin too high. Everything else is exact, and the tables are bit for
-bit those of the functions on arrays wherever no cut divides a bucket: with heavily tied
-scores, and with frozen bins as buckets.
+Shapes: `num_buckets` buckets of the summary, `num_bins` bins of the result. Only the
+bucket of a row is known, not its place in it, so bins of equal count are cut at
+boundaries of buckets: a row may be counted one bin too high if an exact cut would
+divide its bucket. Everything else is exact. Where no cut divides a bucket (heavily tied
+scores, or frozen bins as buckets) the tables are bit for bit those of the functions of
+arrays.
 """
 
 import dataclasses
@@ -20,74 +20,12 @@ from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..binning.tables import ReliabilityTable
 from ..cascade import curves
 from ..cascade.routers import AdvantageTable, Router
-from .summaries import CascadeSummary, ReliabilitySummary
+from .results import Reading
+from .states import CascadeSummary, ReliabilitySummary
 
 # So that products of a bin's number and half a count fit an int32.
 _MAX_BINS = 2**12
 _HALF_BITS = 19
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Streamed:
-    """A number read off a summary.
-
-    Attributes:
-      value: float32 scalar.
-      error_bound: float32 scalar, how far the value may be from that of the function on
-        arrays.
-    """
-
-    value: jax.Array
-    error_bound: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class StreamedReliability:
-    """A reliability table read off a summary.
-
-    Attributes:
-      table: `ReliabilityTable`.
-      bins: `Bins` of the table.
-      error_bound: float32 scalar, how far the calibration error of the table may be
-        from that of the table of exact bins.
-    """
-
-    table: ReliabilityTable
-    bins: Bins
-    error_bound: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class StreamedRouter:
-    """A router read off a summary.
-
-    Attributes:
-      router: `Router`.
-      error_bound: float32 scalar, how far the weighted mean size of the advantage over
-        its bins may be from that of exact bins; half of it bounds the share of rows
-        that stand in another bin.
-    """
-
-    router: Router
-    error_bound: jax.Array
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class StreamedCurve:
-    """A cascade curve read off a summary.
-
-    Attributes:
-      curve: `CascadeCurve`.
-      error_bound: float32 scalar, how far any accuracy, gain or share of the curve may
-        be from that of `calib_jax.cascade_curve` on the rows.
-    """
-
-    curve: curves.CascadeCurve
-    error_bound: jax.Array
 
 
 def reliability_table(
@@ -95,21 +33,22 @@ def reliability_table(
     num_bins: int = DEFAULT_NUM_BINS,
     *,
     bins: Bins | None = None,
-) -> StreamedReliability:
-    r"""The reliability table of the rows of a summary.
+) -> Reading:
+    r"""The reliability table of a summary.
 
     Edge k of the bins of equal count is the least score of the bucket that holds the
     score at which `calib_jax.equal_count_bins` cuts.
 
     Args:
       state: `ReliabilitySummary` with sums `[4, num_buckets + 1, digits]`.
-      num_bins: static number of fresh equal-count bins, at most 4096; not used where
+      num_bins: static number of fresh equal-count bins, at most 4096; not used if
         `bins` are given.
-      bins: optional `Bins` to use as they are. The buckets of the summary themselves,
-        `bins=state.buckets`, give the table of exactly these.
+      bins: optional `Bins` to use as they are; `bins=state.buckets` gives the exact
+        table of the buckets themselves.
 
     Returns:
-      `StreamedReliability`; its bound is that of `expected_calibration_error`.
+      `Reading` of a `ReliabilityTable`; its bound is that of
+      `expected_calibration_error`.
 
     Raises:
       ValueError: for a wrong type or count.
@@ -118,12 +57,11 @@ def reliability_table(
       Hao et al. 2026, arXiv 2601.07965, section 2 and Figure 1.
 
     Examples:
-      >>> import calib_jax
-      >>> state, outcomes = calib_jax.streaming.init_reliability(), [1, 0, 1, 0]
-      >>> scores = [0.9, 0.2, 0.6, 0.4]
-      >>> state = calib_jax.streaming.update_reliability(state, scores, outcomes)
+      >>> from calib_jax import streaming
+      >>> state, outcomes = streaming.init_reliability(), [1, 0, 1, 0]
+      >>> state = streaming.update_reliability(state, [0.9, 0.2, 0.6, 0.4], outcomes)
       >>> result = reliability_table(state, 2)
-      >>> print(result.table.outcome, result.bins.edges, result.error_bound)
+      >>> print(result.value.outcome, result.bins.edges, result.error_bound)
       [0. 1.] [0.6] 0.0
     """
     checks.instance("state", state, ReliabilitySummary)
@@ -135,30 +73,30 @@ def expected_calibration_error(
     num_bins: int = DEFAULT_NUM_BINS,
     *,
     bins: Bins | None = None,
-) -> Streamed:
-    r"""The expected calibration error of the rows of a summary, with a bound.
+) -> Reading:
+    r"""The expected calibration error of a summary, with a bound.
 
-    The bound is on the distance from `calib_jax.expected_calibration_error` of the same
-    rows, apart from rounding, for scores and outcomes in `[0, 1]`:
+    For scores and outcomes in `[0, 1]`, and apart from rounding, the distance from
+    `calib_jax.expected_calibration_error` of the same rows is at most
 
     .. math:: |\mathrm{ECE} - \mathrm{ECE}_{exact}|
        \le \min\left(2 \sum_{j \in D} W_j / W, \; 1\right)
 
-    where D are the buckets that a cut divides: not one that holds one distinct score,
-    nor one at whose first row the cut is, since no row moves then. Proof. The error
-    is :math:`\sum_b |G_b| / W` with :math:`G_b = \sum_{i \in b} w_i (c_i - v_i)`. Only
-    rows of the buckets in D stand in another bin, and one that does changes two of the
-    G, each by at most its weight. With `bins` given, D are the buckets that their
-    edges divide.
+    where D are the buckets divided by a cut. Buckets that hold one distinct score, and
+    buckets cut at their first row, do not count, because no row moves then. Proof: the
+    error is :math:`\sum_b |G_b| / W` with :math:`G_b = \sum_{i \in b} w_i (c_i -
+    v_i)`. Only rows in the buckets of D can be in another bin, and each of them changes
+    two of the G by at most its weight. If `bins` are given, D are the buckets that
+    their edges divide.
 
     Args:
       state: `ReliabilitySummary` with sums `[4, num_buckets + 1, digits]`.
-      num_bins: static number of fresh equal-count bins, at most 4096; not used where
+      num_bins: static number of fresh equal-count bins, at most 4096; not used if
         `bins` are given.
       bins: optional `Bins` to use as they are.
 
     Returns:
-      `Streamed`; the value is NaN without a valid row, or with a valid NaN.
+      `Reading` of a float32 scalar, NaN without a valid row or with a valid NaN.
 
     Raises:
       ValueError: for a wrong type or count.
@@ -168,19 +106,15 @@ def expected_calibration_error(
       section 2 (bins of equal count).
 
     Examples:
-      >>> import calib_jax
-      >>> state, outcomes = calib_jax.streaming.init_reliability(), [1, 0, 1, 0]
-      >>> scores = [0.9, 0.2, 0.6, 0.4]
-      >>> state = calib_jax.streaming.update_reliability(state, scores, outcomes)
+      >>> from calib_jax import streaming
+      >>> state, outcomes = streaming.init_reliability(), [1, 0, 1, 0]
+      >>> state = streaming.update_reliability(state, [0.9, 0.2, 0.6, 0.4], outcomes)
       >>> error = expected_calibration_error(state, 2)
       >>> print(error.value.round(3), error.error_bound)
       0.275 0.0
     """
-    result = reliability_table(state, num_bins, bins=bins)
-    return Streamed(
-        value=metrics.calibration_error_of_table(result.table),
-        error_bound=result.error_bound,
-    )
+    checks.instance("state", state, ReliabilitySummary)
+    return _calibration_error(state, bins, num_bins=_num_bins(num_bins, bins))
 
 
 def fit_router(
@@ -188,27 +122,27 @@ def fit_router(
     num_bins: int = DEFAULT_NUM_BINS,
     *,
     bins: Bins | None = None,
-) -> StreamedRouter:
-    r"""The router of Algorithm 1 of the rows of a summary.
+) -> Reading:
+    r"""The router of Algorithm 1, fitted to a summary.
 
-    Its edges are boundaries of buckets, so that the curve of this router on any summary
-    of the same buckets is exact: on held-out data read as a stream, too. Its table also
-    holds the outcomes; their standard error is exact for outcomes 0 and 1, and that of
-    partial credit has its variance to 2e-7 of the mean squared difference.
+    Its edges are boundaries of buckets, so its curve on any summary of the same buckets
+    is exact, including one of held-out data. Its table also holds the outcomes. Their
+    standard error is exact for outcomes 0 and 1; with partial credit its variance is
+    within 2e-7 of the mean squared difference.
 
-    The bound is on :math:`\sum_b (W_b / W) |a_b|`, a the advantage, as for the
-    calibration error with the large confidence in place of the outcome. Where it is 0
-    the order of bins is that of `calib_jax.fit_router`; else bins of nearly the same
-    advantage may change places.
+    The bound is on :math:`\sum_b (W_b / W) |a_b|`, with a the advantage, for the reason
+    given at `expected_calibration_error`; half of it bounds the share of rows that are
+    in another bin. If it is 0, the order of bins is that of `calib_jax.fit_router`;
+    otherwise bins of nearly equal advantage may change places.
 
     Args:
       state: `CascadeSummary` with sums `[7, num_buckets + 1, digits]`.
       num_bins: static number of fresh equal-count bins of the small confidence, at most
-        4096; not used where `bins` are given.
+        4096; not used if `bins` are given.
       bins: optional `Bins` to use as they are.
 
     Returns:
-      `StreamedRouter`.
+      `Reading` of a `Router`.
 
     Raises:
       ValueError: for a wrong type or count.
@@ -217,29 +151,29 @@ def fit_router(
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase I.
 
     Examples:
-      >>> import calib_jax
-      >>> state, large = calib_jax.streaming.init_cascade(), [0.7, 0.9, 0.8, 0.9]
+      >>> from calib_jax import streaming
+      >>> state, large = streaming.init_cascade(), [0.7, 0.9, 0.8, 0.9]
       >>> small, right = [0.2, 0.3, 0.8, 0.9], [1, 1, 1, 1]
-      >>> state = calib_jax.streaming.update_cascade(state, small, large, right, right)
+      >>> state = streaming.update_cascade(state, small, large, right, right)
       >>> result = fit_router(state, 2)
-      >>> print(result.router.order, result.error_bound)
+      >>> print(result.value.order, result.error_bound)
       [1 0] 0.0
     """
     checks.instance("state", state, CascadeSummary)
     return _router(state, bins, num_bins=_num_bins(num_bins, bins))
 
 
-def cascade_curve(state: CascadeSummary, router: Router) -> StreamedCurve:
-    r"""Accuracy against share of a router on the rows of a summary.
+def cascade_curve(state: CascadeSummary, router: Router) -> Reading:
+    r"""Accuracy against share of a router, on the rows of a summary.
 
-    A bucket whose scores an edge of the router divides is counted where its least score
-    is. Each of its rows may so be answered by the other model, which changes a share by
-    its weight and an accuracy by at most that: the bound is the share of the rows in
-    such buckets. It is 0 where edges are boundaries of buckets, as those of
-    `fit_router` with the same buckets, and where the router's bins are the
-    buckets. The accuracies of both models alone are always exact, so that with
-    :math:`e` the bound and :math:`g` the gap between them PGR is within :math:`e / |g|`
-    at each number of bins; for APGR see `average_performance_gap_recovered`.
+    If an edge of the router divides a bucket, the whole bucket is counted in the bin of
+    its least score. Each of its rows may then be answered by the other model, which
+    changes a share by the row's weight and an accuracy by at most that. The bound, on
+    every accuracy, gain and share of the curve, is the share of rows in such buckets.
+    It is 0 if edges are boundaries of buckets, as those of `fit_router` with the same
+    buckets are. The accuracies of both models alone are always exact, so with :math:`e`
+    the bound and :math:`g` the gap between them PGR is within :math:`e / |g|` at each
+    number of bins; for APGR see `average_performance_gap_recovered`.
 
     Args:
       state: `CascadeSummary` with sums `[7, num_buckets + 1, digits]`, of the rows to
@@ -247,7 +181,7 @@ def cascade_curve(state: CascadeSummary, router: Router) -> StreamedCurve:
       router: `Router`.
 
     Returns:
-      `StreamedCurve`; the curve is NaN without a valid row, or with a valid NaN.
+      `Reading` of a `CascadeCurve`, NaN without a valid row or with a valid NaN.
 
     Raises:
       ValueError: for a wrong type.
@@ -256,12 +190,12 @@ def cascade_curve(state: CascadeSummary, router: Router) -> StreamedCurve:
       Hao et al. 2026, arXiv 2601.07965, Figure 2.
 
     Examples:
-      >>> import calib_jax
-      >>> state, large = calib_jax.streaming.init_cascade(), [0.7, 0.9, 0.8, 0.9]
+      >>> from calib_jax import streaming
+      >>> state, large = streaming.init_cascade(), [0.7, 0.9, 0.8, 0.9]
       >>> small, right = [0.2, 0.3, 0.8, 0.9], ([0, 0, 1, 1], [1, 1, 1, 1])
-      >>> state = calib_jax.streaming.update_cascade(state, small, large, *right)
-      >>> result = cascade_curve(state, fit_router(state, 2).router)
-      >>> print(result.curve.small_share, result.curve.accuracy, result.error_bound)
+      >>> state = streaming.update_cascade(state, small, large, *right)
+      >>> result = cascade_curve(state, fit_router(state, 2).value)
+      >>> print(result.value.small_share, result.value.accuracy, result.error_bound)
       [0.  0.5 1. ] [1.  1.  0.5] 0.0
     """
     checks.instance("state", state, CascadeSummary)
@@ -269,13 +203,11 @@ def cascade_curve(state: CascadeSummary, router: Router) -> StreamedCurve:
     return _curve(state, router)
 
 
-def average_performance_gap_recovered(
-    state: CascadeSummary, router: Router
-) -> Streamed:
+def average_performance_gap_recovered(state: CascadeSummary, router: Router) -> Reading:
     r"""APGR of a router on the rows of a summary, with a bound.
 
-    With :math:`e` the bound of `cascade_curve`, :math:`g` the gap in accuracy
-    between the models and V how far PGR goes up and down in all over the curve,
+    With :math:`e` the bound of `cascade_curve`, :math:`g` the gap in accuracy between
+    the models and V the total variation of PGR over the curve,
 
     .. math:: |\mathrm{APGR} - \mathrm{APGR}_{exact}| \le e / |g| + e V
 
@@ -285,8 +217,8 @@ def average_performance_gap_recovered(
       router: `Router`.
 
     Returns:
-      `Streamed`; the value is NaN as that of
-      `calib_jax.average_performance_gap_recovered`.
+      `Reading` of a float32 scalar, NaN where
+      `calib_jax.average_performance_gap_recovered` is.
 
     Raises:
       ValueError: for a wrong type.
@@ -295,25 +227,18 @@ def average_performance_gap_recovered(
       Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2.
 
     Examples:
-      >>> import calib_jax
-      >>> state, large = calib_jax.streaming.init_cascade(), [0.7, 0.9, 0.8, 0.9]
+      >>> from calib_jax import streaming
+      >>> state, large = streaming.init_cascade(), [0.7, 0.9, 0.8, 0.9]
       >>> small, right = [0.2, 0.3, 0.8, 0.9], ([0, 0, 1, 1], [1, 1, 1, 1])
-      >>> state = calib_jax.streaming.update_cascade(state, small, large, *right)
-      >>> router = fit_router(state, 2).router
+      >>> state = streaming.update_cascade(state, small, large, *right)
+      >>> router = fit_router(state, 2).value
       >>> result = average_performance_gap_recovered(state, router)
       >>> print(result.value, result.error_bound)
       0.75 0.0
     """
-    result = cascade_curve(state, router)
-    curve = result.curve
-    recovered = curves.performance_gap_recovered(curve)
-    gap = jnp.abs(curve.large_accuracy - curve.small_accuracy)
-    movement = jnp.sum(jnp.abs(jnp.diff(recovered)))
-    bound = result.error_bound / jnp.where(gap > 0, gap, 1.0)
-    return Streamed(
-        value=curves.average_performance_gap_recovered(curve),
-        error_bound=jnp.where(gap > 0, bound + result.error_bound * movement, jnp.nan),
-    )
+    checks.instance("state", state, CascadeSummary)
+    checks.instance("router", router, Router)
+    return _average_gap_recovered(state, router)
 
 
 def _num_bins(num_bins: int, bins: Bins | None) -> int:
@@ -324,7 +249,7 @@ def _num_bins(num_bins: int, bins: Bins | None) -> int:
 
 
 def checked_num_bins(num_bins: int) -> int:
-    """A static number of bins that counts of a stream can be cut into."""
+    """A static number of bins, not more than counts of a stream can be cut into."""
     size = checks.static_int("num_bins", num_bins, minimum=1)
     if size > _MAX_BINS:
         raise ValueError(f"num_bins: expected at most {_MAX_BINS}, got {size}.")
@@ -334,7 +259,7 @@ def checked_num_bins(num_bins: int) -> int:
 @dispatch.core(static=["num_bins"])
 def _reliability(
     state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
-) -> StreamedReliability:
+) -> Reading:
     if bins is None:
         bucket, share = _cuts(state, num_bins)
         ends = jnp.append(state.least, jnp.float32(jnp.inf))
@@ -343,66 +268,84 @@ def _reliability(
     else:
         sums, share = _in_bins(state, bins)
     table = bin_sums.compute(sums)
-    return StreamedReliability(
-        table=ReliabilityTable(
+    return Reading(
+        value=ReliabilityTable(
             count=table.count,
             weight=table.weight,
             confidence=table.means[0],
             outcome=table.means[1],
         ),
-        bins=bins,
         error_bound=jnp.minimum(2 * share, 1.0),
+        bins=bins,
     )
 
 
 @dispatch.core(static=["num_bins"])
-def _router(
-    state: CascadeSummary, bins: Bins | None, *, num_bins: int
-) -> StreamedRouter:
+def _calibration_error(
+    state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
+) -> Reading:
+    reading = _reliability(state, bins, num_bins=num_bins)
+    error = metrics.calibration_error_of_table(reading.value)
+    return dataclasses.replace(reading, value=error)
+
+
+@dispatch.core(static=["num_bins"])
+def _router(state: CascadeSummary, bins: Bins | None, *, num_bins: int) -> Reading:
     if bins is None:
         bucket, share = _cuts(state, num_bins)
         ends = jnp.pad(state.buckets.edges, 1, constant_values=(-jnp.inf, jnp.inf))
         bins = Bins(edges=ends[bucket])
-        state_sums, _ = _in_bins(state, bins)
+        in_bins, _ = _in_bins(state, bins)
     else:
-        state_sums, share = _in_bins(state, bins)
-    sums = state_sums.sums
+        in_bins, share = _in_bins(state, bins)
+    sums = in_bins.sums
     sums = jnp.concatenate([sums, sums[5:6] - sums[4:5]])
     table = bin_sums.compute(bin_sums.BinSums(sums=sums))
     means = table.means
     variance = _variance(sums[1, :-1], *sums[6:, :-1])
     variance = jnp.where(jnp.isnan(means[5]), jnp.nan, variance)
     advantage = means[1] - means[0]
-    return StreamedRouter(
-        router=Router(
-            bins=bins,
-            table=AdvantageTable(
-                count=table.count,
-                weight=table.weight,
-                small_confidence=means[0],
-                large_confidence=means[1],
-                advantage=advantage,
-                small_outcome=means[2],
-                large_outcome=means[3],
-                outcome_advantage=means[5],
-                outcome_advantage_standard_error=jnp.sqrt(
-                    variance / jnp.where(table.weight > 0, table.weight, 1.0)
-                ),
+    router = Router(
+        bins=bins,
+        table=AdvantageTable(
+            count=table.count,
+            weight=table.weight,
+            small_confidence=means[0],
+            large_confidence=means[1],
+            advantage=advantage,
+            small_outcome=means[2],
+            large_outcome=means[3],
+            outcome_advantage=means[5],
+            outcome_advantage_standard_error=jnp.sqrt(
+                variance / jnp.where(table.weight > 0, table.weight, 1.0)
             ),
-            order=bin_sums.bin_order(table.count, advantage),
         ),
-        error_bound=2 * share,
+        order=bin_sums.bin_order(table.count, advantage),
     )
+    return Reading(value=router, error_bound=2 * share, bins=bins)
 
 
 @dispatch.core
-def _curve(state: CascadeSummary, router: Router) -> StreamedCurve:
-    binned, share = _in_bins(state, router.bins)
-    sums = binned.sums[jnp.array([0, 1, 4, 5])]
+def _curve(state: CascadeSummary, router: Router) -> Reading:
+    in_bins, share = _in_bins(state, router.bins)
+    sums = in_bins.sums[jnp.array([0, 1, 4, 5])]
     means = bin_sums.compute(bin_sums.BinSums(sums=sums)).means
     bad = jnp.any(jnp.isnan(means))
-    return StreamedCurve(
-        curve=curves.curve_of_sums(sums[1:], router.order, bad), error_bound=share
+    curve = curves.curve_of_sums(sums[1:], router.order, bad)
+    return Reading(value=curve, error_bound=share)
+
+
+@dispatch.core
+def _average_gap_recovered(state: CascadeSummary, router: Router) -> Reading:
+    reading = _curve(state, router)
+    curve, share = reading.value, reading.error_bound
+    recovered = curves.performance_gap_recovered(curve)
+    gap = jnp.abs(curve.large_accuracy - curve.small_accuracy)
+    variation = jnp.sum(jnp.abs(jnp.diff(recovered)))
+    bound = share / jnp.where(gap > 0, gap, 1.0) + share * variation
+    return Reading(
+        value=curves.average_performance_gap_recovered(curve),
+        error_bound=jnp.where(gap > 0, bound, jnp.nan),
     )
 
 
@@ -412,8 +355,8 @@ def _cuts(
     """The bucket of each cut into bins of equal count, and the share of rows at risk.
 
     Returns:
-      int32 `[num_bins - 1]`, num_buckets for cuts beyond the last row, and the share of
-      rows in buckets that a cut divides.
+      int32 `[num_bins - 1]`, which is num_buckets for cuts beyond the last row, and the
+      share of rows in buckets that a cut divides.
     """
     high, low = (jnp.pad(half, (1, 0)) for half in _counts_upto(state))
     start_high, start_low = _starts(high[-1], low[-1], num_bins)
@@ -430,7 +373,7 @@ def _cuts(
 def _counts_upto(
     state: ReliabilitySummary | CascadeSummary,
 ) -> tuple[jax.Array, jax.Array]:
-    """Rows of each bucket and those before it, as int32 `high * 2^19 + low`."""
+    """Rows up to and in each bucket: int32 high and low of `high * 2^19 + low`."""
     # An exact sum of ones has digits of 12 bits from ONE_PLACE on, and 1 is 2^5 there.
     counts = state.sums.sums[0, :-1]
     digits = counts[:, exact.ONE_PLACE : exact.ONE_PLACE + 5]
@@ -438,7 +381,7 @@ def _counts_upto(
     high = digits[:, 2] + (digits[:, 3] << 12) + (digits[:, 4] << 24)
     # Canonical digits may be negative, of positive sums too.
     high, low = high + (low >> 24), (low & (2**24 - 1)) // exact.ONE_DIGIT
-    # Parts of at most 12 bits, so that those of 2^19 buckets add up to an int32.
+    # In parts of at most 12 bits the sum over 2^19 buckets fits an int32.
     parts = jnp.stack([low & (2**12 - 1), low >> 12, high], axis=1)
     parts = jnp.cumsum(parts, axis=0, dtype=jnp.int32)
     middle = parts[:, 1] + (parts[:, 0] >> 12)
@@ -449,9 +392,9 @@ def _counts_upto(
 def _starts(
     high: jax.Array, low: jax.Array, num_bins: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The rank at which each bin but the first starts, from the number of rows.
+    """The rank at which each bin but the first starts, as `binning.equal_count_bins`.
 
-    The numbers of `binning.equal_count_bins`, in two halves, since counts pass 2^31.
+    In two halves, because counts pass 2^31.
     """
     k = jnp.arange(1, num_bins, dtype=jnp.int32)
     rest = ((high % num_bins) << _HALF_BITS) + low
@@ -471,8 +414,7 @@ def _in_bins(
     place = jnp.append(first, jnp.int32(bins.num_bins))
     shape = (sums.shape[0], bins.num_bins + 1, sums.shape[2])
     result = jnp.zeros(shape, jnp.int32).at[:, place].add(sums)
-    # Summaries of different buckets were merged: all means are NaN where a row is in no
-    # bin.
+    # After a merge of different buckets: a row in no bin makes all means NaN.
     bad = jnp.any(jnp.isnan(state.buckets.edges))
     result = result.at[0, -1, exact.ONE_PLACE].add(jnp.where(bad, exact.ONE_DIGIT, 0))
     divided = (state.least < state.greatest) & (first != last)
@@ -481,7 +423,7 @@ def _in_bins(
 
 
 def _share(state: ReliabilitySummary | CascadeSummary) -> jax.Array:
-    """Share of the rows in each bucket, by weight; 0 where there are none."""
+    """Share of the rows in each bucket, by weight; 0 if it is empty."""
     sums = state.sums.sums[1, :-1]
     every = jnp.sum(sums, axis=0, keepdims=True, dtype=jnp.int32)
     weight, _ = exact.to_float(jnp.concatenate([sums, every]))
@@ -491,7 +433,7 @@ def _share(state: ReliabilitySummary | CascadeSummary) -> jax.Array:
 
 
 def _variance(weight: jax.Array, squares: jax.Array, sums: jax.Array) -> jax.Array:
-    """Mean square less squared mean, in twice float32, which leaves enough of it."""
+    """Mean square less squared mean, in twice float32 because they nearly cancel."""
     high, low = exact.to_float(jnp.stack([squares, sums, weight]))
     above = (high[:2], low[:2])
     (square, mean), rest = exact.divide(above, (high[2:], low[2:]))

@@ -1,5 +1,15 @@
-"""Merging of the summaries that fits of a stream are made from."""
+"""What is kept of a stream, and how two states of it become one.
 
+Shapes: `num_buckets` buckets of a score, G grid points of a temperature, Q quantities.
+A state holds exact integer sums (`_core.exact`), so combining states is associative and
+commutative bit for bit over batches, devices and processes, and counts are exact up to
+2^40 rows.
+"""
+
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -7,38 +17,126 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._core import checks, dispatch, exact
-from ..binning import bin_sums
-from .platt import PlattSummary
-from .temperature import TemperatureSummary
-
-Summary = TypeVar("Summary", TemperatureSummary, PlattSummary)
+from ..binning.bin_sums import BinSums
+from ..binning.bins import Bins
 
 
-def merge_fits(first: Summary, second: Summary) -> Summary:
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class ReliabilitySummary:
+    """Exact sums of scores and outcomes in buckets of the score.
+
+    Attributes:
+      buckets: `Bins` of `num_buckets` buckets. Edges on which merged summaries differed
+        are NaN, and so is everything read off the result.
+      sums: `BinSums` of two quantities: score, outcome.
+      least: float32 `[num_buckets]`, least score of each bucket; +inf if it is empty.
+      greatest: float32 `[num_buckets]`, the greatest; -inf if it is empty.
+    """
+
+    buckets: Bins
+    sums: BinSums
+    least: jax.Array
+    greatest: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CascadeSummary:
+    """Exact sums of two models' confidences and outcomes in buckets of the small one's.
+
+    Attributes:
+      buckets: `Bins` of `num_buckets` buckets of the small model's confidence. Edges on
+        which merged summaries differed are NaN, and so is everything read off the
+        result.
+      sums: `BinSums` of five quantities: confidence of the small and of the large
+        model, outcome of the small and of the large model, and the squared difference
+        of the outcomes.
+      least: float32 `[num_buckets]`, least small confidence of each bucket; +inf if it
+        is empty.
+      greatest: float32 `[num_buckets]`, the greatest; -inf if it is empty.
+    """
+
+    buckets: Bins
+    sums: BinSums
+    least: jax.Array
+    greatest: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class TemperatureSummary:
+    """The negative log-likelihood on a grid of temperatures.
+
+    Attributes:
+      log_temperatures: float32 `[G]`, ascending; NaN where merged grids differed.
+      totals: int32 `[3, digits]`, exact sums of the weight and, times it, of how far
+        the label's logit lies below the largest and the mean logit above the label's;
+        not finite after an invalid row.
+      curves: int32 `[3, G, digits]`, exact sums of the loss in nats and of its first
+        (sign turned) and second derivative by 1 / T.
+    """
+
+    log_temperatures: jax.Array
+    totals: jax.Array
+    curves: jax.Array
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class PlattSummary:
+    """Exact moments of right and wrong answers in buckets of any score.
+
+    A bucket holds the float32 numbers that share their first bits: sign, exponent and,
+    with 8192 buckets, 4 bits more. Its width is then 1/16 to 1/32 of its scores.
+
+    Attributes:
+      sums: `BinSums` of five quantities: the outcome, and the products of x and of x^2
+        with the outcome and with one minus the outcome, where x in `[0, 1)` is the
+        position of a score in its bucket.
+      least: float32 `[2, num_buckets]`, least score of the right and of the wrong
+        answers in each bucket; +inf if there are none.
+      greatest: float32 `[2, num_buckets]`, the greatest; -inf if there are none.
+    """
+
+    sums: BinSums
+    least: jax.Array
+    greatest: jax.Array
+
+
+Summary = TypeVar(
+    "Summary", ReliabilitySummary, CascadeSummary, TemperatureSummary, PlattSummary
+)
+_KINDS = ReliabilitySummary, CascadeSummary, TemperatureSummary, PlattSummary
+
+
+def merge(first: Summary, second: Summary) -> Summary:
     """The summary of the rows of both: associative and commutative, bit for bit.
 
     Args:
-      first: `TemperatureSummary` with log temperatures `[G]`, or `PlattSummary` with
-        ends `[2, B]`.
-      second: one of the same type with the same grid, or as many buckets.
+      first: a summary: `ReliabilitySummary` or `CascadeSummary` with sums `[2 + Q,
+        num_buckets + 1, digits]`, `TemperatureSummary` or `PlattSummary`.
+      second: a summary of the same type, with the same buckets or grid.
 
     Returns:
-      A summary of the type of both.
+      A summary of that type.
 
     Raises:
-      ValueError: for another type or number of grid points or buckets.
+      ValueError: for another type, or another number of buckets or grid points.
 
     References:
       Kulisch, "Computer Arithmetic and Validity", 2013, for exact sums.
 
     Examples:
-      >>> from calib_jax import init_platt, update_platt
-      >>> first = update_platt(init_platt(), [-2.0, -1.0, 0.0], [0, 0, 1])
-      >>> second = update_platt(init_platt(), [1.0, 2.0, 3.0], [0, 1, 1])
-      >>> print(merge_fits(first, second).least.min(axis=1))
-      [ 0. -2.]
+      >>> from calib_jax import streaming
+      >>> state = streaming.init_reliability()
+      >>> first = streaming.update_reliability(state, [0.9, 0.4], [1, 0])
+      >>> second = streaming.update_reliability(state, [0.2], [0])
+      >>> table = streaming.reliability_table(merge(first, second), 1).value
+      >>> print(table.count, table.confidence)
+      [3] [0.5]
     """
-    checks.instance("first", first, TemperatureSummary, PlattSummary)
+    checks.instance("first", first, *_KINDS)
     checks.instance("second", second, type(first))
     what, size = _size(first)
     if _size(second)[1] != size:
@@ -48,19 +146,20 @@ def merge_fits(first: Summary, second: Summary) -> Summary:
     return _merge(first, second)
 
 
-def psum_fit(state: Summary, axis_name: str | tuple[str, ...]) -> Summary:
+def psum(state: Summary, axis_name: str | Sequence[str]) -> Summary:
     """The summary of the rows of all devices, on every device.
 
     For use inside `jax.shard_map`, `jax.pmap` or a named `jax.vmap`, where each device
-    updates a summary of its own; rows sharded under plain `jax.jit` need none.
+    updates its own summary. Rows sharded under plain `jax.jit` do not need it.
 
     Args:
-      state: `TemperatureSummary` with log temperatures `[G]`, or `PlattSummary` with
-        ends `[2, B]`, of the device's own rows.
+      state: a summary of the device's own rows: `ReliabilitySummary` or
+        `CascadeSummary` with sums `[2 + Q, num_buckets + 1, digits]`,
+        `TemperatureSummary` or `PlattSummary`.
       axis_name: name of the mapped axis, or several.
 
     Returns:
-      A summary of the same type, the same on every device.
+      A summary of the same type, equal on every device.
 
     Raises:
       ValueError: for another type.
@@ -69,54 +168,68 @@ def psum_fit(state: Summary, axis_name: str | tuple[str, ...]) -> Summary:
       Kulisch, "Computer Arithmetic and Validity", 2013, for exact sums.
 
     Examples:
-      >>> from calib_jax import init_temperature
-      >>> def everywhere(grid):
-      ...     return psum_fit(init_temperature(grid), "devices")
-      >>> grids = jnp.array([[-1.0, 0.0, 1.0, 2.0], [-1.0, 0.0, 1.0, 2.0]])
-      >>> states = jax.vmap(everywhere, axis_name="devices")(grids)
-      >>> print(states.log_temperatures[1])
-      [-1.  0.  1.  2.]
+      >>> from calib_jax import streaming
+      >>> def summarise(scores, outcomes):
+      ...     state = streaming.init_reliability()
+      ...     state = streaming.update_reliability(state, scores, outcomes)
+      ...     return psum(state, "devices")
+      >>> scores, outcomes = jnp.array([[0.9], [0.4]]), jnp.array([[1], [0]])
+      >>> states = jax.vmap(summarise, axis_name="devices")(scores, outcomes)
+      >>> print(states.least.min(axis=1))
+      [0.4 0.4]
     """
-    checks.instance("state", state, TemperatureSummary, PlattSummary)
-    return _psum(state, axis_name)
+    checks.instance("state", state, *_KINDS)
+    over = [
+        functools.partial(collective, axis_name=axis_name)
+        for collective in (lax.psum, lax.pmin, lax.pmax)
+    ]
+    return _combine(over, state)
 
 
-def _psum(state: Any, axis_name: str | tuple[str, ...]) -> Any:
-    def total(sums: jax.Array) -> jax.Array:
-        return exact.normalise(lax.psum(sums, axis_name))
+def without_rows(state: Summary) -> Summary:
+    """The summary of no rows, with the buckets or the grid of `state`."""
+    kept = {"buckets", "log_temperatures"}
+    ends = {"least": jnp.inf, "greatest": -jnp.inf}
 
-    if isinstance(state, PlattSummary):
-        return PlattSummary(
-            sums=bin_sums.BinSums(sums=total(state.sums.sums)),
-            least=lax.pmin(state.least, axis_name),
-            greatest=lax.pmax(state.greatest, axis_name),
-        )
-    least = lax.pmin(state.log_temperatures, axis_name)
-    greatest = lax.pmax(state.log_temperatures, axis_name)
-    return TemperatureSummary(
-        log_temperatures=jnp.where(least == greatest, least, jnp.nan),
-        totals=total(state.totals),
-        curves=total(state.curves),
-    )
+    def empty(path: Any, leaf: jax.Array) -> jax.Array:
+        name = path[0].name
+        return leaf if name in kept else jnp.full_like(leaf, ends.get(name, 0))
 
-
-def _size(state: Summary) -> tuple[str, int]:
-    if isinstance(state, PlattSummary):
-        return "buckets", state.least.shape[-1]
-    return "grid points", state.log_temperatures.shape[-1]
+    return jax.tree_util.tree_map_with_path(empty, state)
 
 
 @dispatch.core
-def _merge(first: Any, second: Any) -> Any:
-    if isinstance(first, PlattSummary):
-        return PlattSummary(
-            sums=bin_sums.merge(first.sums, second.sums),
-            least=jnp.minimum(first.least, second.least),
-            greatest=jnp.maximum(first.greatest, second.greatest),
-        )
-    grid = first.log_temperatures
-    return TemperatureSummary(
-        log_temperatures=jnp.where(grid == second.log_temperatures, grid, jnp.nan),
-        totals=exact.normalise(first.totals + second.totals),
-        curves=exact.normalise(first.curves + second.curves),
-    )
+def _merge(first: Summary, second: Summary) -> Summary:
+    return _combine((operator.add, jnp.minimum, jnp.maximum), first, second)
+
+
+def _combine(
+    reductions: Sequence[Callable[..., jax.Array]], *states: Summary
+) -> Summary:
+    """One state from sum, minimum and maximum of the states' arrays, field by field."""
+    total, least, greatest = reductions
+
+    def agreed(*leaves: jax.Array) -> jax.Array:
+        # NaN, which not every device's minimum hands on, agrees with nothing.
+        low = least(*(jnp.where(jnp.isnan(x), -jnp.inf, x) for x in leaves))
+        high = greatest(*(jnp.where(jnp.isnan(x), jnp.inf, x) for x in leaves))
+        return jnp.where(low == high, low, jnp.nan)
+
+    def combine(path: Any, *leaves: jax.Array) -> jax.Array:
+        match path[0].name:
+            case "least":
+                return least(*leaves)
+            case "greatest":
+                return greatest(*leaves)
+            case "buckets" | "log_temperatures":
+                return agreed(*leaves)
+            case _:
+                return exact.normalise(total(*leaves))
+
+    return jax.tree_util.tree_map_with_path(combine, *states)
+
+
+def _size(state: Any) -> tuple[str, int]:
+    if isinstance(state, TemperatureSummary):
+        return "grid points", state.log_temperatures.shape[-1]
+    return "buckets", state.least.shape[-1]

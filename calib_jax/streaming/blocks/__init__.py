@@ -1,7 +1,13 @@
-"""Tables and fits of data larger than memory, read block by block."""
+"""Tables and fits of data larger than memory, read block by block.
+
+Blocks are any object that gives them anew at each `iter()`: a list, a data loader, or
+`from_arrays` of NumPy arrays or memory maps. A function makes several passes over them
+and holds one block at a time. Rows that a block's mask removes may hold anything.
+"""
 
 from .fits import fit_platt, fit_temperature
-from .tables import expected_calibration_error, from_arrays, reliability_table
+from .passes import from_arrays
+from .tables import expected_calibration_error, reliability_table
 
 __all__ = [
     "expected_calibration_error",

@@ -1,9 +1,7 @@
 """Fits to data larger than memory, read block by block.
 
-Shapes: N examples in all, C classes, each block holding some of the examples. Blocks
-are as in `calib_jax.streaming.blocks.from_arrays`: read anew for each of a few passes,
-one block held at a time. The answers are those of the fits to arrays in memory, up to
-the rounding of float32.
+Shapes: N examples in all, n in a block, C classes. The answers are those of the fits to
+arrays, up to the rounding of float32.
 """
 
 from typing import Any
@@ -20,15 +18,15 @@ from ...calibration.solvers import Evaluation, FitReport, FitStatus
 from ...calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
 from .. import platt as platt_of_stream
 from .. import temperature as temperature_of_stream
-from ..platt import PlattSummary
-from ..temperature import StreamedFit, TemperatureSummary
-from .tables import Blocks, Passes
+from ..results import FitReading
+from ..states import PlattSummary, TemperatureSummary
+from .passes import Blocks, Passes
 
-# Of the grid that spans all temperatures and of that of the one interval that holds the
-# optimum, with one more point on each side, whatever rounding does to its ends.
+# Of a grid over all temperatures, then of one over the interval with the optimum, which
+# reaches one point further on each side in case rounding moved the ends.
 _NUM_POINTS = 25
 _MAX_PASSES = 50
-# Newton steps shrink quadratically: what follows one this small is below 1e-6.
+# Newton steps shrink quadratically: the next after one this small is below 1e-6.
 _LAST_STEP = 5e-4
 
 
@@ -40,30 +38,31 @@ def fit_temperature(
 ) -> tuple[Temperature, FitReport]:
     """Temperature of least negative log-likelihood, of more rows than fit in memory.
 
-    As `calib_jax.fit_temperature`, from two passes: a grid over all temperatures, and a
-    finer one in the interval that holds the optimum, whose root
-    (`calib_jax.streaming.fit_temperature`) is within 1e-6 of it, relative. The report
-    counts passes as steps, and its gradient norm is an estimate.
+    As `calib_jax.fit_temperature`, from two passes of
+    `calib_jax.streaming.fit_temperature`: one with a grid over all temperatures, one
+    with a finer grid over the interval that holds the optimum, which is off by at most
+    1e-6, relative. The report counts passes as steps, and its gradient norm is an
+    estimate.
 
     Args:
       blocks: `Blocks` of (logits, labels) or (logits, labels, where): floating
         `[n, C]`, integer `[n]` in `[0, C)`, and bool `[n]`.
       class_where: optional bool `[C]`, the classes that take part.
-      progress: whether to show a progress bar; it needs rich.
+      progress: whether to show a progress bar; needs rich.
 
     Returns:
       `Temperature` and `FitReport`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or for blocks that can be read only
+      ValueError: for a wrong rank, shape or dtype, or blocks that can be read only
         once.
-      ImportError: where a progress bar is asked for and rich is missing.
+      ImportError: for a progress bar without rich.
 
     References:
       Guo et al. 2017, arXiv 1706.04599, section 4.2.
 
     Examples:
-      >>> from calib_jax import from_arrays
+      >>> from calib_jax.streaming.blocks import from_arrays
       >>> logits = np.array([[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
       >>> blocks = from_arrays(logits, np.array([0, 0, 1, 1]), size=3)
       >>> params, report = fit_temperature(blocks)
@@ -79,7 +78,7 @@ def fit_temperature(
 
     passes = Passes(blocks, ("logits", "labels"), progress)
 
-    def one_pass(grid: np.ndarray, number: int) -> tuple[Temperature, StreamedFit]:
+    def one_pass(grid: np.ndarray, number: int) -> tuple[Temperature, FitReading]:
         description = f"temperature, pass {number} of 2"
         state = passes.fold(
             step, temperature_of_stream.init_temperature(grid), description
@@ -89,48 +88,41 @@ def fit_temperature(
     start, stop = np.log([MIN_TEMPERATURE, MAX_TEMPERATURE])
     params, fit = one_pass(np.linspace(start, stop, _NUM_POINTS), 1)
     num_passes = 1
-    if fit.inside:
+    if fit.converged:
         start, stop = np.log([float(fit.lower), float(fit.upper)])
         margin = (stop - start) / (_NUM_POINTS - 3)
         grid = np.linspace(start - margin, stop + margin, _NUM_POINTS)
         params, fit = one_pass(grid, 2)
         num_passes = 2
-    report = FitReport(
-        converged=fit.inside,
-        num_steps=jnp.asarray(num_passes, jnp.int32),
-        loss=fit.loss,
-        gradient_norm=fit.estimated_error * fit.curvature,
-        status=fit.status,
-    )
-    return params, report
+    return params, _report(fit, num_passes)
 
 
 def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitReport]:
     """Logistic calibration of scores, of more rows than fit in memory.
 
-    As `calib_jax.fit_platt`: a first pass for the status and a start
-    (`calib_jax.streaming.fit_platt`), then Newton steps of a pass each, of which one is
-    mostly enough.
+    As `calib_jax.fit_platt`: the first pass finds the status and a start
+    (`calib_jax.streaming.fit_platt`), each further pass takes a Newton step, and one
+    step is mostly enough.
 
     Args:
       blocks: `Blocks` of (scores, outcomes) or (scores, outcomes, where): floating
         `[n]`; bool, integer or floating `[n]` in `[0, 1]`; and bool `[n]`.
-      progress: whether to show a progress bar; it needs rich.
+      progress: whether to show a progress bar; needs rich.
 
     Returns:
       `Platt` and `FitReport`, which counts passes as steps.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or for blocks that can be read only
+      ValueError: for a wrong rank, shape or dtype, or blocks that can be read only
         once.
-      ImportError: where a progress bar is asked for and rich is missing.
+      ImportError: for a progress bar without rich.
 
     References:
       Platt, "Probabilistic Outputs for Support Vector Machines", 2000; Lin, Lin and
       Weng 2007.
 
     Examples:
-      >>> from calib_jax import from_arrays
+      >>> from calib_jax.streaming.blocks import from_arrays
       >>> scores = np.array([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
       >>> blocks = from_arrays(scores, np.array([0, 0, 1, 0, 1, 1]), size=3)
       >>> params, _ = fit_platt(blocks)
@@ -148,8 +140,8 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
 
     state = one_pass(step, platt_of_stream.init_platt(), 1)
     platt_params, fit = platt_of_stream.fit_platt(state)
-    if not (fit.report.converged or fit.status == FitStatus.MAX_STEPS):
-        return platt_params, fit.report
+    if not (fit.converged or fit.status == FitStatus.MAX_STEPS):
+        return platt_params, _report(fit, 1)
     center, scale = _coordinates(state, platt_params)
     slope, intercept = platt_params.slope, platt_params.intercept
     params = jnp.stack([slope * scale, intercept + slope * center])
@@ -161,7 +153,7 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
 
         def add(sums: Any, *block: Any, params: jax.Array = params) -> Any:
             new = _evaluate_block(params, center, scale, *map(jnp.asarray, block))
-            # In float64, which JAX may lack.
+            # In NumPy's float64.
             return [a + np.asarray(b, float) for a, b in zip(sums, new, strict=True)]
 
         zero = np.zeros(())
@@ -191,9 +183,20 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
     return Platt(slope=slope, intercept=params[1] - slope * center), report
 
 
+def _report(fit: FitReading, num_passes: int) -> FitReport:
+    """The report of a fit that ended with what was read in the last pass."""
+    return FitReport(
+        converged=fit.converged,
+        num_steps=jnp.asarray(num_passes, jnp.int32),
+        loss=fit.loss,
+        gradient_norm=fit.gradient_norm,
+        status=fit.status,
+    )
+
+
 @dispatch.core
 def _coordinates(state: PlattSummary, params: Platt) -> tuple[jax.Array, jax.Array]:
-    """Mean and standard deviation of the scores that decide: weighted by p (1 - p)."""
+    """Mean and standard deviation of the scores, weighted by p (1 - p)."""
     rows, _ = platt_of_stream.rows_of_buckets(state)
     confidence = platt.apply_platt(params, rows["score"])
     weight = rows["weight"] / jnp.max(rows["weight"]) * confidence * (1 - confidence)
@@ -216,7 +219,7 @@ def _evaluate_block(
     outcomes: jax.Array,
     mask: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """Number of rows, and over them the sums of what `platt.evaluate` has means of."""
+    """Number of rows, and the sums over them whose means `platt.evaluate` returns."""
     data = {
         "rows": {
             "score": scores.astype(jnp.float32),
