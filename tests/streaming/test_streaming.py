@@ -9,7 +9,7 @@ import pytest
 from jax.sharding import AxisType, PartitionSpec
 
 import calib_jax as cj
-from calib_jax.binning import bin_sums as summary
+from calib_jax.binning import bin_sums
 from calib_jax.streaming.blocks import tables as block_module
 
 ROWS, BATCH, NUM_BINS = 600, 50, 7
@@ -156,7 +156,7 @@ def test_calibration_error_is_within_its_bound(name, buckets, rng):
     expected = bound_in_words(scores[kept], weights[kept], buckets, first[:-1])
     np.testing.assert_allclose(error.error_bound, expected, rtol=1e-5, atol=1e-7)
     if expected == 0:
-        same((result.table, result.bins), (table, bins))
+        same((result.value, result.bins), (table, bins))
     assert (expected == 0) == (name in EXACT)
 
 
@@ -170,7 +170,7 @@ def test_frozen_bins_are_exact(rng):
     expected = cj.reliability_table(
         bins, scores, outcomes, where=where, weights=weights
     )
-    same(result.table, expected)
+    same(result.value, expected)
     assert result.error_bound == 0
 
 
@@ -191,8 +191,8 @@ def test_counts_are_exact_beyond_32_bits(buckets, rng):
     equal(result.bins.edges, edges)
     bounds = [0, *(int(upto[scores < edge][-1]) for edge in edges), n]
     weights = np.array([b - a for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
-    equal(result.table.weight, np.float32(weights))
-    assert (np.asarray(result.table.count) == 2**31 - 1).all()
+    equal(result.value.weight, np.float32(weights))
+    assert (np.asarray(result.value.count) == 2**31 - 1).all()
 
 
 def test_a_single_row_counts_beyond_32_bits():
@@ -223,14 +223,14 @@ def test_nothing_and_nan(buckets, rng):
     assert np.isnan(result.value) and result.error_bound == 0
     table = cj.streaming.reliability_table(empty, NUM_BINS)
     equal(table.bins.edges, np.inf)
-    equal(table.table.count, 0)
+    equal(table.value.count, 0)
     state = summarise(buckets, nan, np.ones(BATCH))
     assert np.isnan(cj.streaming.expected_calibration_error(state, NUM_BINS).value)
     curve = cj.streaming.cascade_curve(
         cj.streaming.init_cascade(buckets),
         cj.fit_router(*models(rng)[:2], num_bins=NUM_BINS),
     )
-    assert np.isnan(curve.curve.accuracy).all()
+    assert np.isnan(curve.value.accuracy).all()
 
 
 def test_half_precision_scores(buckets, rng):
@@ -257,7 +257,7 @@ def test_in_the_loss_of_a_training_step(buckets, rng):
 
     (_, state), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(1.0)
     assert np.isfinite(gradient)
-    assert summary.compute(state.sums).count.sum() == BATCH
+    assert bin_sums.compute(state.sums).count.sum() == BATCH
 
 
 def test_states_of_different_buckets_give_nan(rng):
@@ -290,24 +290,24 @@ def test_router_of_tied_confidences_is_that_of_the_rows(buckets, rng):
     router = cj.fit_router(*rows[:2], num_bins=NUM_BINS)
     result = cj.streaming.fit_router(summarise_cascade(buckets, rows), NUM_BINS)
     assert result.error_bound == 0
-    equal(result.router.order, router.order)
+    equal(result.value.order, router.order)
     table = cj.advantage_table(
         router.bins, *rows[:2], small_outcome=rows[2], large_outcome=rows[3]
     )
-    error = result.router.table.outcome_advantage_standard_error
+    error = result.value.table.outcome_advantage_standard_error
     np.testing.assert_allclose(
         error, table.outcome_advantage_standard_error, rtol=1e-6, atol=1e-9
     )
     for name in vars(router.table):
         if name != "outcome_advantage_standard_error":
-            equal(getattr(result.router.table, name), getattr(table, name), name)
+            equal(getattr(result.value.table, name), getattr(table, name), name)
 
 
 def test_router_and_curve_of_two_streams(buckets, rng):
     """The router of validation rows is judged exactly by a summary of others."""
     validation, test = models(rng), models(rng)
     result = cj.streaming.fit_router(summarise_cascade(buckets, validation), NUM_BINS)
-    table, router = result.router.table, result.router
+    table, router = result.value.table, result.value
     exact = cj.advantage_table(router.bins, *validation[:2])
     equal(table.advantage, exact.advantage)
     by_rows = cj.fit_router(*validation[:2], num_bins=NUM_BINS).table
@@ -315,7 +315,7 @@ def test_router_and_curve_of_two_streams(buckets, rng):
     assert abs(size[0] - size[1]) <= result.error_bound + 1e-6
     streamed = cj.streaming.cascade_curve(summarise_cascade(buckets, test), router)
     assert streamed.error_bound == 0
-    same(streamed.curve, cj.cascade_curve(router, test[0], *test[2:]))
+    same(streamed.value, cj.cascade_curve(router, test[0], *test[2:]))
 
 
 @pytest.mark.parametrize("exactly", [True, False])
@@ -328,13 +328,13 @@ def test_curve_of_any_router(exactly, buckets, rng):
     exact = cj.cascade_curve(router, test[0], *test[2:])
     if exactly:
         assert result.error_bound == 0
-        return same(result.curve, exact)
+        return same(result.value, exact)
     assert 0 < result.error_bound < 1
     for name, value in vars(exact).items():
-        difference = np.abs(getattr(result.curve, name) - value).max()
+        difference = np.abs(getattr(result.value, name) - value).max()
         assert difference <= result.error_bound + 1e-6
     area = cj.streaming.average_performance_gap_recovered(state, router)
-    assert area.value == cj.average_performance_gap_recovered(result.curve)
+    assert area.value == cj.average_performance_gap_recovered(result.value)
     expected = cj.average_performance_gap_recovered(exact)
     assert abs(area.value - expected) <= area.error_bound < 10
 
@@ -345,7 +345,7 @@ def test_a_donated_summary_is_no_one_elses(rng):
     router = cj.fit_router(*rows[:2], num_bins=NUM_BINS)
     update = jax.jit(cj.streaming.update_cascade, donate_argnums=0)
     state = update(cj.streaming.init_cascade(router.bins), *rows)
-    curve = cj.streaming.cascade_curve(update(state, *rows), router).curve
+    curve = cj.streaming.cascade_curve(update(state, *rows), router).value
     assert cj.use_small(router, rows[0], 1).any()
     same(curve.accuracy, cj.cascade_curve(router, rows[0], *rows[2:]).accuracy)
 

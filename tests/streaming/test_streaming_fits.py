@@ -85,7 +85,7 @@ def test_temperature():
     assert error < 6e-5
     assert error < fit.estimated_error < 20 * error + 2e-6
     assert fit.lower < exact < fit.upper
-    assert fit.inside and fit.status == cj.FitStatus.CONVERGED
+    assert fit.converged and fit.status == cj.FitStatus.CONVERGED
     likely = reference.softmax(logits, exact)[np.arange(len(labels)), labels]
     np.testing.assert_allclose(fit.loss, -np.mean(np.log(likely)), rtol=1e-6)
 
@@ -138,7 +138,7 @@ def test_temperature_statuses(fact):
     expected, report = cj.fit_temperature(*filled, where=mask)
     assert fit.status == report.status
     assert params.temperature == expected.temperature
-    assert not fit.inside and np.isinf(fit.estimated_error) and np.isnan(fit.loss)
+    assert not fit.converged and np.isinf(fit.estimated_error) and np.isnan(fit.loss)
     assert fit.lower <= params.temperature <= fit.upper
 
 
@@ -148,11 +148,11 @@ def test_an_optimum_outside_the_grid():
     for shift, end in ((-4, -1), (4, 0)):
         state = stream(cj.streaming.init_temperature(COARSE + shift), logits, labels)
         params, fit = cj.streaming.fit_temperature(state)
-        assert not fit.inside and fit.status == cj.FitStatus.MAX_STEPS
+        assert not fit.converged and fit.status == cj.FitStatus.MAX_STEPS
         grid_end = np.exp(state.log_temperatures[end])
         np.testing.assert_allclose(params.temperature, grid_end, rtol=1e-6)
         assert fit.lower <= exact <= fit.upper
-    both = cj.streaming.merge_fits(
+    both = cj.streaming.merge(
         state, stream(cj.streaming.init_temperature(COARSE), logits, labels)
     )
     params, fit = cj.streaming.fit_temperature(both)
@@ -167,14 +167,14 @@ def test_merging_is_associative():
         for k in range(3)
     ]
     for a, b, c in zip(*states, strict=True):
-        left = cj.streaming.merge_fits(cj.streaming.merge_fits(a, b), c)
-        assert same(left, cj.streaming.merge_fits(b, cj.streaming.merge_fits(c, a)))
+        left = cj.streaming.merge(cj.streaming.merge(a, b), c)
+        assert same(left, cj.streaming.merge(b, cj.streaming.merge(c, a)))
         # On devices, by integer sums.
         mesh = Mesh(jax.devices()[:3], "devices")
         spec = PartitionSpec("devices")
         stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), a, b, c)
         add = jax.shard_map(
-            lambda state: cj.streaming.psum_fit(
+            lambda state: cj.streaming.psum(
                 jax.tree.map(lambda leaf: leaf[0], state), "devices"
             ),
             mesh=mesh,
@@ -189,9 +189,9 @@ def test_merging_is_associative():
     whole = stream(cj.streaming.init_platt(), *(x[order] for x in first))
     assert same(whole, left)
     with pytest.raises(ValueError, match="second: expected 8192 buckets.*got 512"):
-        cj.streaming.merge_fits(left, cj.streaming.init_platt(512))
+        cj.streaming.merge(left, cj.streaming.init_platt(512))
     with pytest.raises(ValueError, match="second: expected PlattSummary"):
-        cj.streaming.merge_fits(left, cj.streaming.init_temperature())
+        cj.streaming.merge(left, cj.streaming.init_temperature())
 
 
 KINDS = ["mean logits", "log-likelihoods", "confidences", "tied", "heavy tails"]
