@@ -1,6 +1,4 @@
-"""Summaries of streams and blocks of rows against the functions on arrays in memory."""
-
-import builtins
+"""Summaries of streams against the functions of arrays."""
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +8,6 @@ from jax.sharding import AxisType, PartitionSpec
 
 import calib_jax as cj
 from calib_jax.binning import bin_sums
-from calib_jax.streaming.blocks import tables as block_module
 
 ROWS, BATCH, NUM_BINS = 600, 50, 7
 # The registry runs the same functions in 64-bit mode.
@@ -23,7 +20,7 @@ def same(actual, expected):
     jax.tree.map(equal, actual, expected)
 
 
-# Nearly all tests share these numbers of rows, buckets and bins, and so their programs.
+# Nearly all tests share these numbers of rows, buckets and bins, and so programs.
 NUM_BUCKETS = 64
 EXACT = ("all tied", "two values", "zero and one")
 
@@ -40,7 +37,7 @@ def buckets():
 
 
 def frozen(edges):
-    """Buckets with these edges, and more that hold nothing."""
+    """Buckets with these edges, and empty ones."""
     more = np.full(NUM_BUCKETS - 1 - len(edges), np.inf)
     return cj.Bins(edges=jnp.asarray(np.append(edges, more), jnp.float32))
 
@@ -127,7 +124,7 @@ def adversarial(rng):
 
 
 def bound_in_words(scores, weights, buckets, cuts):
-    """Twice the share of the rows in the buckets that cuts divide, 1 at most."""
+    """Twice the share of the rows in buckets that cuts divide, at most 1."""
     index, order = np.asarray(cj.bin_index(buckets, scores)), np.sort(scores)
     divided = set()
     for cut in cuts[cuts < len(scores)]:
@@ -245,7 +242,7 @@ def test_half_precision_scores(buckets, rng):
 
 
 def test_in_the_loss_of_a_training_step(buckets, rng):
-    """As the auxiliary state of a gradient, to which it adds nothing."""
+    """As the auxiliary state of a gradient, to which it does not contribute."""
     start = cj.streaming.init_reliability(buckets)
     outcomes = jnp.asarray(rng.random(BATCH) < 0.5)
     inputs = jnp.asarray(rng.normal(size=BATCH), jnp.float32)
@@ -304,7 +301,7 @@ def test_router_of_tied_confidences_is_that_of_the_rows(buckets, rng):
 
 
 def test_router_and_curve_of_two_streams(buckets, rng):
-    """The router of validation rows is judged exactly by a summary of others."""
+    """A summary of test rows judges the router of validation rows exactly."""
     validation, test = models(rng), models(rng)
     result = cj.streaming.fit_router(summarise_cascade(buckets, validation), NUM_BINS)
     table, router = result.value.table, result.value
@@ -339,8 +336,8 @@ def test_curve_of_any_router(exactly, buckets, rng):
     assert abs(area.value - expected) <= area.error_bound < 10
 
 
-def test_a_donated_summary_is_no_one_elses(rng):
-    """A loop may give its summary away; the bins and router it came from stay."""
+def test_a_donated_summary_shares_nothing(rng):
+    """A loop may donate its summary; the bins and router it was made from stay."""
     rows = models(rng)
     router = cj.fit_router(*rows[:2], num_bins=NUM_BINS)
     update = jax.jit(cj.streaming.update_cascade, donate_argnums=0)
@@ -390,8 +387,8 @@ def test_states_of_8_devices(buckets, rng):
             ).buckets
         ),
         axis_name="i",
-    )(jnp.float32([[0.4, 0.7], [0.5, 0.7]]))
-    equal(different.edges, [[np.nan, np.float32(0.7)]] * 2)
+    )(jnp.float32([[0.4, 0.7, 0.9, np.inf], [0.5, 0.7, np.nan, np.inf]]))
+    equal(different.edges, [[np.nan, np.float32(0.7), np.nan, np.inf]] * 2)
 
 
 def test_real_outputs(data_folder):
@@ -406,122 +403,3 @@ def test_real_outputs(data_folder):
         exact = cj.expected_calibration_error(top.confidence, correct)
         assert abs(error.value - exact) <= min(most, error.error_bound + 1e-6)
         assert error.error_bound < 0.15
-
-
-def scored(rng):
-    scores = rng.choice(np.float32(rng.normal(size=200)), ROWS)
-    where = rng.random(ROWS) < 0.8
-    return np.where(where, scores, np.nan), rng.random(ROWS), where
-
-
-def test_blocks_are_the_arrays(rng, tmp_path):
-    scores, outcomes, where = scored(rng)
-    np.save(tmp_path / "scores.npy", scores)
-    scores = np.load(tmp_path / "scores.npy", mmap_mode="r")
-    blocks = cj.streaming.blocks.from_arrays(scores, outcomes, where, size=250)
-    assert [len(block[0]) for block in blocks] == [250, 250, 100]
-    bins = cj.equal_count_bins(scores, NUM_BINS, where=where)
-    ones = np.ones(ROWS)
-    table = cj.reliability_table(bins, scores, outcomes, where=where, weights=ones)
-    same(cj.streaming.blocks.reliability_table(blocks, NUM_BINS), (table, bins))
-    equal(
-        cj.streaming.blocks.expected_calibration_error(blocks, NUM_BINS),
-        cj.metrics.calibration_error_of_table(table),
-    )
-    # Of other sizes, without rows; and a valid NaN shows.
-    blocks = [
-        (scores[k], np.float32(outcomes[k])) for k in np.split(np.arange(ROWS), [250])
-    ]
-    blocks = [(np.zeros(0), np.zeros(0)), *blocks]
-    actual, _ = cj.streaming.blocks.reliability_table(blocks, bins=bins)
-    every = np.ones(ROWS, bool)
-    same(
-        actual,
-        cj.reliability_table(bins, scores, outcomes, where=every, weights=ones),
-    )
-    assert np.isnan(actual.confidence).all()
-
-
-def test_blocks_that_do_not_start_anew_are_refused():
-    class Once:
-        def __init__(self, *blocks):
-            self.blocks = iter(blocks)
-
-        def __iter__(self):
-            return self.blocks
-
-    rows = np.float32([0.1, 0.4, 0.6]), np.array([0, 1, 1])
-    with pytest.raises(ValueError, match="same 3 rows .* got 0"):
-        cj.streaming.blocks.reliability_table(Once(rows), 2)
-    with pytest.raises(ValueError, match="same 3 rows .* got 0"):
-        cj.streaming.blocks.fit_platt(Once((rows[0], np.array([1, 0, 1]))))
-
-
-def test_no_blocks():
-    table, bins = cj.streaming.blocks.reliability_table([], NUM_BINS)
-    equal(bins.edges, np.inf)
-    equal(table.count, 0)
-    assert np.isnan(cj.streaming.blocks.expected_calibration_error([], 1))
-
-
-def test_counting_in_blocks_beyond_32_bits(rng, monkeypatch):
-    """Every row is counted 2^33 times: so many do not fit in int32."""
-    scores = np.float32(rng.normal(size=100))
-    for name in ("_extent_of_block", "_count_block"):
-        function = getattr(block_module, name)
-
-        def many(*arguments, function=function):
-            found = function(*arguments)
-            if isinstance(found, tuple):
-                return np.asarray(found[0], np.int64) * 2**33, found[1]
-            return np.asarray(found, np.int64) * 2**33
-
-        monkeypatch.setattr(block_module, name, many)
-    _, bins = cj.streaming.blocks.reliability_table([(scores, scores > 0)], NUM_BINS)
-    equal(bins.edges, cj.equal_count_bins(np.repeat(scores, 2**5), NUM_BINS).edges)
-
-
-@pytest.mark.parametrize(
-    ("blocks", "shows"),
-    [
-        (iter([]), "blocks: .*iter.*list_iterator"),
-        (5, "blocks: .*int"),
-        ([np.ones(3)], r"blocks\[0\]: .*scores, outcomes.*ndarray"),
-        ([(np.ones(3),)], r"blocks\[0\]: .*tuple of 1"),
-        ([(np.ones(3), 1.0)], r"blocks\[0\]: .*scalar"),
-        ([(np.ones(3), np.ones(2))], r"scores, outcomes: .*\[3\].*\[2\]"),
-        ([(np.ones(3), np.ones(3), np.ones(3))], "where: .*bool"),
-        ([(np.ones(3, int), np.ones(3))], "scores: .*floating"),
-    ],
-)
-def test_wrong_blocks(blocks, shows):
-    with pytest.raises(ValueError, match=shows):
-        cj.streaming.blocks.expected_calibration_error(blocks)
-
-
-def test_wrong_arrays_of_blocks():
-    for arrays, given, shows in (
-        ((), {}, "arrays"),
-        ((1.0,), {}, "arrays"),
-        ((np.ones(3), np.ones(2)), {}, r"\[3\].*\[2\]"),
-        ((np.ones(3),), {"size": 0}, "size.*0"),
-    ):
-        with pytest.raises(ValueError, match=shows):
-            cj.streaming.blocks.from_arrays(*arrays, **given)
-
-
-def test_progress(capsys, monkeypatch):
-    blocks = cj.streaming.blocks.from_arrays(np.full(250, 0.5), np.ones(250))
-    bins = cj.equal_width_bins(NUM_BINS)
-    cj.streaming.blocks.expected_calibration_error(blocks, bins=bins, progress=True)
-    assert "table" in capsys.readouterr().out
-    real = builtins.__import__
-
-    def without_rich(name, *args, **kwargs):
-        if name.startswith("rich"):
-            raise ImportError(name)
-        return real(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", without_rich)
-    with pytest.raises(ImportError, match="pip install rich"):
-        cj.streaming.blocks.expected_calibration_error(blocks, bins=bins, progress=True)

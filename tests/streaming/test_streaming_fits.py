@@ -1,9 +1,4 @@
-"""Fits of streams and of blocks against float64 and the fits in memory."""
-
-import json
-import os
-import subprocess
-import sys
+"""Fits of streams against float64 and the fits of arrays."""
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +19,7 @@ COARSE = np.linspace(-3, 3, 25)
 
 
 def batches(*arrays, size=SIZE):
-    """Batches of one size; the last filled up with garbage that a mask leaves out."""
+    """Batches of one size; the last is filled up with masked garbage."""
     for start in range(0, len(arrays[0]), size):
         parts = [array[start : start + size] for array in arrays]
         missing = size - len(parts[0])
@@ -81,7 +76,7 @@ def test_temperature():
     params, fit = cj.streaming.fit_temperature(state)
     exact = reference.fit_temperature(logits, labels)
     error = relative(params.temperature, exact)
-    # The points are as far apart as the 49 from -6 to 6.
+    # The points have the spacing of the default grid.
     assert error < 6e-5
     assert error < fit.estimated_error < 20 * error + 2e-6
     assert fit.lower < exact < fit.upper
@@ -161,8 +156,10 @@ def test_an_optimum_outside_the_grid():
 
 def test_merging_is_associative():
     first, second = scored("tied"), class_rows()
+    rng, pair = np.random.default_rng(1), cj.streaming.init_cascade()
     states = [
         [stream(cj.streaming.init_temperature(COARSE), *(x[k::3] for x in second))]
+        + [cj.streaming.update_cascade(pair, *rng.random((4, SIZE)))]
         + [stream(cj.streaming.init_platt(), *(x[k::3] for x in first))]
         for k in range(3)
     ]
@@ -184,7 +181,7 @@ def test_merging_is_associative():
         )
         placed = jax.device_put(stacked, NamedSharding(mesh, spec))
         assert same(jax.jit(add)(placed), left)
-    # Nor does it matter how rows of scores were ordered and cut.
+    # The order and the batches of scores do not matter either.
     order = np.random.default_rng(0).permutation(len(first[0]))
     whole = stream(cj.streaming.init_platt(), *(x[order] for x in first))
     assert same(whole, left)
@@ -235,7 +232,7 @@ def test_platt_statuses(side):
     mask = np.arange(SIZE) < len(scores)
     expected, report = cj.fit_platt(*filled, where=mask)
     assert fit.status == report.status
-    # Of no finite optimum the slope is the end of a range of standardised scores.
+    # Without a finite optimum the slope is the end of a range of standardised scores.
     np.testing.assert_allclose(
         [params.slope, params.intercept],
         [expected.slope, expected.intercept],
@@ -282,7 +279,7 @@ def test_too_few_temperatures():
 
 
 def test_sharded_rows():
-    """Of rows on 8 devices; for scores see test_sharding.py."""
+    """Rows on 8 devices; for scores see test_sharding.py."""
     mesh = Mesh(jax.devices(), "rows")
     sharding = NamedSharding(mesh, PartitionSpec("rows"))
     place = lambda *arrays: [jax.device_put(x, sharding) for x in arrays]  # noqa: E731
@@ -297,60 +294,6 @@ def test_sharded_rows():
     ]
     temperatures = [params.temperature for params, _ in fits]
     np.testing.assert_allclose(*temperatures, rtol=1e-6)
-
-
-@pytest.mark.parametrize("fact", ["converged", "right", "no rows"])
-def test_temperature_of_blocks(fact):
-    logits, labels = FACTS.get(fact) or class_rows()
-    if fact == "right":
-        logits, labels = np.tile(logits, (50, 1)), np.tile(labels, 50)
-    rows = logits.astype(np.float32), labels
-    params, report = cj.streaming.blocks.fit_temperature(
-        cj.streaming.blocks.from_arrays(*rows, size=SIZE)
-    )
-    assert int(report.num_steps) == (2 if fact == "converged" else 1)
-    if fact != "converged":
-        status = {"right": "ZERO_LIMIT", "no rows": "CONSTANT"}[fact]
-        assert report.status == cj.FitStatus[status] and not report.converged
-        return
-    expected, in_memory = cj.fit_temperature(*rows)
-    exact = reference.fit_temperature(*rows)
-    assert relative(params.temperature, exact) < 1e-6
-    assert relative(params.temperature, float(expected.temperature)) < 1e-6
-    assert report.status == in_memory.status and report.converged
-    np.testing.assert_allclose(report.loss, in_memory.loss, rtol=1e-6)
-    assert report.gradient_norm < 1e-5
-
-
-@pytest.mark.parametrize("kind", ["mean logits", "close", "separable"])
-def test_platt_of_blocks(kind):
-    scores, outcomes = scored("mean logits")
-    if kind == "close":
-        scores = 25 + (scores - 25) / 256
-    elif kind == "separable":
-        outcomes = (scores > 25).astype(np.float32)
-    params, report = cj.streaming.blocks.fit_platt(
-        cj.streaming.blocks.from_arrays(scores, outcomes, size=SIZE),
-        progress=kind == "close",
-    )
-    if kind == "separable":
-        assert report.status == cj.FitStatus.SEPARABLE and params.slope > 1e4
-        return
-    exact = reference.fit_platt(scores, outcomes)
-    assert relative([params.slope, params.intercept], exact) < 2e-6
-    assert report.status == cj.FitStatus.CONVERGED and report.gradient_norm < 1e-6
-    # Scores this close together make the start a poor one.
-    assert int(report.num_steps) <= (2 if kind == "mean logits" else 8)
-    right = reference.platt(exact, scores)
-    loss = -outcomes * np.log(right) - (1 - outcomes) * np.log1p(-right)
-    np.testing.assert_allclose(report.loss, np.mean(loss), rtol=1e-6)
-
-
-def test_blocks_that_can_be_read_once():
-    blocks = cj.streaming.blocks.from_arrays(*class_rows())
-    for fit in (cj.streaming.blocks.fit_temperature, cj.streaming.blocks.fit_platt):
-        with pytest.raises(ValueError, match="blocks: expected an object whose every"):
-            fit(iter(blocks))
 
 
 def test_real_logits(data_folder, record_property):
@@ -381,69 +324,3 @@ def test_real_scores(folder, name, data_folder, record_property):
         error = relative([params.slope, params.intercept], exact)
         record_property(f"model {model}", float(error))
         assert error < 1e-4
-
-
-LIMITED = """
-import json, resource, sys
-import numpy as np
-import calib_jax as cj
-
-folder, allowed = sys.argv[1], int(sys.argv[2])
-logits = np.load(f"{folder}/logits.npy", mmap_mode="r")
-labels = np.load(f"{folder}/labels.npy", mmap_mode="r")
-scores = np.load(f"{folder}/scores.npy", mmap_mode="r")
-bins = cj.equal_width_bins(15)
-
-def results(num_rows):
-    rows = slice(0, num_rows)
-    classes = cj.streaming.blocks.from_arrays(logits[rows], labels[rows], size=4096)
-    right = cj.streaming.blocks.from_arrays(scores[rows], labels[rows] % 2, size=4096)
-    temperature, _ = cj.streaming.blocks.fit_temperature(classes)
-    table, _ = cj.streaming.blocks.reliability_table(right, bins=bins)
-    numbers = temperature.temperature, *table.count, *table.confidence, *table.outcome
-    return [float(x) for x in numbers]
-
-results(8192)  # Compiles.
-held = int(open("/proc/self/status").read().split("VmData:")[1].split()[0]) * 1024
-resource.setrlimit(resource.RLIMIT_DATA, (held + allowed, held + allowed))
-try:
-    np.ones(logits.size, np.float32)
-except MemoryError:
-    print(json.dumps(results(len(logits))))
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits are Linux's")
-def test_larger_than_memory(tmp_path):
-    """Of 52 MB on disk, with 28 MB to allocate from: the answers in memory."""
-    repeats, allowed = 8, 28 * 2**20
-    rng = np.random.default_rng(0)
-    logits = rng.normal(size=(16384, 100)).astype(np.float32)
-    labels = np.argmax(0.5 * logits + rng.gumbel(size=logits.shape), axis=1)
-    # The same rows again and again have the optimum of the first ones.
-    file = np.lib.format.open_memmap(
-        tmp_path / "logits.npy", "w+", np.float32, (repeats * 16384, 100)
-    )
-    for number in range(repeats):
-        file[number * 16384 : (number + 1) * 16384] = logits
-    file.flush()
-    assert file.nbytes > 1.7 * allowed
-    scores = rng.random(16384).astype(np.float32)
-    np.save(tmp_path / "labels.npy", np.tile(labels, repeats))
-    np.save(tmp_path / "scores.npy", np.tile(scores, repeats))
-    flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
-    done = subprocess.run(
-        [sys.executable, "-c", LIMITED, tmp_path, str(allowed)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "XLA_FLAGS": flags},
-        cwd=os.path.dirname(os.path.dirname(os.path.dirname(__file__))),
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    found = json.loads(done.stdout)
-    temperature, _ = cj.fit_temperature(logits, labels)
-    table = cj.reliability_table(cj.equal_width_bins(15), scores, labels % 2)
-    np.testing.assert_allclose(found[0], temperature.temperature, rtol=1e-6)
-    np.testing.assert_array_equal(found[1:16], repeats * table.count)
-    means = np.concatenate([table.confidence, table.outcome])
-    np.testing.assert_array_equal(np.float32(found[16:]), means)

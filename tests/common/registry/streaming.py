@@ -27,14 +27,14 @@ def _temperature_sums(given):
     return exact.to_float(state.totals)[0], exact.to_float(state.curves)[0]
 
 
-def _streamed_parts(result):
-    """Less what is estimated from differences of rounded numbers."""
+def _fit_parts(result):
+    """Without the estimates made from differences of rounded numbers."""
     params, fit = result
-    return (), (params, fit.lower, fit.upper, fit.loss, fit.inside, fit.status)
+    return (), (params, fit.lower, fit.upper, fit.loss, fit.converged, fit.status)
 
 
 def _summary_parts(result):
-    """Less the infinite ends of empty buckets."""
+    """Without the infinite ends of empty buckets."""
     ends = [
         jnp.where(jnp.isinf(x), jnp.float32(0), x)
         for x in (result.least, result.greatest)
@@ -89,7 +89,7 @@ _SUMMARIES = [
         given={"state": _state(cascade_state)},
         again=True,
     ),
-    # Inside a mapped function, and of blocks: see test_streaming.py.
+    # Inside a mapped function, and on blocks: see test_streaming.py, test_blocks.py.
     *elsewhere(
         "streaming.psum",
         "streaming.blocks.from_arrays",
@@ -117,7 +117,7 @@ _FITS = [
     case(
         "streaming.fit_temperature",
         given={"state": _state(temperature_state)},
-        split=_streamed_parts,
+        split=_fit_parts,
     ),
     case("streaming.init_platt", given={"num_buckets": 512}),
     case(
@@ -130,15 +130,12 @@ _FITS = [
     ),
     case("streaming.fit_platt", given={"state": _state(platt_state)}, again=True),
     case(
-        "streaming.merge_fits",
+        "streaming.merge",
+        variant="fits",
         given={"first": _state(temperature_state), "second": _state(temperature_state)},
     ),
     # See test_streaming_fits.py.
-    *elsewhere(
-        "streaming.psum_fit",
-        "streaming.blocks.fit_temperature",
-        "streaming.blocks.fit_platt",
-    ),
+    *elsewhere("streaming.blocks.fit_temperature", "streaming.blocks.fit_platt"),
 ]
 
 CASES = [*_SUMMARIES, *_FITS]
