@@ -173,11 +173,11 @@ def _sums_of_rows(
 
 @jax.custom_batching.custom_vmap
 def _sums_in_bins(edges: jax.Array, rows: Any) -> jax.Array:
-    """The same from edges `[num_bins - 1]` and (scores, quantities, where, weights)."""
+    """As `_sums_of_rows`, of edges and (scores, quantities, where, weights)."""
     scores, quantities, where, weights = rows
     bins = Bins(edges=edges)
 
-    # Among many edges all values are searched for together.
+    # Among many edges, all scores are searched for at once.
     early = searches(bins)
     return _sums_of_rows(
         lambda keys: keys if early else bin_index(bins, keys),
@@ -193,17 +193,17 @@ def _sums_in_bins(edges: jax.Array, rows: Any) -> jax.Array:
 def _sums_in_many_bins(
     size: int, batched: Any, edges: jax.Array, rows: Any
 ) -> tuple[jax.Array, bool]:
-    """Many bins of the same rows: one pass, in the cells that all edges cut together.
+    """Many bins of the same rows: one pass, over the cells cut by all edges together.
 
-    Exact sums are associative: those of the cells of a bin add up to those of the bin.
+    The exact sums of the cells of a bin add up to the sums of the bin.
     """
     if any(jax.tree.leaves(batched[1])):
         axes = jax.tree.map(lambda varies: 0 if varies else None, batched)
         return jax.vmap(_sums_in_bins.fun, axes, axis_size=size)(edges, rows), True
     cuts = jnp.sort(edges.reshape(-1))
     cells = jnp.moveaxis(_sums_in_bins(cuts, rows), 1, 0)
-    # Sums of the cells before each; integers that wrap around have right differences.
-    # The last cell is of the rows that are in no bin.
+    # Sums of the cells before each: differences are right even if integers wrap around.
+    # The last cell holds the rows in no bin.
     in_none = cells[-1]
     total, before = lax.scan(
         lambda upto, cell: (upto + cell, upto), 0 * in_none, cells[:-1]
@@ -226,7 +226,7 @@ def bin_means(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> BinMeans:
-    """Weighted means of quantities in the bins of a score, of arrays in memory."""
+    """Weighted means of quantities in the bins of a score."""
     return bin_sums_and_means(bins, scores, quantities, where, weights)[1]
 
 
@@ -237,8 +237,8 @@ def bin_sums_and_means(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> tuple[BinSums, BinMeans]:
-    """The same with the exact sums behind the means, not yet canonical."""
-    # As compute(update(init(...), ...)), less the canonical form in between.
+    """As `bin_means`, with the exact sums behind the means, not yet canonical."""
+    # As compute(update(init(...), ...)), without the canonical form in between.
     rows = jax.lax.stop_gradient((scores, tuple(quantities), where, weights))
     sums = _sums_in_bins(lax.stop_gradient(bins.edges), rows)
     table = compute(BinSums(sums=sums))
@@ -259,7 +259,7 @@ def _with_derivative(
     valid: jax.Array,
     weights: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Weight and means unchanged, with derivatives, which integer sums do not have."""
+    """Weight and means unchanged, with the derivatives that integer sums lack."""
     return weight, means
 
 
@@ -267,7 +267,7 @@ def _with_derivative(
 def _derivative_of_means(primals: Any, tangents: Any) -> Any:
     weight, means, index, quantities, valid, weights = primals
     by_quantities, by_weights = tangents[3], tangents[5]
-    # -1, no bin, must not count from the end.
+    # -1 is no bin, not the last one.
     place = jnp.where(valid & (index >= 0), index, weight.shape[0])
 
     def in_bins(rows: jax.Array) -> jax.Array:
@@ -276,7 +276,7 @@ def _derivative_of_means(primals: Any, tangents: Any) -> Any:
 
     moved = []
     for quantity, change in zip(quantities, by_quantities, strict=True):
-        # Booleans do not change.
+        # Booleans have no derivative.
         change = (
             change if quantity.dtype != bool else jnp.zeros(index.shape, jnp.float32)
         )
@@ -291,7 +291,7 @@ def _derivative_of_means(primals: Any, tangents: Any) -> Any:
 
 @jax.jit
 def bin_order(count: jax.Array, key: jax.Array) -> jax.Array:
-    """Bins by ascending key; of equals that of higher confidence first, empty last.
+    """Bins by ascending key, equal keys by falling confidence, empty bins last.
 
     Args:
       count: int32 `[num_bins]`, rows.

@@ -260,13 +260,8 @@ def checked_num_bins(num_bins: int) -> int:
 def _reliability(
     state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
 ) -> Reading:
-    if bins is None:
-        bucket, share = _cuts(state, num_bins)
-        ends = jnp.append(state.least, jnp.float32(jnp.inf))
-        bins = Bins(edges=ends[bucket])
-        sums, _ = _in_bins(state, bins)
-    else:
-        sums, share = _in_bins(state, bins)
+    edges = jnp.append(state.least, jnp.float32(jnp.inf))
+    bins, sums, share = _binned(state, bins, edges, num_bins)
     table = bin_sums.compute(sums)
     return Reading(
         value=ReliabilityTable(
@@ -291,13 +286,8 @@ def _calibration_error(
 
 @dispatch.core(static=["num_bins"])
 def _router(state: CascadeSummary, bins: Bins | None, *, num_bins: int) -> Reading:
-    if bins is None:
-        bucket, share = _cuts(state, num_bins)
-        ends = jnp.pad(state.buckets.edges, 1, constant_values=(-jnp.inf, jnp.inf))
-        bins = Bins(edges=ends[bucket])
-        in_bins, _ = _in_bins(state, bins)
-    else:
-        in_bins, share = _in_bins(state, bins)
+    edges = jnp.pad(state.buckets.edges, 1, constant_values=(-jnp.inf, jnp.inf))
+    bins, in_bins, share = _binned(state, bins, edges, num_bins)
     sums = in_bins.sums
     sums = jnp.concatenate([sums, sums[5:6] - sums[4:5]])
     table = bin_sums.compute(bin_sums.BinSums(sums=sums))
@@ -347,6 +337,24 @@ def _average_gap_recovered(state: CascadeSummary, router: Router) -> Reading:
         value=curves.average_performance_gap_recovered(curve),
         error_bound=jnp.where(gap > 0, bound, jnp.nan),
     )
+
+
+def _binned(
+    state: ReliabilitySummary | CascadeSummary,
+    bins: Bins | None,
+    edges: jax.Array,
+    num_bins: int,
+) -> tuple[Bins, bin_sums.BinSums, jax.Array]:
+    """Given bins or bins of equal count, their sums, and the share of rows at risk.
+
+    Fresh bins start at one of the `edges` `[num_buckets + 1]`, the start of each bucket
+    and of none.
+    """
+    if bins is not None:
+        return bins, *_in_bins(state, bins)
+    bucket, share = _cuts(state, num_bins)
+    bins = Bins(edges=edges[bucket])
+    return bins, _in_bins(state, bins)[0], share
 
 
 def _cuts(

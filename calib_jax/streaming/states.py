@@ -107,7 +107,7 @@ class PlattSummary:
 Summary = TypeVar(
     "Summary", ReliabilitySummary, CascadeSummary, TemperatureSummary, PlattSummary
 )
-_KINDS = ReliabilitySummary, CascadeSummary, TemperatureSummary, PlattSummary
+_KINDS = Summary.__constraints__
 
 
 def merge(first: Summary, second: Summary) -> Summary:

@@ -4,6 +4,7 @@ Shapes: N examples in all, n in a block, C classes. The answers are those of the
 arrays, up to the rounding of float32.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -19,7 +20,7 @@ from ...calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Tempera
 from .. import platt as platt_of_stream
 from .. import temperature as temperature_of_stream
 from ..results import FitReading
-from ..states import PlattSummary, TemperatureSummary
+from ..states import PlattSummary
 from .passes import Blocks, Passes
 
 # Of a grid over all temperatures, then of one over the interval with the optimum, which
@@ -70,19 +71,14 @@ def fit_temperature(
       3.641 2
     """
     classes = checks.mask("class_where", class_where, axes="[C]")
-
-    def step(state: TemperatureSummary, logits: Any, labels: Any, mask: Any) -> Any:
-        return temperature_of_stream.update_temperature(
-            state, logits, labels, where=mask, class_where=classes
-        )
-
+    update = functools.partial(
+        temperature_of_stream.update_temperature, class_where=classes
+    )
     passes = Passes(blocks, ("logits", "labels"), progress)
 
     def one_pass(grid: np.ndarray, number: int) -> tuple[Temperature, FitReading]:
-        description = f"temperature, pass {number} of 2"
-        state = passes.fold(
-            step, temperature_of_stream.init_temperature(grid), description
-        )
+        state = temperature_of_stream.init_temperature(grid)
+        state = passes.fold(update, state, f"temperature, pass {number} of 2")
         return temperature_of_stream.fit_temperature(state)
 
     start, stop = np.log([MIN_TEMPERATURE, MAX_TEMPERATURE])
@@ -129,16 +125,10 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
       >>> print(f"{params.slope:.3f} {params.intercept:.3f}")
       1.214 -0.607
     """
-
-    def step(state: PlattSummary, scores: Any, outcomes: Any, mask: Any) -> Any:
-        return platt_of_stream.update_platt(state, scores, outcomes, where=mask)
-
     passes = Passes(blocks, ("scores", "outcomes"), progress)
 
-    def one_pass(step: Any, state: Any, number: int) -> Any:
-        return passes.fold(step, state, f"Platt, pass {number}")
-
-    state = one_pass(step, platt_of_stream.init_platt(), 1)
+    state = platt_of_stream.init_platt()
+    state = passes.fold(platt_of_stream.update_platt, state, "Platt, pass 1")
     platt_params, fit = platt_of_stream.fit_platt(state)
     if not (fit.converged or fit.status == FitStatus.MAX_STEPS):
         return platt_params, _report(fit, 1)
@@ -151,15 +141,15 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
     while not converged and number < _MAX_PASSES:
         number += 1
 
-        def add(sums: Any, *block: Any, params: jax.Array = params) -> Any:
-            new = _evaluate_block(params, center, scale, *map(jnp.asarray, block))
+        def add(sums: Any, *rows: Any, where: Any, params: jax.Array = params) -> Any:
+            block = map(jnp.asarray, (*rows, where))
+            new = _evaluate_block(params, center, scale, *block)
             # In NumPy's float64.
             return [a + np.asarray(b, float) for a, b in zip(sums, new, strict=True)]
 
         zero = np.zeros(())
-        total, *sums = one_pass(
-            add, [zero, zero, np.zeros(2), np.zeros((2, 2))], number
-        )
+        sums = [zero, zero, np.zeros(2), np.zeros((2, 2))]
+        total, *sums = passes.fold(add, sums, f"Platt, pass {number}")
         found = Evaluation(*(jnp.asarray(x / total, jnp.float32) for x in sums))
         newton_step = solvers.newton_step(found.gradient, found.hessian)
         size = jnp.max(jnp.abs(newton_step) / jnp.maximum(1.0, 0.1 * jnp.abs(params)))

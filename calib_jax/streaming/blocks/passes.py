@@ -69,7 +69,7 @@ class Passes:
         self._num_rows: int | None = None
 
     def fold(self, step: Callable[..., Any], state: Any, description: str) -> Any:
-        """`state = step(state, *arrays, mask)` for each block, one at a time.
+        """`state = step(state, *arrays, where=mask)` for each block, one at a time.
 
         Waits for each step before it reads the next block: pending work would keep its
         blocks in memory.
@@ -80,7 +80,7 @@ class Passes:
         num_rows = 0
         passed = _each(self._blocks, self._names, self._progress, description)
         for *arrays, mask in passed:
-            state = jax.block_until_ready(step(state, *arrays, mask))
+            state = jax.block_until_ready(step(state, *arrays, where=mask))
             num_rows += int(np.sum(mask))
         if self._num_rows is None:
             self._num_rows = num_rows

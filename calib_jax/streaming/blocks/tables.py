@@ -18,7 +18,6 @@ from ...binning import order_statistics, search
 from ...binning.bins import DEFAULT_NUM_BINS, Bins
 from ...binning.tables import ReliabilityTable
 from .. import buckets, readings
-from ..states import ReliabilitySummary
 from .passes import Blocks, Passes
 
 
@@ -113,12 +112,8 @@ def _table(
         size = checks.static_int("num_bins", num_bins, minimum=1)
         bins = _equal_count_bins(passes, size)
     checks.instance("bins", bins, Bins)
-
-    def step(state: ReliabilitySummary, *rows: Any) -> ReliabilitySummary:
-        scores, outcomes, mask = rows
-        return buckets.update_reliability(state, scores, outcomes, where=mask)
-
-    state = passes.fold(step, buckets.init_reliability(bins), "table")
+    state = buckets.init_reliability(bins)
+    state = passes.fold(buckets.update_reliability, state, "table")
     return readings.reliability_table(state, bins=bins).value, bins
 
 
@@ -169,11 +164,11 @@ def _fold_scores(
 ) -> Any:
     """Adds up a function of the scores and mask of each block, in NumPy."""
 
-    def step(state: Any, scores: Any, outcomes: Any, mask: Any) -> Any:
+    def step(state: Any, scores: Any, outcomes: Any, *, where: Any) -> Any:
         score = checks.floats("scores", scores)
         # Not used here, but wrong ones are better refused in the first pass.
         checks.outcomes("outcomes", outcomes)
-        new = jax.tree.map(np.asarray, function(score, jnp.asarray(mask)))
+        new = jax.tree.map(np.asarray, function(score, jnp.asarray(where)))
         return add(state, new)
 
     return passes.fold(step, initial, description)
