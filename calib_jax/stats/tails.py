@@ -1,0 +1,149 @@
+"""Exact binomial and hypergeometric tails on the host, by SciPy in float64.
+
+These serve a handful of counts: bounds on a rate, p-values, audits. They take NumPy and
+JAX arrays with values, but not traced ones: `on_host` refuses those. The bounds that
+risk control needs inside `jax.jit` are in `bounds` and stay in JAX.
+"""
+
+import bisect
+import math
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+from scipy import special as functions
+
+# A tail this close to a probability, relative to it, is equal to it but for rounding.
+_ROUNDING = 1e-10
+
+
+def on_host(name: str, value: ArrayLike) -> np.ndarray:
+    """A number or array as a NumPy array.
+
+    Raises:
+      ValueError: for a traced array, or what is not numbers.
+    """
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+        raise ValueError(
+            f"{name}: expected a number or an array of numbers, got a traced array. "
+            "This function runs on the host: call it outside jax.jit and jax.vmap, "
+            "with arrays in place of vmap."
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected numbers, got {value!r}.") from error
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: expected numbers, got {value!r}.")
+    return array
+
+
+def counts(name: str, value: ArrayLike) -> np.ndarray:
+    """Whole numbers of any shape, as int64."""
+    array = on_host(name, value)
+    if array.dtype.kind == "f":
+        raise ValueError(f"{name}: expected integers, got {value!r}.")
+    return array.astype(np.int64)
+
+
+def probabilities(name: str, value: ArrayLike) -> np.ndarray:
+    """Numbers of any shape, as float64."""
+    return on_host(name, value).astype(np.float64)
+
+
+def error_rate(name: str, confidence_level: ArrayLike) -> np.ndarray:
+    """One minus a confidence level, float64, so that 0.9 gives 0.1 exactly."""
+    level = probabilities(name, confidence_level)
+    if not np.all((level > 0) & (level < 1)):
+        raise ValueError(
+            f"{name}: expected a number in (0, 1), such as 0.95, got "
+            f"{confidence_level!r}."
+        )
+    error = 1 - level
+    return np.where(error > 1e-14, np.round(error, 15), error)
+
+
+def binomial_at_most(
+    count: ArrayLike, trials: ArrayLike, rate: ArrayLike
+) -> np.ndarray:
+    """P(X <= k) of a binomial X; k is whole and at least 0, arrays broadcast."""
+    k, n, p = (np.asarray(x, np.float64) for x in (count, trials, rate))
+    tail = functions.betaincc(k + 1, np.maximum(n - k, 1), p)
+    return np.where(k < n, tail, np.where(np.isnan(p), np.nan, 1.0))
+
+
+def binomial_at_least(
+    count: ArrayLike, trials: ArrayLike, rate: ArrayLike
+) -> np.ndarray:
+    """P(X >= k) of a binomial X; k is whole and at most n + 1, arrays broadcast."""
+    k, n, p = (np.asarray(x, np.float64) for x in (count, trials, rate))
+    tail = functions.betainc(np.maximum(k, 1), np.maximum(n - k + 1, 1), p)
+    known = np.where(k <= 0, 1.0, 0.0)
+    return np.where((k > 0) & (k <= n), tail, np.where(np.isnan(p), np.nan, known))
+
+
+def binomial_bounds(
+    successes: ArrayLike, trials: ArrayLike, error: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """The one-sided bounds of Clopper and Pearson, each wrong with at most `error`.
+
+    NaN where the successes are not between 0 and the trials; arrays broadcast.
+    """
+    k, n, delta = (np.asarray(x, np.float64) for x in (successes, trials, error))
+    rest = n - k
+    lower = functions.betaincinv(np.maximum(k, 1), rest + 1, delta)
+    upper = functions.betainccinv(k + 1, np.maximum(rest, 1), delta)
+    known = (k >= 0) & (rest >= 0)
+    lower = np.where(known, np.where(k > 0, lower, 0.0), np.nan)
+    return lower, np.where(known, np.where(rest > 0, upper, 1.0), np.nan)
+
+
+def hypergeometric_at_least(count: int, drawn: int, special: int, total: int) -> float:
+    """P(X >= k), X being how many of `special` things are among `drawn` of `total`.
+
+    The things are drawn without replacement. Masses are products of the ratios of
+    neighbours, from the mode outwards and over their sum: unlike factorials, these
+    keep all digits up to a total of 2^24.
+    """
+    least, most = max(0, drawn + special - total), min(drawn, special)
+    if count <= least or count > most:
+        return float(count <= least)
+    # By Hoeffding's inequality there is less than exp(-800) beyond.
+    reach = math.ceil(math.sqrt(400 * most))
+    mode = (drawn + 1) * (special + 1) // (total + 2)
+    low, high = max(least, mode - reach), min(most, mode + reach)
+    k = np.arange(low, high, dtype=np.float64)
+    steps = np.log((special - k) * (drawn - k))
+    steps -= np.log((k + 1) * (total - special - drawn + k + 1))
+    below, above = steps[: mode - low], steps[mode - low :]
+    log_mass = np.concatenate([-np.cumsum(below[::-1])[::-1], [0.0], np.cumsum(above)])
+    mass = np.exp(log_mass)
+    return float(np.sum(mass[max(count - low, 0) :]) / np.sum(mass))
+
+
+def least_special(found: int, drawn: int, total: int, error: float) -> int:
+    r"""The least number of special things for which this many found is not unlikely.
+
+    .. math:: \min\{W : P(X \ge k) > \delta\}
+    """
+    return least_whole(
+        found,
+        total - drawn + found,
+        lambda special: exceeds(
+            hypergeometric_at_least(found, drawn, special, total), error
+        ),
+    )
+
+
+def least_whole(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The least whole number in `[low, high)` for which a statement holds, else `high`.
+
+    The statement is False up to some number, and True from there on.
+    """
+    return low + bisect.bisect_left(range(low, high), True, key=holds)
+
+
+def exceeds(tail: float, error: float) -> bool:
+    """Whether a tail is above a probability by more than rounding."""
+    return bool(tail > error * (1 + _ROUNDING))
