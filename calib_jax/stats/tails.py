@@ -1,8 +1,8 @@
 """Exact binomial and hypergeometric tails on the host, by SciPy in float64.
 
 These serve a handful of counts: bounds on a rate, p-values, audits. They take NumPy and
-JAX arrays with values, but not traced ones: `on_host` refuses those. The bounds that
-risk control needs inside `jax.jit` are in `bounds` and stay in JAX.
+JAX arrays with values, of any shape, and refuse traced ones. The bounds that risk
+control needs inside `jax.jit` are in `bounds` and stay in JAX.
 """
 
 import bisect
@@ -14,42 +14,23 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy import special as functions
 
+from .._core import checks
+
 # A tail this close to a probability, relative to it, is equal to it but for rounding.
 _ROUNDING = 1e-10
 
 
-def on_host(name: str, value: ArrayLike) -> np.ndarray:
-    """A number or array as a NumPy array.
-
-    Raises:
-      ValueError: for a traced array, or what is not numbers.
-    """
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
-        raise ValueError(
-            f"{name}: expected a number or an array of numbers, got a traced array. "
-            "This function runs on the host: call it outside jax.jit and jax.vmap, "
-            "with arrays in place of vmap."
-        )
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ValueError(f"{name}: expected numbers, got {value!r}.") from error
-    if array.dtype.kind not in "iuf":
-        raise ValueError(f"{name}: expected numbers, got {value!r}.")
-    return array
-
-
 def counts(name: str, value: ArrayLike) -> np.ndarray:
-    """Whole numbers of any shape, as int64."""
-    array = on_host(name, value)
-    if array.dtype.kind == "f":
-        raise ValueError(f"{name}: expected integers, got {value!r}.")
-    return array.astype(np.int64)
+    """Whole numbers of any shape, int32; `ValueError` for traced or other ones."""
+    _refuse_traced(name, value)
+    return np.asarray(checks.integers(name, value, rank=range(8), axes="or scalar"))
 
 
 def probabilities(name: str, value: ArrayLike) -> np.ndarray:
-    """Numbers of any shape, as float64."""
-    return on_host(name, value).astype(np.float64)
+    """Floating numbers of any shape, float64; `ValueError` likewise."""
+    _refuse_traced(name, value)
+    checks.floats(name, value, rank=range(8), axes="or scalar")
+    return np.asarray(value, np.float64)
 
 
 def error_rate(name: str, confidence_level: ArrayLike) -> np.ndarray:
@@ -64,10 +45,19 @@ def error_rate(name: str, confidence_level: ArrayLike) -> np.ndarray:
     return np.where(error > 1e-14, np.round(error, 15), error)
 
 
+def _refuse_traced(name: str, value: ArrayLike) -> None:
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+        raise ValueError(
+            f"{name}: expected a number or an array of numbers, got a traced array. "
+            "This function runs on the host: call it outside jax.jit, and pass arrays "
+            "instead of using jax.vmap."
+        )
+
+
 def binomial_at_most(
     count: ArrayLike, trials: ArrayLike, rate: ArrayLike
 ) -> np.ndarray:
-    """P(X <= k) of a binomial X; k is whole and at least 0, arrays broadcast."""
+    """P(X <= k) of a binomial X; k is whole and at least 0."""
     k, n, p = (np.asarray(x, np.float64) for x in (count, trials, rate))
     tail = functions.betaincc(k + 1, np.maximum(n - k, 1), p)
     return np.where(k < n, tail, np.where(np.isnan(p), np.nan, 1.0))
@@ -76,7 +66,7 @@ def binomial_at_most(
 def binomial_at_least(
     count: ArrayLike, trials: ArrayLike, rate: ArrayLike
 ) -> np.ndarray:
-    """P(X >= k) of a binomial X; k is whole and at most n + 1, arrays broadcast."""
+    """P(X >= k) of a binomial X; k is whole and at most n + 1."""
     k, n, p = (np.asarray(x, np.float64) for x in (count, trials, rate))
     tail = functions.betainc(np.maximum(k, 1), np.maximum(n - k + 1, 1), p)
     known = np.where(k <= 0, 1.0, 0.0)
