@@ -1,8 +1,13 @@
-r"""Error bars: of any weighted statistic, and of flags where the truth is known.
+r"""Records of intervals, the bootstrap interval, and each interval method once.
 
-Shapes: N examples, D draws. One problem; many by `jax.vmap`. What was fitted is held
-fixed, as fitted on other rows; the estimand is what it would show on the population
-from which the rows are exchangeable draws.
+Shapes: N examples, D resamples. One problem; many by `jax.vmap`. Fitted parameters are
+held fixed, and were fitted on other rows; the estimand is the statistic of the
+population from which the rows are exchangeable draws.
+
+Methods, from summary numbers rather than rows: `wilson` (a share), `agresti_coull` (a
+mean in [0, 1]), `bonett_price` (a paired difference), `student_quantile`, `byar` (a
+Poisson mean) and `interval_of_draws` (percentiles of a bootstrap). Clopper-Pearson is
+exact and stands with the bounds.
 """
 
 import dataclasses
@@ -12,7 +17,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking
@@ -252,7 +259,13 @@ def interval_of_draws(
 
 
 def wilson(share: jax.Array, rows: jax.Array, quantile: jax.Array) -> Interval:
-    """Of a share of at least one row, which need not be a whole number of them."""
+    """Interval of a share of rows.
+
+    Args:
+      share: float32, in `[0, 1]`.
+      rows: float32, at least 1; an effective number of rows need not be whole.
+      quantile: float32, how many standard errors the interval reaches; either sign.
+    """
     weight = quantile**2 / rows
     middle = share + 0.5 * weight
     around = jnp.sqrt(weight * (share * (1 - share) + 0.25 * weight))
@@ -262,6 +275,81 @@ def wilson(share: jax.Array, rows: jax.Array, quantile: jax.Array) -> Interval:
         lower=jnp.clip(lower, 0.0, 1.0),
         upper=jnp.clip(upper, 0.0, 1.0),
     )
+
+
+def agresti_coull(
+    total: jax.Array, squares: jax.Array, rows: jax.Array, error_rate: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Both ends for a mean in `[0, 1]`: z^2 / 2 more rows of 0, and as many of 1.
+
+    Args:
+      total: float32, sum of the values.
+      squares: float32, sum of their squares.
+      rows: float32, their number.
+      error_rate: float32, 1 minus the confidence level.
+    """
+    more = ndtri(0.5 * error_rate) ** 2
+    half = 0.5 * more
+    ends = _normal(total + half, squares + half, rows + more, error_rate)
+    return jnp.clip(ends[0], 0.0, 1.0), jnp.clip(ends[1], 0.0, 1.0)
+
+
+def bonett_price(
+    total: jax.Array, squares: jax.Array, rows: jax.Array, error_rate: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Both ends for a mean paired difference in `[-1, 1]`: either side wins once more.
+
+    Arguments as for `agresti_coull`.
+    """
+    ends = _normal(total, squares + 2, rows + 2, error_rate)
+    return jnp.clip(ends[0], -1.0, 1.0), jnp.clip(ends[1], -1.0, 1.0)
+
+
+def _normal(
+    total: jax.Array, squares: jax.Array, rows: jax.Array, error_rate: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    mean, square = total / rows, squares / rows
+    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) / rows)
+    reach = -ndtri(0.5 * error_rate) * deviation
+    return mean - reach, mean + reach
+
+
+def student_quantile(rows: jax.Array, error_rate: jax.Array) -> jax.Array:
+    """Two-sided quantile of Student's distribution with `rows - 1` degrees of freedom.
+
+    Exact for one and two degrees of freedom, by the Cornish-Fisher expansion above;
+    NaN for fewer than two rows.
+    """
+    z = -ndtri(0.5 * error_rate)
+    n, square = jnp.maximum(rows - 1, 1.0), z**2
+    terms = (
+        (square + 1) / 4,
+        ((5 * square + 16) * square + 3) / 96,
+        (((3 * square + 19) * square + 17) * square - 15) / 384,
+        ((((79 * square + 776) * square + 1482) * square - 1920) * square - 945)
+        / 92160,
+    )
+    reach = z * (1 + sum(term / n ** (k + 1) for k, term in enumerate(terms)))
+    two = (1 - error_rate) / jnp.sqrt(error_rate * (1 - 0.5 * error_rate))
+    one = 1 / jnp.tan(0.5 * np.float32(np.pi) * error_rate)
+    reach = jnp.where(n == 2, two, jnp.where(n == 1, one, reach))
+    return jnp.where(rows > 1, reach, jnp.nan)
+
+
+def byar(count: jax.Array, error_rate: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Both ends for a Poisson mean from a count, by Wilson and Hilferty's cube root.
+
+    Breslow and Day, "Statistical Methods in Cancer Research", volume 2, 1987, equations
+    2.11 and 2.12.
+    """
+    z = ndtri(0.5 * error_rate)
+
+    def end(count: jax.Array, z: jax.Array) -> jax.Array:
+        some = jnp.maximum(count, 1.0)
+        root = 1 - 1 / (9 * some) + z / (3 * jnp.sqrt(some))
+        return some * jnp.maximum(root, 0.0) ** 3
+
+    return end(count, z), end(count + 1, -z)
 
 
 def by_name(found: Interval) -> dict[str, Any]:
