@@ -21,9 +21,10 @@ _ROUNDING = 1e-10
 
 
 def counts(name: str, value: ArrayLike) -> np.ndarray:
-    """Whole numbers of any shape, int32; `ValueError` for traced or other ones."""
+    """Whole numbers of any shape, int64; `ValueError` for traced or other ones."""
     _refuse_traced(name, value)
-    return np.asarray(checks.integers(name, value, rank=range(8), axes="or scalar"))
+    checks.integers(name, value, rank=range(8), axes="or scalar")
+    return np.asarray(value).astype(np.int64)
 
 
 def probabilities(name: str, value: ArrayLike) -> np.ndarray:
