@@ -188,7 +188,7 @@ def _samples(
         rows = jax.random.randint(keys[0], (num_rows,), 0, scores.shape[0])
         outcome = jax.random.uniform(keys[1], (num_rows,)) < right[rows]
         found = cj.calibration_error_interval(
-            keys[2], bins, scores[rows], outcome, num_draws=NUM_DRAWS
+            keys[2], bins, scores[rows], outcome, num_resamples=NUM_DRAWS
         )
         ends = jnp.zeros(2)
         if num_percentile_draws:

@@ -1,4 +1,7 @@
-"""Measures of calibration and of scores, and an interval of the calibration error."""
+"""Calibration errors, proper scores and ranking, and an interval for the ECE.
+
+Rows that `where` leaves out do not count, and may hold anything, NaN included.
+"""
 
 from .intervals import CalibrationErrorInterval, calibration_error_interval
 from .scores import (

@@ -1,4 +1,4 @@
-r"""The expected calibration error with its error bars, on bins held fixed.
+r"""An interval and a test for the expected calibration error, on bins held fixed.
 
 Shapes: N examples. One problem; many by `jax.vmap`.
 
@@ -7,10 +7,10 @@ The estimand is the calibration error of the population on the given bins,
 .. math:: \theta = \sum_b |\delta_b|, \quad
     \delta_b = \mathrm{E}[(c - v) \, 1\{c \in b\}].
 
-Its estimate from rows is biased upwards, by most where the model is calibrated, and no
-interval can be short everywhere: what many small gaps add up to cannot be told from
-noise (Cai and Low). So the interval here is a bias-aware one (Armstrong and Kolesar):
-an estimate whose bias is small and bounded, and room for what is left of it.
+Its estimate from rows is biased upwards, most where the model is calibrated, and no
+interval can be short everywhere: many small gaps cannot be told from noise (Cai and
+Low). So this interval is bias-aware (Armstrong and Kolesar): it uses an estimate with a
+small, bounded bias and leaves room for that bound.
 """
 
 import dataclasses
@@ -26,51 +26,53 @@ from .._core import checks, dispatch, masking, reduce
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..stats import intervals, resampling
+from ..stats.intervals import Counts
 
-# A gap of y standard errors, the true one being u, is taken for
+# A gap of y standard errors, whose true value is u, is estimated as
 #   |y| - 8/7 exp(-3/2 y^2) standard errors,
-# whose expectation differs from |u| by at most 0.227, and hardly so from u = 4 on. How
-# far it may lie above and below, and its variance, are bounded by the expectations of
+# whose expectation differs from |u| by at most 0.227, and by hardly anything from u = 4
+# on. How far the expectation is above and below |u|, and the variance, are bounded by
+# the expectations of
 #   0.51 exp(-2 y^2),  2.03 y^2 exp(-1.4 y^2)  and  1 + 2.69 y^4 exp(-1.15 y^2),
-# which are small for bins whose gap is clear.
+# which are small in bins whose gap is clear.
 _SHRINK, _SHRINK_RATE = 8 / 7, 1.5
 _ABOVE, _ABOVE_RATE = 0.51, 2.0
 _BELOW, _BELOW_RATE = 2.03, 1.4
 _SPREAD, _SPREAD_RATE = 2.69, 1.15
 
-# Rows that a bin's variance is taken to have beside its own, of the variance that the
-# confidences claim or else that of one right and one wrong answer more.
+# Prior rows added to each bin's variance: their variance is the one its confidences
+# claim or, if larger, that of the bin with one right and one wrong answer more.
 _PRIOR_ROWS = 2.0
 _LARGEST_GAP = 50.0
 _BISECTIONS = 30
-# Bins that count as few, standard errors from which on the sign of a gap counts as
-# known, and draws of errors, of a key that is no number of a draw under the null.
+# Up to this many effective bins the interval for few bins is used. From this many
+# standard errors on the sign of a gap counts as known. Draws of the bins' errors, and
+# their key, which is not the number of any draw under the null.
 _FEW_BINS, _KNOWN_SIGN, _ERROR_DRAWS, _ERROR_KEY = 4.0, 2.5, 4000, 2**32 - 1
-# Of the error probability, what the lower end of few bins has where no sign is known;
-# half of it where all are.
+# With few bins, the share of the error rate spent at the lower end if no sign is known;
+# half if all are.
 _AT_LOWER_END = 0.8
-# Errors of draws within this of the estimate count as equal to it: both are rounded.
+# A drawn error this close to the estimate counts as equal: both are rounded.
 _EQUAL = 1e-6
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CalibrationErrorInterval:
-    """An expected calibration error and what is to be known beside it.
+    """An expected calibration error, its interval, and a test of calibration.
 
     Attributes:
       estimate: float32 scalar, the ECE of the rows on these bins, in `[0, 1]`.
-      null_error: float32 scalar, mean ECE that a perfectly calibrated model of the same
-        confidences would show.
-      null_quantile: float32 scalar, what its ECE exceeds with the error probability.
-      p_value: float32 scalar, of the estimate or more under perfect calibration.
-      debiased: float32 scalar, an estimate of the population's error of less bias.
-      lower: float32 scalar, end of the interval; 0 where calibration is not rejected.
-      upper: float32 scalar, the other end.
-      num_rows: int32 scalar, rows that count.
-      num_bins: int32 scalar, bins that hold rows.
-      num_tied: int32 scalar, rows whose score another row has too.
-      num_masked: int32 scalar, rows that `where` leaves out.
+      null_error: float32 scalar, mean ECE of a perfectly calibrated model with the same
+        confidences.
+      null_quantile: float32 scalar, the quantile of that model's ECE at the confidence
+        level.
+      p_value: float32 scalar, probability under perfect calibration of an ECE at least
+        as large as the estimate.
+      debiased: float32 scalar, a less biased estimate of the population's error.
+      lower: float32 scalar, lower end; 0 unless calibration is rejected.
+      upper: float32 scalar, upper end.
+      counts: `Counts` of the rows, and of the bins that hold some.
     """
 
     estimate: jax.Array
@@ -80,10 +82,7 @@ class CalibrationErrorInterval:
     debiased: jax.Array
     lower: jax.Array
     upper: jax.Array
-    num_rows: jax.Array
-    num_bins: jax.Array
-    num_tied: jax.Array
-    num_masked: jax.Array
+    counts: Counts
 
 
 def calibration_error_interval(
@@ -92,8 +91,8 @@ def calibration_error_interval(
     scores: ArrayLike,
     outcomes: ArrayLike,
     *,
-    num_draws: int = 1000,
-    error_probability: ArrayLike = 0.05,
+    num_resamples: int = 1000,
+    confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
 ) -> CalibrationErrorInterval:
     r"""ECE with an interval, a debiased estimate, and a test of perfect calibration.
@@ -102,45 +101,45 @@ def calibration_error_interval(
     |\mathrm{E}[(c - v) 1\{c \in b\}]|`. Rows are exchangeable draws from the
     population, and the bins come from other rows: cut them from the calibration half.
 
-    Under the null each outcome is right with a probability of its score. Draws of that,
-    the scores given, say what ECE a perfectly calibrated model would show, and
-    :math:`p = (1 + \#\{\mathrm{ECE}^* \ge \mathrm{ECE}\}) / (1 + D)` is exact for right
-    and wrong outcomes. Partial credit varies less than this null of the same mean.
+    *Test.* Under the null, each outcome is right with probability equal to its score.
+    Drawing outcomes this way, with the scores given, shows the ECE of a perfectly
+    calibrated model, and :math:`p = (1 + \#\{\mathrm{ECE}^* \ge \mathrm{ECE}\}) /
+    (1 + D)` is exact for right and wrong outcomes. Partial credit varies less than this
+    null with the same mean.
 
-    The interval is a normal one with room for bias, :math:`\hat\theta - B_+ - c s` to
-    :math:`\hat\theta + B_- + c s`, where :math:`\hat\theta` is `debiased` before it is
-    clipped at 0, :math:`B_\pm` bound its bias, and :math:`\Phi(c + (B_+ + B_-) / s) -
-    \Phi(-c) = 1 - \alpha`. It covers the estimand with a probability of about
-    :math:`1 - \alpha` where the gaps of bins are several standard errors, and of more
-    where they are less. Where fewer than some four bins carry the noise, which bounds
-    of expectations do not limit, it is :math:`\mathrm{ECE} - q` to :math:`\mathrm{ECE}
-    + z s`. The upper end holds since :math:`|\delta| - |\hat\delta|` is at most the
-    error of :math:`\hat\delta`; q is a quantile of the sum of the errors of the bins,
-    or of their sizes where :math:`|\hat\delta|` is not clear of 0. Either interval is
-    shifted by the skewness of rare outcomes.
+    *Interval.* It is a normal interval with room for bias, :math:`\hat\theta - B_+ -
+    c s` to :math:`\hat\theta + B_- + c s`, where :math:`\hat\theta` is `debiased`
+    before it is clipped at 0, :math:`B_\pm` bound its bias, and :math:`\Phi(c + (B_+ +
+    B_-) / s) - \Phi(-c) = 1 - \alpha`. It covers the estimand with probability about
+    :math:`1 - \alpha` where the gaps of bins are several standard errors, and more
+    where they are smaller. It starts at 0 where :math:`p > \alpha / 2`, so for a
+    calibrated model it covers 0 with probability at least :math:`1 - \alpha / 2`,
+    exactly. Coverage of an error above 0 is approximate: `benchmarks/intervals`
+    measures it.
 
-    Where :math:`p > \alpha / 2` the interval starts at 0, so that it covers 0 for a
-    calibrated model with a probability of at least :math:`1 - \alpha / 2`, exactly.
-    How often it covers an error above 0 is approximate: `benchmarks/intervals` counts
-    it.
+    *Few bins.* Bounds on expectations say little where fewer than about four bins carry
+    the noise. There the interval is :math:`\mathrm{ECE} - q` to :math:`\mathrm{ECE} + z
+    s`. The upper end holds because :math:`|\delta| - |\hat\delta|` is at most the error
+    of :math:`\hat\delta`; q is a quantile of the sum of the bins' errors, or of their
+    absolute values where :math:`|\hat\delta|` is not clear of 0. Both kinds of interval
+    are shifted by the skewness of rare outcomes.
 
     Args:
-      key: a JAX random key, of the draws under the null.
+      key: a JAX random key, for the draws under the null.
       bins: `Bins` of the scores, from other rows.
       scores: floating `[N]`, confidences in `[0, 1]`.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`, whether each is correct.
-      num_draws: static number of draws D, at least 1; fewer than 2 / error_probability
-        cannot reject, so that `lower` is 0.
-      error_probability: floating scalar, with which the interval may miss the estimand;
-        may be traced.
-      where: optional bool `[N]`; masked rows may hold anything.
+      num_resamples: static number of draws D, at least 1; with fewer than
+        2 / (1 - confidence_level) the test cannot reject, and `lower` is 0.
+      confidence_level: floating scalar in `(0, 1)`; may be traced.
+      where: optional bool `[N]`, the rows that count.
 
     Returns:
-      `CalibrationErrorInterval`; its floats are NaN without a valid row, or with a
-      valid NaN.
+      `CalibrationErrorInterval`; its floats are NaN without a valid row or with a valid
+      NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for a wrong rank, shape, dtype, count or level.
 
     References:
       Armstrong and Kolesar, "Optimal inference in a class of regression models", 2018;
@@ -149,7 +148,8 @@ def calibration_error_interval(
       reliability of reliability diagrams", 2007 (draws under the null).
 
     Examples:
-      >>> bins, scores = binning.equal_width_bins(5), jnp.linspace(0.5, 1.0, 1000)
+      >>> import calib_jax as cj
+      >>> bins, scores = cj.equal_width_bins(5), jnp.linspace(0.5, 1.0, 1000)
       >>> outcomes = jnp.arange(1000) % 2
       >>> error = calibration_error_interval(jax.random.key(0), bins, scores, outcomes)
       >>> print(f"{error.estimate:.2f}, calibrated {error.null_error:.2f}")
@@ -161,28 +161,29 @@ def calibration_error_interval(
     checks.instance("bins", bins, Bins)
     score = checks.floats("scores", scores)
     outcome = checks.outcomes("outcomes", outcomes)
-    size = checks.static_int("num_draws", num_draws, minimum=1)
-    alpha = checks.scalar("error_probability", error_probability)
+    size = checks.static_int("num_resamples", num_resamples, minimum=1)
+    error_rate = checks.error_rate("confidence_level", confidence_level)
     mask = checks.mask("where", where)
     checks.same_shape(scores=score, outcomes=outcome, where=mask)
-    return _calibration_error_interval(
-        random, bins, score, outcome, alpha, mask, num_draws=size
+    return interval_of_rows(
+        random, bins, score, outcome, error_rate, mask, num_resamples=size
     )
 
 
-@dispatch.core(static=["num_draws"])
-def _calibration_error_interval(
+@dispatch.core(static=["num_resamples"])
+def interval_of_rows(
     key: jax.Array,
     bins: Bins,
     scores: jax.Array,
     outcomes: jax.Array,
-    error_probability: jax.Array,
+    error_rate: jax.Array,
     where: jax.Array | None,
     *,
-    num_draws: int,
+    num_resamples: int,
 ) -> CalibrationErrorInterval:
+    """`calibration_error_interval` without its checks."""
     valid = masking.valid_rows(scores.shape[0], where, None)
-    # Of masked rows squares and products would be as bad as they are.
+    # Squares and products of masked rows would be NaN too.
     scores = masking.fill(scores, valid, 0.5)
     outcomes = masking.fill(outcomes, valid, 0.5)
     squares = (scores - outcomes) ** 2
@@ -198,18 +199,18 @@ def _calibration_error_interval(
     estimate = jnp.sum(share * jnp.abs(gap))
 
     index = jnp.where(valid, binning.bin_index(bins, scores), -1)
-    null = _null_errors(key, index, scores, table.weight * confidence, num_draws)
+    null = _null_errors(key, index, scores, table.weight * confidence, num_resamples)
     null = null / total
     reached = jnp.sum(null >= estimate - _EQUAL, dtype=jnp.int32)
-    p_value = (1 + reached).astype(jnp.float32) / (1 + num_draws)
+    p_value = (1 + reached).astype(jnp.float32) / (1 + num_resamples)
 
     errors = jax.random.fold_in(key, jnp.uint32(_ERROR_KEY))
-    debiased, lower, upper = _ends(errors, table, share, gap, total, error_probability)
-    lower = jnp.where(p_value <= 0.5 * error_probability, lower, 0.0)
+    debiased, lower, upper = _ends(errors, table, share, gap, total, error_rate)
+    lower = jnp.where(p_value <= 0.5 * error_rate, lower, 0.0)
     values = {
         "estimate": estimate,
         "null_error": jnp.mean(null),
-        "null_quantile": jnp.quantile(null, 1 - error_probability),
+        "null_quantile": jnp.quantile(null, 1 - error_rate),
         "p_value": p_value,
         "debiased": debiased,
         "lower": lower,
@@ -217,7 +218,7 @@ def _calibration_error_interval(
     }
     return CalibrationErrorInterval(
         **{name: jnp.where(bad, jnp.nan, value) for name, value in values.items()},
-        **intervals.counts(valid, scores, table.count),
+        counts=intervals.count_rows(valid, table.count),
     )
 
 
@@ -226,16 +227,16 @@ def _null_errors(
     index: jax.Array,
     scores: jax.Array,
     expected: jax.Array,
-    num_draws: int,
+    num_resamples: int,
 ) -> jax.Array:
-    """ECE times rows `[D]` of outcomes that are right as often as the scores say.
+    """ECE times N, `[D]`, for outcomes that are right as often as the scores say.
 
     Args:
       key: a JAX random key.
       index: int32 `[N]`, the bin of each row, or -1.
       scores: float32 `[N]`.
       expected: float32 `[num_bins]`, sum of the scores in each bin.
-      num_draws: D.
+      num_resamples: D.
     """
     num_rows, num_bins = scores.shape[0], expected.shape[0]
     bin_number = jnp.arange(num_bins, dtype=jnp.int32)
@@ -245,7 +246,7 @@ def _null_errors(
     ) -> jax.Array:
         place, right = block
         inside = (place[:, None] == bin_number[None]) & live[:, None]
-        # Of a block these are small enough to be exact.
+        # Counts of one block are small enough to be exact.
         found = lax.dot_general(
             right.astype(jnp.float32),
             inside.astype(jnp.float32),
@@ -269,7 +270,7 @@ def _null_errors(
         return jnp.sum(jnp.abs(expected[None] - count), axis=1)
 
     most = resampling.most_at_once(num_rows)
-    return resampling.in_batches(batch, num_draws, most)
+    return resampling.in_batches(batch, num_resamples, most)
 
 
 def _ends(
@@ -278,12 +279,12 @@ def _ends(
     share: jax.Array,
     gap: jax.Array,
     total: jax.Array,
-    error_probability: jax.Array,
+    error_rate: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The debiased estimate and both ends of the interval, before the test."""
     _, outcome, square, claimed = table.means
     rows = table.weight
-    # One right and one wrong answer more, so that no variance is 0.
+    # One right and one wrong answer are added, so that no variance is 0.
     around = (rows * outcome + 1) / (rows + 2)
     prior = jnp.maximum(claimed, around * (1 - around))
     added = _PRIOR_ROWS * prior
@@ -303,23 +304,24 @@ def _ends(
     estimate = jnp.sum(found - error * bounded(_SHRINK, _SHRINK_RATE))
     above = jnp.sum(error * bounded(_ABOVE, _ABOVE_RATE))
     below = jnp.sum(error * bounded(_BELOW, _BELOW_RATE, y))
-    # Where no more than the added rows says that there is any noise, such as among few
-    # rows that are all right, it may be that none was there to be taken off.
+    # If only the added rows suggest any noise, as among few rows that are all right,
+    # there may have been no noise to subtract.
     made_up = (added / spread) ** 2
     below = below + jnp.sum(error * bounded(_SHRINK, _SHRINK_RATE) * made_up)
     of_gaps = jnp.sum(error**2 * (1 + bounded(_SPREAD, _SPREAD_RATE, y**2)))
-    # How many rows fall in each bin is random too.
+    # The number of rows in each bin is random too.
     clear = jnp.sqrt(jnp.maximum(gap**2 - variance / jnp.maximum(rows, 1.0), 0.0))
     of_shares = jnp.sum(share * clear**2) - jnp.sum(share * clear) ** 2
     of_shares = jnp.maximum(of_shares, 0.0) / total
     deviation = jnp.sqrt(of_gaps + of_shares)
     room = (above + below) / jnp.where(deviation > 0, deviation, 1.0)
-    reach = _critical_value(room, error_probability) * deviation
+    reach = _critical_value(room, error_rate) * deviation
 
-    # These bounds hold on average over bins. Of few bins the ECE is too large by no
-    # more than the sizes of their errors, or by the errors where the sign of the gap is
-    # known; it is too small by no more than if all signs were. Where they are not, less
-    # is missed above, and more may be below.
+    # These bounds hold on average over bins. With few bins, the ECE is too large by at
+    # most the absolute errors of the bins, or the errors themselves where the sign of
+    # the gap is known; it is too small by at most what it would be if all signs were
+    # known. Where they are not, the upper end misses less often, and the lower end may
+    # miss more.
     squares = error**2
     noise = jnp.sum(squares)
     few = jnp.sum(error) ** 2 < _FEW_BINS * noise
@@ -330,16 +332,16 @@ def _ends(
     some = jnp.where(noise > 0, noise, 1.0)
     of_known = jnp.sum(jnp.where(known, squares, 0.0)) / some
     part = _AT_LOWER_END - (_AT_LOWER_END - 0.5) * of_known
-    off = jnp.quantile(off, 1 - error_probability * part)
-    quantile = -ndtri(0.5 * error_probability)
+    off = jnp.quantile(off, 1 - error_rate * part)
+    quantile = -ndtri(0.5 * error_rate)
     seen = jnp.sum(found)
     most = seen + quantile * jnp.sqrt(noise + of_shares)
     lower = jnp.where(few, seen - off, estimate - above - reach)
     upper = jnp.where(few, most, estimate + below + reach)
 
-    # Rare wrong answers, or right ones, are more skewed than a normal number: as
-    # Wilson's interval of a proportion is shifted, and half a row since outcomes are
-    # whole. Where the sign of a gap is not known, it may be upwards.
+    # Rare answers, right or wrong, are more skewed than a normal variable. The shift is
+    # that of Wilson's interval for a proportion, and half a row for whole outcomes.
+    # Where the sign of a gap is not known, the skew may be upwards.
     skewness, weight = 2 * around - 1, squares / some
     sign = jnp.sign(gap) * (1 - 2 * ndtr(-gaps))
     sure = jnp.sum(weight * sign * skewness)
@@ -351,16 +353,16 @@ def _ends(
     return estimate, jnp.clip(lower, 0.0, estimate), jnp.clip(upper, estimate, 1.0)
 
 
-def _critical_value(room: jax.Array, error_probability: jax.Array) -> jax.Array:
+def _critical_value(room: jax.Array, error_rate: jax.Array) -> jax.Array:
     r"""The c of :math:`\Phi(-c) + \Phi(-c - r) = \alpha`."""
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
         middle = 0.5 * (low + high)
         missed = ndtr(-middle) + ndtr(-middle - room)
-        too_low = missed > error_probability
+        too_low = missed > error_rate
         return jnp.where(too_low, middle, low), jnp.where(too_low, high, middle)
 
-    ends = -ndtri(error_probability), -ndtri(0.5 * error_probability)
+    ends = -ndtri(error_rate), -ndtri(0.5 * error_rate)
     low, high = lax.fori_loop(0, _BISECTIONS, halve, ends)
     return 0.5 * (low + high)

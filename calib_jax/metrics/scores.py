@@ -1,17 +1,18 @@
 r"""How far confidence is from correctness: calibration errors, proper scores, ranking.
 
 Shapes: N examples. Functions take one problem; batch with `jax.vmap`: over models and
-temperatures, and over bin counts by `bins` from `equal_count_bins(..., max_bins=...)`.
+temperatures, and over numbers of bins with `equal_count_bins(..., max_bins=...)`.
 """
+
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .. import binning
 from .._core import checks, dispatch, masking, reduce
-from ..binning import search, tables
-from ..binning.bins import DEFAULT_NUM_BINS, Bins
+from ..binning import bin_sums, search
+from ..binning.bins import DEFAULT_NUM_BINS, Bins, _equal_count_edges
 from ..binning.tables import ReliabilityTable
 
 
@@ -28,20 +29,18 @@ def expected_calibration_error(
 
     .. math:: \mathrm{ECE} = \sum_b \frac{W_b}{W} \left| \bar c_b - \bar v_b \right|
 
-    Bins of equal count are cut from the valid scores themselves, unless `bins` are
-    given, such as those of the calibration half: two different numbers. Even a
-    perfectly calibrated model has an ECE above 0, of the order of sqrt(num_bins / N),
-    so compare at equal N and number of bins only. Its derivatives
-    take the bins as given.
+    Bins of equal count are cut from the valid scores, unless `bins` are given, such as
+    those of the calibration half: the two ECEs differ. Even a perfectly calibrated
+    model has an ECE above 0, of the order of sqrt(num_bins / N), so only compare ECEs
+    with equal N and number of bins. Derivatives take the bins as given.
 
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`, whether each is correct.
-      num_bins: static number of fresh equal-count bins; not used where `bins` are
-        given.
-      bins: optional `Bins` to use as they are.
-      where: optional bool `[N]`; masked rows may hold anything.
-      weights: optional non-negative `[N]`; they never move edges.
+      num_bins: static number of fresh equal-count bins; not used if `bins` are given.
+      bins: optional `Bins` to use unchanged.
+      where: optional bool `[N]`, the rows that count.
+      weights: optional non-negative `[N]`; they never move edges, but 0 removes a row.
 
     Returns:
       float32 scalar in `[0, 1]`; NaN without a valid row, or with a valid NaN.
@@ -58,8 +57,7 @@ def expected_calibration_error(
       >>> print(expected_calibration_error(scores, outcomes, num_bins=2).round(3))
       0.275
     """
-    table = _table(scores, outcomes, num_bins, bins, where, weights)
-    return calibration_error_of_table(table)
+    return _gap_in_bins(_expected_gap, scores, outcomes, num_bins, bins, where, weights)
 
 
 def maximum_calibration_error(
@@ -71,7 +69,7 @@ def maximum_calibration_error(
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Largest gap between confidence and outcome over the bins that hold rows (MCE).
+    r"""Largest gap between confidence and outcome in any bin that holds rows (MCE).
 
     Args, errors and NaN as for `expected_calibration_error`.
 
@@ -89,8 +87,7 @@ def maximum_calibration_error(
       >>> print(maximum_calibration_error(scores, outcomes, num_bins=2).round(3))
       0.3
     """
-    table = _table(scores, outcomes, num_bins, bins, where, weights)
-    return _largest_gap(table)
+    return _gap_in_bins(_largest_gap, scores, outcomes, num_bins, bins, where, weights)
 
 
 def brier_score(
@@ -100,12 +97,15 @@ def brier_score(
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Mean squared distance of confidence and outcome, :math:`(c - v)^2`.
+    r"""Mean squared difference of confidence and outcome, :math:`(c - v)^2`.
+
+    This scores the confidence of one answer against whether it is correct; it is not
+    the Brier score of a whole class distribution.
 
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`, the rows that count.
       weights: optional non-negative `[N]`.
 
     Returns:
@@ -133,15 +133,18 @@ def log_loss(
 ) -> jax.Array:
     r"""Mean of :math:`-v \log c - (1 - v) \log (1 - c)`, in nats.
 
+    This scores the confidence of one answer against whether it is correct; it is not
+    the log loss of a whole class distribution.
+
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`, the rows that count.
       weights: optional non-negative `[N]`.
 
     Returns:
-      float32 scalar in nats; inf where a confidence of 0 or 1 is wrong; NaN without a
-      valid row, or with a valid NaN or a score outside `[0, 1]`.
+      float32 scalar in nats; inf if a confidence of 0 or 1 is wrong; NaN without a
+      valid row, or with a valid NaN or score outside `[0, 1]`.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -167,15 +170,15 @@ def area_under_roc(
 
     .. math:: P(s_i > s_j) + \tfrac12 P(s_i = s_j), \quad i \sim w v, j \sim w (1 - v)
 
-    It says how well scores tell right from wrong answers and nothing of calibration:
-    only the order of the scores counts, so that derivatives by them are 0, and 0.5 is
-    chance. An answer that is partly right counts in part on either side. All rows are
-    sorted, so sharded rows are gathered.
+    It measures how well scores separate right answers from wrong ones, and not whether
+    they are calibrated: only the order of the scores counts, so derivatives with
+    respect to scores are 0. Random scores give 0.5. A partly correct answer counts in
+    part on both sides. All rows are sorted, so sharded rows are gathered.
 
     Args:
       scores: floating `[N]`, confidences or any other scores, infinite ones too.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`, the rows that count.
       weights: optional non-negative `[N]`.
 
     Returns:
@@ -197,18 +200,18 @@ def area_under_roc(
 
 
 def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
-    r"""The expected calibration error that a reliability table holds.
+    r"""The expected calibration error of a reliability table.
 
     .. math:: \mathrm{ECE} = \sum_b \frac{W_b}{W} \left| \bar c_b - \bar v_b \right|
 
-    `expected_calibration_error` is this of the table of its bins. Of tables of many
-    draws, models or devices it is computed without the examples.
+    `expected_calibration_error` is this for the table of its bins. For tables of many
+    draws, models or devices it needs no examples.
 
     Args:
       table: `ReliabilityTable` with entries `[..., num_bins]`.
 
     Returns:
-      float32 `[...]` in `[0, 1]`; NaN for a table without rows, or with a NaN.
+      float32 `[...]` in `[0, 1]`; NaN for a table without rows or with a NaN.
 
     Raises:
       ValueError: for another type.
@@ -217,8 +220,9 @@ def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
       Guo et al. 2017, arXiv 1706.04599, equation 3.
 
     Examples:
-      >>> bins, scores = binning.equal_width_bins(2), [0.9, 0.2, 0.6, 0.4]
-      >>> table = tables.reliability_table(bins, scores, [1, 0, 1, 0])
+      >>> import calib_jax as cj
+      >>> bins, scores = cj.equal_width_bins(2), [0.9, 0.2, 0.6, 0.4]
+      >>> table = cj.reliability_table(bins, scores, [1, 0, 1, 0])
       >>> print(calibration_error_of_table(table).round(3))
       0.275
     """
@@ -227,19 +231,19 @@ def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
 
 
 def rank_correlation(table: ReliabilityTable) -> jax.Array:
-    r"""Whether mean outcome rises with mean confidence: Spearman's correlation of bins.
+    r"""Whether mean outcome rises with mean confidence: Spearman's rho over bins.
 
     .. math:: \rho = \frac{\sum_b r_b q_b}{\sqrt{\sum_b r_b^2 \sum_b q_b^2}}
 
-    where r and q are the ranks of the bins by mean confidence and by mean outcome, less
-    their mean; equal means share a rank. Each bin that holds rows counts once.
+    where r and q are the ranks of the bins by mean confidence and by mean outcome,
+    minus their mean; equal means share a rank. Each bin that holds rows counts once.
 
     Args:
       table: `ReliabilityTable` with entries `[num_bins]`.
 
     Returns:
-      float32 scalar in `[-1, 1]`; NaN with fewer than two bins that hold rows, where
-      all of these have one mean confidence or one mean outcome, or with a NaN in one.
+      float32 scalar in `[-1, 1]`; NaN with fewer than two bins that hold rows, if all
+      of these share one mean confidence or one mean outcome, or with a NaN in one.
 
     Raises:
       ValueError: for another type.
@@ -249,8 +253,9 @@ def rank_correlation(table: ReliabilityTable) -> jax.Array:
       Hao et al. 2026, arXiv 2601.07965, section 2 (accuracy rises with confidence).
 
     Examples:
-      >>> bins, scores = binning.equal_width_bins(4), [0.1, 0.4, 0.6, 0.9]
-      >>> table = tables.reliability_table(bins, scores, [0, 1, 0, 1])
+      >>> import calib_jax as cj
+      >>> bins, scores = cj.equal_width_bins(4), [0.1, 0.4, 0.6, 0.9]
+      >>> table = cj.reliability_table(bins, scores, [0, 1, 0, 1])
       >>> print(rank_correlation(table).round(3))
       0.447
     """
@@ -272,35 +277,66 @@ def _arguments(
     return score, outcome, mask, weight
 
 
-def _table(
+def _gap_in_bins(
+    gap: Callable[[ReliabilityTable], jax.Array],
     scores: ArrayLike,
     outcomes: ArrayLike,
     num_bins: int,
     bins: Bins | None,
     where: ArrayLike | None,
     weights: ArrayLike | None,
-) -> ReliabilityTable:
-    score, outcome, mask, weight = _arguments(
-        scores, outcomes, where, weights, keep_bool=True
-    )
+) -> jax.Array:
+    """Checks the arguments and runs the core that both calibration errors share."""
+    rows = _arguments(scores, outcomes, where, weights, keep_bool=True)
     if bins is None:
-        # A row of weight 0 is a removed row, for the edges too.
-        keep = mask if weight is None else masking.valid_rows(len(score), mask, weight)
-        bins = binning.equal_count_bins(score, num_bins, where=keep)
-    return tables.reliability_table(bins, score, outcome, where=mask, weights=weight)
+        size = checks.static_int("num_bins", num_bins, minimum=1)
+    else:
+        checks.instance("bins", bins, Bins)
+        size = bins.num_bins
+    return _gap_of_rows(*rows, bins, num_bins=size, gap=gap)
 
 
-@jax.jit
+@dispatch.core(static=["num_bins", "gap"])
+def _gap_of_rows(
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    bins: Bins | None,
+    *,
+    num_bins: int,
+    gap: Callable[[ReliabilityTable], jax.Array],
+) -> jax.Array:
+    if bins is None:
+        # A row of weight 0 is removed, for the edges too.
+        keep = where
+        if weights is not None:
+            keep = masking.valid_rows(scores.shape[0], where, weights)
+        edges = _equal_count_edges(scores, jnp.int32(num_bins), keep, max_bins=num_bins)
+        bins = Bins(edges=edges)
+    table = bin_sums.bin_means(bins, scores, (scores, outcomes), where, weights)
+    confidence, outcome = table.means
+    return gap(
+        ReliabilityTable(
+            count=table.count,
+            weight=table.weight,
+            confidence=confidence,
+            outcome=outcome,
+        )
+    )
+
+
+@dispatch.core
 def _expected_gap(table: ReliabilityTable) -> jax.Array:
     gaps = table.weight * jnp.abs(table.confidence - table.outcome)
     total, gap = jnp.sum(table.weight, axis=-1), jnp.sum(gaps, axis=-1)
     return jnp.where(total > 0, gap / total, jnp.nan)
 
 
-@jax.jit
+@dispatch.core
 def _largest_gap(table: ReliabilityTable) -> jax.Array:
     gap = jnp.abs(table.confidence - table.outcome)
-    # Over many bins the CPU's maximum passes over NaN.
+    # Over many bins the CPU's maximum skips NaN.
     shown = (jnp.sum(table.weight) > 0) & ~jnp.any(jnp.isnan(gap))
     return jnp.where(shown, jnp.max(gap), jnp.nan)
 
@@ -311,7 +347,7 @@ def _clean(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
-    """One half in rows that do not count, so that no gradient meets a NaN there."""
+    """One half in rows that do not count, so that no gradient meets a NaN in them."""
     valid = masking.valid_rows(scores.shape[0], where, weights)
     return masking.fill(scores, valid, 0.5), masking.fill(outcomes, valid, 0.5)
 
@@ -368,8 +404,9 @@ def _area_under_roc(
     scores, outcomes = _clean(scores, outcomes, where, weights)
     weight = jnp.ones(scores.shape, jnp.float32) if weights is None else weights
     weight = jnp.where(valid, jnp.where(jnp.isnan(scores), jnp.nan, weight), 0.0)
-    # Right and wrong answers each over their largest weight, so that no sum overflows;
-    # by its root twice, since XLA divides by 1 / largest, which may be subnormal.
+    # Right and wrong answers are each scaled by their largest weight, so that no sum
+    # overflows; by its root twice, since XLA multiplies by 1 / largest, which may be
+    # subnormal.
     parts = jnp.stack([weight * outcomes, weight * (1 - outcomes)])
     scale = jax.lax.rsqrt(jnp.max(parts, axis=1, keepdims=True))
     parts = parts * scale * scale
@@ -377,21 +414,22 @@ def _area_under_roc(
     parts = jnp.stack(sorted_parts)
     before = reduce.sums_before(parts)
     below = before / (before[:, -1:] + parts[:, -1:])
-    # At the first of tied scores; of right answers the wrong ones below, and reversely.
+    # At the first of tied scores: for right answers the wrong ones below, and vice
+    # versa.
     below = below[::-1, jnp.searchsorted(scores, scores)]
     won, lost = reduce.pairwise_sum(parts * below) / reduce.pairwise_sum(parts)
     return jnp.clip(0.5 + 0.5 * (won - lost), 0.0, 1.0)
 
 
-@jax.jit
+@dispatch.core
 def _rank_correlation(table: ReliabilityTable) -> jax.Array:
     used = table.count > 0
     pairs = used[:, None] & used[None, :]
 
     def ranks(means: jax.Array) -> jax.Array:
-        """Twice the rank less its mean: how many are below, less how many above."""
-        # Of floats it would matter that a mean may be computed anew for each side of a
-        # comparison, fused with it and rounded otherwise: equal ones would differ.
+        """Twice the rank minus its mean: how many are below, less how many above."""
+        # Integer keys: XLA may recompute a float mean for each side of a comparison,
+        # fused and rounded differently, so that equal means would differ.
         key = search.sort_key(means)
         above = (key[:, None] > key[None, :]) & pairs
         rank = jnp.sum(above, axis=1, dtype=jnp.int32)

@@ -140,12 +140,12 @@ def calibration_drift(
         keys[0], bins, (earlier, right), (later, right_now), *masks, num_draws=size
     )
     reference, new = (
-        intervals.calibration_error_interval(
-            at, bins, score, outcome, num_draws=size, error_probability=alpha, where=of
+        intervals.interval_of_rows(
+            at, bins, score, outcome, alpha, of, num_resamples=size
         )
         for at, score, outcome, of in (
-            (keys[1], earlier, right, masks[0]),
-            (keys[2], later, right_now, masks[1]),
+            (keys[1], earlier, right.astype(jnp.float32), masks[0]),
+            (keys[2], later, right_now.astype(jnp.float32), masks[1]),
         )
     )
     return CalibrationDrift(

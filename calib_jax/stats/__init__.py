@@ -1,4 +1,7 @@
-"""Resampling, intervals and bounds that the other rooms share."""
+"""Resampling, intervals and bounds that the other rooms share.
+
+Rows that `where` leaves out do not count, and may hold anything, NaN included.
+"""
 
 from .bounds import (
     betting_p_value,

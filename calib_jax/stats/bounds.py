@@ -1,9 +1,13 @@
 """Exact and finite-sample statements about a rate or a mean, for any number of trials.
 
-Trials are exchangeable draws: independent rows of one distribution, chosen before
-anything was seen of them. Each bound and p-value is then right as often as it says, not
-only in the limit. Counts are whole numbers up to 2^24, of which p-values down to 1e-10
-and bounds are accurate to 1e-5, relative.
+Trials are exchangeable: independent rows of one distribution, chosen before any of them
+was looked at. Each bound and p-value then holds at its stated rate for every sample
+size, not only in the limit.
+
+`clopper_pearson` and `binomial_p_value` run on the host in float64 (`tails`): they are
+called on a handful of counts. What risk control needs under `jax.jit` stays in JAX:
+`hoeffding_bentkus_p_value`, `betting_p_value` and `upper_rate`, for counts up to 2^24,
+p-values down to 1e-10 and bounds accurate to 1e-5, relative.
 """
 
 import jax
@@ -13,67 +17,75 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, masking, reduce
-from . import binomial
+from . import binomial, tails
 
 
 def clopper_pearson(
-    num_successes: ArrayLike, num_trials: ArrayLike, error_probability: ArrayLike
-) -> tuple[jax.Array, jax.Array]:
-    r"""Exact bounds on the rate of successes (Clopper-Pearson), each one-sided.
+    num_successes: ArrayLike,
+    num_trials: ArrayLike,
+    confidence_level: ArrayLike = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:
+    r"""Exact bounds on a success rate (Clopper-Pearson), each one-sided.
 
-    .. math:: P(X \ge k \mid p = lower) = \delta, \quad P(X \le k \mid p = upper) =
-        \delta, \quad X \sim \mathrm{Binomial}(n, p)
+    .. math:: P(X \ge k \mid p = lower) = \alpha, \quad P(X \le k \mid p = upper) =
+        \alpha, \quad X \sim \mathrm{Binomial}(n, p)
 
-    Each bound is wrong with a probability of at most `error_probability`, the interval
-    between both with one of at most twice that.
+    Each bound by itself holds with probability `confidence_level`,
+    :math:`1 - \alpha`; both together hold with at least :math:`1 - 2 \alpha`. So 0.975
+    gives the usual two-sided 95 % interval.
+
+    Runs on the host, in float64; arrays of counts broadcast.
 
     Args:
-      num_successes: integer scalar k, from 0 to n; else both bounds are NaN.
-      num_trials: integer scalar n; 0 gives the bounds 0 and 1.
-      error_probability: floating scalar in `(0, 1)`; may be traced.
+      num_successes: integer scalar or array, k, from 0 to n; otherwise NaN.
+      num_trials: integer scalar or array, n; 0 gives the bounds 0 and 1.
+      confidence_level: floating scalar or array in `(0, 1)`, of each bound.
 
     Returns:
-      Lower and upper bound, float32 scalars. `jax.vmap` makes them of many counts.
+      Lower and upper bound, float64 NumPy scalars or arrays.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong dtype, a level outside `(0, 1)`, or a traced array.
 
     References:
       Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the
       Case of the Binomial", 1934.
 
     Examples:
-      >>> lower, upper = clopper_pearson(10, 200, 0.05)
+      >>> lower, upper = clopper_pearson(10, 200)
       >>> print(f"{lower:.4f} {upper:.4f}")
       0.0274 0.0833
     """
-    successes = checks.count("num_successes", num_successes)
-    trials = checks.count("num_trials", num_trials)
-    error = checks.scalar("error_probability", error_probability)
-    return _clopper_pearson(successes, trials, error)
+    successes = tails.counts("num_successes", num_successes)
+    trials = tails.counts("num_trials", num_trials)
+    error = tails.error_rate("confidence_level", confidence_level)
+    lower, upper = tails.binomial_bounds(successes, trials, error)
+    return lower[()], upper[()]
 
 
 def binomial_p_value(
     num_successes: ArrayLike, num_trials: ArrayLike, max_rate: ArrayLike
-) -> jax.Array:
-    r"""p-value of the hypothesis that the rate of successes exceeds `max_rate`.
+) -> np.ndarray:
+    r"""p-value of the hypothesis that a success rate exceeds `max_rate`.
 
     .. math:: P(X \le k), \quad X \sim \mathrm{Binomial}(n, \text{max\_rate})
 
-    A small one says that the rate is at most `max_rate`. If it is not, the p-value is
-    at most u with a probability of at most u, for every u.
+    A small p-value is evidence that the rate is at most `max_rate`. If the rate is
+    higher, the p-value is at most u with probability at most u, for every u.
+
+    Runs on the host, in float64; arrays broadcast.
 
     Args:
-      num_successes: integer scalar k, from 0 to n, as a rule failures or errors; else
-        the p-value is NaN.
-      num_trials: integer scalar n; 0 gives 1.
-      max_rate: floating scalar in `[0, 1]`; may be traced.
+      num_successes: integer scalar or array, k, from 0 to n, usually of failures or
+        errors; otherwise NaN.
+      num_trials: integer scalar or array, n; 0 gives 1.
+      max_rate: floating scalar or array in `[0, 1]`.
 
     Returns:
-      float32 scalar in `[0, 1]`.
+      float64 NumPy scalar or array in `[0, 1]`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong dtype, or a traced array.
 
     References:
       Angelopoulos et al., "Learn then Test", 2021, arXiv 2110.01052 (binary losses).
@@ -82,10 +94,11 @@ def binomial_p_value(
       >>> print(f"{binomial_p_value(10, 200, 0.1):.5f}")
       0.00807
     """
-    successes = checks.count("num_successes", num_successes)
-    trials = checks.count("num_trials", num_trials)
-    rate = checks.scalar("max_rate", max_rate)
-    return _binomial_p_value(successes, trials, rate)
+    k = tails.counts("num_successes", num_successes)
+    n = tails.counts("num_trials", num_trials)
+    rate = tails.probabilities("max_rate", max_rate)
+    p_value = tails.binomial_at_most(k, n, rate)
+    return np.where((k >= 0) & (k <= n), p_value, np.nan)[()]
 
 
 def hoeffding_bentkus_p_value(
@@ -93,8 +106,8 @@ def hoeffding_bentkus_p_value(
 ) -> jax.Array:
     r"""p-value of the hypothesis that a mean loss exceeds `max_mean`, from the total.
 
-    For losses of any values in `[0, 1]`; those that are only 0 or 1 have the smaller
-    `binomial_p_value`.
+    For losses anywhere in `[0, 1]`; if they are only 0 or 1, `binomial_p_value` is
+    smaller.
 
     .. math:: \min\left( e^{-n h(\min(\hat R, \alpha), \alpha)},\;
         e \, P(\mathrm{Binomial}(n, \alpha) \le \lceil n \hat R \rceil) \right),
@@ -102,7 +115,7 @@ def hoeffding_bentkus_p_value(
 
     Args:
       total_loss: floating scalar from 0 to n, the sum of the losses, n times their
-        mean; of less the p-value is NaN, of more 1.
+        mean; below 0 the p-value is NaN, above n it is 1.
       num_rows: integer scalar n; 0 gives 1.
       max_mean: floating scalar in `[0, 1]`; may be traced.
 
@@ -132,23 +145,22 @@ def betting_p_value(
 ) -> jax.Array:
     r"""p-value of the hypothesis that a mean loss exceeds `max_mean`, by betting on it.
 
-    Whoever bets that losses stay below `max_mean`, at odds that are fair if their mean
-    is just that, has no more capital on average than at first if it is more. A capital
-    of M is therefore evidence of strength 1 / M (Markov). Here it is the mean of those
-    of eight gamblers, who stake a fixed share each:
+    A bettor at fair odds against mean = `max_mean` cannot gain on average when the true
+    mean is larger, so a capital of M is evidence of strength 1 / M (Markov). Here M is
+    the mean capital of eight bettors, each with a fixed stake:
 
     .. math:: M = \frac18 \sum_g \prod_i (1 + \lambda_g (\alpha - L_i)), \quad
         p = \min(1, 1 / M)
 
-    The shares suit losses whose standard deviation is between 1/20 of the largest
-    possible one and that one. It is the tighter, the less the losses vary, while
-    `hoeffding_bentkus_p_value` takes them to vary as much as can be. The order of the
-    rows does not matter.
+    The stakes suit losses whose standard deviation is between 1/20 of its largest
+    possible value and that value. The less the losses vary, the tighter this is, while
+    `hoeffding_bentkus_p_value` assumes that they vary as much as possible. The order of
+    the rows does not matter.
 
     Args:
       losses: floating `[N]` in `[0, 1]`.
       max_mean: floating scalar in `[0, 1]`; may be traced.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`, the rows that count.
 
     Returns:
       float32 scalar in `[0, 1]`; 1 without rows, NaN with a valid NaN.
@@ -172,16 +184,16 @@ def betting_p_value(
 
 
 def upper_rate(
-    successes: jax.Array, trials: jax.Array, error_probability: jax.Array
+    successes: jax.Array, trials: jax.Array, error_rate: jax.Array
 ) -> jax.Array:
-    """The upper bound of Clopper and Pearson; float32 scalars."""
+    """The upper bound of Clopper and Pearson, for use under jit; float32 scalars."""
 
     def excluded(rate: jax.Array) -> jax.Array:
         lower, _ = binomial.tails(successes, trials, _pair(rate))
-        return lower <= error_probability
+        return lower <= error_rate
 
     rate = binomial.least_float(excluded)[0]
-    return jnp.where(jnp.isnan(successes) | jnp.isnan(error_probability), jnp.nan, rate)
+    return jnp.where(jnp.isnan(successes) | jnp.isnan(error_rate), jnp.nan, rate)
 
 
 def lower_rate(
@@ -200,7 +212,7 @@ def lower_rate(
 def hoeffding_bentkus(
     total: binomial.Pair, rows: jax.Array, level: jax.Array
 ) -> jax.Array:
-    """The p-value of Hoeffding and Bentkus of float32 scalars, the total a pair."""
+    """The p-value of Hoeffding and Bentkus from float32 scalars, the total a pair."""
     mean = _pair(level)
     high = jnp.ceil(total[0])
     whole = jnp.where((high == total[0]) & (total[1] > 0), high + 1, high)
@@ -214,7 +226,7 @@ def hoeffding_bentkus(
 
 
 def betting(counts: jax.Array, losses: jax.Array, level: jax.Array) -> jax.Array:
-    """The p-value of betting from the number of rows with each of some losses.
+    """The betting p-value from the number of rows at each loss.
 
     Args:
       counts: float32 `[L]`, numbers of rows.
@@ -230,26 +242,26 @@ def betting(counts: jax.Array, losses: jax.Array, level: jax.Array) -> jax.Array
     return _capital_p_value(stakes, below, rest)
 
 
-# How many gamblers, how much the boldest stakes more than the most careful one, and at
-# most, of what could be lost in a row.
+# The number of bettors, the ratio of the largest stake to the smallest, and the largest
+# stake as a share of the greatest loss in one row.
 _NUM_STAKES, _STAKES_RATIO, _MAX_STAKE = 8, 20.0, 0.95
 
 
 def _stakes(rows: jax.Array, level: jax.Array) -> jax.Array:
-    """What each gambler stakes, float32 `[G]`; it depends on no loss.
+    """Each bettor's stake, float32 `[G]`, independent of the losses.
 
-    With a standard deviation of s, sqrt(2 log(1 / p) / n) / s gains a capital of 1 / p
-    from the least evidence that can; here for p near 0.05, and s in units of what could
-    be lost in a row, from 1 down.
+    At a standard deviation of s, the stake sqrt(2 log(1 / p) / n) / s reaches a capital
+    of 1 / p on the least evidence; here for p near 0.05, with s from 1 down, as a share
+    of the greatest loss in one row.
     """
     steps = np.geomspace(1, _STAKES_RATIO, _NUM_STAKES).astype(np.float32)
     share = jnp.minimum(jnp.sqrt(6 / jnp.maximum(rows, 1.0)) * steps, _MAX_STAKE)
-    # Of a level near 1 there is next to nothing to lose.
+    # With a level near 1 there is next to nothing to lose.
     return share / jnp.maximum(1 - level, 1e-6)
 
 
 def _capital_p_value(stakes: jax.Array, below: jax.Array, rest: jax.Array) -> jax.Array:
-    # log(1 + x) is x and a rest: the sum of x has no error that grows with the rows.
+    # log(1 + x) is x plus a rest: the sum of x has no error that grows with the rows.
     log_capital = stakes * below + rest
     log_mean = jax.nn.logsumexp(log_capital) - np.float32(np.log(_NUM_STAKES))
     return jnp.exp(-jnp.maximum(log_mean, 0.0))
@@ -266,30 +278,6 @@ def _sum_pairs(values: binomial.Pair) -> binomial.Pair:
 
 def _pair(value: jax.Array) -> binomial.Pair:
     return value, jnp.zeros_like(value)
-
-
-def _counts(successes: jax.Array, trials: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Both as float32, the successes NaN where there cannot be so many."""
-    possible = (successes >= 0) & (successes <= trials)
-    k = jnp.where(possible, successes.astype(jnp.float32), jnp.nan)
-    return k, trials.astype(jnp.float32)
-
-
-@dispatch.core
-def _clopper_pearson(
-    successes: jax.Array, trials: jax.Array, error_probability: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    k, n = _counts(successes, trials)
-    return lower_rate(k, n, error_probability), upper_rate(k, n, error_probability)
-
-
-@dispatch.core
-def _binomial_p_value(
-    successes: jax.Array, trials: jax.Array, rate: jax.Array
-) -> jax.Array:
-    k, n = _counts(successes, trials)
-    p_value = binomial.tails(k, n, _pair(rate))[0]
-    return jnp.where(jnp.isnan(k) | jnp.isnan(rate), jnp.nan, p_value)
 
 
 @dispatch.core

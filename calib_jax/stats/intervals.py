@@ -29,12 +29,12 @@ from . import resampling
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Interval:
-    """Estimates and the intervals around them, each a pytree of one structure.
+    """Estimates and intervals around them, three pytrees of one structure.
 
     Attributes:
       estimate: float32 arrays of any shape, the statistic of the rows.
-      lower: the same arrays, lower ends.
-      upper: the same arrays, upper ends.
+      lower: arrays of the same shapes, the lower ends.
+      upper: arrays of the same shapes, the upper ends.
     """
 
     estimate: Any
@@ -75,50 +75,44 @@ class BootstrapInterval(Interval):
     """An `Interval` of a statistic, and the rows that went into it.
 
     Attributes:
-      num_rows: int32 scalar, rows that count.
-      num_tied: tuple of int32 scalars, one of each array: rows whose entries another
-        row has too.
-      num_masked: int32 scalar, rows that `where` leaves out.
+      counts: `Counts` of the rows.
     """
 
-    num_rows: jax.Array
-    num_tied: tuple[jax.Array, ...]
-    num_masked: jax.Array
+    counts: Counts
 
 
 def bootstrap_interval(
     key: jax.Array,
     statistic: Callable[..., Any],
-    num_draws: int,
+    num_resamples: int,
     *arrays: ArrayLike,
-    error_probability: ArrayLike = 0.05,
+    confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
 ) -> BootstrapInterval:
-    r"""Intervals of whatever a weighted statistic returns, by the paired bootstrap.
+    r"""Intervals of any weighted statistic, by the paired percentile bootstrap.
 
-    The central :math:`1 - \alpha` of the draws of `bootstrap`. It needs a statistic of
-    little bias, such as an accuracy, a share, an advantage, a ratio of these or a
-    difference between two models or methods on the same rows. An ECE is none: see
-    `calibration_error_interval`.
+    The interval is the central :math:`1 - \alpha` (`confidence_level`) of the resamples
+    of `bootstrap`. It needs a statistic with little bias: an accuracy, a share, an
+    advantage, a ratio of these, or a difference between two models or methods on the
+    same rows. An ECE does not qualify: see `calibration_error_interval`.
 
     Args:
       key: a JAX random key.
-      statistic: from `*arrays` and `weights`, float32 `[N]` of whole numbers, to a
-        pytree of float32 arrays. Build it once: each new function is compiled anew.
-      num_draws: static number of draws, at least 1; 2 / error_probability or more.
+      statistic: takes `*arrays` and `weights`, float32 `[N]` of whole numbers, and
+        returns a pytree of float32 arrays; masked rows reach it as zeros of weight 0.
+        Build it once: each new function is compiled anew.
+      num_resamples: static, at least 1; use 2 / (1 - confidence_level) or more.
       *arrays: arrays `[N, ...]` whose first axis is the examples.
-      error_probability: floating scalar, with which an interval may miss; may be
-        traced.
-      where: optional bool `[N]`; masked rows may hold anything: the statistic sees them
-        as zeros of weight 0.
+      confidence_level: floating scalar in `(0, 1)`; may be traced.
+      where: optional bool `[N]`, the rows that count.
 
     Returns:
       `BootstrapInterval` of the pytree of the statistic; NaN where the estimate is. A
-      draw that is NaN counts as infinite either way.
+      resample that is NaN counts as infinite in either direction.
 
     Raises:
       ValueError: without arrays, for arrays of different length or length 0, or a wrong
-        count.
+        count or level.
 
     References:
       Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
@@ -134,11 +128,11 @@ def bootstrap_interval(
       0.25, 0.22 to 0.28
     """
     random, given, mask, size = resampling.arguments(
-        key, statistic, num_draws, arrays, where
+        key, statistic, num_resamples, arrays, where
     )
-    alpha = checks.scalar("error_probability", error_probability)
+    error = checks.error_rate("confidence_level", confidence_level)
     return _bootstrap_interval(
-        random, given, alpha, mask, statistic=statistic, num_draws=size
+        random, given, error, mask, statistic=statistic, num_resamples=size
     )
 
 
@@ -194,15 +188,15 @@ def _fingerprints(rows: jax.Array) -> list[jax.Array]:
     return [*jnp.sum(words, axis=2, dtype=jnp.uint32)]
 
 
-@dispatch.core(static=["statistic", "num_draws"])
+@dispatch.core(static=["statistic", "num_resamples"])
 def _bootstrap_interval(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
-    error_probability: jax.Array,
+    error_rate: jax.Array,
     where: jax.Array | None,
     *,
     statistic: Callable[..., Any],
-    num_draws: int,
+    num_resamples: int,
 ) -> BootstrapInterval:
     valid = masking.valid_rows(arrays[0].shape[0], where, None)
     arrays = tuple(
@@ -210,24 +204,21 @@ def _bootstrap_interval(
         for array in arrays
     )
     draws = resampling.draws_of(
-        key, arrays, where, statistic=statistic, num_draws=num_draws
+        key, arrays, where, statistic=statistic, num_resamples=num_resamples
     )
     estimate = statistic(*arrays, weights=valid.astype(jnp.float32))
-    found = interval_of_draws(estimate, draws, error_probability)
-    tied = tuple(num_tied(array, valid) for array in arrays)
-    return BootstrapInterval(**vars(found), **counts(valid), num_tied=tied)
+    found = interval_of_draws(estimate, draws, error_rate)
+    return BootstrapInterval(**vars(found), counts=count_rows(valid))
 
 
 @jax.jit
-def interval_of_draws(
-    estimate: Any, draws: Any, error_probability: jax.Array
-) -> Interval:
-    """The central part of draws, by the percentile method.
+def interval_of_draws(estimate: Any, draws: Any, error_rate: jax.Array) -> Interval:
+    """The central part of bootstrap draws, by the percentile method.
 
     Args:
       estimate: pytree of float32 arrays.
-      draws: the same with an axis of draws first.
-      error_probability: float32 scalar.
+      draws: the same pytree, with a first axis of draws.
+      error_rate: float32 scalar, 1 minus the confidence level.
     """
     leaves, structure = jax.tree.flatten(estimate)
     shapes = [leaf.shape for leaf in leaves]
@@ -235,10 +226,10 @@ def interval_of_draws(
     # One sort of all numbers, which takes long to compile.
     ordered = jnp.sort(jnp.concatenate(flat, axis=1), axis=0)
     num_draws = ordered.shape[0]
-    # So many draws lie beyond either end; what is whole but for rounding is whole.
-    outside = jnp.floor(0.5 * error_probability * (num_draws + 1) + 1e-3)
+    # Draws beyond either end; a product that is whole but for rounding is whole.
+    outside = jnp.floor(0.5 * error_rate * (num_draws + 1) + 1e-3)
     outside = jnp.clip(outside.astype(jnp.int32) - 1, 0, (num_draws - 1) // 2)
-    # NaN are last: they stand for minus infinity at the one end, infinity at the other.
+    # NaN sort last; they stand for -inf at the lower end and inf at the upper one.
     bad = jnp.sum(jnp.isnan(ordered), axis=0, dtype=jnp.int32)
     place = jnp.stack(
         [outside - bad, jnp.broadcast_to(num_draws - 1 - outside, bad.shape)]
@@ -353,7 +344,7 @@ def byar(count: jax.Array, error_rate: jax.Array) -> tuple[jax.Array, jax.Array]
 
 
 def by_name(found: Interval) -> dict[str, Any]:
-    """An interval of a dictionary as a dictionary of intervals."""
+    """From an interval of a dictionary to a dictionary of intervals."""
     return {
         name: Interval(
             estimate=found.estimate[name],

@@ -1,8 +1,9 @@
-"""The one bootstrap: of any weighted statistic, and quickly of reliability tables.
+"""The bootstrap, for any weighted statistic, and a fast one for reliability tables.
 
-Shapes: N examples, D draws of a batch. How often each row is taken is a function of
-key, draw and N alone, so that all that is drawn with one key is paired (of JAX's own
-kind of keys, threefry: other kinds make other numbers in batches of another size).
+Shapes: N examples, D draws in a batch. How often each row is taken depends on the key,
+the number of the draw and N alone, so everything drawn with one key is paired. This
+holds for JAX's default keys (threefry); other kinds give other numbers when the batch
+size changes.
 """
 
 import math
@@ -20,41 +21,41 @@ from .._core import checks, dispatch, exact, masking, reduce
 from ..binning.bins import Bins
 from ..binning.tables import ReliabilityTable
 
-# Draws computed side by side, and the most counts held at once of any statistic.
+# Draws computed side by side, and the most counts held at once for any statistic.
 _BATCH, _COUNTS = 8, 2**24
-# The same of tables: counts stay in cache.
+# The same for tables, whose counts stay in cache.
 _TABLE_COUNTS = 2**19
-# Up to this number of entries, what is summed of each row is held for all rows.
+# Up to this number of entries, each row's summands are computed once and held.
 _HELD_ENTRIES = 2**20
 
 
 def bootstrap(
     key: jax.Array,
     statistic: Callable[..., Any],
-    num_draws: int,
+    num_resamples: int,
     *arrays: ArrayLike,
 ) -> Any:
     """Draws of a weighted statistic under resampling of its examples.
 
-    Each draw takes N examples with replacement, held as the number of times that each
-    was taken: `statistic(*arrays, weights=counts)`. The same counts serve all arrays,
-    so what is compared between models, or before and after, is paired.
+    Each draw takes N examples with replacement, represented by how often each was
+    taken: `statistic(*arrays, weights=counts)`. All arrays share the counts, so a
+    comparison between models, or before and after, is paired.
 
-    Give a binned statistic its bins, as in
-    `functools.partial(expected_calibration_error, bins=bins)`: else each draw cuts its
-    own from the rows it holds. `bootstrap_reliability` does the same many times as fast
-    for what is a function of a reliability table. Draws of an ECE are no confidence
-    interval of it, since the ECE is biased upwards and a resample more so.
+    Give a binned statistic fixed bins, as in
+    `functools.partial(expected_calibration_error, bins=bins)`; otherwise each draw cuts
+    its own from the rows it holds. For functions of a reliability table,
+    `bootstrap_reliability` is many times faster. Draws of an ECE do not make a
+    confidence interval: an ECE is biased upwards, and a resample's more so.
 
     Args:
       key: a JAX random key.
-      statistic: from `*arrays` and `weights`, float32 `[N]` of whole numbers, to a
-        pytree of arrays. Build it once: each new function is compiled anew.
-      num_draws: static number of draws, at least 1.
+      statistic: takes `*arrays` and `weights`, float32 `[N]` of whole numbers, and
+        returns a pytree of arrays. Build it once: each new function is compiled anew.
+      num_resamples: static number of draws, at least 1.
       *arrays: arrays whose first axis is the N examples.
 
     Returns:
-      The pytree of the statistic, every array with a leading axis `[num_draws]`.
+      The pytree of the statistic, every array with a leading axis `[num_resamples]`.
 
     Raises:
       ValueError: without arrays, for arrays of different length or length 0, or a wrong
@@ -70,8 +71,8 @@ def bootstrap(
       >>> print(draws.shape, bool(abs(draws.std() - 2.9) < 0.3))
       (1000,) True
     """
-    random, given, _, size = arguments(key, statistic, num_draws, arrays, None)
-    return draws_of(random, given, None, statistic=statistic, num_draws=size)
+    random, given, _, size = arguments(key, statistic, num_resamples, arrays, None)
+    return draws_of(random, given, None, statistic=statistic, num_resamples=size)
 
 
 def bootstrap_reliability(
@@ -79,7 +80,7 @@ def bootstrap_reliability(
     bins: Bins,
     scores: ArrayLike,
     outcomes: ArrayLike,
-    num_draws: int,
+    num_resamples: int,
     *,
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
@@ -89,30 +90,31 @@ def bootstrap_reliability(
     .. math:: \bar c_b = \frac{\sum_{i \in b} k_i w_i c_i}{\sum_{i \in b} k_i w_i},
         \quad k \sim \mathrm{Multinomial}(N, 1 / N)
 
-    The rows are taken as `bootstrap` takes them with the same key, N and number of the
-    draw, so that both are paired. Whatever is a function of a table follows by
-    `jax.vmap`, as `jax.vmap(calibration_error_of_table)(tables)`; draws of it are no
-    confidence interval, since an ECE is biased upwards and that of a resample more so.
+    With the same key and N, each draw takes the same rows as in `bootstrap`, so both
+    are paired. Functions of a table follow by `jax.vmap`, as in
+    `jax.vmap(calibration_error_of_table)(tables)`; as with `bootstrap`, draws of an ECE
+    do not make a confidence interval.
 
-    Each draw takes N of all N rows; of these the masked ones count nothing, so that the
-    number of rows in a table varies where there is a mask. Sums are float32 products
-    of counts and rows, compensated across blocks: means agree with those of
-    `reliability_table` to about 1e-6 and may depend on the order of the rows in the
-    last bits. A mean whose sum exceeds 9e27 is NaN.
+    Each draw takes N of all N rows, and masked ones among them do not count, so with a
+    mask the number of rows in a table varies. Sums are float32 products of counts and
+    rows, compensated across blocks: means agree with those of `reliability_table` to
+    about 1e-6, and their last bits may depend on the order of the rows. A mean whose
+    sum exceeds 9e27 is NaN.
 
     Args:
       key: a JAX random key.
       bins: `Bins` of the scores, the same for every draw.
       scores: floating `[N]`, confidences in `[0, 1]` or any other scores.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`, the verifier's scores.
-      num_draws: static number of draws, at least 1.
-      where: optional bool `[N]`; masked rows may hold anything.
-      weights: optional non-negative `[N]`, times which a row counts when taken.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
+      num_resamples: static number of draws, at least 1.
+      where: optional bool `[N]`, the rows that count.
+      weights: optional non-negative `[N]`: a row counts this often each time it is
+        taken.
 
     Returns:
-      `ReliabilityTable` with entries `[num_draws, num_bins]`; `count` is that of the
-      rows taken, each as often as it was. NaN as in `reliability_table`, in the draws
-      that take the row.
+      `ReliabilityTable` with entries `[num_resamples, num_bins]`; `count` is the number
+      of rows taken, with repeats. NaN as in `reliability_table`, in the draws that take
+      the row.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count, or without rows.
@@ -133,25 +135,25 @@ def bootstrap_reliability(
     checks.instance("bins", bins, Bins)
     score = checks.floats("scores", scores)
     outcome = checks.outcomes("outcomes", outcomes)
-    size = checks.static_int("num_draws", num_draws, minimum=1)
+    size = checks.static_int("num_resamples", num_resamples, minimum=1)
     mask, weight = checks.mask("where", where), checks.weights("weights", weights)
     checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
     if score.shape[0] == 0:
         raise ValueError("scores: expected N > 0 examples to draw from, got 0.")
-    return _bootstrap_reliability(
-        random, bins, score, outcome, mask, weight, num_draws=size
+    return tables_of_draws(
+        random, bins, score, outcome, mask, weight, num_resamples=size
     )
 
 
 def arguments(
     key: jax.Array,
     statistic: Callable[..., Any],
-    num_draws: int,
+    num_resamples: int,
     arrays: tuple[ArrayLike, ...],
     where: ArrayLike | None,
 ) -> tuple[jax.Array, tuple[jax.Array, ...], jax.Array | None, int]:
     """Key, arrays, mask and number of draws, checked and converted."""
-    size = checks.static_int("num_draws", num_draws, minimum=1)
+    size = checks.static_int("num_resamples", num_resamples, minimum=1)
     if not callable(statistic):
         raise ValueError(
             f"statistic: expected a function, got {type(statistic).__name__}."
@@ -171,16 +173,16 @@ def arguments(
     return random, given, mask, size
 
 
-@dispatch.core(static=["statistic", "num_draws"])
+@dispatch.core(static=["statistic", "num_resamples"])
 def draws_of(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
     where: jax.Array | None,
     *,
     statistic: Callable[..., Any],
-    num_draws: int,
+    num_resamples: int,
 ) -> Any:
-    """Draws of a statistic, in which masked rows have a weight of 0."""
+    """Draws of a statistic, in which masked rows have weight 0."""
     num_rows = arrays[0].shape[0]
 
     def batch(draws: jax.Array) -> Any:
@@ -189,11 +191,11 @@ def draws_of(
             counts = jnp.where(where[None], counts, 0.0)
         return jax.vmap(lambda weights: statistic(*arrays, weights=weights))(counts)
 
-    return in_batches(batch, num_draws, most_at_once(num_rows))
+    return in_batches(batch, num_resamples, most_at_once(num_rows))
 
 
-@dispatch.core(static=["num_draws"])
-def _bootstrap_reliability(
+@dispatch.core(static=["num_resamples"])
+def tables_of_draws(
     key: jax.Array,
     bins: Bins,
     scores: jax.Array,
@@ -201,8 +203,9 @@ def _bootstrap_reliability(
     where: jax.Array | None,
     weights: jax.Array | None,
     *,
-    num_draws: int,
+    num_resamples: int,
 ) -> ReliabilityTable:
+    """`bootstrap_reliability` without its checks."""
     num_rows, num_bins = scores.shape[0], bins.num_bins
     bases = _bases(bins)
     rows: Any = (binning.bin_index(bins, scores), scores, outcomes, weights)
@@ -213,7 +216,7 @@ def _bootstrap_reliability(
 
     held = num_rows * math.prod(shape) <= _HELD_ENTRIES
     if held:
-        # Both at once, for the many draws that share them.
+        # Computed once, since many draws share them.
         inside, values = _features(bases, rows, every)
         rows = (values[:, :, None] * inside[:, None, :]).reshape(num_rows, -1)
         valid = None
@@ -245,30 +248,31 @@ def _bootstrap_reliability(
         return count, jnp.sum(total, axis=0) + jnp.sum(error, axis=0)
 
     most = min(_BATCH, _TABLE_COUNTS // num_rows)
-    return _table(bases, *in_batches(batch, num_draws, most))
+    return _table(bases, *in_batches(batch, num_resamples, most))
 
 
 def _bases(bins: Bins) -> jax.Array:
-    """A number near the scores of each bin `[num_bins]`: its edge, where it has one."""
+    """A number near each bin's scores `[num_bins]`: an edge of it, if it has one."""
     if bins.num_bins == 1:
         return jnp.zeros(1, jnp.float32)
     edges = jnp.concatenate([bins.edges[:1], bins.edges])
     return jnp.where(jnp.isfinite(edges), edges, 0.0)
 
 
-# Stands for what is not finite, since 0 times that would be NaN: a sum that holds it is
-# beyond the limit. Any number of times it is finite.
+# Stands for any value that is not finite, because 0 times inf would be NaN: a sum that
+# contains it is beyond the limit, and its multiples stay finite.
 _NOT_FINITE, _LIMIT = np.float32(2.0**95), np.float32(2.0**93)
 
 
 def _features(
     bases: jax.Array, rows: Any, live: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The bins to which each row adds, `[rows, num_bins]` of 0 and 1, and what it adds.
+    """The bins to which each row adds, `[rows, num_bins]` of 0 and 1, and its values.
 
-    The latter, `[rows, Q]`, is one, the weight where there are any, and the weighted
-    outcome and distance of the score from the base of its bin, a smaller number of
-    which more digits are kept. A row in no bin adds what is not finite to all of them.
+    The values `[rows, Q]` are 1, the weight if there are weights, the weighted distance
+    of the score from its bin's base, and the weighted outcome. The distance is a
+    smaller number than the score, so more of its digits are kept. A row in no bin adds
+    a value that is not finite to every bin.
     """
     index, scores, outcomes, weights = rows
     nowhere = index < 0
@@ -290,7 +294,7 @@ def _features(
 
 
 def _table(bases: jax.Array, count: jax.Array, sums: jax.Array) -> ReliabilityTable:
-    """Tables `[D, num_bins]` of the sums `[D, Q, num_bins]` of `_features`."""
+    """Tables `[D, num_bins]` from sums `[D, Q, num_bins]` of `_features`."""
     sums = jnp.where(jnp.abs(sums) < _LIMIT, sums, jnp.nan)
     weight = count.astype(jnp.float32) if sums.shape[1] == 3 else sums[:, 1]
     means = sums[:, -2:] / jnp.where(weight > 0, weight, 1.0)[:, None]
@@ -301,14 +305,14 @@ def _table(bases: jax.Array, count: jax.Array, sums: jax.Array) -> ReliabilityTa
 
 
 def most_at_once(num_rows: int) -> int:
-    """Draws of one number for each row that are held side by side."""
+    """How many draws, of one number a row, are held side by side."""
     return max(1, min(_BATCH, _COUNTS // max(num_rows, 1)))
 
 
 def in_batches(function: Callable[[jax.Array], Any], num_draws: int, most: int) -> Any:
     """`function` of the draws 0, 1, ..., uint32 `[D]`, in batches of at most `most`.
 
-    Whole batches only: a shorter last one would be compiled a second time.
+    All batches have one size: a shorter last one would be compiled separately.
     """
     num_batches = -(-num_draws // max(most, 1))
     size = -(-num_draws // num_batches)
@@ -319,21 +323,21 @@ def in_batches(function: Callable[[jax.Array], Any], num_draws: int, most: int) 
     )
 
 
-# Up to this number of rows each row taken is drawn by its number.
+# Up to this number of rows, each of the N rows taken is drawn directly.
 _FEW_ROWS = 1024
 # By how many standard deviations the total may differ from its mean.
 _DEVIATIONS = 6.5
 
 
 def _draw_counts(key: jax.Array, draws: jax.Array, num_rows: int) -> jax.Array:
-    """How often each row is taken when N of N rows are, with replacement.
+    """How often each row is taken when N of N rows are drawn with replacement.
 
-    Counts that are Poisson and independent are, given their total S, those of S rows
-    taken: so the first are drawn by comparing a word with the distribution function,
-    with a mean that keeps S below N, and the other N - S, few, are added one by one.
-    Few rows are all drawn so. This differs from a multinomial by at most 2^-32 in the
-    probability of a count, by N / 2^32 in that of a row among those added, and by less
-    than 1e-9 in that of a total other than N.
+    Independent Poisson counts, given their total S, are distributed like the counts of
+    S rows taken. So counts are first drawn as Poisson by comparing a word with the
+    distribution function, with a mean that keeps S below N, and the remaining N - S
+    rows, which are few, are added one by one. Few rows are all drawn that way. The
+    probability of a count differs from the multinomial one by at most 2^-32, that of a
+    row among those added by N / 2^32, and that of a total other than N is below 1e-9.
 
     Args:
       key: a JAX random key.

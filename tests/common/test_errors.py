@@ -305,10 +305,10 @@ def mean(x, weights):
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [
-        ((jax.random.key(0), mean, 0, [1.0]), "num_draws.*0"),
-        ((jax.random.key(0), mean, -1, [1.0]), "num_draws.*-1"),
-        ((jax.random.key(0), mean, 2.0, [1.0]), "num_draws.*2.0"),
-        ((jax.random.key(0), mean, True, [1.0]), "num_draws.*True"),
+        ((jax.random.key(0), mean, 0, [1.0]), "num_resamples.*0"),
+        ((jax.random.key(0), mean, -1, [1.0]), "num_resamples.*-1"),
+        ((jax.random.key(0), mean, 2.0, [1.0]), "num_resamples.*2.0"),
+        ((jax.random.key(0), mean, True, [1.0]), "num_resamples.*True"),
         ((jax.random.key(0), "mean", 2, [1.0]), "statistic.*str"),
         ((jax.random.key(0), mean, 2), "arrays"),
         ((jax.random.key(0), mean, 2, 1.0), "arrays"),
@@ -329,8 +329,8 @@ def test_wrong_bootstraps(arguments, name):
     ("change", "message"),
     [
         ({"key": 0}, "key.*0"),
-        ({"num_draws": 0}, "num_draws.*0"),
-        ({"num_draws": 2.0}, "num_draws.*2.0"),
+        ({"num_resamples": 0}, "num_resamples.*0"),
+        ({"num_resamples": 2.0}, "num_resamples.*2.0"),
         ({"bins": [0.5]}, "bins.*list"),
         ({"scores": [], "outcomes": []}, "scores.*N > 0"),
         ({"where": [True]}, r"where.*\[1\]"),
@@ -345,7 +345,7 @@ def test_wrong_bootstraps_of_tables(change, message):
         "bins": cj.equal_width_bins(2),
         "scores": [0.2, 0.7],
         "outcomes": [0, 1],
-        "num_draws": 2,
+        "num_resamples": 2,
     }
     with pytest.raises(ValueError, match=message):
         cj.stats.bootstrap_reliability(**{**good, **change})

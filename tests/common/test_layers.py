@@ -216,8 +216,8 @@ repair_labels(labels, flagged, suggestion, *, drop=False)
 cleaning_curve(score, is_error, *, where=None, weights=None)
 save(path, params)
 load(path)
-bootstrap(key, statistic, num_draws, *arrays)
-stats.bootstrap_reliability(key, bins, scores, outcomes, num_draws, *, where=None, weights=None)
+bootstrap(key, statistic, num_resamples, *arrays)
+stats.bootstrap_reliability(key, bins, scores, outcomes, num_resamples, *, where=None, weights=None)
 """.strip().splitlines()  # noqa: E501
 
 

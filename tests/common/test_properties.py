@@ -32,7 +32,7 @@ def run(case, arguments):
     """The result, all of whose arrays have the promised dtypes, x64 or not."""
     result = case(**arguments)
     if case.host:
-        assert result is None
+        assert not any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
         return None
     for leaf in jax.tree.leaves(result):
         assert isinstance(leaf, jax.Array)

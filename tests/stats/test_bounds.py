@@ -1,18 +1,13 @@
 """Exact bounds and p-values, against SciPy in float64 and against their own promise."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import stats
 
 import calib_jax as cj
 from calib_jax.stats import bounds
-
-
-def exact(level):
-    """The float32 level as a float64 number."""
-    return float(np.float32(level))
-
 
 SIZE = 500  # So many at once, always: one program for each function.
 
@@ -25,16 +20,11 @@ def many(function, *columns):
 
 
 def test_published_values():
-    """Of MAPIE, and of the quantiles of the beta distribution."""
-    ends = many(cj.stats.clopper_pearson, [10], [200], [0.05])
-    np.testing.assert_allclose(np.ravel(ends), [0.0273743, 0.0833352], rtol=3e-6)
-    for function, expected in (
-        (cj.stats.hoeffding_bentkus_p_value, 0.021940),
-        (cj.stats.binomial_p_value, 0.008071),
-    ):
-        kind = int if function is cj.stats.binomial_p_value else float
-        actual = many(function, np.array([10], kind), [200], [0.1])
-        assert abs(actual[0] - expected) < 5e-7
+    """Those of MAPIE, and quantiles of the beta distribution."""
+    ends = cj.stats.clopper_pearson(10, 200, 0.95)
+    np.testing.assert_allclose(ends, [0.0273743, 0.0833352], rtol=3e-6)
+    assert abs(cj.stats.hoeffding_bentkus_p_value(10.0, 200, 0.1) - 0.021940) < 5e-7
+    assert abs(cj.stats.binomial_p_value(10, 200, 0.1) - 0.008071) < 5e-7
 
 
 def some_counts(rng, size):
@@ -57,8 +47,9 @@ def assert_accurate(actual, expected):
 
 def test_p_values_are_those_of_scipy():
     count, trials, rate = some_counts(np.random.default_rng(0), SIZE)
-    actual = many(cj.stats.binomial_p_value, count, trials, rate)
-    assert_accurate(actual, stats.binom.cdf(count, trials, np.float64(rate)))
+    actual = cj.stats.binomial_p_value(count, trials, rate)
+    expected = stats.binom.cdf(count, trials, np.float64(rate))
+    np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-300)
 
 
 def test_hoeffding_bentkus_is_its_formula():
@@ -86,24 +77,25 @@ def test_hoeffding_bentkus_is_its_formula():
 @pytest.mark.parametrize("error", [0.3, 0.05, 1e-3])
 def test_bounds_are_quantiles_of_the_beta_distribution(error):
     count, trials, _ = some_counts(np.random.default_rng(2), 300)
-    lower, upper = many(cj.stats.clopper_pearson, count, trials, np.full(300, error))
-    delta = exact(error)
-    below = stats.beta.ppf(delta, np.maximum(count, 1), trials - count + 1)
-    above = stats.beta.isf(delta, count + 1, np.maximum(trials - count, 1))
-    np.testing.assert_allclose(lower, np.where(count > 0, below, 0), rtol=1e-5)
-    np.testing.assert_allclose(upper, np.where(count < trials, above, 1), rtol=1e-5)
+    lower, upper = cj.stats.clopper_pearson(count, trials, 1 - error)
+    below = stats.beta.ppf(error, np.maximum(count, 1), trials - count + 1)
+    above = stats.beta.isf(error, count + 1, np.maximum(trials - count, 1))
+    np.testing.assert_allclose(lower, np.where(count > 0, below, 0), rtol=1e-9)
+    np.testing.assert_allclose(upper, np.where(count < trials, above, 1), rtol=1e-9)
+    # The one that risk control uses under jit.
+    columns = np.float32(count), np.float32(trials), np.full(300, error, np.float32)
+    traced = many(jax.jit(bounds.upper_rate), *columns)
+    np.testing.assert_allclose(traced, np.where(count < trials, above, 1), rtol=1e-5)
 
 
 def test_ends():
     """No trials, no successes, successes only, and rates that leave no doubt."""
-    lower, upper = many(
-        cj.stats.clopper_pearson, [0, 0, 5, 1], [0, 5, 5, 1], [0.05] * 4
-    )
+    lower, upper = cj.stats.clopper_pearson([0, 0, 5, 1], [0, 5, 5, 1])
     np.testing.assert_allclose(lower, [0, 0, 0.05**0.2, 0.05], rtol=1e-5)
     np.testing.assert_allclose(upper, [1, 1 - 0.05**0.2, 1, 1], rtol=1e-5)
     cases = np.array([(0, 0, 0.3), (0, 5, 0), (1, 5, 0), (4, 5, 1), (5, 5, 1)]).T
     count, trials = cases[:2].astype(int)
-    p_values = many(cj.stats.binomial_p_value, count, trials, cases[2])
+    p_values = cj.stats.binomial_p_value(count, trials, cases[2])
     np.testing.assert_array_equal(p_values, [1, 1, 1, 0, 1])
     p_values = many(cj.stats.hoeffding_bentkus_p_value, cases[0], trials, cases[2])
     np.testing.assert_array_equal(p_values, [1, 1, 1, 0, 1])
@@ -113,14 +105,30 @@ def test_what_cannot_be_is_not_a_number():
     """More successes than trials, fewer than none, and levels that are NaN."""
     wrong = np.array([(6, 5, 0.3), (-1, 5, 0.3), (2, 5, np.nan)]).T
     count, trials = wrong[:2].astype(int)
-    ends = many(cj.stats.clopper_pearson, count, trials, wrong[2])
-    assert np.isnan(ends).all()
-    assert np.isnan(many(cj.stats.binomial_p_value, count, trials, wrong[2])).all()
+    assert np.isnan(cj.stats.clopper_pearson(count[:2], trials[:2])).all()
+    assert np.isnan(cj.stats.binomial_p_value(count, trials, wrong[2])).all()
+    for level in (0.0, 1.0, 95.0, np.nan, [0.9, -0.1]):
+        with pytest.raises(ValueError, match=r"confidence_level: .*\(0, 1\)"):
+            cj.stats.clopper_pearson(2, 5, level)
     p_values = many(cj.stats.hoeffding_bentkus_p_value, wrong[0], trials, wrong[2])
     np.testing.assert_array_equal(p_values, [1, np.nan, np.nan])
     rows, where = np.zeros((5, 4)), np.ones((5, 4), bool)
     call = jax.vmap(lambda r, level, w: cj.stats.betting_p_value(r, level, where=w))
     assert np.isnan(call(rows, np.full(5, np.nan), where)).all()
+
+
+def test_functions_of_the_host_refuse_traced_arguments():
+    for name, call in (
+        ("num_successes", lambda k: cj.stats.clopper_pearson(k, 9)),
+        ("num_trials", lambda n: cj.stats.clopper_pearson(3, n)),
+        ("confidence_level", lambda a: cj.stats.clopper_pearson(3, 9, a * 0.1)),
+        ("num_successes", lambda k: cj.stats.binomial_p_value(k, 9, 0.5)),
+        ("num_trials", lambda n: cj.stats.binomial_p_value(3, n, 0.5)),
+        ("max_rate", lambda a: cj.stats.binomial_p_value(3, 9, a * 0.1)),
+    ):
+        for transform in (jax.jit, lambda f: lambda x: jax.vmap(f)(jnp.array([x]))):
+            with pytest.raises(ValueError, match=f"{name}: .*traced.*outside jax.jit"):
+                transform(call)(5)
 
 
 def capital_p_value(losses, level):
@@ -136,7 +144,7 @@ def test_betting_is_its_formula():
     losses = rng.choice([0.25, 0.5, 0.75], 5000, p=[0.05, 0.9, 0.05])
     levels = np.array([0.5, 0.502, 0.504, 0.505, 0.507])
     actual = jax.vmap(cj.stats.betting_p_value, (None, 0))(losses, levels)
-    expected = [capital_p_value(losses, exact(level)) for level in levels]
+    expected = [capital_p_value(losses, float(np.float32(level))) for level in levels]
     np.testing.assert_allclose(actual, expected, rtol=2e-5)
     # From counts of losses as from the losses themselves.
     values = np.float32([0.25, 0.5, 0.75])

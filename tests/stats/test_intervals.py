@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 import reference
 import registry
-from scipy import optimize, stats
+from scipy import stats
 
 import calib_jax as cj
-from benchmarks.intervals import calibration_errors
-from calib_jax.metrics import intervals as calibration_intervals
+from calib_jax.stats import intervals
 
 ROWS, DRAWS = 60, 39
 KEY = jax.random.key(0)
@@ -21,214 +20,6 @@ KEY = jax.random.key(0)
 
 def as_numpy(found):
     return jax.tree.map(np.asarray, found)
-
-
-def test_bounds_of_bias_and_variance():
-    """The estimate of one gap, at every true gap u and by numerical integration."""
-    u, y = np.linspace(0, 9, 361)[:, None], np.linspace(-16, 16, 6401)
-    density = stats.norm.pdf(y - u) * (y[1] - y[0])
-
-    def mean(values):
-        return density @ values
-
-    module = calibration_intervals
-    estimate = np.abs(y) - module._SHRINK * np.exp(-module._SHRINK_RATE * y**2)
-    bias = mean(estimate) - u[:, 0]
-    variance = mean(estimate**2) - mean(estimate) ** 2
-    above = mean(module._ABOVE * np.exp(-module._ABOVE_RATE * y**2))
-    below = mean(module._BELOW * y**2 * np.exp(-module._BELOW_RATE * y**2))
-    spread = 1 + mean(module._SPREAD * y**4 * np.exp(-module._SPREAD_RATE * y**2))
-    assert np.all(bias <= above) and np.all(-bias <= below + 1e-6)
-    assert np.all(variance <= spread + 1e-6)
-    assert np.abs(bias).max() < 0.227 and np.abs(bias[u[:, 0] > 4]).max() < 2e-3
-
-
-@pytest.mark.parametrize("alpha", [1e-6, 0.01, 0.05, 0.3])
-def test_critical_values(alpha):
-    for room in (0.0, 0.1, 0.7, 2.0, 9.0):
-        expected = optimize.brentq(
-            lambda c, r=room: stats.norm.sf(c) + stats.norm.sf(c + r) - alpha, -1, 9
-        )
-        actual = calibration_intervals._critical_value(
-            jnp.float32(room), jnp.float32(alpha)
-        )
-        np.testing.assert_allclose(actual, expected, rtol=1e-5)
-
-
-def reference_ends(edges, scores, outcomes, alpha):
-    """Estimate, debiased estimate, both ends before the test, how random they are.
-
-    In float64. Of few bins the lower end is at a quantile of draws.
-    """
-    place = np.searchsorted(edges, scores, side="right")
-    total, estimate, middle, above, below, of_gaps = len(scores), *np.zeros(5)
-    shares, clears, errors, sizes, skewed = [], [], [], [], []
-    for b in range(len(edges) + 1):
-        c, v = scores[place == b], outcomes[place == b]
-        n = len(c)
-        if n == 0:
-            continue
-        gap = np.mean(c) - np.mean(v)
-        rate = (np.sum(v) + 1) / (n + 2)
-        added = 2 * max(np.mean(c * (1 - c)), rate * (1 - rate))
-        spread = np.sum((c - v - gap) ** 2) + added
-        variance = spread / (n + 1)
-        error, found = np.sqrt(n * variance) / total, n * abs(gap) / total
-        size = min(found / error, 50)
-        y = size**2
-        taken = error * 8 / 7 * np.exp(-1.5 * y)
-        estimate += found
-        middle += found - taken
-        above += error * 0.51 * np.exp(-2 * y)
-        below += error * 2.03 * y * np.exp(-1.4 * y) + taken * (added / spread) ** 2
-        of_gaps += error**2 * (1 + 2.69 * y**2 * np.exp(-1.15 * y))
-        shares.append(n / total)
-        errors.append(error)
-        sizes.append(size)
-        skewed.append((np.sign(gap), 2 * rate - 1))
-        clears.append(np.sqrt(max(gap**2 - variance / n, 0)))
-    shares, clears, errors, sizes = map(np.array, (shares, clears, errors, sizes))
-    z = -stats.norm.ppf(alpha / 2)
-    of_shares = np.sum(shares * clears**2) - np.sum(shares * clears) ** 2
-    of_shares = max(of_shares, 0) / total
-    noise, random = np.sum(errors**2), 0.0
-    if np.sum(errors) ** 2 < 4 * noise:
-        known = sizes > 2.5
-        drawn = np.random.default_rng(0).normal(size=(200_000, len(errors) + 1))
-        off = np.where(known, drawn[:, 1:], abs(drawn[:, 1:])) @ errors
-        off = off + np.sqrt(of_shares) * drawn[:, 0]
-        part = 0.8 - 0.3 * np.sum(errors[known] ** 2) / noise
-        off = np.quantile(off, 1 - alpha * part)
-        ends, random = (estimate - off, estimate + z * np.sqrt(noise + of_shares)), 0.06
-    else:
-        s = np.sqrt(of_gaps + of_shares)
-        c = optimize.brentq(
-            lambda c: stats.norm.sf(c) + stats.norm.sf(c + (above + below) / s) - alpha,
-            -1,
-            9,
-        )
-        ends = middle - above - c * s, middle + below + c * s
-    sign, skewness = np.array(skewed).T
-    sign = sign * (2 * stats.norm.cdf(sizes) - 1)
-    sure = np.sum(errors**2 * sign * skewness) / noise
-    unsure = np.sum(errors**2 * (1 - abs(sign)) * abs(skewness)) / noise
-    lower = ends[0] + (z**2 * sure - abs(sure)) / (2 * total)
-    upper = ends[1] + (z**2 * (sure + unsure) + abs(sure) + unsure) / (2 * total)
-    middle = max(middle, 0)
-    lower, upper = np.clip(lower, 0, middle), np.clip(upper, middle, 1)
-    return estimate, middle, lower, upper, random * estimate
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("alpha", [0.05, 0.2])
-def test_calibration_error_interval(seed, alpha):
-    rng = np.random.default_rng(seed)
-    scores = registry.tied(rng, ROWS).astype(np.float32)
-    outcomes = rng.random(ROWS) < np.clip(scores - 0.25 * (seed % 2), 0, 1)
-    outcomes = np.where(seed < 3, outcomes, registry.partial(rng, ROWS))
-    where = rng.random(ROWS) < 0.8
-    bins = registry.bins(rng)
-    dirty = np.where(where, scores, np.nan)
-    found = as_numpy(
-        cj.calibration_error_interval(
-            KEY,
-            bins,
-            dirty,
-            np.where(where, outcomes, np.nan),
-            num_draws=DRAWS,
-            error_probability=alpha,
-            where=where,
-        )
-    )
-    kept, right = scores[where].astype(float), outcomes[where].astype(float)
-    expected = reference_ends(np.asarray(bins.edges), kept, right, alpha)
-    rejected = bool(found.p_value <= alpha / 2)
-    *expected, random = (*expected[:2], expected[2] * rejected, *expected[3:])
-    actual = (found.estimate, found.debiased, found.lower, found.upper)
-    np.testing.assert_allclose(actual[:2], expected[:2], rtol=2e-5, atol=2e-6)
-    np.testing.assert_allclose(actual[2:], expected[2:], rtol=2e-5, atol=2e-6 + random)
-    error = cj.expected_calibration_error(scores, outcomes, bins=bins, where=where)
-    np.testing.assert_allclose(found.estimate, error, rtol=1e-5)
-
-    values, counts = np.unique(kept, return_counts=True)
-    place = np.searchsorted(np.asarray(bins.edges), kept, side="right")
-    assert found.num_rows == where.sum() and found.num_masked == (~where).sum()
-    assert found.num_tied == counts[counts > 1].sum()
-    assert found.num_bins == len(np.unique(place))
-
-    # Under the null, by NumPy.
-    drawn = rng.random((4000, len(kept))) < kept
-    sums = [np.sum((kept - drawn) * (place == b), axis=1) for b in range(bins.num_bins)]
-    null = np.sum(np.abs(sums), axis=0) / len(kept)
-    error = null.std() * np.sqrt(1 / DRAWS + 1 / 4000)
-    assert abs(found.null_error - null.mean()) < 4 * error
-    p_value = np.mean(null >= float(found.estimate) - 1e-6)
-    error = np.sqrt(p_value * (1 - p_value) / DRAWS) + 1 / DRAWS
-    assert abs(found.p_value - p_value) < 4 * error
-
-
-def test_calibration_error_interval_at_its_edges():
-    bins = cj.equal_width_bins(registry.NUM_BINS)
-
-    def interval(scores, outcomes, where):
-        scores = np.resize(np.float32(scores), ROWS)
-        outcomes = np.resize(np.float32(outcomes), ROWS)
-        return as_numpy(
-            cj.calibration_error_interval(
-                KEY, bins, scores, outcomes, num_draws=DRAWS, where=where
-            )
-        )
-
-    every, none = np.ones(ROWS, bool), np.zeros(ROWS, bool)
-    for found in (
-        interval(0.5, 1, none),
-        interval([0.5, np.nan], 1, every),
-        interval(0.5, [1, np.nan], every),
-    ):
-        values = dataclasses.asdict(found)
-        for name, value in values.items():
-            assert name.startswith("num_") or np.isnan(value), name
-    assert interval(0.5, 1, none).num_masked == ROWS
-
-    # Certain and right: an error rate of up to about 3 / N is not excluded.
-    found = interval(1.0, 1, every)
-    assert found.lower == 0 and max(found.estimate, found.null_error) < 1e-6
-    assert 2.4 / ROWS < found.upper < 4 / ROWS and found.p_value == 1
-    assert found.num_tied == ROWS and found.num_bins == 1
-    # Certain and wrong.
-    found = interval(1.0, 0, every)
-    np.testing.assert_allclose(found.p_value, 1 / (1 + DRAWS))
-    assert found.lower > 0.9
-    np.testing.assert_allclose((found.estimate, found.upper), 1, rtol=1e-6)
-    one = interval(0.9, 1, np.arange(ROWS) == 7)
-    assert one.lower == 0 and one.upper > 0.5 and one.num_rows == 1
-
-
-@pytest.mark.once
-def test_coverage_of_the_calibration_error():
-    """The bias-aware interval holds the truth where a percentile bootstrap fails."""
-    num_samples = 200
-    room = 3.5 * np.sqrt(0.05 * 0.95 / num_samples)
-    for num_bins, scores, gap in (
-        (15, "confident", "none"),
-        (1, "wide", "0.05 everywhere"),
-        (30, "saturated", "0.02 everywhere"),
-        (5, "wide", "0.15 everywhere"),
-    ):
-        setting = calibration_errors.Setting(
-            num_rows=200, num_bins=num_bins, scores=scores, gap=gap
-        )
-        found = calibration_errors.cover(setting, seed=1, num_samples=num_samples)
-        assert found.coverage >= 0.95 - room, found
-        assert found.width < 0.25
-        if gap == "none":
-            rate = np.sqrt(0.05 * 0.95 / num_samples)
-            assert found.rejected <= 0.05 + 3.5 * rate
-            error = found.least_width / 3.92 / np.sqrt(num_samples)
-            assert abs(found.estimate - found.null_error) < 3.5 * error
-        if gap == "0.15 everywhere":
-            assert found.coverage <= 0.97 + room
-            assert found.rejected > 0.95
 
 
 def cascade_rows(rng):
@@ -524,7 +315,7 @@ def test_bootstrap_interval_is_as_wide_as_its_level_says():
 
     for alpha in (0.05, 0.3):
         found = as_numpy(
-            cj.bootstrap_interval(KEY, mean, 1000, x, error_probability=alpha)
+            cj.bootstrap_interval(KEY, mean, 1000, x, confidence_level=1 - alpha)
         )
         half = -stats.norm.ppf(alpha / 2) * x.std() / np.sqrt(500)
         np.testing.assert_allclose(found.upper - found.lower, 2 * half, rtol=0.12)
@@ -532,7 +323,7 @@ def test_bootstrap_interval_is_as_wide_as_its_level_says():
 
 
 def test_bootstrap_interval_without_masked_rows():
-    """Masked rows change nothing, whatever they hold; ties are counted by array."""
+    """Masked rows change nothing, whatever they hold."""
 
     def mean(x, y, weights):
         return jnp.sum(weights * (x + jnp.sum(y, axis=1))) / jnp.sum(weights)
@@ -560,7 +351,23 @@ def test_bootstrap_interval_without_masked_rows():
     np.testing.assert_allclose(found.estimate, kept.mean(), rtol=1e-6)
     reach = 2 * kept.std() / np.sqrt(len(kept))
     np.testing.assert_allclose(found.upper - found.lower, 2 * reach, rtol=0.5)
-    assert found.num_rows == where.sum() and found.num_masked == (~where).sum()
-    for tied, array in zip(found.num_tied, (x, y), strict=True):
-        _, counts = np.unique(array[where], axis=0, return_counts=True)
-        assert tied == counts[counts > 1].sum()
+    counts = found.counts
+    assert counts.num_rows == where.sum() and counts.num_masked == (~where).sum()
+
+
+@pytest.mark.parametrize("alpha", [1e-3, 0.05, 0.4])
+def test_wilson_and_byar_are_those_of_scipy(alpha):
+    """Wilson's is exact; Byar's approximates the exact Poisson interval."""
+    share, rows = np.array([0, 3, 20, 20]) / 20, np.full(4, 20)
+    quantile = np.float32(stats.norm.ppf(alpha / 2))
+    found = as_numpy(intervals.wilson(jnp.float32(share), jnp.float32(rows), quantile))
+    for k, part in enumerate(share * rows):
+        ends = stats.binomtest(int(part), 20).proportion_ci(1 - alpha, method="wilson")
+        actual = found.lower[k], found.upper[k]
+        np.testing.assert_allclose(actual, ends, rtol=1e-5, atol=1e-6)
+    count = np.array([0.0, 1, 5, 40, 300])
+    lower, upper = intervals.byar(jnp.float32(count), jnp.float32(alpha))
+    exact = stats.gamma.ppf(alpha / 2, count), stats.gamma.isf(alpha / 2, count + 1)
+    assert lower[0] == 0
+    np.testing.assert_allclose(lower[2:], exact[0][2:], rtol=0.02)
+    np.testing.assert_allclose(upper, exact[1], rtol=0.02)

@@ -28,7 +28,7 @@ CASES = [
     # Which rows a draw takes depends on where they stand: no rows to move or remove.
     case(
         "calibration_error_interval",
-        "key bins scores outcomes num_draws",
+        "key bins scores outcomes num_resamples",
         rows={},
         exact=False,
         again=True,

@@ -36,19 +36,21 @@ CASES = [
     _of_statistic("bootstrap"),
     _of_statistic("bootstrap_interval", again=True),
     # Which rows a draw takes depends on where they stand: no rows to move or remove.
-    case("stats.bootstrap_reliability", "key bins scores outcomes num_draws", rows={}),
+    case(
+        "stats.bootstrap_reliability",
+        "key bins scores outcomes num_resamples",
+        rows={},
+    ),
     case(
         "stats.clopper_pearson",
-        "num_successes num_trials",
-        given={"error_probability": 0.1},
-        rows={},
-        again=True,
+        "num_successes num_trials confidence_level",
+        host=True,
     ),
     case(
         "stats.binomial_p_value",
         "num_successes num_trials",
         given={"max_rate": 0.6},
-        again=True,
+        host=True,
     ),
     case(
         "stats.hoeffding_bentkus_p_value",
