@@ -340,7 +340,7 @@ def byar(count: jax.Array, error_rate: jax.Array) -> tuple[jax.Array, jax.Array]
         root = 1 - 1 / (9 * some) + z / (3 * jnp.sqrt(some))
         return some * jnp.maximum(root, 0.0) ** 3
 
-    return end(count, z), end(count + 1, -z)
+    return jnp.where(count > 0, end(count, z), 0.0), end(count + 1, -z)
 
 
 def by_name(found: Interval) -> dict[str, Any]:
