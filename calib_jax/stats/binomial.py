@@ -1,10 +1,10 @@
-"""Tails of the binomial distribution in float32, to about 1e-6 relative.
+"""Binomial tails in JAX, float32, to about 1e-6 relative, for use under `jax.jit`.
 
-Sums of logarithms of factorials would leave no digit of a tail of 10^7 trials. Here a
-tail is its largest term, in Loader's form (a deviance without cancellation), times an
-integral of a log-concave function that is 1 at most, by Gauss-Legendre quadrature. What
-is near cancels only in differences of the count and its mean, which are pairs of
-float32 (`_exact`).
+Sums of log factorials would leave no correct digit in a tail of 10^7 trials. Here a
+tail is its largest term, in Loader's form (a deviance without cancellation), times the
+integral of a log-concave function that is at most 1, by Gauss-Legendre quadrature. The
+only cancellation is between the count and its mean, which are pairs of float32
+(`exact`). On the host `tails` is more accurate.
 """
 
 from collections.abc import Callable
@@ -21,10 +21,10 @@ Pair = tuple[jax.Array, jax.Array]  # An unevaluated sum of two float32 numbers.
 _NODES, _WEIGHTS = (
     part.astype(np.float32) for part in np.polynomial.legendre.leggauss(32)
 )
-# Where the integrand has fallen to exp(-18), the rest is below float32's last bit.
+# Once the integrand has fallen to exp(-18), the rest is below float32's last bit.
 _NEGLIGIBLE = -18.0
 _SCALES = (2.0 ** -np.arange(1, 26)).astype(np.float32)
-# log(k! / (sqrt(2 pi k) (k / e)^k)), of the k for which its series is not accurate.
+# log(k! / (sqrt(2 pi k) (k / e)^k)), for the k where its series is not accurate.
 _STIRLING = np.array([0.0, 0.08106146679532726, 0.0413406959554093, 0.0276779256849983])
 
 
@@ -55,7 +55,7 @@ def deviance(count: Pair, trials: jax.Array, probability: Pair) -> jax.Array:
 
 
 def tails(count: jax.Array, trials: jax.Array, probability: Pair) -> Pair:
-    """P(X <= k) and P(X > k) of a binomial X: the smaller one to 1e-6, relative.
+    """P(X <= k) and P(X > k) of a binomial X, the smaller one to 1e-6, relative.
 
     Args:
       count: float32 scalar k, whole; below 0 and from n on the tails are 0 and 1.
@@ -63,12 +63,12 @@ def tails(count: jax.Array, trials: jax.Array, probability: Pair) -> Pair:
       probability: p, in `[0, 1]`.
 
     Returns:
-      Two float32 scalars; an error grows to 1e-5 where a tail is as small as 1e-10.
+      Two float32 scalars; the error grows to 1e-5 for tails as small as 1e-10.
     """
     high, low = probability
     other = exact.two_sum(1 - high, ((1 - (1 - high)) - high) - low)
     above = to_float(minus((count, jnp.zeros_like(count)), times(trials, probability)))
-    # The smaller tail is the one to compute: 1 less the other would lose its digits.
+    # Compute the smaller tail: 1 minus the other would lose its digits.
     below = above < -0.5
     k = jnp.where(below, count, trials - count - 1)
     p = jax.tree.map(lambda a, b: jnp.where(below, a, b), probability, other)
@@ -107,10 +107,10 @@ def least_float(holds: Callable[[jax.Array], jax.Array]) -> Pair:
         from there on.
 
     Returns:
-      That number, 1 if there is none, and the float32 below it, or 0.
+      That number, or 1 if there is none, and the next smaller float32, or 0.
     """
 
-    # Non-negative floats are ordered as their bits.
+    # Non-negative floats are ordered like their bits.
     def halve(_: jax.Array, ends: Pair) -> Pair:
         low, high = ends
         middle = low + (high - low) // 2
