@@ -201,8 +201,7 @@ def interval_of_rows(
     index = jnp.where(valid, binning.bin_index(bins, scores), -1)
     null = _null_errors(key, index, scores, table.weight * confidence, num_resamples)
     null = null / total
-    reached = jnp.sum(null >= estimate - _EQUAL, dtype=jnp.int32)
-    p_value = (1 + reached).astype(jnp.float32) / (1 + num_resamples)
+    p_value = resampling.p_value(null, estimate, _EQUAL)
 
     errors = jax.random.fold_in(key, jnp.uint32(_ERROR_KEY))
     debiased, lower, upper = _ends(errors, table, share, gap, total, error_rate)

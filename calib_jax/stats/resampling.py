@@ -382,6 +382,20 @@ def _poisson(words: jax.Array, mean: float) -> jax.Array:
     return counts
 
 
+def p_value(
+    draws: jax.Array, observed: jax.Array, tolerance: ArrayLike = 0.0
+) -> jax.Array:
+    """Share of `1 + D` statistics, the observed one included, that reach it.
+
+    Args:
+      draws: float32 `[D, ...]`, the statistic under the null.
+      observed: float32 `[...]`.
+      tolerance: draws this close below count as equal: both are rounded.
+    """
+    reached = jnp.sum(draws >= observed - tolerance, axis=0, dtype=jnp.int32)
+    return (1 + reached).astype(jnp.float32) / (1 + draws.shape[0])
+
+
 def scale(words: jax.Array, size: int | jax.Array) -> jax.Array:
     """Integers in `[0, size)`: upper words of the products with `size`."""
     low, high = words & 0xFFFF, words >> 16
