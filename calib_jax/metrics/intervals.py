@@ -100,6 +100,7 @@ def calibration_error_interval(
     The estimand is the population's ECE on these bins, :math:`\theta = \sum_b
     |\mathrm{E}[(c - v) 1\{c \in b\}]|`. Rows are exchangeable draws from the
     population, and the bins come from other rows: cut them from the calibration half.
+    Sharded rows stay on their devices.
 
     *Test.* Under the null, each outcome is right with probability equal to its score.
     Drawing outcomes this way, with the scores given, shows the ECE of a perfectly
