@@ -326,16 +326,25 @@ def _gap_of_rows(
     )
 
 
+def _gaps(table: ReliabilityTable) -> jax.Array:
+    """Absolute gap of each bin `[..., num_bins]`, with the same bits in any program.
+
+    XLA would compute a plain difference from means that it has not rounded.
+    """
+    larger = jnp.maximum(table.confidence, table.outcome)
+    return larger - jnp.minimum(table.confidence, table.outcome)
+
+
 @dispatch.core
 def _expected_gap(table: ReliabilityTable) -> jax.Array:
-    gaps = table.weight * jnp.abs(table.confidence - table.outcome)
+    gaps = table.weight * _gaps(table)
     total, gap = jnp.sum(table.weight, axis=-1), jnp.sum(gaps, axis=-1)
     return jnp.where(total > 0, gap / total, jnp.nan)
 
 
 @dispatch.core
 def _largest_gap(table: ReliabilityTable) -> jax.Array:
-    gap = jnp.abs(table.confidence - table.outcome)
+    gap = _gaps(table)
     # Over many bins the CPU's maximum skips NaN.
     shown = (jnp.sum(table.weight) > 0) & ~jnp.any(jnp.isnan(gap))
     return jnp.where(shown, jnp.max(gap), jnp.nan)
