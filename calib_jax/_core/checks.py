@@ -283,8 +283,8 @@ def error_rate(name: str, confidence_level: ArrayLike) -> jax.Array:
 
     A host number outside (0, 1) raises; a device array outside gives NaN.
     """
+    level = scalar(name, confidence_level)
     if isinstance(confidence_level, jax.Array):
-        level = scalar(name, confidence_level)
         return jnp.where((level > 0) & (level < 1), 1 - level, jnp.nan)
     number = static_float(name, confidence_level)
     if not 0 < number < 1:
