@@ -155,7 +155,7 @@ def _judge_one(
             jnp.asarray(SIZES, jnp.int32),
         )
         monitor = cj.monitoring.init_monitor(
-            rest[1], reference.small, error_probability=LEVEL, where=reference.where
+            rest[1], reference.small, confidence_level=1 - LEVEL, where=reference.where
         )
         monitor = cj.monitoring.update_monitor(
             rest[2], monitor, shuffled.small, where=shuffled.where
@@ -204,7 +204,7 @@ def _batch(
         router.bins,
         reference.small,
         rows.small,
-        num_draws=_NUM_DRAWS,
+        num_resamples=_NUM_DRAWS,
         reference_where=reference.where,
         where=where,
     )
@@ -225,7 +225,7 @@ def _batch(
         reference.small_right,
         rows.small,
         rows.small_right,
-        num_draws=_NUM_DRAWS,
+        num_resamples=_NUM_DRAWS,
         reference_where=reference.where,
         where=where,
     )

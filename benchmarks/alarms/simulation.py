@@ -173,7 +173,7 @@ def _simulate(
 
         masks = {"reference_where": was, "where": now}
         drifted = cj.monitoring.occupancy_drift(
-            keys[5], router.bins, reference, new, num_draws=_NUM_DRAWS, **masks
+            keys[5], router.bins, reference, new, num_resamples=_NUM_DRAWS, **masks
         )
         labelled = cj.monitoring.calibration_drift(
             keys[6],
@@ -182,11 +182,11 @@ def _simulate(
             by_small,
             new,
             right(keys[7], new),
-            num_draws=_NUM_DRAWS,
+            num_resamples=_NUM_DRAWS,
             **masks,
         )
         monitor = cj.monitoring.init_monitor(
-            keys[8], reference, error_probability=LEVEL, where=was
+            keys[8], reference, confidence_level=1 - LEVEL, where=was
         )
         monitor = cj.monitoring.update_monitor(keys[9], monitor, new, where=now)
         wrong = jnp.sum(was & ~by_small, dtype=jnp.int32)

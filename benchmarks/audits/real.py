@@ -105,7 +105,7 @@ def _judge(
     if outputs.is_judged.mean() > 0.5:
         known = known & outputs.is_judged
     lift = cj.cleaning.expert_dependence(
-        prediction != label, confidence, where=known
+        prediction == label, confidence, where=known
     ).lift_given_confidence
     audits, planned = _audit(jax.random.key(seed), wrong, num_audits)
     return Judged(
@@ -166,18 +166,19 @@ def _audit(
 ) -> tuple[tuple[tuple[float, ...], ...], tuple[float, float]]:
     """What `Judged.audits` and `Judged.planned` hold."""
     precision = float(wrong.mean())
-    wanted = precision - _LESS
+    wanted = max(precision - _LESS, 0.0)
     plan = cj.cleaning.audit_size(
-        wanted, precision, DELTA, CHANCE, num_flagged=len(wrong), max_audited=_MOST
+        wanted, precision, 1 - DELTA, CHANCE, num_flagged=len(wrong), max_audited=_MOST
     )
     # One shape for all groups; the last size is the planned one.
-    sizes = np.array([*NUM_AUDITED, max(int(plan.num_audited), 1)], np.int32)
+    sizes = np.array([*NUM_AUDITED, max(plan.num_audited, 1)], np.int32)
     padded = np.zeros(-(-len(wrong) // _PADDED) * _PADDED, bool)
     padded[: len(wrong)] = wrong
     there = np.arange(len(padded)) < len(wrong)
-    lower, beyond = map(
-        np.asarray,
-        _lower_bounds(key, padded, there, sizes, num_audits=num_audits),
+    found = np.asarray(_num_found(key, padded, there, sizes, num_audits=num_audits))
+    lower, beyond = (
+        cj.cleaning.audit_bounds(found, sizes, 1 - DELTA, num_flagged=total).lower
+        for total in (len(wrong), None)
     )
     # A bound that is the precision but for rounding neither misses nor falls short.
     misses, others = (bound > precision + 1e-6 for bound in (lower, beyond))
@@ -192,33 +193,26 @@ def _audit(
         for k, size in enumerate(NUM_AUDITED)
         if 2 * size <= len(wrong)
     )
-    if not plan.possible:
+    if not plan.feasible:
         return audits, (np.nan, np.nan)
     reached = float(np.mean(lower[:, -1] >= wanted - 1e-6))
     return audits, (float(sizes[-1]), reached)
 
 
 @functools.partial(jax.jit, static_argnames="num_audits")
-def _lower_bounds(
+def _num_found(
     key: jax.Array,
     wrong: jax.Array,
     flagged: jax.Array,
     sizes: jax.Array,
     *,
     num_audits: int,
-) -> tuple[jax.Array, jax.Array]:
-    """Of random audits of so many flags, the lower bounds `[num_audits, sizes]`."""
-    total = jnp.sum(flagged, dtype=jnp.int32)
+) -> jax.Array:
+    """Wrong labels found by random audits, int32 `[num_audits, sizes]`."""
 
-    def one(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def one(key: jax.Array) -> jax.Array:
         rows = cj.cleaning.sample_audit(key, flagged, _MOST)
-        # The first rows of a sample are one as well.
-        found = jnp.cumsum((rows >= 0) & wrong[rows], dtype=jnp.int32)[sizes - 1]
-
-        def bound(found: jax.Array, size: jax.Array) -> tuple[jax.Array, jax.Array]:
-            own = cj.cleaning.audited_precision(found, size, DELTA, num_flagged=total)
-            return own.lower, cj.cleaning.audited_precision(found, size, DELTA).lower
-
-        return jax.vmap(bound)(found, sizes)
+        # The first rows of a sample are a sample too.
+        return jnp.cumsum((rows >= 0) & wrong[rows], dtype=jnp.int32)[sizes - 1]
 
     return lax.map(one, jax.random.split(key, num_audits), batch_size=_BATCH)

@@ -163,7 +163,7 @@ def _share(keys: jax.Array, of: jax.Array, *, num_rows: int) -> tuple:
         # and, of many classes, by whom is wrong as well.
         flagged = jnp.all(wrong | is_error[None], axis=0)
         found = cj.cleaning.expected_false_flags(confidence, ~labelled, flagged)
-        known = cj.cleaning.expert_dependence(wrong, confidence, where=labelled)
+        known = cj.cleaning.expert_dependence(~wrong, confidence, where=labelled)
         lift = known.lift_given_confidence
         counted = flagged & ~labelled
         false = jnp.minimum(lift.estimate * found.if_independent, found.most)

@@ -1,13 +1,9 @@
-"""Labels that calibrated models contradict: flags, suggestions, audits."""
+"""Labels that calibrated models contradict: flags, repairs, audits.
 
-from .audits import (
-    AuditedRate,
-    AuditPlan,
-    audit_size,
-    audited_precision,
-    audited_rates,
-    sample_audit,
-)
+Masked rows (`where` False) may hold anything, NaN included.
+"""
+
+from .audits import AuditBounds, AuditPlan, audit_bounds, audit_size, sample_audit
 from .dependence import ExpertDependence, expert_dependence
 from .expectations import (
     ExpectedPrecision,
@@ -18,14 +14,10 @@ from .expectations import (
     label_error_probability,
 )
 from .experts import (
-    CleaningCurve,
     ExpertBins,
-    cleaning_curve,
     fit_expert_bins,
     high_confidence_disagreement,
     label_issue_score,
-    repair_labels,
-    suggest_labels,
     top1_disagreement,
 )
 from .intervals import CleaningInterval, cleaning_interval
@@ -36,10 +28,11 @@ from .noise import (
     true_label_probabilities,
     uniform_label_noise,
 )
+from .repairs import CleaningCurve, cleaning_curve, repair_labels, suggest_labels
 
 __all__ = [
+    "AuditBounds",
     "AuditPlan",
-    "AuditedRate",
     "CleaningCurve",
     "CleaningInterval",
     "ExpectedPrecision",
@@ -47,9 +40,8 @@ __all__ = [
     "ExpertDependence",
     "FalseFlags",
     "LabelIssues",
+    "audit_bounds",
     "audit_size",
-    "audited_precision",
-    "audited_rates",
     "cleaning_curve",
     "cleaning_interval",
     "confident_learning",

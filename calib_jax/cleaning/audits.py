@@ -1,14 +1,17 @@
-r"""Audits: how many flagged labels are wrong, from some that a person has looked at.
+r"""Audits: how many flagged labels are wrong, judged from a random sample of them.
 
-Rows are drawn from the flagged ones at random, without replacement, and each answer is
-counted. What is said of the flagged rows then holds whatever the models, the flags and
-the labels are: the only chance is that of the draw.
+Rows are drawn at random from the flagged ones, without replacement, and people judge
+them. The only chance involved is that of the draw, so the bounds hold whatever the
+models, the flags and the labels are.
 
-Shapes: N rows, n of them audited, A answers that an audit may give.
+`audit_bounds` and `audit_size` run on the host, in float64, and return NumPy arrays;
+they take no traced values.
+
+Shapes: N rows.
 """
 
 import dataclasses
-from collections.abc import Callable
+import math
 
 import jax
 import jax.numpy as jnp
@@ -17,30 +20,28 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking
-from ..stats import binomial, bounds, hypergeometric
+from ..stats import tails
 
-# Whole numbers up to 2^24 are halved so often.
-_HALVINGS = 25
-# Of a product of two float32 numbers, of which one is a rounded decimal.
+# A product with a rounded decimal is this close to the whole number it stands for.
 _ROUNDING = 2.0**-22
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class AuditedRate:
-    """A rate among the flagged rows, and bounds on it; of A answers, each `[A]`.
+class AuditBounds:
+    """A rate among the flagged rows with bounds; arrays of one shape.
 
     Attributes:
-      estimate: float32 scalar, the rate among the audited; NaN where there are none.
-      lower: float32 scalar, one-sided bound.
-      upper: float32 scalar, likewise.
-      num_audited: int32 scalar.
+      estimate: float64, the rate among the audited rows; NaN without any.
+      lower: float64, one-sided bound.
+      upper: float64, one-sided bound.
+      num_audited: int64.
     """
 
-    estimate: jax.Array
-    lower: jax.Array
-    upper: jax.Array
-    num_audited: jax.Array
+    estimate: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    num_audited: np.ndarray
 
 
 @jax.tree_util.register_dataclass
@@ -49,17 +50,16 @@ class AuditPlan:
     """How many rows to audit.
 
     Attributes:
-      num_audited: int32 scalar; -1 where no number up to the largest one suffices.
-      num_wrong: int32 scalar, so many of them have to be found wrong, at least; -1
-        likewise.
-      chance: float32 scalar, with which as many are; NaN likewise.
-      possible: bool scalar.
+      num_audited: how many; -1 where no number up to the largest one is enough.
+      num_wrong: how many of them must be found wrong; -1 likewise.
+      chance: probability of finding that many; NaN likewise.
+      feasible: whether any number is enough.
     """
 
-    num_audited: jax.Array
-    num_wrong: jax.Array
-    chance: jax.Array
-    possible: jax.Array
+    num_audited: int
+    num_wrong: int
+    chance: float
+    feasible: bool
 
 
 def sample_audit(
@@ -71,9 +71,10 @@ def sample_audit(
 ) -> jax.Array:
     """Flagged rows to audit: a simple random sample without replacement.
 
-    The rows come in random order, so that the first of them are a sample as well: who
-    audits from the top may stop early, if what was found has no say in when. A sample
-    of each stratum, such as a bin of confidence, is one of `flagged & (stratum == k)`.
+    The rows come in random order, so the first of them are a random sample too: an
+    audit from the top may stop early, as long as the decision to stop does not depend
+    on the answers. For a sample of a stratum, such as a bin of confidence, pass
+    `flagged & (stratum == k)`.
 
     Args:
       key: a JAX random key.
@@ -82,7 +83,7 @@ def sample_audit(
       where: optional bool `[N]`; masked rows are not drawn.
 
     Returns:
-      int32 `[num_audited]`, rows; -1 at the end where fewer are flagged.
+      int32 `[num_audited]`, row numbers; -1 at the end where fewer rows are flagged.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
@@ -100,43 +101,48 @@ def sample_audit(
     size = checks.static_int("num_audited", num_audited, minimum=1)
     mask = checks.mask("where", where)
     checks.same_shape(flagged=flags, where=mask)
-    return _audit_sample(random, flags, mask, size=size)
+    return _sample_audit(random, flags, mask, size=size)
 
 
-def audited_precision(
+def audit_bounds(
     num_wrong: ArrayLike,
     num_audited: ArrayLike,
-    error_probability: ArrayLike = 0.05,
+    confidence_level: ArrayLike = 0.95,
     *,
     num_flagged: ArrayLike | None = None,
-) -> AuditedRate:
-    r"""Precision of flags from an audit of some, with exact one-sided bounds.
+) -> AuditBounds:
+    r"""Precision of flags from an audit of some of them, with exact one-sided bounds.
 
-    Of F flagged labels W are wrong, and k of the n audited. The lower bound is that of
-    the least W under which so many are not too unlikely,
+    W of F flagged labels are wrong, and k of the n audited ones. The lower bound is the
+    smallest W for which finding k is not too unlikely,
 
     .. math:: \min\{W : P(X \ge k) > \delta\} / F, \quad
-        X \sim \mathrm{Hypergeometric}(F, W, n)
+        X \sim \mathrm{Hypergeometric}(F, W, n), \quad \delta = 1 - \text{level}
 
-    so that the precision W / F of *these* flags is below it with a probability of at
-    most `error_probability`; likewise the upper bound. Where all are audited both are
-    the precision. Without `num_flagged` the bounds are those of `clopper_pearson`: for
-    all flags that the same method would raise on rows of the same distribution, and
-    valid, though wider, for these ones too.
+    and exceeds the precision W / F of *these* flags with probability at most
+    :math:`\delta`; the upper bound likewise. Once all are audited both bounds are the
+    precision. Without `num_flagged` these are the Clopper-Pearson bounds for all flags
+    that the same method would raise on rows from the same distribution; they hold for
+    these flags too, but are wider.
+
+    Counts of any other answer, such as the four of `read_review_sheet`, give the rate
+    of that answer. Each bound holds on its own; all 2 A bounds of A answers hold
+    together with probability at least :math:`1 - 2 A \delta`.
 
     Args:
-      num_wrong: integer scalar k, from 0 to n, or any other answer's count.
-      num_audited: integer scalar n, from 0 to F.
-      error_probability: floating scalar in `(0, 1)`; may be traced.
-      num_flagged: optional integer scalar F up to 2^24, of which the audited ones are
-        a simple random sample (`sample_audit`).
+      num_wrong: integer k, from 0 to n; this and the other arguments may be arrays that
+        broadcast.
+      num_audited: integer n, from 0 to F.
+      confidence_level: floating, in `(0, 1)`, of each bound.
+      num_flagged: optional integer F up to 2^24, of which the audited rows are a simple
+        random sample (`sample_audit`).
 
     Returns:
-      `AuditedRate`; bounds 0 and 1 without audited rows, NaN for counts that cannot be
-      and an `error_probability` that is none.
+      `AuditBounds`; 0 and 1 without audited rows, NaN for impossible counts.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for traced arguments, dtypes other than these, shapes that do not
+        broadcast, or a level outside `(0, 1)`.
 
     References:
       Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the
@@ -144,90 +150,77 @@ def audited_precision(
       Small Finite Universes", 1991.
 
     Examples:
-      >>> found = audited_precision(45, 50, num_flagged=200)
+      >>> found = audit_bounds(45, 50, num_flagged=200)
       >>> print(f"{found.estimate:.2f}, at least {found.lower:.3f}")
       0.90, at least 0.815
-      >>> print(f"of all such flags at least {audited_precision(45, 50).lower:.3f}")
+      >>> print(f"of all such flags at least {audit_bounds(45, 50).lower:.3f}")
       of all such flags at least 0.801
-    """
-    wrong = checks.integers("num_wrong", num_wrong, rank=0, axes="scalar")
-    audited = checks.integers("num_audited", num_audited, rank=0, axes="scalar")
-    error = checks.floats("error_probability", error_probability, rank=0, axes="")
-    return _audited_rate(wrong, audited, error, _optional_count(num_flagged))
-
-
-def audited_rates(
-    counts: ArrayLike,
-    error_probability: ArrayLike = 0.05,
-    *,
-    num_flagged: ArrayLike | None = None,
-) -> AuditedRate:
-    """The rate of every answer of an audit, each as `audited_precision`.
-
-    Each bound holds by itself; all 2 A together with a probability of at least
-    1 - 2 A `error_probability`.
-
-    Args:
-      counts: integer `[A]`, audited rows with each answer, such as the paper's four of
-        `read_review_sheet`; those not yet audited are in none.
-      error_probability: floating scalar in `(0, 1)`; may be traced.
-      num_flagged: as for `audited_precision`.
-
-    Returns:
-      `AuditedRate` with arrays `[A]`; all NaN if one count cannot be.
-
-    Raises:
-      ValueError: for a wrong rank, shape or dtype.
-
-    References:
-      Hao et al. 2026, arXiv 2601.07965, section 2.3 (the four answers).
-
-    Examples:
-      >>> found = audited_rates([30, 10, 5, 5], num_flagged=400)
-      >>> print(found.estimate.round(1), found.lower.round(2))
+      >>> answers = audit_bounds(np.array([30, 10, 5, 5]), 50, num_flagged=400)
+      >>> print(answers.estimate.round(1), answers.lower.round(2))
       [0.6 0.2 0.1 0.1] [0.48 0.12 0.04 0.04]
     """
-    number = checks.integers("counts", counts, axes="[A]")
-    error = checks.floats("error_probability", error_probability, rank=0, axes="")
-    return _audited_rates(number, error, _optional_count(num_flagged))
+    given = {
+        "num_wrong": tails.counts("num_wrong", num_wrong),
+        "num_audited": tails.counts("num_audited", num_audited),
+        "confidence_level": tails.error_rate("confidence_level", confidence_level),
+    }
+    if num_flagged is not None:
+        given["num_flagged"] = tails.counts("num_flagged", num_flagged)
+    try:
+        wrong, audited, error, *total = np.broadcast_arrays(*given.values())
+    except ValueError:
+        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in given.items())
+        raise ValueError(
+            f"{', '.join(given)}: expected shapes that broadcast, got {shapes}."
+        ) from None
+    if total:
+        lower, upper = _hypergeometric_bounds(wrong, audited, error, total[0])
+    else:
+        lower, upper = tails.binomial_bounds(wrong, audited, error)
+    known = ~np.isnan(lower) & (audited > 0)
+    return AuditBounds(
+        estimate=np.where(known, wrong / np.maximum(audited, 1), np.nan),
+        lower=lower,
+        upper=upper,
+        num_audited=audited.copy(),
+    )
 
 
 def audit_size(
-    min_precision: ArrayLike,
-    expected: ArrayLike,
-    error_probability: ArrayLike = 0.05,
-    chance: ArrayLike = 0.9,
+    min_precision: float,
+    expected: float,
+    confidence_level: float = 0.95,
+    chance: float = 0.9,
     *,
-    num_flagged: ArrayLike | None = None,
+    num_flagged: int | None = None,
     max_audited: int = 2000,
 ) -> AuditPlan:
     """How many flagged rows to audit so that a bound is likely to be reached.
 
-    The least n for which the lower bound of `audited_precision` is at least
-    `min_precision` with a probability of `chance` or more, if the precision is the
-    expected one. What is expected may be wrong either way, and if the precision is less
-    the chance is: plan on two standard errors less than `expected_precision` says,
-    `found.precision - 2 * found.standard_error`, or on less still where its assumptions
-    are in doubt. Since counts are whole numbers a slightly
-    larger n may have slightly less of a chance.
+    The smallest n for which the lower bound of `audit_bounds` reaches `min_precision`
+    with probability `chance` or more, if the precision is the expected one. If the
+    precision is lower, so is the chance. Plan on two standard errors less than
+    `expected_precision` says, `found.precision - 2 * found.standard_error`, or on even
+    less where its assumptions are in doubt. Because counts are whole numbers, a
+    slightly larger n may have a slightly smaller chance.
 
     Args:
-      min_precision: floating scalar in `[0, 1]`, the wanted lower bound; may be traced.
-      expected: floating scalar in `[0, 1]`, the precision that is expected; may be
-        traced. With `num_flagged` it is rounded down to a whole number of these.
-      error_probability: floating scalar in `(0, 1)`, of the bound; may be traced.
-      chance: floating scalar in `(0, 1)`; may be traced.
-      num_flagged: as for `audited_precision`; as many are audited at most.
-      max_audited: static largest number that is tried, at least 1.
+      min_precision: in `[0, 1]`, the lower bound to reach.
+      expected: in `[0, 1]`, the expected precision. With `num_flagged` it is rounded
+        down to a whole number of flags.
+      confidence_level: in `(0, 1)`, of the bound.
+      chance: in `(0, 1)`.
+      num_flagged: as for `audit_bounds`; no more than these are audited.
+      max_audited: the largest number to try, at least 1.
 
     Returns:
       `AuditPlan`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for traced arguments, arrays, or values outside these ranges.
 
     References:
-      Clopper and Pearson 1934 and Wright 1991, as for `audited_precision`.
+      Clopper and Pearson 1934 and Wright 1991, as for `audit_bounds`.
 
     Examples:
       >>> plan = audit_size(0.8, 0.9, max_audited=300)
@@ -236,25 +229,44 @@ def audit_size(
       >>> print(audit_size(0.8, 0.9, num_flagged=200, max_audited=200).num_audited)
       68
     """
-    scalars = {
-        "min_precision": min_precision,
-        "expected": expected,
-        "error_probability": error_probability,
-        "chance": chance,
-    }
-    numbers = [checks.floats(k, v, rank=0, axes="") for k, v in scalars.items()]
-    size = checks.static_int("max_audited", max_audited, minimum=1)
-    return _num_to_audit(*numbers, _optional_count(num_flagged), max_audited=size)
+    wanted = _share("min_precision", min_precision)
+    rate = _share("expected", expected)
+    likely = _share("chance", chance)
+    error = float(
+        _scalar(
+            "confidence_level", tails.error_rate("confidence_level", confidence_level)
+        )
+    )
+    most = checks.static_int("max_audited", max_audited, minimum=1)
+    refuted, true, total = wanted, rate, None
+    if num_flagged is not None:
+        total = int(_scalar("num_flagged", tails.counts("num_flagged", num_flagged)))
+        most = min(most, total)
+        # Bounds are whole numbers over `total`, up to rounding.
+        refuted = max(math.ceil(wanted * total * (1 - _ROUNDING)) - 1, 0)
+        true = min(math.floor(rate * total * (1 + _ROUNDING)), total)
 
+    def at_least(k: int, n: int, of: float) -> float:
+        if total is None:
+            return float(tails.binomial_at_least(k, n, of))
+        return tails.hypergeometric_at_least(k, n, int(of), total)
 
-def _optional_count(value: ArrayLike | None) -> jax.Array | None:
-    if value is None:
-        return None
-    return checks.integers("num_flagged", value, rank=0, axes="scalar")
+    # The fewest wrong labels that refute a lower precision: one more audited row raises
+    # this number by at most one. A bound of 0 needs none.
+    needed = 1 if wanted > 0 else 0
+    for n in range(1, most + 1):
+        if wanted > 0 and tails.exceeds(at_least(needed, n, refuted), error):
+            needed += 1
+        reached = at_least(needed, n, true) if needed <= n else 0.0
+        if reached >= likely:
+            return AuditPlan(
+                num_audited=n, num_wrong=needed, chance=reached, feasible=True
+            )
+    return AuditPlan(num_audited=-1, num_wrong=-1, chance=math.nan, feasible=False)
 
 
 @dispatch.core(static=["size"])
-def _audit_sample(
+def _sample_audit(
     key: jax.Array, flagged: jax.Array, where: jax.Array | None, *, size: int
 ) -> jax.Array:
     valid = masking.valid_rows(flagged.shape[0], where, None) & flagged
@@ -264,125 +276,37 @@ def _audit_sample(
     return jnp.pad(row[:size], (0, max(size - row.shape[0], 0)), constant_values=-1)
 
 
-def _audited(
-    wrong: jax.Array, audited: jax.Array, error: jax.Array, total: jax.Array | None
-) -> AuditedRate:
-    k, n = wrong.astype(jnp.float32), audited.astype(jnp.float32)
-    known = (k >= 0) & (k <= n) & (error > 0) & (error < 1)
-    if total is None:
-        lower = bounds.lower_rate(k, n, error)
-        upper = bounds.upper_rate(k, n, error)
-    else:
-        flagged = total.astype(jnp.float32)
-        known = known & (n <= flagged)
-        some = jnp.maximum(flagged, 1.0)
-        lower = _least_wrong(k, n, flagged, error) / some
-        # As many of the audited are not wrong, of the rest that are not either.
-        upper = 1 - _least_wrong(n - k, n, flagged, error) / some
-    estimate = jnp.where(n > 0, k / jnp.maximum(n, 1.0), jnp.nan)
-    return AuditedRate(
-        estimate=jnp.where(known, estimate, jnp.nan),
-        lower=jnp.where(known, lower, jnp.nan),
-        upper=jnp.where(known, upper, jnp.nan),
-        num_audited=audited,
-    )
+def _hypergeometric_bounds(
+    wrong: np.ndarray, audited: np.ndarray, error: np.ndarray, total: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper bounds; each distinct case is computed once."""
+    cases: dict[tuple[int, int, float, int], tuple[float, float]] = {}
+    columns = [x.ravel().tolist() for x in (wrong, audited, error, total)]
+    rows = list(zip(*columns, strict=True))
+    for case in rows:
+        k, n, delta, flagged = case
+        if not 0 <= k <= n <= flagged:
+            cases[case] = math.nan, math.nan
+        elif case not in cases:
+            # The labels that are not wrong have a lower bound as well.
+            least = tails.least_special(k, n, flagged, delta)
+            least_right = tails.least_special(n - k, n, flagged, delta)
+            some = max(flagged, 1)
+            cases[case] = least / some, (some - least_right) / some
+    found = np.array([cases[case] for case in rows]).reshape(*wrong.shape, 2)
+    return found[..., 0], found[..., 1]
 
 
-def _least_wrong(
-    found: jax.Array, audited: jax.Array, total: jax.Array, error: jax.Array
-) -> jax.Array:
-    """The least number of wrong ones of all under which `found` is not too unlikely."""
-
-    def unlikely(wrong: jax.Array) -> jax.Array:
-        upper = hypergeometric.tails(found - 1, audited, wrong, total)[1]
-        return upper <= error
-
-    return _least_whole(found, total - audited + found, lambda w: ~unlikely(w))
-
-
-def _least_whole(
-    low: jax.Array, high: jax.Array, holds: Callable[[jax.Array], jax.Array]
-) -> jax.Array:
-    """The least whole number in `[low, high]` of which a statement holds, else `high`.
-
-    The statement is monotone: False up to some number, and True from there on.
-    """
-
-    def halve(_: jax.Array, ends: binomial.Pair) -> binomial.Pair:
-        low, high = ends
-        middle = jnp.floor(low + 0.5 * (high - low))
-        true = holds(middle)
-        return (
-            jnp.where(true, low, jnp.minimum(middle + 1, high)),
-            jnp.where(true, middle, high),
+def _scalar(name: str, array: np.ndarray) -> np.ndarray:
+    if array.ndim:
+        raise ValueError(
+            f"{name}: expected a scalar, got {array.dtype.name}{list(array.shape)}."
         )
-
-    return lax.fori_loop(0, _HALVINGS, halve, (low, high))[1]
-
-
-@dispatch.core
-def _audited_rate(
-    wrong: jax.Array, audited: jax.Array, error: jax.Array, total: jax.Array | None
-) -> AuditedRate:
-    return _audited(wrong, audited, error, total)
+    return array
 
 
-@dispatch.core
-def _audited_rates(
-    counts: jax.Array, error: jax.Array, total: jax.Array | None
-) -> AuditedRate:
-    audited = jnp.sum(counts, dtype=jnp.int32)
-    # No rate is known of a total that a negative count is part of.
-    counts = jnp.where(jnp.any(counts < 0), -1, counts)
-    return jax.vmap(lambda count: _audited(count, audited, error, total))(counts)
-
-
-@dispatch.core(static=["max_audited"])
-def _num_to_audit(
-    min_precision: jax.Array,
-    expected: jax.Array,
-    error: jax.Array,
-    chance: jax.Array,
-    total: jax.Array | None,
-    *,
-    max_audited: int,
-) -> AuditPlan:
-    if total is None:
-        most = jnp.float32(np.inf)
-
-        def upper(k: jax.Array, n: jax.Array, rate: jax.Array) -> jax.Array:
-            return binomial.tails(k - 1, n, (rate, jnp.zeros_like(rate)))[1]
-
-        refuted, true = min_precision, expected
-    else:
-        flagged = most = total.astype(jnp.float32)
-
-        def upper(k: jax.Array, n: jax.Array, rate: jax.Array) -> jax.Array:
-            return hypergeometric.tails(k - 1, n, rate, flagged)[1]
-
-        # Bounds are whole numbers over `flagged`; what is one but for rounding does.
-        least_bound = jnp.ceil(min_precision * flagged * (1 - _ROUNDING))
-        refuted = jnp.maximum(least_bound - 1, 0.0)
-        true = jnp.floor(expected * flagged * (1 + _ROUNDING))
-
-    def of_number(n: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # So many wrong ones are too unlikely if the precision is less.
-        least = _least_whole(
-            jnp.zeros_like(n), n + 1, lambda k: upper(k, n, refuted) <= error
-        )
-        # Every bound is 0 at least.
-        least = jnp.where(min_precision > 0, least, 0.0)
-        return least, jnp.where(least <= n, upper(least, n, true), 0.0)
-
-    number = jnp.arange(1, max_audited + 1, dtype=jnp.int32)
-    drawn = number.astype(jnp.float32)
-    least, reached = jax.vmap(of_number)(jnp.minimum(drawn, jnp.maximum(most, 1.0)))
-    enough = (reached >= chance) & (drawn <= most)
-    place = jnp.argmax(enough)
-    possible = jnp.any(enough)
-    return AuditPlan(
-        num_audited=jnp.where(possible, number[place], -1),
-        num_wrong=jnp.where(possible, least[place].astype(jnp.int32), -1),
-        chance=jnp.where(possible, reached[place], jnp.nan),
-        possible=possible,
-    )
+def _share(name: str, value: float) -> float:
+    number = float(_scalar(name, tails.probabilities(name, value)))
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {number}.")
+    return number

@@ -1,14 +1,14 @@
-r"""How many flagged labels will turn out wrong, before anybody has looked at one.
+r"""How many flagged labels will turn out wrong, before anybody looks at one.
 
-What a confidence is calibrated *to* decides what it can say. Calibrated to true labels,
-1 - p(g | x) is how probable it is that the given label g is wrong, before the fact that
-it was given counts; calibrated to given, noisy labels, it is how probable another label
-was to be given. Neither is the precision of a flag. The one that is, under
-class-conditional noise, is `label_error_probability`. Without a noise matrix, and with
-answers and their confidences only, `expected_false_flags` bounds what is expected.
+What a confidence says depends on what it is calibrated *to*. Calibrated to true labels,
+1 - p(g | x) is the probability that the given label g is wrong, ignoring the evidence
+that it was given. Calibrated to given, noisy labels, it is the probability that another
+label would have been given. Neither is the precision of a flag. Under class-conditional
+noise, `label_error_probability` is. Without a noise matrix, from answers and
+confidences alone, `expected_false_flags` limits the expected number of false flags.
 
-Nothing here is a guarantee: all of it is as good as the calibration, and as the
-assumption that is named. `audited_precision` promises, and needs answers of people.
+None of this is a guarantee: it is as good as the calibration and the stated assumption.
+`audit_bounds` gives a guarantee, from people's answers.
 
 Shapes: N examples, C classes, M experts.
 """
@@ -22,18 +22,20 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch, masking, reduce
 from ..binning import bin_sums
 from ..binning.bins import Bins
-from .noise import noise_matrix
+from ..stats import intervals
+from ..stats.intervals import Counts
+from . import noise as label_noise
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class ExpectedPrecision:
-    """What is expected of flagged labels; by bin, arrays `[num_bins]`.
+    """Expected precision of flags; arrays `[num_bins]` where it is by bin.
 
     Attributes:
-      precision: float32 scalar, expected share of wrong labels; NaN of no flag.
-      standard_error: float32 scalar, standard deviation of the share of wrong labels
-        among these flags around it, if labels are wrong independently of each other.
+      precision: float32 scalar, expected share of wrong labels; NaN without flags.
+      standard_error: float32 scalar, standard deviation of the actual share around it,
+        if labels are wrong independently of each other.
       num_flagged: int32 scalar.
     """
 
@@ -45,18 +47,19 @@ class ExpectedPrecision:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class FalseFlags:
-    """How many right labels are expected among the flagged ones.
+    """How many right labels to expect among the flagged ones.
 
     Attributes:
       if_independent: float32 scalar, expected number if experts err independently.
-      most: float32 scalar, the largest expected number, however they depend.
+      most: float32 scalar, largest expected number under any dependence.
       precision_if_independent: float32 scalar in `[0, 1]`; NaN without flags.
-      least_precision: float32 scalar in `[0, 1]`, likewise.
+      least_precision: float32 scalar in `[0, 1]`, with `most` false flags; NaN without
+        flags.
       standard_error: float32 scalar, standard deviation of the precision around
         `precision_if_independent`, if rows are independent.
       num_flagged: int32 scalar.
       num_candidates: int32 scalar, rows that were flagged or could have been.
-      num_masked: int32 scalar, rows that `where` leaves out.
+      counts: `Counts` of the rows.
     """
 
     if_independent: jax.Array
@@ -66,7 +69,7 @@ class FalseFlags:
     standard_error: jax.Array
     num_flagged: jax.Array
     num_candidates: jax.Array
-    num_masked: jax.Array
+    counts: Counts
 
 
 def label_error_probability(
@@ -77,16 +80,17 @@ def label_error_probability(
     .. math:: P(y \ne g \mid x, \text{given } g) =
         1 - \frac{p(g \mid x) \, T_{gg}}{\sum_y p(y \mid x) \, T_{yg}}
 
-    That a label was given is evidence of its own, the more so the rarer labels are
-    wrong: a label of probability 0.01 by a model is more likely right than that. Exact
-    where p is calibrated for every class, for x the model's own output, and the noise
-    is class-conditional. Not exact, for either reason: probabilities of a model that
-    was calibrated on noisy labels (`true_label_probabilities` mends that), a mean over
-    models that was not calibrated again, labels that are wrong where models are.
+    That a label was given is evidence in itself, and stronger evidence the rarer wrong
+    labels are: a label to which a model gives probability 0.01 is more likely right
+    than that. The formula is exact if p is calibrated for every class, with x the
+    model's own output, and the noise is class-conditional. It is not exact for a model
+    calibrated on noisy labels (apply `true_label_probabilities` first), for a mean over
+    models that was not recalibrated, or where labels are wrong on the examples on which
+    models are.
 
-    Of several experts give one matrix: the mean of their probabilities, calibrated
-    once more by `fit_temperature` of its logarithm. A product of their probabilities
-    takes them to err independently; `expert_dependence` shows whether they do.
+    For several experts pass one matrix: the mean of their probabilities, recalibrated
+    by `fit_temperature` of its logarithm. A product of their probabilities would assume
+    independent errors; `expert_dependence` shows whether they are.
 
     Args:
       probabilities: floating `[N, C]`, p, calibrated to true labels.
@@ -94,8 +98,8 @@ def label_error_probability(
       noise: floating `[C, C]`, the noise matrix T, rows by true class.
 
     Returns:
-      float32 `[N]` in `[0, 1]`; 1 for a label that p and T say is impossible, NaN for
-      one outside `[0, C)` and for a row with NaN.
+      float32 `[N]` in `[0, 1]`; 1 for a label that is impossible under p and T, NaN for
+      a label outside `[0, C)` and for a row with NaN.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -105,19 +109,23 @@ def label_error_probability(
       arXiv 1911.00068.
 
     Examples:
-      >>> noise = calib_jax.cleaning.uniform_label_noise(0.04, 5)
+      >>> from calib_jax.cleaning import uniform_label_noise
+      >>> noise = uniform_label_noise(0.04, 5)
       >>> print(label_error_probability([[0.9, 0.07, 0.01, 0.01, 0.01]], [1], noise))
       [0.122]
     """
     array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
     label = checks.integers("labels", labels)
-    matrix = noise_matrix(noise, array.shape[1])
+    matrix = label_noise.noise_matrix(noise, array.shape[1])
     checks.same_rows(probabilities=array, labels=label)
     return _label_error_probability(array, label, matrix)
 
 
 def expected_precision(
-    error_probability: ArrayLike, flagged: ArrayLike, *, where: ArrayLike | None = None
+    label_error_probability: ArrayLike,
+    flagged: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
 ) -> ExpectedPrecision:
     r"""Expected precision of flags, from the probability that each label is wrong.
 
@@ -125,10 +133,10 @@ def expected_precision(
         s = \frac1F \sqrt{\sum_{i \in \text{flagged}} e_i (1 - e_i)}
 
     Args:
-      error_probability: floating `[N]` in `[0, 1]`, of `label_error_probability`; rows
-        that are not flagged may hold anything.
+      label_error_probability: floating `[N]` in `[0, 1]`, as the function of that name
+        returns; rows that are not flagged may hold anything.
       flagged: bool `[N]`.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`.
 
     Returns:
       `ExpectedPrecision`; NaN where a flagged row's probability is.
@@ -137,43 +145,43 @@ def expected_precision(
       ValueError: for a wrong rank, shape or dtype.
 
     References:
-      Poisson's binomial distribution: the mean and variance of a number of events of
-      different probabilities.
+      The Poisson binomial distribution: mean and variance of the number of independent
+      events with different probabilities.
 
     Examples:
       >>> found = expected_precision([0.9, 0.7, 0.1], [True, True, False])
       >>> print(f"{found.precision:.2f}, give or take {found.standard_error:.2f}")
       0.80, give or take 0.27
     """
-    error = checks.floats("error_probability", error_probability)
+    error = checks.floats("label_error_probability", label_error_probability)
     flags = checks.bools("flagged", flagged)
     mask = checks.mask("where", where)
-    checks.same_shape(error_probability=error, flagged=flags, where=mask)
-    one_bin = Bins(edges=jnp.zeros(0, jnp.float32))
-    found = _expected_precision(one_bin, jnp.zeros_like(error), error, flags, mask)
-    return jax.tree.map(lambda entry: entry[0], found)
+    checks.same_shape(label_error_probability=error, flagged=flags, where=mask)
+    return _expected_precision(error, flags, mask)
 
 
 def expected_precision_by_bin(
     bins: Bins,
     scores: ArrayLike,
-    error_probability: ArrayLike,
+    label_error_probability: ArrayLike,
     flagged: ArrayLike,
     *,
     where: ArrayLike | None = None,
 ) -> ExpectedPrecision:
-    """The same in every bin of a score, such as the least confidence of the experts.
+    """`expected_precision` in each bin of a score.
+
+    The score may be the smallest confidence of the experts, for example.
 
     Args:
       bins: `Bins` of the scores.
       scores: floating `[N]`.
-      error_probability: floating `[N]`, as for `expected_precision`.
+      label_error_probability: floating `[N]`, as for `expected_precision`.
       flagged: bool `[N]`.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`.
 
     Returns:
-      `ExpectedPrecision` with arrays `[num_bins]`; NaN in bins without a flag, and in
-      all where a flagged row's score is.
+      `ExpectedPrecision` with arrays `[num_bins]`; NaN in bins without flags, and in
+      all bins where a flagged row's score is NaN.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -192,11 +200,13 @@ def expected_precision_by_bin(
     """
     checks.instance("bins", bins, Bins)
     score = checks.floats("scores", scores)
-    error = checks.floats("error_probability", error_probability)
+    error = checks.floats("label_error_probability", label_error_probability)
     flags = checks.bools("flagged", flagged)
     mask = checks.mask("where", where)
-    checks.same_shape(scores=score, error_probability=error, flagged=flags, where=mask)
-    return _expected_precision(bins, score, error, flags, mask)
+    checks.same_shape(
+        scores=score, label_error_probability=error, flagged=flags, where=mask
+    )
+    return _expected_precision_by_bin(bins, score, error, flags, mask)
 
 
 def expected_false_flags(
@@ -208,48 +218,52 @@ def expected_false_flags(
 ) -> FalseFlags:
     r"""Right labels to expect among flags, from the experts' confidences alone.
 
-    A right label that all experts contradict is an example on which all are wrong. An
-    expert of confidence c is wrong with probability 1 - c, if c is calibrated to true
-    labels, and all of them with one between those of the two sums
+    If all experts contradict a right label, all of them are wrong. An expert with
+    confidence c, calibrated to true labels, is wrong with probability 1 - c. The
+    expected number of rows on which all are wrong is
 
-    .. math:: \sum_i \prod_m (1 - c_{mi}), \quad \sum_i \min_m (1 - c_{mi})
+    .. math:: \sum_i \prod_m (1 - c_{mi}) \text{ if independent}, \quad
+        \sum_i \min_m (1 - c_{mi}) \text{ at most}
 
-    over the rows that would be flagged if every expert contradicted their label: all
-    rows for `top1_disagreement`, and for `high_confidence_disagreement` those of which
-    every expert is in one of its K best bins,
-    `high_confidence_disagreement(experts, predictions, confidences, -jnp.ones_like(
-    labels), K)`. The first sum is right if experts err independently of each other
-    where their confidences are these, and too small if they share errors; the second
-    holds for any experts and any noise of the labels. What is wrong of F flags is the
-    rest of them.
+    summed over the candidates, the rows that would be flagged if every expert
+    contradicted their label. For `top1_disagreement` these are all rows; for
+    `high_confidence_disagreement` those on which every expert is in one of its K best
+    bins, `high_confidence_disagreement(experts, predictions, confidences,
+    -jnp.ones_like(labels), K)`.
 
-    Of confidences that are calibrated to given, noisy labels the sums count nearly all
-    flags: take `true_label_confidence` of them first.
+    The first sum holds if experts err independently given their confidences. It is too
+    small if they share errors, and too large if they avoid each other's: it is not a
+    lower bound, which would be :math:`\sum_i \max(0, \sum_m (1 - c_{mi}) - (M - 1))`
+    and is usually 0. The second sum is an upper bound for any experts and any label
+    noise. The remaining flags are wrong labels.
+
+    With confidences calibrated to given, noisy labels the sums count nearly all flags:
+    pass them through `true_label_confidence` first.
 
     Args:
       confidences: floating `[M, N]`, calibrated to true labels, in `[0, 1]`.
       candidates: bool `[N]`, rows that would be flagged if all experts contradicted
         their label.
-      flagged: bool `[N]`, those that are; rows that are no candidates do not count.
-      where: optional bool `[N]`; masked rows may hold anything.
+      flagged: bool `[N]`, rows that are flagged; only candidates among them count.
+      where: optional bool `[N]`.
 
     Returns:
-      `FalseFlags`; NaN where a candidate's confidence is.
+      `FalseFlags`; NaN where a candidate's confidence is NaN.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
 
     References:
-      The bounds of Fréchet on the probability that several events happen together.
+      Fréchet's bounds on the probability that several events occur together.
 
     Examples:
       >>> confidences = jnp.full((2, 1000), 0.9)
       >>> row = jnp.arange(1000)
       >>> found = expected_false_flags(confidences, row >= 0, row < 200)
-      >>> print(f"{found.if_independent:.0f} to {found.most:.0f} false flags")
-      10 to 100 false flags
-      >>> print(f"{found.least_precision:.2f}, {found.precision_if_independent:.2f}")
-      0.50, 0.95
+      >>> print(f"{found.if_independent:.0f} if independent, at most {found.most:.0f}")
+      10 if independent, at most 100
+      >>> print(f"{found.precision_if_independent:.2f}, {found.least_precision:.2f}")
+      0.95, 0.50
     """
     confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
     candidate = checks.bools("candidates", candidates)
@@ -272,10 +286,10 @@ def _label_error_probability(
         array, label = rows
         array = array.astype(jnp.float32)
         inside = (label >= 0) & (label < num_classes)
-        # Column g: how often each true class is given as g.
+        # Row g: how often each true class is given as g.
         given = jnp.take(noise.T, jnp.where(inside, label, 0), axis=0)
         joint = array * given
-        # Not 1 less the rest: few labels are wrong.
+        # Not 1 minus the rest, which would cancel where few labels are wrong.
         own = jnp.arange(num_classes, dtype=jnp.int32)[None] == label[:, None]
         wrong = jnp.sum(jnp.where(own, 0.0, joint), axis=1)
         total = wrong + jnp.sum(jnp.where(own, joint, 0.0), axis=1)
@@ -287,6 +301,17 @@ def _label_error_probability(
 
 @dispatch.core
 def _expected_precision(
+    error: jax.Array, flagged: jax.Array, where: jax.Array | None
+) -> ExpectedPrecision:
+    one_bin = Bins(edges=jnp.zeros(0, jnp.float32))
+    found = _expected_precision_by_bin(
+        one_bin, jnp.zeros_like(error), error, flagged, where
+    )
+    return jax.tree.map(lambda entry: entry[0], found)
+
+
+@dispatch.core
+def _expected_precision_by_bin(
     bins: Bins,
     scores: jax.Array,
     error: jax.Array,
@@ -338,5 +363,5 @@ def _expected_false_flags(
         standard_error=of_flags(jnp.sqrt(spread) / some),
         num_flagged=jnp.sum(chosen & flagged, dtype=jnp.int32),
         num_candidates=jnp.sum(chosen, dtype=jnp.int32),
-        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+        counts=intervals.count_rows(valid),
     )

@@ -12,7 +12,8 @@ from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
-from ..stats.intervals import Interval, counts, wilson
+from ..stats import intervals
+from ..stats.intervals import Counts, Interval
 
 
 @jax.tree_util.register_dataclass
@@ -21,52 +22,45 @@ class CleaningInterval:
     """How good a set of flags is, each number with its interval.
 
     Attributes:
-      flagged_share: `Interval` of a scalar, share of the rows that are flagged.
-      precision: `Interval` of a scalar, share of the flagged rows that are errors.
-      recall: `Interval` of a scalar, share of the errors that are flagged.
-      num_rows: int32 scalar, rows that count.
-      num_flagged: int32 scalar, of these.
-      num_tied: int32 scalar, rows whose score another row has too; None without scores.
-      num_masked: int32 scalar, rows that `where` leaves out.
+      flagged_share: `Interval` of a scalar, share of rows flagged.
+      precision: `Interval` of a scalar, share of flagged rows that are errors.
+      recall: `Interval` of a scalar, share of errors that are flagged.
+      num_flagged: int32 scalar.
+      counts: `Counts` of the rows.
     """
 
     flagged_share: Interval
     precision: Interval
     recall: Interval
-    num_rows: jax.Array
     num_flagged: jax.Array
-    num_tied: jax.Array | None = None
-    num_masked: jax.Array
+    counts: Counts
 
 
 def cleaning_interval(
     flagged: ArrayLike,
     is_error: ArrayLike,
     *,
-    scores: ArrayLike | None = None,
-    error_probability: ArrayLike = 0.05,
+    confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
 ) -> CleaningInterval:
-    r"""Precision and recall of flags, where the truth is known, with error bars.
+    r"""Precision and recall of flags with intervals, where the truth is known.
 
-    Wilson's interval of a proportion p of n rows,
+    Wilson's interval for a proportion p of n rows,
 
     .. math:: \frac{p + z^2 / 2n \pm z \sqrt{p (1 - p) / n + z^2 / 4n^2}}{1 + z^2 / n},
         \quad z = \Phi^{-1}(1 - \alpha / 2)
 
-    which unlike draws of the rows has a width where all flagged rows are errors. Two
-    methods on the same rows are compared by `bootstrap_interval` of the difference.
+    Unlike a bootstrap, it has a width even where all flagged rows are errors. To
+    compare two methods on the same rows, use `bootstrap_interval` of the difference.
 
     Args:
       flagged: bool `[N]`.
       is_error: bool, integer or floating `[N]` in `[0, 1]`, whether the label is wrong.
-      scores: optional floating `[N]`, from which the flags were cut; only counted.
-      error_probability: floating scalar, with which an interval may miss; may be
-        traced.
-      where: optional bool `[N]`; masked rows may hold anything.
+      confidence_level: floating scalar in `(0, 1)`, of each interval; may be traced.
+      where: optional bool `[N]`.
 
     Returns:
-      `CleaningInterval`; a share of no rows is NaN, in `[0, 1]`.
+      `CleaningInterval`; a share of no rows is NaN with the interval `[0, 1]`.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -84,19 +78,17 @@ def cleaning_interval(
     """
     flags = checks.bools("flagged", flagged)
     errors = checks.outcomes("is_error", is_error)
-    alpha = checks.scalar("error_probability", error_probability)
+    alpha = checks.error_rate("confidence_level", confidence_level)
     mask = checks.mask("where", where)
-    score = None if scores is None else checks.floats("scores", scores)
-    checks.same_shape(flagged=flags, is_error=errors, scores=score, where=mask)
-    return _cleaning_interval(flags, errors, score, alpha, mask)
+    checks.same_shape(flagged=flags, is_error=errors, where=mask)
+    return _cleaning_interval(flags, errors, alpha, mask)
 
 
 @dispatch.core
 def _cleaning_interval(
     flagged: jax.Array,
     is_error: jax.Array,
-    scores: jax.Array | None,
-    error_probability: jax.Array,
+    alpha: jax.Array,
     where: jax.Array | None,
 ) -> CleaningInterval:
     valid = masking.valid_rows(flagged.shape[0], where, None)
@@ -108,11 +100,11 @@ def _cleaning_interval(
         return live.astype(jnp.float32), flag, error, jnp.where(flag > 0, error, 0.0)
 
     rows, flags, errors, found = reduce.sum_rows(of_rows, (flagged, is_error), valid)
-    z = ndtri(0.5 * error_probability)
+    z = ndtri(0.5 * alpha)
 
     def of_whole(part: jax.Array, whole: jax.Array) -> Interval:
         some, none = jnp.where(whole > 0, whole, 1.0), whole == 0
-        one = wilson(part / some, some, z)
+        one = intervals.wilson(part / some, some, z)
         return Interval(
             estimate=jnp.where(none, jnp.nan, one.estimate),
             lower=jnp.where(none, 0.0, one.lower),
@@ -124,5 +116,5 @@ def _cleaning_interval(
         precision=of_whole(found, flags),
         recall=of_whole(found, errors),
         num_flagged=jnp.sum(valid & flagged, dtype=jnp.int32),
-        **counts(valid, scores),
+        counts=intervals.count_rows(valid),
     )

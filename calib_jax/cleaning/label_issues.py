@@ -1,4 +1,4 @@
-"""Confident learning: the paper's third method, on one model's class probabilities.
+"""Confident learning: the paper's third method, from one model's probabilities.
 
 Shapes: N examples, C classes.
 """
@@ -19,11 +19,11 @@ class LabelIssues:
     """What confident learning finds.
 
     Attributes:
-      flagged: bool `[N]`, labels held to be wrong.
-      suggestion: int32 `[N]`, the label it should have been; the given one where not
+      flagged: bool `[N]`, labels that are probably wrong.
+      suggestion: int32 `[N]`, what the label should be; the given label where not
         flagged.
-      thresholds: float32 `[C]`, mean probability of a class among the rows labelled so;
-        +inf for a class that labels no row.
+      thresholds: float32 `[C]`, mean probability of each class among rows with that
+        label; +inf for a class without rows.
     """
 
     flagged: jax.Array
@@ -34,21 +34,21 @@ class LabelIssues:
 def confident_learning(
     probabilities: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
 ) -> LabelIssues:
-    r"""Method 3: labels that another class beats its own threshold against.
+    r"""Method 3: labels where another class exceeds its own threshold.
 
     .. math:: t_k = \mathrm{mean}\{p_{ik} : y_i = k\}, \quad
        \hat y_i = \arg\max_{k :\, p_{ik} > t_k} p_{ik}, \quad
        \text{flagged where } \hat y_i \ne y_i
 
-    A row without a candidate keeps its label; of equal candidates the first counts; a
-    class that labels no row is never a candidate. A row with a NaN or infinite
-    probability, or a label outside `[0, C)`, is not flagged and enters no threshold.
+    A row without a candidate keeps its label; ties go to the first candidate; a class
+    without rows is never a candidate. A row with a NaN or infinite probability, or a
+    label outside `[0, C)`, is not flagged and enters no threshold.
 
     Args:
       probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained
         on these labels.
       labels: integer `[N]`, as given.
-      where: optional bool `[N]`; masked rows may hold anything and are not flagged.
+      where: optional bool `[N]`; masked rows are not flagged.
 
     Returns:
       `LabelIssues`.
@@ -79,13 +79,13 @@ def confident_learning(
 def class_thresholds(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Usable rows, the thresholds for a strict comparison, and these as they are.
+    """Usable rows, thresholds for a strict comparison, and the thresholds themselves.
 
-    A probability is above the exact mean if and only if it is above the largest float32
+    A probability exceeds the exact mean if and only if it exceeds the largest float32
     number at or below that mean.
     """
     num_classes = probabilities.shape[1]
-    # A sum of the row shows what is not finite, in the fastest pass there is.
+    # The sum of a row is finite only if all its entries are; it is the fastest pass.
     row_total = jnp.sum(lax.stop_gradient(probabilities), axis=1, dtype=jnp.float32)
     usable = jnp.isfinite(row_total)
     usable = usable & (labels >= 0) & (labels < num_classes)
@@ -109,7 +109,7 @@ def beaten_labels(
     usable: jax.Array,
     thresholds: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Flags, suggestions, and the best candidate of each row, C where there is none."""
+    """Flags, suggestions, and the best candidate of each row (C if there is none)."""
     num_classes = probabilities.shape[1]
 
     def best_candidate(block: jax.Array) -> jax.Array:

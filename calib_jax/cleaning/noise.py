@@ -1,12 +1,12 @@
-r"""How given labels come about from true ones, and probabilities of the latter.
+r"""Label noise: how given labels arise from true ones, and how to undo it.
 
-Shapes: N examples, C classes. A noise matrix `[C, C]` holds in row y how often each
+Shapes: N examples, C classes. Row y of a noise matrix `[C, C]` holds how often each
 label is given to examples of true class y,
 
 .. math:: T_{yg} = P(\text{given } g \mid \text{true } y)
 
-and stands for the assumption, here and wherever it is used, that nothing else about an
-example matters for that (class-conditional noise).
+Using one assumes that nothing else about an example affects its label
+(class-conditional noise).
 """
 
 import jax
@@ -17,12 +17,12 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch, reduce
 from . import label_issues
 
-# Beyond, float32 has no digit of an inverse that can be relied on.
+# Beyond this no digit of a float32 inverse is reliable.
 _MOST_CONDITION = 1e6
 
 
 def uniform_label_noise(rate: ArrayLike, num_classes: int) -> jax.Array:
-    """The noise matrix of labels that are wrong at one rate, with any other class.
+    """The noise matrix of labels wrong at one rate, all other classes equally likely.
 
     Args:
       rate: floating scalar in `[0, 1]`, share of wrong labels; may be traced.
@@ -54,24 +54,24 @@ def estimate_label_noise(
     r"""The noise matrix as confident learning estimates it.
 
     The true class of a row is taken to be its best candidate
-    (`calib_jax.confident_learning`), rows without one being left out. Counts of given
-    and true class are scaled to the number of rows of each given label,
+    (`calib_jax.confident_learning`); rows without a candidate are left out. Counts of
+    given and true class are scaled to the number of rows with each given label,
 
     .. math:: \hat Q_{gy} = \frac{C_{gy}}{\sum_k C_{gk}} \, n_g, \quad
         \hat T_{yg} = \frac{\hat Q_{gy}}{\sum_k \hat Q_{ky}}
 
-    It is a rough estimate. Where rows lie between classes it takes for noise what the
-    model is unsure of, and so has too much of it: by how much in a simulation with
-    calibrated probabilities is in `benchmarks/audits`.
+    This is a rough estimate. For rows between classes it mistakes the model's
+    uncertainty for noise, so it overestimates the noise; `benchmarks/audits` measures
+    by how much in a simulation with calibrated probabilities.
 
-    A given label of which no row has a candidate counts as right, and of a class that
-    is no row's true one all labels do.
+    A given label none of whose rows has a candidate counts as right, and so do all
+    labels of a class that is no row's true class.
 
     Args:
       probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained
         on these labels.
       labels: integer `[N]`, as given.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`.
 
     Returns:
       float32 `[C, C]`, rows by true class.
@@ -92,28 +92,26 @@ def estimate_label_noise(
     label = checks.integers("labels", labels)
     mask = checks.mask("where", where)
     checks.same_rows(probabilities=array, labels=label, where=mask)
-    usable, strict, _ = label_issues.class_thresholds(array, label, mask)
-    *_, candidate = label_issues.beaten_labels(array, label, usable, strict)
-    return _noise_of_counts(label, candidate, usable, num_classes=array.shape[1])
+    return _estimate_label_noise(array, label, mask)
 
 
 def true_label_probabilities(probabilities: ArrayLike, noise: ArrayLike) -> jax.Array:
-    r"""Probabilities of the true label, from those of the given one.
+    r"""Probabilities of the true label, from probabilities of the given label.
 
-    A model that was calibrated on noisy labels says how probable each *given* label is.
-    Under class-conditional noise these probabilities are a mixture, here taken apart:
+    A model calibrated on noisy labels says how probable each *given* label is. Under
+    class-conditional noise these probabilities are a mixture, which is inverted here:
 
     .. math:: q(g \mid x) = \sum_y p(y \mid x) \, T_{yg}, \quad p = q \, T^{-1}
 
-    What comes out below 0 is set to 0, and each row scaled to 1.
+    Negative results are set to 0, and each row is scaled to sum to 1.
 
     Args:
       probabilities: floating `[N, C]`, q, calibrated to given labels.
       noise: floating `[C, C]`, the noise matrix, rows by true class.
 
     Returns:
-      float32 `[N, C]`, p; NaN for a noise matrix that has no inverse in float32: one of
-      condition number 1e6 or more, in the 1-norm.
+      float32 `[N, C]`, p; NaN for a noise matrix without a usable inverse in float32
+      (condition number 1e6 or more in the 1-norm).
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -134,10 +132,10 @@ def true_label_probabilities(probabilities: ArrayLike, noise: ArrayLike) -> jax.
 def true_label_confidence(
     confidence: ArrayLike, rate: ArrayLike, num_classes: int
 ) -> jax.Array:
-    r"""Probability that the answer is the true label, from that it is the given one.
+    r"""Probability that an answer is the true label, from its confidence.
 
-    The same where only a model's answer and its confidence are known, for labels that
-    are wrong at one rate, with any other class:
+    Like `true_label_probabilities`, where only a model's answer and confidence are
+    known. Labels are wrong at one rate, all other classes equally likely:
 
     .. math:: c = \frac{c' - e}{1 - \epsilon - e}, \quad e = \frac{\epsilon}{C - 1}
 
@@ -147,8 +145,8 @@ def true_label_confidence(
       num_classes: static number of classes C, at least 2.
 
     Returns:
-      float32 `[N]` in `[0, 1]`; NaN at a rate within 1e-6 of (C - 1) / C, at which
-      every label is as likely given whatever the true one is.
+      float32 `[N]` in `[0, 1]`; NaN at a rate within 1e-6 of (C - 1) / C, where the
+      given label says nothing about the true one.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
@@ -167,7 +165,7 @@ def true_label_confidence(
 
 
 def noise_matrix(noise: ArrayLike, num_classes: int) -> jax.Array:
-    """A noise matrix of the given number of classes, or `ValueError`."""
+    """Checks that a noise matrix has the given number of classes."""
     matrix = checks.floats("noise", noise, rank=2, axes="[C, C]")
     if matrix.shape != (num_classes, num_classes):
         raise ValueError(
@@ -183,10 +181,14 @@ def _uniform_label_noise(rate: jax.Array, *, num_classes: int) -> jax.Array:
     return jnp.fill_diagonal(others, 1 - rate, inplace=False)
 
 
-@dispatch.core(static=["num_classes"])
-def _noise_of_counts(
-    labels: jax.Array, candidates: jax.Array, usable: jax.Array, *, num_classes: int
+@dispatch.core
+def _estimate_label_noise(
+    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> jax.Array:
+    num_classes = probabilities.shape[1]
+    usable, strict, _ = label_issues.class_thresholds(probabilities, labels, where)
+    *_, candidates = label_issues.beaten_labels(probabilities, labels, usable, strict)
+
     def cell(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
         label, candidate = rows
         return label * (num_classes + 1) + candidate
@@ -211,11 +213,11 @@ def _true_label_probabilities(probabilities: jax.Array, noise: jax.Array) -> jax
     identity = jnp.eye(noise.shape[0], dtype=jnp.float32)
     inverse = jnp.linalg.solve(noise, identity)
     condition = jnp.linalg.norm(noise, ord=1) * jnp.linalg.norm(inverse, ord=1)
-    # The inverse of a singular matrix may hold NaN itself.
+    # The inverse of a singular matrix may hold NaN.
     inverse = jnp.where(condition < _MOST_CONDITION, inverse, jnp.nan)
     given = probabilities.astype(jnp.float32)
     true = jnp.matmul(given, inverse, precision=lax.Precision.HIGHEST)
-    # NaN stays: 0 is the larger of both only where the other is a number.
+    # Not jnp.maximum, so that NaN stays NaN.
     true = jnp.where(true < 0, 0.0, true)
     return true / jnp.sum(true, axis=1, keepdims=True)
 

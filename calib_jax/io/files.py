@@ -1,8 +1,8 @@
-"""Fitted parameters, bins, routers and tables as plain JSON, and back.
+"""Fitted parameters, bins, routers, tables and curves as plain JSON, and back.
 
-The file is text that any language reads: a format name and version, the kind of thing,
-and its arrays with dtype and shape. Floating numbers are written with as many digits as
-give back every bit; inf and NaN, which JSON lacks, as strings. Nothing is pickled.
+A file is text that any language reads: a format name and version, the kind of object,
+and its arrays with dtype and shape. Floating numbers are written with enough digits to
+restore every bit; inf and NaN, which JSON lacks, are strings. Nothing is pickled.
 """
 
 import dataclasses
@@ -22,11 +22,12 @@ from ..binning import bin_sums
 from ..binning.tables import ReliabilityTable
 from ..calibration import histogram, platt, solvers, temperature
 from ..cascade import chains, curves, routers
-from ..cleaning import experts, label_issues
+from ..cleaning import experts, label_issues, repairs
 
 _FORMAT = "calib_jax"
 _VERSION = 1
 
+# What can be saved, by name.
 _KINDS = {
     kind.__name__: kind
     for kind in (
@@ -38,7 +39,7 @@ _KINDS = {
         curves.CascadeCurve,
         routers.Router,
         chains.Chain,
-        experts.CleaningCurve,
+        repairs.CleaningCurve,
         experts.ExpertBins,
         label_issues.LabelIssues,
         confidence.Top1,
@@ -55,20 +56,21 @@ _WORDS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
 
 
 def save(path: str | os.PathLike[str], params: Any) -> None:
-    """Writes what a fit returned to a JSON file, whole or not at all.
+    """Writes parameters, bins, a router, a table or a curve to a JSON file.
 
-    The file is written beside its place and then moved there, so that a failure leaves
-    an old file as it was.
+    The file is written completely or not at all: a temporary file next to it is moved
+    into place, so a failure leaves an existing file unchanged.
 
     Args:
-      path: where to; an existing file is replaced.
-      params: calibrator parameters, `Bins`, `Router`, `Selection`, `ExpertBins`, a
-        table, a curve, a record of intervals or a `FitReport`; arrays float32,
-        bfloat16, float16, int32 or bool. Of a `GuaranteedRouter` save the parts.
+      path: of the file; an existing one is replaced.
+      params: `Temperature`, `Platt`, `Histogram`, `FitReport`, `Bins`,
+        `ReliabilityTable`, `AdvantageTable`, `Router`, `CascadeCurve`, `Chain`,
+        `ExpertBins`, `CleaningCurve`, `LabelIssues` or `Top1`, with arrays of float32,
+        bfloat16, float16, int32 or bool.
 
     Raises:
       ValueError: for anything else.
-      OSError: where the file cannot be written.
+      OSError: if the file cannot be written.
 
     Examples:
       >>> path = Path(tempfile.mkdtemp()) / "temperature.json"
@@ -87,7 +89,7 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        # A temporary file is private; give it the permissions of a new or the old file.
+        # Temporary files are private: give it the permissions of the old or a new file.
         mask = os.umask(0)
         os.umask(mask)
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~mask
@@ -99,7 +101,7 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """Reads what `save` wrote, equal bit for bit.
+    """Reads what `save` wrote, bit for bit.
 
     Args:
       path: a file written by `save`.
@@ -108,9 +110,9 @@ def load(path: str | os.PathLike[str]) -> Any:
       What was saved, with JAX arrays of the same dtypes.
 
     Raises:
-      ValueError: for any other file: not JSON, of another format or version, with
-        unknown, missing or further parts, or with numbers that do not fit their dtype.
-      OSError: where the file cannot be read.
+      ValueError: for any other file: not JSON, another format or version, unknown,
+        missing or extra parts, or numbers that do not fit their dtype.
+      OSError: if the file cannot be read.
 
     Examples:
       >>> path = Path(tempfile.mkdtemp()) / "bins.json"
@@ -123,14 +125,16 @@ def load(path: str | os.PathLike[str]) -> Any:
             Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant
         )
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected a JSON file of save ({error}).") from error
+        raise ValueError(
+            f"{path}: expected a JSON file written by save ({error})."
+        ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{path}: expected a file written by calib_jax.save.")
     version = content.get("version")
     if type(version) is not int or version != _VERSION:
         raise ValueError(
-            f"{path}: expected version {_VERSION}, got {version!r}; a file of a newer "
-            "release needs that release."
+            f"{path}: expected version {_VERSION}, got {version!r}; read files of a "
+            "newer release with that release."
         )
     body = {k: v for k, v in content.items() if k not in ("format", "version")}
     try:

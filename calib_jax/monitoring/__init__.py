@@ -1,7 +1,15 @@
-"""Whether confidence still means what it meant."""
+"""Whether confidence is still distributed as it was, and still means what it meant.
+
+Masked rows (`where` False) may hold anything, NaN included.
+"""
 
 from .accuracy import EstimatedAccuracy, estimated_accuracy
-from .drift import OccupancyDrift, occupancy_drift
+from .drift import (
+    CalibrationDrift,
+    OccupancyDrift,
+    calibration_drift,
+    occupancy_drift,
+)
 from .monitors import (
     DriftAlarm,
     DriftMonitor,
@@ -9,7 +17,6 @@ from .monitors import (
     read_monitor,
     update_monitor,
 )
-from .outcome_drift import CalibrationDrift, calibration_drift
 
 __all__ = [
     "CalibrationDrift",

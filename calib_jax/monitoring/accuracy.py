@@ -1,27 +1,26 @@
-r"""How accurate a cascade is on new rows whose labels nobody knows.
+r"""Accuracy of a cascade on new rows without labels.
 
-Shapes: R labelled reference rows, N new rows, `num_bins` bins, K from 0 to num_bins.
-Nothing without labels holds for every shift. Here are two estimates, each with what it
-supposes; where they differ by more than their intervals, one of them is wrong.
+Shapes: R labelled reference rows, N new rows, `num_bins` bins, K from 0 to num_bins. No
+estimate without labels holds for every shift. There are two here, with different
+assumptions; where they differ by more than their intervals, an assumption is wrong.
 """
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch
 from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
 from ..cascade.routers import Router
 from ..stats import intervals
-from ..stats.intervals import Interval
+from ..stats.intervals import Counts, Interval
+from . import samples
 
-# Rows of the mean outcome that are added to the mean of a bin, where it stands for the
-# probability behind it.
+# Rows with the overall mean outcome that are added to each bin to estimate its rate.
 _PRIOR_ROWS = 2.0
 
 
@@ -37,25 +36,20 @@ class EstimatedAccuracy:
         the small model.
       by_confidence: `Interval` of `[num_bins + 1]`, accuracy if confidences are
         calibrated.
-      by_bins: `Interval` of `[num_bins + 1]`, accuracy if in each bin it is that of the
+      by_bins: `Interval` of `[num_bins + 1]`, accuracy if each bin's is that of the
         reference.
-      num_rows: int32 scalar, new rows that count.
-      num_reference: int32 scalar, reference rows that count.
-      num_bins: int32 scalar, bins that hold new rows.
+      num_reference: int32 scalar, valid reference rows.
       num_unseen: int32 scalar, new rows in bins without reference rows.
-      num_tied: int32 scalar, new rows whose confidence another new row has too.
-      num_masked: int32 scalar, rows of either that a mask leaves out.
+      counts: `Counts`: valid new rows, bins that hold new rows, masked rows of both
+        samples.
     """
 
     small_share: Interval
     by_confidence: Interval
     by_bins: Interval
-    num_rows: jax.Array
     num_reference: jax.Array
-    num_bins: jax.Array
     num_unseen: jax.Array
-    num_tied: jax.Array
-    num_masked: jax.Array
+    counts: Counts
 
 
 def estimated_accuracy(
@@ -66,42 +60,40 @@ def estimated_accuracy(
     small_confidence: ArrayLike,
     large_confidence: ArrayLike,
     *,
-    error_probability: ArrayLike = 0.05,
+    confidence_level: ArrayLike = 0.95,
     reference_where: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> EstimatedAccuracy:
     r"""Accuracy of a cascade, and of each model, on new rows without labels.
 
     The estimand is the accuracy on the population from which the new rows are
-    exchangeable draws, two ways. The reference must have been used neither to calibrate
-    nor to choose K.
+    exchangeable draws. It is estimated in two ways. The reference must not have been
+    used to calibrate or to choose K.
 
-    *By confidence* it is the mean calibrated confidence of the answers given, which
-    supposes that confidences are still calibrated. The interval, of Student's
-    distribution, has the noise of the new rows, not that of the calibration.
+    *By confidence*: the mean calibrated confidence of the answers given. This assumes
+    that confidences are still calibrated. The interval (Student's t) covers the noise
+    of the new rows, not that of the calibration.
 
-    *By bins* it is what the reference shows in each bin, :math:`\bar v_b` of the model
-    that answers, weighted by the share of the new rows in it,
+    *By bins*: the reference accuracy :math:`\bar v_b` in each bin, of the model that
+    answers there, weighted by the bin's share of new rows,
 
     .. math:: \sum_b \frac{m_b}{N} \bar v_b, \quad
         s^2 = \frac{\sum_b (m_b / N) \bar v_b^2 - (\sum_b (m_b / N) \bar v_b)^2}{N - 1}
         + \sum_b \left(\frac{m_b}{N}\right)^2 \frac{s_b^2}{r_b}
 
-    which supposes that outcomes given the bin are those of the reference, calibrated or
-    not. The interval is Wilson's with as many rows as give its variance, which has the
-    noise of both samples, and Student's quantile. A bin without reference rows counts
-    as one half, give or take one half.
+    This assumes that outcomes within a bin are like the reference, calibrated or not.
+    The interval is Wilson's, with Student's quantile and the number of rows that gives
+    this variance, which has the noise of both samples. A bin without reference rows
+    counts as one half, plus or minus one half.
 
-    Of 2 to 20 new rows intervals of 95 % by confidence cover 89 to 97 %, those by bins,
-    which are wide, more than 96 %; one row has none. By bins they cover less where
-    confidences shift far within a bin (82 % in `benchmarks/alarms`, section 2).
-    Where nearly all answers are right, or wrong, both intervals cover less than they
-    say: the first with fifty new rows, the second with fewer than some ten reference
-    rows of the rarer kind (`benchmarks/alarms`).
+    Both intervals are approximate: they cover less than their level where nearly all
+    answers are right, or wrong; those by confidence with few new rows (one new row
+    gives no interval), those by bins with few reference rows of the rarer outcome or
+    where confidences shift far within a bin. `benchmarks/alarms` measures how much.
 
-    The share of large-model calls on the new rows is seen, and so is what they cost.
-    Neither estimate holds where answers become wrong at the same confidence:
-    `calibration_drift` tells from a few labels.
+    The share of large-model calls on new rows is observed, and so is their cost.
+    Neither estimate holds if answers become wrong at the same confidence;
+    `calibration_drift` detects that from a few labels.
 
     Args:
       router: `Router`; its bins and order are used as they are.
@@ -109,16 +101,15 @@ def estimated_accuracy(
       reference_small_outcome: bool, integer or floating `[R]` in `[0, 1]`.
       reference_large_outcome: the same for the large model's answer.
       small_confidence: floating `[N]`, of the small model on new rows, calibrated.
-      large_confidence: floating `[N]`, of the large model; NaN where it was not asked,
-        which makes those K of `by_confidence` NaN that would have asked it.
-      error_probability: floating scalar, with which an interval may miss; may be
-        traced.
-      reference_where: optional bool `[R]`; masked rows may hold anything.
-      where: optional bool `[N]`; masked rows may hold anything.
+      large_confidence: floating `[N]`, of the large model; NaN where it was not asked.
+        `by_confidence` is NaN for every K that would have asked it there.
+      confidence_level: floating scalar in `(0, 1)`, of each interval; may be traced.
+      reference_where: optional bool `[R]`.
+      where: optional bool `[N]`.
 
     Returns:
-      `EstimatedAccuracy`; its floats are NaN without a valid row in either, or with a
-      valid NaN but for `large_confidence`.
+      `EstimatedAccuracy`; its floats are NaN if either sample has no valid row, or a
+      valid row is NaN in anything but `large_confidence`.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -154,23 +145,22 @@ def estimated_accuracy(
         checks.floats("small_confidence", small_confidence),
         checks.floats("large_confidence", large_confidence),
     )
-    alpha = checks.floats("error_probability", error_probability, rank=0, axes="")
-    masks = (
-        checks.mask("reference_where", reference_where, axes="[R]"),
-        checks.mask("where", where),
+    alpha = checks.error_rate("confidence_level", confidence_level)
+    masks = samples.same_rows(
+        {
+            "reference_confidence": reference[0],
+            "reference_small_outcome": reference[1],
+            "reference_large_outcome": reference[2],
+        },
+        {"small_confidence": new[0], "large_confidence": new[1]},
+        reference_where,
+        where,
     )
-    checks.same_shape(
-        reference_confidence=reference[0],
-        reference_small_outcome=reference[1],
-        reference_large_outcome=reference[2],
-        reference_where=masks[0],
-    )
-    checks.same_shape(small_confidence=new[0], large_confidence=new[1], where=masks[1])
-    return _estimated_accuracy(router, reference, new, alpha, *masks)
+    return _estimated_accuracy(router, reference, new, alpha, masks)
 
 
 def _kept_and_rest(both: jax.Array, order: jax.Array) -> jax.Array:
-    """Sums `[num_bins + 1]`: of the first K bins the small, of the others the large.
+    """Sums `[num_bins + 1]` over the first K bins of the small model, the rest large.
 
     Args:
       both: float32 `[2, num_bins]`, of the small and of the large model.
@@ -181,36 +171,15 @@ def _kept_and_rest(both: jax.Array, order: jax.Array) -> jax.Array:
     return first + jnp.pad(jnp.cumsum(large[::-1])[::-1], (0, 1))
 
 
-def _reach(rows: jax.Array, alpha: jax.Array) -> jax.Array:
-    """Student's quantile beyond which alpha lies, for a spread estimated from rows.
-
-    From three degrees of freedom on by Cornish-Fisher, of which the first two are far.
-    NaN for fewer than two rows.
-    """
-    z = -ndtri(0.5 * alpha)
-    n, square = jnp.maximum(rows - 1, 1.0), z**2
-    terms = (
-        (square + 1) / 4,
-        ((5 * square + 16) * square + 3) / 96,
-        (((3 * square + 19) * square + 17) * square - 15) / 384,
-        ((((79 * square + 776) * square + 1482) * square - 1920) * square - 945)
-        / 92160,
-    )
-    reach = z * (1 + sum(term / n ** (k + 1) for k, term in enumerate(terms)))
-    reach = jnp.where(n == 2, (1 - alpha) / jnp.sqrt(alpha * (1 - 0.5 * alpha)), reach)
-    reach = jnp.where(n == 1, 1 / jnp.tan(0.5 * np.float32(np.pi) * alpha), reach)
-    return jnp.where(rows > 1, reach, jnp.nan)
-
-
 def _by_confidence(
     table: BinMeans, share: jax.Array, order: jax.Array, alpha: jax.Array
 ) -> Interval:
-    """Of means of both confidences and of their squares in bins."""
+    """From the means of both confidences, and of their squares, in bins."""
     mean = _kept_and_rest(share[None] * table.means[:2], order)
     square = _kept_and_rest(share[None] * table.means[2:4], order)
     rows = jnp.sum(table.weight)
     variance = jnp.maximum(square - mean**2, 0.0) / jnp.maximum(rows - 1, 1.0)
-    reach = _reach(rows, alpha) * jnp.sqrt(variance)
+    reach = intervals.student_quantile(rows, alpha) * jnp.sqrt(variance)
     return Interval(
         estimate=mean,
         lower=jnp.clip(mean - reach, 0.0, 1.0),
@@ -225,17 +194,17 @@ def _by_bins(
     rows: jax.Array,
     alpha: jax.Array,
 ) -> Interval:
-    """Of mean outcomes of both models and of their squares in bins."""
+    """From the mean outcomes of both models, and of their squares, in bins."""
     count = seen.weight
     total = jnp.maximum(jnp.sum(count), 1.0)
     mean = jnp.where((count > 0)[None], seen.means[:2], 0.5)
-    # No rate is taken to be 0 or 1, and each bin's to be a little like all others'.
+    # Shrink each bin's rate towards the overall rate, which is never 0 or 1.
     every = (jnp.sum(count[None] * seen.means[:2], axis=1) + 1) / (total + 2)
     rate = (count[None] * mean + _PRIOR_ROWS * every[:, None]) / (
         count[None] + _PRIOR_ROWS
     )
     rate = jnp.where((count > 0)[None], rate, 0.5)
-    # What a rate leaves open, less what partial credit varies less.
+    # Partial credit varies less than right and wrong answers of the same mean.
     less = jnp.where((count > 0)[None], mean - seen.means[2:4], 0.0)
     spread = jnp.maximum(rate * (1 - rate) - less, 1e-3 * rate * (1 - rate))
     error = share[None] ** 2 * spread / jnp.maximum(count, 1.0)[None]
@@ -246,7 +215,9 @@ def _by_bins(
     variance = jnp.maximum(square - around**2, 0.0) / jnp.maximum(rows - 1, 1.0)
     variance = variance + _kept_and_rest(error, order)
     return intervals.wilson(
-        estimate, around * (1 - around) / variance, _reach(rows, alpha)
+        estimate,
+        around * (1 - around) / variance,
+        intervals.student_quantile(rows, alpha),
     )
 
 
@@ -255,40 +226,34 @@ def _estimated_accuracy(
     router: Router,
     reference: tuple[jax.Array, ...],
     new: tuple[jax.Array, jax.Array],
-    error_probability: jax.Array,
-    reference_where: jax.Array | None,
-    where: jax.Array | None,
+    alpha: jax.Array,
+    masks: samples.Masks,
 ) -> EstimatedAccuracy:
     _, *outcomes = reference
     seen = bin_sums.bin_means(
         router.bins,
         reference[0],
         (*outcomes, *(outcome**2 for outcome in outcomes)),
-        reference_where,
+        masks[0],
         None,
     )
     table = bin_sums.bin_means(
-        router.bins, new[0], (*new, *(part**2 for part in new)), where, None
+        router.bins, new[0], (*new, *(part**2 for part in new)), masks[1], None
     )
     rows = jnp.sum(table.weight)
     share = table.weight / jnp.maximum(rows, 1.0)
     kept = jnp.pad(jnp.cumsum(share[router.order]), (1, 0))
     found = {
         "small_share": intervals.wilson(
-            kept, jnp.maximum(rows, 1.0), ndtri(0.5 * error_probability)
+            kept, jnp.maximum(rows, 1.0), ndtri(0.5 * alpha)
         ),
-        "by_confidence": _by_confidence(table, share, router.order, error_probability),
-        "by_bins": _by_bins(
-            seen, share, router.order, jnp.maximum(rows, 1.0), error_probability
-        ),
+        "by_confidence": _by_confidence(table, share, router.order, alpha),
+        "by_bins": _by_bins(seen, share, router.order, jnp.maximum(rows, 1.0), alpha),
     }
     was_bad = jnp.any(jnp.isnan(seen.means)) | (jnp.sum(seen.weight) == 0)
     is_bad = jnp.any(jnp.isnan(table.means[0])) | (rows == 0)
     bad = {"small_share": is_bad, "by_confidence": is_bad, "by_bins": was_bad | is_bad}
-    valid, was_valid = (
-        masking.valid_rows(part.shape[0], mask, None)
-        for part, mask in ((new[0], where), (reference[0], reference_where))
-    )
+    counts, num_reference = samples.count_rows(reference[0], new[0], masks, table.count)
     return EstimatedAccuracy(
         **{
             name: jax.tree.map(
@@ -296,11 +261,7 @@ def _estimated_accuracy(
             )
             for name, one in found.items()
         },
-        num_rows=jnp.sum(valid, dtype=jnp.int32),
-        num_reference=jnp.sum(was_valid, dtype=jnp.int32),
-        num_bins=jnp.sum(table.count > 0, dtype=jnp.int32),
+        num_reference=num_reference,
         num_unseen=jnp.sum(jnp.where(seen.count == 0, table.count, 0), dtype=jnp.int32),
-        num_tied=intervals.num_tied(new[0], valid),
-        num_masked=jnp.sum(~valid, dtype=jnp.int32)
-        + jnp.sum(~was_valid, dtype=jnp.int32),
+        counts=counts,
     )

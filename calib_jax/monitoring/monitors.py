@@ -1,10 +1,10 @@
-r"""An alarm for a stream of unlabelled rows, whose false alarms are bounded for ever.
+r"""An alarm for a stream of unlabelled rows that bounds false alarms at all times.
 
-Shapes: R reference rows, N new rows of a batch, `num_bins` bins, G gamblers. A monitor
-is a pytree whose shapes and dtypes do not change, the carry of a `jax.lax.scan`. It
-bets that confidences no longer fall into the bins as those of the reference did, at
-odds that are fair as long as they do: a capital of M is evidence of strength 1 / M,
-however long one waits for it (Ville).
+Shapes: R reference rows, N new rows in a batch, `num_bins` bins, G gamblers. A monitor
+is a pytree of constant shapes and dtypes, fit for the carry of a `jax.lax.scan`. It
+bets that new confidences do not fall into the bins like those of the reference, at odds
+that are fair as long as they do. A capital of M is evidence of strength 1 / M, however
+long one waits for it (Ville).
 """
 
 import dataclasses
@@ -18,26 +18,26 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch, masking
 from ..binning.bins import DEFAULT_NUM_BINS
 
-# How many gamblers bet, each with another idea of how large a drift may be.
+# Number of gamblers, each betting on a drift of a different size.
 _NUM_GAMBLERS = 8
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class DriftMonitor:
-    """What a stream keeps of its rows: the state.
+    """State of a monitored stream.
 
     Attributes:
       edges: float32 `[num_bins - 1]`, reference scores at which bins start, ascending.
-      tie_breaks: float32 `[num_bins - 1]`, what a score equal to an edge has to draw to
-        be in the bin above it; 2 where an edge is not used.
-      gaps: int32 `[num_bins]`, gaps between reference rows that lie in each bin.
+      tie_breaks: float32 `[num_bins - 1]`, the number that a score equal to an edge
+        must draw to fall in the bin above; 2 for an unused edge.
+      gaps: int32 `[num_bins]`, gaps between reference rows in each bin.
       count: int32 `[num_bins]`, new rows so far in each bin.
       num_rows: int32 scalar, new rows so far.
-      log_capital: float32 `[G]`, natural logarithm of what each gambler holds.
-      max_log_capital: float32 scalar, the largest logarithm so far of their mean.
-      alarm_row: int32 scalar, the number of rows at the first alarm; -1 before it.
-      error_probability: float32 scalar, of a false alarm at any time.
+      log_capital: float32 `[G]`, natural logarithm of each gambler's capital.
+      max_log_capital: float32 scalar, largest logarithm of their mean capital so far.
+      alarm_row: int32 scalar, number of rows at the first alarm; -1 before it.
+      false_alarm_rate: float32 scalar, probability of ever raising a false alarm.
     """
 
     edges: jax.Array
@@ -48,24 +48,24 @@ class DriftMonitor:
     log_capital: jax.Array
     max_log_capital: jax.Array
     alarm_row: jax.Array
-    error_probability: jax.Array
+    false_alarm_rate: jax.Array
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class DriftAlarm:
-    """What a monitor says so far.
+    """What a monitor has found so far.
 
     Attributes:
       alarm: bool scalar, whether there was an alarm at any time.
-      alarm_row: int32 scalar, the number of new rows at the first; -1 without one.
-      p_value: float32 scalar, of no drift; right however often it is looked at.
-      log_capital: float32 scalar, natural logarithm of the capital now.
-      share: float32 `[num_bins]`, of the new rows in each bin, ascending confidence;
-        NaN without rows.
-      expected_share: float32 `[num_bins]`, the same of the reference.
-      num_rows: int32 scalar, new rows that count.
-      num_reference: int32 scalar, reference rows that count.
+      alarm_row: int32 scalar, number of new rows at the first alarm; -1 without one.
+      p_value: float32 scalar, for no drift; valid however often it is read.
+      log_capital: float32 scalar, natural logarithm of the current capital.
+      share: float32 `[num_bins]`, share of new rows in each bin, in order of
+        confidence; NaN without rows.
+      expected_share: float32 `[num_bins]`, the same for the reference.
+      num_rows: int32 scalar, valid new rows.
+      num_reference: int32 scalar, valid reference rows.
     """
 
     alarm: jax.Array
@@ -83,42 +83,43 @@ def init_monitor(
     reference: ArrayLike,
     *,
     num_bins: int = DEFAULT_NUM_BINS,
-    error_probability: ArrayLike = 0.01,
+    confidence_level: ArrayLike = 0.99,
     where: ArrayLike | None = None,
 ) -> DriftMonitor:
     r"""A monitor that has seen no new rows yet.
 
-    Its bins are of equal count among the reference rows, whose ties are broken at
-    random. Where new rows and reference rows are exchangeable, the next row falls into
-    bin b with a probability that ranks alone determine,
+    Its bins hold equal counts of reference rows, with ties broken at random. If new
+    rows and reference rows are exchangeable, the probability that the next row falls
+    into bin b depends on ranks alone,
 
     .. math:: P_b = \frac{g_b + m_b}{R + 1 + n}
 
     with :math:`g_b` of the R + 1 gaps between reference rows and :math:`m_b` of the n
-    new rows so far in the bin. Each gambler g takes it to be :math:`(a_{gb} + m_b) /
-    (A_g + n)` instead, with :math:`a_{gb}` in proportion to :math:`g_b` and sums
-    :math:`A_g` from half the number of bins to half of R + 1, and is paid the quotient
-    of both. The mean of their capitals is a martingale that starts at 1, so that it
-    ever reaches :math:`1 / \alpha` with a probability of at most :math:`\alpha`:
-    exactly, for every R, with ties, and for any confidences.
+    new rows so far in the bin. Each gambler g bets on :math:`(a_{gb} + m_b) /
+    (A_g + n)` instead, with :math:`a_{gb}` proportional to :math:`g_b` and sums
+    :math:`A_g` from half the number of bins to half of R + 1, and is paid the ratio of
+    the two. The mean of their capitals is a martingale that starts at 1, so the
+    probability that it ever reaches :math:`1 / \alpha` is at most :math:`\alpha`, 1
+    minus the confidence level: exactly, for every R, with ties, and for any
+    confidences.
 
-    It sees drift of the confidence, not of its meaning. A drift that begins late is
-    found later, since capital has been lost on the rows before it.
+    It detects drift of the confidence, not of its meaning. A drift that begins late
+    takes longer to detect, because capital was lost on the rows before it.
 
     Args:
-      key: a JAX random key, which breaks ties.
+      key: a JAX random key, to break ties.
       reference: floating `[R]`, confidences with which new rows are exchangeable
-        without drift: those of the rows on which the router was fitted, or others. If
-        they were calibrated on these very rows the map should be monotone, as Platt
+        without drift: of the rows on which the router was fitted, or of others. If they
+        were calibrated on these very rows, the calibration should be monotone, as Platt
         scaling is, so that ranks stay.
       num_bins: static number of bins.
-      error_probability: floating scalar in `(0, 1)`, of an alarm at any time without
-        drift; may be traced.
-      where: optional bool `[R]`; masked rows may hold anything.
+      confidence_level: floating scalar in `(0, 1)`, probability of no alarm at any time
+        without drift; may be traced.
+      where: optional bool `[R]`.
 
     Returns:
-      `DriftMonitor`; without a reference row it never alarms, with a valid NaN its
-      capital is NaN.
+      `DriftMonitor`; without a reference row it never alarms, and if a valid row is NaN
+      its capital is NaN.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
@@ -137,7 +138,7 @@ def init_monitor(
     random = checks.key("key", key)
     scores = checks.floats("reference", reference, axes="[R]")
     size = checks.static_int("num_bins", num_bins, minimum=1)
-    alpha = checks.floats("error_probability", error_probability, rank=0, axes="")
+    alpha = checks.error_rate("confidence_level", confidence_level)
     mask = checks.mask("where", where, axes="[R]")
     checks.same_shape(reference=scores, where=mask)
     return _drift_monitor(random, scores, alpha, mask, num_bins=size)
@@ -152,17 +153,17 @@ def update_monitor(
 ) -> DriftMonitor:
     """Adds new rows, in the order in which they came; no labels are needed.
 
-    The monitor is read after every row inside, so that nothing depends on how rows are
-    cut into batches but the random numbers that break ties.
+    Alarms are checked after every row, so apart from the random numbers that break ties
+    nothing depends on how rows are cut into batches.
 
     Args:
-      key: a JAX random key, another one for each batch.
+      key: a JAX random key, a new one for each batch.
       state: `DriftMonitor`.
-      scores: floating `[N]`, confidences of new rows, calibrated as the reference.
-      where: optional bool `[N]`; masked rows may hold anything.
+      scores: floating `[N]`, confidences of new rows, calibrated like the reference.
+      where: optional bool `[N]`.
 
     Returns:
-      `DriftMonitor`; its capital is NaN from a valid NaN on.
+      `DriftMonitor`; its capital stays NaN once a valid row is NaN.
 
     Raises:
       ValueError: for a wrong type, rank, shape or dtype.
@@ -188,18 +189,18 @@ def update_monitor(
 def read_monitor(state: DriftMonitor) -> DriftAlarm:
     r"""Whether there was an alarm, and the evidence so far.
 
-    The p-value is 1 over the largest capital so far. It may be looked at after every
-    batch: without drift it is ever at or below u with a probability of at most u, for
-    every u. An alarm is one at or below the monitor's error probability.
+    The p-value is 1 over the largest capital so far. It may be read after every batch:
+    without drift the probability that it is ever at or below u is at most u, for every
+    u. An alarm means that it was at or below 1 minus the confidence level.
 
     Args:
       state: `DriftMonitor` with arrays `[num_bins]`.
 
     Returns:
-      `DriftAlarm`; p-value and capital are NaN after a valid NaN.
+      `DriftAlarm`; p-value and capital are NaN if a valid row was NaN.
 
     Raises:
-      ValueError: where `state` is no `DriftMonitor`.
+      ValueError: if `state` is not a `DriftMonitor`.
 
     References:
       Ville, "Etude critique de la notion de collectif", 1939; Ramdas et al.,
@@ -209,7 +210,7 @@ def read_monitor(state: DriftMonitor) -> DriftAlarm:
     Examples:
       >>> first, second = jax.random.split(jax.random.key(0))
       >>> state = init_monitor(first, jnp.linspace(0.0, 1.0, 999))
-      >>> scores = (jnp.arange(100.0) * 37 % 100) / 100.0  # In no order.
+      >>> scores = (jnp.arange(100.0) * 37 % 100) / 100.0  # Shuffled.
       >>> found = read_monitor(update_monitor(second, state, scores))
       >>> print(found.alarm, found.alarm_row)
       False -1
@@ -222,7 +223,7 @@ def read_monitor(state: DriftMonitor) -> DriftAlarm:
 def _drift_monitor(
     key: jax.Array,
     reference: jax.Array,
-    error_probability: jax.Array,
+    alpha: jax.Array,
     where: jax.Array | None,
     *,
     num_bins: int,
@@ -231,12 +232,12 @@ def _drift_monitor(
     valid = masking.valid_rows(size, where, None)
     bad = jnp.any(valid & jnp.isnan(reference))
     num_rows = jnp.sum(valid, dtype=jnp.int32)
-    # Among equal scores the order is that of numbers drawn.
+    # Equal scores are ordered by random numbers.
     drawn = jax.random.uniform(key, (size,), jnp.float32)
     scores = jnp.where(valid, reference, jnp.inf)
     masked = (~valid).astype(jnp.int32)
     _, ordered, ties = lax.sort((masked, scores, drawn), num_keys=3)
-    # The first n mod num_bins bins are one longer, as those of `equal_count_bins`.
+    # The first n mod num_bins bins are one longer, as in `equal_count_bins`.
     k = jnp.arange(num_bins + 1, dtype=jnp.int32)
     start = k * (num_rows // num_bins) + jnp.minimum(k, num_rows % num_bins)
     used = start[1:-1] < num_rows
@@ -248,19 +249,19 @@ def _drift_monitor(
     return DriftMonitor(
         edges=edges,
         tie_breaks=tie_breaks,
-        # Below an edge there is one gap more than rows.
+        # There is one more gap than there are rows.
         gaps=(start[1:] - start[:-1]).at[0].add(1),
         count=jnp.zeros(num_bins, jnp.int32),
         num_rows=jnp.int32(0),
         log_capital=capital,
         max_log_capital=jnp.max(capital),
         alarm_row=jnp.int32(-1),
-        error_probability=jnp.array(error_probability, copy=True),
+        false_alarm_rate=jnp.array(alpha, copy=True),
     )
 
 
 def _log_mean(log_capital: jax.Array) -> jax.Array:
-    """Of `[G, ...]`, over the gamblers."""
+    """Logarithm of the gamblers' mean capital, from `[G, ...]`."""
     return jax.nn.logsumexp(log_capital, axis=0) - np.float32(np.log(_NUM_GAMBLERS))
 
 
@@ -280,7 +281,7 @@ def _update(
     inside = (index[:, None] == jnp.arange(num_bins, dtype=jnp.int32)[None]) & valid[
         :, None
     ]
-    # How many rows were in the bin of each row, and in all, before it came.
+    # Rows in the bin of each row, and in all bins, before it came.
     upto = jnp.cumsum(inside, axis=0, dtype=jnp.int32)
     seen = state.count[index] + jnp.sum(
         jnp.where(inside, upto - 1, 0), axis=1, dtype=jnp.int32
@@ -290,7 +291,7 @@ def _update(
 
     total = jnp.sum(state.gaps, dtype=jnp.int32).astype(jnp.float32)
     gaps = state.gaps[index].astype(jnp.float32)
-    # From a drift of any size to one of half the size that chance makes.
+    # From a drift of any size to one half as large as chance makes.
     boldest = np.float32(np.log(0.5 * num_bins))
     meekest = jnp.maximum(jnp.log(0.5 * total), boldest)
     steps = np.linspace(0, 1, _NUM_GAMBLERS, dtype=np.float32)
@@ -303,7 +304,7 @@ def _update(
 
     path = state.log_capital[:, None] + jnp.cumsum(gain, axis=1)
     capital = _log_mean(path)
-    reached = capital >= -jnp.log(state.error_probability)
+    reached = capital >= -jnp.log(state.false_alarm_rate)
     first = rows[jnp.argmax(reached)]
     now = jnp.any(reached) & (state.alarm_row < 0)
     return dataclasses.replace(
@@ -311,7 +312,7 @@ def _update(
         count=state.count + upto[-1],
         num_rows=rows[-1],
         log_capital=path[:, -1],
-        # Once NaN it stays: of a maximum over many rows the CPU would pass over it.
+        # Keep NaN: a maximum over many rows drops it on the CPU.
         max_log_capital=jnp.where(
             jnp.isnan(capital[-1]),
             jnp.nan,

@@ -30,7 +30,7 @@ from jax.typing import ArrayLike
 
 from ..binning.tables import ReliabilityTable
 from ..cascade.curves import CascadeCurve, average_performance_gap_recovered
-from ..cleaning.experts import CleaningCurve
+from ..cleaning.repairs import CleaningCurve
 
 try:
     import matplotlib

@@ -39,25 +39,27 @@ def least_wrong(k, n, total, delta):
     return wrong[stats.hypergeom.sf(k - 1, total, wrong, n) > delta][0]
 
 
-def test_audited_precision():
+def test_audit_bounds():
     rng = np.random.default_rng(1)
     total = rng.integers(1, 200, 48)
     audited = (rng.random(48) * (total + 1)).astype(int)
     wrong = (rng.random(48) * (audited + 1)).astype(int)
     audited[:2], wrong[:2] = 0, 0
-    # All are audited; more than there are; error probabilities that are none.
+    # All are audited; more than there are; more wrong ones than audited; less than 0.
     dirty = [
         np.append(x, y)
         for x, y in zip(
-            (wrong, audited, total), ([3] * 4, [5] * 4, [5, 4, 9, 9]), strict=True
+            (wrong, audited, total),
+            ([3, 3, 6, -1], [5] * 4, [5, 4, 9, 9]),
+            strict=True,
         )
     ]
-    error = np.float32([0.1] * 50 + [0.0, 1.5])
-    found = jax.vmap(
-        lambda k, n, e, f: cj.cleaning.audited_precision(k, n, e, num_flagged=f)
-    )(*dirty[:2], error, dirty[2])
-    every = [found.lower[48:], found.upper[48:]]
-    np.testing.assert_allclose(every, [[0.6, np.nan, np.nan, np.nan]] * 2, rtol=1e-6)
+    found = cj.cleaning.audit_bounds(*dirty[:2], 0.9, num_flagged=dirty[2])
+    every = [found.lower[48:], found.upper[48:], found.estimate[48:]]
+    np.testing.assert_allclose(every, [[0.6, np.nan, np.nan, np.nan]] * 3, rtol=1e-6)
+    for level in (0.0, 1.0, 1.5, np.nan):
+        with pytest.raises(ValueError, match=r"confidence_level: .* \(0, 1\)"):
+            cj.cleaning.audit_bounds(3, 5, level, num_flagged=9)
     found = jax.tree.map(lambda x: x[:48], found)
     rows = list(zip(wrong, audited, total, strict=True))
     lower = [least_wrong(k, n, f, 0.1) / f for k, n, f in rows]
@@ -69,11 +71,31 @@ def test_audited_precision():
     assert (
         np.isnan(found.estimate[:2]).all() and (np.asarray(found.lower[:2]) == 0).all()
     )
-    assert np.isnan(cj.cleaning.audited_rates([-1, 5, 5, 0], 0.1).lower).all()
     # For all flags of the kind, and of each answer.
-    beyond = cj.cleaning.audited_rates([45, 3, 0, 2], 0.1)
-    np.testing.assert_allclose(beyond.lower[0], stats.beta.ppf(0.1, 45, 6), rtol=1e-5)
-    np.testing.assert_allclose(beyond.upper[2], 1 - 0.1 ** (1 / 50), rtol=1e-5)
+    beyond = cj.cleaning.audit_bounds([45, 3, 0, 2, -1, 51], 50, 0.9)
+    np.testing.assert_allclose(beyond.lower[0], stats.beta.ppf(0.1, 45, 6), rtol=1e-9)
+    np.testing.assert_allclose(beyond.upper[2], 1 - 0.1 ** (1 / 50), rtol=1e-9)
+    assert np.isnan([beyond.estimate[4:], beyond.lower[4:], beyond.upper[4:]]).all()
+
+
+def test_audits_run_on_the_host():
+    """Arrays broadcast; traced ones are refused by name, as are shapes that do not."""
+    found = cj.cleaning.audit_bounds([[3], [4]], [5, 6, 7], num_flagged=20)
+    assert isinstance(found.lower, np.ndarray) and found.lower.shape == (2, 3)
+    one = cj.cleaning.audit_bounds(4, 6, num_flagged=20)
+    assert (one.lower, one.upper) == (found.lower[1, 1], found.upper[1, 1])
+    np.testing.assert_array_equal(found.num_audited, [[5, 6, 7]] * 2)
+    with pytest.raises(ValueError, match="num_wrong: .*traced"):
+        jax.jit(lambda k: cj.cleaning.audit_bounds(k, 9).lower)(3)
+    with pytest.raises(ValueError, match="expected: .*traced"):
+        jax.jit(lambda p: cj.cleaning.audit_size(0.5, p).num_audited)(0.9)
+    with pytest.raises(ValueError, match=r"num_wrong, num_audited.*\[2\].*\[3\]"):
+        cj.cleaning.audit_bounds([1, 2], [3, 3, 3])
+    for wrong in (-0.1, 1.1, np.nan):
+        with pytest.raises(ValueError, match=r"expected: .* in \[0, 1\]"):
+            cj.cleaning.audit_size(0.5, wrong)
+    with pytest.raises(ValueError, match=r"expected: expected a scalar"):
+        cj.cleaning.audit_size(0.5, [0.9])
 
 
 def test_bounds_hold_for_samples_of_real_draws():
@@ -94,7 +116,7 @@ def test_bounds_hold_for_samples_of_real_draws():
         ).pvalue
         > 1e-3
     )
-    bound = cj.cleaning.audited_precision(int(found.min()), 40, num_flagged=100).lower
+    bound = cj.cleaning.audit_bounds(int(found.min()), 40, num_flagged=100).lower
     missed = np.array([least_wrong(k, 40, 100, 0.05) > 80 for k in range(41)])[found]
     assert bound <= 0.8 and missed.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
     # Each row is as likely in each place.
@@ -103,10 +125,10 @@ def test_bounds_hold_for_samples_of_real_draws():
 
 
 @pytest.mark.parametrize("total", [None, 200])
-def test_num_to_audit(total):
+def test_audit_size(total):
     wanted, expected, delta, chance, most = 0.8, 0.92, 0.05, 0.85, 80
     plan = cj.cleaning.audit_size(
-        wanted, expected, delta, chance, num_flagged=total, max_audited=most
+        wanted, expected, 1 - delta, chance, num_flagged=total, max_audited=most
     )
 
     def upper(k, n, rate):
@@ -120,17 +142,17 @@ def test_num_to_audit(total):
         enough = k[upper(k, n, null) <= delta]
         if len(enough) and upper(enough[0], n, true) >= chance:
             break
-    assert plan.possible and (plan.num_audited, plan.num_wrong) == (n, enough[0])
+    assert plan.feasible and (plan.num_audited, plan.num_wrong) == (n, enough[0])
     np.testing.assert_allclose(plan.chance, upper(enough[0], n, true), rtol=1e-4)
     # It reaches the bound: the same number is what the audit needs.
     if total is not None:
         assert least_wrong(enough[0], n, total, delta) / total >= wanted
     hopeless = cj.cleaning.audit_size(
-        wanted, 0.7, delta, chance, num_flagged=total, max_audited=most
+        wanted, 0.7, 1 - delta, chance, num_flagged=total, max_audited=most
     )
-    assert not hopeless.possible and hopeless.num_audited == -1
+    assert not hopeless.feasible and hopeless.num_audited == -1
     trivial = cj.cleaning.audit_size(
-        0.0, 0.7, delta, chance, num_flagged=total, max_audited=most
+        0.0, 0.7, 1 - delta, chance, num_flagged=total, max_audited=most
     )
     assert (trivial.num_audited, trivial.num_wrong) == (1, 0)
 
@@ -278,7 +300,7 @@ def test_dependence():
     wrong, c = (part[0] for part in joint(rng, 1, 5000, 0.3))
     where = rng.random(5000) < 0.8
     dirty = np.where(where, c, np.nan)
-    found = cj.cleaning.expert_dependence(wrong, dirty, where=where)
+    found = cj.cleaning.expert_dependence(~wrong, dirty, where=where)
     w = wrong[:, where].astype(float)
     rate = w.mean(axis=1)
     np.testing.assert_allclose(found.error_rate, rate, rtol=1e-6)
@@ -293,7 +315,7 @@ def test_dependence():
     np.testing.assert_allclose(
         given.estimate, w.prod(0).sum() / expected.sum(), rtol=1e-5
     )
-    assert given.lower > 1.5 and found.num_rows == where.sum()
+    assert given.lower > 1.5 and found.counts.num_rows == where.sum()
     # The ends are where the squared distance is z^2 times the variance of the residual.
     for end in (given.lower, given.upper):
         off = w.prod(axis=0) - end * expected
@@ -308,7 +330,7 @@ def test_coverage_of_the_lift():
     for shared in (0.0, 0.3):
         draws = [joint(rng, 400, 500, shared) for _ in range(2)]
         wrong, c = (np.concatenate(parts) for parts in zip(*draws, strict=True))
-        found = jax.vmap(cj.cleaning.expert_dependence)(wrong, c)
+        found = jax.vmap(cj.cleaning.expert_dependence)(~wrong, c)
         mean = 0.2 - 0.0  # Of 1 less a uniform number between 0.6 and 1.
         # All wrong: for a shared reason with the least of three, or each by itself.
         least = 0.4 / 4
@@ -329,6 +351,6 @@ def test_coverage_of_the_lift_of_few_joint_errors(size, num_experts, rate):
     """Fewer than one is expected: the ends are those of a Poisson mean."""
     rng = np.random.default_rng(7)
     wrong = rng.random((1000, num_experts, size)) < rate
-    lift = jax.vmap(cj.cleaning.expert_dependence)(wrong).lift
+    lift = jax.vmap(cj.cleaning.expert_dependence)(~wrong).lift
     assert np.mean(lift.lower > 1) < 0.025 + 3 * np.sqrt(0.025 * 0.975 / 1000)
     assert np.mean((lift.lower <= 1) & (1 <= lift.upper)) > 0.95

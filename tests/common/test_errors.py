@@ -13,7 +13,7 @@ import calib_jax as cj
 
 pytestmark = pytest.mark.once
 
-OUTCOMES = {"outcomes", "small_outcome", "large_outcome", "correct", "is_error"}
+OUTCOMES = {"outcomes", "small_outcome", "large_outcome", "is_error"}
 INTEGERS = {"labels", "tokens", "predictions", "suggestion", "choice_ids"}
 INTEGERS |= {"num_successes", "num_trials", "num_rows", "num_kept_bins"}
 OUTCOMES |= {"reference_outcomes"}
@@ -28,8 +28,8 @@ SCALARS |= {"cost_limit", "error_probability", "worth", "cost"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "confidence.log_odds_from_log"}
 # Of audits.
-INTEGERS |= {"num_wrong", "num_audited", "num_flagged", "counts"}
-BOOLS |= {"wrong", "candidates"}
+INTEGERS |= {"num_wrong", "num_audited", "num_flagged"}
+BOOLS |= {"candidates"}
 SCALARS |= {"num_wrong", "num_audited", "num_flagged", "rate", "min_precision"}
 SCALARS |= {"expected", "chance", "confidence_level"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
@@ -38,6 +38,8 @@ NOT_ARRAYS |= {"chain"}
 
 
 def kind_of(case, name):
+    if (case.name, name) == ("cleaning.expert_dependence", "outcomes"):
+        return "bools"
     if name in OUTCOMES or (case.name, name) == ("validate_scores", "scores"):
         return "outcomes"
     if name in INTEGERS:
@@ -87,7 +89,9 @@ def wrong_arrays(case, name, good):
     yield {"a": 1}, "dict|object|array"
     yield [[1.0], [2.0, 3.0]], "array|inhomogeneous"
     optional = BOOLS | {"weights", "log_temperatures", "num_flagged"}
-    if name not in optional and str(case) != "cleaning.expert_dependence":
+    if (case.name, name) != ("cleaning.expert_dependence", "confidences") and (
+        name not in optional
+    ):
         yield None, "None|object|only one"
 
 

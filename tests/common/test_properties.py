@@ -470,7 +470,7 @@ def test_no_rows(case):
         assert result.num_flagged == 0 and np.isnan(result.standard_error)
         assert all(np.isnan(leaf) or leaf == 0 for leaf in leaves(whole))
     elif case.name == "cleaning.expert_dependence":
-        assert result.num_rows == result.num_joint_errors == 0
+        assert result.counts.num_rows == result.num_joint_errors == 0
         np.testing.assert_array_equal(result.error_rate, NAN)
         for lift in (result.lift, result.lift_given_confidence):
             np.testing.assert_array_equal(leaves(lift), [NAN, 0, np.inf])

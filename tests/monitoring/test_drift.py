@@ -2,19 +2,17 @@
 
 import functools
 import itertools
-import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import registry
-from scipy import special, stats
+from scipy import stats
 
 import calib_jax as cj
-from calib_jax.monitoring import accuracy as estimated_accuracies
-from calib_jax.monitoring import drift, urns
-from calib_jax.monitoring import outcome_drift as calibration_drifts
+from calib_jax.monitoring import drift, samples
+from calib_jax.stats import intervals
 
 pytestmark = pytest.mark.once
 
@@ -33,7 +31,7 @@ def within(share, level, size):
 @pytest.mark.parametrize("num_taken", [4, 16])
 def test_drawn_counts_are_hypergeometric(num_taken):
     pooled = jnp.array([3, 0, 8, 9], jnp.int32)
-    drawn = np.asarray(urns.draw_rows(KEY, pooled, jnp.int32(num_taken), 4000))
+    drawn = np.asarray(samples.draw_rows(KEY, pooled, jnp.int32(num_taken), 4000))
     pooled = np.asarray(pooled)
     assert np.all(drawn.sum(axis=1) == num_taken) and np.all(drawn <= pooled)
     for count, total in zip(drawn.T, pooled, strict=True):
@@ -46,7 +44,7 @@ def test_right_ones_are_hypergeometric_in_each_bin():
     right, pooled, taken = (
         jnp.array(x, jnp.int32) for x in ([5, 0, 7, 9], [12, 3, 7, 20], [10, 2, 3, 9])
     )
-    drawn = np.asarray(urns.draw_right(KEY, right, pooled, taken, 4000))
+    drawn = np.asarray(samples.draw_right(KEY, right, pooled, taken, 4000))
     for b in range(4):
         law = stats.hypergeom(int(pooled[b]), int(right[b]), int(taken[b]))
         expected = law.pmf(np.arange(21))
@@ -54,16 +52,15 @@ def test_right_ones_are_hypergeometric_in_each_bin():
         assert np.all(np.abs(found - expected) < 5 * np.sqrt(expected / 4000) + 1e-3)
 
 
-def compare(key, bins, reference, right, new, right_now, *, num_draws, **masks):
+def compare(key, bins, reference, right, new, right_now, *, num_resamples, **masks):
     """`calibration_drift` without both intervals, which have tests of their own."""
-    return calibration_drifts._compare(
+    return drift._compare(
         key,
         bins,
         (reference, right),
         (new, right_now),
-        masks["reference_where"],
-        masks["where"],
-        num_draws=num_draws,
+        (masks["reference_where"], masks["where"]),
+        num_resamples=num_resamples,
     )
 
 
@@ -82,7 +79,7 @@ def test_index_of_many_rows_is_exact(size):
                 jnp.asarray(pooled, "int32") - count, count
             )
         )(counts)
-        return urns.p_value(index)
+        return samples.p_value(index)
 
     found = p_values(drawn)
     for level in (0.05, 0.1, 0.3):
@@ -114,31 +111,31 @@ def simulate(key, options):
     right = jax.random.uniform(keys[3], (MOST,), jnp.float32) < reference
     chance = new * options["still_right"]
     right_now = jax.random.uniform(keys[4], (MOST,), jnp.float32) < chance
-    drift = cj.monitoring.occupancy_drift(
-        keys[5], edges, reference, new, num_draws=99, **masks
+    occupied = cj.monitoring.occupancy_drift(
+        keys[5], edges, reference, new, num_resamples=99, **masks
     )
     # Without both intervals, which take most of the time and have tests of their own.
-    _, changed, _, of_bins, _ = calibration_drifts._compare(
+    _, changed, _, of_bins, _ = drift._compare(
         keys[6],
         edges,
         (reference, right),
         (new, right_now),
-        *masks.values(),
-        num_draws=99,
+        (masks["reference_where"], masks["where"]),
+        num_resamples=99,
     )
     first, second = jax.random.split(keys[7])
     state = cj.monitoring.init_monitor(
         first,
         reference,
         num_bins=NUM_BINS,
-        error_probability=0.1,
+        confidence_level=0.9,
         where=masks["reference_where"],
     )
     more = jnp.concatenate([new, draw(keys[2], options["power"])])
     counted = jnp.concatenate([masks["where"], jnp.ones(MOST, bool)])
     state = cj.monitoring.update_monitor(second, state, more, where=counted)
     return {
-        "occupancy": drift.p_value,
+        "occupancy": occupied.p_value,
         "changed": changed,
         "bins": of_bins,
         "stream": cj.monitoring.read_monitor(state).p_value,
@@ -215,7 +212,7 @@ def occupancy(edges, reference, scores):
     second, now = padded(scores, NUM_ROWS)
     bins = cj.Bins(edges=jnp.asarray(edges))
     return cj.monitoring.occupancy_drift(
-        KEY, bins, first, second, num_draws=99, reference_where=was, where=now
+        KEY, bins, first, second, num_resamples=99, reference_where=was, where=now
     )
 
 
@@ -229,16 +226,16 @@ def test_occupancy_by_hand():
     expected = np.sum((q - p) * np.log(q / p))
     np.testing.assert_allclose(found.stability_index, expected, rtol=1e-6)
     np.testing.assert_allclose(found.outside_share, 0.75)
-    counts = found.num_rows, found.num_reference, found.num_bins
-    assert [*map(int, counts)] == [4, 6, 4]
-    assert found.num_tied == 2 and found.num_masked == 34 + 26
+    counts = found.counts
+    assert (counts.num_rows, found.num_reference, counts.num_bins) == (4, 6, 4)
+    assert counts.num_masked == 34 + 26
 
 
 @pytest.mark.parametrize("edges", [[], [0.5], [0.1, 0.2, 0.5]])
 def test_one_bin_says_nothing(edges):
     scores = np.linspace(0.3, 0.4, 30)
     found = occupancy(edges, scores, scores[:7])
-    assert found.num_bins == 1 and found.p_value == 1
+    assert found.counts.num_bins == 1 and found.p_value == 1
     np.testing.assert_allclose(found.stability_index, 0, atol=1e-6)
 
 
@@ -259,12 +256,12 @@ def test_nothing_to_say_is_nan(problem):
     }
     router = registry.router(np.random.default_rng(0))
     bins = router.bins
-    drift = cj.monitoring.occupancy_drift(
-        KEY, bins, reference, new, num_draws=99, **masks
+    occupied = cj.monitoring.occupancy_drift(
+        KEY, bins, reference, new, num_resamples=99, **masks
     )
-    assert all(np.isnan(x).all() for x in floats(drift))
+    assert all(np.isnan(x).all() for x in floats(occupied))
     change, p_value, of_bins, bin_p_value, _ = compare(
-        KEY, bins, reference, right[0], new, right[1], num_draws=999, **masks
+        KEY, bins, reference, right[0], new, right[1], num_resamples=999, **masks
     )
     for value in (change, p_value, of_bins, bin_p_value):
         assert np.all(np.isnan(value))
@@ -289,7 +286,7 @@ def test_change_by_hand():
     rows = bins, reference, right, new, right_now
     masks = {"reference_where": was, "where": now}
     change, p_value, bin_change, bin_p_value, compared = compare(
-        KEY, *rows, num_draws=999, **masks
+        KEY, *rows, num_resamples=999, **masks
     )
     wanted = [-0.5, 1 / 3 - 0.5, 0, 0, 0]
     np.testing.assert_allclose(bin_change, wanted, atol=1e-6)
@@ -380,7 +377,7 @@ def test_the_large_model_need_not_be_asked():
     np.testing.assert_array_equal(found.by_bins.estimate, every.by_bins.estimate)
 
 
-reach = jax.jit(estimated_accuracies._reach)
+reach = jax.jit(intervals.student_quantile)
 
 
 @pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
@@ -418,99 +415,3 @@ def test_few_new_rows():
     reach = stats.t(2).isf(0.025) * error
     np.testing.assert_allclose(one.lower[-1], mean - reach, atol=1e-5)
     np.testing.assert_allclose(one.upper[-1], mean + reach, atol=1e-5)
-
-
-# --- the monitor ---
-
-
-def test_capital_is_a_martingale_by_enumeration():
-    """Over all sequences of bins, with the law of ranks: its mean stays 1."""
-    size, length = 3, 5
-    state = cj.monitoring.init_monitor(KEY, np.arange(5.0), num_bins=size)
-    gaps = np.asarray(state.gaps)
-    np.testing.assert_array_equal(gaps, [3, 2, 1])
-    # A score between each two edges.
-    inside = np.array([0.5, 2.5, 4.5])
-    paths = np.array([*itertools.product(range(size), repeat=length)])
-    chance = np.ones(len(paths))
-    for row in range(length):
-        before = np.array([np.sum(p[:row] == p[row]) for p in paths])
-        chance *= (gaps[paths[:, row]] + before) / (gaps.sum() + row)
-    np.testing.assert_allclose(chance.sum(), 1)
-
-    @jax.vmap
-    def run(scores):
-        after = cj.monitoring.update_monitor(KEY, state, scores)
-        return cj.monitoring.read_monitor(after)
-
-    found = run(inside[paths])
-    capital = np.exp(np.asarray(found.log_capital, np.float64))
-    np.testing.assert_allclose(np.sum(chance * capital), 1, rtol=1e-5)
-    assert capital.max() > 1.5 > 1 > capital.min()
-    # Of a path of its own: the Dirichlet-multinomial law against that of ranks.
-    sums = np.geomspace(size / 2, 3, 8)
-    counts = np.bincount(paths[7], minlength=size)
-
-    def log_law(alpha):
-        return (
-            special.gammaln(alpha.sum())
-            - special.gammaln(alpha.sum() + length)
-            + np.sum(special.gammaln(alpha + counts) - special.gammaln(alpha))
-        )
-
-    bets = [math.exp(log_law(total * gaps / 6) - log_law(1.0 * gaps)) for total in sums]
-    np.testing.assert_allclose(capital[7], np.mean(bets), rtol=1e-5)
-
-
-def test_batches_and_masks_make_no_difference():
-    rng = np.random.default_rng(2)
-    reference, new = rng.random(50), rng.random(24) ** 2
-    state = cj.monitoring.init_monitor(
-        KEY, reference, num_bins=NUM_BINS, error_probability=0.3
-    )
-    whole = cj.monitoring.update_monitor(KEY, state, new)
-
-    def step(state, batch):
-        key, scores, where = batch
-        return cj.monitoring.update_monitor(key, state, scores, where=where), None
-
-    # Every third row of each batch is masked, and holds anything.
-    padded = np.full((4, 9), np.nan, np.float32)
-    where = np.tile(np.arange(9) % 3 > 0, (4, 1))
-    padded[where] = new
-    keys = jax.random.split(KEY, 4)
-    parts, _ = jax.lax.scan(step, state, (keys, padded, where))
-    assert int(parts.alarm_row) == int(whole.alarm_row)
-    registry.assert_same(parts, whole, exact=False)
-    found = cj.monitoring.read_monitor(parts)
-    assert found.num_rows == 24 and found.num_reference == 50
-    np.testing.assert_allclose(found.share.sum(), 1, rtol=1e-6)
-
-
-def test_monitor_of_little():
-    """No reference, one row, more bins than rows, all tied, a valid NaN."""
-    new = np.linspace(0, 1, 24)
-    read = {}
-    for name, reference in {
-        "none": np.zeros(1),
-        "one": np.array([0.5]),
-        "tied": np.full(30, 0.5),
-        "nan": np.array([0.5, np.nan]),
-    }.items():
-        state = cj.monitoring.init_monitor(KEY, reference)
-        if name == "none":
-            state = cj.monitoring.init_monitor(KEY, reference, where=[False])
-        read[name] = cj.monitoring.read_monitor(
-            cj.monitoring.update_monitor(KEY, state, new)
-        )
-    assert read["none"].log_capital == 0 and not read["none"].alarm
-    assert np.isfinite(read["one"].log_capital) and not read["one"].alarm
-    # Half below, half above, and none of them equal.
-    assert read["tied"].log_capital > 0
-    assert np.isnan(read["nan"].p_value) and not read["nan"].alarm
-    state = cj.monitoring.init_monitor(KEY, np.linspace(0, 1, 30))
-    spoiled = np.where(np.arange(24) == 5, np.nan, new)
-    state = cj.monitoring.update_monitor(KEY, state, spoiled)
-    assert np.isnan(cj.monitoring.read_monitor(state).p_value)
-    state = cj.monitoring.update_monitor(KEY, state, new)
-    assert np.isnan(cj.monitoring.read_monitor(state).log_capital)

@@ -267,31 +267,6 @@ def test_routers_of_other_numbers_of_bins_raise():
             )
 
 
-@pytest.mark.parametrize("alpha", [0.001, 0.05, 0.4])
-def test_cleaning_interval(alpha):
-    rng = np.random.default_rng(0)
-    for precision in (0.0, 0.3, 1.0):
-        flagged = rng.random(ROWS) < 0.4
-        error = np.where(flagged, rng.random(ROWS) < precision, rng.random(ROWS) < 0.1)
-        found = as_numpy(
-            cj.cleaning.cleaning_interval(flagged, error, error_probability=alpha)
-        )
-        for interval, part, whole in (
-            (found.flagged_share, flagged, ROWS),
-            (found.precision, flagged & error, flagged.sum()),
-            (found.recall, flagged & error, error.sum()),
-        ):
-            test = stats.binomtest(int(part.sum()), int(whole))
-            ends = test.proportion_ci(1 - alpha, method="wilson")
-            expected = (part.sum() / whole, ends.low, ends.high)
-            actual = (interval.estimate, interval.lower, interval.upper)
-            np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-6)
-        assert found.num_flagged == flagged.sum() and found.num_tied is None
-    scores = np.where(flagged, 0.5, np.arange(ROWS))
-    found = as_numpy(cj.cleaning.cleaning_interval(flagged, error, scores=scores))
-    assert found.num_tied == flagged.sum() and found.num_rows == ROWS
-
-
 def test_bootstrap_interval_counts_what_is_not_a_number_as_infinite():
     def ratio(x, y, weights):
         return jnp.sum(weights * x) / jnp.sum(weights * y)

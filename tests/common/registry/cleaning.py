@@ -29,8 +29,8 @@ _FLAGS = [
     case(
         "fit_expert_bins",
         "confidences num_bins",
-        given={"correct": by_model(partial)},
-        rows={"confidences": 1, "correct": 1},
+        given={"outcomes": by_model(partial)},
+        rows={"confidences": 1, "outcomes": 1},
         where=True,
     ),
     *(
@@ -99,10 +99,10 @@ _EXPECTATIONS = [
         split=all_rows,
     ),
     case("cleaning.label_error_probability", "probability_rows noise", split=all_rows),
-    case("cleaning.expected_precision", "error_probability flagged", where=True),
+    case("cleaning.expected_precision", "label_error_probability flagged", where=True),
     case(
         "cleaning.expected_precision_by_bin",
-        "bins scores error_probability flagged",
+        "bins scores label_error_probability flagged",
         where=True,
         again=True,
     ),
@@ -116,8 +116,8 @@ _EXPECTATIONS = [
     case(
         "cleaning.expert_dependence",
         "confidences",
-        given={"wrong": lambda rng, n: rng.random((NUM_MODELS, n)) < 0.6},
-        rows={"wrong": 1, "confidences": 1},
+        given={"outcomes": lambda rng, n: rng.random((NUM_MODELS, n)) < 0.4},
+        rows={"outcomes": 1, "confidences": 1},
         split=without_num_masked,
         exact=False,
         where=True,
@@ -134,33 +134,20 @@ _AUDITS = [
         static=("key", "num_audited"),
     ),
     case(
-        "cleaning.audited_precision",
-        "num_wrong num_audited num_flagged",
-        given={"error_probability": 0.1},
-        rows={},
-    ),
-    case(
-        "cleaning.audited_rates",
-        "num_flagged",
-        given={
-            "counts": lambda rng, n: rng.integers(0, 9, 4),
-            "error_probability": 0.1,
-        },
-        rows={},
-        again=True,
+        "cleaning.audit_bounds",
+        "num_wrong num_audited confidence_level num_flagged",
+        host=True,
     ),
     case(
         "cleaning.audit_size",
-        "num_flagged",
+        "confidence_level num_flagged",
         given={
             "min_precision": 0.7,
             "expected": 0.9,
-            "error_probability": 0.1,
             "chance": 0.8,
             "max_audited": 60,
         },
-        rows={},
-        again=True,
+        host=True,
     ),
 ]
 

@@ -57,7 +57,8 @@ def no_rows(result: Any) -> tuple[Any, Any]:
 
 def without_num_masked(result: Any) -> tuple[Any, Any]:
     """No entries for the examples; masked rows are counted, removed ones are not."""
-    return (), dataclasses.replace(result, num_masked=None)
+    counts = dataclasses.replace(result.counts, num_masked=None)
+    return (), dataclasses.replace(result, counts=counts)
 
 
 def floating(result: Any) -> list[Any]:

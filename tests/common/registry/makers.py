@@ -209,7 +209,7 @@ BY_NAME = {
     **dict.fromkeys(["scores", "score", "reference_scores", "confidence"], tied),
     **dict.fromkeys(["small_confidence", "large_confidence"], tied),
     **dict.fromkeys(["first_confidence", "second_confidence"], tied),
-    **dict.fromkeys(["reference_confidence", "error_probability"], tied),
+    **dict.fromkeys(["reference_confidence", "label_error_probability"], tied),
     **dict.fromkeys(["outcomes", "small_outcome", "large_outcome", "losses"], partial),
     **dict.fromkeys(["reference_small_outcome", "reference_large_outcome"], partial),
     "is_error": partial,
@@ -261,7 +261,7 @@ TOGETHER = {
 AXES = {
     **dict.fromkeys(["scores", "score", "outcomes", "is_error", "losses"], 0),
     **dict.fromkeys(["small_confidence", "large_confidence", "confidence"], 0),
-    **dict.fromkeys(["small_outcome", "large_outcome", "error_probability"], 0),
+    **dict.fromkeys(["small_outcome", "large_outcome", "label_error_probability"], 0),
     **dict.fromkeys(["small_cost", "large_cost", "logits", "tokens", "labels"], 0),
     **dict.fromkeys(["probabilities", "flagged", "suggestion", "candidates"], 0),
     **dict.fromkeys(["confidences", "predictions"], 1),

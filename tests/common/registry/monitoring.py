@@ -8,7 +8,7 @@ CASES = [
     # Which rows are drawn, and how ties are broken, depends on the key alone.
     case(
         "monitoring.occupancy_drift",
-        "key bins reference_scores scores num_draws",
+        "key bins reference_scores scores num_resamples",
         split=without_num_masked,
         exact=False,
         where=True,
@@ -25,7 +25,7 @@ CASES = [
     ),
     case(
         "monitoring.calibration_drift",
-        "key bins reference_scores reference_outcomes scores outcomes num_draws",
+        "key bins reference_scores reference_outcomes scores outcomes num_resamples",
         given={"reference_outcomes": flags, "outcomes": flags},
         rows={},
         exact=False,
@@ -33,8 +33,8 @@ CASES = [
     ),
     case(
         "monitoring.init_monitor",
-        "key num_bins",
-        given={"reference": makers.tied, "error_probability": 0.1},
+        "key num_bins confidence_level",
+        given={"reference": makers.tied},
         rows={},
         again=True,
     ),
