@@ -1,19 +1,19 @@
-r"""What serving engines return of a generated text: log-probabilities of its tokens.
+r"""Log-probabilities of generated tokens, as serving engines return them.
 
-Shapes: B responses, T tokens of the longest, A alternatives that a token came with at
-most. Everything here runs on the host, with NumPy arrays.
+Shapes: B responses, T tokens of the longest one, at most A alternatives per token.
+Everything here runs on the host, with NumPy arrays.
 
-A server returns log-probabilities, after a softmax: the paper's score, the mean raw
-logit, cannot be had from them. `calib_jax.confidence.likelihood_scores` makes those
-that can, and `calib_jax.fit_platt` turns these into confidences.
+Servers return log-probabilities, after a softmax, so the paper's score (the mean raw
+logit) cannot be computed from them. `calib_jax.confidence.likelihood_scores` computes
+the scores that can, and `calib_jax.fit_platt` turns these into confidences.
 
-Of which distribution they are depends on the server. vLLM reports the model's own, from
+Which distribution they belong to depends on the server. vLLM reports the model's own,
 before temperature, penalties, top-k and top-p, unless it was started with
-`--logprobs-mode processed_logprobs`; its former engine (V0) reported the one that it
-sampled from. OpenAI's reference does not say: ask a server for one text at two
-temperatures to see. Either can be calibrated, with answers that were sampled as those
-to be judged. With `--logprobs-mode raw_logits` vLLM writes raw logits in the same
-fields: these are no log-probabilities, and malformed where above 0.
+`--logprobs-mode processed_logprobs`; its former engine (V0) reported the distribution
+it sampled from. OpenAI's reference does not say: request one text at two temperatures
+to find out. Either can be calibrated, with answers sampled like the ones to be judged.
+With `--logprobs-mode raw_logits` vLLM writes raw logits into the same fields: these are
+not log-probabilities, and are refused as malformed where above 0.
 
 References:
   OpenAI API reference, "Chat completions", "Completions" and "Batch"; vLLM
@@ -43,15 +43,15 @@ class LogProbabilities:
 
     Attributes:
       log_likelihoods: float32 `[B, T]`, of the tokens of the text; NaN in the padding.
-      where: bool `[B, T]`, tokens of which it is known; False in the padding.
+      where: bool `[B, T]`, tokens whose log-likelihood is known; False in the padding.
       tokens: str `[B, T]`, as the server wrote them; "" in the padding.
       top_log_probabilities: float32 `[B, T, A]`, of the most probable tokens, in the
-        order of the server; -inf in the padding.
+        server's order; -inf in the padding.
       top_tokens: str `[B, T, A]`; "" in the padding.
       texts: B texts; "" where a response has none.
-      ids: of B requests: `custom_id` of a batch, else `id`; "" where there is none.
-      choice_index: int32 `[B]`, which of the answers to its request each is.
-      line_numbers: int32 `[B]`, the line that each came from, counted from 1.
+      ids: B request ids: `custom_id` in a batch, otherwise `id`; "" if there is none.
+      choice_index: int32 `[B]`, index among the answers to the same request.
+      line_numbers: int32 `[B]`, the line each came from, counted from 1.
     """
 
     log_likelihoods: np.ndarray
@@ -72,33 +72,33 @@ def read_log_probabilities(
 ) -> LogProbabilities:
     """Reads the JSON lines of OpenAI-compatible servers such as vLLM.
 
-    A line is one response: a chat completion, a completion, or a line of a batch's
-    output with one of these in it. Each of its choices becomes a row. Blank lines are
-    skipped, parts that are not named here ignored.
+    Each line is one response: a chat completion, a completion, or a line of a batch's
+    output that contains one of these. Each of its choices becomes a row. Blank lines
+    are skipped and fields not named here ignored.
 
-    - Of a refused chat completion the tokens are those of the refusal. Tokens of
-      reasoning count where the server lists them, as vLLM does.
-    - The first token of an echoed prompt has no log-probability (null), and does not
-      count. The prompt's other tokens do: put `where` to False there.
-    - -9999.0 and less, with which servers write what they did not keep or -inf, is read
-      as -inf. `fit_platt` takes no such scores: leave them out with its `where`.
+    - The tokens of a refused chat completion are those of the refusal. Reasoning tokens
+      count where the server lists them, as vLLM does.
+    - The first token of an echoed prompt has no log-probability (null) and does not
+      count. The prompt's other tokens do: set `where` to False there.
+    - Servers write -9999.0 or less for tokens they did not keep and for -inf; it is
+      read as -inf. `fit_platt` rejects such scores: leave them out with its `where`.
 
     Args:
       lines: path of a file, gzipped if it ends in `.gz`; or lines, as text or already
         parsed, such as `[response.model_dump() for response in responses]`.
       on_malformed: optional function of line number and reason. Malformed lines are
-        reported to it and left out; without it they raise.
+        passed to it and left out; without it they raise.
 
     Returns:
       `LogProbabilities` with arrays `[B, T]` and `[B, T, A]`, in the order of lines and
-      of the choices in them. Servers write batches in any order: match them by `ids`.
+      of the choices in them. Servers write batches in any order: match rows by `ids`.
 
     Raises:
-      ValueError: for malformed lines, with their numbers and reasons: no JSON, a
+      ValueError: for malformed lines, with their numbers and reasons: not JSON, a
         failed request, no log-probabilities, lists of different lengths, a
-        log-probability that is null, NaN or above 0; for a damaged gzip file; where
-        `lines` is nothing of the above.
-      OSError: where the file cannot be read.
+        log-probability that is null, NaN or above 0; for a damaged gzip file; if
+        `lines` is none of the above.
+      OSError: if the file cannot be read.
 
     References:
       OpenAI API reference, "Chat completions", "Completions" and "Batch"; vLLM,
@@ -134,7 +134,7 @@ def read_log_probabilities(
         shown = "; ".join(malformed[:5])
         more = f"; and {len(malformed) - 5} more" if len(malformed) > 5 else ""
         raise ValueError(
-            f"{name}: malformed {shown}{more}. Mend them, or leave them out with "
+            f"{name}: malformed {shown}{more}. Fix them, or leave them out with "
             "on_malformed=."
         )
     return _padded(rows)
@@ -147,29 +147,29 @@ def choice_log_probabilities(
 
     .. math:: \ell_a = \log \sum_{v \text{ writes } a} p_v
 
-    over the token that was chosen and the alternatives that the server returned. " A"
-    and "A" both write "A": spaces around a token do not count, nor do the marks that
-    tokenizers put for them. The result is a valid input of `calib_jax.fit_temperature`
-    and `calib_jax.top1`, which make the answers' probabilities add up to 1.
+    over the chosen token and the alternatives that the server returned. " A" and "A"
+    both write "A": spaces around a token, and the marks that tokenizers use for them,
+    do not count. The result is a valid input of `calib_jax.fit_temperature` and
+    `calib_jax.top1`, which make the answers' probabilities add up to 1.
 
-    An answer that is not among the alternatives has -inf, although it has some
-    probability, so that the probabilities of the others are upper bounds; a row without
-    any answer is -inf throughout. A fit refuses a label of -inf (`INVALID_VALUES`): ask
-    the server for many alternatives, and leave out what is missing still with
+    An answer that is not among the alternatives gets -inf although it has some
+    probability, so the probabilities of the others are upper bounds; a row without any
+    answer is -inf throughout. Fits reject a label of -inf (`INVALID_VALUES`): request
+    many alternatives, and leave out rows with missing answers with
     `where=np.isfinite(result).all(axis=1)`.
 
     Args:
       read: `LogProbabilities` with alternatives `[B, T, A]`.
       choices: the answers' tokens, such as `["A", "B", "C", "D"]`.
-      position: integer scalar or `[B]`, the token at which the answer stands; beyond
-        the end of a response its row is -inf.
+      position: integer scalar or `[B]`, the index of the answer's token; beyond the
+        end of a response its row is -inf.
 
     Returns:
       float32 `[B, len(choices)]`, in nats.
 
     Raises:
-      ValueError: where `read` is no `LogProbabilities`; for no choices, equal or empty
-        ones; for a negative position, or one of a wrong shape or dtype.
+      ValueError: if `read` is not a `LogProbabilities`; if choices are missing, equal
+        or empty; for a position that is negative or of a wrong shape or dtype.
 
     References:
       Hao et al. 2026, arXiv 2601.07965 (multiple-choice tasks).
@@ -200,8 +200,7 @@ def choice_log_probabilities(
         tokens, values = read.top_tokens[at], read.top_log_probabilities[at]
         seen = list(zip(tokens, values, strict=True))
         chosen = read.tokens[at], read.log_likelihoods[at]
-        # The chosen token may be one of the alternatives or not; a server may round
-        # the two apart.
+        # The chosen token may be among the alternatives, with another rounding.
         if read.where[at] and not any(
             token == chosen[0] and abs(value - chosen[1]) < _SAME
             for token, value in seen
@@ -214,7 +213,7 @@ def choice_log_probabilities(
     return np.minimum(total, 0.0).astype(np.float32)
 
 
-# Two log-probabilities of one token that are no further apart are one.
+# Log-probabilities of one token this close are the same entry.
 _SAME = 1e-3
 
 
@@ -230,7 +229,7 @@ def _columns(choices: Sequence[str]) -> dict[str, int]:
     return columns
 
 
-# How the tokens of GPT-2 and of SentencePiece begin where a word does.
+# Marks of a word's start in the tokens of GPT-2 and SentencePiece.
 _MARKS = "\u0120\u2581"
 
 
@@ -239,10 +238,10 @@ def _bare(token: str) -> str:
 
 
 def _numbered_lines(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
-    """What to call the source, and its lines with their numbers."""
+    """The source's name for messages, and its lines with their numbers."""
     expected = "lines: expected a path, or an iterable of JSON lines"
     if isinstance(lines, str) and lines.lstrip()[:1] in ("{", "["):
-        raise ValueError(f"{expected}; a string is taken for a path: .splitlines() it.")
+        raise ValueError(f"{expected}; a string is taken as a path: .splitlines() it.")
     if isinstance(lines, (str, os.PathLike)):
         return str(lines), enumerate(_lines_of_file(Path(lines)), start=1)
     if isinstance(lines, (bytes, Mapping)) or not isinstance(lines, Iterable):
@@ -252,7 +251,7 @@ def _numbered_lines(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
 
 def _lines_of_file(path: Path) -> Iterator[bytes]:
     number = 0
-    # Bytes are cut at line feeds only: other separators may stand inside a text.
+    # Bytes are split at line feeds only: texts may contain other separators.
     with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
         try:
             for number, line in enumerate(file, start=1):  # noqa: B007

@@ -1,7 +1,7 @@
 """One response of a serving engine: its choices, their tokens and log-probabilities.
 
 Field names are those of OpenAI's chat completions, completions and batches, which vLLM
-and others share.
+and others use too.
 """
 
 import dataclasses
@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 
-# Written for what is not among the tokens that a server keeps (OpenAI), and for
-# anything below it, -inf included (vLLM): JSON has no infinity.
+# Servers write this for tokens they did not keep (OpenAI), or for anything below it,
+# -inf included (vLLM): JSON has no infinity.
 _LEAST = -9999.0
 _NUMBERS = {int, float, np.float16, np.float32, np.float64}
 _LARGEST_INDEX = 2**31 - 1
 
 
 class MalformedError(ValueError):
-    """Why a line is no response with log-probabilities."""
+    """Why a line is not a response with log-probabilities."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -30,10 +30,10 @@ class Choice:
       identity: of the request.
       index: of the answer.
       text: the answer.
-      tokens: of the answer, T of them.
-      values: float32 `[T]`, their log-probabilities; NaN where it is not known.
-      counts: int `[T]`, alternatives of each token.
-      top_tokens: alternatives of all tokens in a row.
+      tokens: the T tokens of the answer.
+      values: float32 `[T]`, their log-probabilities; NaN where unknown.
+      counts: int `[T]`, number of alternatives of each token.
+      top_tokens: alternatives of all tokens, concatenated.
       top_values: float32 `[sum(counts)]`, their log-probabilities.
     """
 
@@ -48,11 +48,11 @@ class Choice:
 
 
 def parse(line: Any, names: dict[str, str]) -> list[Choice]:
-    """The choices of a line; none of a blank one.
+    """The choices of a line; none for a blank line.
 
     Args:
-      line: text, bytes, or what its JSON stands for.
-      names: tokens seen so far, each of which is held once.
+      line: text, bytes, or parsed JSON.
+      names: tokens seen so far, so that each is kept in memory once.
 
     Raises:
       MalformedError: with the reason.
@@ -61,17 +61,17 @@ def parse(line: Any, names: dict[str, str]) -> list[Choice]:
         try:
             line = line.decode("utf-8-sig")
         except UnicodeDecodeError as error:
-            raise MalformedError(f"no UTF-8 at byte {error.start}") from None
+            raise MalformedError(f"not UTF-8 at byte {error.start}") from None
     if isinstance(line, str):
         if not line.strip():
             return []
         try:
             line = json.loads(line)
         except json.JSONDecodeError as error:
-            reason = f"no JSON, {error.msg} at column {error.colno}"
+            reason = f"not JSON, {error.msg} at column {error.colno}"
             raise MalformedError(reason) from None
         except (ValueError, RecursionError) as error:
-            raise MalformedError(f"no JSON that can be read, {error}") from None
+            raise MalformedError(f"not readable JSON, {error}") from None
     identity, body = _body(_mapping("the line", line))
     choices = _list("choices", body.get("choices"))
     if not choices:
@@ -84,7 +84,7 @@ def parse(line: Any, names: dict[str, str]) -> list[Choice]:
 
 
 def _body(line: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """Whose response it is, and the chat completion or completion."""
+    """The id of the request, and its chat completion or completion."""
     body = line
     if line.get("error") or line.get("object") == "error":
         raise MalformedError(f"a failed request, {_message(line)}")
@@ -121,7 +121,7 @@ def _choice(
     names: dict[str, str],
 ) -> Choice:
     if "delta" in choice:
-        raise MalformedError(f"{where} is a piece of a stream, not a whole response")
+        raise MalformedError(f"{where} is a part of a stream, not a whole response")
     index = choice.get("index")
     index = place if index is None else index
     if type(index) is not int or not 0 <= index <= _LARGEST_INDEX:
@@ -135,7 +135,7 @@ def _choice(
     where = f"{where}.logprobs"
     completion = kept.get("token_logprobs") is not None
     tokens, values, tops = (_of_completion if completion else _of_chat)(where, kept)
-    # The first token of an echoed prompt follows on nothing.
+    # The first token of an echoed prompt has no log-probability.
     unknown = completion and values[:1] == [None]
     known = _numbers(where, values[1:] if unknown else values)
     first = np.full(int(unknown), np.nan, np.float32)
@@ -155,12 +155,12 @@ def _choice(
     )
 
 
-# Tokens, their log-probabilities, and the same of each token's alternatives.
+# Tokens, their log-probabilities, and both for each token's alternatives.
 _Lists = tuple[list[Any], list[Any], list[tuple[list[Any], list[Any]]]]
 
 
 def _of_completion(where: str, kept: Mapping[str, Any]) -> _Lists:
-    """A completion: one list of tokens, one of their log-probabilities."""
+    """From a completion: a list of tokens and a list of log-probabilities."""
     tokens = _list(f"{where}.tokens", kept.get("tokens"))
     values = _list(f"{where}.token_logprobs", kept.get("token_logprobs"))
     tops = kept.get("top_logprobs")
@@ -180,7 +180,7 @@ def _of_completion(where: str, kept: Mapping[str, Any]) -> _Lists:
 
 
 def _of_chat(where: str, kept: Mapping[str, Any]) -> _Lists:
-    """A chat completion: a list of tokens that hold what is known of each."""
+    """From a chat completion: a list of records, one per token."""
     content, refusal = kept.get("content"), kept.get("refusal")
     if content is None and refusal is None:
         raise MalformedError(f"{where} has neither content nor token_logprobs")
@@ -211,7 +211,7 @@ def _numbers(name: str, values: Sequence[Any]) -> np.ndarray:
     try:
         numbers = np.array(values, np.float64)
     except OverflowError:
-        raise MalformedError(f"{name}: an integer beyond all floats") from None
+        raise MalformedError(f"{name}: an integer beyond every float") from None
     bad = ~(numbers <= 0)
     if bad.any():
         value = numbers[bad][0]
@@ -246,7 +246,7 @@ def _list(name: str, value: Any) -> list[Any]:
 
 
 def _shown(value: Any) -> str:
-    """The value as JSON would have it, cut short."""
+    """The value for a message, shortened."""
     if isinstance(value, (Mapping, list, tuple)):
         return "an object" if isinstance(value, Mapping) else "a list"
     text = "nothing" if value is None else ascii(value)

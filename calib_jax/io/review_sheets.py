@@ -1,8 +1,7 @@
-"""Sheets on which people judge flagged labels, written out and read back.
+"""Sheets on which people judge flagged labels: written out and read back.
 
-A sheet is a CSV file that spreadsheet programs open and save: UTF-8 with a byte order
-mark, one line for each row to audit, an empty column for the answer. Everything here
-runs on the host.
+A sheet is a CSV file for spreadsheet programs: UTF-8 with a byte order mark, one line
+per row to audit, an empty column for the answer. Everything here runs on the host.
 """
 
 import collections
@@ -23,11 +22,11 @@ from .._core import checks
 
 
 class ReviewAnswer(enum.IntEnum):
-    """What a person may say of a given label, of which every expert has another one."""
+    """A person's answer about a given label that every expert contradicts."""
 
     #: The given label is wrong ("wrong" on the sheet).
     WRONG = 0
-    #: What the label names is there, and what an expert names is too ("both").
+    #: The given label is right, and so is an expert's answer ("both").
     BOTH = 1
     #: Only the given label is right ("right").
     RIGHT = 2
@@ -36,7 +35,7 @@ class ReviewAnswer(enum.IntEnum):
 
     @property
     def word(self) -> str:
-        """As it stands on the sheet."""
+        """As written on the sheet."""
         return self.name.lower().replace("_", " ")
 
 
@@ -45,15 +44,15 @@ class ReviewSheet:
     """The answers on a sheet, in its order.
 
     Attributes:
-      rows: int32 `[n]`, of the data.
+      rows: int32 `[n]`, row numbers in the data.
       labels: int32 `[n]`, as given.
-      answers: int32 `[n]`, `ReviewAnswer`; -1 where there is none yet.
-      counts: int32 `[4]`, rows with each answer, in the order of `ReviewAnswer`; what
-        `audited_rates` takes.
+      answers: int32 `[n]`, `ReviewAnswer`; -1 where blank.
+      counts: int32 `[4]`, rows with each answer, in the order of `ReviewAnswer`; pass
+        them to `audit_bounds`, with their sum as `num_audited`.
       num_blank: rows not yet audited.
-      num_skipped: those of them above an answered one, as the sheet was written. Where
-        there are any, somebody chose which rows to answer: what is answered is no
-        random sample, and no bound of it holds.
+      num_skipped: blank rows above an answered one, in the order in which the sheet was
+        written. If there are any, somebody chose which rows to answer: the answers are
+        not a random sample and no bound holds.
     """
 
     rows: np.ndarray
@@ -73,33 +72,33 @@ def write_review_sheet(
     *,
     class_names: Sequence[str] | None = None,
 ) -> None:
-    """Writes a sheet of rows to audit, with what each expert says of them.
+    """Writes a sheet of rows to audit, with each expert's answer.
 
-    The columns are `item` and `of` (the line's number and how many there are), `row`,
-    `given`, for each expert M `expert_M` and `confidence_M`, then `check` and `answer`.
-    With class names `given_name` and `expert_M_name` stand beside the numbers. Answers
-    are "wrong", "both", "right" or "cannot tell"; an empty one is not audited yet. More
-    columns, such as for a picture or a remark, may be added. Without a row to audit the
-    only line is item 0 of 0.
+    The columns are `item` and `of` (number of the line and of lines), `row`, `given`,
+    for each expert M `expert_M` and `confidence_M`, then `check` and `answer`. Class
+    names add `given_name` and `expert_M_name` next to the numbers. Answers are "wrong",
+    "both", "right" or "cannot tell"; empty means not audited yet. You may add columns,
+    such as for a picture or a remark. Without rows to audit the only line is item 0 of
+    0.
 
-    Names that begin as a formula does are written with an apostrophe before, so that no
-    spreadsheet computes them.
+    Names that look like formulas get an apostrophe in front, so that spreadsheets do
+    not evaluate them.
 
     Args:
-      path: where to; a file that exists is never overwritten, since it may hold
+      path: of the new file; an existing file is never overwritten, because it may hold
         answers.
       rows: integer `[n]`, rows to audit, such as `sample_audit` draws; negative ones
         are left out.
       labels: integer `[N]`, as given, of all rows.
       predictions: integer `[M, N]`, of the experts.
       confidences: floating `[M, N]`, of the experts, calibrated.
-      class_names: optional name of every class.
+      class_names: optional names of all classes.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype, a row beyond N, a row twice, or a
         class without a name.
-      FileExistsError: where the file exists.
-      OSError: where the file cannot be written.
+      FileExistsError: if the file exists.
+      OSError: if the file cannot be written.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2.3 (the four answers).
@@ -133,7 +132,7 @@ def write_review_sheet(
             f"rows: expected rows below N = {len(label)}, got {row.max()}."
         )
     if len(set(row.tolist())) < len(row):
-        raise ValueError("rows: expected every row once, got one of them twice.")
+        raise ValueError("rows: expected every row once, got a row twice.")
     names = _Names(class_names)
     experts = range(1, len(predicted) + 1)
     header = ["item", "of", "row", "given", *names.column("given_name")]
@@ -152,10 +151,10 @@ def write_review_sheet(
             cells.append(f"{confidence[m - 1, r]:.4f}")
         writer.writerow([*cells, sheet ^ _check(item, len(row), r, named), ""])
     if not row.size:
-        # A sheet without any line has lost them all.
+        # A sheet without any line cannot be told from one that lost its lines.
         blank = [""] * (len(header) - 4)
         writer.writerow([*_NOTHING, *blank, sheet ^ _check(*_NOTHING), ""])
-    # "x" fails where there is a file.
+    # Mode "x" fails if the file exists.
     with open(path, "x", encoding="utf-8-sig", newline="") as file:
         file.write(text.getvalue())
 
@@ -163,10 +162,9 @@ def write_review_sheet(
 def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
     """Reads the answers on a sheet of `write_review_sheet`.
 
-    Spreadsheets may save it with semicolons or tabs, lines in another order, and lines
-    that end before an empty answer. Capital letters and spaces around an answer do not
-    matter. The numbers in `check` tell lines of one sheet from those of another, so
-    read sheets one by one.
+    Spreadsheets may save it with semicolons or tabs, with lines in another order, and
+    without trailing empty answers. Case and spaces around an answer do not matter. The
+    numbers in `check` show which sheet a line belongs to, so read sheets one by one.
 
     Args:
       path: of the sheet.
@@ -175,10 +173,10 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
       `ReviewSheet` with arrays `[n]`.
 
     Raises:
-      ValueError: for a sheet with missing columns or lines or with lines twice, or with
-        lines whose answer is none of the four, whose row or label was changed, or that
-        are of another sheet, with their numbers.
-      OSError: where the file cannot be read.
+      ValueError: for missing columns, missing or repeated lines, and, with their
+        numbers, lines with another answer, a changed row or label, or from another
+        sheet.
+      OSError: if the file cannot be read.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2.3 (the four answers).
@@ -197,7 +195,7 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{path}: no UTF-8 at byte {error.start}; save it as CSV UTF-8."
+            f"{path}: not UTF-8 at byte {error.start}; save it as CSV UTF-8."
         ) from None
     first = text.partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
@@ -220,7 +218,7 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
         raise ValueError(f"{path}: expected a line for each item, got none.")
     sheet = _sheet_of(found)
     bad += [
-        (number, "item, row or given label was changed, or is of another sheet")
+        (number, "item, row or given label was changed, or is from another sheet")
         for number, line in zip(numbers, found, strict=True)
         if line.sheet != sheet
     ]
@@ -256,12 +254,12 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
     )
 
 
-# Columns whose numbers are read back.
+# Columns of numbers that are read back.
 _NUMBERS = ("item", "of", "row", "given", "check")
 _ANSWERS = {answer.word: answer.value for answer in ReviewAnswer} | {"": -1}
 
 
-# Item, number of items, row and given label of the line that stands for none.
+# Item, number of items, row and given label on the only line of an empty sheet.
 _NOTHING = (0, 0, -1, -1)
 
 
@@ -282,7 +280,7 @@ def _read_line(cells: list[str], place: dict[str, int]) -> _Line:
     for name in _NUMBERS:
         cell = cells[place[name]].strip()
         if not cell.lstrip("-").isdecimal():
-            raise ValueError(f"{name} is no whole number: {cell!r}")
+            raise ValueError(f"{name} is not a whole number: {cell!r}")
         numbers.append(int(cell))
     item, of, row, given, check = numbers
     # Spreadsheets may leave out empty cells at the end of a line.
@@ -296,23 +294,23 @@ def _read_line(cells: list[str], place: dict[str, int]) -> _Line:
 
 
 def _check(item: int, of: int, row: int, given: int) -> int:
-    """A number that is another one if any of these is."""
+    """A number that changes if any of these does."""
     return zlib.crc32(f"{item},{of},{row},{given}".encode())
 
 
 def _sheet_check(lines: Iterable[tuple[int, int]]) -> int:
-    """A number of all rows and given labels of a sheet, in its order."""
+    """A number from all rows and given labels of a sheet, in its order."""
     return zlib.crc32(";".join(f"{row},{given}" for row, given in lines).encode())
 
 
 def _sheet_of(lines: list[_Line]) -> int | None:
-    """What most lines say their sheet is; None where no number has most of them."""
+    """The sheet's number on more than half of the lines; None if there is none."""
     counts = collections.Counter(line.sheet for line in lines).most_common(1)
     return next((sheet for sheet, count in counts if 2 * count > len(lines)), None)
 
 
 class _Names:
-    """Names of classes, if there are any."""
+    """Optional class names."""
 
     def __init__(self, names: Sequence[str] | None) -> None:
         if names is not None and (
@@ -332,6 +330,6 @@ class _Names:
                 f"class_names: expected a name for each class, got {len(self.names)} "
                 f"and a class {number} in {argument}."
             )
-        # A negative prediction is none.
+        # A negative prediction has no name.
         name = self.names[number] if number >= 0 else ""
         return [f"'{name}" if name.startswith(("=", "+", "-", "@", "\t")) else name]

@@ -1,7 +1,7 @@
-"""Checks of values, on the host: the first bad row is named.
+"""Checks of values on the host that name the first bad row.
 
-Compiled functions never raise on values: they return what they document. Call these
-where data enters, once, outside `jax.jit`. Arrays are copied to the host.
+Compiled functions never raise on values. Call these once where data enters, outside
+`jax.jit`. Arrays are copied to the host; masked rows may hold anything.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ def validate_logits(
     """Raises unless every valid row of logits gives a confidence.
 
     Args:
-      logits: floating `[N, C]`; -inf is a class that cannot be.
-      where: optional bool `[N]`; masked rows may hold anything.
+      logits: floating `[N, C]`; -inf is an impossible class.
+      where: optional bool `[N]`.
       class_where: optional bool `[C]` or `[N, C]`.
 
     Raises:
@@ -31,7 +31,7 @@ def validate_logits(
       >>> validate_logits([[1.0, 2.0], [0.0, float("nan")]])
       Traceback (most recent call last):
         ...
-      ValueError: logits: row 1 holds NaN at class 1; mask it with where=, or mend it.
+      ValueError: logits: row 1 holds NaN at class 1; mask it with where=, or fix it.
     """
     array = checks.logits("logits", logits, rank=2, axes="[N, C]")
     mask = checks.mask("where", where)
@@ -63,9 +63,9 @@ def validate_scores(
 
     Args:
       scores: bool, integer or floating `[N]`: confidences, or a verifier's outcomes.
-      where: optional bool `[N]`; masked rows may hold anything.
-      lower: least score allowed; -inf for scores that are no probabilities.
-      upper: greatest score allowed.
+      where: optional bool `[N]`.
+      lower: smallest score allowed; -inf for scores that are not probabilities.
+      upper: largest score allowed.
 
     Raises:
       ValueError: for NaN, inf or a score out of range, naming the first bad row; for a
@@ -75,7 +75,7 @@ def validate_scores(
       >>> validate_scores([0.2, 1.5])
       Traceback (most recent call last):
         ...
-      ValueError: scores: row 1 is 1.5, outside [0, 1]; mask it with where=, or mend it.
+      ValueError: scores: row 1 is 1.5, outside [0, 1]; mask it with where=, or fix it.
     """
     array = checks.outcomes("scores", scores)
     mask = checks.mask("where", where)
@@ -99,7 +99,7 @@ def validate_labels(
     Args:
       labels: integer `[N]`.
       num_classes: C, at least 1.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`.
 
     Raises:
       ValueError: for a label outside `[0, C)`, naming the first bad row; for a wrong
@@ -109,7 +109,7 @@ def validate_labels(
       >>> validate_labels([0, 3], num_classes=3)
       Traceback (most recent call last):
         ...
-      ValueError: labels: row 1 is 3, outside [0, 3); mask it with where=, or mend it.
+      ValueError: labels: row 1 is 3, outside [0, 3); mask it with where=, or fix it.
     """
     size = checks.static_int("num_classes", num_classes, minimum=1)
     array = checks.integers("labels", labels)
@@ -126,4 +126,4 @@ def validate_labels(
 
 def _row(name: str, rows: np.ndarray, what: str) -> str:
     more = f" ({rows.size - 1} more rows too)" if rows.size > 1 else ""
-    return f"{name}: row {rows[0]} {what}{more}; mask it with where=, or mend it."
+    return f"{name}: row {rows[0]} {what}{more}; mask it with where=, or fix it."

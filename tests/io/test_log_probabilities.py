@@ -192,14 +192,14 @@ def said(**more):
 
 
 MALFORMED = {
-    "{": "no JSON",
-    "data: {}": "no JSON",
+    "{": "not JSON",
+    "data: {}": "not JSON",
     "[1, 2]": "the line: expected an object, got a list",
     "null": "the line: expected an object, got nothing",
     "NaN": "expected an object",
-    "9" * 5000: "no JSON",
-    "[" * 100_000: "no JSON",
-    b"\xff{}": "no UTF-8 at byte 0",
+    "9" * 5000: "not readable JSON",
+    "[" * 100_000: "not readable JSON",
+    b"\xff{}": "not UTF-8 at byte 0",
     7: "the line: expected an object, got 7",
     "{}": "choices: expected a list, got nothing",
     '{"choices": []}': "no choices",
@@ -211,7 +211,7 @@ MALFORMED = {
     json.dumps(batch("a", {"error": {"message": "no"}}, 400)): "status 400, 'no'",
     json.dumps(batch("a", None, error={"code": "expired"})): "a failed request",
     json.dumps(chat(True, TWO)): "expected an id, got True",
-    json.dumps(changed(LINES[3], lambda c: c.update(delta={}))): "piece of a stream",
+    json.dumps(changed(LINES[3], lambda c: c.update(delta={}))): "part of a stream",
     json.dumps(changed(LINES[3], lambda c: c.update(index=-1))): "index, got -1",
     json.dumps(changed(LINES[3], lambda c: c.update(index=2**31))): "expected an index",
     json.dumps(changed(LINES[3], lambda c: c.update(logprobs=None))): "ask the server",
@@ -227,7 +227,7 @@ MALFORMED = {
     json.dumps(kept(token_logprobs=[-1, 0.25])): "a log-probability is 0.25, above 0",
     json.dumps(kept(token_logprobs=[-1, True])): "log-probability, got True",
     json.dumps(kept(token_logprobs=[-1, "-2"])): "log-probability, got '-2'",
-    json.dumps(kept(token_logprobs=[-1, -(10**400)])): "beyond all floats",
+    json.dumps(kept(token_logprobs=[-1, -(10**400)])): "beyond every float",
     json.dumps(kept(top_logprobs=[{"a": 1}, None])): "top_logprobs: .* above 0",
     json.dumps(kept(top_logprobs=["a", None])): "top_logprobs: expected an object",
     json.dumps(said(logprob=None)): "expected a log-probability, got nothing",
@@ -256,7 +256,7 @@ def test_many_malformed_lines(tmp_path):
     with pytest.raises(ValueError) as bad:
         cj.io.read_log_probabilities(path)
     message = str(bad.value)
-    assert message.startswith(f"{path}: malformed line 1: no JSON")
+    assert message.startswith(f"{path}: malformed line 1: not JSON")
     numbers = [int(part.split(":")[0]) for part in message.split("line ")[1:]]
     assert numbers == [1, 4, 5, 6, 7] and "and 4 more" in message
 
@@ -265,7 +265,7 @@ def test_sources_that_are_none(tmp_path):
     for wrong in (None, 7, b"{}", {"choices": []}):
         with pytest.raises(ValueError, match="lines: expected a path, or an iterable"):
             cj.io.read_log_probabilities(wrong)
-    with pytest.raises(ValueError, match="a string is taken for a path"):
+    with pytest.raises(ValueError, match="a string is taken as a path"):
         cj.io.read_log_probabilities('{"id": 1}\n{"id": 2}')
     with pytest.raises(ValueError, match="on_malformed: expected a function"):
         cj.io.read_log_probabilities([], on_malformed=True)

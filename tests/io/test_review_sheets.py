@@ -70,7 +70,7 @@ def test_lines_of_two_sheets_are_refused(sheet, tmp_path, other):
     )
     theirs = lines(second)
     fill(sheet, ["wrong"] * 3, lambda rows: [*rows[:2], theirs[2], rows[3]])
-    with pytest.raises(ValueError, match="csv: line 3: item, .* of another sheet"):
+    with pytest.raises(ValueError, match="csv: line 3: item, .* from another sheet"):
         cj.io.read_review_sheet(sheet)
 
 
@@ -107,7 +107,7 @@ def put(line, column, value):
         (put(1, "row", "7"), "csv: line 2: item, row or given label was changed"),
         (put(3, "given", "0"), "csv: line 4: item, row or given label was changed"),
         (lambda rows: rows[:1], "expected a line for each item, got none"),
-        (put(3, "row", "two"), "line 4: row is no whole number: 'two'"),
+        (put(3, "row", "two"), "line 4: row is not a whole number: 'two'"),
         (put(0, "answer", "verdict"), "missing column answer"),
         (lambda rows: [row[:-2] for row in rows], "missing column check, answer"),
         (lambda rows: rows[:3], "expected each of 3 items once, got 2 .* item 3"),
@@ -139,7 +139,7 @@ def test_wrong_arguments(tmp_path):
     refuse("class_names: expected a list of names", class_names="cat")
     assert not path.exists()
     path.write_bytes(b"item,answer\n\xff")
-    with pytest.raises(ValueError, match="no UTF-8 at byte 12"):
+    with pytest.raises(ValueError, match="not UTF-8 at byte 12"):
         cj.io.read_review_sheet(path)
     path.unlink()
     cj.io.write_review_sheet(path, [-1], LABELS, PREDICTIONS, CONFIDENCES)
