@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -149,5 +148,5 @@ def p_value(statistics: jax.Array) -> jax.Array:
     One program must have computed all of them: the p-value is then exact for any
     function of the counts, rounding included.
     """
-    reached = statistics >= np.float32(1 - _EQUAL) * statistics[0]
-    return jnp.mean(reached.astype(jnp.float32))
+    observed = statistics[0]
+    return resampling.p_value(statistics[1:], observed, _EQUAL * observed)
