@@ -2,11 +2,17 @@
 
 In docstrings a name in single backticks links to its place in the reference, and so
 does `cj.name` on a page. Formulas become MathML, which browsers read without a script
-from elsewhere. Figures of two colours, `<picture>` where the repository is read, follow
-the theme here.
+from elsewhere. Figures of two colours, `<picture>` in the repository, follow the theme.
+The table of masks and weights comes from the functions' signatures. Beside the pages
+the build writes `index.html`, which leads to the front page, and `llms.txt`, which
+lists pages and public names.
 """
 
+import inspect
+import pkgutil
 import re
+from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +20,7 @@ from docutils import nodes
 from docutils.utils.math import latex2mathml
 from sphinx import addnodes
 from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
 
 import calib_jax
 
@@ -27,7 +34,7 @@ _PICTURE = re.compile(
 
 
 def _places() -> dict[str, str]:
-    """The full documented name of every public name, by its path and by its room's."""
+    """The full name of every public name, by its path and by its name alone."""
     found = {}
     rooms = {name: getattr(calib_jax, name) for name in calib_jax.__all__}
     rooms = {k: room for k, room in rooms.items() if isinstance(room, ModuleType)}
@@ -121,6 +128,79 @@ def show_pictures(app: Sphinx, docname: str, content: list[str]) -> None:
         content[0] = _PICTURE.sub(replace, content[0])
 
 
+class MasksAndWeights(SphinxDirective):
+    """Which functions take `where=`, `weights=` and `class_where=`."""
+
+    def run(self) -> list[nodes.Node]:
+        rows: dict[str, list[str]] = {
+            "`where=` and `weights=`": [],
+            "`where=` alone": [],
+            "`weights=` alone": [],
+            "`class_where=`, over classes": [],
+        }
+        both, where_alone, weights_alone, classes = rows.values()
+        for name in dict.fromkeys(_PLACES.values()):
+            value = pkgutil.resolve_name(name)
+            if inspect.isclass(value) or not callable(value):
+                continue
+            taken = inspect.signature(value).parameters
+            shown = f"`{name.replace('calib_jax', 'cj')}`"
+            if "where" in taken:
+                (both if "weights" in taken else where_alone).append(shown)
+            elif "weights" in taken:
+                weights_alone.append(shown)
+            if "class_where" in taken:
+                classes.append(shown)
+        lines = [
+            f"| {kind} | {', '.join(sorted(names))} |"
+            for kind, names in rows.items()
+            if names
+        ]
+        return self.parse_text_to_nodes("\n".join(["| | |", "|---|---|", *lines]))
+
+
+def write_index(app: Sphinx, exception: Exception | None) -> None:
+    """`/` leads to the front page."""
+    if exception is None and app.builder.name == "html":
+        front = f"{app.config.root_doc}.html"
+        Path(app.outdir, "index.html").write_text(
+            f'<!doctype html>\n<meta charset="utf-8">\n<title>{app.config.project}</title>\n'
+            f'<meta http-equiv="refresh" content="0; url={front}">\n'
+            f'<a href="{front}">{app.config.project}</a>\n',
+            encoding="utf-8",
+        )
+
+
+def write_llms(app: Sphinx, exception: Exception | None) -> None:
+    """`llms.txt`: every page and every public name with the first line of its text."""
+    if exception is not None or app.builder.name != "html":
+        return
+    pages = [_page_line(app, page) for page in _in_order(app, app.config.root_doc)]
+    names = []
+    for name, _, kind, page, anchor, _ in app.env.domains["py"].get_objects():
+        if kind in ("function", "class"):
+            value = pkgutil.resolve_name(name)
+            says = (inspect.getdoc(value) or "").partition("\n")[0]
+            names.append(f"- [{name}]({page}.html#{anchor}): {says}")
+    text = [f"# {app.config.project}", f"> {calib_jax.__doc__}".partition("\n")[0]]
+    text += ["## Pages", "\n".join(pages), "## Names", "\n".join(sorted(names))]
+    path = Path(app.outdir, "llms.txt")
+    path.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+
+
+def _in_order(app: Sphinx, page: str) -> Iterator[str]:
+    """A page and those below it, in the order of the tables of contents."""
+    yield page
+    for below in app.env.toctree_includes.get(page, ()):
+        yield from _in_order(app, below)
+
+
+def _page_line(app: Sphinx, page: str) -> str:
+    first = next(iter(app.env.get_doctree(page).findall(nodes.paragraph)), None)
+    says = "" if first is None else " ".join(first.astext().split())
+    return f"- [{app.env.titles[page].astext()}]({page}.html): {says}"
+
+
 def write_inline_math(writer: Any, node: nodes.math) -> None:
     writer.body.append(latex2mathml.tex2mathml(node.astext(), as_block=False))
     raise nodes.SkipNode
@@ -137,4 +217,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("autodoc-process-docstring", link_docstring, priority=100)
     app.connect("doctree-read", link_names)
     app.connect("source-read", show_pictures)
+    app.add_directive("masks-and-weights", MasksAndWeights)
+    app.connect("build-finished", write_index)
+    app.connect("build-finished", write_llms)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
