@@ -161,14 +161,17 @@ class MasksAndWeights(SphinxDirective):
 
 def write_index(app: Sphinx, exception: Exception | None) -> None:
     """`/` leads to the front page."""
-    if exception is None and app.builder.name == "html":
-        front = f"{app.config.root_doc}.html"
-        Path(app.outdir, "index.html").write_text(
-            f'<!doctype html>\n<meta charset="utf-8">\n<title>{app.config.project}</title>\n'
-            f'<meta http-equiv="refresh" content="0; url={front}">\n'
-            f'<a href="{front}">{app.config.project}</a>\n',
-            encoding="utf-8",
-        )
+    if exception is not None or app.builder.name != "html":
+        return
+    front, title = f"{app.config.root_doc}.html", app.config.project
+    lines = [
+        "<!doctype html>",
+        f'<meta charset="utf-8"><title>{title}</title>',
+        f'<meta http-equiv="refresh" content="0; url={front}">',
+        f'<a href="{front}">{title}</a>',
+    ]
+    path = Path(app.outdir, "index.html")
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def write_llms(app: Sphinx, exception: Exception | None) -> None:

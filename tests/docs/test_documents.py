@@ -1,9 +1,13 @@
-"""The README's snippets and numbers stand."""
+"""What the README, the changelog and pages say of commands, names and numbers stands.
 
+Their blocks run as they stand in `test_site`; here some run on other data.
+"""
+
+import dataclasses
 import json
+import pkgutil
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,100 +21,77 @@ pytestmark = pytest.mark.once
 ROOT = Path(__file__).parents[2]
 
 
-def snippets() -> list[str]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+def text_of(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
-def two_models() -> SimpleNamespace:
-    """Two over-confident models of one task, and labels of which some are flipped."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 5, (2, 600))
-    signal = np.eye(5)[labels]
-    logits = [
-        jnp.asarray(3 * (strength * signal + rng.normal(size=signal.shape)))
-        for strength in (1.0, 2.5)
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text_of(page), re.DOTALL)
+
+
+def test_readme_is_short_and_has_the_two_commands():
+    text = text_of("README.md")
+    assert text.count("\n") < 200
+    assert re.findall(r"```sh\n(.*?)\n```", text, re.DOTALL) == [
+        'pip install ".[demo]" && calib-jax demo',
+        'pip install -e ".[test]" && pytest && JAX_ENABLE_X64=1 pytest -m "not once"',
     ]
-    best = [jax.vmap(cj.top1)(model) for model in logits]
-    correct = [model.prediction == labels for model in best]
-    return SimpleNamespace(labels=labels, logits=logits, best=best, correct=correct)
+    linked = re.findall(r"\]\((?!http)(.*?)\)", text)
+    linked += re.findall(r'(?:srcset|src)="(.*?)"', text)
+    assert len(linked) > 10
+    for name in linked:
+        assert (ROOT / name).is_file(), name
 
 
-def halves(values: object) -> SimpleNamespace:
-    calibration, test = values
-    return SimpleNamespace(calibration=calibration, test=test)
+def test_readme_names_every_page():
+    index = text_of("docs/index.md")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    listed = set(re.findall(r"\(([a-z_]+\.md)\)", index)) | {"reference.md"}
+    assert pages == listed
 
 
-def test_readme_snippets_run_as_they_stand(capsys):
-    data = two_models()
-    small, large = data.best
-    given = np.where(np.arange(600) % 10 == 0, (data.labels[1] + 1) % 5, data.labels[1])
-    # Of those on Flax see test_flax.py.
-    calibrate, cascade, clean, error_bars, promise, *_ = snippets()
-
-    exec(
-        calibrate,
-        {
-            "calibration_logits": data.logits[0][0],
-            "calibration_labels": data.labels[0],
-            "test_logits": data.logits[0][1],
-            "test_labels": data.labels[1],
-        },
-    )
-    first, before, after = capsys.readouterr().out.splitlines()
-    assert first.endswith("CONVERGED")
-    assert float(after.split()[-1]) < float(before.split()[-1])
-
-    shared = {"cj": cj}
-    names = shared | {
-        "small": halves(small.confidence),
-        "large": halves(large.confidence),
-        "small_correct": halves(data.correct[0]),
-        "large_correct": halves(data.correct[1]),
-    }
-    exec(cascade, names)
-    apgr = re.search(r"APGR (\S+)", capsys.readouterr().out)[1]
-    assert 0.5 < float(apgr) < 1.5
-
-    exec(error_bars, names)
-    first, second = capsys.readouterr().out.splitlines()
-    estimate, chance, p_value, lower, upper = map(float, re.findall(r"\d\.\d+", first))
-    assert p_value < 0.05 and chance < estimate and lower <= estimate <= upper
-    assert re.findall(r"\d\.\d+", second)[0] == apgr
-
-    names |= {
-        f"{name}_{kind}": jnp.concatenate([*values])
-        for name, model, right in (
-            ("small", small, data.correct[0]),
-            ("large", large, data.correct[1]),
-        )
-        for kind, values in (("scores", model.confidence), ("right", right))
-    }
-    exec(promise, names)
-    chosen = names["promised"].selection
-    # The half that K is chosen on is the larger one.
-    assert chosen.num_rows == 601 and not chosen.same_rows
-    assert capsys.readouterr().out.split()[0] == str(chosen.num_small_bins)
-
-    names = shared | {
-        "confidences": halves(jnp.stack([small.confidence, large.confidence], 1)),
-        "predictions": halves(jnp.stack([small.prediction, large.prediction], 1)),
-        "correct": halves(jnp.stack(data.correct, 1)),
-        "probabilities": cj.scaled_softmax(data.logits[1][1], 2.0),
-        "labels": given,
-    }
-    exec(clean, names)
-    wrong = given != data.labels[1]
-    assert np.mean(wrong[np.asarray(names["flagged"])]) > 0.6
-    assert (names["repaired"] == data.labels[1]).mean() > (~wrong).mean()
+def test_pictures_are_small():
+    pictures = list((ROOT / "docs" / "images").iterdir())
+    assert len(pictures) == 2
+    assert all(path.stat().st_size < 100 * 1024 for path in pictures)
 
 
-def test_readme_reads_blocks(tmp_path, capsys):
-    data = two_models()
-    np.save(tmp_path / "logits.npy", np.asarray(data.logits[0][0], np.float32))
+def resolve(name: str) -> object:
+    """What a name of the changelog stands for; the last part may be a field."""
+    name = re.sub(r"^cj\.", "calib_jax.", name)
+    try:
+        return pkgutil.resolve_name(name)
+    except AttributeError:
+        record, _, field = name.rpartition(".")
+        fields = dataclasses.fields(pkgutil.resolve_name(record))
+        (found,) = (one for one in fields if one.name == field)
+        return found
+
+
+def test_changelog_has_every_new_name():
+    text = text_of("CHANGELOG.md")
+    rows = re.findall(r"^\| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    new = {name for _, cell in rows for name in re.findall(r"`([\w.]+)`", cell)}
+    new = {name for name in new if name.startswith(("cj.", "benchmarks."))}
+    assert len(new) > 70
+    for name in sorted(new):
+        resolve(name)
+    # Old names are gone.
+    old = {name for cell, _ in rows for name in re.findall(r"`(\w+)`", cell)}
+    assert len(old) > 90
+    assert {name for name in old if hasattr(cj, name)} <= {"confidence", "curve"}
+
+
+def test_page_on_streams_reads_blocks(tmp_path, capsys):
+    """Several blocks of a memory map of an over-confident model."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 600)
+    logits = 3 * (np.eye(5)[labels] + rng.normal(size=(600, 5)))
+    np.save(tmp_path / "logits.npy", np.asarray(logits, np.float32))
     logits = np.load(tmp_path / "logits.npy", mmap_mode="r")
-    labels = data.labels[0]
-    (snippet,) = [text for text in snippets() if "streaming.blocks.from_arrays" in text]
+    (snippet,) = [
+        text for text in blocks("docs/streams.md") if "blocks.from_arrays" in text
+    ]
     # In memory it would be one block.
     snippet = snippet.replace("size=4096", "size=250")
     names = {"cj": cj, "logits": logits, "labels": labels}
@@ -124,9 +105,11 @@ def test_readme_reads_blocks(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1].startswith("T = ")
 
 
-def test_readme_decodes_and_reads(tmp_path, monkeypatch, capsys):
+def test_page_on_language_models_decodes_and_reads(tmp_path, monkeypatch):
     loop, reading = (
-        text for text in snippets() if "decoding" in text or "read_log" in text
+        text
+        for text in blocks("docs/language_models.md")
+        if "decoding" in text or "read_log" in text
     )
     rng = np.random.default_rng(0)
     table, prompt = jnp.float32(2 * rng.normal(size=(9, 9))), jnp.arange(4)
@@ -165,8 +148,8 @@ def test_readme_decodes_and_reads(tmp_path, monkeypatch, capsys):
     assert (cj.top1(names["options"]).prediction == 0).mean() > 0.9
 
 
-def test_readme_quotes_the_results_of_its_figures():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_figures_of_the_page_on_benchmarks_are_quoted_right():
+    text = " ".join(text_of("docs/measured.md").split())
     path = ROOT / "benchmarks" / "paper" / "results.json"
     results = {
         title.split(" (")[0]: numbers
@@ -188,7 +171,7 @@ def test_readme_quotes_the_results_of_its_figures():
         return recovered, saved[:, 0], curve
 
     recovered, _, curve = of_pair("imagenet", "MobileNetV3-L → ViT-B/16")
-    quoted = f"halves: {recovered[1]:.3f},\nuncalibrated (UC) {recovered[0]:.3f}"
+    quoted = f"halves: {recovered[1]:.3f}, uncalibrated (UC) {recovered[0]:.3f}"
     assert quoted in text
     wins = np.array(curve["accuracy"]) > curve["large_accuracy"]
     share = np.max(np.array(curve["small_share"])[wins])
@@ -203,11 +186,9 @@ def test_readme_quotes_the_results_of_its_figures():
     ends = [np.array(task["area_interval"][2]) for task in cascades.values()]
     low, high = np.concatenate(ends).T
     better, worse = np.sum(low > 0), np.sum(high < 0)
-    assert f"above 0 for {better} of\n{len(low)} pairs, below 0 for {worse}," in text
+    assert f"above 0 for {better} of {len(low)} pairs, below 0 for {worse}," in text
 
     cleaning = results["Cleaning labels"]["imagenet"]
     found = 100 * cleaning["method_1"]["precision"][-1]
     overall = 100 * cleaning["num_wrong"] / cleaning["num_judged"]
     assert f"contradict {found:.0f} %" in text and f"where {overall:.0f} %" in text
-    for name in re.findall(r'(?:srcset|src)="(benchmarks/.*?)"', text):
-        assert (ROOT / name).is_file(), name

@@ -2,6 +2,7 @@
 
 import csv
 import html.parser
+import inspect
 import json
 import re
 import subprocess
@@ -24,7 +25,11 @@ BLOCK = re.compile(
     r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<printed>.*?)^```\n)?",
     re.DOTALL | re.MULTILINE,
 )
-PAGES = [path for path in sorted(DOCS.glob("*.md")) if BLOCK.search(path.read_text())]
+PAGES = [
+    path
+    for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
+    if BLOCK.search(path.read_text("utf-8"))
+]
 
 
 def run(text: str, names: dict[str, object], capsys: pytest.CaptureFixture) -> None:
@@ -65,11 +70,42 @@ def reader(tmp_path, monkeypatch):
 def test_page_runs_from_top_to_bottom(path, reader, capsys):
     names: dict[str, object] = {}
     run(path.read_text("utf-8"), names, capsys)
-    if path.stem == "two_files":
-        check_what_the_reader_gets(reader, names)
+    CLAIMS.get(path.stem, lambda names: None)(names)
 
 
-def check_what_the_reader_gets(folder: Path, names: dict[str, object]) -> None:
+def readme_says(names: dict[str, object]) -> None:
+    assert names["report"].status == cj.FitStatus.CONVERGED
+    labels, test = names["labels"], names["test"]
+    before, after = (
+        cj.expected_calibration_error(best.confidence, best.prediction == labels[test])
+        for best in (cj.top1(names["small_logits"][test]), names["best"])
+    )
+    assert after < before
+    assert 0.5 < names["apgr"] < 1.5 and names["chosen"].feasible
+    wrong = names["given"] != labels[test]
+    assert np.mean(wrong[np.asarray(names["flagged"])]) > 0.6
+    assert np.mean(names["repaired"] == labels[test]) > np.mean(~wrong)
+
+
+def error_bars_say(names: dict[str, object]) -> None:
+    raw = jax.nn.sigmoid(names["small_scores"])
+    right = names["small_right"][1]
+    over = cj.calibration_error_interval(names["key"], names["bins"], raw[1], right)
+    assert over.p_value < 0.05 and over.null_error < over.estimate
+    assert over.lower <= over.estimate <= over.upper
+    calibrated = names["error"]
+    assert calibrated.p_value > 0.05 and calibrated.estimate < over.estimate
+    answers = names["small"][1], right, names["large_right"][1]
+    curve = cj.cascade_curve(names["router"], *answers)
+    apgr = cj.average_performance_gap_recovered(curve)
+    np.testing.assert_allclose(names["apgr"].estimate, apgr, rtol=1e-5)
+    # The half that K is chosen on is the larger one.
+    chosen = names["chosen"]
+    assert chosen.num_rows == 1000 and not chosen.same_rows
+
+
+def two_files_say(names: dict[str, object]) -> None:
+    folder = Path.cwd()
     params, router = (
         cj.load(folder / f"{name}.json") for name in ("temperature", "router")
     )
@@ -96,6 +132,13 @@ def check_what_the_reader_gets(folder: Path, names: dict[str, object]) -> None:
     # The surest are mostly wrong, and most wrong labels are on the list.
     assert wrong[: len(wrong) // 4].mean() > 0.8
     assert wrong.sum() > 0.6 * (labels != truth).sum()
+
+
+CLAIMS = {
+    "README": readme_says,
+    "error_bars": error_bars_say,
+    "two_files": two_files_say,
+}
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "float16", "float64", "probabilities"])
@@ -208,25 +251,86 @@ def test_links_anchors_and_images_exist(site, pages):
     assert not missing
 
 
-def test_every_public_name_has_its_place(pages):
+def public_names() -> dict[str, object]:
+    """Every public name, from the top where it is there, and what it stands for."""
     from calib_jax import flax, plots
 
-    public = {
-        f"{module.__name__}.{name}"
-        for module in (cj, flax)
-        for name, value in vars(module).items()
-        if not name.startswith("_") and not isinstance(value, type(cj))
-    }
-    public |= {
-        f"calib_jax.plots.{name}"
-        for name, value in vars(plots).items()
-        if getattr(value, "__module__", "") == "calib_jax.plots" and name[0].islower()
-    }
+    rooms = [value for value in vars(cj).values() if isinstance(value, type(cj))]
+    found = {}
+    for room in (cj, *rooms, cj.streaming.blocks, flax, plots):
+        for name in room.__all__:
+            value = getattr(room, name)
+            if isinstance(value, type(cj)) or name.startswith("_"):
+                continue
+            top = getattr(cj, name, None) is value
+            found[f"{cj.__name__ if top else room.__name__}.{name}"] = value
+    return found
+
+
+def test_every_public_name_has_its_place(pages):
     reference = [
         page for path, page in pages.items() if path.parent.name == "reference"
     ]
-    places = {name: sum(name in page.anchors for page in reference) for name in public}
+    places = {
+        name: sum(name in page.anchors for page in reference) for name in public_names()
+    }
     assert {name: count for name, count in places.items() if count != 1} == {}
+
+
+def test_the_root_leads_to_the_front_page(site, pages):
+    (link,) = pages[site / "index.html"].links
+    assert link == "docs/index.html"
+    assert f"url={link}" in (site / "index.html").read_text("utf-8")
+    images = pages[site / link].images
+    assert sum("reliability" in image for image in images) == 2
+
+
+def test_the_sidebar_has_each_title_once(site):
+    text = (site / "docs" / "index.html").read_text("utf-8")
+    sidebar = text[text.index('<div class="sidebar-tree">') :]
+    sidebar = sidebar[: sidebar.index("</aside>")]
+    titles = re.findall(r"caption-text\">(.*?)<|<a [^>]*>(.*?)</a>", sidebar)
+    titles = ["".join(pair) for pair in titles]
+    assert len(titles) > 30 and len(set(titles)) == len(titles)
+
+
+def test_masks_and_weights_are_those_of_the_signatures(site):
+    text = (site / "docs" / "which_function.html").read_text("utf-8")
+    table = text[text.index('id="masks-and-weights"') :]
+    rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
+    listed = {
+        re.sub("<.*?>", "", row.split("</td>")[0]).strip(): set(
+            re.findall(r"cj\.[\w.]+", re.sub("<.*?>", "", row.split("</td>")[1]))
+        )
+        for row in rows
+        if "<td>" in row
+    }
+    both, where = listed["where= and weights="], listed["where= alone"]
+    assert "cj.fit_temperature" in both and "cj.top1_disagreement" not in both | where
+    for name, value in public_names().items():
+        if isinstance(value, type) or not callable(value) or "calib_jax.plots" in name:
+            continue
+        taken = inspect.signature(value).parameters
+        short = name.replace("calib_jax", "cj")
+        assert (short in both | where) == ("where" in taken), name
+        assert short not in both or "weights" in taken, name
+
+
+def test_llms_lists_pages_and_names(site, pages):
+    text = (site / "llms.txt").read_text("utf-8")
+    assert text.startswith("# calib_jax\n\n> Calibrate confidence")
+    links = re.findall(r"^- \[(.*?)\]\((.*?)\): (.+)$", text, re.MULTILINE)
+    # Nothing is listed without a word on it.
+    assert len(links) == len(re.findall("^- ", text, re.MULTILINE))
+    for _, link, _ in links:
+        page, _, anchor = link.partition("#")
+        target = pages[(site / page).resolve()]
+        assert not anchor or anchor in target.anchors
+    listed = {name for name, link, _ in links if "#" in link}
+    names = {name for name, value in public_names().items() if callable(value)}
+    assert listed == names
+    sources = {path.stem for path in DOCS.glob("*.md")}
+    assert sources <= {Path(link).stem for _, link, _ in links if "#" not in link}
 
 
 def test_pages_show_nothing_of_the_machine(site):

@@ -91,7 +91,7 @@ CLASSES, CASCADE = ("logits", "labels"), ("confidence", "outcome")
 CASCADE = tuple(f"{size}_{kind}" for kind in CASCADE for size in ("small", "large"))
 ROUTER = registry.router(np.random.default_rng(1))
 # Class, its arguments, and functions of its summary; where the last is None, reading
-# costs seconds to compile and is the metric's doctest, or the README's loop.
+# costs seconds to compile and is the metric's doctest, or the loop of docs/flax.md.
 METRICS = {
     "error": (
         CalibrationError(num_bins=5),
@@ -349,9 +349,9 @@ def test_linen_loop():
 
 
 @pytest.mark.once
-def test_readme_loop(capsys):
+def test_loop_of_the_page_on_flax(capsys):
     """Padded, jitted, rows over 8 devices: its last line is of all rows in memory."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "flax.md").read_text(encoding="utf-8")
     loop, modules = (
         code
         for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
