@@ -199,8 +199,11 @@ def _in_order(app: Sphinx, page: str) -> Iterator[str]:
 
 
 def _page_line(app: Sphinx, page: str) -> str:
-    first = next(iter(app.env.get_doctree(page).findall(nodes.paragraph)), None)
+    """A page and the first sentence on it, in which references have their titles."""
+    text = app.env.get_and_resolve_doctree(page, app.builder)
+    first = next(iter(text.findall(nodes.paragraph)), None)
     says = "" if first is None else " ".join(first.astext().split())
+    says = re.split(r"(?<=[.?]) ", says)[0]
     return f"- [{app.env.titles[page].astext()}]({page}.html): {says}"
 
 
