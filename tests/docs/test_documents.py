@@ -1,6 +1,6 @@
 """What the README, the changelog and pages say of commands, names and numbers stands.
 
-Their blocks run as they stand in `test_site`; here some run on other data.
+Their blocks run as they stand in `test_pages`; here some run on other data.
 """
 
 import dataclasses
