@@ -43,7 +43,7 @@ def test_readme_is_short_and_has_the_two_commands():
         assert (ROOT / name).is_file(), name
 
 
-def test_readme_names_every_page():
+def test_index_names_every_page():
     index = text_of("docs/index.md")
     pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"index.md"}
     listed = set(re.findall(r"\(([a-z_]+\.md)\)", index)) | {"reference.md"}

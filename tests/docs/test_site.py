@@ -1,4 +1,4 @@
-"""The documentation site builds without a warning, its links hold, names have places."""
+"""The site builds without a warning, its links hold, public names have places."""
 
 import html.parser
 import inspect
