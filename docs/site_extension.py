@@ -98,7 +98,8 @@ def link_names(app: Sphinx, document: nodes.document) -> None:
         if inside or not re.match(r"(cj|calib_jax)\.[a-zA-Z]", text):
             continue
         named = _NAME.fullmatch(text)
-        if named is None:
+        # `cj.cascade.control_...` stands for several.
+        if named is None or named[1].endswith("."):
             continue
         link = addnodes.pending_xref(
             "",
