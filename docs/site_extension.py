@@ -181,8 +181,9 @@ def write_llms(app: Sphinx, exception: Exception | None) -> None:
         return
     pages = [_page_line(app, page) for page in _in_order(app, app.config.root_doc)]
     names = []
-    for name, _, kind, page, anchor, _ in app.env.domains["py"].get_objects():
-        if kind in ("function", "class"):
+    for name, _, kind, page, anchor, rank in app.env.domains["py"].get_objects():
+        # Names of rank -1 are of the modules that define what is public elsewhere.
+        if kind in ("function", "class") and rank >= 0:
             value = pkgutil.resolve_name(name)
             says = (inspect.getdoc(value) or "").partition("\n")[0]
             names.append(f"- [{name}]({page}.html#{anchor}): {says}")

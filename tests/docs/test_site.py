@@ -79,10 +79,12 @@ def public_names() -> dict[str, object]:
     """Every public name, from the top where it is there, and what it stands for."""
     from calib_jax import flax, plots
 
-    rooms = [value for value in vars(cj).values() if isinstance(value, type(cj))]
+    names = [getattr(cj, name) for name in cj.__all__]
+    rooms = [value for value in names if isinstance(value, type(cj))]
     found = {}
     for room in (cj, *rooms, cj.streaming.blocks, flax, plots):
-        for name in room.__all__:
+        types = [name for name in vars(room) if name[0].isupper()]
+        for name in getattr(room, "__all__", types):
             value = getattr(room, name)
             if isinstance(value, type(cj)) or name.startswith("_"):
                 continue
