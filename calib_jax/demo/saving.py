@@ -1,7 +1,6 @@
-"""Results as files: every number in results.json, and the figures of the paper.
+"""Results as files: all numbers in results.json, and the figures of the paper.
 
-Each figure is saved three times: `NAME.pdf` and `NAME.png` on white, and
-`NAME-dark.png`.
+Each figure is saved as `NAME.pdf` and `NAME.png` on white, and as `NAME-dark.png`.
 """
 
 import dataclasses
@@ -47,9 +46,9 @@ def write_json(directory: Path, plain: Plain) -> None:
 def write_figures(
     directory: Path, drawings: Mapping[str, Callable[[bool], Figure]]
 ) -> None:
-    """Writes figures, drawn light or dark, by name into an existing folder."""
+    """Writes figures by name into an existing folder, drawn light and dark."""
     for dark, endings in ((False, (".png", ".pdf")), (True, ("-dark.png",))):
-        # Resolution and fonts are looked up while a figure is written.
+        # Resolution and fonts are looked up when a figure is written.
         with plots.style(dark=dark):
             for name, draw in drawings.items():
                 figure = draw(dark)
@@ -68,7 +67,7 @@ def _drawings(results: Results) -> dict[str, Callable[[bool], Figure]]:
         ),
         "confident learning": _point(cleaning.confident_learning),
     }
-    # The panel ends a little to the right of the last point.
+    # The panel ends a little to the right of the rightmost point.
     furthest = max(float(jnp.max(share)) for share, _ in points.values())
     return {
         "reliability-small": lambda dark: _reliability("Small", results.small, dark),
@@ -95,7 +94,7 @@ def _point(flags: Flags) -> tuple[jax.Array, jax.Array]:
 
 
 def as_plain(results: Results) -> dict[str, Plain]:
-    """All numbers as plain data; NaN, which JSON lacks, as None."""
+    """All numbers as plain data, with None for NaN, which JSON lacks."""
     return {
         "settings": dataclasses.asdict(results.settings),
         "models": {
@@ -195,7 +194,7 @@ def arrays(table: cj.ReliabilityTable | cj.CleaningCurve) -> Plain:
 
 
 def numbers(array: ArrayLike) -> Plain:
-    """A number, or a list of them, in the fewest digits that give the float32 again."""
+    """A number or lists of them, in the fewest digits that restore the float32."""
     values = np.asarray(array)
     if values.ndim:
         return [numbers(value) for value in values]

@@ -15,7 +15,7 @@ from .._core import checks, dispatch, exact, masking, reduce
 from ..binning import bin_sums, search
 from ..calibration import platt
 from ..calibration.platt import Platt
-from ..calibration.solvers import FitReport
+from ..calibration.reports import FitReport
 from .results import FitReading
 from .states import PlattSummary
 

@@ -14,8 +14,8 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, reduce
-from ..calibration import solvers, temperature
-from ..calibration.solvers import FitStatus
+from ..calibration import reports, temperature
+from ..calibration.reports import FitStatus
 from ..calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
 from .results import FitReading
 from .states import TemperatureSummary
@@ -238,7 +238,7 @@ def _fit_temperature(state: TemperatureSummary) -> tuple[Temperature, FitReading
         (above, FitStatus.MAX_STEPS, top),
         (True, FitStatus.CONVERGED, jnp.exp(start) * jnp.exp(share * width)),
     )
-    status, found = solvers.first_case(*cases)
+    status, found = reports.first_case(*cases)
     converged = status == FitStatus.CONVERGED
     known = converged | (status == FitStatus.MAX_STEPS)
     limit = (status == FitStatus.ZERO_LIMIT) | (status == FitStatus.INFINITE_LIMIT)
