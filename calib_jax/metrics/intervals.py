@@ -184,9 +184,7 @@ def interval_of_rows(
 ) -> CalibrationErrorInterval:
     """`calibration_error_interval` without its checks."""
     valid = masking.valid_rows(scores.shape[0], where, None)
-    # Squares and products of masked rows would be NaN too.
-    scores = masking.fill(scores, valid, 0.5)
-    outcomes = masking.fill(outcomes, valid, 0.5)
+    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
     squares = (scores - outcomes) ** 2
     claimed = jnp.maximum(scores * (1 - scores), 0.0)
     table = bin_sums.bin_means(
