@@ -6,4 +6,5 @@
 - `reduce`: reductions over rows, in blocks
 - `class_axis`: reductions over classes
 - `exact`: exact sums of float32 numbers
+- `bisection`: bisection of an interval
 """

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, exact, reduce
+from .._core import bisection, checks, dispatch, exact, reduce
 from ..calibration import reports, temperature
 from ..calibration.reports import FitStatus
 from ..calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
@@ -273,14 +273,10 @@ def _cubic(
 
 def _root(values: jax.Array, rates: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The root in the unit interval of a cubic that rises from below 0; its slope."""
-
-    def halve(_: jax.Array, ends: tuple[jax.Array, jax.Array]) -> Any:
-        low, high = ends
-        middle = 0.5 * (low + high)
-        below = _cubic(middle, values, rates)[0] < 0
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-    ends = jnp.float32(0), jnp.float32(1)
-    low, high = lax.fori_loop(0, _NUM_HALVINGS, halve, ends)
-    share = 0.5 * (low + high)
+    share = bisection.bisect(
+        lambda share: _cubic(share, values, rates)[0] < 0,
+        jnp.float32(0),
+        jnp.float32(1),
+        num_halvings=_NUM_HALVINGS,
+    )
     return share, _cubic(share, values, rates)[1]

@@ -193,7 +193,7 @@ def test_log_odds_of_logarithms():
     with np.errstate(divide="ignore"):
         logarithm = np.log(confidence)
     expected = reference.log_odds(confidence)
-    # A likelihood of 0 has none, and that of a long text is not cut off.
+    # A likelihood of 0 maps to -inf, and that of a long text is not clipped.
     of_log = np.where(confidence > 1e-20, expected, logarithm)
     close(cj.confidence.log_odds_from_log(logarithm), of_log, rtol=1e-6, atol=2e-7)
     close(
@@ -201,6 +201,6 @@ def test_log_odds_of_logarithms():
         [-17.0, -100.0, -1e4],
         rtol=1e-7,
     )
-    # What float32 keeps of the confidence itself is off by 3 %.
+    # In float32 the confidence itself is off by 3 %.
     close(cj.log_odds(confidence), expected, atol=0.05)
     equal(cj.confidence.log_odds_from_log([NAN, 1e-3, INF]), [NAN] * 3)
