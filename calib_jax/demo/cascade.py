@@ -1,6 +1,6 @@
-"""Cascade: which inputs the small model keeps, by three routers side by side.
+"""Cascade: which inputs the small model may keep, by three routers side by side.
 
-Shapes: N examples in a half.
+Shapes: N examples of a half.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ RANDOM, UNCALIBRATED, CALIBRATED = "random", "uncalibrated (UC)", "calibrated (C
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Confidences, or outcomes, of both models on one half.
+    """What is known of both models on one half: confidences, or outcomes.
 
     Attributes:
-      small: `[N]`, for the small model.
-      large: `[N]`, for the large model.
+      small: `[N]`, of the small model.
+      large: `[N]`, of the large model.
     """
 
     small: jax.Array
