@@ -28,15 +28,9 @@ except ImportError as error:
 from .cascades import cascade_curves
 from .cleaning import cleaning_curves
 from .reliability import reliability_diagram
-from .styles import COLUMN_WIDTH, style
+from .styles import style
 
-__all__ = [
-    "COLUMN_WIDTH",
-    "cascade_curves",
-    "cleaning_curves",
-    "reliability_diagram",
-    "style",
-]
+__all__ = ["cascade_curves", "cleaning_curves", "reliability_diagram", "style"]
 
 
 def __dir__() -> list[str]:
