@@ -15,8 +15,7 @@ from calib_jax import plots
 from calib_jax.demo.calibration import TEST
 from calib_jax.demo.saving import (
     Plain,
-    arrays,
-    numbers,
+    plain,
     plain_cascade,
     plain_fit,
     write_figures,
@@ -84,7 +83,7 @@ def as_plain(results: Results) -> dict[str, Plain]:
         "models": {"small": _model(results.small), "large": _model(results.large)},
         "cascade": plain_cascade(results.cascade),
         "by_carries": [
-            {name: numbers(jnp.asarray(value)) for name, value in row.items()}
+            {name: plain(jnp.asarray(value)) for name, value in row.items()}
             for row in by_carries(results)
         ],
     }
@@ -93,10 +92,10 @@ def as_plain(results: Results) -> dict[str, Plain]:
 def _model(model: ModelResults) -> dict[str, Plain]:
     return {
         "accuracy": {
-            half: numbers(jnp.mean(correct)) for half, correct in model.correct.items()
+            half: plain(jnp.mean(correct)) for half, correct in model.correct.items()
         },
         "credit": {
-            half: numbers(jnp.mean(credit)) for half, credit in model.credit.items()
+            half: plain(jnp.mean(credit)) for half, credit in model.credit.items()
         },
         "scores": {name: _score(score) for name, score in model.scores.items()},
         "credit_scores": {
@@ -108,18 +107,18 @@ def _model(model: ModelResults) -> dict[str, Plain]:
 def _score(score: CalibratedScore) -> dict[str, Plain]:
     before = score.before
     return {
-        "slope": numbers(score.platt.slope),
-        "intercept": numbers(score.platt.intercept),
+        "slope": plain(score.platt.slope),
+        "intercept": plain(score.platt.intercept),
         "fit": plain_fit(score.report),
         "halves": {
             half: {
-                "auroc": numbers(score.ranking[half]),
-                "ece_before": None if before is None else numbers(before[half].error),
-                "ece_after": numbers(after.error),
+                "auroc": plain(score.ranking[half]),
+                "ece_before": None if before is None else plain(before[half].error),
+                "ece_after": plain(after.error),
                 "reliability_before": (
-                    None if before is None else arrays(before[half].table)
+                    None if before is None else plain(before[half].table)
                 ),
-                "reliability_after": arrays(after.table),
+                "reliability_after": plain(after.table),
             }
             for half, after in score.after.items()
         },

@@ -1,12 +1,12 @@
-"""Static checks and conversions of arguments, made before anything is traced.
+"""Static checks and conversions of arguments, before anything is traced.
 
-Every public function passes its arguments through this module, so that a wrong rank,
-shape, dtype or count raises `ValueError` naming the argument, what was expected and
-what came, and so that lists, NumPy arrays and JAX arrays share one trace. Values are
-never looked at: `calib_jax.io.validate` does that, on the host.
+Every public function passes its arguments through this module. A wrong rank, shape,
+dtype or count raises `ValueError` with the name of the argument, what was expected and
+what came; lists, NumPy arrays and JAX arrays share one trace. Values of arrays are not
+read: `calib_jax.io.validate` does that, on the host.
 
-An array that states an integer dtype is refused where floating numbers are expected;
-a plain Python number or list states none and is converted.
+An array of integers is refused where floating numbers are expected. Python numbers and
+lists have no dtype of their own and are converted.
 """
 
 import functools
@@ -29,9 +29,9 @@ def _describe(array: Any) -> str:
 
 
 def _array(name: str, value: ArrayLike, expected: str) -> tuple[Any, bool]:
-    """The value as a NumPy or JAX array, and whether it stated a dtype of its own."""
+    """The value as a NumPy or JAX array, and whether it had a dtype of its own."""
     if isinstance(value, np.generic):
-        # A NumPy scalar stands for a Python number.
+        # A NumPy scalar counts as a Python number.
         value = value.item()
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         return value, True
@@ -41,7 +41,8 @@ def _array(name: str, value: ArrayLike, expected: str) -> tuple[Any, bool]:
         array = np.asarray(value)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"{name}: expected {expected}, got a value that is no array ({error})."
+            f"{name}: expected {expected}, got {type(value).__name__}, which is not an "
+            f"array ({error})."
         ) from error
     if array.dtype.kind not in "biuf":
         raise ValueError(
@@ -63,7 +64,7 @@ def _rank(name: str, array: Any, rank: int | Sequence[int], expected: str) -> No
 def _to_float32(array: Any) -> jax.Array:
     if isinstance(array, jax.Array):
         return array.astype(jnp.float32)
-    # A float64 beyond the range of float32 becomes inf, as XLA would convert it.
+    # A float64 beyond the range of float32 becomes inf, as in XLA.
     with np.errstate(over="ignore"):
         return jnp.asarray(np.asarray(array).astype(np.float32))
 
@@ -72,8 +73,8 @@ def _floating(name: str, value: ArrayLike, expected: str) -> Any:
     array, stated = _array(name, value, expected)
     if stated and not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
-            f"{name}: expected {expected}, got {_describe(array)}; convert it with "
-            f".astype(float) if these really are such values."
+            f"{name}: expected {expected}, got {_describe(array)}. If its values are "
+            f"correct, convert it with .astype(float)."
         )
     if not stated and array.dtype == bool:
         raise ValueError(f"{name}: expected {expected}, got Python bools.")
@@ -83,12 +84,14 @@ def _floating(name: str, value: ArrayLike, expected: str) -> Any:
 def logits(
     name: str, value: ArrayLike, *, rank: Sequence[int] | int, axes: str
 ) -> jax.Array:
-    """Floating array; float32, bfloat16 and float16 stay, the rest becomes float32."""
+    """Floating array: float32, bfloat16 or float16 as it is, the rest as float32."""
     expected = f"a floating array {axes}"
     array = _floating(name, value, expected)
     _rank(name, array, rank, expected)
     if array.ndim and array.shape[-1] == 0:
-        raise ValueError(f"{name}: expected at least one class, got {_describe(array)}")
+        raise ValueError(
+            f"{name}: expected at least one class, got {_describe(array)}."
+        )
     if array.dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
         return jnp.asarray(array)
     return _to_float32(array)
@@ -105,7 +108,7 @@ def floats(
 
 
 def scalar(name: str, value: ArrayLike) -> jax.Array:
-    """Floating scalar, as float32: a level, a limit, a probability."""
+    """Floating scalar, as float32: a level, limit or probability."""
     return floats(name, value, rank=0, axes="")
 
 
@@ -122,7 +125,7 @@ def outcomes(
     axes: str = "[N]",
     keep_bool: bool = False,
 ) -> jax.Array:
-    """Bool, integer or floating array in [0, 1], as float32 or else as bool."""
+    """Bool, integer or floating array in [0, 1], as float32; bools may be kept."""
     expected = f"a bool, integer or floating array {axes} of outcomes in [0, 1]"
     array, _ = _array(name, value, expected)
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or (
@@ -138,7 +141,7 @@ def outcomes(
 def integers(
     name: str, value: ArrayLike, *, rank: Sequence[int] | int = 1, axes: str = "[N]"
 ) -> jax.Array:
-    """Integer array, as int32; wider integers are clipped, so none wraps around."""
+    """Integer array, as int32; wider integers are clipped and do not wrap around."""
     expected = f"an integer array {axes}"
     array, stated = _array(name, value, expected)
     empty = not stated and array.size == 0
@@ -164,7 +167,7 @@ def two_models(
     *,
     keep_bool: bool = False,
 ) -> tuple[tuple[jax.Array, ...], jax.Array, jax.Array, jax.Array | None]:
-    """Scores `[N]` by name, outcomes of both models, and a mask."""
+    """Scores `[N]` by name, outcomes of both models and a mask, all of one shape."""
     given = {name: floats(name, value) for name, value in scores.items()}
     small = outcomes("small_outcome", small_outcome, keep_bool=keep_bool)
     large = outcomes("large_outcome", large_outcome, keep_bool=keep_bool)
@@ -174,13 +177,13 @@ def two_models(
 
 
 def bools(name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]") -> Any:
-    """Bool array; 0/1 integers are refused, since they may be indices."""
+    """Bool array; 0/1 integers are refused, because they may be indices."""
     expected = f"a bool array {axes}"
     array, stated = _array(name, value, expected)
     if array.dtype != bool and not (not stated and array.size == 0):
         raise ValueError(
-            f"{name}: expected {expected}, got {_describe(array)}; compare or "
-            f"convert with .astype(bool)."
+            f"{name}: expected {expected}, got {_describe(array)}. Convert it with "
+            f".astype(bool)."
         )
     _rank(name, array, rank, expected)
     return jnp.asarray(array, bool)
@@ -212,7 +215,7 @@ def class_mask(value: ArrayLike | None, class_logits: jax.Array) -> jax.Array | 
     """A `class_where` argument: None, bool `[C]`, or bool of the logits' shape."""
     if value is None:
         return None
-    expected = f"a bool array [C] or {list(class_logits.shape)}, as the logits"
+    expected = f"a bool array [C] or {list(class_logits.shape)}, the logits' shape"
     array, _ = _array("class_where", value, expected)
     shapes = (class_logits.shape[-1:], class_logits.shape)
     if array.dtype != bool or tuple(array.shape) not in shapes:
@@ -223,18 +226,18 @@ def class_mask(value: ArrayLike | None, class_logits: jax.Array) -> jax.Array | 
 
 
 def same_shape(**arrays: jax.Array | None) -> None:
-    """Raises `ValueError` unless the named arrays that are given share one shape."""
+    """Raises `ValueError` unless all given arrays have the same shape."""
     _agree(chex.assert_equal_shape, "one shape, an entry for each example", arrays)
 
 
 def same_rows(**arrays: jax.Array | None) -> None:
-    """Raises `ValueError` unless the named arrays share their first axis."""
+    """Raises `ValueError` unless all given arrays have the same first axis."""
     check = functools.partial(chex.assert_equal_shape_prefix, prefix_len=1)
     _agree(check, "one row for each example", arrays)
 
 
 def same_columns(**arrays: jax.Array | None) -> None:
-    """Raises `ValueError` unless the named arrays share their last axis."""
+    """Raises `ValueError` unless all given arrays have the same last axis."""
     check = functools.partial(chex.assert_equal_shape_suffix, suffix_len=1)
     _agree(check, "one entry for each example on the last axis", arrays)
 
@@ -279,9 +282,9 @@ def static_float(name: str, value: Any) -> float:
 
 
 def error_rate(name: str, confidence_level: ArrayLike) -> jax.Array:
-    """One less a confidence level, float32 scalar.
+    """One minus a confidence level, as a float32 scalar.
 
-    A host number outside (0, 1) raises; a device array outside gives NaN.
+    A host number outside (0, 1) raises `ValueError`; a device array gives NaN.
     """
     level = scalar(name, confidence_level)
     if isinstance(confidence_level, jax.Array):
@@ -295,7 +298,7 @@ def error_rate(name: str, confidence_level: ArrayLike) -> jax.Array:
 
 
 def traced_int(name: str, value: Any, *, minimum: int, maximum: int) -> jax.Array:
-    """A count that may be traced; a host integer outside the range raises."""
+    """A count that may be traced; a host integer out of range raises `ValueError`."""
     if isinstance(value, jax.Array):
         return count(name, value)
     number = static_int(name, value, minimum=minimum)
@@ -305,18 +308,18 @@ def traced_int(name: str, value: Any, *, minimum: int, maximum: int) -> jax.Arra
 
 
 def key(name: str, value: Any) -> jax.Array:
-    """A JAX random key, new style or raw."""
+    """A JAX random key, typed or raw."""
     if isinstance(value, jax.Array):
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) and value.ndim == 0:
             return value
         if value.dtype == jnp.uint32 and value.ndim == 1:
             return value
     described = _describe(value) if hasattr(value, "dtype") else repr(value)
-    raise ValueError(f"{name}: expected one key of jax.random.key, got {described}.")
+    raise ValueError(f"{name}: expected a key from jax.random.key, got {described}.")
 
 
 def any_array(name: str, value: ArrayLike) -> jax.Array:
-    """Numbers or bools with at least one axis; at most 32 bits of each."""
+    """Numbers or bools with at least one axis, converted to at most 32 bits."""
     expected = "an array [N, ...] of numbers or bools"
     array, _ = _array(name, value, expected)
     if array.ndim == 0 or not (
@@ -340,7 +343,7 @@ def solver(value: Any) -> None:
 
 
 def instance(name: str, value: Any, *types: type) -> None:
-    """Raises `ValueError` unless `value` is of one of the types."""
+    """Raises `ValueError` unless `value` is an instance of one of the types."""
     if not isinstance(value, types):
         expected = " or ".join(kind.__name__ for kind in types)
         raise ValueError(f"{name}: expected {expected}, got {type(value).__name__}.")

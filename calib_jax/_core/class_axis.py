@@ -1,9 +1,9 @@
-"""Reductions over the class axis, in the form that compilers vectorise.
+"""Reductions over the class axis, in a form that XLA vectorises on the CPU.
 
-Shapes: `[..., C]`, any number of leading axes. The CPU's compiler writes out what two
-reductions share, and does not vectorise a loop with several of them over a long axis:
-it does where each has few entries to combine, side by side. So the axis is cut into a
-few long pieces that are combined first. On accelerators it costs nothing.
+Shapes: `[..., C]`, with any number of leading axes. On the CPU, XLA writes out what two
+reductions share, and does not vectorise one loop of several reductions over a long
+axis. It does if each has only a few entries to combine, side by side. So the axis is
+cut into a few long pieces, which are combined first. Accelerators lose nothing by it.
 """
 
 import functools
@@ -19,14 +19,14 @@ from . import masking
 
 
 class Reduction(NamedTuple):
-    """An associative operation, its neutral element, and it along an axis."""
+    """An associative operation, its neutral element, and the reduction of an axis."""
 
     operation: Callable[[Any, Any], Any]
     neutral: float
     along: Callable[..., jax.Array]
 
 
-# No NaN may reach a maximum: `masking.nan_as_infinity`.
+# A maximum must not meet NaN; see `masking.nan_as_infinity`.
 SUM = Reduction(lax.add, 0.0, jnp.sum)
 MAX = Reduction(lax.max, -np.inf, jnp.max)
 
@@ -34,11 +34,11 @@ MAX = Reduction(lax.max, -np.inf, jnp.max)
 def reduce_classes(
     reductions: Sequence[Reduction], terms: Sequence[jax.Array]
 ) -> tuple[jax.Array, ...]:
-    """Reduces several terms `[..., C]` over their last axis, in one loop over entries.
+    """Reduces several terms `[..., C]` over their last axis, in one loop.
 
     Args:
-      reductions: what is done with each of the terms.
-      terms: Q float32 arrays `[..., C]`. Only sums have derivatives.
+      reductions: Q reductions, one per term. Only sums have derivatives.
+      terms: Q float32 arrays `[..., C]`.
 
     Returns:
       Q float32 arrays `[...]`.
@@ -59,22 +59,22 @@ def reduce_classes(
 
 
 def sum_classes(*terms: jax.Array) -> tuple[jax.Array, ...]:
-    """Sums of several terms `[..., C]` over their last axis; see `reduce_classes`."""
+    """Sums of several terms `[..., C]` over their last axis, by `reduce_classes`."""
     return reduce_classes([SUM] * len(terms), terms)
 
 
 @jax.custom_jvp
 def largest_class(values: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Maximum of `[..., C]` over the last axis and the first position that has it.
+    """Maximum of `[..., C]` over the last axis, and the first position that has it.
 
-    As `jnp.max` and `jnp.argmax`, which the CPU runs many times slower. A NaN counts as
-    +inf.
+    Equals `jnp.max` and `jnp.argmax`, which are many times slower on the CPU, except
+    that NaN counts as +inf.
 
     Args:
       values: float32 `[..., C]`.
 
     Returns:
-      float32 `[...]`, and int32 `[...]`, C where all values are -inf.
+      float32 `[...]`, and int32 `[...]`, which is C if all values are -inf.
     """
     length = values.shape[-1]
     place = lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
@@ -116,8 +116,7 @@ def _derivative_of_largest(primals: Any, tangents: Any) -> Any:
 def _cut(terms: Sequence[jax.Array]) -> tuple[Any, Any]:
     """Terms `[..., C]` as `[..., pieces, C / pieces]`, and the classes left over.
 
-    None instead of the first where there are few classes, and of the second where
-    none are left.
+    With few classes the first is None; with no class left over the second is.
     """
     length = terms[0].shape[-1]
     if length <= 16:
@@ -134,7 +133,7 @@ def _cut(terms: Sequence[jax.Array]) -> tuple[Any, Any]:
 def _reduce_together(
     reductions: tuple[Reduction, ...], axis: int, *terms: jax.Array
 ) -> tuple[jax.Array, ...]:
-    """Reductions of terms over a short axis, all in one loop."""
+    """Reduces all terms over a short axis in one loop."""
 
     def combine(first: Any, second: Any) -> Any:
         both = zip(reductions, first, second, strict=True)
@@ -142,7 +141,7 @@ def _reduce_together(
 
     neutral = tuple(np.array(r.neutral, np.float32) for r in reductions)
     results = lax.reduce(terms, neutral, combine, (axis % terms[0].ndim,))
-    # What follows, fused with the loop, would keep it from being vectorised.
+    # Fused with what follows, the loop would not be vectorised.
     return lax.optimization_barrier(tuple(results))
 
 

@@ -1,4 +1,7 @@
-"""How a public function runs its jitted core."""
+"""`core`, the decorator of the jitted function that a public function calls.
+
+A public function checks its arguments (`checks`) and calls one core.
+"""
 
 import functools
 import inspect
@@ -18,17 +21,17 @@ def core(
     """Jits the core of a public function and makes it run on any mesh.
 
     With Explicit mesh axes every intermediate array would need its sharding spelled
-    out; the partitioner finds the same program by itself, so those axes are made Auto
-    inside. Results are replicated, or sharded as the rows of the argument `rows_of`.
+    out. The partitioner finds the same program by itself, so they are Auto inside.
+    Results are replicated, or sharded like the rows of the argument `rows_of`.
 
     Args:
-      function: the plain function; static arguments are given by keyword.
+      function: the function to jit; its static arguments are passed by keyword.
       static: names of its static arguments.
-      rows_of: name of an argument whose first axis is the examples, for functions
-        that return one entry for each example.
+      rows_of: for a function with one result per example, the name of an argument
+        whose first axis is the examples.
 
     Returns:
-      The jitted function, or a decorator where `function` is not given.
+      The jitted function, or a decorator if `function` is not given.
     """
     if function is None:
         return functools.partial(core, static=static, rows_of=rows_of)

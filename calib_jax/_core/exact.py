@@ -1,12 +1,14 @@
 """Exact sums of float32 numbers, held as integers.
 
-A float32 number is an integer of 24 bits times a power of two, so any sum of them is
-an integer multiple of 2^-149. It is held here in base 4096: `NUM_DIGITS` int32 digits,
-least significant first, and one more entry that is 1 where an addend was not finite.
-Adding two such sums is integer addition: exact, associative and commutative, so that a
-sum depends neither on the order of its rows, nor on how they were split into blocks,
-batches or devices (a long accumulator; Kulisch, "Computer Arithmetic and Validity",
-2013). There is room for 2^40 addends of any finite size.
+A float32 number is an integer of 24 bits times a power of two, so any sum of them is an
+integer multiple of 2^-149. It is held in base 4096: `NUM_DIGITS` int32 digits, least
+significant first, and one more entry that is 1 if an addend was not finite. Adding two
+such sums is integer addition, which is exact, associative and commutative, so a sum
+does not depend on the order of its rows or on how they were split into blocks, batches
+or devices (a long accumulator; Kulisch, "Computer Arithmetic and Validity", 2013).
+There is room for 2^40 addends of any finite size.
+
+A sum is canonical after `normalise`: equal sums then have equal digits.
 """
 
 from collections.abc import Sequence
@@ -18,20 +20,20 @@ import numpy as np
 from jax import lax
 
 DIGIT_BITS = 12
-# 2^-149 to 2^128 takes 277 bits, 2^40 addends 40 more, the sign one.
+# 277 bits for 2^-149 to 2^128, 40 for 2^40 addends, and one for the sign.
 NUM_DIGITS = 27
 NOT_FINITE = NUM_DIGITS
 LENGTH = NUM_DIGITS + 1
-# So many may be added before a carry: digits of one addend stay below 2^14.
+# Addends before a carry is needed: the digits of one addend stay below 2^14.
 MAX_ADDENDS = 2**17
-# Among so few bins a larger table of each, which takes fewer additions, stays small.
+# Up to this many bins, a larger table per bin stays small and needs fewer additions.
 _FEW_BINS = 64
-# Where the number 1 stands, and as which digit.
+# The place and the digit of the number 1.
 ONE_PLACE, ONE_DIGIT = 149 // DIGIT_BITS, 2 ** (149 % DIGIT_BITS)
 
 _MASK = 2**DIGIT_BITS - 1
 # Value of a digit in each place. Places below the smallest normal float32 count as 0,
-# as XLA flushes such numbers; a sum beyond the largest comes out as NaN.
+# because XLA flushes such numbers to 0; a sum beyond the largest float32 is NaN.
 _EXPONENTS = [place * DIGIT_BITS - 149 for place in range(NUM_DIGITS)]
 _PLACE_VALUES = np.array(
     [0 if e < -126 else np.inf if e > 127 else 2.0**e for e in _EXPONENTS], np.float32
@@ -41,11 +43,12 @@ _PLACE_VALUES = np.array(
 def sums_in_bins(
     index: jax.Array, values: Sequence[jax.Array], num_bins: int
 ) -> jax.Array:
-    """Sums of the values in each bin, the number of rows first; not carried.
+    """Number of rows, then sum of each value, in each bin; not carried.
 
     Args:
-      index: int32 `[N]`, N at most `MAX_ADDENDS`; rows from `num_bins` on are left out.
-      values: Q arrays `[N]`, float32, or bool, which are counted.
+      index: int32 `[N]`, N at most `MAX_ADDENDS`; a row of index `num_bins` or more is
+        left out.
+      values: Q arrays `[N]`, float32 or bool.
       num_bins: static number of bins.
 
     Returns:
@@ -67,9 +70,9 @@ def sums_in_bins(
 def _counts_in_bins(
     index: jax.Array, bools: Sequence[jax.Array], num_bins: int
 ) -> list[jax.Array]:
-    """Rows in each bin int32 `[num_bins]`, and those of each where a bool is True."""
+    """Rows in each bin, int32 `[num_bins]`, then those where each bool is True."""
     ones = [jnp.ones(index.shape, bool), *bools]
-    # Every scatter costs as much as a pass: two counts go into the halves of one.
+    # Every scatter costs a pass, so two counts share one: 16 bits each.
     step = 2 if index.shape[0] < 2**16 else 1
     counts = []
     for first in range(0, len(ones), step):
@@ -82,14 +85,14 @@ def _counts_in_bins(
 
 
 def _split(values: jax.Array) -> tuple[jax.Array, ...]:
-    """Magnitude, power of two less 149, 0 or -1 for a minus sign, and if it is finite.
+    """Mantissa, exponent plus 149, sign (0 or -1), and whether a value is finite.
 
-    What is not finite has a magnitude above 0 and no sign.
+    A value that is not finite gets a positive mantissa and no sign.
     """
     bits = lax.bitcast_convert_type(values, jnp.int32)
     exponent = (bits >> 23) & 0xFF
     fraction = bits & 0x7FFFFF
-    # Subnormal numbers have exponent field 0 and no hidden bit.
+    # Subnormals have exponent field 0 and no hidden bit.
     mantissa = jnp.where(exponent > 0, fraction | 0x800000, fraction)
     finite = exponent < 0xFF
     negative = jnp.where(finite, bits >> 31, 0)  # (digit ^ -1) + 1 is -digit.
@@ -97,9 +100,9 @@ def _split(values: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def _many_bins(index: jax.Array, values: jax.Array, num_bins: int) -> jax.Array:
-    """Three digits of each value go where they belong."""
+    """Adds the three digits of each value to their places."""
     mantissa, power, negative, finite = _split(values)
-    # power // DIGIT_BITS for all 254 powers; integer division would not vectorise.
+    # power // DIGIT_BITS for all 254 powers; an integer division would not vectorise.
     place = (power * 43691) >> 19
     shift = power - place * DIGIT_BITS
     low = (mantissa & _MASK) << shift
@@ -116,9 +119,9 @@ def _many_bins(index: jax.Array, values: jax.Array, num_bins: int) -> jax.Array:
 
 
 def _few_bins(index: jax.Array, values: jax.Array, num_bins: int) -> jax.Array:
-    """Two digits of each value, of 14 bits in places of 4, are brought there later.
+    """Adds two 14-bit digits of each value, at places of 4 bits, and carries them last.
 
-    A third less work for each value, but a table of 130 numbers for each bin.
+    This takes a third less work per value, but a table of 130 numbers per bin.
     """
     mantissa, power, negative, finite = _split(values)
     magnitude = mantissa << (power & 3)
@@ -133,7 +136,7 @@ def _few_bins(index: jax.Array, values: jax.Array, num_bins: int) -> jax.Array:
     for part, bit in zip(parts, (0, 14), strict=True):
         halves = part[:, :-1] & _MASK, part[:, :-1] >> DIGIT_BITS
         for offset, half in enumerate(halves, bit // DIGIT_BITS):
-            # Three places of 4 bits, from bit 12 of one place on, make one of 12.
+            # Three places of 4 bits make one of 12.
             for first in range(3):
                 digit = half[:, first::3] << (bit % DIGIT_BITS + 4 * first)
                 after = NUM_DIGITS - offset - digit.shape[1]
@@ -151,11 +154,11 @@ def from_floats(values: jax.Array) -> jax.Array:
 
 
 def carry(sums: jax.Array) -> jax.Array:
-    """Moves what exceeds a digit one place up, once: room for more addends.
+    """Moves the excess of each digit one place up, once, to make room for addends.
 
-    What stays is in [-2048, 2048), before the excess of the place below is added.
+    A digit is in [-2048, 2048) before the excess of the place below is added.
     """
-    # The top digit keeps its excess; the flag of what is not finite stays a flag.
+    # The top digit keeps its excess, and the flag stays 0 or 1.
     place = np.arange(LENGTH, dtype=np.int32).reshape((1,) * (sums.ndim - 1) + (-1,))
     excess = (sums + 2 ** (DIGIT_BITS - 1)) >> DIGIT_BITS
     excess = jnp.where(place < NUM_DIGITS - 1, excess, 0)
@@ -165,7 +168,7 @@ def carry(sums: jax.Array) -> jax.Array:
 
 
 def normalise(sums: jax.Array) -> jax.Array:
-    """The one canonical form: digits in [-2048, 2048), except for the top one."""
+    """The canonical form: all digits but the top one are in [-2048, 2048)."""
     digits = jnp.moveaxis(sums[..., : NUM_DIGITS - 1], -1, 0)
 
     def ripple(carried: jax.Array, digit: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -182,12 +185,12 @@ def normalise(sums: jax.Array) -> jax.Array:
 
 
 def to_float(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The sum as float32 `(high, low)`: `high` is it rounded, `low` what is left.
+    """The sum as float32 `(high, low)`: the rounded sum, and what rounding left.
 
-    Sums need not be canonical. NaN where an addend was not finite.
+    Sums need not be canonical. NaN if an addend was not finite.
     """
-    # Any int32 digits come down to [-2049, 2049] in four rounds. Such digits never
-    # cancel the one above, so that their sum is exact to the last bits of `low`.
+    # Four rounds bring any int32 digits down to [-2049, 2049]. Such digits never cancel
+    # the one above, so their sum is exact to the last bits of `low`.
     digits = lax.fori_loop(0, 4, lambda _, sums: carry(sums), sums)[..., :NUM_DIGITS]
     values = digits.astype(jnp.float32) * _PLACE_VALUES.reshape(
         (1,) * (sums.ndim - 1) + (NUM_DIGITS,)
@@ -207,25 +210,25 @@ def to_float(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def to_count(high: jax.Array, low: jax.Array) -> jax.Array:
-    """A sum of ones, from `to_float`, as int32; 2^31 - 1 stands for more than that."""
+    """A count, as `to_float` gives it, as int32; larger counts become 2^31 - 1."""
     fits = (high < 2.0**31) | ((high == 2.0**31) & (low < 0))
     high, low = jnp.where(fits, high, 0.0), jnp.where(fits, low, 0.0)
-    # Numbers from 2^24 on are even, and 2^31 itself is no int32: double the half. The
-    # wrap of 2^31 is undone by adding a negative rest.
+    # From 2^24 on floats are even, and 2^31 is not an int32, so double the half. The
+    # wrap-around of 2^31 is undone by adding the negative rest.
     half = (high * 0.5).astype(jnp.int32) * 2
     count = jnp.where(high < 2.0**24, high.astype(jnp.int32), half)
     return jnp.where(fits, count + low.astype(jnp.int32), jnp.iinfo(jnp.int32).max)
 
 
 def two_sum(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`a + b` rounded, and the rounding error, exactly (Knuth)."""
+    """`a + b` rounded, and its exact rounding error (Knuth)."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
 
 
 def multiply(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`a * b` rounded, and the rounding error (Dekker), split by masking bits."""
+    """`a * b` rounded, and its rounding error (Dekker), splitting by bit masks."""
 
     def halves(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         bits = lax.bitcast_convert_type(x, jnp.int32) & ~0xFFF

@@ -1,4 +1,9 @@
-"""Masks over classes, tokens and rows: what is masked may be NaN, to no effect."""
+"""Masks over rows, tokens and classes.
+
+What a mask removes may hold anything, NaN included, and has no effect on results or
+gradients. A row is removed by `where` or by a weight of 0: `valid_rows` makes one mask
+of both, and `clean_rows` overwrites what it removes.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -7,21 +12,51 @@ import jax.numpy as jnp
 def valid_rows(
     num_rows: int, where: jax.Array | None, weights: jax.Array | None
 ) -> jax.Array:
-    """Bool `[N]`: rows that count. A row of weight 0 is a removed row."""
+    """Bool `[N]`: rows that `where` keeps and whose weight is not 0."""
     valid = jnp.ones(num_rows, bool) if where is None else where
     return valid if weights is None else valid & (weights != 0)
+
+
+def clean_rows(
+    valid: jax.Array | None, value: float, *arrays: jax.Array
+) -> tuple[jax.Array, ...]:
+    """Arrays `[N, ...]` with `value` in the rows that are not valid.
+
+    Called before anything is computed, so that neither a result nor a gradient meets a
+    NaN in a removed row.
+    """
+    if valid is None:
+        return arrays
+    return tuple(
+        fill(array, valid.reshape(-1, *[1] * (array.ndim - 1)), value)
+        for array in arrays
+    )
+
+
+def usable_outcomes(outcomes: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """Bool `[N]`: rows with an outcome in [0, 1] and a finite, non-negative weight."""
+    usable = (outcomes >= 0) & (outcomes <= 1)
+    return usable if weights is None else usable & usable_weights(weights)
+
+
+def usable_weights(weights: jax.Array) -> jax.Array:
+    """Bool `[N]`: weights that are finite and not negative."""
+    return (weights >= 0) & (weights < jnp.inf)
 
 
 def scaled_weights(
     num_rows: int, weights: jax.Array | None, valid: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Weights `[N]` over their largest valid one, and that one: sums stay in range."""
+    """Weights `[N]` divided by the largest valid one, and that one.
+
+    Their sums stay in the range of float32.
+    """
     if weights is None:
         return jnp.ones(num_rows, jnp.float32), jnp.float32(1)
     largest = jnp.max(weights, where=valid, initial=0.0)
     usable = (largest > 0) & (largest < jnp.inf)
     largest = jax.lax.stop_gradient(jnp.where(usable, largest, 1.0))
-    # Two factors: the reciprocal of a very large weight is no normal float32.
+    # Two factors, because the reciprocal of a very large weight is subnormal.
     factor = jax.lax.rsqrt(largest)
     return weights * factor * factor, largest
 
@@ -29,22 +64,24 @@ def scaled_weights(
 def fill(
     values: jax.Array, where: jax.Array | None, value: float | jax.Array
 ) -> jax.Array:
-    """`values` with masked entries replaced, before anything could see a NaN there."""
+    """`values` with `value` where the mask is False."""
     if where is None:
         return values
     return jnp.where(where, values, jnp.asarray(value, values.dtype))
 
 
 def nan_as_infinity(values: jax.Array) -> jax.Array:
-    """`values` with +inf for NaN: over a long axis the CPU's maximum passes over NaN
-    (jaxlib 0.10)."""
+    """`values` with NaN replaced by +inf, for a maximum that must not miss a NaN.
+
+    Over a long axis the maximum of jaxlib 0.10 on the CPU ignores NaN.
+    """
     return jnp.where(jnp.isnan(values), jnp.inf, values)
 
 
 def class_maximum(logits: jax.Array, class_where: jax.Array | None) -> jax.Array:
-    """float32 maximum over the last axis; an empty mask gives -inf.
+    """float32 maximum over the last axis; -inf where all classes are masked.
 
-    A NaN may not show in it, but does in any sum of exponentials of the row.
+    It may miss a NaN, which then shows in any sum of exponentials of the row.
     """
     maximum = jnp.max(fill(logits, class_where, -jnp.inf), axis=-1)
     return maximum.astype(jnp.float32)
@@ -53,11 +90,10 @@ def class_maximum(logits: jax.Array, class_where: jax.Array | None) -> jax.Array
 def shifted(
     logits: jax.Array, shift: jax.Array, class_where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """`logits - shift` in float32 with 0 where a class is out, and which are in.
+    """`logits - shift` in float32, with 0 where a class is out, and which are in.
 
-    A class is out where it is masked or its logit is -inf. Zero stands there rather
-    than -inf because -inf times a probability of 0 would be NaN, in values and
-    gradients alike.
+    A class is out where it is masked or its logit is -inf. It gets 0 rather than -inf
+    because -inf times a probability of 0 would be NaN, in values and gradients alike.
     """
     logits = logits.astype(jnp.float32)
     inside = logits != -jnp.inf
@@ -71,8 +107,8 @@ def below_maximum(
 ) -> jax.Array:
     """`logits - maximum` in float32, with -1e30 where a class is out.
 
-    The exponential of its quotient by any temperature up to 1e6 is 0, as are products
-    of that with it. This is one operation less an entry than `shifted` with its mask.
+    Divided by any temperature up to 1e6 its exponential is 0, and so is the product of
+    the two. This takes one operation per entry less than `shifted` with its mask.
     """
     below = jnp.maximum(logits.astype(jnp.float32) - maximum[..., None], -1e30)
     return fill(below, class_where, -1e30)
@@ -81,8 +117,8 @@ def below_maximum(
 def take_last(values: jax.Array, index: jax.Array) -> jax.Array:
     """`values[..., index]` along the last axis; an index out of range gives NaN.
 
-    16-bit floats are gathered as integers: XLA would otherwise convert the whole
-    array to float32 on some platforms.
+    16-bit floats are gathered as integers, because XLA would convert the whole array to
+    float32 on some platforms.
     """
     size = values.shape[-1]
     inside = (index >= 0) & (index < size)

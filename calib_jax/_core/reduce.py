@@ -1,19 +1,18 @@
-"""The one way to reduce over examples.
+"""Reductions over examples, in blocks of rows.
 
-Sums, minima, histograms and per-bin sums over rows are all a `fold` over blocks, and
-what is computed of each row of a matrix goes through `map_rows` or `map_and_sum_rows`.
-Here, and nowhere else, is decided how rows are cut into blocks, what the platform
-changes, and how sharded rows are treated:
+Sums, minima, histograms and per-bin sums are all a `fold` over blocks; functions of one
+row go through `map_rows` or `map_and_sum_rows`. Only this module decides how rows are
+cut into blocks, what depends on the platform, and how sharded rows are treated:
 
-- Rows `[N, ...]` are seen as `[lanes, N / lanes, ...]`, the number of lanes being what
-  N and the number of devices have in common. Rows sharded over devices keep whole lanes
-  on each device; blocks are cut along the second axis, which is not sharded, so that
-  no row leaves its device and only the results are summed across devices.
-- Blocks are small enough to stay in cache, so that nothing of the size of the rows is
-  allocated. The last block starts early and masks the rows already seen: no padding,
-  no copy.
+- Rows `[N, ...]` are viewed as `[lanes, N / lanes, ...]`, where the number of lanes is
+  the greatest common divisor of N and the number of devices. Each device holds whole
+  lanes of sharded rows. Blocks are cut along the second axis, which is not sharded, so
+  no row leaves its device and only results are summed across devices.
+- Blocks are small enough for the cache, so nothing of the size of the rows is
+  allocated. The last block starts early and masks the rows already seen, which needs
+  neither padding nor a copy.
 - float32 sums are compensated across blocks; counts and per-bin sums are integers
-  (`_exact`).
+  (`exact`).
 """
 
 import math
@@ -30,7 +29,7 @@ Rows = Any  # A pytree of arrays that share their first axis, the examples.
 
 
 def map_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
-    """`function(rows)`, computed in blocks, so that nothing of the rows' size is held.
+    """`function(rows)`, computed in blocks to hold nothing else of the rows' size.
 
     Args:
       function: from a block of rows `[block, ...]` to a pytree of arrays `[block]`.
@@ -49,9 +48,9 @@ def map_and_sum_rows(
 ) -> tuple[Any, Any]:
     """`map_rows` and `sum_rows` of the two results of a function, in one pass.
 
-    The function is given a block of rows, which of them are valid, and which of these
-    were not seen before: the first result may depend on the rows and on the former
-    only, as the last it gives for a row is kept.
+    The function gets a block of rows, which of them are valid, and which of the valid
+    ones were not seen before. Its first result must not depend on the last, because a
+    row may be seen twice and its last result is kept.
     """
     num_rows = jax.tree.leaves(rows)[0].shape[0]
     live = jax.ShapeDtypeStruct((1,), bool)
@@ -93,7 +92,7 @@ def map_and_sum_rows(
 
 
 def _sums(quantities: Any) -> jax.Array:
-    """The sum of each of some arrays `[block]`, as one vector."""
+    """The sums of arrays `[block]`, as one vector."""
     sums = [jnp.sum(quantity) for quantity in jax.tree.leaves(quantities)]
     return jnp.stack(sums) if sums else jnp.zeros(0, jnp.float32)
 
@@ -107,15 +106,15 @@ def sum_rows(
     """Sums `function(rows, live)` over the examples, in float32 with compensation.
 
     Args:
-      function: from a block of rows `[block, ...]`, and which of them count, bool
-        `[block]`, to a pytree of float32 arrays `[block]`, 0 for the other rows. One
-        weight that is 0 there costs less than a choice for each array.
+      function: from a block of rows `[block, ...]` and a mask, bool `[block]`, to a
+        pytree of float32 arrays `[block]` that are 0 for masked rows. Setting one
+        weight to 0 costs less than masking each array.
       rows: pytree of arrays `[N, ...]`.
       valid: optional bool `[N]`.
-      every: 2 visits every other block only, and so on (`thinnings`); may be traced.
+      every: 2 visits every second block only, and so on (`thinnings`); may be traced.
 
     Returns:
-      The pytree with a float32 scalar for each array; 0 where no row is valid.
+      The pytree with a float32 scalar for each array; 0 if no row is valid.
     """
     sample = _sample(rows)
     live = jax.ShapeDtypeStruct((1,), bool)
@@ -135,7 +134,7 @@ def sum_blocks(
     valid: jax.Array | None = None,
     every: int | jax.Array = 1,
 ) -> jax.Array:
-    """The same from a function that sums a block itself, to a float32 array `shape`."""
+    """`sum_rows` for a function that sums its block to a float32 array of `shape`."""
 
     def step(sums: Any, block: Rows, live: jax.Array) -> Any:
         total, error = exact.two_sum(sums[0], function(block, live))
@@ -147,11 +146,11 @@ def sum_blocks(
 
 
 def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
-    """Minimum of `function(rows)` over the examples; +inf where there are none.
+    """Minimum of `function(rows)` over the examples; +inf without examples.
 
     Args:
       function: from a block of rows `[block, ...]` to a pytree of float32 arrays
-        `[block]`. It may see a row twice.
+        `[block]`; it may get a row twice.
       rows: pytree of arrays `[N, ...]`.
 
     Returns:
@@ -170,10 +169,10 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
 
 
 def thinnings(rows: Rows, num_rows: Sequence[int]) -> tuple[int, ...]:
-    """The `every` of `sum_rows` for which about so many rows are visited, or more.
+    """Values of `every`, descending, that visit about `num_rows` rows or a few more.
 
-    Descending, and none for more than a third of the rows, or a half where these are a
-    few blocks: nothing where they are fewer still.
+    None visits more than a third of the rows, or half of them if they are a few blocks.
+    With fewer blocks the result is empty.
     """
     lanes, length, size = _blocks(rows)
     most = -(-length // max(size, 1)) // 2
@@ -187,13 +186,13 @@ def count_rows(
     length: int,
     valid: jax.Array | None = None,
 ) -> jax.Array:
-    """Histogram int32 `[length]` of `function(rows)`, an integer for each example.
+    """Histogram int32 `[length]` of `function(rows)`, an integer per example.
 
     Integers outside `[0, length)` are not counted.
     """
 
     def step(counts: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
-        # A negative index would wrap around; `length` is out of range and dropped.
+        # A negative index would wrap around, while `length` is dropped.
         index = jnp.where(live, function(block), length)
         index = jnp.where(index < 0, length, index)
         return counts.at[index].add(1, mode="drop")
@@ -208,19 +207,17 @@ def sum_bins(
     num_bins: int,
     valid: jax.Array | None = None,
 ) -> jax.Array:
-    """Exact sums of values in each bin, the number of rows first.
+    """Number of rows, then exact sum of each value, in each bin.
 
     Args:
       function: from a block of rows to the bin of each, int32 `[block]` in
-        `[0, num_bins)`, and Q float32 arrays `[block]`; bool ones are counted, which is
-        faster.
+        `[0, num_bins)`, and Q arrays `[block]`, float32 or bool, which is faster.
       rows: pytree of arrays `[N, ...]`.
       num_bins: static number of bins.
       valid: optional bool `[N]`.
 
     Returns:
-      int32 `[1 + Q, num_bins, exact.LENGTH]`, exact (`_exact`) but not yet canonical:
-      the sum of ones, then of each of the values.
+      int32 `[1 + Q, num_bins, exact.LENGTH]`, not yet canonical (`exact`).
     """
     sample = _sample(rows)
     shape = (1 + len(jax.eval_shape(function, sample)[1]), num_bins, exact.LENGTH)
@@ -230,7 +227,7 @@ def sum_bins(
         index = jnp.where(live, index, num_bins)
         return exact.carry(sums + exact.sums_in_bins(index, values, num_bins))
 
-    # Carrying costs as much as the rows of a block where there are many bins.
+    # With many bins, carrying costs as much as the rows of a block.
     least = min(math.prod(shape), exact.MAX_ADDENDS)
     sums = fold(add, jnp.zeros(shape, jnp.int32), rows, valid, least=least)
     return jnp.sum(sums, axis=0, dtype=jnp.int32)
@@ -242,11 +239,11 @@ def ends_of_bins(
     values: jax.Array,
     valid: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """Least and greatest value of each bin, those so far taken in.
+    """Least and greatest value of each bin, over these rows and those so far.
 
     Args:
       ends: float32 `[num_bins]` twice, so far; +inf and -inf in a bin without rows.
-      index: int32 `[N]`, the bin of each row; one out of range is in none.
+      index: int32 `[N]`, the bin of each row; a row out of range is in none.
       values: float32 `[N]`.
       valid: bool `[N]`.
 
@@ -275,20 +272,20 @@ def fold(
     least: int = 1,
     entries: int = 1,
 ) -> Any:
-    """Folds `step(state, block, live)` over blocks of rows, every lane on its own.
+    """Folds `step(state, block, live)` over blocks of rows, for each lane separately.
 
     Args:
-      step: from a state, a block of rows and which of them count and were not seen
+      step: from a state, a block of rows, and which of them are valid and were not seen
         before, bool `[block]`, to the next state.
       initial: the first state, a pytree of arrays.
       rows: pytree of arrays `[N, ...]`.
       valid: optional bool `[N]`.
       every: as for `sum_rows`.
-      least: rows that a block should have at least.
-      entries: numbers that `step` makes of a row, where more than the row has.
+      least: number of rows that a block should at least have.
+      entries: numbers that `step` makes per row, if more than the row has.
 
     Returns:
-      The last state, every array with a leading axis `[lanes]`.
+      The last state, with a leading axis `[lanes]` for every array.
     """
     if jax.tree.leaves(rows)[0].shape[0] == 0:
         return jax.tree.map(lambda x: x[None], initial)
@@ -307,40 +304,8 @@ def fold(
     return state if lanes > 1 else jax.tree.map(lambda x: x[None], state)
 
 
-def sort_or_count(
-    sorting: Callable[..., jax.Array],
-    counting: Callable[..., jax.Array],
-    few: bool,
-    rows: Rows,
-    *rest: Any,
-) -> jax.Array:
-    """Runs the way to select among rows that suits where they are; both give the same.
-
-    Sorting gathers rows that are sharded, which under `jax.jit` cannot be known: with
-    several devices they are counted. The CPU sorts slowly, but few rows sort as fast as
-    they are counted, by a smaller program, and where not `few` are looked for counting
-    is no faster.
-    """
-    if jax.device_count() > 1:
-        return counting(rows, *rest)
-    if jax.tree.leaves(rows)[0].shape[0] <= _FEW_ROWS or not few:
-        return sorting(rows, *rest)
-    return lax.platform_dependent(rows, *rest, cpu=counting, default=sorting)
-
-
-def counted_bits(few: bool) -> int:
-    """Bits of a key that are told apart by one round of counting.
-
-    Many, for few rounds; but all the counts have to stay in the cache, and go from
-    device to device.
-    """
-    if not few:
-        return 8
-    return 13 if jax.device_count() == 1 else 11
-
-
 def pairwise_sum(values: jax.Array) -> jax.Array:
-    """Sum over the last axis in pieces of 64, whose error does not grow with length."""
+    """Sum over the last axis in pieces of 64; the error does not grow with length."""
     while values.shape[-1] > 64:
         pad = -values.shape[-1] % 64
         values = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, pad)])
@@ -349,11 +314,11 @@ def pairwise_sum(values: jax.Array) -> jax.Array:
 
 
 def sums_before(values: jax.Array) -> jax.Array:
-    """Sum of what stands before each entry of the last axis, in pieces of 32.
+    """Sum of all entries before each entry of the last axis, in pieces of 32.
 
-    The error hardly grows with length. Products with a triangle of ones are a small
-    program, while that of `jnp.cumsum` takes seconds to compile for many entries.
-    Sharded entries are gathered.
+    The error hardly grows with length. Products with a triangle of ones compile to a
+    small program, while `jnp.cumsum` of many entries takes seconds to compile. Sharded
+    entries are gathered.
     """
     length = values.shape[-1]
     size = min(length, 32)
@@ -368,17 +333,16 @@ def sums_before(values: jax.Array) -> jax.Array:
     return jnp.dot(values, earlier, precision=lax.Precision.HIGHEST)
 
 
-# A block of rows, and of float32 entries where rows are vectors: a few megabytes on
-# the CPU, where a larger one would leave the cache; accelerators want fewer, larger.
+# Largest number of rows in a block, and of float32 entries if rows are vectors: a few
+# megabytes fit the cache of a CPU, while accelerators want fewer and larger blocks.
 _CPU_BLOCK_ROWS, _CPU_BLOCK_ENTRIES = 2**15, 2**19
 _BLOCK_ROWS, _BLOCK_ENTRIES = exact.MAX_ADDENDS, 2**26
-_FEW_ROWS = 4096
-# Long loops over other lengths are vectorised worse.
+# Long loops are vectorised best over multiples of this length.
 _MULTIPLE = 512
 
 
 def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int]:
-    """Number of lanes, rows of a lane, and rows of a block, about `least` or more."""
+    """Number of lanes, rows per lane, and rows per block (about `least` or more)."""
     arrays = jax.tree.leaves(rows)
     num_rows = arrays[0].shape[0]
     lanes = math.gcd(num_rows, jax.device_count())
@@ -392,7 +356,7 @@ def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int
 
 
 def _block_size(length: int, most: int) -> int:
-    """Rows of each block: as even as can be, and a round number of several."""
+    """Rows per block: blocks are as even as possible, and of a round length."""
     if length <= most:
         return length
     num_blocks = -(-length // most)
@@ -409,9 +373,10 @@ def _each_block(
     size: int,
     every: int | jax.Array = 1,
 ) -> Any:
-    """Calls `visit(state, start, first_new)` for each block, without a loop for one.
+    """Calls `visit(state, start, first_new)` for each block; one block needs no loop.
 
-    The last block starts early enough to be whole; rows before `first_new` were seen.
+    The last block starts early enough to be whole; its rows before `first_new` were
+    seen already.
     """
     if size == length:
         return visit(state, jnp.int32(0), jnp.int32(0))
@@ -425,7 +390,7 @@ def _each_block(
 
 
 def _sample(rows: Rows) -> Rows:
-    """Shapes of one row."""
+    """Shapes and dtypes of one row."""
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
     )
@@ -439,7 +404,7 @@ def _take_live(
     size: int,
     first_new: jax.Array,
 ) -> tuple[Rows, jax.Array, jax.Array]:
-    """A block of every lane, which rows are valid, and which of these are also new."""
+    """A block of every lane, which rows are valid, and which of those are new."""
     block, block_valid = _take((rows, valid), lanes, start, size)
     shape = (size,) if lanes == 1 else (lanes, size)
     block_valid = jnp.ones(shape, bool) if valid is None else block_valid
@@ -448,9 +413,9 @@ def _take_live(
 
 
 def _take(rows: Rows, lanes: int, start: jax.Array, size: int) -> Rows:
-    """A block of every lane: `[lanes, size, ...]`, or `[size, ...]` of a single one.
+    """A block of every lane: `[lanes, size, ...]`, or `[size, ...]` for a single lane.
 
-    An axis of one lane would keep the CPU's compiler from vectorising.
+    An axis of one lane would keep XLA from vectorising on the CPU.
     """
 
     def take(array: jax.Array) -> jax.Array:
@@ -462,8 +427,8 @@ def _take(rows: Rows, lanes: int, start: jax.Array, size: int) -> Rows:
             return array
         if array.dtype.itemsize > 2 or not jnp.issubdtype(array.dtype, jnp.floating):
             return lax.dynamic_slice_in_dim(array, start, size, axis)
-        # XLA's CPU compiler slices 16-bit floats by converting the whole array; as
-        # integers they stay, and tied to the loop by a barrier so does the cast.
+        # On the CPU, XLA slices 16-bit floats by converting the whole array. Integers
+        # are sliced as they are; the barrier keeps the cast inside the loop.
         array, begin = lax.optimization_barrier((array, start))
         bits = lax.bitcast_convert_type(array, jnp.uint16)
         block = lax.dynamic_slice_in_dim(bits, begin, size, axis)

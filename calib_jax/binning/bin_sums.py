@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from .._core import dispatch, exact, masking, reduce
-from .bins import Bins, bin_index, searches
+from . import search
+from .bins import Bins, searches
 
 
 @jax.tree_util.register_dataclass
@@ -180,8 +181,8 @@ def _sums_in_bins(edges: jax.Array, rows: Any) -> jax.Array:
     # Among many edges, all scores are searched for at once.
     early = searches(bins)
     return _sums_of_rows(
-        lambda keys: keys if early else bin_index(bins, keys),
-        bin_index(bins, scores) if early else scores,
+        lambda keys: keys if early else search.bin_of(edges, keys),
+        search.bin_of(edges, scores) if early else scores,
         quantities,
         where,
         weights,
@@ -242,7 +243,7 @@ def bin_sums_and_means(
     rows = jax.lax.stop_gradient((scores, tuple(quantities), where, weights))
     sums = _sums_in_bins(lax.stop_gradient(bins.edges), rows)
     table = compute(BinSums(sums=sums))
-    index = bin_index(bins, scores)
+    index = search.bin_of(bins.edges, scores)
     valid = masking.valid_rows(index.shape[0], where, weights)
     weight, means = _with_derivative(
         table.weight, table.means, index, tuple(quantities), valid, weights

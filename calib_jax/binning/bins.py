@@ -3,18 +3,16 @@
 Shapes: N examples. Functions take one problem; batch with `jax.vmap`.
 
 A bin is a function of the score alone: bin `k` is `edges[k - 1] <= score < edges[k]`, a
-score equal to an edge goes up, and tied scores share a bin. A table therefore never
-depends on the order of its rows, and looking up a training value always finds the bin
-that counted it; in return, bins of heavily tied scores are unequal and may be empty.
-Scores are any floating numbers; those smaller in size than the smallest normal float32
-(1.2e-38) count as 0.
+score equal to an edge goes up, and tied scores share a bin. So a table never depends on
+the order of its rows, and looking up a score always finds the bin that counted it. In
+return, bins of heavily tied scores differ in size and may be empty. Scores are any
+floating numbers; those below the smallest normal float32 (1.2e-38) in size count as 0.
 """
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch
@@ -29,7 +27,7 @@ class Bins:
     """Bins of a score, given by their inner edges.
 
     Attributes:
-      edges: float32 `[num_bins - 1]`, ascending; +inf for bins that hold nothing.
+      edges: float32 `[num_bins - 1]`, ascending; +inf for bins that are not used.
     """
 
     edges: jax.Array
@@ -47,23 +45,23 @@ def equal_count_bins(
     where: ArrayLike | None = None,
     max_bins: int | None = None,
 ) -> Bins:
-    """Cuts the valid scores, in ascending order, into bins of equal count.
+    """Bins that hold equally many of the valid scores.
 
-    The edges are order statistics: edge `k` is the score at which bin `k` starts when
-    the `n` valid scores are split evenly, the first `n mod num_bins` bins being one
-    longer (as `numpy.array_split`). A cut at or beyond `n` has edge +inf. NaN scores
-    are left out. Weights never move edges.
+    The sorted scores are split evenly, with one more row in each of the first
+    `n mod num_bins` bins (as `numpy.array_split`); edge `k` is the score at which bin
+    `k` starts. An edge at or beyond the last of the `n` valid scores is +inf. NaN
+    scores are left out, and weights never move edges.
 
     Args:
       scores: floating `[N]`.
-      num_bins: number of bins, at least 1; an integer array where `max_bins` is given,
-        and then clipped to `[1, max_bins]`.
-      where: optional bool `[N]`; masked scores take no part.
+      num_bins: number of bins, at least 1. With `max_bins` it may be an integer array,
+        which is clipped to `[1, max_bins]`.
+      where: optional bool `[N]`, the rows that count.
       max_bins: optional static number of bins of the result, so that `num_bins` may be
-        traced and batched; edges that are not used are +inf.
+        traced and batched; unused edges are +inf.
 
     Returns:
-      `Bins` with `max_bins` or else `num_bins` bins.
+      `Bins`, `max_bins` of them if given and `num_bins` otherwise.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
@@ -85,13 +83,14 @@ def equal_count_bins(
     else:
         max_bins = checks.static_int("max_bins", max_bins, minimum=1)
         count = checks.traced_int("num_bins", num_bins, minimum=1, maximum=max_bins)
-    return Bins(edges=_equal_count_edges(array, count, mask, max_bins=max_bins))
+    edges = order_statistics.equal_count_edges(array, count, mask, max_bins=max_bins)
+    return Bins(edges=edges)
 
 
 def equal_width_bins(
     num_bins: int = DEFAULT_NUM_BINS, *, lower: float = 0.0, upper: float = 1.0
 ) -> Bins:
-    """Bins of equal width between two bounds.
+    """Bins of equal width from `lower` to `upper`.
 
     Args:
       num_bins: static number of bins, at least 1.
@@ -102,7 +101,7 @@ def equal_width_bins(
       `Bins` with `num_bins` bins; scores beyond the ends fall in the end bins.
 
     Raises:
-      ValueError: where `num_bins < 1` or `upper <= lower`.
+      ValueError: if `num_bins < 1` or `upper <= lower`.
 
     References:
       Guo et al. 2017, arXiv 1706.04599, section 2 (bins of equal width).
@@ -122,7 +121,7 @@ def equal_width_bins(
 
 
 def bin_index(bins: Bins, scores: ArrayLike) -> jax.Array:
-    """The bin of each score: the number of edges at or below it.
+    """Index of the bin of each score: the number of edges at or below it.
 
     Args:
       bins: `Bins`.
@@ -130,10 +129,10 @@ def bin_index(bins: Bins, scores: ArrayLike) -> jax.Array:
 
     Returns:
       int32 `[N]` in `[0, num_bins - 1]`; scores beyond the ends fall in the end bins,
-      and NaN gives -1, which is in no bin.
+      and NaN, which is in no bin, gives -1.
 
     Raises:
-      ValueError: for a wrong rank or dtype, or where `bins` are no `Bins`.
+      ValueError: for a wrong rank or dtype, or if `bins` is not a `Bins`.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase II.
@@ -143,13 +142,14 @@ def bin_index(bins: Bins, scores: ArrayLike) -> jax.Array:
       [ 0  1  1 -1]
     """
     checks.instance("bins", bins, Bins)
-    return _bin_index(bins.edges, checks.floats("scores", scores))
+    return search.bin_of(bins.edges, checks.floats("scores", scores))
 
 
+@dispatch.core(rows_of="scores")
 def in_first_bins(
     bins: Bins, order: jax.Array, scores: jax.Array, num_first: jax.Array
 ) -> jax.Array:
-    """Whether a score falls in one of the first `num_first` bins of an order.
+    """Whether each score falls in one of the first `num_first` bins of an order.
 
     Args:
       bins: `Bins`.
@@ -160,44 +160,15 @@ def in_first_bins(
     Returns:
       bool `[N]`.
     """
-    return _in_first_bins(bins.edges, order, scores, num_first)
+    position = jnp.arange(order.shape[0], dtype=jnp.int32)
+    chosen = jnp.zeros(order.shape, bool).at[order].set(position < num_first)
+    index = search.count_at_or_below(bins.edges, scores)
+    return chosen[index] & ~jnp.isnan(scores)
 
 
 def searches(bins: Bins) -> bool:
-    """Whether scores are searched for, best all together, for want of few edges."""
+    """Whether there are so many edges that scores are looked up by a search.
+
+    A search is fastest over all scores at once, comparisons block by block.
+    """
     return bins.edges.shape[0] > search.FEW_EDGES
-
-
-@dispatch.core(static=["max_bins"])
-def _equal_count_edges(
-    scores: jax.Array, num_bins: jax.Array, where: jax.Array | None, *, max_bins: int
-) -> jax.Array:
-    if max_bins == 1:
-        return jnp.zeros(0, jnp.float32)
-    rows = lax.stop_gradient((scores, where))
-    found = order_statistics.extent(rows)
-    count, _ = found
-    num_bins = jnp.clip(num_bins, 1, max_bins)
-    k = jnp.arange(1, max_bins, dtype=jnp.int32)
-    # k times the quotient cannot overflow where k < num_bins.
-    used = k < num_bins
-    start = jnp.where(used, k, 0) * (count // num_bins) + jnp.minimum(
-        k, count % num_bins
-    )
-    ranks = jnp.where(used, start, scores.shape[0])
-    return order_statistics.order_statistics(rows, found, ranks)
-
-
-@dispatch.core(rows_of="scores")
-def _bin_index(edges: jax.Array, scores: jax.Array) -> jax.Array:
-    return jnp.where(jnp.isnan(scores), -1, search.count_at_or_below(edges, scores))
-
-
-@dispatch.core(rows_of="scores")
-def _in_first_bins(
-    edges: jax.Array, order: jax.Array, scores: jax.Array, num_first: jax.Array
-) -> jax.Array:
-    position = jnp.arange(order.shape[0], dtype=jnp.int32)
-    chosen = jnp.zeros(order.shape, bool).at[order].set(position < num_first)
-    index = search.count_at_or_below(edges, scores)
-    return chosen[index] & ~jnp.isnan(scores)

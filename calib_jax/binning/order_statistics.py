@@ -1,4 +1,8 @@
-"""Scores of given ranks, by sorting or by counting the bits of their keys."""
+"""Scores of given ranks, by sorting or by counting the bits of their keys.
+
+Here and in the functions below, `rows` are scores float32 `[N]`, of which NaN is left
+out, and an optional mask bool `[N]`.
+"""
 
 from typing import Any
 
@@ -7,33 +11,60 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._core import reduce
+from .._core import dispatch, reduce
 from . import search
+
+# Up to this many rows, sorting is as fast as counting, and a smaller program.
+_FEW_ROWS = 4096
+
+
+@dispatch.core(static=["max_bins"])
+def equal_count_edges(
+    scores: jax.Array, num_bins: jax.Array, where: jax.Array | None, *, max_bins: int
+) -> jax.Array:
+    """Edges float32 `[max_bins - 1]` of `num_bins` bins of equal count, then +inf."""
+    if max_bins == 1:
+        return jnp.zeros(0, jnp.float32)
+    rows = lax.stop_gradient((scores, where))
+    found = extent(rows)
+    count, _ = found
+    num_bins = jnp.clip(num_bins, 1, max_bins)
+    k = jnp.arange(1, max_bins, dtype=jnp.int32)
+    # Limited to k < num_bins, k times the quotient cannot overflow.
+    used = k < num_bins
+    start = jnp.where(used, k, 0) * (count // num_bins) + jnp.minimum(
+        k, count % num_bins
+    )
+    ranks = jnp.where(used, start, scores.shape[0])
+    return order_statistics(rows, found, ranks)
 
 
 @jax.custom_batching.custom_vmap
 def order_statistics(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
-    """The scores of given ranks, 0 being the smallest: the one selection function.
+    """The scores of given ranks, 0 being the smallest.
 
-    Two ways that give the same floats. A sort, where one accelerator holds all rows, or
-    a single device few, or many ranks are asked for. Else the bits of the scores,
-    mapped to integers of the same order, are counted in rounds of some bits, each
-    round only among the scores that share the bits found so far; counts add up across
-    blocks and devices, so that rows stay where they are. Many sets of ranks of the same
-    scores, by `jax.vmap`, are one selection.
+    Two methods give the same floats. One sorts, which gathers sharded rows. The other
+    maps scores to integers of the same order and finds their bits in rounds, by
+    counting among the scores that share the bits found so far; counts add up across
+    blocks and devices, so rows stay where they are. With several devices rows are
+    counted, because whether they are sharded is unknown under `jax.jit`. One device
+    sorts, except that a CPU, which sorts slowly, counts many rows for few ranks. Under
+    `jax.vmap` over the ranks of the same scores, all ranks are selected at once.
 
     Args:
-      rows: scores float32 `[N]`, where NaN is left out, and optional bool `[N]`.
-      extent: what `extent` says of the rows.
+      rows: scores and mask.
+      extent: the result of `extent(rows)`.
       ranks: int32 `[K]`, ascending, K at least 1.
 
     Returns:
       float32 `[K]`; +inf for ranks at or beyond the number of valid scores.
     """
-    few = ranks.shape[0] <= search.FEW_EDGES
-    return reduce.sort_or_count(
-        _select_by_sorting, _select_by_counting, few, rows, extent, ranks
-    )
+    counting, sorting = _select_by_counting, _select_by_sorting
+    if jax.device_count() > 1:
+        return counting(rows, extent, ranks)
+    if rows[0].shape[0] <= _FEW_ROWS or ranks.shape[0] > search.FEW_EDGES:
+        return sorting(rows, extent, ranks)
+    return lax.platform_dependent(rows, extent, ranks, cpu=counting, default=sorting)
 
 
 @order_statistics.def_vmap
@@ -55,12 +86,12 @@ def _valid(rows: Any) -> jax.Array:
 
 
 def extent(rows: Any) -> tuple[jax.Array, jax.Array]:
-    """Number of valid rows int32, and float32 `[2]`: least score and least -score."""
+    """Number of valid rows, int32, and float32 `[2]`: least score and least -score."""
 
     def step(extent: Any, block: Any, live: jax.Array) -> Any:
         valid = _valid(block)
         ends = [jnp.where(valid, x, jnp.inf) for x in (block[0], -block[0])]
-        # A float sum is exact here, and faster than one of integers.
+        # A float sum is exact here and faster than an integer sum.
         number = jnp.sum((valid & live).astype(jnp.float32))
         return (
             extent[0] + number.astype(jnp.int32),
@@ -75,7 +106,8 @@ def extent(rows: Any) -> tuple[jax.Array, jax.Array]:
 def _select_by_sorting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     if rows[0].shape[0] == 0:
         return jnp.full(ranks.shape, jnp.inf, jnp.float32)
-    # Integers sort several times faster than floats. The first bit makes signed ones.
+    # Integers sort several times faster than floats; flipping the first bit makes
+    # them signed.
     last = jnp.uint32(0xFFFFFFFF)
     key = jnp.where(_valid(rows), search.sort_key(rows[0]), last) ^ jnp.uint32(
         0x80000000
@@ -92,13 +124,13 @@ def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     lowest, unknown = key_range(ends)
 
     def refine(state: Any) -> Any:
-        """Finds some more bits of each key, and the rank among its equals."""
+        """Finds more bits of each key, and its rank among keys that share them."""
         prefix, within, unknown = state
         counts = count_digits(rows, lowest, prefix, unknown)
         # Ranks that share a prefix share the counts of the first of them.
         first = search.count_at_or_below(prefix, prefix, strictly=True)
         counts = counts.reshape(num_ranks, -1, 2 ** (digit_bits(num_ranks) // 2))
-        # First which of the sums of so many holds the rank, then which of its counts.
+        # First find the group of counts that holds the rank, then the count within it.
         sums = jnp.dot(counts, np.ones(counts.shape[2], np.int32))
         group, within = _find_rank(sums[first], within)
         digit, within = _find_rank(counts[first, group], within)
@@ -112,12 +144,18 @@ def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
 
 
 def digit_bits(num_ranks: int) -> int:
-    """How many bits of so many keys a round of counting finds."""
-    return reduce.counted_bits(num_ranks <= search.FEW_EDGES)
+    """Bits of each key that one round of counting finds.
+
+    More bits need fewer rounds, but all counts have to stay in the cache and travel
+    between devices.
+    """
+    if num_ranks > search.FEW_EDGES:
+        return 8
+    return 13 if jax.device_count() == 1 else 11
 
 
 def key_range(ends: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The lowest key, and how many bits keys exceed it by, of the ends of `extent`."""
+    """From the ends that `extent` gives: the lowest key, and the bits of the range."""
     lowest, highest = search.sort_key(ends[0]), search.sort_key(-ends[1])
     return lowest, 32 - lax.clz(jnp.where(highest > lowest, highest - lowest, 0))
 
@@ -125,17 +163,18 @@ def key_range(ends: jax.Array) -> tuple[jax.Array, jax.Array]:
 def count_digits(
     rows: Any, lowest: jax.Array, prefix: jax.Array, unknown: jax.Array
 ) -> jax.Array:
-    """A round of counting, whose counts add up over blocks of rows.
+    """One round of counting; counts add up over blocks of rows.
 
     Args:
-      rows: scores float32 `[N]`, where NaN is left out, and optional bool `[N]`.
-      lowest: uint32 scalar, from which keys are counted.
-      prefix: uint32 `[K]`, ascending, the first bits of the keys looked for.
-      unknown: uint32 scalar, how many bits are still unknown.
+      rows: scores and mask.
+      lowest: uint32 scalar, subtracted from all keys.
+      prefix: uint32 `[K]`, ascending, the first bits of the keys to be found.
+      unknown: uint32 scalar, the number of bits still unknown.
 
     Returns:
-      int32 `[K, 2^digit_bits(K)]`, keys with each prefix by their next bits, at most
-      `digit_bits(K)` of them; of equal prefixes the first has the counts.
+      int32 `[K, 2^digit_bits(K)]`: the number of keys with each prefix, by the value of
+      their next `digit_bits(K)` bits (or fewer, if fewer are unknown). Among equal
+      prefixes the first has the counts.
     """
     num_ranks = prefix.shape[0]
     width = 2 ** digit_bits(num_ranks)
@@ -144,7 +183,7 @@ def count_digits(
     def place(block: Any) -> jax.Array:
         rest = (search.sort_key(block[0]) - lowest) >> (unknown - bits)
         digit = rest & ((jnp.uint32(1) << bits) - 1)
-        # Keys that share the bits found so far are the candidates.
+        # Only keys that share the bits found so far are counted.
         place = search.find(prefix, rest >> bits) * width + digit.astype(jnp.int32)
         return jnp.where(_valid(block), place, -1)
 
@@ -153,12 +192,12 @@ def count_digits(
 
 
 def _find_rank(counts: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """In which of the counts `[K, L]` a rank `[K]` lies, and its rank there.
+    """Which of the counts `[K, L]` holds each rank `[K]`, and the rank within it.
 
-    One beyond all of them lies in the last.
+    A rank beyond all counts is in the last.
     """
     size = counts.shape[1]
-    # As products and a single reduction these are a small program, unlike a cumsum.
+    # A product and one reduction compile to a smaller program than a cumsum.
     upto = jnp.dot(counts, np.triu(np.ones((size, size), np.int32)))[:, :-1]
     below = upto <= rank[:, None]
     number, before = lax.reduce(

@@ -1,4 +1,4 @@
-"""Where values fall among ascending edges, and integers that sort as floats do."""
+"""Looking up values among ascending edges, and integers that sort as floats do."""
 
 from typing import Any
 
@@ -6,21 +6,27 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-# Each value is compared with this many edges; among more it is searched for.
+from .._core import dispatch
+
+# Up to this many edges each value is compared with all of them; beyond, it is searched.
 FEW_EDGES = 32
-
-
 _TABLE_BITS = 16
 
 
+@dispatch.core(rows_of="scores")
+def bin_of(edges: jax.Array, scores: jax.Array) -> jax.Array:
+    """The bin of each score `[N]` among edges `[num_bins - 1]`, int32; NaN gives -1."""
+    return jnp.where(jnp.isnan(scores), -1, count_at_or_below(edges, scores))
+
+
 def find(prefixes: jax.Array, values: jax.Array) -> jax.Array:
-    """The first of the ascending prefixes that equals each value, or else -1."""
+    """Index of the first ascending prefix that equals each value; -1 if none does."""
     if prefixes.shape[0] > FEW_EDGES:
         first = count_at_or_below(prefixes, values, strictly=True)
         return jnp.where(prefixes.at[first].get(mode="clip") == values, first, -1)
-    # A sum over the prefixes vectorises, unlike a look at what was found.
+    # A sum over the prefixes vectorises, unlike a gather of the prefixes found.
     repeated = jnp.pad(prefixes[1:] == prefixes[:-1], (1, 0))
-    # Values have fewer bits than this one.
+    # No value has all 32 bits set.
     once = jnp.where(repeated, jnp.uint32(0xFFFFFFFF), prefixes)
     found = jnp.full(values.shape, -1, jnp.int32)
     for number in range(prefixes.shape[0]):
@@ -37,8 +43,8 @@ def count_at_or_below(
             return _search_from_table(edges, values)
         side = "left" if strictly else "right"
         return jnp.searchsorted(edges, values, side=side).astype(jnp.int32)
-    # Comparing with every edge vectorises; with many a search does less work. One by
-    # one, since the compiler would write out the edges for all values of a block.
+    # Comparing with every edge vectorises; a search does less work when there are many.
+    # The loop is unrolled because XLA would write out the edges for a whole block.
     compare = jnp.less if strictly else jnp.less_equal
     below = jnp.zeros(values.shape, jnp.int32)
     for number in range(edges.shape[0]):
@@ -47,8 +53,10 @@ def count_at_or_below(
 
 
 def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
-    """The same for many edges and more values: a binary search among the edges that
-    share a value's first bits, with as many steps as the fullest of such groups needs.
+    """`count_at_or_below` for many edges and even more values.
+
+    A table finds the edges that share a value's first bits. A binary search goes on
+    among them, in as many steps as the largest such group needs.
     """
     keys, wanted = sort_key(edges), sort_key(values)
     shift = 32 - _TABLE_BITS
@@ -76,14 +84,14 @@ def without_subnormals(scores: jax.Array) -> jax.Array:
 
 
 def sort_key(scores: jax.Array) -> jax.Array:
-    """uint32 of the same order; -0.0 and subnormal numbers are taken as 0."""
+    """uint32 keys in the order of the scores; -0.0 and subnormals count as 0."""
     bits = lax.bitcast_convert_type(without_subnormals(scores), jnp.uint32)
     negative = bits >> 31 == 1
     return jnp.where(negative, ~bits, bits | jnp.uint32(0x80000000))
 
 
 def from_key(key: jax.Array) -> jax.Array:
-    """The number of a `sort_key`."""
+    """The score of a `sort_key`."""
     positive = key >> 31 == 1
     bits = jnp.where(positive, key & jnp.uint32(0x7FFFFFFF), ~key)
     return lax.bitcast_convert_type(bits, jnp.float32)

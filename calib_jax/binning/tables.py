@@ -16,10 +16,10 @@ from .bins import Bins
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class ReliabilityTable:
-    """How confident a model is in each bin, and how often it is right.
+    """Mean confidence and mean outcome of a model in each bin.
 
     Attributes:
-      count: int32 `[num_bins]`, rows.
+      count: int32 `[num_bins]`, number of rows.
       weight: float32 `[num_bins]`, sum of weights; equals `count` without weights.
       confidence: float32 `[num_bins]`, mean score; 0 in an empty bin.
       outcome: float32 `[num_bins]`, mean outcome; 0 in an empty bin.
@@ -41,16 +41,16 @@ def reliability_table(
 ) -> ReliabilityTable:
     """Mean confidence and mean outcome in each bin.
 
-    The sums behind the means are exact integers, so that the table does not depend on
-    the order of the rows in any bit. A valid NaN score is in no bin and makes all means
-    NaN; a valid NaN outcome makes its bin's mean outcome NaN.
+    The means come from exact sums, so reordering the rows changes no bit. A NaN score
+    in a valid row is in no bin and makes all means NaN; a NaN outcome makes the mean
+    outcome of its bin NaN.
 
     Args:
       bins: `Bins` of the scores.
       scores: floating `[N]`, confidences in `[0, 1]` or any other scores.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`, the verifier's scores.
-      where: optional bool `[N]`; masked rows may hold anything.
-      weights: optional non-negative `[N]`; weight 2 is the row twice.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
+      where: optional bool `[N]`, the rows that count.
+      weights: optional non-negative `[N]`; weight 2 counts the row twice, 0 removes it.
 
     Returns:
       `ReliabilityTable`.

@@ -1,9 +1,14 @@
-"""Calibrators: fit parameters on held-out rows, apply them to any others."""
+"""Calibrators: fit parameters on held-out rows, then apply them to other rows.
+
+Every fit returns parameters, which `calibrate` applies, and a `FitReport`. Rows that
+`where` or a weight of 0 removes may hold anything, NaN included.
+"""
 
 from .apply import calibrate
 from .histogram import Histogram, fit_histogram
 from .platt import Platt, fit_platt
-from .solvers import FitReport, FitStatus, newton
+from .reports import FitReport, FitStatus
+from .solvers import newton
 from .temperature import Temperature, fit_temperature
 
 __all__ = [

@@ -1,7 +1,7 @@
 """Applying a fitted calibrator.
 
-Fit on a calibration half and judge on the other half: on its own half every calibrator
-looks better than it is.
+Fit on one half of the data and evaluate on the other: on the half it was fitted to,
+every calibrator looks better than it is.
 """
 
 import functools
@@ -10,8 +10,8 @@ from typing import Any
 import jax
 from jax.typing import ArrayLike
 
-from .. import confidence
 from .._core import checks
+from ..confidence import classes
 from .histogram import Histogram, apply_histogram
 from .platt import Platt, apply_platt
 from .temperature import Temperature
@@ -20,7 +20,7 @@ from .temperature import Temperature
 @functools.singledispatch
 def _calibrate(params: Any, x: ArrayLike, class_where: ArrayLike | None) -> jax.Array:
     raise ValueError(
-        "params: expected Temperature, Platt or Histogram, what a fit returns first, "
+        "params: expected Temperature, Platt or Histogram, the first result of a fit, "
         f"got {type(params).__name__}."
     )
 
@@ -34,13 +34,14 @@ def calibrate(
     """Calibrated confidence of logits or scores.
 
     Args:
-      params: what a fit returned first.
+      params: the first result of a fit.
       x: floating logits `[..., C]` for a `Temperature`, scores `[N]` for the others.
       class_where: optional bool `[C]` or `[..., C]`, for a `Temperature` only.
 
     Returns:
-      float32 in `[0, 1]`: class probabilities `[..., C]` for a temperature (the largest
-      alone: `top1(logits, params.temperature)`), `[N]` for a score. NaN gives NaN.
+      float32 in `[0, 1]`: class probabilities `[..., C]` for a `Temperature` (for the
+      largest alone use `top1(logits, params.temperature)`), `[N]` for the others. NaN
+      gives NaN.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or kind of parameters.
@@ -55,16 +56,18 @@ def calibrate(
       ['0.269', '0.500', '0.731']
     """
     if class_where is not None and not isinstance(params, Temperature):
-        raise ValueError("class_where: expected None, since scores have no classes.")
+        raise ValueError(
+            "class_where: expected None, because scores have no classes, got a mask."
+        )
     return _calibrate(params, x, class_where)
 
 
 @_calibrate.register
 def _(params: Temperature, x: ArrayLike, class_where: ArrayLike | None) -> jax.Array:
     logits = checks.logits("x", x, rank=range(1, 9), axes="[..., C]")
-    return confidence.scaled_softmax(
-        logits, params.temperature, class_where=class_where
-    )
+    temperature = checks.scalar("temperature", params.temperature)
+    mask = checks.class_mask(class_where, logits)
+    return classes.softmax(logits, temperature, mask)
 
 
 @_calibrate.register

@@ -1,6 +1,6 @@
-"""Histogram binning: the mean outcome of a score's bin.
+"""Histogram binning: the confidence of a score is the mean outcome of its bin.
 
-Shapes: N examples. One problem at a time; several by `jax.vmap`. Not differentiable.
+Shapes: N examples. One problem at a time; batch with `jax.vmap`. Not differentiable.
 """
 
 import dataclasses
@@ -9,21 +9,20 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .. import binning
 from .._core import checks, dispatch, masking
-from ..binning import bin_sums
+from ..binning import bin_sums, order_statistics, search
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
-from .solvers import FitReport, FitStatus
+from .reports import FitReport, FitStatus
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Histogram:
-    """Histogram binning: the mean outcome of a score's bin.
+    """Parameters of histogram binning.
 
     Attributes:
       bins: `Bins` of the score.
-      values: float32 `[num_bins]`, probability given to scores of each bin.
+      values: float32 `[num_bins]`, the calibrated confidence in each bin.
     """
 
     bins: Bins
@@ -40,17 +39,18 @@ def fit_histogram(
 ) -> tuple[Histogram, FitReport]:
     r"""Histogram binning: the mean outcome of each of `num_bins` equal-count bins.
 
-    The means minimise the negative log-likelihood of all step functions on these bins,
-    in closed form, so that `report.num_steps` is 0. An empty bin gets the mean of all
-    outcomes; without a valid row (`CONSTANT`) and with `INVALID_VALUES` (NaN scores,
-    outcomes outside [0, 1], weights below 0) every bin gets one half.
+    Among all step functions on these bins the means have the least negative
+    log-likelihood. They need no solver: `report.num_steps` is 0. An empty bin gets the
+    mean of all outcomes. Every bin gets one half if no row is valid (`CONSTANT`) or a
+    valid row has a NaN score, an outcome outside [0, 1] or a negative or infinite
+    weight (`INVALID_VALUES`).
 
     Args:
       scores: floating `[N]`.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
       num_bins: static number of bins.
-      where: optional bool `[N]`; masked rows may hold anything.
-      weights: optional non-negative `[N]`; they never move edges.
+      where: optional bool `[N]`, the rows that count.
+      weights: optional non-negative `[N]`; 0 removes a row, others do not move edges.
 
     Returns:
       `Histogram` and `FitReport`.
@@ -72,32 +72,34 @@ def fit_histogram(
     outcome = checks.outcomes("outcomes", outcomes)
     mask, weight = checks.mask("where", where), checks.weights("weights", weights)
     checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    # A row of weight 0 is a removed row, for the edges too.
-    keep = masking.valid_rows(score.shape[0], mask, weight)
-    bins = binning.equal_count_bins(score, num_bins, where=keep)
-    return _fit_histogram(bins, score, outcome, keep, weight)
+    size = checks.static_int("num_bins", num_bins, minimum=1)
+    return _fit_histogram(score, outcome, mask, weight, num_bins=size)
 
 
 @dispatch.core(rows_of="scores")
 def apply_histogram(params: Histogram, scores: jax.Array) -> jax.Array:
     """Confidence float32 `[N]` of scores float32 `[N]`; NaN gives NaN."""
-    index = binning.bin_index(params.bins, scores)
+    index = search.bin_of(params.bins.edges, scores)
     return jnp.where(index >= 0, params.values[index], jnp.nan)
 
 
-@dispatch.core
+@dispatch.core(static=["num_bins"])
 def _fit_histogram(
-    bins: Bins,
     scores: jax.Array,
     outcomes: jax.Array,
-    where: jax.Array,
+    where: jax.Array | None,
     weights: jax.Array | None,
+    *,
+    num_bins: int,
 ) -> tuple[Histogram, FitReport]:
-    usable = ~jnp.isnan(scores) & (outcomes >= 0) & (outcomes <= 1)
-    if weights is not None:
-        usable = usable & (weights >= 0) & (weights < jnp.inf)
-    invalid = jnp.any(where & ~usable)
-    table = bin_sums.bin_means(bins, scores, (outcomes,), where & usable, weights)
+    valid = masking.valid_rows(scores.shape[0], where, weights)
+    edges = order_statistics.equal_count_edges(
+        scores, jnp.int32(num_bins), valid, max_bins=num_bins
+    )
+    bins = Bins(edges=edges)
+    usable = ~jnp.isnan(scores) & masking.usable_outcomes(outcomes, weights)
+    invalid = jnp.any(valid & ~usable)
+    table = bin_sums.bin_means(bins, scores, (outcomes,), valid & usable, weights)
     rate, weight = table.means[0], table.weight
     total = jnp.sum(weight)
     invalid = invalid | ~(total < jnp.inf)

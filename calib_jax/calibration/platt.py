@@ -1,7 +1,8 @@
 """Platt scaling: a logistic curve from any score to a confidence.
 
-Shapes: N examples. One problem at a time; several by `jax.vmap`. The fitted parameters
-are differentiable by scores, outcomes and weights (implicit function theorem).
+Shapes: N examples. One problem at a time; batch with `jax.vmap`. The fitted parameters
+are differentiable with respect to scores, outcomes and weights (implicit function
+theorem).
 """
 
 import dataclasses
@@ -13,16 +14,17 @@ import optax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
-from . import solvers
-from .solvers import Evaluation, FitReport, FitStatus, Solution
+from . import reports, solvers
+from .reports import FitReport, FitStatus
+from .solvers import Evaluation, Solution
 
-# Of scores shifted and scaled to mean 0 and standard deviation 1. A probability from a
-# larger slope or intercept is 0 or 1 in float32 for all but the closest scores.
+# Largest slope or intercept of scores with mean 0 and standard deviation 1. Beyond it
+# nearly every probability is 0 or 1 in float32.
 MAX_PLATT = 1e6
-_MOST_ROUNDS = 4
-# Scores closer together than this count as equal: their slope would be no float32.
-_LEAST_WIDTH = 1e-30
-# Rows by which the solver comes near the optimum before it looks at all of them.
+_MAX_ROUNDS = 4
+# If all scores lie within this width they count as equal: a slope would overflow.
+_MIN_WIDTH = 1e-30
+# The solver gets near the optimum on this many rows before it reads all of them.
 _FIRST_ROWS = (2**16,)
 
 
@@ -32,7 +34,7 @@ class Platt:
     """Logistic calibration of a score: `sigmoid(slope * score + intercept)`.
 
     Attributes:
-      slope: float32 scalar, per unit of score; below 0 a higher score is worse.
+      slope: float32 scalar, per unit of score; negative if higher scores are worse.
       intercept: float32 scalar, in logits.
     """
 
@@ -49,29 +51,29 @@ def fit_platt(
     smooth_targets: bool = False,
     solver: optax.GradientTransformation | None = None,
 ) -> tuple[Platt, FitReport]:
-    r"""Logistic calibration of scores against a verifier, by maximum likelihood.
+    r"""Logistic calibration of scores to outcomes, by maximum likelihood.
 
     .. math:: \min_{a, b} \; -\frac{1}{W} \sum_i w_i \left[ v_i \log \sigma(a s_i + b)
        + (1 - v_i) \log (1 - \sigma(a s_i + b)) \right]
 
-    For any score: the mean logit of a sequence, a log-likelihood, the log of a
-    confidence, a confidence the model states itself. Solved for slope and intercept of
-    the standardised scores in `[-1e6, 1e6]`. `SEPARABLE` and `ONE_CLASS` outcomes have
-    no finite optimum: slope or intercept stand at the end of that range. `CONSTANT`
-    scores get slope 0 and the logit of the mean outcome, `INVALID_VALUES` slope and
-    intercept 0, a confidence of one half.
+    Takes any score, such as the mean logit or log-likelihood of a sequence, or the
+    log-odds of a confidence. Slope and intercept of the standardised scores are limited
+    to `[-1e6, 1e6]`; `SEPARABLE` and `ONE_CLASS` outcomes have no finite optimum and
+    stand at an end of that range. `CONSTANT` scores get slope 0 and the logit of the
+    mean outcome. `INVALID_VALUES` get slope and intercept 0, a confidence of one half.
 
     Args:
       scores: floating `[N]`, finite.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`, the verifier's scores.
-      where: optional bool `[N]`; masked rows may hold anything.
-      weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
+      where: optional bool `[N]`, the rows that count.
+      weights: optional non-negative `[N]`; weight 2 counts the row twice, 0 removes it.
       smooth_targets: whether to replace outcomes by Platt's targets
         `v t+ + (1 - v) t-` with `t+ = (N+ + 1) / (N+ + 2)`, `t- = 1 / (N- + 2)`,
-        `N+ = sum(w v)`, `N- = sum(w (1 - v))`: finite even where outcomes are
-        separable.
+        `N+ = sum(w v)`, `N- = sum(w (1 - v))`. Separable outcomes then have a finite
+        optimum.
       solver: optax gradient transformation over the vector (slope, intercept) of the
-        standardised scores; None is `calib_jax.calibration.newton()`. Build it once.
+        standardised scores; None is `calib_jax.calibration.newton()`. Build it once,
+        because each new one is compiled anew.
 
     Returns:
       `Platt` and `FitReport`.
@@ -122,28 +124,30 @@ def _fit_platt(
         rows["weight"], unit = masking.scaled_weights(scores.shape[0], weights, valid)
 
     def extremes(block: Any) -> tuple[jax.Array, ...]:
-        """Usable at all, then the ends of all scores, the right and the wrong ones."""
-        score, outcome, counts = block["score"], block["outcome"], _counts(block)
-        usable = jnp.isfinite(score) & (outcome >= 0) & (outcome <= 1)
-        if "weight" in block:
-            usable = usable & (block["weight"] >= 0) & (block["weight"] < jnp.inf)
-        # A partly right row counts on both sides: a threshold must have it at its edge.
+        """Whether a row is usable, then least and greatest score of three sets of rows.
+
+        The sets are all rows, those that are right, and those that are wrong.
+        """
+        score, outcome, valid = block["score"], block["outcome"], _valid(block)
+        usable = jnp.isfinite(score)
+        usable = usable & masking.usable_outcomes(outcome, block.get("weight"))
+        # A partly right row is in both sets: a threshold has to pass through it.
         ends = []
-        for part in (counts, counts & (outcome > 0), counts & (outcome < 1)):
+        for part in (valid, valid & (outcome > 0), valid & (outcome < 1)):
             ends += [jnp.where(part, score, jnp.inf), jnp.where(part, -score, jnp.inf)]
-        return (usable | ~counts).astype(jnp.float32), *ends
+        return (usable | ~valid).astype(jnp.float32), *ends
 
     usable, *ends = reduce.least_of_rows(extremes, rows)
     invalid = usable == 0
     lowest, lowest_right, lowest_wrong = ends[::2]
     highest, highest_right, highest_wrong = (-end for end in ends[1::2])
-    # Half the range, so that the widest one of float32 is finite too.
+    # Half the range, which is finite for any finite scores.
     width = jnp.maximum(0.5 * highest - 0.5 * lowest, 0.0)
-    width = jnp.where(width > _LEAST_WIDTH, width, 0.0)
+    width = jnp.where(width > _MIN_WIDTH, width, 0.0)
     some_width = jnp.where(width > 0, width, 1.0)
     middle = jnp.where(lowest <= highest, 0.5 * lowest + 0.5 * highest, 0.0)
 
-    # Two factors: the reciprocal of a very large width is no normal float32.
+    # Two factors, because the reciprocal of a very large width is subnormal.
     factor = jax.lax.rsqrt(some_width)
 
     def moments(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
@@ -154,18 +158,17 @@ def _fit_platt(
 
     total, first, second, positive, negative = reduce.sum_rows(moments, rows)
     some = jnp.where(total > 0, total, 1.0)
-    # Standardised scores are a choice of coordinates, which moves neither the optimum
-    # nor its derivatives, and need not be exact.
+    # Standardising only changes coordinates, not the optimum or its derivatives, so it
+    # need not be exact.
     variance = second / some - (first / some) ** 2
     scale = jnp.sqrt(jnp.maximum(variance, 1e-8)) * some_width
     center = middle + first / some * some_width
-    # Nothing is known of scores that are not finite.
     center, scale = jnp.where(invalid, 0.0, center), jnp.where(invalid, 1.0, scale)
     center, scale = jax.lax.stop_gradient((center, scale))
 
     one, zero = jnp.float32(1), jnp.float32(0)
     top, bottom, target_sum = one, zero, positive
-    # One minus the targets, which are too close to 1 to be subtracted from it.
+    # One minus the targets, which may be too close to 1 to be subtracted from it.
     rest_of_top, rest_of_bottom = zero, one
     if smooth:
         top = (positive * unit + 1) / (positive * unit + 2)
@@ -174,11 +177,12 @@ def _fit_platt(
         rest_of_bottom = (negative * unit + 1) / (negative * unit + 2)
         target_sum = positive * top + negative * bottom
     rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong
-    # Targets strictly between 0 and 1 have an optimum.
+    # Smoothed targets lie strictly between 0 and 1 and always have an optimum.
     separable = (rising | falling) & (not smooth)
     one_class = ((positive == 0) | (negative == 0)) & (not smooth)
 
-    # Without an optimum: the steepest slope, with one half in the middle of the gap.
+    # Without an optimum: the steepest slope, with confidence 1/2 in the middle of the
+    # gap.
     rate = target_sum / some
     base = jnp.clip(jnp.log(rate) - jnp.log1p(-rate), -MAX_PLATT, MAX_PLATT)
     flat = jnp.stack([jnp.float32(0), base])
@@ -187,7 +191,7 @@ def _fit_platt(
     threshold = (0.5 * gap - center) / scale
     step = jnp.stack([steepest, -steepest * threshold])
     nothing = jnp.zeros(2, jnp.float32)
-    status, start = solvers.first_case(
+    status, start = reports.first_case(
         (invalid, FitStatus.INVALID_VALUES, nothing),
         (~(total > 0), FitStatus.CONSTANT, nothing),
         (one_class, FitStatus.ONE_CLASS, flat),
@@ -207,7 +211,7 @@ def _fit_platt(
     params = solvers.differentiable(
         _derivatives, solution, data, inside=searched & solution.converged
     )
-    status, params = solvers.first_case(
+    status, params = reports.first_case(
         (~searched, status, params),
         (jnp.any(jnp.abs(params) >= MAX_PLATT), FitStatus.SEPARABLE, params),
         (~solution.converged, FitStatus.MAX_STEPS, params),
@@ -217,29 +221,28 @@ def _fit_platt(
     most = jnp.finfo(jnp.float32).max
     slope = jnp.clip(params[0] / data["scale"], -most, most)
     intercept = jnp.clip(params[1] - slope * data["center"], -most, most)
-    report = solvers.fit_report(solution, status, total)
+    report = reports.fit_report(solution, status, total)
     return Platt(slope=slope, intercept=intercept), report
 
 
-def _counts(block: Any) -> jax.Array:
-    """Which rows of a block take part."""
-    counts = block.get("where", jnp.ones(block["score"].shape, bool))
-    return counts & (block["weight"] != 0) if "weight" in block else counts
+def _valid(block: Any) -> jax.Array:
+    num_rows = block["score"].shape[0]
+    return masking.valid_rows(num_rows, block.get("where"), block.get("weight"))
 
 
 def _clean(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Score, outcome and weight of a block; rows that do not count have weight 0."""
-    score, outcome = block["score"], block["outcome"]
-    counts = _counts(block) & live
+    """Score, outcome and weight of a block; 0 in rows that are not valid and new."""
+    counts = _valid(block) & live
     weight = jnp.where(counts, block.get("weight", jnp.float32(1)), 0.0)
-    if len(block) > 2:
-        # Rows that are masked may hold anything.
-        score, outcome = jnp.where(counts, score, 0.0), jnp.where(counts, outcome, 0.0)
+    masked = "where" in block or "weight" in block
+    score, outcome = masking.clean_rows(
+        counts if masked else None, 0.0, block["score"], block["outcome"]
+    )
     return score, outcome, weight
 
 
 def _derivatives(params: jax.Array, data: Any, every: Any) -> Evaluation:
-    """Derivatives of the loss by slope and intercept of standardised scores; no loss.
+    """Derivatives of the loss with respect to slope and intercept, without the loss.
 
     Its logarithms take as long as all the rest, and the default solver needs none.
     """
@@ -278,7 +281,6 @@ def _derivatives(params: jax.Array, data: Any, every: Any) -> Evaluation:
 
 
 def _loss(params: jax.Array, data: Any, every: Any = 1) -> jax.Array:
-
     def losses(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array]:
         score, outcome, weight = _clean(block, live)
         target, rest = _targets(data, outcome)
@@ -291,7 +293,7 @@ def _loss(params: jax.Array, data: Any, every: Any = 1) -> jax.Array:
 
 
 def _targets(data: Any, outcome: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What the confidence of each row is to be, and one minus it."""
+    """The target of each row, and one minus it."""
     (bottom, top), (rest_of_bottom, rest_of_top) = data["targets"], data["rests"]
     target = outcome * top + (1 - outcome) * bottom
     return target, outcome * rest_of_top + (1 - outcome) * rest_of_bottom
@@ -301,14 +303,14 @@ def _logit(
     params: jax.Array, data: Any, score: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Standardised scores and their logits."""
-    # Two factors: the reciprocal of a very large scale is no normal float32.
+    # Two factors, because the reciprocal of a very large scale is subnormal.
     factor = jax.lax.rsqrt(data["scale"])
     x = (score - data["center"]) * factor * factor
     return x, params[0] * x + params[1]
 
 
 def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
-    """The loss with its derivatives."""
+    """The loss and its derivatives."""
     value = _loss(params, data, every)
     return _derivatives(params, data, every)._replace(value=value)
 
@@ -321,9 +323,9 @@ def _solve(
 ) -> tuple[Solution, Any]:
     """The solution, and the data with the coordinates in which it was found.
 
-    Where few extreme scores set mean and spread, the scores that decide lie too close
-    together for float32. The problem is then solved once more in the coordinates of
-    those scores: weighted by p (1 - p), their moments stand in the Hessian.
+    If a few extreme scores set mean and spread, those that matter can lie too close
+    together for float32. The problem is then solved again in coordinates that
+    standardise the latter: their moments, weighted by p (1 - p), are in the Hessian.
     """
     bound = jnp.full(2, MAX_PLATT, jnp.float32)
 
@@ -348,7 +350,7 @@ def _solve(
         mean, square = mean / one, square / one
         spread = jnp.sqrt(jnp.maximum(square - mean**2, 1e-7))
         settled = (jnp.abs(mean) < 2) & (spread > 0.2) & (spread < 5)
-        again = enabled & ~settled & (square < jnp.inf) & (rounds < _MOST_ROUNDS)
+        again = enabled & ~settled & (square < jnp.inf) & (rounds < _MAX_ROUNDS)
         moved = {
             "center": coordinates["center"] + coordinates["scale"] * mean,
             "scale": coordinates["scale"] * spread,

@@ -3,8 +3,6 @@ r"""The one loop that runs an optax solver to convergence, and the default solve
 Shapes: P parameters, a flat vector of unconstrained numbers.
 """
 
-import dataclasses
-import enum
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,69 +12,11 @@ import optax
 from jax import lax
 
 
-class FitStatus(enum.IntEnum):
-    """How a fit ended; compare `report.status` with these.
-
-    Only `CONVERGED` and `REVERSED` found the optimum. Where there is none that is
-    finite the parameters are the finite end of their range, and say nothing by
-    themselves.
-    """
-
-    #: A further Newton step would change no parameter noticeably.
-    CONVERGED = 0
-    #: The solver ran out of steps; parameters are where it stood.
-    MAX_STEPS = 1
-    #: Temperatures only. Where every label is a largest logit, the loss
-    #: falls as T goes to 0.
-    ZERO_LIMIT = 2
-    #: Temperatures only. Where labels do no better than chance, the loss falls as T
-    #: grows.
-    INFINITE_LIMIT = 3
-    #: No information, as no row is valid, or the logits of each row, or all scores, are
-    #: equal.
-    CONSTANT = 4
-    #: Platt only. Where a threshold separates the outcomes, the loss falls as the
-    #: slope grows.
-    SEPARABLE = 5
-    #: Platt only. Where all outcomes are 1, or all 0, the loss falls as the intercept
-    #: grows.
-    ONE_CLASS = 6
-    #: Platt only. Converged, but with a slope below 0, so that higher scores are worse
-    #: answers.
-    REVERSED = 7
-    #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
-    #: class is masked or has logit -inf, an outcome outside [0, 1], or a weight that is
-    #: negative or infinite.
-    INVALID_VALUES = 8
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class FitReport:
-    """What a fit says of itself.
-
-    Attributes:
-      converged: bool scalar; whether the parameters are the optimum.
-      num_steps: int32 scalar, solver steps taken.
-      loss: float32 scalar, mean negative log-likelihood at the parameters, in nats; NaN
-        without a valid row or with invalid values.
-      gradient_norm: float32 scalar, largest derivative of the loss in size, by the
-        unconstrained parameters; NaN as the loss.
-      status: int32 scalar, a `FitStatus`.
-    """
-
-    converged: jax.Array
-    num_steps: jax.Array
-    loss: jax.Array
-    gradient_norm: jax.Array
-    status: jax.Array
-
-
 class Evaluation(NamedTuple):
-    """Loss, gradient `[P]` and (positive semidefinite) Hessian `[P, P]` of one pass.
+    """Loss, gradient `[P]` and (positive semidefinite) Hessian `[P, P]`, from one pass.
 
-    `bend` `[P]`, where it is known, says by how much a Newton step falls short of the
-    optimum: by half of it times the square of the step, and a rest of third order.
+    `bend` `[P]` is the optional second-order correction of a Newton step: the optimum
+    is at `step * (1 + bend * step / 2)`, up to an error of third order.
     """
 
     value: jax.Array
@@ -86,7 +26,7 @@ class Evaluation(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Where the loop ended: `[P]` parameters, their evaluation, and how it went."""
+    """Where the loop ended: parameters `[P]`, their evaluation, and the way there."""
 
     params: jax.Array
     evaluation: Evaluation
@@ -95,7 +35,7 @@ class Solution(NamedTuple):
 
 
 class NewtonState(NamedTuple):
-    """The last accepted point of a line, the step taken from it and the slope there."""
+    """The last accepted point, the step tried from it, and the slope along the step."""
 
     base: jax.Array
     step: jax.Array
@@ -103,24 +43,25 @@ class NewtonState(NamedTuple):
 
 
 _DEFAULT_MAX_STEPS = 200
-# A Newton step this small changes no parameter noticeably in float32: log temperatures
-# and standardised slopes are of order 1.
+# A Newton step this small changes no parameter noticeably in float32, because log
+# temperatures and standardised slopes are of order 1.
 _TOLERANCE = 1e-6
-# Where a Newton step on a part of the data is this small, a larger part takes over: the
-# optimum of some thousand rows is no nearer to that of all than a percent or two.
+# When a Newton step on part of the data is this small, the solver moves on to a larger
+# part: the optimum of some thousand rows is a percent or two from that of all.
 _NEAR, _COARSE_STEPS = 0.1, 10
-# Steps this small that no longer shrink are rounding noise.
+# Steps below this size that no longer shrink are rounding noise.
 _NOISE = 3e-5
 
 
 def newton() -> optax.GradientTransformationExtraArgs:
     """Safeguarded Newton steps for one or two parameters: the default solver.
 
-    Takes `hessian` with every update, and `bend` where it is known (`Evaluation`). A
-    step is accepted where the loss still falls at its end, or where its directional
-    derivative there is smaller than at its start; else it is halved. Both tests use
-    gradients only: near the optimum the values of a float32 loss no longer differ. No
-    step is longer than 2 plus the size of the parameters.
+    Every update takes the keyword `hessian` `[P, P]` and optionally `bend` `[P]`, which
+    corrects a step to `step * (1 + bend * step / 2)`. A step is accepted if the loss
+    still falls at its end, or if its directional derivative is smaller there than at
+    its start; otherwise it is halved. Both tests use gradients only, because near the
+    optimum the values of a float32 loss no longer differ. No step is longer than 2 plus
+    the size of the parameters.
 
     Returns:
       An optax gradient transformation for a vector `[P]`.
@@ -128,7 +69,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
     References:
       Lin, Lin and Weng, "A Note on Platt's Probabilistic Outputs for Support Vector
       Machines", 2007 (Newton with halved steps); Traub, "Iterative Methods for the
-      Solution of Equations", 1964 (Chebyshev's method, which bends them).
+      Solution of Equations", 1964 (Chebyshev's method, the corrected step).
 
     Examples:
       >>> solver = newton()
@@ -141,7 +82,7 @@ def newton() -> optax.GradientTransformationExtraArgs:
     """
 
     def init(params: jax.Array) -> NewtonState:
-        # An infinite slope makes the first point acceptable.
+        # With an infinite slope the first point is always accepted.
         slope = jnp.full((), jnp.inf, params.dtype)
         return NewtonState(base=params, step=jnp.zeros_like(params), slope=slope)
 
@@ -178,18 +119,18 @@ def newton_step(gradient: jax.Array, hessian: jax.Array) -> jax.Array:
 
 
 def _bent(step: jax.Array, bend: jax.Array | None) -> jax.Array:
-    """A Newton step with what its `bend` (`Evaluation`), where it has one, adds."""
+    """A Newton step with the second-order correction of `Evaluation`."""
     if bend is None:
         return step
-    # Far from the optimum the correction would not be smaller than the step.
+    # Far from the optimum the correction could exceed the step.
     return step * (1.0 + jnp.clip(0.5 * bend * step, -0.5, 0.5))
 
 
 def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
     """The inverse Hessian times a vector `[P]`; linear in the vector.
 
-    Parameters are brought to one scale by the diagonal first, and a trace of a ridge is
-    added. For P of 1 or 2 by the closed formula, which compiles to nothing.
+    The diagonal is scaled to 1 first, and a tiny ridge is added. One or two parameters
+    use the closed formula, which compiles to a few operations.
     """
     size = vector.shape[0]
     if size > 2:
@@ -197,7 +138,7 @@ def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
         matrix = hessian / scale[:, None] / scale[None, :]
         matrix = matrix + 1e-7 * jnp.eye(size, dtype=hessian.dtype)
         return jnp.linalg.solve(matrix, vector / scale) / scale
-    # Number by number: a few kernels instead of many.
+    # Scalars compile to fewer kernels than arrays of two.
     scales = [jnp.sqrt(hessian[k, k]) + 1e-15 for k in range(size)]
     x = [vector[k] / scales[k] for k in range(size)]
     own = [hessian[k, k] / scales[k] / scales[k] + 1e-7 for k in range(size)]
@@ -224,31 +165,31 @@ def minimize(
 ) -> Solution:
     """Runs a solver until one more Newton step would be the last, and takes that step.
 
-    Every solver gets the value, the gradient, the value function and the Hessian. The
-    test of convergence is the same for all: the size of a Newton step, cut off at the
-    bounds, in the parameters' own units. Newton steps shrink quadratically, those that
-    are bent (`Evaluation`) cubically, so that the next one can be told from this and
-    the one before. The test needs no scale of the loss, and no further pass.
+    Every solver gets the value, the gradient, the value function and the Hessian, and
+    is tested for convergence in the same way: by the size of a Newton step, clipped to
+    the bounds, in units of the parameters. Newton steps shrink quadratically, and
+    corrected ones (`Evaluation`) cubically, so the size of the next step follows from
+    this one and the one before. The test needs neither the scale of the loss nor
+    another pass.
 
-    The default solver first goes by a part of the data, until it is near the optimum,
-    then by a larger one: passes over all of it are left for the last one to three
-    steps.
+    The default solver starts on part of the data and moves to larger parts as it nears
+    the optimum, which leaves one to three passes over all of it.
 
     Args:
-      evaluate: the loss of a vector `[P]` and the data, from one pass over the data, or
-        with a third argument `every` over one of so many blocks of it.
+      evaluate: from parameters `[P]`, the data and an integer `every` to an
+        `Evaluation`, in one pass over every `every`-th block of the data.
       data: pytree of all arrays that the loss depends on.
       initial: `[P]`, inside the bounds.
       lower: `[P]`, least value of each parameter.
       upper: `[P]`, greatest value of each parameter.
       solver: an optax gradient transformation; None is `newton()`.
       enabled: bool scalar; False evaluates the loss at `initial` and takes no step.
-      thinnings: `every` of the first steps, descending; all data come after these.
-      max_steps: most steps taken.
+      thinnings: `every` of the first steps, descending; then all data are used.
+      max_steps: maximum number of steps.
 
     Returns:
-      `Solution`, value and gradient of its evaluation brought to its parameters by the
-      quadratic model of the last step; see `differentiable` for their derivatives.
+      `Solution`, with value and gradient extrapolated to the last step by its quadratic
+      model. It has no derivative; see `differentiable`.
     """
     transformation = optax.with_extra_args_support(
         _NEWTON if solver is None else solver
@@ -256,7 +197,7 @@ def minimize(
     coarse = solver is None and max_steps > _COARSE_STEPS
     stages = (*thinnings, 1) if coarse else (1,)
     last_stage = len(stages) - 1
-    # The loop itself is not differentiated; `differentiable` does that afterwards.
+    # The loop itself is not differentiated; `differentiable` adds derivatives later.
     constant, initial = lax.stop_gradient((data, initial))
 
     @jax.custom_jvp
@@ -269,8 +210,8 @@ def minimize(
         result = evaluate(params, data, 1)
         return result.value, jnp.sum(result.gradient * tangents[0])
 
-    # Line searches forward extra arguments that the value function names, and in 64-bit
-    # mode some of them widen the parameters.
+    # Line searches pass on extra arguments that the value function names. In 64-bit
+    # mode some widen the parameters.
     def value_of(params: jax.Array, hessian: Any = None, bend: Any = None) -> jax.Array:
         return value_function(params.astype(jnp.float32), constant)
 
@@ -281,7 +222,7 @@ def minimize(
         step = newton_step(evaluation.gradient, evaluation.hessian)
         newton = jnp.clip(params + step, lower, upper)
         step = newton - params
-        # In units of 1, or of the rounding of parameters that are far from it.
+        # In units of 1, or of a tenth of large parameters, which are rounded more.
         unit = jnp.maximum(1.0, 0.1 * jnp.abs(params))
         size = jnp.max(jnp.abs(step) / unit)
         ratio = size / before**2
@@ -290,14 +231,14 @@ def minimize(
         if bend is None:
             following = size**2 * jnp.maximum(4.0, ratio)
         else:
-            # Half the square of the bend is what the rest of third order comes to where
-            # it is large, and more than that elsewhere.
+            # The third-order error is about half the squared bend where that is large,
+            # and less than this bound elsewhere.
             cubic = 0.5 * (1.0 + jnp.max(bend * bend))
             following = size**3 * jnp.maximum(cubic, ratio**2)
         settled = (following <= _TOLERANCE) | (
             (size <= _NOISE) & (size >= 0.5 * before)
         )
-        # Some optax solvers mix dtypes, whatever the caller's rules are.
+        # Some optax solvers mix dtypes, which the caller may have forbidden.
         with jax.numpy_dtype_promotion("standard"):
             updates, state = transformation.update(
                 evaluation.gradient,
@@ -312,7 +253,8 @@ def minimize(
         after = jnp.clip(optax.apply_updates(params, updates), lower, upper)
         finished = settled | (steps >= max_steps) | ~jnp.asarray(enabled)
         if last_stage:
-            # A part may have an optimum of its own, or none: then it is no guide.
+            # A part without an optimum inside the bounds is no guide: start afresh on
+            # all data.
             coarse = stage < last_stage
             near = (size <= _NEAR) & jnp.all((newton > lower) & (newton < upper))
             switch = coarse & (near | (steps >= _COARSE_STEPS))
@@ -357,7 +299,7 @@ def minimize(
 
 
 def unsolved(params: jax.Array) -> Solution:
-    """A solution of the right shapes that says nothing."""
+    """A solution of the right shapes, before the first step."""
     zero = jnp.zeros_like(params)
     evaluation = Evaluation(
         value=jnp.float32(0), gradient=zero, hessian=zero[:, None] * zero[None]
@@ -370,32 +312,6 @@ def unsolved(params: jax.Array) -> Solution:
     )
 
 
-def fit_report(solution: Solution, status: jax.Array, total: jax.Array) -> FitReport:
-    """The report of a solution with a final status; `total` is the sum of weights."""
-    known = (status != FitStatus.INVALID_VALUES) & (total > 0)
-    gradient_norm = jnp.max(jnp.abs(solution.evaluation.gradient))
-    report = FitReport(
-        converged=(status == FitStatus.CONVERGED) | (status == FitStatus.REVERSED),
-        num_steps=solution.num_steps,
-        loss=jnp.where(known, solution.evaluation.value, jnp.nan),
-        gradient_norm=jnp.where(known, gradient_norm, jnp.nan),
-        status=status,
-    )
-    return jax.lax.stop_gradient(report)
-
-
-def first_case(
-    *cases: tuple[jax.Array | bool, jax.Array | FitStatus, jax.Array],
-) -> tuple[jax.Array, jax.Array]:
-    """Status and value of the first case that holds."""
-    _, status, value = cases[-1]
-    status = jnp.int32(status)
-    for holds, case_status, case_value in reversed(cases[:-1]):
-        status = jnp.where(holds, jnp.int32(case_status), status)
-        value = jnp.where(holds, case_value, value)
-    return status, value
-
-
 def differentiable(
     evaluate: Callable[[jax.Array, Any, Any], Evaluation],
     solution: Solution,
@@ -403,17 +319,16 @@ def differentiable(
     *,
     inside: jax.Array,
 ) -> jax.Array:
-    """The parameters of a solution, with the derivative by the data of an optimum.
+    """The parameters of a solution, differentiable with respect to the data.
 
-    At an optimum the gradient g(params, data) stays 0, so d params = -H^-1 dg: what one
-    Newton step from the optimum would add if the data moved (the implicit function
-    theorem).
+    At an optimum the gradient g(params, data) stays 0, so d params = -H^-1 dg, which is
+    the Newton step after a small change of the data (implicit function theorem).
 
     Args:
       evaluate: as for `minimize`.
-      solution: what `minimize` returned.
-      data: as for `minimize`, not stopped.
-      inside: bool scalar; False, at a bound, has derivative 0.
+      solution: the result of `minimize`.
+      data: as for `minimize`.
+      inside: bool scalar; if False, for a solution at a bound, the derivative is 0.
 
     Returns:
       `solution.params`, `[P]`.

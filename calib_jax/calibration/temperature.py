@@ -1,7 +1,8 @@
-"""Temperature scaling: one number for all class logits of a model.
+"""Temperature scaling: all class logits of a model are divided by one number.
 
-Shapes: N examples, C classes. One problem at a time; several by `jax.vmap`. The fitted
-temperature is differentiable by the logits and weights (implicit function theorem).
+Shapes: N examples, C classes. One problem at a time; batch with `jax.vmap`. The fitted
+temperature is differentiable with respect to logits and weights (implicit function
+theorem).
 """
 
 import dataclasses
@@ -13,22 +14,23 @@ import optax
 from jax.typing import ArrayLike
 
 from .._core import checks, class_axis, dispatch, masking, reduce
-from . import solvers
-from .solvers import Evaluation, FitReport, FitStatus
+from . import reports, solvers
+from .reports import FitReport, FitStatus
+from .solvers import Evaluation
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
-# Rows by which the solver comes near the optimum before it looks at all of them: the
-# first say where to look, from the second one step over all rows is mostly the last.
+# The solver gets near the optimum on this many rows before it reads all of them: after
+# the second number, one step over all rows is mostly enough.
 _FIRST_ROWS = (2**10, 2**16)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Temperature:
-    """Temperature scaling of class logits.
+    """Parameters of temperature scaling.
 
     Attributes:
-      temperature: float32 scalar in `[1e-6, 1e6]`; above 1 the model was
+      temperature: float32 scalar in `[1e-6, 1e6]`; above 1 if the model was
         over-confident.
     """
 
@@ -49,21 +51,20 @@ def fit_temperature(
     .. math:: \min_T \; -\frac{1}{W} \sum_i w_i \log
        \frac{\exp(z_{i,y_i} / T)}{\sum_k \exp(z_{ik} / T)}
 
-    solved for log T in `[log 1e-6, log 1e6]`. Exact limits are found before the first
-    step (`FitStatus`): `ZERO_LIMIT` gives T = 1e-6 and `INFINITE_LIMIT` T = 1e6 (also
-    where the optimum lies beyond), `CONSTANT` and `INVALID_VALUES` T = 1. Log
-    probabilities are valid logits.
+    T is searched in `[1e-6, 1e6]`. Problems without a finite optimum are recognised
+    before the first step (`FitStatus`): `ZERO_LIMIT` gives T = 1e-6, `INFINITE_LIMIT`
+    T = 1e6, and both also stand for an optimum beyond the range. `CONSTANT` and
+    `INVALID_VALUES` give T = 1. Log-probabilities are valid logits.
 
     Args:
-      logits: floating `[N, C]`; -inf is a class that cannot be.
+      logits: floating `[N, C]`; -inf is an impossible class.
       labels: integer `[N]` in `[0, C)`.
-      where: optional bool `[N]`; masked rows may hold anything.
-      weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
-      class_where: optional bool `[C]` or `[N, C]`, the classes that take part.
+      where: optional bool `[N]`, the rows that count.
+      weights: optional non-negative `[N]`; weight 2 counts the row twice, 0 removes it.
+      class_where: optional bool `[C]` or `[N, C]`, the classes that count.
       solver: optax gradient transformation over the vector (log T,); None is
-        `calib_jax.calibration.newton()`. Build it once: each new one is compiled
-        anew. The
-        relative accuracy of 1e-5 in T is promised for the default only.
+        `calib_jax.calibration.newton()`, the only one with a promised relative accuracy
+        of 1e-5 in T. Build it once, because each new one is compiled anew.
 
     Returns:
       `Temperature` and `FitReport`.
@@ -117,7 +118,8 @@ def _fit_temperature(
             every,
         )
         total = jnp.where(total > 0, total, 1.0)
-        # Derivatives by log T; the curvature is that of the convex problem in 1 / T.
+        # Derivatives with respect to log T; the curvature is that of the convex problem
+        # in 1 / T.
         return Evaluation(
             value=loss / total,
             gradient=(inverse * slope / total)[None],
@@ -126,9 +128,9 @@ def _fit_temperature(
         )
 
     lowest, highest = jnp.float32(MIN_TEMPERATURE), jnp.float32(MAX_TEMPERATURE)
-    # In calibrated logits the mean lies some nats below the largest: a first guess.
+    # First guess: in calibrated logits the mean lies some nats below the largest.
     guess = jnp.clip(mean_gap / total / 5.0, 2 * lowest, 0.5 * highest)
-    status, start = solvers.first_case(
+    status, start = reports.first_case(
         (problem.invalid, FitStatus.INVALID_VALUES, jnp.float32(1)),
         (~(mean_gap > 0), FitStatus.CONSTANT, jnp.float32(1)),
         (label_gap == 0, FitStatus.ZERO_LIMIT, lowest),
@@ -145,37 +147,38 @@ def _fit_temperature(
         enabled=status == FitStatus.CONVERGED,
         thinnings=reduce.thinnings(rows, _FIRST_ROWS),
     )
-    # What the first look found has no derivative, but the label's logit has one. No
-    # gradient may meet a NaN in a row that does not count.
-    label = problem.label
-    if valid is not None:
-        logits, label = jnp.where(valid[:, None], logits, 0), jnp.where(valid, label, 0)
-        if weights is not None:
-            rows = rows | {"weight": jnp.where(valid, rows["weight"], 0.0)}
+    # The maxima have no derivative, but the labels' logits have.
+    logits, label = masking.clean_rows(valid, 0, logits, problem.label)
+    if weights is not None:
+        (weight,) = masking.clean_rows(valid, 0, rows["weight"])
+        rows = rows | {"weight": weight}
     data = data | {"rows": rows | {"logits": logits, "label": label - rows["max"]}}
     log_temperature = solvers.differentiable(
         evaluate, solution, data, inside=solution.converged
     )[0]
     temperature = jnp.exp(log_temperature)
-    status, temperature = solvers.first_case(
+    status, temperature = reports.first_case(
         (status != FitStatus.CONVERGED, status, start),
         (log_temperature <= jnp.log(lowest), FitStatus.ZERO_LIMIT, lowest),
         (log_temperature >= jnp.log(highest), FitStatus.INFINITE_LIMIT, highest),
         (~solution.converged, FitStatus.MAX_STEPS, temperature),
         (True, FitStatus.CONVERGED, temperature),
     )
-    report = solvers.fit_report(solution, status, total)
+    report = reports.fit_report(solution, status, total)
     return Temperature(temperature=temperature), report
 
 
 class Problem(NamedTuple):
-    """What is looked for in a set of rows, and what decides whether it exists.
+    """The rows of a fit, and the sums that decide whether it has an optimum.
 
-    `data` is the rows and what they share, as `likelihood` takes them; `weight`,
-    `mean_above` and `label_gap` are sums over the valid rows of the weight and of how
-    far, times it, the mean logit lies above the label's and the label's below the
-    largest; `invalid` whether a valid row holds what no row may; `unit` what weights
-    are divided by; `label` the logits of the labels, with their derivatives.
+    Attributes:
+      data: rows, mask and shared classes, as `likelihood` takes them.
+      weight: float32 scalar, sum of weights of the valid rows.
+      mean_above: float32 scalar, weighted sum of the mean logit less the label's.
+      label_gap: float32 scalar, weighted sum of the largest logit less the label's.
+      invalid: bool scalar, whether a valid row holds an invalid value.
+      unit: float32 scalar, by which the weights are divided.
+      label: float32 `[N]`, logits of the labels, differentiable.
     """
 
     data: dict[str, Any]
@@ -194,13 +197,13 @@ def prepare(
     weights: jax.Array | None,
     class_where: jax.Array | None,
 ) -> Problem:
-    """What does not depend on the temperature, from a first look at the rows."""
+    """The `Problem` of some rows, by one pass over them."""
     num_rows = logits.shape[0]
     masked = where is not None or weights is not None
     counts = masking.valid_rows(num_rows, where, weights)
     valid = counts if masked else None
     shared = class_where is None or class_where.shape[0] != num_rows or num_rows == 1
-    # A mask of its own for each row goes with the rows, one for all stays whole.
+    # A mask per row is cut into blocks with the rows; a shared one stays whole.
     rows: dict[str, Any] = {"logits": logits}
     rows |= {} if shared else {"class_where": class_where}
     classes = class_where if shared else None
@@ -208,7 +211,7 @@ def prepare(
     if weights is not None:
         rows["weight"], unit = masking.scaled_weights(num_rows, weights, counts)
 
-    # Taken from a block, logits would be copied.
+    # Before the pass, because a gather from a block would copy the block.
     label = masking.take_last(logits, labels)
     if class_where is not None:
         index = jnp.clip(labels, 0, logits.shape[1] - 1)[:, None]
@@ -220,7 +223,7 @@ def prepare(
         label = jnp.where(allowed[:, 0], label, jnp.nan)
 
     def first_look(block: Any, counts: jax.Array, live: jax.Array) -> tuple[Any, Any]:
-        """The largest logit and how far the label's lies below it; then the sums."""
+        """The largest logit, the label's less the largest, and the four sums."""
         logits, label = block["logits"], block["label"]
         allowed = block.get("class_where", classes)
         above, inside = masking.shifted(logits, label, allowed)
@@ -235,12 +238,12 @@ def prepare(
         )
         weight = block.get("weight", jnp.ones_like(maximum))
         usable = jnp.isfinite(maximum) & jnp.isfinite(label - maximum)
-        usable = usable & (weight >= 0) & (weight < jnp.inf)
-        # The optimum does not depend on what is subtracted from a row.
+        usable = usable & masking.usable_weights(weight)
+        # Subtracting a number from all logits of a row does not move the optimum.
         maximum = jnp.where(counts, maximum, 0.0)
         below = jnp.where(counts, label, 0.0) - maximum
         weight = jnp.where(live, weight, 0.0)
-        # Finite logits may stand for a class that is out: no sum is to overflow.
+        # Large negative logits may stand for masked classes; sums must not overflow.
         mean_above = jnp.clip(total / jnp.maximum(count, 1.0), -1e30, 1e30)
         mean_above = jnp.where(live, mean_above, 0.0)
         sums = weight, weight * mean_above, -weight * below, live & ~usable
@@ -271,10 +274,10 @@ def likelihood(
     *,
     masked: bool = True,
 ) -> tuple[jax.Array, ...]:
-    """Weight, loss, and its first three derivatives by 1 / T, of a block of rows.
+    """Weight, loss and its first three derivatives by 1 / T, for a block of rows.
 
-    The first derivative has its sign turned, as that by log T would have it. Where
-    rows are not `masked` those that do not count hold the numbers of others.
+    The first derivative has its sign flipped, to match a derivative by log T. If rows
+    are not `masked`, those that are not live have weight 0 and finite values.
     """
     classes = block.get("class_where", class_where)
     below = masking.below_maximum(block["logits"], block["max"], classes)
@@ -287,7 +290,7 @@ def likelihood(
     mean, square, cube = first / normaliser, second / normaliser, third / normaliser
     variance = square - mean * mean
     label = block["label"]
-    # One choice for the weight costs less than one for each value.
+    # Setting the weight to 0 costs less than setting each value.
     weight = jnp.where(live, block.get("weight", jnp.float32(1)), 0.0)
     values = (
         weight,

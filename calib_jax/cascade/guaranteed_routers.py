@@ -11,7 +11,7 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
-from ..calibration.solvers import FitReport
+from ..calibration.reports import FitReport
 from .risk_control import Selection
 from .routers import Router, fit_router
 

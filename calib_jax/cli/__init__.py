@@ -1,4 +1,4 @@
-"""The command `calib-jax`. What its commands need is imported only once one runs."""
+"""The command `calib-jax`. Each command imports what it needs when it runs."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-      argv: arguments without the program's name; those of the process by default.
+      argv: arguments without the program's name; by default those of the process.
 
     Returns:
       The exit status, 0.
@@ -25,22 +25,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         "demo",
         help="calibrate, cascade and clean on real images, in about a minute",
         description="Trains a small and a large model on images of digits, calibrates "
-        "them, routes between them and finds wrong labels. Prints the results; saves "
-        "them and the figures.",
+        "them, routes between them and finds wrong labels. Prints the results, and "
+        "saves them with figures.",
     )
     demo.add_argument(
         "--output-directory",
         type=Path,
         default=Path("calib-jax-demo"),
         metavar="DIR",
-        help="where results.json and the figures go (default: %(default)s)",
+        help="folder for results.json and the figures (default: %(default)s)",
     )
     demo.add_argument(
         "--seed",
         type=int,
         default=0,
         metavar="INT",
-        help="of everything random (default: %(default)s)",
+        help="random seed (default: %(default)s)",
     )
     arguments = parser.parse_args(argv)
 
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.exit(1, f"calib-jax demo needs its extra: {hint}\n({error})\n")
     directory: Path = arguments.output_directory
     try:
-        # Now rather than after a minute of training.
+        # Fails now rather than after a minute of training.
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"cannot make the folder {directory}: {error.strerror}")

@@ -1,4 +1,9 @@
-"""Confidence from logits: of classes, of sequences, and while decoding."""
+"""Confidence from logits: of classes, of sequences, and while decoding.
+
+For a confidence that was saved, or that the model states, use `log_odds`; for a saved
+log-probability use `log_odds_from_log`. Both give scores for `calib_jax.fit_platt`.
+Masked rows, tokens and classes may hold anything, NaN included.
+"""
 
 from .classes import (
     Top1,

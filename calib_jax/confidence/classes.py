@@ -1,14 +1,13 @@
-r"""Confidence from what a model returns: logits of classes, of options, of tokens.
+r"""Confidence from logits of classes or answer options, and from saved confidences.
 
-Shapes: N examples, C classes, A answer options, B sequences, T tokens, V vocabulary.
-Functions of classes act on the last axis and leave leading axes free. Everything is
-computed in float32: bfloat16 and float16 logits are read as they are, float64 ones
-become float32. The largest logit is subtracted before anything is exponentiated, so no
-finite logit overflows.
+Shapes: N examples, C classes, A answer options, V vocabulary. Classes are on the last
+axis; leading axes are free. Everything is computed in float32: bfloat16 and float16
+logits are read as they are, float64 ones become float32. The largest logit is
+subtracted before exponentials are taken, so no finite logit overflows.
 
-A confidence that a model states itself (a number in [0, 1] that it writes), or the only
-thing that was kept of its logits, enters as a score: `log_odds`, for
-`calib_jax.fit_platt`.
+A confidence that the model states in its answer, or that was saved in place of the
+logits, becomes a score by `log_odds`; a saved log-probability by `log_odds_from_log`.
+`calib_jax.fit_platt` calibrates either.
 """
 
 import dataclasses
@@ -28,7 +27,7 @@ class Top1:
 
     Attributes:
       confidence: float32 `[N]`, probability of the predicted class, in `[0, 1]`.
-      prediction: int32 `[N]`, the predicted class; -1 where there is none.
+      prediction: int32 `[N]`, the predicted class; -1 if the row has none.
     """
 
     confidence: jax.Array
@@ -45,14 +44,14 @@ def scaled_softmax(
 
     .. math:: p_k = \frac{\exp(z_k / T)}{\sum_j \exp(z_j / T)}
 
-    A logit of -inf has probability 0 at any temperature. Masked classes have exactly
-    0, a fully masked row is all 0. A row with a NaN or +inf logit, or with -inf only,
-    is NaN, and so is every row where the temperature is not above 0.
+    A logit of -inf has probability 0 at any temperature. Masked classes get exactly 0,
+    and a fully masked row is all 0. A row is NaN if it holds NaN or +inf or only -inf;
+    all rows are NaN if the temperature is not above 0.
 
     Args:
       logits: floating `[..., C]`.
       temperature: floating scalar, T > 0; above 1 lowers confidence.
-      class_where: optional bool `[C]` or `[..., C]`, the classes that take part.
+      class_where: optional bool `[C]` or `[..., C]`, the classes that count.
 
     Returns:
       float32 probabilities of the shape of `logits`.
@@ -71,7 +70,7 @@ def scaled_softmax(
     """
     array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
     scale = checks.floats("temperature", temperature, rank=0, axes="")
-    return _scaled_softmax(array, scale, checks.class_mask(class_where, array))
+    return softmax(array, scale, checks.class_mask(class_where, array))
 
 
 def top1(
@@ -82,15 +81,15 @@ def top1(
 ) -> Top1:
     r"""Predicted class and confidence :math:`c(x) = \max_k p_k`, in one pass.
 
-    The same numbers as the maximum of `scaled_softmax` without writing the
-    probabilities. The first of equal logits is predicted. A row with a NaN or +inf
-    logit, or with no class left (all masked or -inf), has confidence NaN and prediction
-    -1; confidence is NaN where the temperature is not above 0.
+    Equals the maximum of `scaled_softmax` without writing the probabilities. Among
+    equal logits the first is predicted. A row with a NaN or +inf logit, or with no
+    class left (all masked or -inf), has confidence NaN and prediction -1. All
+    confidences are NaN if the temperature is not above 0.
 
     Args:
       logits: floating `[..., C]`.
       temperature: floating scalar, T > 0.
-      class_where: optional bool `[C]` or `[..., C]`, the classes that take part.
+      class_where: optional bool `[C]` or `[..., C]`, the classes that count.
 
     Returns:
       `Top1` with float32 `.confidence` and int32 `.prediction`, each `[...]`.
@@ -112,15 +111,15 @@ def top1(
 
 
 def log_odds(confidence: ArrayLike) -> jax.Array:
-    r"""Log-odds of a stated or saved confidence: its score for `fit_platt`.
+    r"""Log-odds of a stated or saved confidence, a score for `calib_jax.fit_platt`.
 
     .. math:: s = \log c - \log(1 - c)
 
-    With two classes this is the difference of the two logits, so Platt scaling of it is
-    a temperature with a bias. A confidence of exactly 0 or 1, which is what float32
-    makes of one closer than its rounding, counts as :math:`2^{-24}` or
-    :math:`1 - 2^{-24}`, and so does one between that and the end: scores lie within
-    24 log 2, about 16.6.
+    For a log-probability use `calib_jax.confidence.log_odds_from_log`. With two classes
+    the log-odds are the difference of the two logits, so Platt scaling of them is a
+    temperature with a bias. Confidences are clipped to
+    :math:`[2^{-24}, 1 - 2^{-24}]`, since float32 rounds closer ones to 0 or 1: scores
+    lie within 24 log 2, about 16.6.
 
     Args:
       confidence: floating `[...]`, in `[0, 1]`.
@@ -143,21 +142,21 @@ def log_odds(confidence: ArrayLike) -> jax.Array:
 
 
 def log_odds_from_log(log_confidence: ArrayLike) -> jax.Array:
-    r"""Log-odds of a confidence of which the logarithm was kept.
+    r"""Log-odds of a confidence whose logarithm was kept, a score for `fit_platt`.
 
     .. math:: s = \ell - \log(1 - e^\ell)
 
-    For log-probabilities, such as a serving engine returns: their exponential would
-    round away what tells confidences near 1 apart, and those of long texts from 0. At
-    the upper end the limit is that of `log_odds`; at the lower end there is none, where
-    the log-odds are the logarithm itself.
+    Use it for log-probabilities, such as a server returns; `calib_jax.log_odds` takes
+    the confidence itself. Their exponential would lose the differences between
+    confidences near 1, and round those of long texts to 0. Scores are at most 24 log 2,
+    as in `log_odds`, but have no lower limit: there the log-odds equal the logarithm.
 
     Args:
       log_confidence: floating `[...]`, at most 0, in nats; -inf is a confidence of 0.
 
     Returns:
-      float32 of the same shape, in nats; -inf for -inf, which no fit takes, and NaN for
-      NaN or above 0.
+      float32 of the same shape, in nats. -inf maps to -inf, which the fits reject; NaN
+      and values above 0 give NaN.
 
     Raises:
       ValueError: for a wrong dtype.
@@ -170,18 +169,18 @@ def log_odds_from_log(log_confidence: ArrayLike) -> jax.Array:
       [ 0.    13.816 16.636]
     """
     value = checks.floats("log_confidence", log_confidence, rank=range(9), axes="[...]")
-    return _log_odds_of_log(value)
+    return _log_odds_from_log(value)
 
 
 def choice_logits(logits: ArrayLike, choice_ids: ArrayLike) -> jax.Array:
-    """Logits of the answer tokens only, such as A to D of a multiple-choice question.
+    """Logits of the answer tokens, such as A to D of a multiple-choice question.
 
-    Renormalise them with `scaled_softmax`, or pass them to `top1` and
-    `calib_jax.fit_temperature`: they are class logits of A options.
+    They are class logits of A options: renormalise them with `scaled_softmax`, or pass
+    them to `top1` and `calib_jax.fit_temperature`.
 
     Args:
-      logits: floating `[..., V]`, raw logits of the first answer token.
-      choice_ids: integer `[A]`, the token of each option; one outside `[0, V)` gives
+      logits: floating `[..., V]`, raw logits for the first token of the answer.
+      choice_ids: integer `[A]`, the token of each option; an id outside `[0, V)` gives
         NaN.
 
     Returns:
@@ -201,7 +200,7 @@ def choice_logits(logits: ArrayLike, choice_ids: ArrayLike) -> jax.Array:
     return _choice_logits(array, checks.integers("choice_ids", choice_ids, axes="[A]"))
 
 
-# From 1 to the next float32 below it: no confidence comes closer without being 1.
+# The distance from 1 to the next smaller float32.
 _LEAST = 2.0**-24
 
 
@@ -213,22 +212,23 @@ def _log_odds(confidence: jax.Array) -> jax.Array:
 
 
 @jax.jit
-def _log_odds_of_log(log_confidence: jax.Array) -> jax.Array:
+def _log_odds_from_log(log_confidence: jax.Array) -> jax.Array:
     inside = jnp.minimum(log_confidence, math.log1p(-_LEAST))
     score = inside - jnp.log(-jnp.expm1(inside))
     return jnp.where(log_confidence <= 0, score, jnp.nan)
 
 
 @jax.jit
-def _scaled_softmax(
+def softmax(
     logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
 ) -> jax.Array:
+    """The jitted core of `scaled_softmax`."""
     maximum = masking.class_maximum(logits, class_where)
     below, inside = masking.shifted(logits, maximum, class_where)
     scale = jnp.where(temperature > 0, temperature, jnp.nan)
     exponentials = jnp.where(inside, jnp.exp(below / scale), 0.0)
     probabilities = exponentials / jnp.sum(exponentials, axis=-1, keepdims=True)
-    # +inf minus +inf is NaN for the largest only; the others would pass for 0.
+    # +inf minus +inf is NaN for the largest logit only; the others would become 0.
     bad = jnp.isnan(scale) | ~jnp.isfinite(maximum[..., None])
     return masking.fill(jnp.where(bad, jnp.nan, probabilities), class_where, 0.0)
 

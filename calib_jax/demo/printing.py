@@ -1,4 +1,4 @@
-"""Results as text: a progress bar, then a table for each stage."""
+"""Results as text: progress bars, then a table for each stage."""
 
 import contextlib
 import math
@@ -21,7 +21,7 @@ from .pipeline import Results
 
 
 def new_console() -> Console:
-    """A console of the terminal's width; of 80 columns where there is none."""
+    """A console as wide as the terminal, or of 80 columns without one."""
     return Console(highlight=False)
 
 
@@ -29,11 +29,11 @@ def new_console() -> Console:
 def training_progress(
     console: Console, num_epochs: Mapping[str, int]
 ) -> Iterator[Callable[[str], None]]:
-    """A bar for each model, which ends full; written once where there is no terminal.
+    """A progress bar for each model; without a terminal it is written once, when full.
 
     Args:
-      console: to draw on.
-      num_epochs: of each model, such as "small" and "large".
+      console: where to draw.
+      num_epochs: number of epochs of each model, by name.
 
     Yields:
       A function to call with the name of a model after each of its epochs.
@@ -61,42 +61,42 @@ def print_results(console: Console, results: Results) -> None:
         results.cleaning.labels.shape[0],
     )
     console.print(
-        f"{num_wrong} of {num_labels} test labels were flipped: "
+        f"{num_wrong} of {num_labels} test labels were flipped, so "
         f"{percent(1 - num_wrong / num_labels)} % are right before the repair. The "
-        "models vote with calibrated confidences; Method 2 counts the K bins of each "
-        "model that were the most accurate on the calibration half, whose labels are "
-        'clean. Method 3 sees the large model alone. "Suggested" are right '
-        'suggestions of the flagged labels, "Repaired" right labels of all once '
-        "suggestions replace them.\n"
+        "models vote with calibrated confidences. Method 2 counts the K bins of each "
+        "model that were most accurate on the calibration half, whose labels are "
+        'clean. Method 3 uses the large model alone. "Suggested" is the share of '
+        'flagged labels whose suggestion is right, "Repaired" the share of all labels '
+        "that are right after suggestions replace the flagged ones.\n"
     )
 
 
 def print_cascade(console: Console, cascade: Cascade) -> None:
-    """Prints the table of a cascade and how to read it."""
+    """Prints the table of a cascade, and how to read it."""
     console.print(cascade_table(cascade))
     low, high = cascade.gain_interval
     curve = cascade.curves[CALIBRATED]
     points = 100 * cascade.max_loss
     loss = f"at most {points:.1f} points of" if points else "no"
     console.print(
-        f"K bins stay small: the most with which the calibration half loses {loss} "
-        "accuracy. Saved are the calls of the large model on the test half, and in "
-        "hindsight, with the K chosen on the test half itself.\n"
+        f"K is the largest number of bins kept small that loses {loss} accuracy on the "
+        'calibration half. "Saved" is the share of large-model calls saved on the test '
+        'half; "Hindsight" is that share with K chosen on the test half itself.\n'
         f"Alone, the small model is right on {percent(curve.small_accuracy)} % and "
         f"the large one on {percent(curve.large_accuracy)} %.\n"
-        "95 % interval of APGR (CC) minus APGR (UC), of test examples drawn anew: "
+        "95 % interval of APGR (CC) minus APGR (UC), over resampled test examples: "
         f"{low:+.3f} to {high:+.3f}.\n"
     )
 
 
 def print_end(console: Console, directory: Path, seconds: float) -> None:
-    """Names the folder, unwrapped so that it can be copied, and the time."""
+    """Prints the folder on one line, so that it can be copied, and the time."""
     console.print(f"Figures and results.json are in {directory}", soft_wrap=True)
     console.print(f"{seconds:.0f} seconds")
 
 
 def calibration_table(models: dict[str, CalibratedModel], num_bins: int) -> Table:
-    """Accuracy, ECE before and after, temperature and status of each model."""
+    """Accuracy, ECE before and after, temperature and fit status of each model."""
     table = new_table(
         f"Calibration: ECE over {num_bins} equal-count bins (accuracy in %)",
         ["Model", "Half"],
@@ -119,7 +119,7 @@ def calibration_table(models: dict[str, CalibratedModel], num_bins: int) -> Tabl
 
 
 def cascade_table(cascade: Cascade) -> Table:
-    """APGR of each router, and the large calls saved at its chosen K."""
+    """APGR of each router, and the large-model calls saved at its chosen K."""
     table = new_table(
         "Cascade on the test half (shares and accuracies in %)",
         ["Router"],
@@ -170,7 +170,7 @@ def cleaning_table(cleaning: Cleaning) -> Table:
 
 
 def new_table(title: str, left: list[str], right: list[str]) -> Table:
-    """An empty table; the columns on the left hold text, those on the right numbers."""
+    """An empty table, with columns of text on the left and of numbers on the right."""
     table = Table(
         title=title,
         title_justify="left",
@@ -179,7 +179,7 @@ def new_table(title: str, left: list[str], right: list[str]) -> Table:
         pad_edge=False,
         padding=(0, 0, 0, 1),
     )
-    # No column may be cut off in a narrow terminal.
+    # No column is cut off in a narrow terminal.
     for heading in left:
         table.add_column(heading, no_wrap=True)
     for heading in right:

@@ -7,7 +7,7 @@ from . import pipeline, printing, saving
 
 
 def run(directory: Path, seed: int) -> None:
-    """Trains, prints the results, and writes them and the figures to a folder."""
+    """Runs the demo, prints the results, and saves them and the figures to a folder."""
     start = time.perf_counter()
     settings = pipeline.Settings(seed=seed)
     console = printing.new_console()

@@ -1,18 +1,17 @@
-"""Results as files: every number in results.json, and the figures of the paper.
+"""Results as files: all numbers in results.json, and the figures of the paper.
 
-Each figure is saved three times: `NAME.pdf` and `NAME.png` on white, and
-`NAME-dark.png`.
+Each figure is saved as `NAME.pdf` and `NAME.png` on white, and as `NAME-dark.png`.
 """
 
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 from matplotlib.figure import Figure
 
 import calib_jax as cj
@@ -47,9 +46,9 @@ def write_json(directory: Path, plain: Plain) -> None:
 def write_figures(
     directory: Path, drawings: Mapping[str, Callable[[bool], Figure]]
 ) -> None:
-    """Writes figures, drawn light or dark, by name into an existing folder."""
+    """Writes figures by name into an existing folder, drawn light and dark."""
     for dark, endings in ((False, (".png", ".pdf")), (True, ("-dark.png",))):
-        # Resolution and fonts are looked up while a figure is written.
+        # Resolution and fonts are looked up when a figure is written.
         with plots.style(dark=dark):
             for name, draw in drawings.items():
                 figure = draw(dark)
@@ -68,7 +67,7 @@ def _drawings(results: Results) -> dict[str, Callable[[bool], Figure]]:
         ),
         "confident learning": _point(cleaning.confident_learning),
     }
-    # The panel ends a little to the right of the last point.
+    # The panel ends a little to the right of the rightmost point.
     furthest = max(float(jnp.max(share)) for share, _ in points.values())
     return {
         "reliability-small": lambda dark: _reliability("Small", results.small, dark),
@@ -95,7 +94,7 @@ def _point(flags: Flags) -> tuple[jax.Array, jax.Array]:
 
 
 def as_plain(results: Results) -> dict[str, Plain]:
-    """All numbers as plain data; NaN, which JSON lacks, as None."""
+    """All numbers as plain data, with None for NaN, which JSON lacks."""
     return {
         "settings": dataclasses.asdict(results.settings),
         "models": {
@@ -111,21 +110,17 @@ def plain_cascade(cascade: Cascade) -> dict[str, Plain]:
     """Accuracies, APGR, operating points and curves of every router."""
     curve = next(iter(cascade.curves.values()))
     return {
-        "small_accuracy": numbers(curve.small_accuracy),
-        "large_accuracy": numbers(curve.large_accuracy),
-        "apgr": {name: numbers(value) for name, value in cascade.recovered.items()},
+        "small_accuracy": plain(curve.small_accuracy),
+        "large_accuracy": plain(curve.large_accuracy),
+        "apgr": plain(cascade.recovered),
         "apgr_gain_interval": list(cascade.gain_interval),
         "max_loss": cascade.max_loss,
-        "chosen": {
-            name: dataclasses.asdict(point) for name, point in cascade.chosen.items()
-        },
-        "hindsight": {
-            name: dataclasses.asdict(point) for name, point in cascade.hindsight.items()
-        },
+        "chosen": plain(cascade.chosen),
+        "hindsight": plain(cascade.hindsight),
         "curves": {
             name: {
-                "small_share": numbers(curve.small_share),
-                "accuracy": numbers(curve.accuracy),
+                "small_share": plain(curve.small_share),
+                "accuracy": plain(curve.accuracy),
             }
             for name, curve in cascade.curves.items()
         },
@@ -138,21 +133,21 @@ def plain_fit(report: cj.FitReport) -> dict[str, Plain]:
         "status": cj.FitStatus(int(report.status)).name,
         "converged": bool(report.converged),
         "num_steps": int(report.num_steps),
-        "loss": numbers(report.loss),
+        "loss": plain(report.loss),
     }
 
 
 def _model(model: CalibratedModel) -> dict[str, Plain]:
     return {
-        "temperature": numbers(model.temperature.temperature),
+        "temperature": plain(model.temperature.temperature),
         "fit": plain_fit(model.report),
         "halves": {
             half: {
-                "accuracy": numbers(jnp.mean(model.after[half].correct)),
-                "ece_before": numbers(model.before[half].error),
-                "ece_after": numbers(model.after[half].error),
-                "reliability_before": arrays(model.before[half].table),
-                "reliability_after": arrays(model.after[half].table),
+                "accuracy": plain(jnp.mean(model.after[half].correct)),
+                "ece_before": plain(model.before[half].error),
+                "ece_after": plain(model.after[half].error),
+                "reliability_before": plain(model.before[half].table),
+                "reliability_after": plain(model.after[half].table),
             }
             for half in model.after
         },
@@ -171,34 +166,34 @@ def _cleaning(cleaning: Cleaning) -> dict[str, Plain]:
             },
             "confident_learning": _flags(cleaning.confident_learning),
         },
-        "curves": {name: arrays(curve) for name, curve in cleaning.curves.items()},
+        "curves": plain(cleaning.curves),
     }
 
 
 def _flags(flags: Flags) -> dict[str, Plain]:
     return {
         "num_flagged": int(jnp.sum(flags.flagged)),
-        "flagged_share": numbers(flags.flagged_share),
-        "precision": numbers(flags.precision),
-        "recall": numbers(flags.recall),
-        "suggestions_correct": numbers(flags.suggestions_correct),
-        "repaired_accuracy": numbers(flags.repaired_accuracy),
+        "flagged_share": plain(flags.flagged_share),
+        "precision": plain(flags.precision),
+        "recall": plain(flags.recall),
+        "suggestions_correct": plain(flags.suggestions_correct),
+        "repaired_accuracy": plain(flags.repaired_accuracy),
     }
 
 
-def arrays(table: cj.ReliabilityTable | cj.CleaningCurve) -> Plain:
-    """Every array of a table by name."""
-    return {
-        field.name: numbers(getattr(table, field.name))
-        for field in dataclasses.fields(table)
-    }
+def plain(value: Any) -> Plain:
+    """A number, array, table or mapping as plain data, with None for NaN.
 
-
-def numbers(array: ArrayLike) -> Plain:
-    """A number, or a list of them, in the fewest digits that give the float32 again."""
-    values = np.asarray(array)
+    Numbers have the fewest digits that restore the float32.
+    """
+    if dataclasses.is_dataclass(value):
+        fields = dataclasses.fields(value)
+        return {field.name: plain(getattr(value, field.name)) for field in fields}
+    if isinstance(value, Mapping):
+        return {str(name): plain(entry) for name, entry in value.items()}
+    values = np.asarray(value)
     if values.ndim:
-        return [numbers(value) for value in values]
+        return [plain(entry) for entry in values]
     if np.issubdtype(values.dtype, np.integer):
         return int(values)
     return float(str(values)) if np.isfinite(values) else None

@@ -1,4 +1,4 @@
-"""Training of a Flax model on arrays in memory."""
+"""Training a Flax model on arrays in memory."""
 
 import dataclasses
 import functools
@@ -15,10 +15,10 @@ class Recipe:
     """How a model is trained.
 
     Attributes:
-      num_epochs: passes over the training examples.
-      learning_rate: of Adam; its greatest with `one_cycle`.
-      label_smoothing: in `[0, 1)`: the share of the target spread over all classes.
-      batch_size: examples a step.
+      num_epochs: number of passes over the training examples.
+      learning_rate: learning rate of Adam; with `one_cycle`, its maximum.
+      label_smoothing: in `[0, 1)`, share of the target that is spread over all classes.
+      batch_size: examples per step.
       one_cycle: whether the learning rate rises in the first tenth of the steps and
         then falls to nearly 0 along a cosine, with gradients clipped to norm 1.
     """
@@ -30,7 +30,7 @@ class Recipe:
     one_cycle: bool = False
 
 
-# Of a model, a recipe and a batch of each array: a scalar.
+# From a model, a recipe and a batch of each array to a scalar.
 Loss = Callable[..., jax.Array]
 
 
@@ -45,13 +45,13 @@ def train(
     """Trains a model in place.
 
     Args:
-      model: whose only variables are parameters.
-      key: orders the examples anew in every epoch.
-      arrays: of one first axis, the examples; a last batch that is not full is left
+      model: a model without variables other than parameters.
+      key: random key for the order of the examples in every epoch.
+      arrays: arrays whose first axis is the examples; an incomplete last batch is left
         out.
       recipe: epochs, learning rate, smoothing and batch size.
-      loss: from model, recipe and a batch of each array to a scalar. A function of a
-        module, so that all models of one structure share a program.
+      loss: from model, recipe and a batch of each array to a scalar. Define it at the
+        top of a module, so that all models of one structure share a program.
       advance: called after every epoch.
     """
     structure, parameters = nnx.split(model)
@@ -61,15 +61,15 @@ def train(
     state = _optimiser(recipe, total).init(parameters)
     for epoch_key in jax.random.split(key, recipe.num_epochs):
         order = np.asarray(jax.random.permutation(epoch_key, num_examples))
-        # A loop of jitted steps, not one `lax.scan`: XLA runs convolutions inside a
-        # loop several times slower on CPU.
+        # Jitted steps instead of one `lax.scan`, because XLA runs convolutions inside a
+        # loop several times slower on the CPU.
         for step in range(num_steps):
             rows = order[step * recipe.batch_size :][: recipe.batch_size]
             batch = tuple(array[rows] for array in arrays)
             parameters, state = _train_step(
                 structure, recipe, loss, total, parameters, state, batch
             )
-        # Steps are queued, and a progress bar must not run ahead of them.
+        # Steps are queued, and the progress bar must not run ahead of them.
         jax.block_until_ready(parameters)
         advance()
     nnx.update(model, parameters)
@@ -82,9 +82,8 @@ def _optimiser(recipe: Recipe, num_steps: int) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule))
 
 
-# Apart from its parameters a model is constant, so a step is a plain function of
-# arrays: no time goes into looking through the model at every step, and all models of
-# one structure share a program.
+# Only parameters change, so a step is a plain function of arrays: no time goes into
+# traversing the model, and all models of one structure share a program.
 @functools.partial(
     jax.jit, static_argnames=("structure", "recipe", "loss", "num_steps")
 )

@@ -20,7 +20,7 @@ import numpy as np
 from .. import binning, confidence
 from ..binning import bin_sums
 from ..binning.tables import ReliabilityTable
-from ..calibration import histogram, platt, solvers, temperature
+from ..calibration import histogram, platt, reports, temperature
 from ..cascade import chains, curves, routers
 from ..cleaning import experts, label_issues, repairs
 
@@ -43,7 +43,7 @@ _KINDS = {
         experts.ExpertBins,
         label_issues.LabelIssues,
         confidence.Top1,
-        solvers.FitReport,
+        reports.FitReport,
         bin_sums.BinSums,
         ReliabilityTable,
     )

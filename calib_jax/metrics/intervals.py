@@ -22,7 +22,7 @@ from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 
 from .. import binning
-from .._core import checks, dispatch, masking, reduce
+from .._core import bisection, checks, dispatch, masking, reduce
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..stats import intervals, resampling
@@ -184,9 +184,7 @@ def interval_of_rows(
 ) -> CalibrationErrorInterval:
     """`calibration_error_interval` without its checks."""
     valid = masking.valid_rows(scores.shape[0], where, None)
-    # Squares and products of masked rows would be NaN too.
-    scores = masking.fill(scores, valid, 0.5)
-    outcomes = masking.fill(outcomes, valid, 0.5)
+    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
     squares = (scores - outcomes) ** 2
     claimed = jnp.maximum(scores * (1 - scores), 0.0)
     table = bin_sums.bin_means(
@@ -356,13 +354,8 @@ def _ends(
 def _critical_value(room: jax.Array, error_rate: jax.Array) -> jax.Array:
     r"""The c of :math:`\Phi(-c) + \Phi(-c - r) = \alpha`."""
 
-    def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = ends
-        middle = 0.5 * (low + high)
-        missed = ndtr(-middle) + ndtr(-middle - room)
-        too_low = missed > error_rate
-        return jnp.where(too_low, middle, low), jnp.where(too_low, high, middle)
+    def too_low(value: jax.Array) -> jax.Array:
+        return ndtr(-value) + ndtr(-value - room) > error_rate
 
-    ends = -ndtri(error_rate), -ndtri(0.5 * error_rate)
-    low, high = lax.fori_loop(0, _BISECTIONS, halve, ends)
-    return 0.5 * (low + high)
+    low, high = -ndtri(error_rate), -ndtri(0.5 * error_rate)
+    return bisection.bisect(too_low, low, high, num_halvings=_BISECTIONS)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
-from ..binning import bin_sums, search
-from ..binning.bins import DEFAULT_NUM_BINS, Bins, _equal_count_edges
+from ..binning import bin_sums, order_statistics, search
+from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..binning.tables import ReliabilityTable
 
 
@@ -312,7 +312,9 @@ def _gap_of_rows(
         keep = where
         if weights is not None:
             keep = masking.valid_rows(scores.shape[0], where, weights)
-        edges = _equal_count_edges(scores, jnp.int32(num_bins), keep, max_bins=num_bins)
+        edges = order_statistics.equal_count_edges(
+            scores, jnp.int32(num_bins), keep, max_bins=num_bins
+        )
         bins = Bins(edges=edges)
     table = bin_sums.bin_means(bins, scores, (scores, outcomes), where, weights)
     confidence, outcome = table.means
@@ -350,17 +352,6 @@ def _largest_gap(table: ReliabilityTable) -> jax.Array:
     return jnp.where(shown, jnp.max(gap), jnp.nan)
 
 
-def _clean(
-    scores: jax.Array,
-    outcomes: jax.Array,
-    where: jax.Array | None,
-    weights: jax.Array | None,
-) -> tuple[jax.Array, jax.Array]:
-    """One half in rows that do not count, so that no gradient meets a NaN in them."""
-    valid = masking.valid_rows(scores.shape[0], where, weights)
-    return masking.fill(scores, valid, 0.5), masking.fill(outcomes, valid, 0.5)
-
-
 def _weighted_mean(
     values: jax.Array, where: jax.Array | None, weights: jax.Array | None
 ) -> jax.Array:
@@ -383,7 +374,8 @@ def _mean_squared_gap(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> jax.Array:
-    scores, outcomes = _clean(scores, outcomes, where, weights)
+    valid = masking.valid_rows(scores.shape[0], where, weights)
+    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
     return _weighted_mean((scores - outcomes) ** 2, where, weights)
 
 
@@ -394,7 +386,8 @@ def _mean_log_loss(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> jax.Array:
-    scores, outcomes = _clean(scores, outcomes, where, weights)
+    valid = masking.valid_rows(scores.shape[0], where, weights)
+    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
     loss = -jax.scipy.special.xlogy(outcomes, scores)
     loss = loss - jax.scipy.special.xlog1py(1 - outcomes, -scores)
     return _weighted_mean(loss, where, weights)
@@ -410,7 +403,7 @@ def _area_under_roc(
     if scores.shape[0] == 0:
         return jnp.full((), jnp.nan, jnp.float32)
     valid = masking.valid_rows(scores.shape[0], where, weights)
-    scores, outcomes = _clean(scores, outcomes, where, weights)
+    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
     weight = jnp.ones(scores.shape, jnp.float32) if weights is None else weights
     weight = jnp.where(valid, jnp.where(jnp.isnan(scores), jnp.nan, weight), 0.0)
     # Right and wrong answers are each scaled by their largest weight, so that no sum

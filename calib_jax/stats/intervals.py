@@ -199,10 +199,7 @@ def _bootstrap_interval(
     num_resamples: int,
 ) -> BootstrapInterval:
     valid = masking.valid_rows(arrays[0].shape[0], where, None)
-    arrays = tuple(
-        masking.fill(array, valid.reshape(-1, *[1] * (array.ndim - 1)), 0)
-        for array in arrays
-    )
+    arrays = masking.clean_rows(valid, 0, *arrays)
     draws = resampling.draws_of(
         key, arrays, where, statistic=statistic, num_resamples=num_resamples
     )

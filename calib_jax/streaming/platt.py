@@ -15,7 +15,7 @@ from .._core import checks, dispatch, exact, masking, reduce
 from ..binning import bin_sums, search
 from ..calibration import platt
 from ..calibration.platt import Platt
-from ..calibration.solvers import FitReport
+from ..calibration.reports import FitReport
 from .results import FitReading
 from .states import PlattSummary
 
@@ -104,9 +104,7 @@ def _update_platt(
 ) -> PlattSummary:
     scores, outcomes, weights = lax.stop_gradient((scores, outcomes, weights))
     valid = masking.valid_rows(scores.shape[0], where, weights)
-    usable = jnp.isfinite(scores) & (outcomes >= 0) & (outcomes <= 1)
-    if weights is not None:
-        usable = usable & (weights >= 0) & (weights < jnp.inf)
+    usable = jnp.isfinite(scores) & masking.usable_outcomes(outcomes, weights)
     # A valid row that is not usable goes in no bucket, which the fit detects.
     bucket, x = _place(scores, state.least.shape[1])
     index = jnp.where(usable, bucket, -1)

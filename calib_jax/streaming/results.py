@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from ..binning.bins import Bins
-from ..calibration.solvers import FitReport
+from ..calibration.reports import FitReport
 
 
 @jax.tree_util.register_dataclass

@@ -13,9 +13,9 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, exact, reduce
-from ..calibration import solvers, temperature
-from ..calibration.solvers import FitStatus
+from .._core import bisection, checks, dispatch, exact, reduce
+from ..calibration import reports, temperature
+from ..calibration.reports import FitStatus
 from ..calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
 from .results import FitReading
 from .states import TemperatureSummary
@@ -238,7 +238,7 @@ def _fit_temperature(state: TemperatureSummary) -> tuple[Temperature, FitReading
         (above, FitStatus.MAX_STEPS, top),
         (True, FitStatus.CONVERGED, jnp.exp(start) * jnp.exp(share * width)),
     )
-    status, found = solvers.first_case(*cases)
+    status, found = reports.first_case(*cases)
     converged = status == FitStatus.CONVERGED
     known = converged | (status == FitStatus.MAX_STEPS)
     limit = (status == FitStatus.ZERO_LIMIT) | (status == FitStatus.INFINITE_LIMIT)
@@ -273,14 +273,10 @@ def _cubic(
 
 def _root(values: jax.Array, rates: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The root in the unit interval of a cubic that rises from below 0; its slope."""
-
-    def halve(_: jax.Array, ends: tuple[jax.Array, jax.Array]) -> Any:
-        low, high = ends
-        middle = 0.5 * (low + high)
-        below = _cubic(middle, values, rates)[0] < 0
-        return jnp.where(below, middle, low), jnp.where(below, high, middle)
-
-    ends = jnp.float32(0), jnp.float32(1)
-    low, high = lax.fori_loop(0, _NUM_HALVINGS, halve, ends)
-    share = 0.5 * (low + high)
+    share = bisection.bisect(
+        lambda share: _cubic(share, values, rates)[0] < 0,
+        jnp.float32(0),
+        jnp.float32(1),
+        num_halvings=_NUM_HALVINGS,
+    )
     return share, _cubic(share, values, rates)[1]

@@ -76,7 +76,7 @@ def test_temperature_of_log_probabilities_and_impossible_classes():
     log_probs = np.log(reference.softmax(z, 1.7)).astype(np.float32)
     expected = reference.fit_temperature(z, labels)
     close(cj.fit_temperature(log_probs, labels)[0].temperature, expected / 1.7)
-    # A class at -inf, whatever the row, is a masked class.
+    # A class whose logit is always -inf is a masked class.
     wide = np.concatenate([z, np.full((2000, 1), -INF, np.float32)], axis=1)
     params, report = cj.fit_temperature(wide, labels)
     assert report.status == Status.CONVERGED
@@ -115,8 +115,8 @@ def test_platt(scale, offset):
 
 @pytest.mark.parametrize("true", [1e2, 3e4, 1e6])
 def test_platt_of_skewed_scores(true):
-    # Log-confidences from -0.1 to -1e-7, as large models give them: what decides is
-    # a millionth of their spread.
+    # Log-confidences from -0.1 to -1e-7, as large models give them: the scores that
+    # matter differ by a millionth of their spread.
     rng = np.random.default_rng(0)
     scores = (-(10.0 ** rng.uniform(-7.0, -1.0, size=2000))).astype(np.float32)
     margin = true * reference.to_float(scores) + 1.0
@@ -155,7 +155,7 @@ def test_fits_of_a_million_rows():
     close(params.intercept, intercept)
 
 
-# The named end
+# Statuses
 
 
 def eight_rows(*rows):
@@ -272,7 +272,7 @@ def test_no_valid_row_has_not_converged():
     assert np.isfinite(params.slope)
 
 
-# A module-level solver: a new one would be a new trace.
+# One solver for the module, because each new one is traced anew.
 TOO_SLOW = optax.sgd(1e-9)
 
 
@@ -355,7 +355,7 @@ def test_platt_under_jit_and_vmap():
 
 @pytest.mark.parametrize("make", [optax.lbfgs, lambda: optax.adam(0.1)])
 def test_any_optax_solver_goes_through_the_loop(make):
-    # Full accuracy is promised for the default solver alone.
+    # Full accuracy is promised for the default solver only.
     solver = make()
     z, labels = classes(0)
     params, report = cj.fit_temperature(3 * z, labels, solver=solver)

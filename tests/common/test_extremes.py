@@ -1,4 +1,4 @@
-"""Ties that decide, budgets met exactly, and numbers at the ends of float32."""
+"""Decisive ties, budgets met exactly, and numbers at the ends of float32."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.once
 
 
 def curve_of(counts):
-    """One bin for each pair of counts of right answers, of 10 rows each."""
+    """A curve with a bin of 10 rows for each pair of counts of right answers."""
     small, large = (
         np.concatenate([np.arange(10) < count for count in model]) for model in counts
     )
@@ -133,7 +133,7 @@ def test_finite_logits_that_stand_for_masked_classes(lowest):
 
 
 def test_smoothed_targets_of_many_separable_rows():
-    """The targets are within 1e-8 of 0 and 1: their distance must not be rounded."""
+    """Targets within 1e-8 of 0 and 1: their distance must not be rounded away."""
     scores = np.float32(np.random.default_rng(0).normal(size=1_000))
     weights = np.full(1_000, 1e5, np.float32)
     params, report = cj.fit_platt(

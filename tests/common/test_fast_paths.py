@@ -1,6 +1,6 @@
-"""Every fast path against float64 or a plain way, at sizes that are no round number.
+"""Fast paths against float64 or a plain implementation, at sizes that are not round.
 
-Sizes are such that blocks are several and the last one begins inside the one before,
+With these sizes there are several blocks and the last one overlaps the one before,
 classes are cut into pieces with some left over, and solvers start on part of the rows.
 """
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(autouse=True)
 def sorted_as_on_one_device(monkeypatch):
-    """The branches that are taken where one device holds all rows."""
+    """Takes the branches for a single device."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
 
 
@@ -62,7 +62,7 @@ def test_classes_reduced_in_pieces(num_classes):
 @pytest.mark.parametrize("num_classes", [5, 1_000, 5_000])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_nan_shows_among_many_classes(num_classes, dtype):
-    """Over a long axis XLA's maximum on the CPU passes over NaN."""
+    """Over a long axis XLA's maximum on the CPU ignores NaN."""
     rng = np.random.default_rng(num_classes)
     for place in (0, num_classes // 2, num_classes - 1):
         logits = rng.normal(size=(3, num_classes)).astype(np.float32)
@@ -104,7 +104,7 @@ def logits_of(num_rows, num_classes, seed=0):
 
 
 def test_derivatives_of_the_likelihood():
-    """Cumulants of the logits, the third too, against sums over classes in float64."""
+    """Cumulants of the logits up to the third, against float64 sums over classes."""
     logits, labels = logits_of(50, 37)
     below = (logits - logits.max(1, keepdims=True)).astype(float)
     for inverse in (0.01, 0.6, 20.0):
@@ -126,7 +126,7 @@ def test_derivatives_of_the_likelihood():
 
 @pytest.mark.parametrize("start", [-0.04, -0.01, 0.01, 0.04])
 def test_bent_step_leaves_a_rest_of_third_order(start):
-    """For log(cosh x) - x / 2 of which the Hessian is only nearly that of Newton."""
+    """For log(cosh x) - x / 2."""
     best = np.float32(np.arctanh(0.5))
     start = np.float32(start)
 
@@ -157,7 +157,7 @@ def test_bent_step_leaves_a_rest_of_third_order(start):
         lower=jnp.float32([-5]),
         upper=jnp.float32([5]),
     )
-    # Near enough for the first step to be known as the last.
+    # Near enough to know that the first step is the last.
     assert solution.converged and solution.num_steps == 0
     close(solution.params, [best], rtol=1e-6)
 
@@ -166,7 +166,7 @@ def test_bent_step_leaves_a_rest_of_third_order(start):
 @pytest.mark.parametrize("ordered", [False, True])
 def test_temperature_found_by_a_part_first(shape, ordered):
     logits, labels = logits_of(*shape)
-    if ordered:  # The first rows are of few classes, and surer than the others.
+    if ordered:  # The first rows have few classes and higher confidence.
         order = np.lexsort((labels, logits.max(1) < np.median(logits.max(1))))
         logits, labels = logits[order], labels[order]
     rows = {"logits": jnp.zeros(shape)}
@@ -177,7 +177,7 @@ def test_temperature_found_by_a_part_first(shape, ordered):
 
 
 def test_temperature_where_the_first_part_has_no_optimum():
-    """Of the rows seen first all labels are the largest logit: T would go to 0."""
+    """In the rows seen first every label has the largest logit: T would go to 0."""
     logits, labels = logits_of(ODD, 5)
     visited = np.zeros(ODD, bool)
     size = (
@@ -198,7 +198,7 @@ def test_platt_found_by_a_part_first(ordered, masked):
     rng = np.random.default_rng(1)
     num_rows = 4 * ODD + 1
     scores = (3.0 + 2.0 * rng.normal(size=num_rows)).astype(np.float32)
-    if ordered:  # The rows seen first are nearly all of one outcome.
+    if ordered:  # The rows seen first have nearly all one outcome.
         scores = np.sort(scores)
     outcomes = rng.random(num_rows) < reference.sigmoid(1.5 * scores - 4.0)
     where = weights = None

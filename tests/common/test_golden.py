@@ -1,7 +1,7 @@
-"""Values that others published, or that several peers agree on.
+"""Values that other projects published, or that several of them agree on.
 
-The numbers come from the public tests, docstrings and threads named beside them;
-each was computed by other code than this library's and its reference's.
+The numbers come from the public tests, docstrings and threads named beside them. None
+was computed by this library or by tests/common/reference.py.
 """
 
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import reference
 
 import calib_jax as cj
 
-# Golden values are float32 ones in either mode, and each is a program of its own.
+# Golden values are the same in both modes of the suite.
 pytestmark = pytest.mark.once
 
 
@@ -174,8 +174,8 @@ def test_robustness_metrics_equal_width():
 
 
 def test_robustness_metrics_adaptive_bins():
-    # google-research/robustness_metrics GetAdaptiveBinsTest: bins differ by one row
-    # at most, however many there are.
+    # google-research/robustness_metrics GetAdaptiveBinsTest: bins differ by at most one
+    # row, for any number of bins.
     scores = np.random.default_rng(0).random(500).astype(np.float32)
     few = np.arange(500) < 5
     for num_bins in [*range(1, 50), *range(495, 505)]:
@@ -228,7 +228,7 @@ def test_routellm_toy_curve():
 
 def test_confident_learning_takes_the_best_candidate():
     # cleanlab#1248: thresholds [.01, .5, .01, .5], and cleanlab flags the row
-    # because class 3 is the most probable, though it is no candidate.
+    # because class 3 is the most probable, although it is not a candidate.
     row = np.array([0.1, 0.2, 0.3, 0.4])
     probabilities = np.stack(
         [row, [0.01, 0.33, 0.33, 0.33], [0.1, 0.5, 0.2, 0.2], [0.1, 0.2, 0.2, 0.5]]
@@ -272,7 +272,7 @@ def test_cleanlab_flags_the_same_rows():
         given, probabilities, filter_by="confident_learning", n_jobs=1
     )
     ours = cj.confident_learning(probabilities, given)
-    # Rows whose most probable class is no candidate are cleanlab#1248.
+    # Rows whose most probable class is not a candidate differ by cleanlab#1248.
     comparable = (
         probabilities.max(-1) > np.asarray(ours.thresholds)[probabilities.argmax(-1)]
     )

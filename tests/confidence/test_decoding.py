@@ -1,4 +1,4 @@
-"""Scores of a decoding loop are those of its stacked logits, and of float64."""
+"""Scores of a decoding loop equal those of its stacked logits, and of float64."""
 
 import functools
 
@@ -32,7 +32,7 @@ def scanned(logits, tokens, where):
 
 
 def of_all(logits, tokens, where):
-    """The same scores by the functions of all logits."""
+    """The same scores by the functions that take all logits."""
     likelihood = functools.partial(
         cj.sequence_log_likelihood, logits, tokens, where=where
     )
@@ -45,7 +45,7 @@ def of_all(logits, tokens, where):
 
 
 def sequences(num_steps=NUM_STEPS, offset=0.0, seed=0):
-    """Of all lengths from half, with garbage where they have ended."""
+    """Sequences of at least half the length, with garbage after their end."""
     rng = np.random.default_rng(seed)
     shape = NUM_SEQUENCES, num_steps
     logits = offset + 3 * rng.normal(size=(*shape, NUM_TOKENS)).astype(np.float32)
@@ -92,21 +92,21 @@ def test_long_sequences_of_far_logits_lose_no_digits(offset):
         expected[name] = reference.sequence_log_likelihood(*clean, reduction)
     for name, score in expected.items():
         assert ulps(getattr(actual, name), score, score) <= 1.5, name
-    # The functions of all logits sum in pieces: of the size of what is summed, not of
-    # what is left where signs differ, their rounding is as small.
+    # The functions of all logits sum in pieces. Their rounding is relative to the size
+    # of the terms, which can cancel.
     chosen = np.take_along_axis(clean[0], clean[1][..., None], axis=-1)[..., 0]
     size = expected | {"mean_logit": np.mean(np.abs(chosen), axis=1, where=where)}
     for name, score in of_all(logits, tokens, where).items():
         assert ulps(getattr(actual, name), score, size[name]) <= 3, name
 
 
-def test_values_that_are_no_numbers():
-    """In the first step; no later token hides one."""
+def test_infinite_and_nan_logits():
+    """In the first step; no later token hides them."""
     logits = np.zeros((NUM_SEQUENCES, NUM_STEPS, NUM_TOKENS), np.float32)
     tokens = np.ones((NUM_SEQUENCES, NUM_STEPS), np.int32)
     where = np.ones((NUM_SEQUENCES, NUM_STEPS), bool)
-    logits[0, 0, 1] = -INF  # The chosen token cannot be.
-    logits[1, 0, 2] = -INF  # Another cannot.
+    logits[0, 0, 1] = -INF  # The chosen token is impossible.
+    logits[1, 0, 2] = -INF  # Another is.
     logits[2, 0, 1] = INF
     logits[3, 0, 2] = NAN
     logits[4, 0] = -INF
@@ -188,7 +188,7 @@ def test_sequences_over_8_devices(kind):
 
 
 @pytest.mark.once
-def test_a_donated_summary_is_no_one_elses():
+def test_scores_survive_donation_of_their_summary():
     logits, tokens, _ = sequences(seed=4)
     logits, tokens = jnp.asarray(logits[:, 0]), jnp.asarray(tokens[:, 0])
     update = jax.jit(cj.confidence.update_decoding, donate_argnums=0)
@@ -234,7 +234,7 @@ def test_likelihood_scores_of_saved_tokens():
     assert not hasattr(scores, "mean_logit")
 
 
-def test_likelihoods_that_are_none():
+def test_invalid_likelihoods():
     nothing = [[-1.0, 0.5], [-1.0, NAN], [-1.0, -INF], [-1.0, 0.0], [0.0, 0.0]]
     where = [[True, True]] * 4 + [[False, False]]
     scores = cj.confidence.likelihood_scores(nothing, where=where)

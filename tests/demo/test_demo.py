@@ -1,4 +1,4 @@
-"""The demonstration, with models too small and too little trained to be any good."""
+"""The demo, with models too small and too briefly trained to be any good."""
 
 import json
 import subprocess

@@ -15,7 +15,8 @@ from jax.typing import ArrayLike
 from ..._core import checks, dispatch, reduce
 from ...calibration import platt, solvers
 from ...calibration.platt import Platt
-from ...calibration.solvers import Evaluation, FitReport, FitStatus
+from ...calibration.reports import FitReport, FitStatus
+from ...calibration.solvers import Evaluation
 from ...calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
 from .. import platt as platt_of_stream
 from .. import temperature as temperature_of_stream

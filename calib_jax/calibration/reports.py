@@ -1,0 +1,91 @@
+"""How a fit ended: its status, and the report that every fit returns second."""
+
+import dataclasses
+import enum
+
+import jax
+import jax.numpy as jnp
+
+from .solvers import Solution
+
+
+class FitStatus(enum.IntEnum):
+    """How a fit ended; compare `report.status` with these.
+
+    Only `CONVERGED` and `REVERSED` found the optimum. If there is no finite optimum,
+    the parameters are the finite end of their range and mean nothing by themselves.
+    """
+
+    #: Another Newton step would change no parameter noticeably.
+    CONVERGED = 0
+    #: The solver ran out of steps; the parameters are its last ones.
+    MAX_STEPS = 1
+    #: Temperatures only. Every label has a largest logit, so the loss falls as T goes
+    #: to 0.
+    ZERO_LIMIT = 2
+    #: Temperatures only. The labels do no better than chance, so the loss falls as T
+    #: grows.
+    INFINITE_LIMIT = 3
+    #: Nothing to fit: no row is valid, the logits of each row are equal, or all scores
+    #: are equal.
+    CONSTANT = 4
+    #: Platt only. A threshold separates the outcomes, so the loss falls as the slope
+    #: grows.
+    SEPARABLE = 5
+    #: Platt only. All outcomes are 1, or all are 0, so the loss falls as the intercept
+    #: grows.
+    ONE_CLASS = 6
+    #: Platt only. Converged with a negative slope: higher scores are worse answers.
+    REVERSED = 7
+    #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
+    #: class is masked or has logit -inf, an outcome outside [0, 1], or a negative or
+    #: infinite weight.
+    INVALID_VALUES = 8
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class FitReport:
+    """Diagnostics of a fit.
+
+    Attributes:
+      converged: bool scalar, whether the parameters are the optimum.
+      num_steps: int32 scalar, number of solver steps.
+      loss: float32 scalar, mean negative log-likelihood at the parameters, in nats; NaN
+        without a valid row or with invalid values.
+      gradient_norm: float32 scalar, largest absolute derivative of the loss with
+        respect to the unconstrained parameters; NaN whenever the loss is.
+      status: int32 scalar, a `FitStatus`.
+    """
+
+    converged: jax.Array
+    num_steps: jax.Array
+    loss: jax.Array
+    gradient_norm: jax.Array
+    status: jax.Array
+
+
+def fit_report(solution: Solution, status: jax.Array, total: jax.Array) -> FitReport:
+    """The report of a solution and its final status; `total` is the sum of weights."""
+    known = (status != FitStatus.INVALID_VALUES) & (total > 0)
+    gradient_norm = jnp.max(jnp.abs(solution.evaluation.gradient))
+    report = FitReport(
+        converged=(status == FitStatus.CONVERGED) | (status == FitStatus.REVERSED),
+        num_steps=solution.num_steps,
+        loss=jnp.where(known, solution.evaluation.value, jnp.nan),
+        gradient_norm=jnp.where(known, gradient_norm, jnp.nan),
+        status=status,
+    )
+    return jax.lax.stop_gradient(report)
+
+
+def first_case(
+    *cases: tuple[jax.Array | bool, jax.Array | FitStatus, jax.Array],
+) -> tuple[jax.Array, jax.Array]:
+    """Status and value of the first case that holds."""
+    _, status, value = cases[-1]
+    status = jnp.int32(status)
+    for holds, case_status, case_value in reversed(cases[:-1]):
+        status = jnp.where(holds, jnp.int32(case_status), status)
+        value = jnp.where(holds, case_value, value)
+    return status, value

@@ -1,0 +1,38 @@
+"""Calibrators, in cases small enough to check by eye."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from by_hand import NAN, close
+
+import calib_jax as cj
+
+# Values by hand are the same in both modes of the suite.
+pytestmark = pytest.mark.once
+
+
+def test_fit_histogram():
+    scores = np.array([0.1, 0.2, 0.3, 0.4, 0.9, NAN])
+    outcomes = np.array([0.0, 1.0, 0.0, 0.5, 1.0, 1.0])
+    weights = np.array([1.0, 3.0, 1.0, 1.0, 2.0, 1.0])
+    params, report = cj.fit_histogram(
+        scores, outcomes, num_bins=2, where=scores < 1, weights=weights
+    )
+    assert report.converged
+    close(params.bins.edges, [0.4])
+    close(params.values, [0.6, 2.5 / 3])
+    calibrated = cj.calibrate(params, np.array([0.0, 0.35, 0.4, 5.0, NAN]))
+    close(calibrated, [0.6, 0.6, 2.5 / 3, 2.5 / 3, NAN])
+
+
+def test_calibrate_applies_parameters():
+    temperature = cj.Temperature(temperature=jnp.float32(2.0))
+    logits = 2.0 * np.log([[1.0, 2.0, 5.0]])
+    close(cj.calibrate(temperature, logits), [[0.125, 0.25, 0.625]])
+    masked = cj.calibrate(
+        temperature, logits, class_where=np.array([True, False, True])
+    )
+    close(masked, [[1 / 6, 0.0, 5 / 6]])
+    platt = cj.Platt(slope=jnp.float32(2.0), intercept=jnp.float32(-1.0))
+    scores = np.array([0.5, 100.0, -100.0, NAN, 1.0])
+    close(cj.calibrate(platt, scores), [0.5, 1.0, 0.0, NAN, 1 / (1 + np.exp(-1.0))])
