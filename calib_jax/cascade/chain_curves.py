@@ -182,7 +182,8 @@ def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> ChainChoice:
       ValueError: where `curve` is not a `ChainCurve` or the budget is not a scalar.
 
     References:
-      Chen et al., "FrugalGPT", 2023, arXiv 2305.05176 (a budget for a
+      Chen et al., "FrugalGPT", 2023, arXiv 2305.05176 (a budget for a cascade of
+      models).
 
     Examples:
       >>> confidences = [[0.2, 0.3, 0.8, 0.9], [0.6, 0.9, 0.8, 0.7], [0.9] * 4]

@@ -113,7 +113,7 @@ def plain_cascade(cascade: Cascade) -> dict[str, Plain]:
     return {
         "small_accuracy": numbers(curve.small_accuracy),
         "large_accuracy": numbers(curve.large_accuracy),
-        "apgr": {name: numbers(value) for name, value in cascade.recovered.items()},
+        "apgr": {name: numbers(value) for name, value in cascade.apgr.items()},
         "apgr_gain_interval": list(cascade.gain_interval),
         "max_loss": cascade.max_loss,
         "chosen": {
