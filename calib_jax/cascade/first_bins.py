@@ -80,7 +80,7 @@ class FirstBins:
         """A total over the number of rows; NaN without rows."""
         return over(total, self.rows)
 
-    def described(self) -> dict[str, jax.Array]:
+    def described(self) -> dict[str, Any]:
         """The fields of a `Selection` that describe the rows."""
         rows = jnp.where(jnp.isnan(self.rows), 0.0, self.rows)
         return {

@@ -176,7 +176,7 @@ def router_difference_interval(
     keeping part of a bin at random achieves. Intervals are percentile intervals of the
     resampled rows.
 
-    Args, errors and NaN are those of `cascade_interval`, with two routers `first` and
+    Args, errors and NaN as for `cascade_interval`, with two routers `first` and
     `second` of equally many bins and the confidences `[N]` that each routes by.
 
     Returns:
@@ -342,7 +342,7 @@ def _cascade_interval(
     rows, gain, gain_squares = first_bins.sum_for_every_k(
         router.order, jnp.stack([table.weight, gain, gain_squares]), axis=1
     )
-    correct = first_bins.sum_for_every_k(
+    correct, squares = first_bins.sum_for_every_k(
         router.order,
         jnp.stack([by_small, small_squares]),
         jnp.stack([by_large, large_squares]),
@@ -370,7 +370,9 @@ def _cascade_interval(
             _ends_of_mean(rows, rows, num_rows, error),
             no_small | all_small,
         ),
-        accuracy=interval(seen.accuracy, _ends_of_mean(*correct, num_rows, error)),
+        accuracy=interval(
+            seen.accuracy, _ends_of_mean(correct, squares, num_rows, error)
+        ),
         # With no bins kept small the large model answers everything.
         over_large=interval(
             over, ends_of_gain(-gain, gain_squares, num_rows, error), no_small
