@@ -58,11 +58,10 @@ def sum_for_every_k(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class FirstBins:
-    """Exact sums over rows, for every K.
+    """Exact sums over rows, for every K; NaN throughout if a valid row is in no bin.
 
     Attributes:
-      kept: float32 `[num_bins + 1]`, rows in the first K bins; NaN throughout where a
-        valid row is in no bin.
+      kept: float32 `[num_bins + 1]`, rows in the first K bins.
       totals: two float32 `[Q, num_bins + 1]`, the high and low parts of each sum.
       same_rows: bool scalar, whether the rows reproduce the router's table exactly and
         fill at least two bins.
@@ -119,11 +118,12 @@ def sum_rows(
     )
     high, low = exact.to_float(exact.normalise(sums))
     mean_confidence = table.means[-1]
+    high = jnp.where(jnp.any(jnp.isnan(mean_confidence)), jnp.nan, high)
     same = (table.count == router.table.count) & (
         mean_confidence == router.table.small_confidence
     )
     return FirstBins(
-        kept=jnp.where(jnp.any(jnp.isnan(mean_confidence)), jnp.nan, high[0]),
+        kept=high[0],
         totals=(high[1:], low[1:]),
         same_rows=jnp.all(same) & (jnp.sum(table.count > 0, dtype=jnp.int32) > 1),
     )
