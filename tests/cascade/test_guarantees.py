@@ -315,7 +315,7 @@ def test_every_choice_takes_the_same_call():
         "control_accuracy_drop": {"max_drop": 0.3, "betting": False},
         "control_regret": {"max_regret": 0.3},
         "control_small_error": {"max_error": 0.5, "confidence_level": 0.9},
-        "control_cost": {"max_cost": 1.0, "cost_limit": 2.0},
+        "control_cost": {"max_cost": 0.5, "cost_limit": 2.0},
         "choose_by_confidence": {"max_loss": 0.1},
     }
     taken = {
