@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .. import binning
-from .._core import exact, reduce
+from .._core import dispatch, exact, reduce
 from ..binning import bin_sums
 from ..stats import binomial
 from .routers import Router
@@ -89,6 +89,7 @@ class FirstBins:
         }
 
 
+@dispatch.core
 def sum_rows(
     router: Router,
     confidence: jax.Array,

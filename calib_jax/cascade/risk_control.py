@@ -21,6 +21,7 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch
 from ..stats import binomial, bounds
 from . import first_bins
+from .first_bins import FirstBins
 from .routers import Router
 from .selection import Selection, select
 
@@ -148,9 +149,10 @@ def control_accuracy_drop(
     )
     level = checks.scalar("max_drop", max_drop)
     error = checks.error_rate("confidence_level", confidence_level)
-    return _control_accuracy_drop(
-        router, confidence, small, large, level, error, mask, betting=betting
+    sums, counts = _sum_differences(
+        router, confidence, small, large, mask, betting=betting
     )
+    return _control_accuracy_drop(sums, counts, level, error)
 
 
 def control_small_error(
@@ -197,9 +199,7 @@ def control_small_error(
       >>> import calib_jax
       >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
       >>> router = calib_jax.fit_router(small, large, num_bins=4)
-      >>> chosen = control_small_error(
-      ...     router, small[:399], small[:399] > 0.6, 0.2
-      ... )
+      >>> chosen = control_small_error(router, small[:399], small[:399] > 0.6, 0.2)
       >>> print(chosen.num_small_bins, chosen.bound.round(2))
       1 [1.   0.03 0.25 0.52 0.64]
     """
@@ -210,7 +210,8 @@ def control_small_error(
     checks.same_shape(small_confidence=confidence, small_outcome=outcome, where=mask)
     level = checks.scalar("max_error", max_error)
     error = checks.error_rate("confidence_level", confidence_level)
-    return _control_small_error(router, confidence, outcome, level, error, mask)
+    sums = first_bins.sum_rows(router, confidence, (~outcome,), (), mask)
+    return _control_small_error(sums, router, level, error)
 
 
 def control_cost(
@@ -281,12 +282,13 @@ def control_cost(
     )
     level = checks.scalar("max_cost", max_cost)
     limit = checks.scalar("cost_limit", cost_limit)
-    error = (
-        None
-        if confidence_level is None
-        else checks.error_rate("confidence_level", confidence_level)
+    error = None
+    if confidence_level is not None:
+        error = checks.error_rate("confidence_level", confidence_level)
+    sums, counts = _sum_costs(
+        router, confidence, small, large, limit, mask, betting=error is not None
     )
-    return _control_cost(router, confidence, small, large, level, limit, error, mask)
+    return _control_cost(sums, counts, level, limit, error)
 
 
 def _pair_rows(
@@ -350,35 +352,43 @@ def _control_regret(
 
 
 @dispatch.core(static=["betting"])
-def _control_accuracy_drop(
+def _sum_differences(
     router: Router,
     confidence: jax.Array,
     small: jax.Array,
     large: jax.Array,
-    level: jax.Array,
-    error: jax.Array,
     where: jax.Array | None,
     *,
     betting: bool,
-) -> Selection:
+) -> tuple[FirstBins, jax.Array | None]:
+    """Sums of both outcomes, and for betting the counts of losses for every K.
+
+    The loss in [0, 1] is half the difference plus one half.
+    """
     sums = first_bins.sum_rows(router, confidence, (small, large), (), where)
+    if not betting:
+        return sums, None
+    if small.dtype == bool:
+        place, size = 1 + large.astype(jnp.int32) - small.astype(jnp.int32), 3
+    else:
+        place = first_bins.level_of(0.5 * (large - small) + 0.5)
+        size = first_bins.NUM_LEVELS
+    counts = first_bins.count_levels(router, confidence, place, size, where)
+    # Rows that the large model answers differ by 0.
+    rows = jnp.sum(counts, axis=1, dtype=jnp.int32)
+    even = jnp.zeros_like(counts).at[:, size // 2].set(rows)
+    return sums, first_bins.sum_for_every_k(router.order, counts, even)
+
+
+# What follows the sums has a program of its own, which no number of rows compiles anew
+# and whose bits no sharding changes.
+@jax.jit
+def _control_accuracy_drop(
+    sums: FirstBins, counts: jax.Array | None, level: jax.Array, error: jax.Array
+) -> Selection:
     by_small, by_large = zip(*sums.totals, strict=True)
     lost = binomial.minus(by_large, by_small)
-    # The loss in [0, 1] is half the difference plus one half.
-    if betting:
-        if small.dtype == bool:
-            place, size = 1 + large.astype(jnp.int32) - small.astype(jnp.int32), 3
-        else:
-            place = first_bins.level_of(0.5 * (large - small) + 0.5)
-            size = first_bins.NUM_LEVELS
-        counts = first_bins.count_levels(router, confidence, place, size, where)
-        # Rows that the large model answers differ by 0.
-        even = (
-            jnp.zeros_like(counts)
-            .at[:, size // 2]
-            .set(jnp.sum(counts, axis=1, dtype=jnp.int32))
-        )
-        counts = first_bins.sum_for_every_k(router.order, counts, even)
+    if counts is not None:
         mean = _least_means(counts, error)
     else:
         half, rest = (0.5 * part for part in lost)
@@ -403,16 +413,10 @@ def _control_accuracy_drop(
     )
 
 
-@dispatch.core
+@jax.jit
 def _control_small_error(
-    router: Router,
-    confidence: jax.Array,
-    outcome: jax.Array,
-    level: jax.Array,
-    error: jax.Array,
-    where: jax.Array | None,
+    sums: FirstBins, router: Router, level: jax.Array, error: jax.Array
 ) -> Selection:
-    sums = first_bins.sum_rows(router, confidence, (~outcome,), (), where)
     wrong = binomial.to_float(sums.totals)[0]
     bound = jax.vmap(lambda k, n: bounds.upper_rate(k, n, error))(wrong, sums.kept)
     bound = jnp.where(jnp.isnan(wrong), jnp.nan, bound)
@@ -434,39 +438,52 @@ def _control_small_error(
     )
 
 
-@dispatch.core
-def _control_cost(
+@dispatch.core(static=["betting"])
+def _sum_costs(
     router: Router,
     confidence: jax.Array,
     small: jax.Array,
     large: jax.Array,
-    level: jax.Array,
     limit: jax.Array,
-    error: jax.Array | None,
     where: jax.Array | None,
-) -> Selection:
+    *,
+    betting: bool,
+) -> tuple[FirstBins, jax.Array | None]:
+    """Sums of costs, and for betting the counts of costs for every K."""
     both = small + large
     # The sum of two prices may be rounded to just above a limit that is their sum.
     too_high = both > limit * np.float32(1 + 2.0**-21)
     sums = first_bins.sum_rows(router, confidence, (small, too_high), (large,), where)
+    if not betting:
+        return sums, None
+    kept, sent = (
+        first_bins.count_levels(
+            router,
+            confidence,
+            first_bins.level_of(cost / limit),
+            first_bins.NUM_LEVELS,
+            where,
+        )
+        for cost in (small, both)
+    )
+    return sums, first_bins.sum_for_every_k(router.order, kept, sent)
+
+
+@jax.jit
+def _control_cost(
+    sums: FirstBins,
+    counts: jax.Array | None,
+    level: jax.Array,
+    limit: jax.Array,
+    error: jax.Array | None,
+) -> Selection:
     by_small, num_too_high, by_large = binomial.to_float(sums.totals)
     # At K = 0 every row is in the sums: a NaN anywhere makes the cost unknown.
     unknown = jnp.isnan(by_small[-1] + by_large[0])
     total = jnp.where(unknown, jnp.nan, by_small[-1] + by_large)
-    if error is None:
+    if counts is None or error is None:
         bound = (total + limit) / (sums.rows + 1)
     else:
-        kept, sent = (
-            first_bins.count_levels(
-                router,
-                confidence,
-                first_bins.level_of(cost / limit),
-                first_bins.NUM_LEVELS,
-                where,
-            )
-            for cost in (small, both)
-        )
-        counts = first_bins.sum_for_every_k(router.order, kept, sent)
         bound = jnp.where(unknown, jnp.nan, limit * _least_means(counts, error))
     bound = jnp.where(num_too_high[-1] > 0, jnp.inf, bound)
     # The smallest K from which on none fails.
