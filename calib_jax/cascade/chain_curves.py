@@ -17,6 +17,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, masking, reduce
+from ..binning import bin_sums
 from . import chains, routers
 from .chains import Chain
 
@@ -358,13 +359,9 @@ def sum_joint_cells(
     num_rows = cell.shape[0]
     if num_rows >= num_cells:
         return _sum_all_cells(cell, quantities, num_cells, valid)
-    # With fewer rows than cells, only cells that hold rows are worked on: the exact
-    # sums of all cells would be many times larger than the result.
-    place = jnp.where(valid, cell, num_cells)
-    held = jnp.sort(place)
-    row = jnp.searchsorted(held, place).astype(jnp.int32)
+    # The exact sums of all cells would be many times larger than the result.
+    held, row = bin_sums.held_bins(jnp.where(valid, cell, num_cells), num_cells)
     found = _sum_all_cells(row, quantities, max(num_rows, 1), valid)
-    # The first of equal cells has the sum, the others have 0.
     return jax.tree.map(
         lambda sums: (
             jnp.zeros((*sums.shape[:-1], num_cells), jnp.float32)

@@ -136,14 +136,11 @@ def choose_num_small_bins(
       0 False
     """
     checks.instance("curve", curve, CascadeCurve)
-    least = (
-        None if min_accuracy is None else checks.scalar("min_accuracy", min_accuracy)
-    )
-    budget = (
-        None
-        if max_large_share is None
-        else checks.scalar("max_large_share", max_large_share)
-    )
+    least = budget = None
+    if min_accuracy is not None:
+        least = checks.scalar("min_accuracy", min_accuracy)
+    if max_large_share is not None:
+        budget = checks.scalar("max_large_share", max_large_share)
     return _choose_num_small_bins(curve, least, budget)
 
 
