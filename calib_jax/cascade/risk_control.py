@@ -152,7 +152,7 @@ def control_accuracy_drop(
     sums, counts = _sum_differences(
         router, confidence, small, large, mask, betting=betting
     )
-    return _control_accuracy_drop(sums, counts, level, error)
+    return _control_accuracy_drop(sums, counts, router.order, level, error)
 
 
 def control_small_error(
@@ -288,7 +288,7 @@ def control_cost(
     sums, counts = _sum_costs(
         router, confidence, small, large, limit, mask, betting=error is not None
     )
-    return _control_cost(sums, counts, level, limit, error)
+    return _control_cost(sums, counts, router.order, level, limit, error)
 
 
 def _pair_rows(
@@ -361,7 +361,7 @@ def _sum_differences(
     *,
     betting: bool,
 ) -> tuple[FirstBins, jax.Array | None]:
-    """Sums of both outcomes, and for betting the counts of losses for every K.
+    """Sums of both outcomes, and for betting int32 `[num_bins, L]` rows by loss.
 
     The loss in [0, 1] is half the difference plus one half.
     """
@@ -373,23 +373,26 @@ def _sum_differences(
     else:
         place = first_bins.level_of(0.5 * (large - small) + 0.5)
         size = first_bins.NUM_LEVELS
-    counts = first_bins.count_levels(router, confidence, place, size, where)
-    # Rows that the large model answers differ by 0.
-    rows = jnp.sum(counts, axis=1, dtype=jnp.int32)
-    even = jnp.zeros_like(counts).at[:, size // 2].set(rows)
-    return sums, first_bins.sum_for_every_k(router.order, counts, even)
+    return sums, first_bins.count_levels(router, confidence, place, size, where)
 
 
 # What follows the sums has a program of its own, which no number of rows compiles anew
 # and whose bits no sharding changes.
 @jax.jit
 def _control_accuracy_drop(
-    sums: FirstBins, counts: jax.Array | None, level: jax.Array, error: jax.Array
+    sums: FirstBins,
+    counts: jax.Array | None,
+    order: jax.Array,
+    level: jax.Array,
+    error: jax.Array,
 ) -> Selection:
     by_small, by_large = zip(*sums.totals, strict=True)
     lost = binomial.minus(by_large, by_small)
     if counts is not None:
-        mean = _least_means(counts, error)
+        # Rows that the large model answers differ by 0.
+        rows = jnp.sum(counts, axis=1, dtype=jnp.int32)
+        even = jnp.zeros_like(counts).at[:, counts.shape[1] // 2].set(rows)
+        mean = _least_means(first_bins.sum_for_every_k(order, counts, even), error)
     else:
         half, rest = (0.5 * part for part in lost)
         rows = jnp.full_like(half, -0.5 * sums.rows)
@@ -448,15 +451,15 @@ def _sum_costs(
     where: jax.Array | None,
     *,
     betting: bool,
-) -> tuple[FirstBins, jax.Array | None]:
-    """Sums of costs, and for betting the counts of costs for every K."""
+) -> tuple[FirstBins, tuple[jax.Array, ...] | None]:
+    """Sums of costs, and for betting rows by cost, if kept small and if sent on."""
     both = small + large
     # The sum of two prices may be rounded to just above a limit that is their sum.
     too_high = both > limit * np.float32(1 + 2.0**-21)
     sums = first_bins.sum_rows(router, confidence, (small, too_high), (large,), where)
     if not betting:
         return sums, None
-    kept, sent = (
+    return sums, tuple(
         first_bins.count_levels(
             router,
             confidence,
@@ -466,13 +469,13 @@ def _sum_costs(
         )
         for cost in (small, both)
     )
-    return sums, first_bins.sum_for_every_k(router.order, kept, sent)
 
 
 @jax.jit
 def _control_cost(
     sums: FirstBins,
-    counts: jax.Array | None,
+    counts: tuple[jax.Array, ...] | None,
+    order: jax.Array,
     level: jax.Array,
     limit: jax.Array,
     error: jax.Array | None,
@@ -484,7 +487,8 @@ def _control_cost(
     if counts is None or error is None:
         bound = (total + limit) / (sums.rows + 1)
     else:
-        bound = jnp.where(unknown, jnp.nan, limit * _least_means(counts, error))
+        means = _least_means(first_bins.sum_for_every_k(order, *counts), error)
+        bound = jnp.where(unknown, jnp.nan, limit * means)
     bound = jnp.where(num_too_high[-1] > 0, jnp.inf, bound)
     # The smallest K from which on none fails.
     fails = ~(bound <= level)
