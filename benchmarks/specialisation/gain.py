@@ -15,7 +15,6 @@ from jax.typing import ArrayLike
 from calib_jax._core import checks, dispatch, masking
 from calib_jax.binning.bins import bin_index
 from calib_jax.cascade import first_bins
-from calib_jax.cascade import intervals as cascade_intervals
 from calib_jax.cascade.routers import Router
 from calib_jax.stats import intervals
 from calib_jax.stats.intervals import Counts, Interval
@@ -309,7 +308,7 @@ def _cascade_gain_test(
     reach = 0.5 * z * jnp.sqrt(variance) / rows
 
     over_first, over_second = (
-        cascade_intervals.ends_of_gain(jnp.sum(part), jnp.sum(part**2), rows, error)
+        intervals.bonett_price(jnp.sum(part), jnp.sum(part**2), rows, error)
         for part in (jnp.where(second, d, 0.0), jnp.where(second, 0.0, -d))
     )
     ends = [

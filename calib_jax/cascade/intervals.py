@@ -13,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking
@@ -280,40 +279,6 @@ def _seen_and_drawn(
     return curve, drawn, table
 
 
-def ends_of_gain(
-    total: jax.Array, squares: jax.Array, rows: jax.Array, error: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The ends for a mean of paired differences; either side wins one more row.
-
-    Args:
-      total: float32 array, sum of the differences.
-      squares: sum of their squares.
-      rows: number of rows.
-      error: float32 scalar, 1 minus the confidence level.
-    """
-    lower, upper = _adjusted(total, squares + 2, rows + 2, error)
-    return jnp.clip(lower, -1.0, 1.0), jnp.clip(upper, -1.0, 1.0)
-
-
-def _ends_of_mean(
-    total: jax.Array, squares: jax.Array, rows: jax.Array, error: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The ends for a mean in [0, 1], with z^2 / 2 more rows at either end."""
-    more = ndtri(0.5 * error) ** 2
-    half = 0.5 * more
-    lower, upper = _adjusted(total + half, squares + half, rows + more, error)
-    return jnp.clip(lower, 0.0, 1.0), jnp.clip(upper, 0.0, 1.0)
-
-
-def _adjusted(
-    total: jax.Array, squares: jax.Array, rows: jax.Array, error: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    mean, square = total / rows, squares / rows
-    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) / rows)
-    reach = -ndtri(0.5 * error) * deviation
-    return mean - reach, mean + reach
-
-
 @dispatch.core(static=["num_resamples"])
 def _cascade_interval(
     key: jax.Array,
@@ -335,7 +300,7 @@ def _cascade_interval(
     found = intervals.interval_of_draws(read(seen), jax.vmap(read)(drawn), error)
 
     sums = table.weight[None] * table.means
-    ends = ends_of_gain(sums[2], sums[5], table.weight, error)
+    ends = intervals.bonett_price(sums[2], sums[5], table.weight, error)
     advantage = Interval(estimate=table.means[2], lower=ends[0], upper=ends[1])
     num_rows = jnp.sum(table.count, dtype=jnp.int32).astype(jnp.float32)
     by_small, by_large, gain, small_squares, large_squares, gain_squares = sums
@@ -367,15 +332,15 @@ def _cascade_interval(
         **intervals.by_name(found),
         small_share=interval(
             seen.small_share,
-            _ends_of_mean(rows, rows, num_rows, error),
+            intervals.agresti_coull(rows, rows, num_rows, error),
             no_small | all_small,
         ),
         accuracy=interval(
-            seen.accuracy, _ends_of_mean(correct, squares, num_rows, error)
+            seen.accuracy, intervals.agresti_coull(correct, squares, num_rows, error)
         ),
         # With no bins kept small the large model answers everything.
         over_large=interval(
-            over, ends_of_gain(-gain, gain_squares, num_rows, error), no_small
+            over, intervals.bonett_price(-gain, gain_squares, num_rows, error), no_small
         ),
         outcome_advantage=jax.tree.map(
             lambda leaf: jnp.where(none[0], jnp.nan, leaf), advantage

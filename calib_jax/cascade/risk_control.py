@@ -25,8 +25,7 @@ from .first_bins import FirstBins
 from .routers import Router
 from .selection import Selection, select
 
-# The sequence of tests starts where this many times the rows are expected that a bound
-# needs without a single error.
+# Tests start where this many times the rows needed without an error are expected.
 _START_ROWS = 4
 
 
@@ -233,8 +232,7 @@ def control_cost(
     needed.
 
     Without a confidence level the promise assumes that the small model alone is certain
-    to be within the budget, as when only large calls cost anything. Otherwise a budget
-    that is not feasible could not be kept at any K.
+    to be within the budget, as when only large calls cost anything.
 
     Args:
       router: `Router`, fitted on other rows.
@@ -361,13 +359,11 @@ def _sum_differences(
     *,
     betting: bool,
 ) -> tuple[FirstBins, jax.Array | None]:
-    """Sums of both outcomes, and for betting int32 `[num_bins, L]` rows by loss.
-
-    The loss in [0, 1] is half the difference plus one half.
-    """
+    """Sums of both outcomes, and for betting int32 `[num_bins, L]`, rows by loss."""
     sums = first_bins.sum_rows(router, confidence, (small, large), (), where)
     if not betting:
         return sums, None
+    # The loss in [0, 1] is half the difference plus one half.
     if small.dtype == bool:
         place, size = 1 + large.astype(jnp.int32) - small.astype(jnp.int32), 3
     else:
@@ -423,8 +419,8 @@ def _control_small_error(
     wrong = binomial.to_float(sums.totals)[0]
     bound = jax.vmap(lambda k, n: bounds.upper_rate(k, n, error))(wrong, sums.kept)
     bound = jnp.where(jnp.isnan(wrong), jnp.nan, bound)
-    # The target from which on each K is the first to be tested. It may not depend on
-    # the rows to choose on, so the router's own rows say how many to expect.
+    # The target from which on each K is the first to be tested. It may depend on the
+    # router's own rows, but not on those to choose on.
     seen = jnp.cumsum(router.table.count[router.order].astype(jnp.float32))
     expected = sums.rows * seen / jnp.maximum(seen[-1], 1.0)
     start = -jnp.expm1(_START_ROWS * jnp.log(error) / jnp.maximum(expected, 1e-6))
