@@ -372,8 +372,7 @@ def _sum_differences(
     return sums, first_bins.count_levels(router, confidence, place, size, where)
 
 
-# What follows the sums has a program of its own, which no number of rows compiles anew
-# and whose bits no sharding changes.
+# A program of its own: the bisections do not compile anew for every number of rows.
 @jax.jit
 def _control_accuracy_drop(
     sums: FirstBins,
