@@ -108,9 +108,8 @@ def judge(
     )
     seen = _curve(router, calibration)
     # K that lost nothing; at least one bin, so that there is a cascade to judge.
-    k = jnp.maximum(
-        cj.cascade.num_small_bins_for_accuracy(seen, seen.large_accuracy), 1
-    )
+    chosen = cj.choose_num_small_bins(seen, min_accuracy=seen.large_accuracy)
+    k = jnp.maximum(chosen.num_small_bins, 1)
     keys = jax.random.split(key, new.small.shape[0])
 
     def one(given: tuple[jax.Array, Rows]) -> Judged:

@@ -124,7 +124,7 @@ def _abstain(
             return tuple(jnp.sum(jnp.where(new.where, part, 0.0)) for part in parts)
 
         value = expected.accuracy[tuple(kept.T)]
-        value = jnp.where(choice.possible, value, -jnp.inf)
+        value = jnp.where(choice.feasible, value, -jnp.inf)
         return value, *jax.vmap(judge)(kept)
 
     def one(problem: tuple[Rows, Rows, jax.Array]) -> tuple[jax.Array, ...]:

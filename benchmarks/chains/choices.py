@@ -125,11 +125,13 @@ def _judge(
     answers = jax.vmap(cj.cascade.chain_answers, (None, None, 0))(
         chain, new.confidence, kept
     )
+    # Nobody answers where no combination is within the budget.
+    answers = jnp.where(choice.feasible[:, None], answers, -1)
     spent = jnp.cumsum(new.cost, axis=0)
     size = budgets.shape
     return Chosen(
         value=jnp.where(
-            choice.possible, jnp.broadcast_to(criterion.accuracy[at], size), -jnp.inf
+            choice.feasible, jnp.broadcast_to(criterion.accuracy[at], size), -jnp.inf
         ),
         seen=jnp.broadcast_to(labelled.accuracy[at], size),
         right=_of_answers(new.correct, answers) & new.where[None],

@@ -47,7 +47,8 @@ class Pair:
     def most_small_bins(self, loss: float) -> int:
         """The largest K at which the calibration half loses at most some accuracy."""
         least = self.curve.large_accuracy - loss
-        return int(cj.cascade.num_small_bins_for_accuracy(self.curve, least))
+        chosen = cj.choose_num_small_bins(self.curve, min_accuracy=least)
+        return int(chosen.num_small_bins)
 
 
 def capacity(share: float, batch_size: int) -> int:

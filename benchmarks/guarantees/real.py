@@ -43,7 +43,7 @@ class Judged:
       risk_error: its standard error.
       level: the limit.
       saved: mean share of inputs that the small model answers.
-      possible: share of splits in which some K kept the limit.
+      feasible: share of splits in which some K kept the limit.
       off: mean size of the estimate's error, where the choice rests on one.
     """
 
@@ -52,7 +52,7 @@ class Judged:
     risk_error: float
     level: float
     saved: float
-    possible: float
+    feasible: float
     off: float
 
 
@@ -84,7 +84,7 @@ def judge(
         [*LOSSES, *LOSSES, *LOSSES, *(share * error for share in ERRORS)]
         + [SHARE, *LOSSES]
     )
-    number, risk, saved, estimate = (
+    feasible, risk, saved, estimate = (
         np.asarray(part)
         for part in _choose(
             tuple(outputs.score[k] for k in pair),
@@ -92,8 +92,8 @@ def judge(
             tuple(jax.tree.map(lambda leaf, k=k: leaf[k], params) for k in pair),
             halves,
             jnp.asarray(levels, jnp.float32),
-            jnp.float32(delta),
             num_bins=num_bins,
+            confidence_level=1 - delta,
         )
     )
     # Float32 sums of all rows against the limit itself.
@@ -105,7 +105,7 @@ def judge(
             risk_error=float(risk[:, k].std() / np.sqrt(len(risk))),
             level=float(levels[k]),
             saved=float(saved[:, k].mean()),
-            possible=float((number[:, k] >= 0).mean()),
+            feasible=float(feasible[:, k].mean()),
             off=float(np.abs(estimate[:, k] - risk[:, k]).mean()),
         )
         for k, kind in enumerate(KINDS)
@@ -121,18 +121,21 @@ def _fit(score: jax.Array, correct: jax.Array, rows: jax.Array) -> cj.Platt:
     )
 
 
-@functools.partial(jax.jit, static_argnames="num_bins")
+@functools.partial(jax.jit, static_argnames=("num_bins", "confidence_level"))
 def _choose(
     scores: tuple[jax.Array, jax.Array],
     correct: tuple[jax.Array, jax.Array],
     params: tuple[cj.Platt, cj.Platt],
     halves: tuple[jax.Array, jax.Array],
     levels: jax.Array,
-    delta: jax.Array,
     *,
     num_bins: int,
+    confidence_level: float,
 ) -> tuple[jax.Array, ...]:
-    """K, its risk on all rows, its small share, and its estimate, each `[S, kinds]`."""
+    """Feasible or not, and of K the risk on all rows, small share and estimate.
+
+    Each `[S, kinds]`.
+    """
     by_small, by_large = correct
 
     def one(split: tuple) -> tuple[jax.Array, ...]:
@@ -152,9 +155,11 @@ def _choose(
         # One bound serves both levels.
         chosen = [
             jax.vmap(regret)(levels[0:2]),
-            jax.vmap(lambda level: drop(level, delta))(levels[2:4]),
-            jax.vmap(lambda level: drop(level, delta, betting=False))(levels[4:6]),
-            jax.vmap(lambda level: error(level, delta))(levels[6:8]),
+            jax.vmap(lambda level: drop(level, confidence_level))(levels[2:4]),
+            jax.vmap(lambda level: drop(level, confidence_level, betting=False))(
+                levels[4:6]
+            ),
+            jax.vmap(lambda level: error(level, confidence_level))(levels[6:8]),
             jax.vmap(lambda level: share(level, 1.0))(levels[8:9]),
             jax.vmap(unlabelled)(levels[9:11]),
         ]
@@ -165,11 +170,11 @@ def _choose(
         wrong = cj.cascade.control_small_error(router, *every[:2], 0.0).risk
         truth = [regretted] * 2 + [lost.risk] * 4 + [wrong] * 2
         truth += [lost.large_share] + [lost.risk] * 2
-        number = jnp.concatenate([part.num_small_bins for part in chosen])
-        at = jnp.maximum(number, 0)
+        at = jnp.concatenate([part.num_small_bins for part in chosen])
+        feasible = jnp.concatenate([part.feasible for part in chosen])
         kinds = jnp.arange(len(KINDS), dtype=jnp.int32)
         estimate = jnp.concatenate([part.risk for part in chosen])[kinds, at]
         risk = jnp.stack(truth)[kinds, at]
-        return number, risk, 1 - lost.large_share[at], estimate
+        return feasible, risk, 1 - lost.large_share[at], estimate
 
     return lax.map(one, (params, *halves), batch_size=_BATCH)

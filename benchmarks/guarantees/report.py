@@ -59,7 +59,7 @@ def _simulation(simulated: Sequence[Simulated], delta: float) -> Section:
             "" if one.kind == "regret" else percent(one.broken),
             f"{percent(one.risk, 2)} ± {percent(one.risk_error, 2)}",
             percent(one.saved),
-            percent(one.possible),
+            percent(one.feasible),
         ]
         for one in simulated
     ]
@@ -114,7 +114,7 @@ def _summary(judged: Judgements, num_splits: int, delta: float) -> Section:
                 f"{kept} of {len(of_kind)}",
                 worst,
                 percent(np.mean([one.saved for one in of_kind])),
-                percent(np.mean([one.possible for one in of_kind])),
+                percent(np.mean([one.feasible for one in of_kind])),
             ]
         )
     header = ("limit of", "kept", "worst pair", "calls saved (%)", "possible (%)")

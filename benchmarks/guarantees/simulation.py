@@ -31,7 +31,7 @@ class Simulated:
       risk: mean risk.
       risk_error: its standard error.
       saved: mean share of inputs that the small model answers.
-      possible: share of repetitions in which some K kept the limit.
+      feasible: share of repetitions in which some K kept the limit.
     """
 
     kind: str
@@ -41,7 +41,7 @@ class Simulated:
     risk: float
     risk_error: float
     saved: float
-    possible: float
+    feasible: float
 
 
 def _accuracies() -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +73,7 @@ def simulate(
     risks = _true_risks()
     levels = {kind: float(risks[kind][_HARDEST]) - 1e-4 for kind in _KINDS}
     keys = jax.random.split(jax.random.key(seed), num_repeats)
-    chosen = _choose(keys, jnp.float32(delta), levels, num_rows=num_rows)
+    chosen = _choose(keys, levels, num_rows=num_rows, confidence_level=1 - delta)
     return [
         _judge(kind, num_rows, levels[kind], risks[kind], np.asarray(chosen[kind]))
         for kind in _KINDS
@@ -83,7 +83,7 @@ def simulate(
 def _judge(
     kind: str, num_rows: int, level: float, risk: np.ndarray, chosen: np.ndarray
 ) -> Simulated:
-    met = risk[np.maximum(chosen, 0)]
+    met = risk[chosen]
     return Simulated(
         kind=kind,
         num_rows=num_rows,
@@ -91,14 +91,18 @@ def _judge(
         broken=float(np.mean(met > level)),
         risk=float(met.mean()),
         risk_error=float(met.std() / np.sqrt(len(met))),
-        saved=float(np.mean(np.maximum(chosen, 0)) / _NUM_BINS),
-        possible=float(np.mean(chosen > 0)),
+        saved=float(np.mean(chosen) / _NUM_BINS),
+        feasible=float(np.mean(chosen > 0)),
     )
 
 
-@functools.partial(jax.jit, static_argnames="num_rows")
+@functools.partial(jax.jit, static_argnames=("num_rows", "confidence_level"))
 def _choose(
-    keys: jax.Array, delta: jax.Array, levels: dict[str, jax.Array], *, num_rows: int
+    keys: jax.Array,
+    levels: dict[str, jax.Array],
+    *,
+    num_rows: int,
+    confidence_level: float,
 ) -> dict[str, jax.Array]:
     """K of every kind and repetition, int32 `[R]`."""
     small, large = (jnp.asarray(a, jnp.float32) for a in _accuracies())
@@ -114,9 +118,11 @@ def _choose(
         drop = functools.partial(cj.cascade.control_accuracy_drop, *rows)
         kinds = [
             cj.cascade.control_regret(*rows, levels[_KINDS[0]]),
-            drop(levels[_KINDS[1]], delta),
-            drop(levels[_KINDS[2]], delta, betting=False),
-            cj.cascade.control_small_error(*rows[:3], levels[_KINDS[3]], delta),
+            drop(levels[_KINDS[1]], confidence_level),
+            drop(levels[_KINDS[2]], confidence_level, betting=False),
+            cj.cascade.control_small_error(
+                *rows[:3], levels[_KINDS[3]], confidence_level
+            ),
         ]
         pairs = zip(_KINDS, kinds, strict=True)
         return {kind: selection.num_small_bins for kind, selection in pairs}

@@ -134,7 +134,7 @@ def _both(
 ) -> dict[str, cj.Interval]:
     """All intervals by name."""
     one = cj.cascade_interval(
-        key, routers[0], people.calibrated, small, large, num_draws=num_draws
+        key, routers[0], people.calibrated, small, large, num_resamples=num_draws
     )
     two = cj.cascade.router_difference_interval(
         key,
@@ -143,18 +143,18 @@ def _both(
         people.raw,
         small,
         large,
-        num_draws=num_draws,
+        num_resamples=num_draws,
     )
     return {
         "accuracy": one.accuracy,
         "accuracy less the large model's": one.over_large,
         "share answered by the small model": one.small_share,
-        "PGR": one.recovered,
-        "APGR": one.average_recovered,
+        "PGR": one.pgr,
+        "APGR": one.apgr,
         "outcome advantage of a bin": one.outcome_advantage,
         "accuracy, CC less UC": two.accuracy,
         "area, CC less UC": two.area,
-        "APGR, CC less UC": two.average_recovered,
+        "APGR, CC less UC": two.apgr,
     }
 
 

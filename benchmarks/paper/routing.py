@@ -301,13 +301,14 @@ def _read(routers: cj.Router, weights: jax.Array) -> Reading:
             curve=curve,
             recovered=cj.average_performance_gap_recovered(curve),
             area=jnp.trapezoid(above, curve.small_share),
-            num_small_bins=jnp.maximum(
-                jax.vmap(cj.cascade.num_small_bins_for_accuracy, (None, 0))(
-                    curve, jnp.stack(least)
-                ),
-                0,
-            ),
-            best=cj.cascade.best_num_small_bins(curve),
+            num_small_bins=jax.vmap(
+                lambda accuracy: (
+                    (
+                        cj.choose_num_small_bins(curve, min_accuracy=accuracy)
+                    ).num_small_bins
+                )
+            )(jnp.stack(least)),
+            best=cj.choose_num_small_bins(curve).num_small_bins,
         )
 
     return jax.vmap(one)(routers, weights)

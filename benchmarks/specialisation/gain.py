@@ -1,7 +1,8 @@
-r"""Why two large models beat either: what a cascade's gain is made of, with tests.
+r"""What a cascade of two large models gains over the better one, and why, with tests.
 
-Shapes: N examples, D draws, `num_bins` bins, G groups of examples. One problem; many by
-`jax.vmap`. Routers are held fixed, as fitted on other rows.
+Shapes: N examples, D draws, `num_bins` bins, G groups of examples. Masked rows may hold
+anything. One problem; many by `jax.vmap`. Routers are held fixed, as fitted on other
+rows.
 """
 
 import dataclasses
@@ -13,10 +14,10 @@ from jax.typing import ArrayLike
 
 from calib_jax._core import checks, dispatch, masking
 from calib_jax.binning.bins import bin_index
-from calib_jax.cascade import intervals as cascade_intervals
+from calib_jax.cascade import first_bins
 from calib_jax.cascade.routers import Router
 from calib_jax.stats import intervals
-from calib_jax.stats.intervals import Interval
+from calib_jax.stats.intervals import Counts, Interval
 
 from . import gain_draws
 
@@ -24,33 +25,30 @@ from . import gain_draws
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CascadeGain:
-    """The gain of a cascade over the better of its models, and what it is made of.
+    """The gain of a cascade over the better of its models, and its parts.
 
     Attributes:
-      gain: `Interval` of a scalar, accuracy of the cascade less that of the model which
-        is the more accurate on these rows, hence low of near equals; the ends
-        are NaN where K was chosen on them.
-      selection: float32 scalar, what the choice of K on these rows gains on average
-        where confidence says nothing; 0 where K was given.
+      gain: `Interval` of a scalar, accuracy of the cascade minus that of the model that
+        is more accurate on these rows, and so too low where the two are nearly equal;
+        the ends are NaN where K was chosen on these rows.
+      selection: float32 scalar, what choosing K on these rows gains on average where
+        confidence says nothing; 0 where K was given.
       handicap: float32 scalar, at most 0, what asking the worse model costs, as if it
-        were the worse one in all groups alike.
+        were equally worse in all groups.
       specialisation: `Interval` of a scalar, what is gained by sending groups to the
-        model that is better at them relative to its overall odds; it may be the worse
-        one there, only less so. Ends as those of the gain.
-      chance: float32 scalar, what confidence tells of rows within a group, less the
-        selection. The four add up to the gain.
-      routing_p_value: float32 scalar, of the hypothesis that which model is right has
-        nothing to do with the bins.
-      interaction_p_value: float32 scalar, of the hypothesis that where one model is
+        model that is better at them relative to its overall odds; that model may still
+        be the worse one there. The ends are NaN where those of `gain` are.
+      chance: float32 scalar, what confidence says about rows within a group, minus
+        `selection`. The four parts add up to the gain.
+      routing_p_value: float32 scalar, for the hypothesis that which model is right is
+        unrelated to the bins.
+      interaction_p_value: float32 scalar, for the hypothesis that where one model is
         right and the other wrong, the odds of either are the same in all groups.
-      num_small_bins: int32 scalar, K.
-      num_rows: int32 scalar, rows that count.
-      num_discordant: int32 scalar, of these, on which the outcomes differ.
-      num_bins: int32 scalar, bins that hold rows.
+      num_small_bins: int32 scalar, K; 0 where the numbers are NaN.
+      num_discordant: int32 scalar, rows on which the outcomes differ.
       num_groups: int32 scalar, groups of two rows or more.
-      num_alone: int32 scalar, rows in none of them.
-      num_tied: int32 scalar, rows whose confidence another row has too.
-      num_masked: int32 scalar, rows that `where` leaves out.
+      num_alone: int32 scalar, rows in none of these groups.
+      counts: `Counts` of the rows.
     """
 
     gain: Interval
@@ -61,13 +59,10 @@ class CascadeGain:
     routing_p_value: jax.Array
     interaction_p_value: jax.Array
     num_small_bins: jax.Array
-    num_rows: jax.Array
     num_discordant: jax.Array
-    num_bins: jax.Array
     num_groups: jax.Array
     num_alone: jax.Array
-    num_tied: jax.Array
-    num_masked: jax.Array
+    counts: Counts
 
 
 def cascade_gain_test(
@@ -81,20 +76,21 @@ def cascade_gain_test(
     num_groups: int,
     num_small_bins: int | jax.Array | None = None,
     num_draws: int = 1000,
-    error_probability: ArrayLike = 0.05,
+    confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
 ) -> CascadeGain:
     r"""Splits the gain of a cascade of two models into specialisation and chance.
 
-    With :math:`d_i = v_i^{second} - v_i^{first}`, and :math:`r_i` 1 where the cascade
-    asks the second model and -1 where the first answers, the gain over the better model
+    Let :math:`d_i = v_i^{second} - v_i^{first}`, and :math:`r_i` be 1 where the cascade
+    asks the second model and -1 where the first answers. The gain over the better model
     is
 
     .. math:: \frac1{2N} \left( \sum_i d_i r_i - \left| \sum_i d_i \right| \right)
 
-    Models are specialised if, where only one is right, it depends on the group which
-    one. What of :math:`d` does not is :math:`\theta |d_i|`, and the rest
-    :math:`e_i = d_i - \theta |d_i|`, with :math:`\theta = \sum d_i / \sum |d_i|`:
+    Models are specialised if, where only one is right, which one depends on the group.
+    With :math:`\theta = \sum d_i / \sum |d_i|`, the part of :math:`d` that does not
+    depend on it is :math:`\theta |d_i|`, and the rest
+    :math:`e_i = d_i - \theta |d_i|`:
 
     .. math:: \underbrace{\frac1{2N} \left( \theta \sum_i |d_i| r_i
         - \left| \sum_i d_i \right| \right)}_{\mathrm{handicap} \,\le\, 0}
@@ -103,59 +99,57 @@ def cascade_gain_test(
         + \underbrace{\frac1{2N} \sum_i e_i (r_i - \bar r_{g(i)} + \bar r)
         }_{\mathrm{chance}}
 
-    where both means leave row i out. Specialisation is thus what the cascade would
-    gain if each row were routed as another row of its group, beyond routing it as any
-    other row. It needs no group in which the model that is worse overall is the better
-    one: to be less bad there than elsewhere is enough, and the handicap holds what that
-    costs. Chance is what its own confidence adds. Two models whose errors are of
-    one kind and fall independently from row to row have chance only: in expectation
-    their specialisation is 0, whatever the bins, as long as groups are a function of
-    the input (its class, its topic, what a third model makes of it), or treat both
-    models alike. Groups of one model's own confidence do not. What finer groups would
-    show counts as chance here.
+    Both means leave row i out. So specialisation is what the cascade would gain if each
+    row were routed like another row of its group, beyond routing it like any other row.
+    The model that is worse overall need not be the better one in any group: being less
+    bad there than elsewhere is enough, and the handicap holds what that costs. Chance
+    is what the row's own confidence adds. Two models whose errors are of one kind and
+    independent from row to row have chance only: their expected specialisation is 0,
+    whatever the bins, if groups are a function of the input (its class, its topic, a
+    third model's answer) or treat both models alike. Groups made from one model's
+    confidence do not. What finer groups would show counts as chance.
 
-    Both parts and their tests are of these two models, not of how they were made. Two
-    training runs of one network may each have classes that it happens to be better at:
-    that is specialisation too, and found. What two architectures have beyond two runs
-    of one is told by several runs of each: `cascade_gain_of_runs`.
+    Both parts and their tests are about these two models, not about how they were made.
+    Two training runs of one network may each happen to be better at some classes; that
+    is specialisation too. To see what two architectures add beyond two runs of one,
+    compare several runs of each with `cascade_gain_of_runs`.
 
-    Neither part can be had from the gain alone: models that change places in every row
-    with probability one half gain as much, but for the handicap, however specialised
+    Neither part can be read off the gain alone: models that swap places in every row
+    with probability one half gain as much, except for the handicap, however specialised
     they were.
 
-    Rows are taken to be exchangeable, and the router to be fitted on others.
-    `routing_p_value` is exact where the differences are exchangeable over rows; its
-    statistic is the gain, of the best K where it is chosen here. `interaction_p_value`
-    is exact where the sign of :math:`d_i` is exchangeable over the rows on which the
-    models differ, given these rows and the groups, whoever is better overall. With
-    :math:`s_i` that sign, and :math:`\bar s` its plain mean over these rows, its
-    statistic is the sum of :math:`|d_i d_j| (s_i - \bar s)(s_j - \bar s)` over pairs
-    of rows of one group: of :math:`e_i e_j` where outcomes are 0 or 1. Both count
-    draws: :math:`(1 + \#\{\ge\}) / (1 + D)`.
+    Rows must be exchangeable, and the router fitted on others. `routing_p_value` is
+    exact where the differences are exchangeable over rows; its statistic is the gain,
+    at the best K if K is chosen here. `interaction_p_value` is exact where the sign of
+    :math:`d_i` is exchangeable over the rows on which the models differ, given these
+    rows and the groups, whichever model is better overall. With :math:`s_i` that sign
+    and :math:`\bar s` its mean over these rows, its statistic is the sum of
+    :math:`|d_i d_j| (s_i - \bar s)(s_j - \bar s)` over pairs of rows in one group (of
+    :math:`e_i e_j` where outcomes are 0 or 1). Both count draws:
+    :math:`(1 + \#\{\ge\}) / (1 + D)`.
 
-    The better model is that on these rows, whose accuracy is on average too high where
-    the two are nearly equal. The gain, and with it the handicap, is then too low: where
-    they are equal, by :math:`1 / \sqrt{2 \pi}` standard errors of the difference of
-    their accuracies. Its interval then misses to one side, with its upper end below the
-    truth: it takes the lower of both ends of the gains over either model, which have
-    the adjusted normal interval of `cascade_interval`. That of specialisation is
-    normal, with the variance of its linear part, and covers more than it says where
-    groups are of a few rows.
+    The better model is chosen on these rows, so its accuracy is on average too high
+    where the two are nearly equal, and the gain and the handicap are too low: for equal
+    models by :math:`1 / \sqrt{2 \pi}` standard errors of the difference of their
+    accuracies. The interval of the gain then misses on one side, with its upper end
+    below the truth: it takes the lower of the ends of the gains over either model,
+    which have the adjusted normal interval of `cascade_interval`. The interval of
+    specialisation is normal, with the variance of its linear part, and covers more than
+    stated where groups have few rows.
 
     Args:
       key: a JAX random key.
       router: `Router` from the first model to the second, fitted on other rows.
       first_confidence: floating `[N]`, of the first model, calibrated as in the fit.
       first_outcome: bool, integer or floating `[N]` in `[0, 1]`.
-      second_outcome: the same for the second model's answer.
+      second_outcome: `[N]`, like `first_outcome` for the second model.
       groups: integer `[N]`; a row outside `[0, num_groups)` is alone.
       num_groups: static number of groups.
       num_small_bins: K, 0 to num_bins, chosen on other rows; may be traced. By default
-        that of most accuracy on these rows.
-      num_draws: static number of draws, at least 1.
-      error_probability: floating scalar, with which an interval may miss; may be
-        traced.
-      where: optional bool `[N]`; masked rows may hold anything.
+        the most accurate K on these rows.
+      num_draws: static number of permutations, at least 1.
+      confidence_level: floating scalar in `(0, 1)`, of each interval; may be traced.
+      where: optional bool `[N]`.
 
     Returns:
       `CascadeGain`; NaN without a valid row, or with a valid NaN.
@@ -212,7 +206,7 @@ def cascade_gain_test(
         second - first,
         group,
         budget,
-        checks.floats("error_probability", error_probability, rank=0, axes=""),
+        checks.error_rate("confidence_level", confidence_level),
         mask,
         num_groups=checks.static_int("num_groups", num_groups, minimum=1),
         num_draws=checks.static_int("num_draws", num_draws, minimum=1),
@@ -222,10 +216,10 @@ def cascade_gain_test(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class _Groups:
-    """What is known of the groups of rows.
+    """The groups of rows.
 
     Attributes:
-      place: int32 `[N]`, the group, or G of a row that is alone.
+      place: int32 `[N]`, the group, or G for a row that is alone.
       shared: bool `[N]`, whether another row is in the group.
       others: float32 `[N]`, the number of other rows in it, at least 1.
     """
@@ -235,7 +229,7 @@ class _Groups:
     others: jax.Array
 
     def mean_of_others(self, values: jax.Array, num_groups: int) -> jax.Array:
-        """Mean of values `[N]` over the other rows of the group; 0 of one alone."""
+        """Mean of values `[N]` over the other rows of the group; 0 for a row alone."""
         total = gain_draws.sums_at(self.place, values, num_groups)[self.place] - values
         return jnp.where(self.shared, total / self.others, 0.0)
 
@@ -248,7 +242,7 @@ def _cascade_gain_test(
     difference: jax.Array,
     group: jax.Array,
     num_small_bins: jax.Array | None,
-    error_probability: jax.Array,
+    error: jax.Array,
     where: jax.Array | None,
     *,
     num_groups: int,
@@ -263,18 +257,21 @@ def _cascade_gain_test(
     rows = jnp.maximum(count, 1).astype(jnp.float32)
 
     # The place of each row's bin in the router's order.
+    places = jnp.arange(num_bins, dtype=jnp.int32)
     place = jnp.argsort(router.order).astype(jnp.int32)[index]
     place = jnp.where(valid & (index >= 0), place, num_bins)
 
     def gains(d: jax.Array, place: jax.Array) -> jax.Array:
         """Over the better model, for every K, `[num_bins + 1]`."""
-        lost = jnp.pad(jnp.cumsum(gain_draws.sums_at(place, d, num_bins)[:-1]), (1, 0))
-        return jnp.minimum(-lost, lost[-1] - lost) / rows
+        by_place = gain_draws.sums_at(place, d, num_bins)[:-1]
+        lost = first_bins.sum_for_every_k(places, by_place)
+        won = first_bins.sum_for_every_k(places, large=by_place)
+        return jnp.minimum(-lost, won) / rows
 
     of_all = gains(d, place)
     chosen, at_best = num_small_bins, num_small_bins is None
     if chosen is None:
-        # The largest of equals, as `best_num_small_bins`.
+        # The largest of equals, as in `choose_num_small_bins`.
         chosen = num_bins - jnp.argmax(of_all[::-1]).astype(jnp.int32)
     second = place >= chosen
     one = jnp.float32(1.0)
@@ -301,8 +298,8 @@ def _cascade_gain_test(
     handicap = 0.5 * (theta * jnp.sum(size * routed) - jnp.abs(total)) / rows
     specialised = 0.5 * jnp.sum(rest * apart) / rows
 
-    z = -ndtri(0.5 * error_probability)
-    # Of a mean over pairs what is linear in the rows, theta being estimated too.
+    z = -ndtri(0.5 * error)
+    # The part of a mean over pairs that is linear in the rows; theta is estimated too.
     level = jnp.sum(size * apart) / jnp.where(differ > 0, differ, 1.0)
     linear = rest * (apart - level)
     moved = (routed - other) * known.mean_of_others(rest, num_groups)
@@ -311,9 +308,7 @@ def _cascade_gain_test(
     reach = 0.5 * z * jnp.sqrt(variance) / rows
 
     over_first, over_second = (
-        cascade_intervals.ends_of_gain(
-            jnp.sum(part), jnp.sum(part**2), rows, error_probability
-        )
+        intervals.bonett_price(jnp.sum(part), jnp.sum(part**2), rows, error)
         for part in (jnp.where(second, d, 0.0), jnp.where(second, 0.0, -d))
     )
     ends = [
@@ -343,7 +338,7 @@ def _cascade_gain_test(
     selection = jnp.mean(reached) if at_best else jnp.zeros_like(gain)
 
     def p_value(draws: jax.Array, seen: jax.Array, scale: ArrayLike) -> jax.Array:
-        # Equal but for rounding is equal.
+        # Equal up to rounding counts as equal.
         enough = draws >= seen - 1e-6 * scale
         return (1.0 + jnp.sum(enough, dtype=jnp.float32)) / (1.0 + num_draws)
 
@@ -368,12 +363,9 @@ def _cascade_gain_test(
         chance=shown(gain - selection - handicap - specialised),
         routing_p_value=shown(p_value(reached, gain, 1.0)),
         interaction_p_value=shown(p_value(agreements, *agreement)),
-        num_small_bins=jnp.where(bad, -1, chosen) if at_best else chosen,
-        num_rows=count,
+        num_small_bins=jnp.where(bad, 0, chosen) if at_best else chosen,
         num_discordant=jnp.sum(valid & (d != 0), dtype=jnp.int32),
-        num_bins=jnp.sum(held > 0, dtype=jnp.int32),
         num_groups=jnp.sum(members[:-1] > 1, dtype=jnp.int32),
         num_alone=jnp.sum(valid & ~shared, dtype=jnp.int32),
-        num_tied=intervals.num_tied(confidence, valid),
-        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+        counts=intervals.count_rows(valid, held),
     )

@@ -1,4 +1,4 @@
-"""Shuffled differences of two models' outcomes, for the tests of `specialisation`.
+"""Permuted differences of two models' outcomes, for the tests of the gain.
 
 Shapes: N rows, D draws, G groups.
 """
@@ -13,7 +13,7 @@ from calib_jax.stats import resampling
 
 
 def sums_at(place: jax.Array, values: jax.Array, size: int) -> jax.Array:
-    """`[size + 1]`, sums of values by place; the last is of no use."""
+    """`[size + 1]`, sums of values by place; the last entry is not used."""
     return jnp.zeros(size + 1, jnp.float32).at[place].add(values)
 
 
@@ -29,20 +29,20 @@ def draw(
     num_groups: int,
     num_draws: int,
 ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-    """Gains `[D]` of bins that are shuffled, agreements `[D]` of signs that are.
+    """Gains `[D]` with permuted bins, and agreements `[D]` with permuted signs.
 
     Args:
       key: a JAX random key.
       d: float32 `[N]`, differences of outcomes, 0 in rows that do not count.
       valid: bool `[N]`.
-      group: int32 `[N]`, G where it is of no other row.
+      group: int32 `[N]`, G where no other row is in the group.
       place: int32 `[N]`, place of the bin.
-      gain: of differences and places.
+      gain: function of differences and places.
 
     Returns:
-      Both, and the agreement of the signs as they are, with its scale.
+      Both, and the agreement of the actual signs with its scale.
     """
-    # Rows that take part come first: there is where shuffled values fall.
+    # Rows that take part come first, where the permuted values are put.
     every = jnp.argsort(~valid).astype(jnp.int32)
     differing = jnp.argsort(d == 0).astype(jnp.int32)
     group, size = group[differing], jnp.abs(d)[differing]
@@ -53,9 +53,9 @@ def draw(
     squares = jnp.sum(grouped**2)
 
     def agreement(sign: jax.Array) -> jax.Array:
-        """Sum over pairs of rows of one group of the product of what is not the mean.
+        """Sum of products of deviations from the mean, over pairs of rows in one group.
 
-        Of outcomes that are 0 or 1 all that is summed over rows is whole.
+        For outcomes of 0 or 1 every sum over rows is a whole number.
         """
         apart = sums_at(group, grouped * sign, num_groups) - mean * weight
         own = (1 + mean**2) * squares - 2 * mean * jnp.sum(grouped**2 * sign)
@@ -72,7 +72,7 @@ def draw(
         bins = _shuffled(words[0], here, place, num_bins.bit_length())
         signs = _shuffled(words[1], live, (sign > 0).astype(jnp.int32), 1)
         bins = jnp.where(here, bins, num_bins)
-        # Beyond the rows that differ there is no size, and the sign is of no use.
+        # Rows that do not differ have size 0, so their sign does not matter.
         return gain(d, bins), agreement(jnp.where(signs > 0, up, -up))
 
     gains, agreements = resampling.in_batches(
@@ -84,9 +84,9 @@ def draw(
 def _shuffled(
     words: jax.Array, live: jax.Array, codes: jax.Array, num_bits: int
 ) -> jax.Array:
-    """Codes `[N]` of so many bits in the order of random words, live rows first.
+    """Codes `[N]` of `num_bits` bits in the order of random words, live rows first.
 
-    Both in one word, since XLA sorts a second array on the CPU many times as slowly.
+    Both share one word, since XLA on the CPU sorts a second array far more slowly.
     """
     code = codes.astype(jnp.uint32)
     keys = (words >> (num_bits + 1) << num_bits) | code

@@ -1,6 +1,7 @@
 r"""What a second architecture adds to a cascade, beyond a second training run.
 
 Shapes: S runs of a first architecture, T of a second, R = S + T; N examples, D draws.
+Masked rows may hold anything.
 """
 
 import dataclasses
@@ -16,6 +17,7 @@ from jax.typing import ArrayLike
 import calib_jax as cj
 from calib_jax._core import checks, dispatch, masking
 from calib_jax.binning.bins import DEFAULT_NUM_BINS
+from calib_jax.stats.intervals import Counts
 
 
 @jax.tree_util.register_dataclass
@@ -24,18 +26,17 @@ class RunGains:
     """Gains of cascades between training runs of two architectures.
 
     Attributes:
-      gains: float32 `[R, R]`, accuracy of the cascade from run i to run j less that of
-        the better of both; NaN on the diagonal. Runs of the first architecture come
+      gains: float32 `[R, R]`, accuracy of the cascade from run i to run j minus that of
+        the better of the two; NaN on the diagonal. Runs of the first architecture come
         first.
       within_first: float32 scalar, mean gain of two runs of the first architecture.
-      within_second: float32 scalar, the same of the second.
-      across: float32 scalar, mean gain of a run of each, in either order.
-      difference: float32 scalar, `across` less the mean of the other two.
-      p_value: float32 scalar, of the hypothesis that all runs are of one kind, against
+      within_second: float32 scalar, mean gain of two runs of the second.
+      across: float32 scalar, mean gain of one run of each, in either order.
+      difference: float32 scalar, `across` minus the mean of the other two.
+      p_value: float32 scalar, for the hypothesis that all runs are of one kind, against
         a difference above 0.
-      num_calibration: int32 scalar, rows on which routers are fitted and K chosen.
-      num_rows: int32 scalar, rows that are judged.
-      num_masked: int32 scalar, rows that `where` leaves out.
+      num_calibration: int32 scalar, rows on which routers are fitted and K is chosen.
+      counts: `Counts` of the rows that are judged, and of those that `where` removes.
     """
 
     gains: jax.Array
@@ -45,8 +46,7 @@ class RunGains:
     difference: jax.Array
     p_value: jax.Array
     num_calibration: jax.Array
-    num_rows: jax.Array
-    num_masked: jax.Array
+    counts: Counts
 
 
 def cascade_gain_of_runs(
@@ -64,33 +64,33 @@ def cascade_gain_of_runs(
     r"""Gains of cascades within one architecture and across two, from several runs.
 
     Two runs of one architecture on the same data gain together because their errors
-    fall differently; what two architectures gain beyond that is due to these. From one
-    run of each no test can tell the two apart. For every ordered pair of runs the
-    router, K of most accuracy and the better run are chosen on the calibration rows,
-    and the gain over that run is of the others.
+    differ; what two architectures gain beyond that is due to the architectures. One run
+    of each cannot tell these apart. For every ordered pair of runs, the router, the
+    most accurate K and the better run are chosen on the calibration rows, and the gain
+    over that run is measured on the others.
 
-    The p-value shares the runs out anew, and counts how often the difference is as
-    large. It is exact where all runs are exchangeable, given the rows. If there are at
-    most `num_draws` ways to share them out, it is the share of all of these: of two
-    times four runs 70, of which each gives the difference of its mirror image, so that
-    no p-value is below 1/35. Else D ways are drawn, and it is
-    :math:`(1 + \#\{\ge\}) / (1 + D)`. Where one architecture is the more accurate,
+    The p-value assigns the runs to two groups again and counts how often the difference
+    is as large. It is exact where all runs are exchangeable, given the rows. If there
+    are at most `num_draws` assignments, all are evaluated: for four runs of each kind
+    70, each with the same difference as its mirror image, so no p-value is below 1/35.
+    Otherwise D assignments are drawn, and it is
+    :math:`(1 + \#\{\ge\}) / (1 + D)`. Where one architecture is more accurate,
     gains across fall behind, since the better one is hard to beat: a difference above 0
     is then all the clearer, and one below 0 says nothing against specialisation.
 
     Args:
-      key: a JAX random key; of no effect where all ways are gone through.
+      key: a JAX random key; not used where all assignments are evaluated.
       first_confidence: floating `[S, N]`, calibrated confidence of S >= 2 runs.
       second_confidence: floating `[T, N]`, of T >= 2 runs.
       first_outcome: bool, integer or floating `[S, N]` in `[0, 1]`.
-      second_outcome: the same, `[T, N]`.
+      second_outcome: `[T, N]`, like `first_outcome`.
       calibration: bool `[N]`, rows to fit and choose on; the others are judged.
       num_bins: static number of bins of the routers.
-      num_draws: static number of ways to share the runs out, at least 1.
-      where: optional bool `[N]`; masked rows may hold anything.
+      num_draws: static number of assignments to draw, at least 1.
+      where: optional bool `[N]`.
 
     Returns:
-      `RunGains`; NaN without a row of either kind, or with a valid NaN.
+      `RunGains`; NaN without rows of both kinds, or with a valid NaN.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
@@ -134,8 +134,8 @@ def cascade_gain_of_runs(
         if confidence.shape[0] < 2:
             raise ValueError(
                 f"{name}_confidence: expected at least 2 runs, got "
-                f"{confidence.shape[0]}; what two runs of one architecture gain is "
-                "what the others are compared with."
+                f"{confidence.shape[0]}; the gain across architectures is compared "
+                "with that of two runs of one."
             )
     checks.same_columns(**runs, calibration=chosen, where=mask)
     return _cascade_gain_of_runs(
@@ -172,20 +172,20 @@ def _cascade_gain_of_runs(
             cj.cascade_curve(router, first[0], first[1], second[1], where=rows)
             for rows in (seen, judged)
         )
-        chosen = cj.cascade.best_num_small_bins(before)
+        chosen = cj.choose_num_small_bins(before)
         better = jnp.where(
             before.large_accuracy >= before.small_accuracy,
             after.large_accuracy,
             after.small_accuracy,
         )
-        reached = after.accuracy[jnp.maximum(chosen, 0)]
-        return jnp.where(chosen < 0, jnp.nan, reached - better)
+        reached = after.accuracy[chosen.num_small_bins]
+        return jnp.where(chosen.feasible, reached - better, jnp.nan)
 
     runs = (confidence, outcome)
     gains = lax.map(
         lambda first: jax.vmap(lambda second: gain(first, second))(runs), runs
     )
-    # A run and itself are no pair.
+    # A run is not paired with itself.
     other = ~jnp.eye(num_runs, dtype=bool)
 
     def means(is_first: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -203,7 +203,7 @@ def _cascade_gain_of_runs(
 
     is_first = jnp.arange(num_runs, dtype=jnp.int32) < num_first
     found = means(is_first)
-    # 0 where all splits are gone through, of which the one seen is one.
+    # 0 where all splits are evaluated, the actual one among them.
     num_drawn = num_draws if math.comb(num_runs, num_first) > num_draws else 0
     if num_drawn:
         splits = jax.vmap(lambda key: jax.random.permutation(key, is_first))(
@@ -212,7 +212,7 @@ def _cascade_gain_of_runs(
     else:
         splits = jnp.asarray(_all_splits(num_runs, num_first))
     drawn = jax.vmap(lambda split: difference(means(split)))(splits)
-    # The same runs in another order of summation are as large.
+    # Equal up to the order of summation counts as equal.
     enough = jnp.sum(drawn >= difference(found) - 1e-6, dtype=jnp.float32)
     drawn_too = float(num_drawn > 0)
     p_value = (drawn_too + enough) / (drawn_too + splits.shape[0])
@@ -225,8 +225,10 @@ def _cascade_gain_of_runs(
         difference=difference(found),
         p_value=jnp.where(bad, jnp.nan, p_value),
         num_calibration=jnp.sum(seen, dtype=jnp.int32),
-        num_rows=jnp.sum(judged, dtype=jnp.int32),
-        num_masked=jnp.sum(~valid, dtype=jnp.int32),
+        counts=Counts(
+            num_rows=jnp.sum(judged, dtype=jnp.int32),
+            num_masked=jnp.sum(~valid, dtype=jnp.int32),
+        ),
     )
 
 

@@ -182,7 +182,7 @@ def _test(
         seen, known, confidence, correct, groups = split
         router = cj.fit_router(*seen, num_bins=num_bins)
         curve = cj.cascade_curve(router, seen[0], *known)
-        chosen = cj.cascade.best_num_small_bins(curve)
+        chosen = cj.choose_num_small_bins(curve).num_small_bins
 
         def by(group: jax.Array) -> CascadeGain:
             return cascade_gain_test(
@@ -234,7 +234,7 @@ def _judged(
         routing_p_value=float(tests.routing_p_value[0]),
         interaction_p_value=tests.interaction_p_value,
         swapped=_swapped(seed, correct[0], keep),
-        num_rows=int(tests.num_rows[0]),
+        num_rows=int(tests.counts.num_rows[0]),
         num_discordant=int(tests.num_discordant[0]),
         num_groups=tests.num_groups,
         num_unequal=unequal,

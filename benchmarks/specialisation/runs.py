@@ -183,7 +183,7 @@ def _compare(
             other_right,
             labels,
             num_groups=data.NUM_CLASSES,
-            num_small_bins=cj.cascade.best_num_small_bins(curve),
+            num_small_bins=cj.choose_num_small_bins(curve).num_small_bins,
             num_draws=_NUM_PAIR_DRAWS,
             where=~known,
         )

@@ -1,15 +1,14 @@
 """Routing between models of different price, and what it achieves."""
 
-from .abstaining import selective_accuracy, with_abstaining
-from .budgets import choose_by_confidence, control_cost
 from .chain_curves import (
     ChainChoice,
     ChainCurve,
     best_within_cost,
     chain_curve,
     cost_frontier,
+    selective_accuracy,
 )
-from .chains import Chain, chain_answers, fit_chain
+from .chains import Chain, chain_answers, fit_chain, with_abstaining
 from .curves import (
     CascadeCurve,
     average_performance_gap_recovered,
@@ -19,20 +18,25 @@ from .curves import (
     random_curve,
 )
 from .deferral import Deferral, defer
-from .differences import RouterDifference, router_difference_interval
-from .guaranteed_routers import GuaranteedRouter, fit_router_with_guarantee
-from .intervals import CascadeInterval, cascade_interval
+from .intervals import (
+    CascadeInterval,
+    RouterDifference,
+    cascade_interval,
+    router_difference_interval,
+)
 from .risk_control import (
-    Selection,
     control_accuracy_drop,
+    control_cost,
     control_regret,
     control_small_error,
 )
 from .routers import AdvantageTable, Router, advantage_table, fit_router, use_small
 from .selection import (
-    best_num_small_bins,
-    num_small_bins_for_accuracy,
-    num_small_bins_for_large_share,
+    GuaranteedRouter,
+    Selection,
+    choose_by_confidence,
+    choose_num_small_bins,
+    fit_router_with_guarantee,
 )
 
 __all__ = [
@@ -49,7 +53,6 @@ __all__ = [
     "Selection",
     "advantage_table",
     "average_performance_gap_recovered",
-    "best_num_small_bins",
     "best_within_cost",
     "call_performance_threshold",
     "cascade_curve",
@@ -57,6 +60,7 @@ __all__ = [
     "chain_answers",
     "chain_curve",
     "choose_by_confidence",
+    "choose_num_small_bins",
     "control_accuracy_drop",
     "control_cost",
     "control_regret",
@@ -66,8 +70,6 @@ __all__ = [
     "fit_chain",
     "fit_router",
     "fit_router_with_guarantee",
-    "num_small_bins_for_accuracy",
-    "num_small_bins_for_large_share",
     "performance_gap_recovered",
     "random_curve",
     "router_difference_interval",

@@ -1,23 +1,27 @@
 r"""What a chain of models achieves and costs, for all combinations at once.
 
-Shapes: M models, N examples, `num_bins` bins, `combinations` for M - 1 axes of
-`num_bins + 1` entries each: the K of each stage, from 0 to num_bins. Everything is read
-off histograms over the joint ranks of the bins that an example falls in, and their
-cumulative sums, so that no combination is gone through by itself.
+Shapes: M models, N examples, J = M - 1 stages, `num_bins` bins, `combinations` for J
+axes of `num_bins + 1` entries each: the K of each stage, from 0 to num_bins. Masked
+rows may hold anything. A *cell* is a bin at each stage, given by its rank in the order
+of that stage's router. All combinations are read off sums by cell and their cumulative
+sums; none is evaluated on its own.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
-from . import chains, joint_bins, routers
+from .._core import checks, dispatch, exact, masking, reduce
+from ..binning import bin_sums
+from . import chains, routers
 from .chains import Chain
 
-# A curve of more combinations would take too much memory.
+# A curve with more combinations would take too much memory.
 MAX_COMBINATIONS = 2**17
 
 
@@ -26,15 +30,15 @@ MAX_COMBINATIONS = 2**17
 class ChainCurve:
     """Accuracy and cost of a chain for every combination of K.
 
-    `accuracy[3, 0]` is that of the chain of three models whose first keeps 3 bins and
-    whose second keeps none.
+    For three models, `accuracy[3, 0]` is the accuracy where the first model keeps 3
+    bins and the second keeps none.
 
     Attributes:
       accuracy: float32 `[combinations]`, mean outcome.
-      cost: float32 `[combinations]`, mean cost of all models that were asked.
+      cost: float32 `[combinations]`, mean total cost of the models asked.
       share: float32 `[M, combinations]`, share of inputs that each model answers.
       right_share: float32 `[M, combinations]`, mean over all inputs of the outcome
-        where the model answers, and 0 elsewhere: their sum is the accuracy.
+        where the model answers and 0 elsewhere; they sum to the accuracy.
     """
 
     accuracy: jax.Array
@@ -46,17 +50,17 @@ class ChainCurve:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class ChainChoice:
-    """A combination chosen within a budget, or none.
+    """A combination chosen within a budget.
 
     Attributes:
-      num_kept_bins: int32 `[M - 1]`, the K of each stage for `chain_answers`; -1
-        throughout where none is possible.
-      possible: bool scalar, whether any combination is within the budget. It alone
-        tells for a chain of one model, which has no K.
+      num_kept_bins: int32 `[M - 1]`, the K of each stage for `chain_answers`. Where no
+        combination is within the budget, num_bins for each: only the first model is
+        asked.
+      feasible: bool scalar, whether any combination is within the budget.
     """
 
     num_kept_bins: jax.Array
-    possible: jax.Array
+    feasible: jax.Array
 
 
 def chain_curve(
@@ -70,26 +74,26 @@ def chain_curve(
 ) -> ChainCurve:
     r"""Accuracy and cost of every combination of K, in one pass over the rows.
 
-    With :math:`r_j` the place of an input's bin in the order of stage j, model j is
-    asked where all stages before it pass the input on, and answers where it keeps it:
+    Let :math:`r_j` be the place of an input's bin in the order of stage j. Model j is
+    asked if all stages before it pass the input on, and answers if it keeps the input:
 
     .. math:: \mathrm{asked}_j = \prod_{i < j} 1[r_i \ge K_i], \quad
         v = \frac 1N \sum_n \sum_j v_{jn} \, \mathrm{asked}_{jn} \, 1[r_{jn} < K_j],
         \quad c = \frac 1N \sum_n \sum_j c_{jn} \, \mathrm{asked}_{jn}
 
-    where the last model keeps everything. With calibrated confidences in the place of
-    the outcomes it is the *expected* accuracy, which needs no labels and varies less
-    from sample to sample, and is as right as the confidences are calibrated where each
-    model answers.
+    The last model keeps everything. With calibrated confidences in place of outcomes
+    this is the *expected* accuracy: it needs no labels and varies less from sample to
+    sample, but is only as right as the confidences are calibrated where each model
+    answers.
 
     Args:
       chain: `Chain`; `(num_bins + 1) ** (M - 1)` must not exceed 131,072.
-      confidences: floating `[M, N]`, calibrated as those of the fit; of the last model
-        they are not used, and may be anything.
+      confidences: floating `[M, N]`, calibrated as in the fit; the last model's are not
+        used and may hold anything.
       outcomes: bool, integer or floating `[M, N]` in `[0, 1]`, whether each model's
         answer is correct.
       costs: floating `[M, N]`, of asking each model, in any unit, such as US dollars.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`.
       weights: optional non-negative `[N]`.
 
     Returns:
@@ -129,19 +133,20 @@ def chain_curve(
 
 
 def cost_frontier(curve: ChainCurve) -> jax.Array:
-    """Which combinations no other one beats: more accurate than all that cost no more.
+    """Which combinations are more accurate than all others that cost no more.
 
-    Of equal accuracy and cost only the one of largest K counts, the first stage first.
+    Among equal accuracy and cost only the one with the largest K counts, comparing the
+    first stage first.
 
     Args:
       curve: `ChainCurve`.
 
     Returns:
-      bool `[combinations]`; False throughout where the curve is NaN. Each is what
-      `best_within_cost` chooses for some budget, and it chooses no other.
+      bool `[combinations]`; False throughout where the curve is NaN. These are exactly
+      the combinations that `best_within_cost` chooses for some budget.
 
     Raises:
-      ValueError: where `curve` is no `ChainCurve`.
+      ValueError: where `curve` is not a `ChainCurve`.
 
     References:
       Chen et al., "FrugalGPT", 2023, arXiv 2305.05176 (accuracy against cost).
@@ -159,28 +164,27 @@ def cost_frontier(curve: ChainCurve) -> jax.Array:
 
 
 def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> ChainChoice:
-    """The combination of highest accuracy whose mean cost is within a budget.
+    """The most accurate combination whose mean cost is within a budget.
 
-    Of equals the cheapest, and of these the largest K of the first stage, then of the
-    next. A choice among many combinations on few rows looks better on these rows than
-    it is: judge it on others. The expected accuracy (`chain_curve` of confidences in
-    the place of outcomes) makes a choice without labels.
+    Ties go to the cheapest, then to the largest K of the first stage, then of the next.
+    A choice among many combinations on few rows looks better on those rows than it is:
+    judge it on others. To choose without labels, use the expected accuracy:
+    `chain_curve` with confidences in place of outcomes.
 
     Args:
       curve: `ChainCurve` of calibration data.
-      max_cost: floating scalar, in the unit of the costs, of any sign; exactly the
-        budget is within it. May be traced, and batched by `jax.vmap`.
+      max_cost: floating scalar, in the unit of the costs, of any sign; a cost equal to
+        the budget is within it. May be traced.
 
     Returns:
-      `ChainChoice`; where no combination is within the budget it is not possible, and
-      every K is -1, which is no index into a curve.
+      `ChainChoice`; not feasible where no combination is within the budget.
 
     Raises:
-      ValueError: where `curve` is no `ChainCurve` or the budget no scalar.
+      ValueError: where `curve` is not a `ChainCurve` or the budget is not a scalar.
 
     References:
-      Chen et al., "FrugalGPT", 2023, arXiv 2305.05176 (a budget for a
-      cascade of models).
+      Chen et al., "FrugalGPT", 2023, arXiv 2305.05176 (a budget for a cascade of
+      models).
 
     Examples:
       >>> confidences = [[0.2, 0.3, 0.8, 0.9], [0.6, 0.9, 0.8, 0.7], [0.9] * 4]
@@ -190,14 +194,42 @@ def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> ChainChoice:
       >>> curve = chain_curve(chain, confidences, outcomes, costs)
       >>> budgets = jnp.array([0.5, 1.0, 5.0])
       >>> choice = jax.vmap(best_within_cost, (None, 0))(curve, budgets)
-      >>> print(choice.possible, choice.num_kept_bins)
-      [False  True  True] [[-1 -1]
-       [ 2  2]
-       [ 1  1]]
+      >>> print(choice.feasible, choice.num_kept_bins)
+      [False  True  True] [[2 2]
+       [2 2]
+       [1 1]]
     """
     checks.instance("curve", curve, ChainCurve)
-    budget = checks.floats("max_cost", max_cost, rank=0, axes="")
+    budget = checks.scalar("max_cost", max_cost)
     return _best_within_cost(curve, budget)
+
+
+def selective_accuracy(curve: ChainCurve) -> tuple[jax.Array, jax.Array]:
+    """Coverage, and accuracy among the answers given, where the last model abstains.
+
+    Args:
+      curve: `ChainCurve` of a chain whose last model is that of `with_abstaining`.
+
+    Returns:
+      Coverage, the share of inputs that are answered, and the mean outcome of these
+      answers, float32 `[combinations]`; the latter NaN where nothing is answered.
+
+    Raises:
+      ValueError: where `curve` is not a `ChainCurve`.
+
+    References:
+      El-Yaniv and Wiener, "On the Foundations of Noise-free Selective Classification",
+      2010 (risk and coverage).
+
+    Examples:
+      >>> rows = chains.with_abstaining([[0.9, 0.4]], [[1, 0]], [[2.0, 2.0]], 0.6)
+      >>> chain = chains.fit_chain(rows[0], num_bins=2)
+      >>> coverage, accuracy = selective_accuracy(chain_curve(chain, *rows))
+      >>> print(coverage, accuracy)
+      [0.  0.5 1. ] [nan 1.  0.5]
+    """
+    checks.instance("curve", curve, ChainCurve)
+    return _selective_accuracy(curve)
 
 
 @dispatch.core
@@ -213,17 +245,17 @@ def _chain_curve(
     num_rows = confidence.shape[1]
     valid = masking.valid_rows(num_rows, where, weights)
     ranks = jax.vmap(routers.place_in_order)(chain.routers, confidence[:-1])
-    cell = joint_bins.cell_of(ranks, num_bins)
+    cell = _cell_of(ranks, num_bins)
     bad = jnp.any(valid & (cell < 0))
     valid, cell = valid & (cell >= 0), jnp.maximum(cell, 0)
     if weights is not None:
         outcome = weights[None] * outcome.astype(jnp.float32)
         cost = jnp.concatenate([weights[None] * cost, weights[None]])
 
-    # Right answers, what was spent, and last the weight of each cell.
+    # Correct answers, costs, and last the weight of each cell.
     num_cells = num_bins**num_stages
-    _, by_right = joint_bins.sum_cells(cell, outcome, num_cells, valid)
-    count, by_cost = joint_bins.sum_cells(cell, cost, num_cells, valid)
+    _, by_right = sum_joint_cells(cell, outcome, num_cells, valid)
+    count, by_cost = sum_joint_cells(cell, cost, num_cells, valid)
     if weights is None:
         by_cost = jnp.concatenate([by_cost, count[None]])
     sums = jnp.concatenate([by_right, by_cost])
@@ -235,18 +267,15 @@ def _chain_curve(
         sums[-1],
     )
 
-    def cumulate(parts: list[jax.Array], depth: int, kept: bool) -> jax.Array:
-        return joint_bins.cumulate(jnp.stack(parts), depth, kept_last=kept)
-
     right, answered, spent = [], [], []
     for depth in range(num_stages + 1):
-        # By the first stages: what is asked next, and what the last of them answers.
-        spent.append(cumulate([by_cost[depth]], depth, False)[0])
+        # What the next model costs, and what the last of the first `depth` answers.
+        spent.append(_cumulate([by_cost[depth]], depth)[0])
         if depth > 0:
-            found = cumulate([by_right[depth - 1], weight], depth, True)
+            found = _cumulate([by_right[depth - 1], weight], depth, kept_last=True)
             right.append(found[0])
             answered.append(found[1])
-    found = cumulate([by_right[-1], weight], num_stages, False)
+    found = _cumulate([by_right[-1], weight], num_stages)
     right.append(found[0])
     answered.append(found[1])
 
@@ -280,14 +309,113 @@ def _cost_frontier(curve: ChainCurve) -> jax.Array:
 @jax.jit
 def _best_within_cost(curve: ChainCurve, budget: jax.Array) -> ChainChoice:
     accuracy, cost = curve.accuracy.ravel(), curve.cost.ravel()
-    # A cost of exactly the budget is within it, whatever float32 makes of a mean.
+    # A cost equal to the budget is within it, however float32 rounds the mean.
     within = cost <= budget + jnp.abs(budget) * np.float32(2.0**-20)
     best = within & (accuracy == jnp.max(jnp.where(within, accuracy, -jnp.inf)))
     best = best & (cost == jnp.min(jnp.where(best, cost, jnp.inf)))
     number = jnp.arange(accuracy.shape[0], dtype=jnp.int32)
     last = jnp.max(jnp.where(best, number, -1))
-    size, stages = curve.accuracy.shape[:1], curve.accuracy.ndim
-    place = np.array([size[0] ** k for k in range(stages)][::-1], np.int32)
-    kept = last // place % np.int32(size[0] if size else 1)
-    possible = last >= 0
-    return ChainChoice(num_kept_bins=jnp.where(possible, kept, -1), possible=possible)
+    stages = curve.accuracy.ndim
+    # A chain of one model has no K.
+    size = curve.accuracy.shape[0] if stages else 1
+    place = np.array([size**k for k in range(stages)][::-1], np.int32)
+    kept = last // place % np.int32(size)
+    feasible = last >= 0
+    return ChainChoice(
+        num_kept_bins=jnp.where(feasible, kept, size - 1), feasible=feasible
+    )
+
+
+@jax.jit
+def _selective_accuracy(curve: ChainCurve) -> tuple[jax.Array, jax.Array]:
+    coverage = jnp.sum(curve.share[:-1], axis=0)
+    some = jnp.where(coverage > 0, coverage, jnp.nan)
+    return coverage, jnp.sum(curve.right_share[:-1], axis=0) / some
+
+
+def _cell_of(ranks: jax.Array, num_bins: int) -> jax.Array:
+    """int32 `[N]`, the cell of ranks `[J, N]`; -1 where a rank is `num_bins`."""
+    cell = jnp.zeros(ranks.shape[1], jnp.int32)
+    for stage in range(ranks.shape[0]):
+        cell = cell * num_bins + ranks[stage]
+    return jnp.where(jnp.any(ranks >= num_bins, axis=0), -1, cell)
+
+
+def sum_joint_cells(
+    cell: jax.Array, quantities: jax.Array, num_cells: int, valid: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Sums by cell, rounded once, so that the order of the rows changes no bit.
+
+    Args:
+      cell: int32 `[N]` in `[0, num_cells)` where valid.
+      quantities: float32 or bool `[Q, N]`.
+      num_cells: static number of cells.
+      valid: bool `[N]`.
+
+    Returns:
+      Number of rows, float32 `[num_cells]`, and sums, float32 `[Q, num_cells]`; NaN
+      where a term is not finite.
+    """
+    num_rows = cell.shape[0]
+    if num_rows >= num_cells:
+        return _sum_all_cells(cell, quantities, num_cells, valid)
+    # The exact sums of all cells would be many times larger than the result.
+    held, row = bin_sums.held_bins(jnp.where(valid, cell, num_cells), num_cells)
+    found = _sum_all_cells(row, quantities, max(num_rows, 1), valid)
+    return jax.tree.map(
+        lambda sums: (
+            jnp.zeros((*sums.shape[:-1], num_cells), jnp.float32)
+            .at[..., held]
+            .add(sums[..., :num_rows], mode="drop")
+        ),
+        found,
+    )
+
+
+def _sum_all_cells(
+    cell: jax.Array, quantities: jax.Array, num_cells: int, valid: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    def values(block: Any) -> tuple[jax.Array, tuple[jax.Array]]:
+        cell, quantity = block
+        return cell, (quantity,)
+
+    def one(quantity: jax.Array) -> tuple[jax.Array, jax.Array]:
+        rows = cell, quantity
+        sums = exact.to_float(reduce.sum_bins(values, rows, num_cells, valid))[0]
+        return sums[0], sums[1]
+
+    # One program for all quantities.
+    counts, sums = jax.vmap(one)(quantities)
+    return counts[0], sums
+
+
+def _cumulate(
+    parts: Sequence[jax.Array], num_stages: int, *, kept_last: bool = False
+) -> jax.Array:
+    """Sums over the rows that no stage keeps, or only the last stage, for every cut.
+
+    A stage with cut K keeps the ranks below K. Sums of whole numbers up to 2^24 are
+    exact.
+
+    Args:
+      parts: Q float32 arrays `[num_bins] * J` of cells.
+      num_stages: how many stages to look at, starting with the first; the others may
+        have any cut.
+      kept_last: whether the last of them keeps the row; those before it do not.
+
+    Returns:
+      float32 `[Q] + [num_bins + 1] * num_stages + [1] * (J - num_stages)`.
+    """
+    sums = jnp.stack(parts)
+    num_later = sums.ndim - 1 - num_stages
+    sums = jnp.sum(sums, axis=tuple(range(1 + num_stages, sums.ndim)))
+    for stage in range(num_stages):
+        # Sums over the first remaining stage; its cuts become the last axis.
+        size = sums.shape[1]
+        passed = jnp.arange(size)[:, None] >= jnp.arange(size + 1)[None]
+        if kept_last and stage == num_stages - 1:
+            passed = ~passed
+        sums = jnp.tensordot(
+            sums, passed.astype(jnp.float32), ((1,), (0,)), precision="highest"
+        )
+    return sums.reshape(sums.shape + (1,) * num_later)

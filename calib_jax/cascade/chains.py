@@ -1,11 +1,11 @@
 r"""Chains of models in a fixed order, asked one after another until one answers.
 
-Shapes: M models, N examples, `num_bins` bins. Models stand in the order in which they
-are asked, by price as a rule; a *stage* is a model but the last. A stage keeps its
-answer where its confidence falls in one of its K bins of least advantage of the next
-model, as in a cascade of these two, and else the next model is asked. A *combination*
-is a K for each stage. A chain of two models is a cascade. A model may be left out by
-making the chain of the others.
+Shapes: M models, N examples, `num_bins` bins. Masked rows may hold anything. Models are
+in the order in which they are asked, usually by price; every model but the last is a
+*stage*. As in a cascade of two models, a stage keeps its answer where its confidence
+falls in one of the K bins in which the next model has the least advantage; otherwise
+the next model is asked. A *combination* is a K for each stage. A chain of two models is
+a cascade. To leave out a model, fit the chain of the others.
 """
 
 import dataclasses
@@ -25,14 +25,14 @@ class Chain:
     """The routers of a chain of models.
 
     Attributes:
-      routers: `Router` with entries `[M - 1, ...]`, of each model to the next.
+      routers: `Router` with entries `[M - 1, ...]`, from each model to the next.
     """
 
     routers: Router
 
     @property
     def num_models(self) -> int:
-        """Number of models, one more than routers."""
+        """Number of models, one more than there are routers."""
         return self.routers.order.shape[-2] + 1
 
     @property
@@ -48,15 +48,13 @@ def fit_chain(
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> Chain:
-    """The chain whose stages are the routers of every two models in succession.
-
-    As `fit_router` on all the rows, for each stage; it needs no labels.
+    """Fits a router from each model to the next, on all rows and without labels.
 
     Args:
       confidences: floating `[M, N]`, calibrated confidence in `[0, 1]` of each model,
         in the order in which they are asked; M at least 1.
       num_bins: static number of fresh equal-count bins of each stage.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`.
       weights: optional non-negative `[N]`; they never move edges.
 
     Returns:
@@ -90,19 +88,18 @@ def chain_answers(
 ) -> jax.Array:
     """Which model of a chain answers each input.
 
-    The models before it were asked too, and are to be paid for; those after it were
-    not.
+    The models before it were asked too and must be paid for; those after it were not.
 
     Args:
       chain: `Chain`.
-      confidences: floating `[M, N]`, of new inputs, calibrated as those of the fit.
-        What a model says that was not asked changes nothing, and may be anything.
+      confidences: floating `[M, N]`, of new inputs, calibrated as in the fit. Entries
+        of models that are not asked are not used and may hold anything.
       num_kept_bins: integer `[M - 1]`, the K of each stage, 0 to num_bins; may be
-        traced. Negative ones, as of no choice within a budget, are no combination.
+        traced.
 
     Returns:
-      int32 `[N]`, the number of the model, from 0; a confidence of NaN is not kept, so
-      that the next model is asked. -1, nobody, for every row where any K is negative.
+      int32 `[N]`, the index of the model that answers. A NaN confidence is not kept:
+      the next model is asked. -1 for every row if any K is negative.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -126,6 +123,59 @@ def chain_answers(
     return _chain_answers(chain, confidence, confidence[0], kept)
 
 
+def with_abstaining(
+    confidences: ArrayLike,
+    outcomes: ArrayLike,
+    costs: ArrayLike,
+    worth: ArrayLike,
+    cost: ArrayLike = 0.0,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    r"""Adds abstaining as one more model, the last, for `fit_chain` and `chain_curve`.
+
+    A correct answer is worth 1, a wrong answer 0, and no answer `worth`. The advantage
+    of abstaining in a bin of the last real model is
+
+    .. math:: a_b = \lambda - \bar c_b
+
+    so its bins are passed on in ascending order of confidence, whatever the worth, and
+    passing on those with :math:`a_b > 0` is Chow's rule. The `accuracy` of the chain's
+    curve is then the mean worth, which `best_within_cost` makes as large as the budget
+    allows; `selective_accuracy` is the accuracy of the answers given.
+
+    Args:
+      confidences: floating `[M, N]`.
+      outcomes: bool, integer or floating `[M, N]` in `[0, 1]`.
+      costs: floating `[M, N]`.
+      worth: floating scalar in `[0, 1]`, the worth of no answer; may be traced.
+      cost: floating scalar, the price of whoever answers instead, 0 for nobody; may be
+        traced.
+
+    Returns:
+      Confidences, outcomes and costs, float32 `[M + 1, N]`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Chow, "On Optimum Recognition Error and Reject Tradeoff", 1970.
+
+    Examples:
+      >>> import calib_jax as cj
+      >>> rows = with_abstaining([[0.9, 0.4]], [[1, 0]], [[2.0, 2.0]], 0.6)
+      >>> chain = fit_chain(rows[0], num_bins=2)
+      >>> curve = cj.cascade.chain_curve(chain, *rows)
+      >>> kept = cj.cascade.best_within_cost(curve, 2.0).num_kept_bins
+      >>> print(kept, chain_answers(chain, rows[0], kept))
+      [1] [0 1]
+    """
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    outcome = checks.outcomes("outcomes", outcomes, rank=2, axes="[M, N]")
+    price = checks.floats("costs", costs, rank=2, axes="[M, N]")
+    checks.same_shape(confidences=confidence, outcomes=outcome, costs=price)
+    value, further = checks.scalar("worth", worth), checks.scalar("cost", cost)
+    return _with_abstaining(confidence, outcome, price, value, further)
+
+
 def of_chain(chain: Chain, confidences: ArrayLike) -> jax.Array:
     """Confidences `[M, N]` of the models of a chain, checked and converted."""
     checks.instance("chain", chain, Chain)
@@ -146,7 +196,7 @@ def _fit_chain(
     *,
     num_bins: int,
 ) -> Chain:
-    # The last model stands for its own next one, so that one model is a chain too.
+    # The last model is followed by itself, so that a single model is a chain too.
     following = jnp.concatenate([confidence[1:], confidence[-1:]])
     routers = jax.vmap(
         lambda small, large: fit_router(
@@ -168,3 +218,17 @@ def _chain_answers(
         )
         answers = jnp.where(kept, stage, answers)
     return jnp.where(jnp.any(num_kept_bins < 0), -1, answers)
+
+
+@jax.jit
+def _with_abstaining(
+    confidence: jax.Array,
+    outcome: jax.Array,
+    costs: jax.Array,
+    worth: jax.Array,
+    cost: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def add(rows: jax.Array, value: jax.Array) -> jax.Array:
+        return jnp.concatenate([rows, jnp.full_like(rows[:1], value)])
+
+    return add(confidence, worth), add(outcome, worth), add(costs, cost)

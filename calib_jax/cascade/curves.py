@@ -1,8 +1,9 @@
 r"""What a cascade achieves: accuracy against share, and the numbers read off it.
 
-Shapes: N examples, `num_bins` bins. A *share* is of inputs: `small_share` is answered
-by the small model, the large model is called on the rest. The paper draws its figures
-against the small share; PGR, APGR and CPT go by the share of large-model calls.
+Shapes: N examples, `num_bins` bins. Masked rows may hold anything. A *share* is a share
+of inputs: the small model answers `small_share`, the large model is called on the rest.
+The paper draws its figures against the small share; PGR, APGR and CPT use the share of
+large-model calls.
 """
 
 import dataclasses
@@ -13,6 +14,7 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact
 from ..binning import bin_sums
+from . import first_bins
 from .routers import Router
 
 
@@ -23,12 +25,12 @@ class CascadeCurve:
 
     Attributes:
       small_share: float32 `[num_bins + 1]`, share of inputs answered by the small model
-        when 0 to num_bins bins are kept, ascending.
+        when 0 to num_bins bins are kept small, ascending.
       accuracy: float32 `[num_bins + 1]`, mean outcome of the cascade.
       small_accuracy: float32 scalar, mean outcome of the small model alone.
       large_accuracy: float32 scalar, mean outcome of the large model alone.
       gain: float32 `[num_bins + 1]`, `accuracy - small_accuracy` before either was
-        rounded, so that PGR is accurate where the models are close; or None.
+        rounded, which keeps PGR accurate where the models are close; or None.
     """
 
     small_share: jax.Array
@@ -51,11 +53,11 @@ def cascade_curve(
 
     Args:
       router: `Router`.
-      small_confidence: floating `[N]`, calibrated as those of the fit.
+      small_confidence: floating `[N]`, calibrated as in the fit.
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
         model's answer is correct.
-      large_outcome: the same for the large model's answer.
-      where: optional bool `[N]`; masked rows may hold anything.
+      large_outcome: `[N]`, like `small_outcome` for the large model.
+      where: optional bool `[N]`.
       weights: optional non-negative `[N]`.
 
     Returns:
@@ -101,7 +103,7 @@ def random_curve(curve: CascadeCurve) -> CascadeCurve:
       `CascadeCurve`; its APGR is 0.5.
 
     Raises:
-      ValueError: where `curve` is no `CascadeCurve`.
+      ValueError: where `curve` is not a `CascadeCurve`.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Figure 2 (random routing).
@@ -130,7 +132,7 @@ def performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
       cascade beats the large model; NaN where both models are equally accurate.
 
     Raises:
-      ValueError: where `curve` is no `CascadeCurve`.
+      ValueError: where `curve` is not a `CascadeCurve`.
 
     References:
       Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2; Hao et al. 2026.
@@ -143,14 +145,14 @@ def performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
       [1. 1. 0.]
     """
     checks.instance("curve", curve, CascadeCurve)
-    return _performance_gap_recovered(curve)
+    return pgr_of(curve)
 
 
 def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
     r"""Area under PGR over the share of large-model calls (APGR).
 
-    The trapezoid integral over all points of the curve, from no calls of the large
-    model to calls only. 0.5 is random routing.
+    The trapezoid integral over all points of the curve, from no large-model calls to
+    nothing else. Random routing scores 0.5.
 
     Args:
       curve: `CascadeCurve`.
@@ -159,11 +161,11 @@ def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
       float32 scalar; NaN where both models are equally accurate.
 
     Raises:
-      ValueError: where `curve` is no `CascadeCurve`.
+      ValueError: where `curve` is not a `CascadeCurve`.
 
     References:
       Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2, which averages ten
-      points (so that random routing scores 0.55); the integral has no such offset.
+      points, which gives random routing 0.55; the integral gives it 0.5.
 
     Examples:
       >>> import calib_jax
@@ -173,11 +175,11 @@ def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
       0.75
     """
     checks.instance("curve", curve, CascadeCurve)
-    return _average_performance_gap_recovered(curve)
+    return apgr_of(curve)
 
 
 def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Array:
-    """The least share of large-model calls that recovers `target` of the gap (CPT).
+    """The smallest share of large-model calls that recovers `target` of the gap (CPT).
 
     The first crossing as the share of calls rises from 0, linear between points.
 
@@ -189,7 +191,7 @@ def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Ar
       float32 scalar in `[0, 1]`; NaN where the curve never reaches the target.
 
     Raises:
-      ValueError: where `curve` is no `CascadeCurve` or `target` no scalar.
+      ValueError: where `curve` is not a `CascadeCurve` or `target` is not a scalar.
 
     References:
       Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2.
@@ -218,18 +220,21 @@ def _cascade_curve(
     state, table = bin_sums.bin_sums_and_means(
         router.bins, confidence, (small, large), where, weights
     )
-    # The derivatives are those of the same curve from means.
+    # Exact sums have no derivatives; those of the curve from means are added.
     by_small, by_large = table.means
     moved = curve_of_means(table.weight, by_small, by_large, router.order).accuracy
     moved = moved - jax.lax.stop_gradient(moved)
-    return curve_of_sums(state.sums[1:], router.order, _nan(table), moved)
+    bad = jnp.any(jnp.isnan(table.means))
+    return curve_of_sums(state.sums[1:], router.order, bad, moved)
 
 
 def curve_of_sums(
     sums: jax.Array, order: jax.Array, bad: jax.Array, moved: jax.Array | None = None
 ) -> CascadeCurve:
-    """The curve from exact sums, so that equal accuracies are equal numbers: whether a
-    budget of bins loses anything, and whether there is a gap at all, turn on that.
+    """The curve from exact sums, so that equal accuracies are equal numbers.
+
+    Whether a number of bins loses anything, and whether there is a gap between the
+    models at all, depends on that.
 
     Args:
       sums: int32 `[3, num_bins + 1, digits]` of a `BinSums`: of weights, and of the
@@ -242,11 +247,9 @@ def curve_of_sums(
     Returns:
       `CascadeCurve`.
     """
-    sums = exact.normalise(sums)[:, order]
-    weight, by_small, by_large = jnp.pad(sums, [(0, 0), (1, 0), (0, 0)])
-    kept = jnp.cumsum(weight, axis=0, dtype=jnp.int32)
-    left = jnp.cumsum(by_large, axis=0, dtype=jnp.int32)
-    right = jnp.cumsum(by_small, axis=0, dtype=jnp.int32) + left[-1:] - left
+    weight, by_small, by_large = exact.normalise(sums)
+    kept = first_bins.sum_for_every_k(order, weight)
+    right = first_bins.sum_for_every_k(order, by_small, by_large)
     sums = jnp.stack([kept, right, right - right[-1:]])
     high, _ = exact.to_float(exact.normalise(sums))
     total = jnp.where((high[0, -1] > 0) & ~bad, high[0, -1], jnp.nan)
@@ -262,41 +265,42 @@ def curve_of_sums(
     )
 
 
-def _nan(table: bin_sums.BinMeans) -> jax.Array:
-    return jnp.any(jnp.isnan(table.means))
-
-
 def curve_of_means(
     weight: jax.Array, by_small: jax.Array, by_large: jax.Array, order: jax.Array
 ) -> CascadeCurve:
-    """The curve in float32, of weights and mean outcomes of bins `[num_bins]`.
+    """The curve in float32, from weights and mean outcomes of bins `[num_bins]`.
 
     0 without any weight.
     """
-    weight, by_small, by_large = (x[order] for x in (weight, by_small, by_large))
     total = jnp.sum(weight)
     share = weight / jnp.where(total > 0, total, 1.0)
-    left = jnp.pad(jnp.cumsum(share * by_small), (1, 0))
-    right = jnp.pad(jnp.cumsum((share * by_large)[::-1])[::-1], (0, 1))
-    more = (share * (by_large - by_small))[::-1]
-    accuracy = left + right
+    accuracy = first_bins.sum_for_every_k(order, share * by_small, share * by_large)
     return CascadeCurve(
-        small_share=jnp.pad(jnp.cumsum(share), (1, 0)),
+        small_share=first_bins.sum_for_every_k(order, share),
         accuracy=accuracy,
         small_accuracy=accuracy[-1],
         large_accuracy=accuracy[0],
-        gain=jnp.pad(jnp.cumsum(more)[::-1], (0, 1)),
+        gain=first_bins.sum_for_every_k(order, large=share * (by_large - by_small)),
     )
 
 
 @jax.jit
-def _performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
+def pgr_of(curve: CascadeCurve) -> jax.Array:
+    """PGR of a curve that was checked."""
     if curve.gain is None:
         gap = curve.large_accuracy - curve.small_accuracy
         recovered = curve.accuracy - curve.small_accuracy
     else:
         gap, recovered = curve.gain[0], curve.gain
     return jnp.where(gap != 0, recovered / jnp.where(gap != 0, gap, 1.0), jnp.nan)
+
+
+@jax.jit
+def apgr_of(curve: CascadeCurve) -> jax.Array:
+    """APGR of a curve that was checked."""
+    recovered = pgr_of(curve)
+    widths = curve.small_share[1:] - curve.small_share[:-1]
+    return jnp.sum(widths * 0.5 * (recovered[1:] + recovered[:-1]))
 
 
 @jax.jit
@@ -308,17 +312,10 @@ def _random_curve(curve: CascadeCurve) -> CascadeCurve:
 
 
 @jax.jit
-def _average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
-    recovered = _performance_gap_recovered(curve)
-    widths = curve.small_share[1:] - curve.small_share[:-1]
-    return jnp.sum(widths * 0.5 * (recovered[1:] + recovered[:-1]))
-
-
-@jax.jit
 def _call_performance_threshold(curve: CascadeCurve, target: jax.Array) -> jax.Array:
-    # From calls of the large model on nothing to calls on everything.
+    # From no large-model calls to nothing else.
     share = 1.0 - curve.small_share[::-1]
-    recovered = _performance_gap_recovered(curve)[::-1]
+    recovered = pgr_of(curve)[::-1]
     reached = recovered >= target
     at = jnp.argmax(reached)
     before = jnp.maximum(at - 1, 0)

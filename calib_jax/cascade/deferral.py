@@ -1,9 +1,9 @@
-"""A cascade that saves time: the large model runs on the rows that need it alone.
+"""A cascade that saves time: the large model runs only on the rows that need it.
 
-Shapes: N examples of a batch, C classes, `num_bins` bins, K bins kept small. Algorithm
-1 of the paper decides row by row; a compiled program has static shapes. The large model
-therefore runs on a fixed number of rows, the *capacity*, taken from the batch and put
-back, all in the trace of the caller.
+Shapes: N examples in a batch, C classes, `num_bins` bins, K bins kept small. Algorithm
+1 of the paper decides row by row, but a compiled program has static shapes. So the
+large model runs on a fixed number of rows, the *capacity*, taken from the batch and put
+back, all in the caller's trace.
 """
 
 import dataclasses
@@ -29,10 +29,11 @@ class Deferral:
     """The answers of a cascade.
 
     Attributes:
-      prediction: int32 `[N]`, the predicted class; -1 where there is none.
+      prediction: int32 `[N]`, the predicted class; -1 where the logits give none.
       confidence: float32 `[N]`, calibrated confidence of the model that answered.
       used_large: bool `[N]`, rows that the large model answered.
-      overflow: int32 scalar, rows that were to go to the large model and did not fit.
+      overflow: int32 scalar, rows that should have gone to the large model but did not
+        fit.
     """
 
     prediction: jax.Array
@@ -55,35 +56,35 @@ def defer(
 ) -> Deferral:
     """Runs the small model on a batch, and the large one on rows that a router sends.
 
-    A row is sent unless its confidence is in one of the K bins kept small. If more than
-    `capacity` are, those of the last bins of `router.order` go, which are those of
-    greatest advantage, and of one bin those of lower confidence, and of equals the
-    first; the others keep the small model's answer. A row without a small confidence
-    (NaN) goes before all. The large model always sees `min(capacity, N)` rows, zeros
-    where fewer are sent.
+    A row is sent unless its confidence is in one of the K bins kept small. If more rows
+    than `capacity` need it, rows in the last bins of `router.order` go first, where the
+    advantage is greatest; within a bin rows of lower confidence; among equals the
+    first. The others keep the small model's answer. A row without a small confidence
+    (NaN) goes before all others. The large model always sees `min(capacity, N)` rows,
+    zeros where fewer are sent.
 
-    Both models run in the caller's trace: call this inside `jax.jit` or `nnx.jit`,
-    with the models' arrays as arguments of that. Rows sharded over devices are gathered
-    on the way to the large model.
+    Both models run in the caller's trace: call this inside `jax.jit` or `nnx.jit`, with
+    the models' arrays as arguments. Rows sharded over devices are gathered on the way
+    to the large model.
 
     Args:
-      small: from inputs `[N, ...]` to floating logits `[N, C]`.
-      large: the same, of the better model, on `capacity` rows.
-      inputs: an array `[N, ...]` of numbers or bools, or a pytree of such; a list is
-        an array, as everywhere.
+      small: function from inputs `[N, ...]` to floating logits `[N, C]`.
+      large: like `small` for the better model, on `capacity` rows.
+      inputs: an array `[N, ...]` of numbers or bools, or a pytree of such arrays; a
+        list counts as an array.
       small_params: `Temperature` of the small model.
       large_params: `Temperature` of the large model.
       router: `Router` of confidences at these temperatures.
       num_small_bins: the paper's K, 0 to num_bins; may be traced.
       capacity: static number of rows, at least 1, for the large model.
-      where: optional bool `[N]`; other rows, such as padding, are never sent, and
+      where: optional bool `[N]`; the other rows, such as padding, are never sent, and
         their answers mean nothing.
 
     Returns:
       `Deferral`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, also of what a model returns.
+      ValueError: for a wrong rank, shape, dtype or count, also in what a model returns.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase II.
@@ -178,7 +179,7 @@ def _send(
     if where is not None:
         needed = needed & where
     urgency = jnp.where(needed, place, -1)
-    # Bits of floats that are not negative are in order, and integers sort faster.
+    # The bits of non-negative floats sort like the floats, and integers sort faster.
     lower = jax.lax.bitcast_convert_type(small_confidence, jnp.int32)
     index = jnp.arange(num_rows, dtype=jnp.int32)
     *_, index = jax.lax.sort((-urgency, lower, index), num_keys=2)
@@ -196,9 +197,9 @@ def _put_back(
     large: confidence.Top1,
     index: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Predictions, confidences and which are of the large model."""
-    # The last bit tells the model. Flags of their own, made of no rows, would not be
-    # sharded as the rows are.
+    """Predictions, confidences, and which of them are the large model's."""
+    # The last bit says which model. Separate flags, not made from rows, would not be
+    # sharded like the rows.
     code = (2 * prediction).at[index].set(2 * large.prediction + 1, mode="drop")
     assurance = assurance.at[index].set(large.confidence, mode="drop")
     return code >> 1, assurance, code % 2 == 1

@@ -1,4 +1,4 @@
-"""Sums and counts of rows over the first K bins of a router, for every K at once.
+"""Sums over the first K bins of a router and over the rest, for every K at once.
 
 Shapes: N rows, `num_bins` bins, K from 0 to num_bins, Q quantities, L levels of a loss.
 """
@@ -16,23 +16,55 @@ from ..binning import bin_sums
 from ..stats import binomial
 from .routers import Router
 
-# Values of a loss in [0, 1] that are told apart where it is not only 0, 1/2 or 1; what
-# is between two counts as the greater.
+# Losses in [0, 1] other than 0, 1/2 and 1 are rounded up to one of so many levels.
 NUM_LEVELS = 513
+
+
+def sum_for_every_k(
+    order: jax.Array,
+    small: jax.Array | None = None,
+    large: jax.Array | None = None,
+    *,
+    axis: int = 0,
+) -> jax.Array:
+    """Sums `small` over the first K bins and `large` over the other bins, for every K.
+
+    Args:
+      order: int32 `[num_bins]`, the bins in the order in which they are kept small.
+      small: array with one entry for each bin along `axis`; None adds nothing.
+      large: like `small`; at least one of the two is given.
+      axis: the axis of the bins.
+
+    Returns:
+      The sums, with `num_bins + 1` entries along `axis`; sums of integers are exact.
+    """
+
+    def ordered(values: jax.Array) -> jax.Array:
+        return jnp.take(values, order, axis=axis, mode="clip")
+
+    def cumulate(values: jax.Array) -> jax.Array:
+        pad = [(int(k == axis % values.ndim), 0) for k in range(values.ndim)]
+        return jnp.pad(jnp.cumsum(values, axis=axis, dtype=values.dtype), pad)
+
+    parts = []
+    if small is not None:
+        parts.append(cumulate(ordered(small)))
+    if large is not None:
+        from_the_end = cumulate(jnp.flip(ordered(large), axis))
+        parts.append(jnp.flip(from_the_end, axis))
+    return sum(parts[1:], parts[0])
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class FirstBins:
-    """Sums over the rows of the first K bins.
+    """Exact sums over rows, for every K; NaN throughout if a valid row is in no bin.
 
     Attributes:
-      kept: float32 `[num_bins + 1]`, rows; NaN throughout where a valid row is in no
-        bin.
-      totals: float32 `[Q, num_bins + 1]` twice, high and low part of the exact sum of
-        each quantity.
-      same_rows: bool scalar, whether the rows, in two bins or more, repeat the router's
-        table exactly.
+      kept: float32 `[num_bins + 1]`, rows in the first K bins.
+      totals: two float32 `[Q, num_bins + 1]`, the high and low parts of each sum.
+      same_rows: bool scalar, whether the rows reproduce the router's table exactly and
+        fill at least two bins.
     """
 
     kept: jax.Array
@@ -43,68 +75,89 @@ class FirstBins:
     def rows(self) -> jax.Array:
         return self.kept[-1]
 
+    def mean(self, total: jax.Array) -> jax.Array:
+        """A total over the number of rows; NaN without rows."""
+        return over(total, self.rows)
+
+    def described(self) -> dict[str, Any]:
+        """The fields of a `Selection` that describe the rows."""
+        rows = jnp.where(jnp.isnan(self.rows), 0.0, self.rows)
+        return {
+            "large_share": 1 - self.mean(self.kept),
+            "num_rows": rows.astype(jnp.int32),
+            "same_rows": self.same_rows,
+        }
+
 
 @dispatch.core
-def sum_first_bins(
+def sum_rows(
     router: Router,
     confidence: jax.Array,
-    quantities: tuple[jax.Array, ...],
+    small: tuple[jax.Array, ...],
+    large: tuple[jax.Array, ...],
     where: jax.Array | None,
 ) -> FirstBins:
-    """The sums of Q quantities `[N]`, float32 or bool."""
+    """Sums over the rows in the first K bins, and over the others.
+
+    Args:
+      router: `Router`.
+      confidence: float32 `[N]`.
+      small: quantities, float32 or bool `[N]`, summed over the first K bins.
+      large: quantities summed over the other bins; in `totals` they follow `small`.
+      where: optional bool `[N]`.
+    """
     state, table = bin_sums.bin_sums_and_means(
-        router.bins, confidence, (confidence, *quantities), where, None
+        router.bins, confidence, (*small, *large, confidence), where, None
     )
-    sums = exact.normalise(state.sums[1:])[:, router.order]
-    sums = jnp.pad(sums, [(0, 0), (1, 0), (0, 0)])
-    first = exact.normalise(jnp.cumsum(sums, axis=1, dtype=jnp.int32))
-    high, low = exact.to_float(first)
-    high = jnp.where(jnp.any(jnp.isnan(table.means[0])), jnp.nan, high)
+    digits = exact.normalise(state.sums[1:-1])
+    cut = 1 + len(small)
+    sums = jnp.concatenate(
+        [
+            sum_for_every_k(router.order, digits[:cut], axis=1),
+            sum_for_every_k(router.order, large=digits[cut:], axis=1),
+        ]
+    )
+    high, low = exact.to_float(exact.normalise(sums))
+    mean_confidence = table.means[-1]
+    high = jnp.where(jnp.any(jnp.isnan(mean_confidence)), jnp.nan, high)
     same = (table.count == router.table.count) & (
-        table.means[0] == router.table.small_confidence
+        mean_confidence == router.table.small_confidence
     )
     return FirstBins(
         kept=high[0],
-        totals=(high[2:], low[2:]),
+        totals=(high[1:], low[1:]),
         same_rows=jnp.all(same) & (jnp.sum(table.count > 0, dtype=jnp.int32) > 1),
     )
 
 
-@dispatch.core(static=["levels"])
 def count_levels(
     router: Router,
     confidence: jax.Array,
-    place: jax.Array,
+    level: jax.Array,
+    num_levels: int,
     where: jax.Array | None,
-    *,
-    levels: int,
 ) -> jax.Array:
-    """int32 `[num_bins, L]`, rows by bin, in the router's order, and `place`, `[N]`."""
+    """int32 `[num_bins, L]`, rows by bin and by their level, int32 `[N]`."""
 
     def cell(block: Any) -> jax.Array:
-        confidence, place = block
+        confidence, level = block
         index = binning.bin_index(router.bins, confidence)
-        inside = jnp.clip(place, 0, levels - 1)
-        return jnp.where(index < 0, -1, index * levels + inside)
+        inside = jnp.clip(level, 0, num_levels - 1)
+        return jnp.where(index < 0, -1, index * num_levels + inside)
 
     size = router.order.shape[0]
-    counts = reduce.count_rows(cell, (confidence, place), size * levels, where)
-    return counts.reshape(size, levels)[router.order]
+    counts = reduce.count_rows(cell, (confidence, level), size * num_levels, where)
+    return counts.reshape(size, num_levels)
 
 
 def level_of(loss: jax.Array) -> jax.Array:
-    """int32 `[N]`, the first of `NUM_LEVELS` levels that is no less than a loss."""
+    """int32 `[N]`, the first of `NUM_LEVELS` levels that is not below a loss."""
     return jnp.ceil(loss * (NUM_LEVELS - 1)).astype(jnp.int32)
 
 
-def values_of(levels: int) -> jax.Array:
+def values_of(num_levels: int) -> jax.Array:
     """float32 `[L]`, from 0 to 1."""
-    return jnp.arange(levels, dtype=jnp.float32) / np.float32(levels - 1)
-
-
-def before(counts: jax.Array) -> jax.Array:
-    """`[num_bins + 1, L]`, the counts of the first K bins."""
-    return jnp.cumsum(jnp.pad(counts, [(1, 0), (0, 0)]), axis=0, dtype=jnp.int32)
+    return jnp.arange(num_levels, dtype=jnp.float32) / np.float32(num_levels - 1)
 
 
 def over(total: jax.Array, rows: jax.Array) -> jax.Array:

@@ -1,9 +1,10 @@
-r"""Error bars of what a cascade achieves.
+r"""Error bars for what a cascade achieves, and for the difference of two routers.
 
-Shapes: N examples, D draws, `num_bins` bins. One problem; many by `jax.vmap`. Routers
-are held fixed, as fitted on other rows; the estimand is what they would achieve on the
-population from which the rows are exchangeable draws. Every draw takes the same rows
-for both models, so that what is compared is paired.
+Shapes: N examples, D resamples, `num_bins` bins, K from 0 to num_bins. Masked rows may
+hold anything. One problem; many by `jax.vmap`. Routers are held fixed, as fitted on
+other rows; the estimand is what they would achieve on the population from which the
+rows are exchangeable draws. Every resample takes the same rows for both models and for
+both routers, so comparisons are paired.
 """
 
 import dataclasses
@@ -12,7 +13,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking
@@ -20,8 +20,8 @@ from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
 from ..binning.tables import ReliabilityTable
 from ..stats import intervals, resampling
-from ..stats.intervals import Interval
-from . import curves
+from ..stats.intervals import Counts, Interval
+from . import curves, first_bins
 from .curves import CascadeCurve
 from .routers import Router
 
@@ -34,27 +34,42 @@ class CascadeInterval:
     Attributes:
       small_share: `Interval` of `[num_bins + 1]`, share answered by the small model.
       accuracy: `Interval` of `[num_bins + 1]`, mean outcome for every K.
-      over_large: `Interval` of `[num_bins + 1]`, accuracy less that of the large model.
-      recovered: `Interval` of `[num_bins + 1]`, PGR.
-      average_recovered: `Interval` of a scalar, APGR.
+      over_large: `Interval` of `[num_bins + 1]`, accuracy minus that of the large
+        model.
+      pgr: `Interval` of `[num_bins + 1]`, performance gap recovered.
+      apgr: `Interval` of a scalar, average performance gap recovered.
       outcome_advantage: `Interval` of `[num_bins]`, mean outcome of the large model
-        less that of the small one in each bin; 0 in a bin without rows.
-      num_rows: int32 scalar, rows that count.
-      num_bins: int32 scalar, bins that hold rows.
-      num_tied: int32 scalar, rows whose confidence another row has too.
-      num_masked: int32 scalar, rows that `where` leaves out.
+        minus that of the small model in each bin; 0 in a bin without rows.
+      counts: `Counts` of the rows.
     """
 
     small_share: Interval
     accuracy: Interval
     over_large: Interval
-    recovered: Interval
-    average_recovered: Interval
+    pgr: Interval
+    apgr: Interval
     outcome_advantage: Interval
-    num_rows: jax.Array
-    num_bins: jax.Array
-    num_tied: jax.Array
-    num_masked: jax.Array
+    counts: Counts
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class RouterDifference:
+    """How much more a first router achieves than a second, each with its interval.
+
+    Attributes:
+      accuracy: `Interval` of `[num_bins + 1]`, difference of mean outcomes where the
+        small model answers a share of k / num_bins.
+      area: `Interval` of a scalar, mean of that difference over all shares.
+      apgr: `Interval` of a scalar, difference of APGR: the area divided by the gap
+        between the models.
+      counts: `Counts` of the rows, with `num_bins` int32 `[2]`, for both routers.
+    """
+
+    accuracy: Interval
+    area: Interval
+    apgr: Interval
+    counts: Counts
 
 
 def cascade_interval(
@@ -64,48 +79,49 @@ def cascade_interval(
     small_outcome: ArrayLike,
     large_outcome: ArrayLike,
     *,
-    num_draws: int = 1000,
-    error_probability: ArrayLike = 0.05,
+    num_resamples: int = 1000,
+    confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
 ) -> CascadeInterval:
     r"""The curve of a cascade, PGR, APGR and advantages of bins, with error bars.
 
-    Intervals are of each number by itself: a curve as a whole lies inside its intervals
-    less often. Those of PGR and APGR are the central :math:`1 - \alpha` of bootstrap
-    draws of the rows. Both divide by the gap between the models: where draws have a gap
-    of either sign their intervals are wide, as they must be. Of a K whose bins hold no
-    row on which the models differ, every draw has the same PGR, and its interval says
-    nothing.
+    Each interval is for one number on its own: a curve as a whole lies inside its
+    intervals less often. Those of PGR and APGR are percentile intervals of the
+    resampled rows. Both divide by the gap between the models, so their intervals are
+    wide where resamples have a gap of either sign, as they must be. For a K whose bins
+    hold no row on which the models differ, every resample has the same PGR, and its
+    interval says nothing.
 
-    Draws of few rows that differ, or are wrong, vary too little, so that means of rows
-    have adjusted normal intervals,
+    Resamples with few differences, or few wrong answers, vary too little, so means over
+    rows get adjusted normal intervals,
 
     .. math:: \tilde x \pm z \sqrt{(\tilde s - \tilde x^2) / (n + a)}, \quad
         \tilde x = \frac{b + \sum_i x_i}{n + a}, \;
         \tilde s = \frac{c + \sum_i x_i^2}{n + a}, \;
         z = \Phi^{-1}(1 - \alpha / 2)
 
-    An accuracy, and a share of rows, is given :math:`z^2 / 2` right rows and as many
-    wrong ones (:math:`a = z^2`, :math:`b = c = z^2 / 2`). Of what one model has over
-    the other on the same rows, either wins one row more (:math:`a = c = 2`,
-    :math:`b = 0`).
+    with :math:`1 - \alpha` the confidence level. For accuracies and shares,
+    :math:`z^2 / 2` correct rows and as many wrong ones are added (:math:`a = z^2`,
+    :math:`b = c = z^2 / 2`). For the difference of two models on the same rows, each
+    wins one more row (:math:`a = c = 2`, :math:`b = 0`).
 
     Args:
-      key: a JAX random key; the same one pairs calls on the same rows.
+      key: a JAX random key; the same key pairs calls on the same rows.
       router: `Router`, fitted on other rows.
-      small_confidence: floating `[N]`, calibrated as those of the fit.
+      small_confidence: floating `[N]`, calibrated as in the fit.
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`.
-      large_outcome: the same for the large model's answer.
-      num_draws: static number of draws, at least 1; 2 / error_probability or more.
-      error_probability: floating scalar, with which an interval may miss; may be
-        traced.
-      where: optional bool `[N]`; masked rows may hold anything.
+      large_outcome: `[N]`, like `small_outcome` for the large model.
+      num_resamples: static number of resamples, at least 1 and better at least
+        2 / (1 - confidence_level).
+      confidence_level: floating scalar in `(0, 1)`, of each interval; may be traced.
+      where: optional bool `[N]`.
 
     Returns:
       `CascadeInterval`; NaN without a valid row, or with a valid NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, or without rows.
+      ValueError: for a wrong rank, shape, dtype, count or confidence level, or without
+        rows.
 
     References:
       Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Ong et
@@ -126,46 +142,115 @@ def cascade_interval(
     """
     random = checks.key("key", key)
     checks.instance("router", router, Router)
-    confidence, small, large, mask, alpha, size = arguments(
+    confidence, small, large, mask, error, size = _arguments(
         {"small_confidence": small_confidence},
         small_outcome,
         large_outcome,
-        num_draws,
-        error_probability,
+        num_resamples,
+        confidence_level,
         where,
     )
     return _cascade_interval(
-        random, router, confidence[0], small, large, alpha, mask, num_draws=size
+        random, router, confidence[0], small, large, error, mask, num_resamples=size
     )
 
 
-def arguments(
+def router_difference_interval(
+    key: jax.Array,
+    first: Router,
+    second: Router,
+    first_confidence: ArrayLike,
+    second_confidence: ArrayLike,
+    small_outcome: ArrayLike,
+    large_outcome: ArrayLike,
+    *,
+    num_resamples: int = 1000,
+    confidence_level: ArrayLike = 0.95,
+    where: ArrayLike | None = None,
+) -> RouterDifference:
+    r"""How much better one router is than another on the same rows, with error bars.
+
+    For example routing by calibrated confidences against raw ones (the paper's CC and
+    UC). Curves are compared at equal shares, linear between their points, which is what
+    keeping part of a bin at random achieves. Intervals are percentile intervals of the
+    resampled rows.
+
+    Args, errors and NaN as for `cascade_interval`, with two routers `first` and
+    `second` of equally many bins and the confidences `[N]` that each routes by.
+
+    Returns:
+      `RouterDifference`, the first minus the second.
+
+    Raises:
+      ValueError: as `cascade_interval`, or for routers with different numbers of bins.
+
+    References:
+      Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Hao et
+      al. 2026, arXiv 2601.07965, Figure 2 (calibrated and uncalibrated routing).
+
+    Examples:
+      >>> import calib_jax
+      >>> good = calib_jax.fit_router([0.2, 0.8], [0.9, 0.7], num_bins=2)
+      >>> bad = calib_jax.fit_router([0.2, 0.8], [0.1, 0.9], num_bins=2)
+      >>> c = jnp.tile(jnp.array([0.1, 0.9]), 500)
+      >>> small, large = jnp.arange(1000) % 2 == 1, jnp.arange(1000) % 8 > 0
+      >>> more = router_difference_interval(
+      ...     jax.random.key(0), good, bad, c, c, small, large
+      ... ).apgr
+      >>> print(f"{more.estimate:.1f}, {more.lower:.1f} to {more.upper:.1f}")
+      0.5, 0.5 to 0.5
+    """
+    random = checks.key("key", key)
+    checks.instance("first", first, Router)
+    checks.instance("second", second, Router)
+    confidences, small, large, mask, error, size = _arguments(
+        {"first_confidence": first_confidence, "second_confidence": second_confidence},
+        small_outcome,
+        large_outcome,
+        num_resamples,
+        confidence_level,
+        where,
+    )
+    if first.bins.num_bins != second.bins.num_bins:
+        raise ValueError(
+            f"second: expected a router of {first.bins.num_bins} bins, as the first "
+            f"has, got {second.bins.num_bins}; fit both with one num_bins."
+        )
+    both = (first, confidences[0]), (second, confidences[1])
+    return _router_difference_interval(
+        random, both, small, large, error, mask, num_resamples=size
+    )
+
+
+def _arguments(
     confidences: dict[str, ArrayLike],
     small_outcome: ArrayLike,
     large_outcome: ArrayLike,
-    num_draws: int,
-    error_probability: ArrayLike,
+    num_resamples: int,
+    confidence_level: ArrayLike,
     where: ArrayLike | None,
 ) -> tuple[Any, ...]:
     """All but key and routers, checked and converted."""
     given = checks.two_models(confidences, small_outcome, large_outcome, where)
     if given[1].shape[0] == 0:
         raise ValueError("small_outcome: expected N > 0 examples to draw from, got 0.")
-    size = checks.static_int("num_draws", num_draws, minimum=1)
-    return *given, checks.scalar("error_probability", error_probability), size
+    size = checks.static_int("num_resamples", num_resamples, minimum=1)
+    return *given, checks.error_rate("confidence_level", confidence_level), size
 
 
-def seen_and_drawn(
+def _seen_and_drawn(
     key: jax.Array,
     router: Router,
     confidence: jax.Array,
     small: jax.Array,
     large: jax.Array,
     where: jax.Array | None,
-    num_draws: int,
+    num_resamples: int,
 ) -> tuple[CascadeCurve, CascadeCurve, BinMeans]:
-    """The curve of the rows, those of draws with an axis of draws first, and in bins
-    both outcomes, the gain by the large model, and the squares of all three.
+    """The curve of the rows, and those of the resamples, which come first as an axis.
+
+    Also means in bins: of both outcomes, of the large model's gain, and of the squares
+    of these three.
     """
     parts = small, large, large - small
     state, table = bin_sums.bin_sums_and_means(
@@ -176,17 +261,17 @@ def seen_and_drawn(
 
     def tables(outcome: jax.Array) -> ReliabilityTable:
         return resampling.bootstrap_reliability(
-            key, router.bins, confidence, outcome, num_draws, where=where
+            key, router.bins, confidence, outcome, num_resamples, where=where
         )
 
     def draw(by_small: ReliabilityTable, by_large: ReliabilityTable) -> CascadeCurve:
-        # A draw may take masked rows only: 0 / 0.
+        # A resample may hold masked rows only: 0 / 0.
         weight = by_small.weight / jnp.minimum(jnp.sum(by_small.weight), 1.0)
         return curves.curve_of_means(
             weight, by_small.outcome, by_large.outcome, router.order
         )
 
-    # Of both outcomes the same rows are taken, counted only once.
+    # The same rows are drawn for both outcomes, and counted only once.
     both = jax.vmap(tables)(jnp.stack([small, large]))
     drawn = jax.vmap(draw)(
         *(jax.tree.map(operator.itemgetter(k), both) for k in (0, 1))
@@ -194,68 +279,42 @@ def seen_and_drawn(
     return curve, drawn, table
 
 
-def ends_of_gain(
-    total: jax.Array, squares: jax.Array, rows: jax.Array, error_probability: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The ends for a mean of paired differences, with a row more won by either side."""
-    ends = _adjusted(total, squares + 2, rows + 2, error_probability)
-    return jnp.clip(ends[0], -1.0, 1.0), jnp.clip(ends[1], -1.0, 1.0)
-
-
-def _of_mean(
-    total: jax.Array, squares: jax.Array, rows: jax.Array, error_probability: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The ends for a mean in [0, 1], with some rows more of either end."""
-    more = ndtri(0.5 * error_probability) ** 2
-    half = 0.5 * more
-    ends = _adjusted(total + half, squares + half, rows + more, error_probability)
-    return jnp.clip(ends[0], 0.0, 1.0), jnp.clip(ends[1], 0.0, 1.0)
-
-
-def _adjusted(
-    total: jax.Array, squares: jax.Array, rows: jax.Array, error_probability: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    mean, square = total / rows, squares / rows
-    deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) / rows)
-    reach = -ndtri(0.5 * error_probability) * deviation
-    return mean - reach, mean + reach
-
-
-@dispatch.core(static=["num_draws"])
+@dispatch.core(static=["num_resamples"])
 def _cascade_interval(
     key: jax.Array,
     router: Router,
     confidence: jax.Array,
     small: jax.Array,
     large: jax.Array,
-    error_probability: jax.Array,
+    error: jax.Array,
     where: jax.Array | None,
     *,
-    num_draws: int,
+    num_resamples: int,
 ) -> CascadeInterval:
     def read(curve: CascadeCurve) -> dict[str, jax.Array]:
-        return {
-            "recovered": curves.performance_gap_recovered(curve),
-            "average_recovered": curves.average_performance_gap_recovered(curve),
-        }
+        return {"pgr": curves.pgr_of(curve), "apgr": curves.apgr_of(curve)}
 
-    seen, drawn, table = seen_and_drawn(
-        key, router, confidence, small, large, where, num_draws
+    seen, drawn, table = _seen_and_drawn(
+        key, router, confidence, small, large, where, num_resamples
     )
-    found = intervals.interval_of_draws(
-        read(seen), jax.vmap(read)(drawn), error_probability
-    )
+    found = intervals.interval_of_draws(read(seen), jax.vmap(read)(drawn), error)
 
     sums = table.weight[None] * table.means
-    ends = ends_of_gain(sums[2], sums[5], table.weight, error_probability)
+    ends = intervals.bonett_price(sums[2], sums[5], table.weight, error)
     advantage = Interval(estimate=table.means[2], lower=ends[0], upper=ends[1])
     num_rows = jnp.sum(table.count, dtype=jnp.int32).astype(jnp.float32)
-    none = jnp.isnan(seen.accuracy)
-    sums = jnp.stack([table.weight, *sums])[:, router.order]
-    kept = jnp.pad(jnp.cumsum(sums, axis=1), [(0, 0), (1, 0)])
-    rows, by_small, _, gain, small_squares, _, gain_squares = kept
-    _, _, all_large, _, _, large_squares, _ = kept[:, -1:] - kept
+    by_small, by_large, gain, small_squares, large_squares, gain_squares = sums
+    rows, gain, gain_squares = first_bins.sum_for_every_k(
+        router.order, jnp.stack([table.weight, gain, gain_squares]), axis=1
+    )
+    correct, squares = first_bins.sum_for_every_k(
+        router.order,
+        jnp.stack([by_small, small_squares]),
+        jnp.stack([by_large, large_squares]),
+        axis=1,
+    )
 
+    none = jnp.isnan(seen.accuracy)
     number = jnp.arange(none.shape[0], dtype=jnp.int32)
     no_small, all_small = number == 0, number == number.shape[0] - 1
 
@@ -267,27 +326,63 @@ def _cascade_interval(
         lower, upper = (jnp.where(none | known, estimate, end) for end in ends)
         return Interval(estimate=estimate, lower=lower, upper=upper)
 
-    correct = by_small + all_large, small_squares + large_squares
     over = jnp.where(none, jnp.nan, -gain / num_rows)
     valid = masking.valid_rows(confidence.shape[0], where, None)
     return CascadeInterval(
         **intervals.by_name(found),
         small_share=interval(
             seen.small_share,
-            _of_mean(rows, rows, num_rows, error_probability),
+            intervals.agresti_coull(rows, rows, num_rows, error),
             no_small | all_small,
         ),
         accuracy=interval(
-            seen.accuracy, _of_mean(*correct, num_rows, error_probability)
+            seen.accuracy, intervals.agresti_coull(correct, squares, num_rows, error)
         ),
-        # Without bins kept small the large model answers everything.
+        # With no bins kept small the large model answers everything.
         over_large=interval(
-            over,
-            ends_of_gain(-gain, gain_squares, num_rows, error_probability),
-            no_small,
+            over, intervals.bonett_price(-gain, gain_squares, num_rows, error), no_small
         ),
         outcome_advantage=jax.tree.map(
             lambda leaf: jnp.where(none[0], jnp.nan, leaf), advantage
         ),
-        **intervals.counts(valid, confidence, table.count),
+        counts=intervals.count_rows(valid, table.count),
+    )
+
+
+@dispatch.core(static=["num_resamples"])
+def _router_difference_interval(
+    key: jax.Array,
+    both: tuple[tuple[Router, jax.Array], tuple[Router, jax.Array]],
+    small: jax.Array,
+    large: jax.Array,
+    error: jax.Array,
+    where: jax.Array | None,
+    *,
+    num_resamples: int,
+) -> RouterDifference:
+    num_bins = both[0][0].bins.num_bins
+    share = jnp.arange(num_bins + 1, dtype=jnp.float32) / num_bins
+
+    def read_one(curve: CascadeCurve) -> dict[str, jax.Array]:
+        return {
+            "accuracy": jnp.interp(share, curve.small_share, curve.accuracy),
+            "area": jnp.trapezoid(curve.accuracy, curve.small_share),
+            "apgr": curves.apgr_of(curve),
+        }
+
+    def read(pair: CascadeCurve) -> dict[str, jax.Array]:
+        return jax.tree.map(lambda leaf: leaf[0] - leaf[1], jax.vmap(read_one)(pair))
+
+    routers, confidences = jax.tree.map(lambda *leaves: jnp.stack(leaves), *both)
+    seen, drawn, table = jax.vmap(
+        lambda router, confidence: _seen_and_drawn(
+            key, router, confidence, small, large, where, num_resamples
+        )
+    )(routers, confidences)
+    found = intervals.interval_of_draws(read(seen), jax.vmap(read, 1)(drawn), error)
+    counts = intervals.count_rows(masking.valid_rows(small.shape[0], where, None))
+    num_bins_held = jnp.sum(table.count > 0, axis=1, dtype=jnp.int32)
+    return RouterDifference(
+        **intervals.by_name(found),
+        counts=dataclasses.replace(counts, num_bins=num_bins_held),
     )

@@ -1,64 +1,32 @@
 r"""Choosing K, the number of bins kept small, so that a promise holds on new inputs.
 
-A router is fitted on one part of the validation data. Its order of the bins makes the
-candidates nested: the inputs that the small model answers with K bins are among those
-with K + 1. On *another* part, whose rows neither the router nor the calibration has
-seen, the functions here bound the risk of every K and choose one; no correction for the
-number of candidates is needed. What holds, holds for the distribution from which these
-rows and all new inputs are drawn independently (or exchangeably), whatever the models.
+Fit a router on one part of the validation data. Its order of the bins makes the
+candidates nested: the inputs kept small with K bins are among those kept with K + 1. On
+another part, whose rows neither the router nor the calibration has seen, the functions
+here bound the risk of every K and choose one; they need no correction for the number of
+candidates. A promise holds for the distribution from which these rows and the new
+inputs are drawn independently (or exchangeably), whatever the models.
 
-Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins. At K = 0 the large
-model answers everything, which loses nothing and saves nothing: it is an answer to no
-target here, and where nothing else is within one, the target is called impossible.
+Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins. Masked rows may hold
+anything. Except for costs, K = 0 (always call the large model) is never returned as a
+solution, since it meets every target and saves nothing; it is what to do where the
+target is not feasible.
 """
-
-import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks
+from .._core import checks, dispatch
 from ..stats import binomial, bounds
 from . import first_bins
 from .first_bins import FirstBins
 from .routers import Router
+from .selection import Selection, select
 
-# The sequence of tests begins where this many times the rows are expected that a bound
-# would need which sees no error.
+# Tests start where this many times the rows needed without an error are expected.
 _START_ROWS = 4
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Selection:
-    """K, the number of bins kept small, and what the choice rests on.
-
-    Attributes:
-      num_small_bins: int32 scalar K; -1 where the target is impossible.
-      possible: bool scalar, whether some K keeps the target. K = 0, no answer by the
-        small model, counts only where the target is a cost.
-      level: float32 scalar, the target.
-      least_level: float32 scalar, the least target that these rows make possible.
-      risk: float32 `[num_bins + 1]`, estimate of what the target limits, for 0 to
-        num_bins bins kept small.
-      bound: float32 `[num_bins + 1]`, what is compared with the target.
-      large_share: float32 `[num_bins + 1]`, share of inputs sent to the large model.
-      num_rows: int32 scalar, valid rows.
-      same_rows: bool scalar, whether these rows repeat the router's own table to the
-        last bit: it was fitted on them, nothing is promised, and `possible` is False.
-        Never where one bin holds them all: there was no order to be fitted.
-    """
-
-    num_small_bins: jax.Array
-    possible: jax.Array
-    level: jax.Array
-    least_level: jax.Array
-    risk: jax.Array
-    bound: jax.Array
-    large_share: jax.Array
-    num_rows: jax.Array
-    same_rows: jax.Array
 
 
 def control_regret(
@@ -72,28 +40,27 @@ def control_regret(
 ) -> Selection:
     r"""The largest K whose expected regret is within a limit (conformal risk control).
 
-    The regret of an input is what the large model's answer would have been better, if
-    the small model answers it, and else 0; that the small model is at times the better
-    one does not make up for it. It only grows with K, so that
+    Regret is how much better the large model's answer would have been on inputs kept
+    small, and 0 otherwise. Wins of the small model do not offset it. It can only grow
+    with K, so
 
     .. math:: \hat K = \max\left\{K : \frac{\sum_i 1[i \in S_K] \,
         (v_i^{large} - v_i^{small})_+ + 1}{n + 1} \le \alpha\right\}
 
-    keeps the regret of a new input at or below the limit, on average over the rows to
-    choose on too: a promise in expectation, of no single choice. It is exact for every
-    n. Where it is impossible the large model alone, `max(num_small_bins, 0)`, keeps it.
+    keeps the expected regret of a new input within the limit, for every n. The
+    expectation is also over the rows to choose on: no single choice is promised.
 
     Args:
       router: `Router`, fitted on other rows.
       small_confidence: floating `[N]`, calibrated on other rows.
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
         model's answer is correct.
-      large_outcome: the same for the large model's answer.
+      large_outcome: `[N]`, like `small_outcome` for the large model.
       max_regret: floating scalar in `[0, 1]`, an accuracy; may be traced.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`.
 
     Returns:
-      `Selection`; NaN, and not chosen, are all K whose bins hold a valid NaN.
+      `Selection`; every K whose bins hold a valid NaN is NaN and not chosen.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -115,9 +82,7 @@ def control_regret(
         router, small_confidence, small_outcome, large_outcome, where
     )
     level = checks.scalar("max_regret", max_regret)
-    regret = large & ~small if small.dtype == bool else jnp.maximum(large - small, 0.0)
-    sums = first_bins.sum_first_bins(router, confidence, (regret,), mask)
-    return _by_regret(sums, level)
+    return _control_regret(router, confidence, small, large, level, mask)
 
 
 def control_accuracy_drop(
@@ -126,43 +91,43 @@ def control_accuracy_drop(
     small_outcome: ArrayLike,
     large_outcome: ArrayLike,
     max_drop: ArrayLike,
-    error_probability: ArrayLike = 0.05,
+    confidence_level: ArrayLike = 0.95,
     *,
     betting: bool = True,
     where: ArrayLike | None = None,
 ) -> Selection:
     r"""The largest K whose loss of accuracy is within a limit (Learn then Test).
 
-    The loss is net: what the cascade is less accurate than the large model alone.
+    The loss is net: how much less accurate the cascade is than the large model alone.
 
     .. math:: E[1[x \in S_K] \, (v^{large} - v^{small})] \le \alpha
 
-    With a probability of at least `1 - error_probability` over the rows to choose on,
-    the K that is returned keeps this limit. K = 1, 2, ... are tested in this order,
-    each at the whole error probability, until one fails: the first K that breaks the
-    limit passes with that probability at most, and unless it does none after it is
-    reached. A negative limit asks for a gain.
+    With a probability of at least `confidence_level` over the rows to choose on, the
+    chosen K meets the limit. K = 1, 2, ... are tested in this order, each at the full
+    level, until one fails. A K beyond the limit can only be chosen if the first such K
+    passes its test, which has a probability of at most `1 - confidence_level`. A
+    negative limit asks for a gain.
 
     Args:
       router: `Router`, fitted on other rows.
       small_confidence: floating `[N]`, calibrated on other rows.
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
-        model's answer is correct. With bools the test is quicker; differences of others
-        are rounded up to a multiple of 1 / 256.
-      large_outcome: the same for the large model's answer.
+        model's answer is correct. Bools make the test faster; other differences are
+        rounded up to a multiple of 1 / 256.
+      large_outcome: `[N]`, like `small_outcome` for the large model.
       max_drop: floating scalar in `[-1, 1]`, an accuracy; may be traced.
-      error_probability: floating scalar in `(0, 1)`; may be traced.
-      betting: static; test by `calib_jax.stats.betting_p_value`, or else by
+      confidence_level: floating scalar in `(0, 1)`; may be traced.
+      betting: static; test by `calib_jax.stats.betting_p_value` or, if False, by
         `calib_jax.stats.hoeffding_bentkus_p_value`, which is weaker where the two
         models mostly agree. Both take the loss as (difference + 1) / 2.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`.
 
     Returns:
-      `Selection`; `bound` is the least limit that each K would pass on its own. NaN,
-      and not chosen, are all K whose bins hold a valid NaN.
+      `Selection`; `bound` is the smallest limit that each K would pass on its own.
+      Every K whose bins hold a valid NaN is NaN and not chosen.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape, dtype or confidence level.
 
     References:
       Angelopoulos et al., "Learn then Test", 2021, arXiv 2110.01052, section 2
@@ -182,17 +147,11 @@ def control_accuracy_drop(
         router, small_confidence, small_outcome, large_outcome, where
     )
     level = checks.scalar("max_drop", max_drop)
-    error = checks.scalar("error_probability", error_probability)
-    sums = first_bins.sum_first_bins(router, confidence, (small, large), mask)
-    if not betting:
-        return _by_drop(sums, None, level, error)
-    if small.dtype == bool:
-        place, levels = 1 + large.astype(jnp.int32) - small.astype(jnp.int32), 3
-    else:
-        levels = first_bins.NUM_LEVELS
-        place = first_bins.level_of(0.5 * (large - small) + 0.5)
-    counts = first_bins.count_levels(router, confidence, place, mask, levels=levels)
-    return _by_drop(sums, counts, level, error)
+    error = checks.error_rate("confidence_level", confidence_level)
+    sums, counts = _sum_differences(
+        router, confidence, small, large, mask, betting=betting
+    )
+    return _control_accuracy_drop(sums, counts, router.order, level, error)
 
 
 def control_small_error(
@@ -200,36 +159,36 @@ def control_small_error(
     small_confidence: ArrayLike,
     small_outcome: ArrayLike,
     max_error: ArrayLike,
-    error_probability: ArrayLike = 0.05,
+    confidence_level: ArrayLike = 0.95,
     *,
     where: ArrayLike | None = None,
 ) -> Selection:
-    r"""The largest K whose small model errs rarely enough where it answers.
+    r"""The largest K whose small model is rarely wrong where it answers.
 
     .. math:: P(v^{small} = 0 \mid x \in S_K) \le \alpha
 
-    With a probability of at least `1 - error_probability` over the rows to choose on,
-    the K that is returned keeps this limit. Given how many of them are in S_K, the
-    number of errors among these is binomial, and `bound` is the upper one of Clopper
-    and Pearson. K is tested in ascending order, each at the whole error probability,
-    until one fails. The first bins may hold too few rows to show anything: the sequence
-    begins at the first K in which, by the counts of the router's own table, four times
-    the rows are expected that would be needed without a single error.
+    With a probability of at least `confidence_level` over the rows to choose on, the
+    chosen K meets the limit. Given the number of rows in S_K, the number of errors
+    among them is binomial, and `bound` is its upper Clopper-Pearson bound. K is tested
+    in ascending order, each at the full level, until one fails. The first bins may hold
+    too few rows to show anything, so the sequence starts at the first K that, by the
+    counts of the router's own table, can expect four times the rows needed without a
+    single error.
 
     Args:
       router: `Router`, fitted on other rows.
       small_confidence: floating `[N]`, calibrated on other rows.
       small_outcome: bool `[N]`, whether the small model's answer is correct.
       max_error: floating scalar in `[0, 1]`; may be traced.
-      error_probability: floating scalar in `(0, 1)`; may be traced.
-      where: optional bool `[N]`; masked rows may hold anything.
+      confidence_level: floating scalar in `(0, 1)`; may be traced.
+      where: optional bool `[N]`.
 
     Returns:
-      `Selection`; impossible with a valid NaN confidence. At K = 0 there is nothing to
-      err in: its risk is 0, its bound 1.
+      `Selection`; not feasible with a valid NaN confidence. At K = 0 the risk is 0 and
+      the bound 1.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape, dtype or confidence level.
 
     References:
       Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", 2017,
@@ -239,9 +198,7 @@ def control_small_error(
       >>> import calib_jax
       >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
       >>> router = calib_jax.fit_router(small, large, num_bins=4)
-      >>> chosen = control_small_error(
-      ...     router, small[:399], small[:399] > 0.6, 0.2
-      ... )
+      >>> chosen = control_small_error(router, small[:399], small[:399] > 0.6, 0.2)
       >>> print(chosen.num_small_bins, chosen.bound.round(2))
       1 [1.   0.03 0.25 0.52 0.64]
     """
@@ -251,9 +208,85 @@ def control_small_error(
     mask = checks.mask("where", where)
     checks.same_shape(small_confidence=confidence, small_outcome=outcome, where=mask)
     level = checks.scalar("max_error", max_error)
-    error = checks.scalar("error_probability", error_probability)
-    sums = first_bins.sum_first_bins(router, confidence, (~outcome,), mask)
-    return _by_small_error(sums, router, level, error)
+    error = checks.error_rate("confidence_level", confidence_level)
+    sums = first_bins.sum_rows(router, confidence, (~outcome,), (), mask)
+    return _control_small_error(sums, router, level, error)
+
+
+def control_cost(
+    router: Router,
+    small_confidence: ArrayLike,
+    small_cost: ArrayLike,
+    large_cost: ArrayLike,
+    max_cost: ArrayLike,
+    cost_limit: ArrayLike,
+    confidence_level: ArrayLike | None = None,
+    *,
+    where: ArrayLike | None = None,
+) -> Selection:
+    r"""The smallest K whose mean cost is within a budget; no labels are needed.
+
+    Every input costs what the small model costs, and inputs sent on cost what the large
+    model costs in addition. With costs of 0 and 1 this is the share of large-model
+    calls. The cost can only fall as K grows, so no correction for the number of K is
+    needed.
+
+    Without a confidence level the promise assumes that the small model alone is certain
+    to be within the budget, as when only large calls cost anything.
+
+    Args:
+      router: `Router`, fitted on other rows.
+      small_confidence: floating `[N]`, calibrated on other rows.
+      small_cost: floating `[N]`, at least 0, in any unit, such as US dollars.
+      large_cost: floating `[N]`, in the same unit.
+      max_cost: floating scalar, the mean cost of an input; may be traced.
+      cost_limit: floating scalar, the most that both models together can cost for any
+        input, known in advance (such as a limit of tokens times their price); may be
+        traced. A row above it makes every budget infeasible.
+      confidence_level: None keeps the expected cost of a new input within the budget,
+        on average over the rows to choose on (conformal risk control); a floating
+        scalar in `(0, 1)` keeps it with at least this probability
+        (`calib_jax.stats.betting_p_value`; costs are rounded up to 1 / 512 of the
+        limit). May be traced.
+      where: optional bool `[N]`.
+
+    Returns:
+      `Selection`; K = 0 is a solution where the budget allows it. Not feasible with a
+      valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or confidence level.
+
+    References:
+      Angelopoulos et al., "Conformal Risk Control", 2022, arXiv 2208.02814; Bates et
+      al., "Risk-Controlling Prediction Sets", 2021, arXiv 2101.02703.
+
+    Examples:
+      >>> import calib_jax
+      >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
+      >>> router = calib_jax.fit_router(small, large, num_bins=4)
+      >>> costs = jnp.zeros(399), jnp.ones(399)
+      >>> chosen = control_cost(router, small[:399], *costs, 0.6, 1.0)
+      >>> print(chosen.num_small_bins, chosen.bound.round(2))
+      2 [1.   0.75 0.5  0.25 0.  ]
+    """
+    checks.instance("router", router, Router)
+    confidence = checks.floats("small_confidence", small_confidence)
+    small = checks.floats("small_cost", small_cost)
+    large = checks.floats("large_cost", large_cost)
+    mask = checks.mask("where", where)
+    checks.same_shape(
+        small_confidence=confidence, small_cost=small, large_cost=large, where=mask
+    )
+    level = checks.scalar("max_cost", max_cost)
+    limit = checks.scalar("cost_limit", cost_limit)
+    error = None
+    if confidence_level is not None:
+        error = checks.error_rate("confidence_level", confidence_level)
+    sums, counts = _sum_costs(
+        router, confidence, small, large, limit, mask, betting=error is not None
+    )
+    return _control_cost(sums, counts, router.order, level, limit, error)
 
 
 def _pair_rows(
@@ -276,38 +309,7 @@ def _pair_rows(
     return confidence, small, large, mask
 
 
-def select(
-    sums: FirstBins,
-    passes: jax.Array,
-    level: jax.Array,
-    least_level: jax.Array,
-    risk: jax.Array,
-    bound: jax.Array,
-    *,
-    smallest: bool = False,
-) -> Selection:
-    """The largest, or smallest, K that passes, bool `[num_bins + 1]`."""
-    number = jnp.arange(passes.shape[0], dtype=jnp.int32)
-    possible = jnp.any(passes) & ~sums.same_rows
-    if smallest:
-        chosen = jnp.min(jnp.where(passes, number, passes.shape[0]))
-    else:
-        chosen = jnp.max(jnp.where(passes, number, -1))
-    rows = jnp.where(jnp.isnan(sums.rows), 0.0, sums.rows)
-    return Selection(
-        num_small_bins=jnp.where(possible, chosen, -1),
-        possible=possible,
-        level=level,
-        least_level=least_level,
-        risk=risk,
-        bound=bound,
-        large_share=1 - first_bins.over(sums.kept, sums.rows),
-        num_rows=rows.astype(jnp.int32),
-        same_rows=sums.same_rows,
-    )
-
-
-def least_means(counts: jax.Array, error: jax.Array) -> jax.Array:
+def _least_means(counts: jax.Array, error: jax.Array) -> jax.Array:
     """The least mean loss that betting excludes `[S]`, of counts of levels `[S, L]`."""
     values = first_bins.values_of(counts.shape[1])
     means = jax.vmap(
@@ -319,28 +321,74 @@ def least_means(counts: jax.Array, error: jax.Array) -> jax.Array:
 
 
 def _in_sequence(passes: jax.Array, tested: jax.Array) -> jax.Array:
-    """Which K pass before the first that is tested and does not, `[num_bins + 1]`."""
+    """Which K pass before the first that is tested and fails, `[num_bins + 1]`."""
     fails = tested & ~passes
     return tested & (jnp.cumsum(fails, dtype=jnp.int32) == 0)
 
 
-@jax.jit
-def _by_regret(sums: FirstBins, level: jax.Array) -> Selection:
+@dispatch.core
+def _control_regret(
+    router: Router,
+    confidence: jax.Array,
+    small: jax.Array,
+    large: jax.Array,
+    level: jax.Array,
+    where: jax.Array | None,
+) -> Selection:
+    regret = large & ~small if small.dtype == bool else jnp.maximum(large - small, 0.0)
+    sums = first_bins.sum_rows(router, confidence, (regret,), (), where)
     total = binomial.to_float(sums.totals)[0]
     bound = (total + 1) / (sums.rows + 1)
-    passes = (bound <= level) & (jnp.arange(bound.shape[0]) > 0)
-    risk = first_bins.over(total, sums.rows)
-    return select(sums, passes, level, bound[1], risk, bound)
+    return select(
+        (bound <= level) & (jnp.arange(bound.shape[0]) > 0),
+        level=level,
+        min_feasible_level=bound[1],
+        risk=sums.mean(total),
+        bound=bound,
+        **sums.described(),
+    )
 
 
+@dispatch.core(static=["betting"])
+def _sum_differences(
+    router: Router,
+    confidence: jax.Array,
+    small: jax.Array,
+    large: jax.Array,
+    where: jax.Array | None,
+    *,
+    betting: bool,
+) -> tuple[FirstBins, jax.Array | None]:
+    """Sums of both outcomes, and for betting int32 `[num_bins, L]`, rows by loss."""
+    sums = first_bins.sum_rows(router, confidence, (small, large), (), where)
+    if not betting:
+        return sums, None
+    # The loss in [0, 1] is half the difference plus one half.
+    if small.dtype == bool:
+        place, size = 1 + large.astype(jnp.int32) - small.astype(jnp.int32), 3
+    else:
+        place = first_bins.level_of(0.5 * (large - small) + 0.5)
+        size = first_bins.NUM_LEVELS
+    return sums, first_bins.count_levels(router, confidence, place, size, where)
+
+
+# A program of its own: the bisections do not compile anew for every number of rows.
 @jax.jit
-def _by_drop(
-    sums: FirstBins, counts: jax.Array | None, level: jax.Array, error: jax.Array
+def _control_accuracy_drop(
+    sums: FirstBins,
+    counts: jax.Array | None,
+    order: jax.Array,
+    level: jax.Array,
+    error: jax.Array,
 ) -> Selection:
     by_small, by_large = zip(*sums.totals, strict=True)
     lost = binomial.minus(by_large, by_small)
-    # A loss in [0, 1]: half of what is lost, and a half.
-    if counts is None:
+    if counts is not None:
+        # Rows that the large model answers differ by 0.
+        rows = jnp.sum(counts, axis=1, dtype=jnp.int32)
+        even = jnp.zeros_like(counts).at[:, counts.shape[1] // 2].set(rows)
+        mean = _least_means(first_bins.sum_for_every_k(order, counts, even), error)
+    else:
         half, rest = (0.5 * part for part in lost)
         rows = jnp.full_like(half, -0.5 * sums.rows)
         total = binomial.minus((half, rest), (rows, jnp.zeros_like(rows)))
@@ -351,35 +399,100 @@ def _by_drop(
                 )
             )[0]
         )(*total)
-    else:
-        # What the large model answers is no loss.
-        kept = first_bins.before(counts)
-        sent = jnp.sum(kept[-1:] - kept, axis=1, dtype=jnp.int32)
-        mean = least_means(kept.at[:, counts.shape[1] // 2].add(sent), error)
     drop = binomial.to_float(lost)
-    unknown = jnp.isnan(drop) | jnp.isnan(error)
-    bound = jnp.where(unknown, jnp.nan, 2 * mean - 1)
-    passes = _in_sequence(bound <= level, jnp.arange(bound.shape[0]) > 0)
-    risk = first_bins.over(drop, sums.rows)
-    return select(sums, passes, level, bound[1], risk, bound)
+    bound = jnp.where(jnp.isnan(drop) | jnp.isnan(error), jnp.nan, 2 * mean - 1)
+    return select(
+        _in_sequence(bound <= level, jnp.arange(bound.shape[0]) > 0),
+        level=level,
+        min_feasible_level=bound[1],
+        risk=sums.mean(drop),
+        bound=bound,
+        **sums.described(),
+    )
 
 
 @jax.jit
-def _by_small_error(
+def _control_small_error(
     sums: FirstBins, router: Router, level: jax.Array, error: jax.Array
 ) -> Selection:
     wrong = binomial.to_float(sums.totals)[0]
     bound = jax.vmap(lambda k, n: bounds.upper_rate(k, n, error))(wrong, sums.kept)
     bound = jnp.where(jnp.isnan(wrong), jnp.nan, bound)
-    # From which target on each K is the first to be tested: what the router's own rows
-    # say of the number of rows, since the rows to choose on may not.
+    # The target from which on each K is the first to be tested. It may depend on the
+    # router's own rows, but not on those to choose on.
     seen = jnp.cumsum(router.table.count[router.order].astype(jnp.float32))
     expected = sums.rows * seen / jnp.maximum(seen[-1], 1.0)
     start = -jnp.expm1(_START_ROWS * jnp.log(error) / jnp.maximum(expected, 1e-6))
     start = jnp.pad(start, (1, 0), constant_values=jnp.inf)
-    passes = _in_sequence(bound <= level, start <= level)
     first = jnp.maximum(bound, start)[1:]
     least = jnp.min(jnp.where(first < start[:-1], first, 1.0))
-    risk = wrong / jnp.maximum(sums.kept, 1.0)
-    least = jnp.where(jnp.isnan(sums.rows), jnp.nan, least)
-    return select(sums, passes, level, least, risk, bound)
+    return select(
+        _in_sequence(bound <= level, start <= level),
+        level=level,
+        min_feasible_level=jnp.where(jnp.isnan(sums.rows), jnp.nan, least),
+        risk=wrong / jnp.maximum(sums.kept, 1.0),
+        bound=bound,
+        **sums.described(),
+    )
+
+
+@dispatch.core(static=["betting"])
+def _sum_costs(
+    router: Router,
+    confidence: jax.Array,
+    small: jax.Array,
+    large: jax.Array,
+    limit: jax.Array,
+    where: jax.Array | None,
+    *,
+    betting: bool,
+) -> tuple[FirstBins, tuple[jax.Array, ...] | None]:
+    """Sums of costs, and for betting rows by cost, if kept small and if sent on."""
+    both = small + large
+    # The sum of two prices may be rounded to just above a limit that is their sum.
+    too_high = both > limit * np.float32(1 + 2.0**-21)
+    sums = first_bins.sum_rows(router, confidence, (small, too_high), (large,), where)
+    if not betting:
+        return sums, None
+    return sums, tuple(
+        first_bins.count_levels(
+            router,
+            confidence,
+            first_bins.level_of(cost / limit),
+            first_bins.NUM_LEVELS,
+            where,
+        )
+        for cost in (small, both)
+    )
+
+
+@jax.jit
+def _control_cost(
+    sums: FirstBins,
+    counts: tuple[jax.Array, ...] | None,
+    order: jax.Array,
+    level: jax.Array,
+    limit: jax.Array,
+    error: jax.Array | None,
+) -> Selection:
+    by_small, num_too_high, by_large = binomial.to_float(sums.totals)
+    # At K = 0 every row is in the sums: a NaN anywhere makes the cost unknown.
+    unknown = jnp.isnan(by_small[-1] + by_large[0])
+    total = jnp.where(unknown, jnp.nan, by_small[-1] + by_large)
+    if counts is None or error is None:
+        bound = (total + limit) / (sums.rows + 1)
+    else:
+        means = _least_means(first_bins.sum_for_every_k(order, *counts), error)
+        bound = jnp.where(unknown, jnp.nan, limit * means)
+    bound = jnp.where(num_too_high[-1] > 0, jnp.inf, bound)
+    # The smallest K from which on none fails.
+    fails = ~(bound <= level)
+    return select(
+        jnp.cumsum(fails[::-1], dtype=jnp.int32)[::-1] == 0,
+        smallest=True,
+        level=level,
+        min_feasible_level=bound[-1],
+        risk=sums.mean(total),
+        bound=bound,
+        **sums.described(),
+    )

@@ -1,9 +1,10 @@
 r"""Cascades: which inputs a small model may answer, and which go to a large one.
 
-Shapes: N examples, `num_bins` bins, K bins kept small (the paper's budget). Algorithm 1
-of the paper: bin validation data by the small model's calibrated confidence, tabulate
-the large model's advantage in each bin, and keep the K bins of least advantage on the
-small model. Any two models may take the two parts: two large ones often beat either.
+Shapes: N examples, `num_bins` bins, K bins kept small (the paper's budget). Masked rows
+may hold anything. Algorithm 1 of the paper: bin validation data by the small model's
+calibrated confidence, tabulate the large model's advantage in each bin, and keep the K
+bins of least advantage on the small model. Any two models can take the two roles: a
+cascade of two large models often beats both.
 """
 
 import dataclasses
@@ -55,8 +56,8 @@ class Router:
     Attributes:
       bins: `Bins` of the small model's confidence.
       table: `AdvantageTable` on the validation data.
-      order: int32 `[num_bins]`, bins by ascending advantage, the first to be kept
-        small; of equal ones that of higher confidence first, empty bins last.
+      order: int32 `[num_bins]`, bins in the order in which they are kept small: by
+        ascending advantage; equal advantages by descending confidence; empty bins last.
     """
 
     bins: Bins
@@ -78,17 +79,17 @@ def advantage_table(
 
     .. math:: a_b = \bar c_b^{\,large} - \bar c_b^{\,small}
 
-    With outcomes also the advantage in mean outcome and its paired standard error,
-    :math:`\sqrt{\mathrm{Var}(v^{large} - v^{small}) / W_b}`, weights being frequencies.
-    Empty bins have 0 everywhere.
+    With outcomes, also the advantage in mean outcome and its paired standard error,
+    :math:`\sqrt{\mathrm{Var}(v^{large} - v^{small}) / W_b}`, with weights as
+    frequencies. Empty bins hold 0 everywhere.
 
     Args:
       bins: `Bins` of the small model's confidence.
       small_confidence: floating `[N]`, calibrated confidence in `[0, 1]`.
       large_confidence: floating `[N]`, calibrated confidence in `[0, 1]`.
       small_outcome: optional bool, integer or floating `[N]` in `[0, 1]`.
-      large_outcome: optional, as `small_outcome`; both or neither.
-      where: optional bool `[N]`; masked rows may hold anything.
+      large_outcome: optional, like `small_outcome`; give both or neither.
+      where: optional bool `[N]`.
       weights: optional non-negative `[N]`.
 
     Returns:
@@ -140,17 +141,18 @@ def fit_router(
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> Router:
-    """The router of Algorithm 1, from validation data; it needs no labels.
+    """The router of Algorithm 1, from validation data without labels.
 
-    With calibrated confidences this is the paper's CC router, with raw ones its UC.
+    With calibrated confidences this is the paper's CC router, with raw ones its UC
+    router.
 
     Args:
       small_confidence: floating `[N]`, in `[0, 1]`.
       large_confidence: floating `[N]`, in `[0, 1]`.
       num_bins: static number of fresh equal-count bins of the small model's
-        confidence; not used where `bins` are given.
+        confidence; not used if `bins` are given.
       bins: optional `Bins` to use as they are, such as equal-width ones.
-      where: optional bool `[N]`; masked rows may hold anything.
+      where: optional bool `[N]`.
       weights: optional non-negative `[N]`; they never move edges.
 
     Returns:
@@ -175,13 +177,11 @@ def fit_router(
         small_confidence=small, large_confidence=large, where=mask, weights=weight
     )
     if bins is None:
-        # A row of weight 0 is a removed row, for the edges too.
-        keep = mask if weight is None else masking.valid_rows(len(small), mask, weight)
-        bins = binning.equal_count_bins(small, num_bins, where=keep)
-    table = advantage_table(bins, small, large, where=mask, weights=weight)
-    return Router(
-        bins=bins, table=table, order=bin_sums.bin_order(table.count, table.advantage)
-    )
+        size = checks.static_int("num_bins", num_bins, minimum=1)
+    else:
+        checks.instance("bins", bins, Bins)
+        size = bins.num_bins
+    return _fit_router(small, large, bins, mask, weight, num_bins=size)
 
 
 def use_small(
@@ -191,7 +191,7 @@ def use_small(
 
     Args:
       router: `Router`.
-      small_confidence: floating `[N]`, of new inputs, calibrated as those of the fit.
+      small_confidence: floating `[N]`, of new inputs, calibrated as in the fit.
       num_small_bins: the paper's K, 0 to num_bins; may be traced.
 
     Returns:
@@ -217,20 +217,42 @@ def use_small(
 
 
 def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
-    """Place of each row's bin in the order of a router, the first to be kept being 0.
+    """Place of each row's bin in the order of a router, 0 for the first kept small.
 
     Args:
       router: `Router`.
       confidence: float32 `[N]`.
 
     Returns:
-      int32 `[N]`; num_bins for NaN, which is kept after all bins.
+      int32 `[N]`; num_bins for NaN, which is never kept small.
     """
     num_bins = router.bins.num_bins
-    # One more place, the last, is that of bin -1: NaN.
+    # The extra place, the last, is for bin -1: NaN.
     places = jnp.full(num_bins + 1, num_bins, jnp.int32)
     places = places.at[router.order].set(jnp.arange(num_bins, dtype=jnp.int32))
     return places[binning.bin_index(router.bins, confidence)]
+
+
+@dispatch.core(static=["num_bins"])
+def _fit_router(
+    small: jax.Array,
+    large: jax.Array,
+    bins: Bins | None,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    *,
+    num_bins: int,
+) -> Router:
+    if bins is None:
+        # A row of weight 0 is a removed row, for the edges too.
+        keep = where
+        if weights is not None:
+            keep = masking.valid_rows(small.shape[0], where, weights)
+        bins = binning.equal_count_bins(small, num_bins, where=keep)
+    table = _advantage_table(bins, small, large, None, where, weights)
+    return Router(
+        bins=bins, table=table, order=bin_sums.bin_order(table.count, table.advantage)
+    )
 
 
 @dispatch.core
@@ -256,7 +278,7 @@ def _advantage_table(
     )
     if outcomes is None:
         return result
-    # Around the mean of its bin, since a difference of squares would cancel.
+    # Around the mean of the bin, since a difference of squares would cancel.
     mean = table.means[4]
     around = (difference - mean[binning.bin_index(bins, small)]) ** 2
     variance = bin_sums.bin_means(bins, small, (around,), where, weights).means[0]

@@ -1,116 +1,398 @@
-"""Choosing K, the number of bins kept small, on calibration data.
+r"""Choosing K, the number of bins kept small.
 
-Functions read a `CascadeCurve` of the calibration half and return K for
-`calib_jax.use_small`; what the cascade then does is judged on the other half.
+One family of functions, one result: `Selection`. `choose_num_small_bins` reads K off a
+curve, `choose_by_confidence` needs no labels, and the functions of
+`calib_jax.cascade.risk_control` promise something about new inputs. Whichever you use,
+judge the cascade on rows that took no part in the choice.
+
+Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins.
 """
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks
+from .._core import checks, dispatch
+from ..binning.bins import DEFAULT_NUM_BINS
+from ..calibration.apply import calibrate
+from ..calibration.solvers import FitReport
+from . import first_bins
 from .curves import CascadeCurve
+from .routers import Router, fit_router
 
 
-def num_small_bins_for_large_share(
-    curve: CascadeCurve, max_large_share: ArrayLike
-) -> jax.Array:
-    """The smallest K whose share of large-model calls is within a budget.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Selection:
+    """K, the number of bins kept small, and what the choice rests on.
 
-    Args:
-      curve: `CascadeCurve` of calibration data.
-      max_large_share: floating scalar in `[0, 1]`; may be traced.
-
-    Returns:
-      int32 scalar K; -1 where no K is within the budget.
-
-    Raises:
-      ValueError: where `curve` is no `CascadeCurve` or the budget no scalar.
-
-    Examples:
-      >>> curve = CascadeCurve(
-      ...     small_share=jnp.array([0.0, 0.4, 1.0]),
-      ...     accuracy=jnp.array([0.9, 0.92, 0.7]),
-      ...     small_accuracy=jnp.array(0.7),
-      ...     large_accuracy=jnp.array(0.9),
-      ... )
-      >>> print(num_small_bins_for_large_share(curve, 0.7))
-      1
+    Attributes:
+      num_small_bins: int32 scalar K, always from 0 to num_bins. Where the target is not
+        feasible it is the safe end: 0, the large model answers everything, for targets
+        of accuracy, drop, regret or error; num_bins, the large model is never called,
+        for targets of cost or share.
+      feasible: bool scalar, whether some K meets the target. K = 0 counts only for
+        targets of accuracy, share and cost: otherwise it meets every target and saves
+        nothing.
+      level: float32 scalar, the target.
+      min_feasible_level: float32 scalar, the smallest target that is feasible on these
+        rows.
+      risk: float32 `[num_bins + 1]`, estimate of what the target limits, for every K.
+      bound: float32 `[num_bins + 1]`, what is compared with the target.
+      large_share: float32 `[num_bins + 1]`, share of inputs sent to the large model.
+      num_rows: int32 scalar, valid rows; 0 for a choice from a curve, which does not
+        know its rows.
+      same_rows: bool scalar, whether these rows reproduce the router's table to the
+        last bit. Then the router was fitted on them, nothing is promised, and
+        `feasible` is False. Never True where one bin holds all rows, which leaves no
+        order to fit.
     """
-    checks.instance("curve", curve, CascadeCurve)
-    budget = checks.floats("max_large_share", max_large_share, rank=0, axes="")
-    # A share of exactly the budget is within it, whatever float32 makes of 1 minus it.
-    share = 1.0 - curve.small_share.astype(jnp.float32)
-    return _first_true(share <= budget + 1e-6)
+
+    num_small_bins: jax.Array
+    feasible: jax.Array
+    level: jax.Array
+    min_feasible_level: jax.Array
+    risk: jax.Array
+    bound: jax.Array
+    large_share: jax.Array
+    num_rows: jax.Array
+    same_rows: jax.Array
 
 
-def num_small_bins_for_accuracy(
-    curve: CascadeCurve, min_accuracy: ArrayLike
-) -> jax.Array:
-    """The largest K that reaches an accuracy: the fewest large-model calls.
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class GuaranteedRouter:
+    """A router, and K chosen for it on other rows.
 
-    Args:
-      curve: `CascadeCurve` of calibration data.
-      min_accuracy: floating scalar in `[0, 1]`; may be traced. `curve.large_accuracy`
-        asks for no loss.
-
-    Returns:
-      int32 scalar K; -1 where no K reaches it.
-
-    Raises:
-      ValueError: where `curve` is no `CascadeCurve` or the accuracy no scalar.
-
-    Examples:
-      >>> curve = CascadeCurve(
-      ...     small_share=jnp.array([0.0, 0.4, 1.0]),
-      ...     accuracy=jnp.array([0.9, 0.92, 0.7]),
-      ...     small_accuracy=jnp.array(0.7),
-      ...     large_accuracy=jnp.array(0.9),
-      ... )
-      >>> print(num_small_bins_for_accuracy(curve, curve.large_accuracy))
-      1
+    Attributes:
+      router: `Router`.
+      selection: `Selection`.
+      small_params: parameters that calibrate the small model's scores, or None.
+      large_params: parameters that calibrate the large model's scores, or None.
+      small_report: `FitReport` of the small model's calibration, or None.
+      large_report: `FitReport` of the large model's calibration, or None.
     """
-    checks.instance("curve", curve, CascadeCurve)
-    least = checks.floats("min_accuracy", min_accuracy, rank=0, axes="")
-    return _last_true(curve.accuracy.astype(jnp.float32) >= least)
+
+    router: Router
+    selection: Selection
+    small_params: Any
+    large_params: Any
+    small_report: FitReport | None
+    large_report: FitReport | None
 
 
-def best_num_small_bins(curve: CascadeCurve) -> jax.Array:
-    """The K of highest accuracy, the largest of equals: for two large models.
+def choose_num_small_bins(
+    curve: CascadeCurve,
+    *,
+    min_accuracy: ArrayLike | None = None,
+    max_large_share: ArrayLike | None = None,
+) -> Selection:
+    """Chooses K from a curve: for an accuracy, for a budget of calls, or the best K.
+
+    With `min_accuracy`, the K with the fewest large-model calls that reaches it; with
+    `max_large_share`, the smallest K within the budget; with both, the K with the
+    fewest calls that meets both; with neither, the most accurate K (of equals the one
+    with the fewest calls), which is what to ask for with two large models.
 
     Args:
       curve: `CascadeCurve` of calibration data.
+      min_accuracy: floating scalar in `[0, 1]`, such as `curve.large_accuracy` for no
+        loss; may be traced.
+      max_large_share: floating scalar in `[0, 1]`, of inputs sent to the large model; a
+        share equal to the budget is within it. May be traced.
 
     Returns:
-      int32 scalar K; -1 where the curve is NaN.
+      `Selection`. Its `risk`, `bound` and levels are error rates (1 - accuracy), or
+      shares where only `max_large_share` is given; without any target `level` is
+      `min_feasible_level`. Not feasible where no K meets the target, or for a NaN
+      curve: then K is num_bins if only `max_large_share` is given, and otherwise 0.
 
     Raises:
-      ValueError: where `curve` is no `CascadeCurve`.
+      ValueError: where `curve` is not a `CascadeCurve` or a target is not a scalar.
 
     References:
-      Hao et al. 2026, arXiv 2601.07965, Table 2.
+      Hao et al. 2026, arXiv 2601.07965, Table 2 (two large models).
 
     Examples:
       >>> curve = CascadeCurve(
       ...     small_share=jnp.array([0.0, 0.4, 1.0]),
-      ...     accuracy=jnp.array([0.9, 0.92, 0.88]),
-      ...     small_accuracy=jnp.array(0.88),
+      ...     accuracy=jnp.array([0.9, 0.92, 0.7]),
+      ...     small_accuracy=jnp.array(0.7),
       ...     large_accuracy=jnp.array(0.9),
       ... )
-      >>> print(best_num_small_bins(curve))
-      1
+      >>> for target in ({"min_accuracy": 0.9}, {"max_large_share": 0.3}, {}):
+      ...     chosen = choose_num_small_bins(curve, **target)
+      ...     print(chosen.num_small_bins, chosen.feasible)
+      1 True
+      2 True
+      1 True
+      >>> chosen = choose_num_small_bins(curve, min_accuracy=0.95)
+      >>> print(chosen.num_small_bins, chosen.feasible)
+      0 False
     """
     checks.instance("curve", curve, CascadeCurve)
-    return _last_true(curve.accuracy == jnp.max(curve.accuracy))
+    least = budget = None
+    if min_accuracy is not None:
+        least = checks.scalar("min_accuracy", min_accuracy)
+    if max_large_share is not None:
+        budget = checks.scalar("max_large_share", max_large_share)
+    return _choose_num_small_bins(curve, least, budget)
+
+
+def choose_by_confidence(router: Router, max_loss: ArrayLike) -> Selection:
+    r"""The largest K whose expected loss of accuracy is within a limit, without labels.
+
+    The expectation is that of the calibrated confidences in the router's table. It is
+    no guarantee: it is as right as those confidences are calibrated in the bins kept
+    small.
+
+    .. math:: \sum_{b \in S_K} \frac{W_b}{W} a_b \le \alpha, \quad
+        a_b = \bar c_b^{\,large} - \bar c_b^{\,small}
+
+    To choose on other rows without labels, pass the router of
+    `fit_router(small, large, bins=router.bins)`, which also orders the bins by them.
+
+    Args:
+      router: `Router` of `[num_bins]` bins.
+      max_loss: floating scalar in `[-1, 1]`, an accuracy; may be traced.
+
+    Returns:
+      `Selection`, whose `bound` is its `risk` and whose rows are the router's; not
+      feasible where the table is NaN.
+
+    Raises:
+      ValueError: where `router` is not a `Router` or `max_loss` is not a scalar.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Algorithm 1; Jitkrittum et al., "When Does
+      Confidence-Based Cascade Deferral Suffice?", 2023, arXiv 2307.02764.
+
+    Examples:
+      >>> import calib_jax
+      >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
+      >>> router = calib_jax.fit_router(small, large, num_bins=4)
+      >>> chosen = choose_by_confidence(router, 0.03)
+      >>> print(chosen.num_small_bins, chosen.risk.round(3))
+      2 [ 0.    -0.044 -0.025  0.056  0.2  ]
+    """
+    checks.instance("router", router, Router)
+    return _choose_by_confidence(router, checks.scalar("max_loss", max_loss))
+
+
+def fit_router_with_guarantee(
+    key: jax.Array,
+    small_scores: ArrayLike,
+    large_scores: ArrayLike,
+    small_outcome: ArrayLike,
+    large_outcome: ArrayLike,
+    choose: Callable[..., Selection],
+    *,
+    small_cost: ArrayLike | None = None,
+    large_cost: ArrayLike | None = None,
+    fit: Callable[..., Any] | None = None,
+    num_bins: int = DEFAULT_NUM_BINS,
+    where: ArrayLike | None = None,
+) -> GuaranteedRouter:
+    """Fits a router on one random half of the rows and chooses K on the other half.
+
+    Everything is fitted on the first half only: the promises of the `control_*`
+    functions rest on this split.
+
+    `choose` is any of `control_accuracy_drop`, `control_regret`, `control_small_error`,
+    `control_cost` and `choose_by_confidence`, with `functools.partial` binding its
+    limits, or a function of your own. It is called with the router, and by keyword with
+    those of `small_confidence`, `large_confidence`, `small_outcome`, `large_outcome`,
+    `small_cost`, `large_cost` and `where` that its signature names (with all of them if
+    it takes `**kwargs`). `where` selects the second half; costs are passed only where
+    they were given here.
+
+    Args:
+      key: a JAX random key, for the split.
+      small_scores: floating `[N]`, which `fit` calibrates; without `fit`, confidences
+        in `[0, 1]` that were calibrated on rows other than these.
+      large_scores: floating `[N]`, like `small_scores` for the large model.
+      small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
+        model's answer is correct; bool for `control_small_error`.
+      large_outcome: `[N]`, like `small_outcome` for the large model.
+      choose: chooses K, as described above; returns a `Selection`.
+      small_cost: optional floating `[N]`, for a `choose` that takes costs.
+      large_cost: optional floating `[N]`, for a `choose` that takes costs.
+      fit: optional; `calib_jax.fit_platt`, `calib_jax.fit_histogram`, or a function
+        from scores, outcomes and `where` to parameters for `calib_jax.calibrate` and a
+        report.
+      num_bins: static number of bins of the router.
+      where: optional bool `[N]`.
+
+    Returns:
+      `GuaranteedRouter`. The second half has one or two rows more than the first.
+
+    Raises:
+      ValueError: for a wrong rank, shape, dtype or count, or a `choose` or `fit` that
+        is not a function.
+
+    References:
+      Angelopoulos et al., "Learn then Test", 2021, arXiv 2110.01052, section 2 (order
+      of the tests from a separate part).
+
+    Examples:
+      >>> import functools
+      >>> import calib_jax
+      >>> small, large = jnp.linspace(0.0, 1.0, 400), jnp.full(400, 0.7)
+      >>> rows = small, large, small > 0.6, jnp.ones(400, bool)
+      >>> for choose in (
+      ...     functools.partial(calib_jax.cascade.control_regret, max_regret=0.1),
+      ...     functools.partial(calib_jax.cascade.control_small_error, max_error=0.2),
+      ... ):
+      ...     found = fit_router_with_guarantee(jax.random.key(0), *rows, choose)
+      ...     print(found.selection.num_rows, found.selection.feasible)
+      201 True
+      201 True
+    """
+    random = checks.key("key", key)
+    (small, large), by_small, by_large, mask = checks.two_models(
+        {"small_scores": small_scores, "large_scores": large_scores},
+        small_outcome,
+        large_outcome,
+        where,
+        keep_bool=True,
+    )
+    costs = {
+        name: checks.floats(name, value)
+        for name, value in (("small_cost", small_cost), ("large_cost", large_cost))
+        if value is not None
+    }
+    checks.same_shape(small_scores=small, **costs)
+    for name, function in (("choose", choose), ("fit", fit)):
+        if not callable(function) and not (name == "fit" and fit is None):
+            kind = type(function).__name__
+            raise ValueError(f"{name}: expected a function, got {kind}.")
+    first, second = _halves(random, small, mask)
+    fitted: list[Any] = [(None, None), (None, None)]
+    if fit is not None:
+        fitted = [
+            fit(scores, outcome, where=first)
+            for scores, outcome in ((small, by_small), (large, by_large))
+        ]
+        small, large = calibrate(fitted[0][0], small), calibrate(fitted[1][0], large)
+    router = fit_router(small, large, num_bins=num_bins, where=first)
+    rows = {
+        "small_confidence": small,
+        "large_confidence": large,
+        "small_outcome": by_small,
+        "large_outcome": by_large,
+        **costs,
+        "where": second,
+    }
+    return GuaranteedRouter(
+        router=router,
+        selection=choose(router, **_named_by(choose, rows)),
+        small_params=fitted[0][0],
+        large_params=fitted[1][0],
+        small_report=fitted[0][1],
+        large_report=fitted[1][1],
+    )
+
+
+def _named_by(function: Callable[..., Any], rows: dict[str, Any]) -> dict[str, Any]:
+    """Those of the rows that a function takes by keyword."""
+    parameters = inspect.signature(function).parameters
+    if any(one.kind == one.VAR_KEYWORD for one in parameters.values()):
+        return rows
+    return {name: value for name, value in rows.items() if name in parameters}
+
+
+def select(
+    passes: jax.Array, *, same_rows: jax.Array, smallest: bool = False, **found: Any
+) -> Selection:
+    """The largest K that passes, or else 0; the smallest K, or else num_bins.
+
+    Args:
+      passes: bool `[num_bins + 1]`.
+      same_rows: bool scalar; nothing is feasible where it is True.
+      smallest: which of the two.
+      **found: the other fields of the `Selection`.
+    """
+    number = jnp.arange(passes.shape[0], dtype=jnp.int32)
+    feasible = jnp.any(passes) & ~same_rows
+    passes = passes & feasible
+    if smallest:
+        chosen = jnp.min(jnp.where(passes, number, passes.shape[0] - 1))
+    else:
+        chosen = jnp.max(jnp.where(passes, number, 0))
+    return Selection(
+        num_small_bins=chosen, feasible=feasible, same_rows=same_rows, **found
+    )
 
 
 @jax.jit
-def _first_true(values: jax.Array) -> jax.Array:
-    first = jnp.argmax(values).astype(jnp.int32)
-    return jnp.where(jnp.any(values), first, -1)
+def _choose_num_small_bins(
+    curve: CascadeCurve,
+    min_accuracy: jax.Array | None,
+    max_large_share: jax.Array | None,
+) -> Selection:
+    accuracy = curve.accuracy.astype(jnp.float32)
+    share = 1.0 - curve.small_share.astype(jnp.float32)
+    risk, passes = 1.0 - accuracy, jnp.ones(accuracy.shape, bool)
+    if max_large_share is not None:
+        # A share of exactly the budget is within it, whatever float32 makes of it.
+        passes = share <= max_large_share + 1e-6
+    if min_accuracy is None and max_large_share is not None:
+        risk, level, least = share, max_large_share, jnp.min(share)
+    elif min_accuracy is None:
+        passes = accuracy == jnp.max(accuracy)
+        level = least = jnp.min(risk)
+    else:
+        level, least = 1.0 - min_accuracy, jnp.min(jnp.where(passes, risk, 1.0))
+        passes = passes & (accuracy >= min_accuracy)
+    return select(
+        passes,
+        smallest=min_accuracy is None and max_large_share is not None,
+        level=level,
+        min_feasible_level=least,
+        risk=risk,
+        bound=risk,
+        large_share=share,
+        num_rows=jnp.zeros((), jnp.int32),
+        same_rows=jnp.zeros((), bool),
+    )
 
 
 @jax.jit
-def _last_true(values: jax.Array) -> jax.Array:
-    from_end = _first_true(values[::-1])
-    return jnp.where(from_end < 0, -1, values.shape[0] - 1 - from_end)
+def _choose_by_confidence(router: Router, level: jax.Array) -> Selection:
+    table = router.table
+    kept, lost = (
+        first_bins.sum_for_every_k(router.order, part)
+        for part in (table.weight, table.weight * table.advantage)
+    )
+    risk, small_share = (first_bins.over(part, kept[-1]) for part in (lost, kept))
+    return select(
+        (risk <= level) & (jnp.arange(risk.shape[0]) > 0),
+        level=level,
+        min_feasible_level=jnp.min(risk[1:]),
+        risk=risk,
+        bound=risk,
+        large_share=1 - small_share,
+        # Rows, not the sum of their weights.
+        num_rows=jnp.sum(table.count, dtype=jnp.int32),
+        same_rows=jnp.zeros((), bool),
+    )
+
+
+@dispatch.core
+def _halves(
+    key: jax.Array, rows: jax.Array, where: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Masks of two random halves of the valid rows."""
+    valid = jnp.ones(rows.shape, bool) if where is None else where
+    order = jax.random.permutation(key, rows.shape[0])
+    shuffled = valid[order]
+    number = jnp.cumsum(shuffled, dtype=jnp.int32)
+    # Never of equal size, so that the second is not mistaken for the router's own rows.
+    early = shuffled & (number <= (jnp.sum(valid, dtype=jnp.int32) - 1) // 2)
+    first = jnp.zeros(rows.shape, bool).at[order].set(early)
+    return first, valid & ~first

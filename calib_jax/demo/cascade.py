@@ -1,4 +1,4 @@
-"""Cascade: which inputs the small model may keep, by three routers side by side.
+"""Cascade: which inputs the small model can keep, by three routers side by side.
 
 Shapes: N examples of a half.
 """
@@ -18,11 +18,11 @@ RANDOM, UNCALIBRATED, CALIBRATED = "random", "uncalibrated (UC)", "calibrated (C
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """What is known of both models on one half: confidences, or outcomes.
+    """Confidences or outcomes of both models on one half.
 
     Attributes:
-      small: `[N]`, of the small model.
-      large: `[N]`, of the large model.
+      small: `[N]`, for the small model.
+      large: `[N]`, for the large model.
     """
 
     small: jax.Array
@@ -34,9 +34,10 @@ class OperatingPoint:
     """A number of bins kept small, chosen on one half and measured on both.
 
     Attributes:
-      num_small_bins: the paper's K; -1 where none meets the condition.
-      small_share: share the small model answers, by half; 0 where none does.
-      accuracy: of the cascade, by half.
+      num_small_bins: the paper's K; 0, always the large model, where no other meets
+        the condition.
+      small_share: share the small model answers, by half.
+      accuracy: accuracy of the cascade, by half.
     """
 
     num_small_bins: int
@@ -46,20 +47,20 @@ class OperatingPoint:
 
 @dataclasses.dataclass(frozen=True)
 class Cascade:
-    """Routers side by side; the keys name the router.
+    """Routers side by side, by name.
 
     Attributes:
       curves: accuracy against share on the test half.
-      recovered: APGR of the curves.
-      gain_interval: 95 % bootstrap interval of APGR (CC) minus APGR (UC), of test
-        examples drawn anew while models and routers stay.
-      max_loss: accuracy that the calibration half may lose.
-      chosen: the most bins kept small at which it loses no more.
-      hindsight: the same, chosen on the test half itself: out of reach, for comparison.
+      apgr: average performance gap recovered, APGR, of each curve.
+      gain_interval: 95 % bootstrap interval of APGR (CC) minus APGR (UC), resampling
+        test examples with models and routers held fixed.
+      max_loss: accuracy that may be lost on the calibration half.
+      chosen: the largest number of bins kept small that loses no more than that.
+      hindsight: the same, chosen on the test half itself; for comparison only.
     """
 
     curves: Mapping[str, cj.CascadeCurve]
-    recovered: Mapping[str, jax.Array]
+    apgr: Mapping[str, jax.Array]
     gain_interval: tuple[float, float]
     max_loss: float
     chosen: Mapping[str, OperatingPoint]
@@ -71,18 +72,18 @@ def route(
     confidences: Mapping[str, Mapping[str, Pair]],
     correct: Mapping[str, Pair],
     num_bins: int,
-    num_draws: int,
+    num_resamples: int,
     max_loss: float = 0.0,
 ) -> Cascade:
-    """A router for each kind of confidence, and routing at random.
+    """A router for each kind of confidence, and random routing.
 
     Args:
-      key: of the bootstrap.
-      confidences: name of a router, then half, to the confidences `[N]` it sees; of the
-        names `UNCALIBRATED` and `CALIBRATED` the gain is taken.
-      correct: half to whether the models are right, bool `[N]`.
-      num_bins: equal-count bins of a router.
-      num_draws: bootstrap draws.
+      key: a JAX random key, for the bootstrap.
+      confidences: the confidences `[N]` that each router sees, by name of the router
+        and half; `UNCALIBRATED` and `CALIBRATED` must be among the names.
+      correct: whether each model is right, bool `[N]`, by half.
+      num_bins: number of equal-count bins of a router.
+      num_resamples: number of bootstrap resamples.
       max_loss: accuracy that may be lost against the large model, as a share.
     """
     routers = {
@@ -109,7 +110,7 @@ def route(
     }
     return Cascade(
         curves=test_curves,
-        recovered={
+        apgr={
             name: cj.average_performance_gap_recovered(test_curve)
             for name, test_curve in test_curves.items()
         },
@@ -118,7 +119,7 @@ def route(
             {name: halves[TEST].small for name, halves in confidences.items()},
             correct[TEST],
             routers,
-            num_draws,
+            num_resamples,
         ),
         max_loss=max_loss,
         chosen={
@@ -135,13 +136,12 @@ def _choose(
     curves: Mapping[str, cj.CascadeCurve], chosen_on: str, max_loss: float
 ) -> OperatingPoint:
     curve = curves[chosen_on]
-    chosen = cj.cascade.num_small_bins_for_accuracy(
-        curve, curve.large_accuracy - max_loss
+    chosen = cj.choose_num_small_bins(
+        curve, min_accuracy=curve.large_accuracy - max_loss
     )
-    # Without a choice every input goes to the large model.
-    kept = max(int(chosen), 0)
+    kept = int(chosen.num_small_bins)
     return OperatingPoint(
-        num_small_bins=int(chosen),
+        num_small_bins=kept,
         small_share={half: float(c.small_share[kept]) for half, c in curves.items()},
         accuracy={half: float(c.accuracy[kept]) for half, c in curves.items()},
     )
@@ -152,7 +152,7 @@ def _gain_interval(
     small_confidences: Mapping[str, jax.Array],
     correct: Pair,
     routers: Mapping[str, cj.Router],
-    num_draws: int,
+    num_resamples: int,
 ) -> tuple[float, float]:
     def gain(*arrays: jax.Array, weights: jax.Array) -> jax.Array:
         uncalibrated, calibrated, *outcomes = arrays
@@ -168,7 +168,7 @@ def _gain_interval(
     draws = cj.bootstrap(
         key,
         gain,
-        num_draws,
+        num_resamples,
         small_confidences[UNCALIBRATED],
         small_confidences[CALIBRATED],
         correct.small,

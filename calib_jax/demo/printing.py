@@ -125,8 +125,8 @@ def cascade_table(cascade: Cascade) -> Table:
         ["Router"],
         ["APGR", "K", "Saved", "Accuracy", "Change", "Hindsight"],
     )
-    for name, recovered in cascade.recovered.items():
-        apgr = f"{float(recovered):.3f}"
+    for name, value in cascade.apgr.items():
+        apgr = f"{float(value):.3f}"
         if name == RANDOM:
             table.add_row(name, apgr, *5 * ["-"])
             continue

@@ -112,7 +112,7 @@ def plain_cascade(cascade: Cascade) -> dict[str, Plain]:
     return {
         "small_accuracy": plain(curve.small_accuracy),
         "large_accuracy": plain(curve.large_accuracy),
-        "apgr": plain(cascade.recovered),
+        "apgr": plain(cascade.apgr),
         "apgr_gain_interval": list(cascade.gain_interval),
         "max_loss": cascade.max_loss,
         "chosen": plain(cascade.chosen),

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch
 from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
+from ..cascade import first_bins
 from ..cascade.routers import Router
 from ..stats import intervals
 from ..stats.intervals import Counts, Interval
@@ -159,24 +160,12 @@ def estimated_accuracy(
     return _estimated_accuracy(router, reference, new, alpha, masks)
 
 
-def _kept_and_rest(both: jax.Array, order: jax.Array) -> jax.Array:
-    """Sums `[num_bins + 1]` over the first K bins of the small model, the rest large.
-
-    Args:
-      both: float32 `[2, num_bins]`, of the small and of the large model.
-      order: int32 `[num_bins]`, of the router.
-    """
-    small, large = both[0][order], both[1][order]
-    first = jnp.pad(jnp.cumsum(small), (1, 0))
-    return first + jnp.pad(jnp.cumsum(large[::-1])[::-1], (0, 1))
-
-
 def _by_confidence(
     table: BinMeans, share: jax.Array, order: jax.Array, alpha: jax.Array
 ) -> Interval:
     """From the means of both confidences, and of their squares, in bins."""
-    mean = _kept_and_rest(share[None] * table.means[:2], order)
-    square = _kept_and_rest(share[None] * table.means[2:4], order)
+    mean = first_bins.sum_for_every_k(order, *(share[None] * table.means[:2]))
+    square = first_bins.sum_for_every_k(order, *(share[None] * table.means[2:4]))
     rows = jnp.sum(table.weight)
     variance = jnp.maximum(square - mean**2, 0.0) / jnp.maximum(rows - 1, 1.0)
     reach = intervals.student_quantile(rows, alpha) * jnp.sqrt(variance)
@@ -209,11 +198,11 @@ def _by_bins(
     spread = jnp.maximum(rate * (1 - rate) - less, 1e-3 * rate * (1 - rate))
     error = share[None] ** 2 * spread / jnp.maximum(count, 1.0)[None]
 
-    estimate = _kept_and_rest(share[None] * mean, order)
-    around = _kept_and_rest(share[None] * rate, order)
-    square = _kept_and_rest(share[None] * rate**2, order)
+    estimate = first_bins.sum_for_every_k(order, *(share[None] * mean))
+    around = first_bins.sum_for_every_k(order, *(share[None] * rate))
+    square = first_bins.sum_for_every_k(order, *(share[None] * rate**2))
     variance = jnp.maximum(square - around**2, 0.0) / jnp.maximum(rows - 1, 1.0)
-    variance = variance + _kept_and_rest(error, order)
+    variance = variance + first_bins.sum_for_every_k(order, *error)
     return intervals.wilson(
         estimate,
         around * (1 - around) / variance,
@@ -242,7 +231,7 @@ def _estimated_accuracy(
     )
     rows = jnp.sum(table.weight)
     share = table.weight / jnp.maximum(rows, 1.0)
-    kept = jnp.pad(jnp.cumsum(share[router.order]), (1, 0))
+    kept = first_bins.sum_for_every_k(router.order, share)
     found = {
         "small_share": intervals.wilson(
             kept, jnp.maximum(rows, 1.0), ndtri(0.5 * alpha)

@@ -23,7 +23,7 @@ def simulated(seed, num_rows, num_repeats, delta):
         risk=0.05,
         risk_error=0.01,
         saved=0.4,
-        possible=1.0,
+        feasible=1.0,
     )
     return [one]
 
@@ -38,7 +38,7 @@ def judged(task, params, halves, pair, num_bins, delta):
             risk_error=0.001,
             level=0.01,
             saved=0.3,
-            possible=0.9,
+            feasible=0.9,
             off=0.01,
         )
         for kind in real.KINDS

@@ -37,7 +37,7 @@ def routers():
         _, confidence, outcome = draw(rng, kind, 20_000)
         router = cj.fit_router(*confidence, num_bins=NUM_BINS)
         curve = cj.cascade_curve(router, confidence[0], *outcome)
-        return router, int(cj.cascade.best_num_small_bins(curve))
+        return router, int(cj.choose_num_small_bins(curve).num_small_bins)
 
     return {kind: fit(kind) for kind in ("runs", "better", "specialists")}
 
@@ -126,16 +126,14 @@ def test_parts_are_means_over_pairs(routers):
     np.testing.assert_allclose(found.chance, rest, atol=1e-6)
     assert found.selection == 0 and handicap < 0
     counts = {
-        "num_rows": n,
-        "num_masked": NUM_ROWS - n,
         "num_discordant": (d != 0).sum(),
         "num_groups": len(np.unique(g[shared])),
         "num_alone": (~shared).sum(),
-        "num_bins": NUM_BINS,
         "num_small_bins": budget,
-        "num_tied": 0,
     }
     assert counts == {name: int(getattr(found, name)) for name in counts}
+    rows = {"num_rows": n, "num_masked": NUM_ROWS - n, "num_bins": NUM_BINS}
+    assert rows == {name: int(getattr(found.counts, name)) for name in rows}
 
 
 def registry_like(rng):
@@ -250,7 +248,7 @@ def test_corners(routers, case):
         assert found.num_discordant == 0 and found.gain.estimate == 0
         assert found.routing_p_value == 1 and found.interaction_p_value == 1
     if case == "one row":
-        assert found.num_rows == 1 and found.num_alone == 1
+        assert found.counts.num_rows == 1 and found.num_alone == 1
         assert found.interaction_p_value == 1
 
 

@@ -177,15 +177,34 @@ def test_two_models_together_beat_either():
     router = cj.fit_router(small, np.full(16, 0.6), num_bins=4)
     curve = cj.cascade_curve(router, small, small_outcome, large_outcome)
     close(curve.accuracy, [0.75, 1.0, 1.0, 0.75, 0.5])
-    equal(cj.cascade.best_num_small_bins(curve), 2)  # of equals, the fewest large calls
+    # Among equals, the fewest large calls.
+    equal(cj.choose_num_small_bins(curve).num_small_bins, 2)
 
 
 def test_choosing_the_number_of_small_bins():
     curve = curve_of([0.75, 0.875, 0.625, 0.75, 0.5])
-    for_share = cj.cascade.num_small_bins_for_large_share
-    choices = [for_share(curve, share) for share in (1.0, 0.5, 0.3, 0.0)]
-    equal(choices, [0, 2, 3, 4])  # as many large calls as the budget allows
-    for_accuracy = cj.cascade.num_small_bins_for_accuracy
-    choices = [for_accuracy(curve, accuracy) for accuracy in (0.5, 0.75, 0.8, 0.9)]
-    equal(choices, [4, 3, 1, -1])
-    equal(cj.cascade.best_num_small_bins(curve), 1)
+
+    def check(targets, numbers, feasible):
+        chosen = [cj.choose_num_small_bins(curve, **target) for target in targets]
+        equal([one.num_small_bins for one in chosen], numbers)
+        equal([one.feasible for one in chosen], feasible)
+
+    # As many large calls as the budget allows; 4 is safe where none is within it.
+    shares = (1.0, 0.5, 0.3, 0.0, -0.1)
+    check(
+        [{"max_large_share": x} for x in shares], [0, 2, 3, 4, 4], [True] * 4 + [False]
+    )
+    accuracies = (0.5, 0.75, 0.8, 0.9)
+    check([{"min_accuracy": x} for x in accuracies], [4, 3, 1, 0], [True] * 3 + [False])
+    both = ((0.75, 0.5), (0.8, 0.75), (0.8, 0.5), (0.5, 0.0))
+    targets = [{"min_accuracy": x, "max_large_share": y} for x, y in both]
+    check(targets, [3, 1, 0, 4], [True, True, False, True])
+    check([{}], [1], [True])
+    chosen = cj.choose_num_small_bins(curve, min_accuracy=0.8, max_large_share=0.5)
+    close(chosen.level, 0.2, rtol=1e-6)
+    close(chosen.min_feasible_level, 0.25)
+    close(chosen.risk, [0.25, 0.125, 0.375, 0.25, 0.5])
+    close(chosen.large_share, [1.0, 0.75, 0.5, 0.25, 0.0])
+    for target in ({"min_accuracy": 0.5}, {"max_large_share": 0.5}, {}):
+        blank = cj.choose_num_small_bins(curve_of([np.nan] * 5), **target)
+        equal(blank.feasible, target == {"max_large_share": 0.5})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import calib_jax as cj
-from calib_jax.cascade import joint_bins
+from calib_jax.cascade import chain_curves
 
 pytestmark = pytest.mark.once
 
@@ -159,9 +159,9 @@ def test_one_model_and_one_bin(chain, rows):
     assert curve.accuracy.shape == () and curve.share == 1
     np.testing.assert_allclose(curve.accuracy, outcome[0].mean(), rtol=1e-6)
     np.testing.assert_allclose(curve.cost, price[0].mean(), rtol=1e-6)
-    for budget, possible in ((9.0, True), (0.1, False)):
+    for budget, feasible in ((9.0, True), (0.1, False)):
         choice = cj.cascade.best_within_cost(curve, budget)
-        assert choice.num_kept_bins.shape == (0,) and choice.possible == possible
+        assert choice.num_kept_bins.shape == (0,) and choice.feasible == feasible
     assert not cj.cascade.chain_answers(alone, confidence[:1], np.zeros(0, int)).any()
     blank = cj.Bins(edges=jnp.zeros((1, 0), jnp.float32))
     routers = jax.tree.map(lambda leaf: jnp.zeros((1, 1), leaf.dtype), chain.routers)
@@ -194,8 +194,8 @@ def test_nan_and_nothing(chain, rows):
     assert np.isnan(flat(nothing)).all() and np.isnan(flat(empty)).all()
     assert not cj.cascade.cost_frontier(nothing).any()
     choice = cj.cascade.best_within_cost(nothing, 1e9)
-    np.testing.assert_array_equal(choice.num_kept_bins, -1)
-    assert not choice.possible
+    np.testing.assert_array_equal(choice.num_kept_bins, NUM_BINS)
+    assert not choice.feasible
 
 
 def frontier_by_hand(accuracy, cost):
@@ -224,8 +224,8 @@ def test_frontier_and_budgets(curve):
         budgets = np.append(c, 0.99 * c.min())
         choice = jax.vmap(cj.cascade.best_within_cost, (None, 0))(given, budgets)
         kept = np.asarray(choice.num_kept_bins)
-        assert (kept[-1] == -1).all()
-        np.testing.assert_array_equal(choice.possible, np.arange(len(budgets)) < len(c))
+        assert (kept[-1] == NUM_BINS).all()
+        np.testing.assert_array_equal(choice.feasible, np.arange(len(budgets)) < len(c))
         chosen = np.ravel_multi_index(kept[:-1].T, shape)
         assert set(chosen) == set(np.flatnonzero(on))
         within = np.where(c[None] <= budgets[:-1, None], a, -1)
@@ -239,17 +239,17 @@ def test_exactly_the_budget(curve):
         cost = sign * np.asarray(curve.cost)
         given = dataclasses.replace(curve, cost=jnp.asarray(cost))
         least = cost.min()
-        assert cj.cascade.best_within_cost(given, least).possible
+        assert cj.cascade.best_within_cost(given, least).feasible
         assert not cj.cascade.best_within_cost(
             given, least - 1e-5 * abs(least)
-        ).possible
+        ).feasible
 
 
 def test_sums_of_more_cells_than_rows():
     rng = np.random.default_rng(5)
     cell, valid = rng.integers(0, 200, NUM_ROWS), rng.random(NUM_ROWS) < 0.7
     values = rng.normal(size=(2, NUM_ROWS)).astype(np.float32)
-    count, sums = jax.jit(joint_bins.sum_cells, static_argnums=2)(
+    count, sums = jax.jit(chain_curves.sum_joint_cells, static_argnums=2)(
         jnp.asarray(cell, jnp.int32), values, 200, valid
     )
     np.testing.assert_array_equal(count, np.bincount(cell[valid], minlength=200))

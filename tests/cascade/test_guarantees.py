@@ -54,12 +54,13 @@ def splits():
 def decide(router, confidence, small, large, where, level, delta):
     """Every choice that takes outcomes, of many splits: one program for all tests."""
     rows, mask = (router, confidence, small, large), {"where": where}
-    drop = functools.partial(cj.cascade.control_accuracy_drop, *rows, level, delta)
+    sure = 1 - delta
+    drop = functools.partial(cj.cascade.control_accuracy_drop, *rows, level, sure)
     return {
         "regret": cj.cascade.control_regret(*rows, level, **mask),
         "betting": drop(**mask),
         "hoeffding_bentkus": drop(betting=False, **mask),
-        "small_error": cj.cascade.control_small_error(*rows[:3], level, delta, **mask),
+        "small_error": cj.cascade.control_small_error(*rows[:3], level, sure, **mask),
     }
 
 
@@ -91,7 +92,7 @@ def decide_one(router, rows, level, delta=0.05, where=EVERY):
 
 def at(risk, chosen):
     """The risk at each chosen K; nothing chosen is nothing risked."""
-    return np.where(chosen.possible, risk[np.asarray(chosen.num_small_bins)], 0.0)
+    return np.where(chosen.feasible, risk[np.asarray(chosen.num_small_bins)], 0.0)
 
 
 def test_order_of_the_router(router):
@@ -196,18 +197,18 @@ def test_the_rows_of_the_router_are_refused(router, splits):
     rows = [part[order] for part in (confidence, small, large)]
     fitted = cj.fit_router(confidence, confidence + 0.1, bins=bins)
     for chosen in decide_one(fitted, rows, 0.99).values():
-        assert chosen.same_rows and not chosen.possible
-        assert chosen.num_small_bins == -1
+        assert chosen.same_rows and not chosen.feasible
+        assert chosen.num_small_bins == 0
     # One row less is other rows; that it shares most of them cannot be known.
     fewer = [part[1:] for part in rows]
     for chosen in decide_one(fitted, fewer, 0.99).values():
-        assert chosen.possible and not chosen.same_rows
+        assert chosen.feasible and not chosen.same_rows
 
     # Of one value there is no order that these rows could have had a part in.
     rows[0] = np.full(NUM_ROWS, 0.5, np.float32)
     fitted = cj.fit_router(rows[0], rows[0] + 0.1, bins=bins)
     for chosen in decide_one(fitted, rows, 0.99).values():
-        assert chosen.possible and not chosen.same_rows
+        assert chosen.feasible and not chosen.same_rows
 
 
 @pytest.mark.parametrize("rows", [0, 1, 300])
@@ -217,25 +218,25 @@ def test_impossible_targets_name_the_least_possible(router, splits, rows):
         parts = [np.zeros(1, part.dtype) for part in parts]
     where = EVERY & (rows > 0)
     first = decide_one(router, parts, 0.001, where=where)
-    least = np.array([chosen.least_level for chosen in first.values()])
+    least = np.array([chosen.min_feasible_level for chosen in first.values()])
     levels = np.concatenate([least, least - 1e-5])
     again = decide_one(router, parts, levels, where=where)
     for number, (kind, chosen) in enumerate(first.items()):
-        assert not chosen.possible and chosen.num_small_bins == -1
+        assert not chosen.feasible and chosen.num_small_bins == 0
         assert chosen.num_rows == rows and 0.001 < least[number] <= 1
         # Just there something is possible, and just below nothing.
-        possible = again[kind].possible
-        assert possible[number] and not possible[number + len(least)]
+        feasible = again[kind].feasible
+        assert feasible[number] and not feasible[number + len(least)]
 
 
 def test_a_valid_nan_makes_all_impossible(router, splits):
     confidence, small, large = (part[0] for part in splits)
     spoiled = np.where(np.arange(NUM_ROWS) == 7, np.nan, confidence)
     for chosen in decide_one(router, (spoiled, small, large), 0.99).values():
-        assert not chosen.possible and np.isnan(chosen.bound[1:]).all()
+        assert not chosen.feasible and np.isnan(chosen.bound[1:]).all()
     choices = decide_one(router, (confidence, small, large), 1.0, np.nan)
     for name in ("betting", "hoeffding_bentkus", "small_error"):
-        assert not choices[name].possible and np.isnan(choices[name].bound).all()
+        assert not choices[name].feasible and np.isnan(choices[name].bound).all()
 
 
 def test_costs(router, splits):
@@ -251,15 +252,16 @@ def test_costs(router, splits):
     limit = np.array([1.0] * (size - 2) + [1.5, 3.0])
     chosen = jax.vmap(choose)(confidence, small, one, level, limit)
     number = np.asarray(chosen.num_small_bins)
-    assert number[-1] == 0 and not chosen.possible[-3:-1].any()
-    assert chosen.least_level[-3] == np.float32(1 / 301)
+    assert number[-1] == 0 and not chosen.feasible[-3:-1].any()
+    np.testing.assert_array_equal(number[-3:-1], NUM_BINS)
+    assert chosen.min_feasible_level[-3] == np.float32(1 / 301)
     assert np.isinf(chosen.bound[-2]).all()
     np.testing.assert_allclose(chosen.risk[-1], 1 + np.asarray(chosen.large_share[-1]))
     assert 0.3 < share[number[:-3]].mean() <= 0.41
-    bounded = jax.vmap(lambda *rows: choose(*rows, 0.399, 1.0, 0.1))(
+    bounded = jax.vmap(lambda *rows: choose(*rows, 0.399, 1.0, 0.9))(
         confidence, zero, one
     )
-    assert bounded.possible.all() and np.mean(bounded.num_small_bins == 4) > 0.5
+    assert bounded.feasible.all() and np.mean(bounded.num_small_bins == 4) > 0.5
 
 
 def test_expected_loss_is_that_of_the_table(router):
@@ -269,8 +271,8 @@ def test_expected_loss_is_that_of_the_table(router):
     assert drop[2] <= 0.025 < drop[3] and chosen.num_small_bins == 2
     assert chosen.num_rows == NUM_BINS and not chosen.same_rows
     impossible = cj.cascade.choose_by_confidence(router, -0.1)
-    assert not impossible.possible and impossible.num_small_bins == -1
-    np.testing.assert_allclose(impossible.least_level, drop[1], atol=1e-7)
+    assert not impossible.feasible and impossible.num_small_bins == 0
+    np.testing.assert_allclose(impossible.min_feasible_level, drop[1], atol=1e-7)
 
 
 def test_one_call_splits_fits_and_chooses():
@@ -294,7 +296,7 @@ def test_one_call_splits_fits_and_chooses():
     )
     for found, num_first in ((first, 300), (second, 299)):
         assert found.router.table.count.sum() == num_first
-        assert found.selection.num_rows == 301 and found.selection.possible
+        assert found.selection.num_rows == 301 and found.selection.feasible
         assert not found.selection.same_rows
     # Another key makes other halves.
     tables = first.router.table, second.router.table
@@ -302,6 +304,60 @@ def test_one_call_splits_fits_and_chooses():
     # What was fitted, and chosen, is what the same rows give by hand.
     calibrated = cj.calibrate(first.small_params, scores)
     assert np.isin(first.router.bins.edges, calibrated).all()
+
+
+def test_every_choice_takes_the_same_call():
+    """Each member of the family, with its limits bound, chooses as it does by hand."""
+    rng = np.random.default_rng(7)
+    confidence, small, large = draw(rng, NUM_ROWS)
+    cost = rng.choice([0.5, 1.0], NUM_ROWS).astype(np.float32)
+    members = {
+        "control_accuracy_drop": {"max_drop": 0.3, "betting": False},
+        "control_regret": {"max_regret": 0.3},
+        "control_small_error": {"max_error": 0.5, "confidence_level": 0.9},
+        "control_cost": {"max_cost": 0.5, "cost_limit": 2.0},
+        "choose_by_confidence": {"max_loss": 0.1},
+    }
+    taken = {
+        "control_accuracy_drop": "small_confidence small_outcome large_outcome where",
+        "control_regret": "small_confidence small_outcome large_outcome where",
+        "control_small_error": "small_confidence small_outcome where",
+        "control_cost": "small_confidence small_cost large_cost where",
+        "choose_by_confidence": "",
+    }
+    rows = confidence, np.float32(confidence / 2 + 0.4), small, large
+    costs = {"small_cost": 0 * cost, "large_cost": cost}
+
+    def fit(choose):
+        return cj.cascade.fit_router_with_guarantee(
+            jax.random.key(0), *rows, choose, num_bins=NUM_BINS, **costs
+        )
+
+    def note(router, **given):
+        """The rows that a function of any names gets."""
+        seen.update(given)
+        return cj.cascade.choose_by_confidence(router, 0.1)
+
+    seen = {}
+    by_hand = fit(note)
+    assert set(seen) == {
+        "small_confidence",
+        "large_confidence",
+        "small_outcome",
+        "large_outcome",
+        "small_cost",
+        "large_cost",
+        "where",
+    }
+    for name, limits in members.items():
+        choose = functools.partial(getattr(cj.cascade, name), **limits)
+        found = fit(choose).selection
+        expected = choose(
+            by_hand.router, **{word: seen[word] for word in taken[name].split()}
+        )
+        assert jax.tree.all(jax.tree.map(np.array_equal, found, expected))
+        assert found.feasible and found.num_small_bins > 0
+        assert found.num_rows == (149 if name == "choose_by_confidence" else 151)
 
 
 def test_wrong_functions(router):

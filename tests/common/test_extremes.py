@@ -31,15 +31,16 @@ def test_equal_accuracies_are_equal_numbers(seed):
     # By integers: bins are kept from the highest confidence down.
     right = np.asarray(curve.accuracy, np.float64) * 70
     kept = np.flatnonzero(np.rint(right) >= large.sum())
-    chosen = cj.cascade.num_small_bins_for_accuracy(curve, curve.large_accuracy)
-    assert int(chosen) == kept[-1]
+    chosen = cj.choose_num_small_bins(curve, min_accuracy=curve.large_accuracy)
+    assert int(chosen.num_small_bins) == kept[-1]
 
 
 def test_a_budget_met_exactly_is_met():
     curve = curve_of((np.arange(10), np.full(10, 9)))
     for tenth in range(11):
         budget = np.float32(tenth / 10)
-        assert cj.cascade.num_small_bins_for_large_share(curve, budget) == 10 - tenth
+        chosen = cj.choose_num_small_bins(curve, max_large_share=budget)
+        assert chosen.num_small_bins == 10 - tenth
 
 
 @pytest.mark.parametrize("scale", [1e-20, 1e-9, 1.0, 1e18, 3e37])

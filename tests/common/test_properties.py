@@ -458,7 +458,7 @@ def test_no_rows(case):
         last_first = np.arange(registry.NUM_BINS)[::-1]
         np.testing.assert_array_equal(np.atleast_2d(result.order)[0], last_first)
     elif hasattr(result, "num_small_bins"):
-        assert result.num_small_bins == -1 and not result.possible
+        assert not result.feasible
         assert result.num_rows == 0
         np.testing.assert_array_equal(result.bound, 1)
     elif case.name == "stats.betting_p_value":
@@ -525,7 +525,7 @@ def test_a_short_bootstrap():
 BOTH_PRECISIONS = """
 top1 sequence_log_likelihood-mean equal_count_bins-max_bins equal_width_bins brier_score
 random_curve average_performance_gap_recovered call_performance_threshold
-best_num_small_bins repair_labels top1_disagreement cleaning_curve area_under_roc
+choose_num_small_bins repair_labels top1_disagreement cleaning_curve area_under_roc
 rank_correlation log_odds log_odds_of_log
 """.split()
 

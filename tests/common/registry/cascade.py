@@ -69,7 +69,7 @@ _CURVES = [
     # Which rows a draw takes depends on where they stand: no rows to move or remove.
     case(
         "cascade_interval",
-        f"key {_ROUTED} num_draws",
+        f"key {_ROUTED} num_resamples",
         rows={},
         exact=False,
         again=True,
@@ -77,7 +77,7 @@ _CURVES = [
     case(
         "cascade.router_difference_interval",
         "key first second first_confidence second_confidence small_outcome "
-        "large_outcome num_draws",
+        "large_outcome num_resamples",
         rows={},
         exact=False,
         again=True,
@@ -85,9 +85,14 @@ _CURVES = [
 ]
 
 _SELECTIONS = [
-    _of_curve("cascade.num_small_bins_for_large_share", (), max_large_share=0.5),
-    _of_curve("cascade.num_small_bins_for_accuracy", (), min_accuracy=0.7),
-    _of_curve("cascade.best_num_small_bins", ()),
+    _of_curve("choose_num_small_bins", ()),
+    case(
+        "choose_num_small_bins",
+        "curve",
+        "targets",
+        given={"min_accuracy": 0.7, "max_large_share": 0.5},
+        gradients=(),
+    ),
     case(
         "cascade.control_regret",
         _ROUTED,
