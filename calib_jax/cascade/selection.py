@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
-from ..calibration.solvers import FitReport
+from ..calibration.reports import FitReport
 from . import first_bins
 from .curves import CascadeCurve
 from .routers import Router, fit_router
