@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import command
+from benchmarks.kit import command
 from calib_jax.demo import data
 
 from . import digits, saved, simulation

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from benchmarks.paper.report import Section, figure, number, percent, table, write
+from benchmarks.kit.report import Section, figure, number, percent, table, write
 
 from .digits import RENAMED, Corrupted
 from .measure import LABELLED, LEVEL, NUM_BINS, SIZES, Judged

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import command
+from benchmarks.kit import command
 from calib_jax.demo import printing as terminal
 
 from . import pipeline, printing, saving

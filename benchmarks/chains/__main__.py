@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import command
+from benchmarks.kit import command
 
 from . import abstaining, choices, comparing, problems
 from .report import FRACTIONS, Compared, Numbers, write_results

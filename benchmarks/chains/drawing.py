@@ -60,7 +60,7 @@ def draw_frontier(
 ) -> Figure:
     """Chosen by labels, in order of cost; each model alone stands there by its name's
     last word, but for those far below the curves."""
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 2.9), layout="constrained")
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.9), layout="constrained")
     axes = drawn.subplots()
     for colour, (family, marker, line) in enumerate(_LOOKS):
         one = judged[family]
@@ -111,7 +111,7 @@ def draw_coverage(
     chain: Abstained, alone: Abstained, places: Mapping[str, int]
 ) -> Figure:
     """Of the largest model alone, and of a chain within budgets, by name and place."""
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 2.6), layout="constrained")
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.6), layout="constrained")
     axes = drawn.subplots()
     series = [(alone, 0, f"{LARGEST}, or abstain")]
     series += [(chain, g, f"chain within {label}") for label, g in places.items()]

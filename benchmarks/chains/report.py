@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.paper.report import Section, figure, interval, percent, table, write
+from benchmarks.kit.report import Section, figure, interval, percent, table, write
 
 from .abstaining import WORTHS, Abstained
 from .choices import CRITERIA

@@ -2,8 +2,8 @@
 
 import jax
 
-from benchmarks import command
-from benchmarks.speed.machine import Watch
+from benchmarks.kit import command
+from benchmarks.kit.machine import Watch
 from calib_jax.demo import data
 
 from .measure import measure

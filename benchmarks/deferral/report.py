@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.paper.report import Section, figure, number, percent, table, write
-from benchmarks.speed.machine import Machine
+from benchmarks.kit.machine import Machine
+from benchmarks.kit.report import Section, figure, number, percent, table, write
 from calib_jax import plots
 from calib_jax.demo.data import Settings
 
@@ -200,7 +200,7 @@ def _curve(measured: Sequence[Measured]) -> Section:
 def _draw(
     times: np.ndarray, gain: np.ndarray, small_time: float, small_gain: float
 ) -> Figure:
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 2.5), layout="constrained")
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.5), layout="constrained")
     axes = drawn.subplots()
     axes.axhline(0.0, color="0.5", linewidth=0.7)
     axes.axvline(1.0, color="0.5", linewidth=0.7)

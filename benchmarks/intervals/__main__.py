@@ -1,6 +1,6 @@
 """python -m benchmarks.intervals"""
 
-from benchmarks import command
+from benchmarks.kit import command
 
 from . import calibration_errors, cascades, flags
 from .report import write_results

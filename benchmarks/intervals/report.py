@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.paper.report import Section, figure, number, percent, table, write
+from benchmarks.kit.report import Section, figure, number, percent, table, write
 from calib_jax import plots
 
 from . import calibration_errors, cascades, flags
@@ -188,7 +188,7 @@ def _errors(
 
 
 def _draw(found: Sequence[calibration_errors.Coverage]) -> Figure:
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 3.6), layout="constrained")
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 3.6), layout="constrained")
     top, bottom = drawn.subplots(2, 1, sharex=True)
     top.axhspan(93, 97, color="0.5", alpha=0.2, linewidth=0)
     markers = "osD"

@@ -1,10 +1,11 @@
-"""What the command lines of benchmarks have in common."""
+"""The command line of a benchmark, and its progress bars."""
 
 import argparse
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -15,64 +16,103 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from . import report
+from .plain import load
+from .report import Results
+
+Item = TypeVar("Item")
 Advance = Callable[[str], None]
 
 
-def parser(
-    name: str, description: str, *, folder: bool = False, **defaults: int | float
-) -> argparse.ArgumentParser:
-    """A parser of `python -m NAME [FOLDER] --output DESTINATION ...`.
+def main(
+    run: Callable[..., Results | None],
+    name: str,
+    description: str,
+    *,
+    reads_folder: bool = True,
+    results: type[Results] | None = None,
+    argv: Sequence[str] | None = None,
+    **defaults: Any,
+) -> None:
+    """`python -m NAME [FOLDER] --output DESTINATION ...`.
 
     Args:
+      run: measures. It takes the folder of saved outputs, if it reads one, and the
+        options by name, and returns `Results` to be written; or None after it has
+        written everything to `destination`, which it then takes, too.
       name: of the package that is run.
       description: one sentence.
-      folder: whether it reads the saved outputs of benchmarks/paper.
-      **defaults: of numbers, each an option of that name.
+      reads_folder: whether it reads saved outputs.
+      results: the type of what `run` returns, which adds `--render`.
+      argv: arguments, by default those of the process.
+      **defaults: of options of the same names: a number; False for a flag; a tuple of
+        strings, of which some may be chosen, or of numbers, in place of which others
+        may be given.
     """
-    made = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
-    if folder:
-        made.add_argument(
-            "folder", type=Path, help="saved outputs; see benchmarks/paper/README.md"
-        )
+    parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
     here = Path(str(importlib.import_module(name).__file__)).parent
-    made.add_argument(
+    if reads_folder:
+        parser.add_argument(
+            "folder",
+            type=Path,
+            nargs="?" if results else None,
+            help="saved outputs; see benchmarks/paper/README.md",
+        )
+    parser.add_argument(
         "--output",
         type=Path,
         default=here,
         help="folder for RESULTS.md, results.json and figures (default: that of this "
         "module)",
     )
-    for option, default in defaults.items():
-        made.add_argument(
-            f"--{option.replace('_', '-')}",
-            type=type(default),
-            default=default,
-            help=f"default: {default}",
+    if results:
+        parser.add_argument(
+            "--render",
+            action="store_true",
+            help="measure nothing: write text and figures anew from the results.json "
+            "of this module",
         )
-    return made
-
-
-def main(
-    run: Callable[..., None], name: str, description: str, **defaults: int | float
-) -> None:
-    """The command line of a benchmark that reads saved outputs.
-
-    Args:
-      run: of the folder to read, that to write to, and the numbers by name.
-      name: of the package that is run.
-      description: one sentence.
-      **defaults: of the numbers.
-    """
-    options = vars(parser(name, description, folder=True, **defaults).parse_args())
-    folder, destination = options.pop("folder"), options.pop("output")
-    start = time.perf_counter()
-    run(folder, destination, **options)
+    for option, default in defaults.items():
+        _add(parser, f"--{option.replace('_', '-')}", default)
+    options = vars(parser.parse_args(argv))
+    destination, start = options["output"], time.perf_counter()
+    if options.pop("render", False):
+        found = load(results, here / "results.json")
+    else:
+        if reads_folder and options["folder"] is None:
+            parser.error("the following arguments are required: folder")
+        destination = options.pop("output")
+        if results is None:
+            options["destination"] = destination
+        found = run(**options)
+    if found is not None:
+        report.write(destination, found.text(), found, found.figures())
     seconds = time.perf_counter() - start
     print(f"{destination / 'RESULTS.md'} written in {seconds:.0f} s")
 
 
+def _add(parser: argparse.ArgumentParser, name: str, default: Any) -> None:
+    if isinstance(default, bool):
+        parser.add_argument(name, action="store_true")
+    elif isinstance(default, tuple):
+        text = isinstance(default[0], str)
+        parser.add_argument(
+            name,
+            type=type(default[0]),
+            nargs="+",
+            default=default,
+            choices=default if text else None,
+            metavar=None if text else "N",
+            help=f"default: {'all' if text else ' '.join(map(str, default))}",
+        )
+    else:
+        parser.add_argument(
+            name, type=type(default), default=default, help=f"default: {default}"
+        )
+
+
 def progress() -> Progress:
-    """A bar for each task, with what it is doing; on the standard error."""
+    """A bar for each task and what it is doing, on the standard error."""
     return Progress(
         TextColumn("{task.description:<24}"),
         BarColumn(),
@@ -83,7 +123,17 @@ def progress() -> Progress:
     )
 
 
-def bar(bars: Progress, title: str, total: int) -> Advance:
+def bar(bars: Progress, title: str, total: int | None) -> Advance:
     """Adds a bar; the function moves it by one and says what comes next."""
     task = bars.add_task(title, total=total, step="")
     return lambda step="": bars.update(task, advance=1, step=step)
+
+
+def each(
+    bars: Progress, title: str, items: Sequence[Item], name: Callable[[Item], str] = str
+) -> Iterator[Item]:
+    """The items, with a bar of their own that says which came last."""
+    advance = bar(bars, title, len(items))
+    for item in items:
+        yield item
+        advance(name(item)[:60])

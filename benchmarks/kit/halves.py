@@ -54,6 +54,12 @@ class Halves:
     status: np.ndarray
 
 
+# Fewer classes than this are not divided into two halves.
+LEAST_CLASSES = 10
+
+_CLASSES_SEED = 1030
+
+
 def take(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """`[S, M, n]` from `[M, N]`, or from `[S, M, N]`, and rows `[S, n]`."""
     if values.ndim == 2:
@@ -77,6 +83,17 @@ def random_rows(
         ]
     ).astype(np.int32)
     return orders[:, :size], orders[:, size : 2 * size]
+
+
+def random_classes(seed: int, num_classes: int, num_splits: int) -> np.ndarray:
+    """One half of the classes at random, another in every split: bool `[S, C]`."""
+    chosen = np.zeros((num_splits, num_classes), bool)
+    for split, row in enumerate(chosen):
+        order = np.random.default_rng((seed, _CLASSES_SEED, split)).permutation(
+            num_classes
+        )
+        row[order[: num_classes // 2]] = True
+    return chosen
 
 
 def split(outputs: Outputs, seed: int, num_halves: int) -> Halves:

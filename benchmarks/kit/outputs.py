@@ -76,6 +76,32 @@ def present(folder: Path, description: Description) -> bool:
     return all((folder / name).is_file() for name in description["files"])
 
 
+def find(
+    folder: Path, wanted: Callable[[Description], bool] = lambda description: True
+) -> list[str]:
+    """Names of the wanted tasks whose files are in the folder.
+
+    Raises:
+      FileNotFoundError: where there is none.
+    """
+    described = {name: task for name, task in descriptions().items() if wanted(task)}
+    found = [name for name, task in described.items() if present(folder, task)]
+    if not found:
+        files = sorted({file for task in described.values() for file in task["files"]})
+        raise FileNotFoundError(
+            f"{folder}: expected at least one of {', '.join(files)}; "
+            "benchmarks/paper/README.md says where to get them."
+        )
+    return found
+
+
+def read_all(
+    folder: Path, wanted: Callable[[Description], bool] = lambda description: True
+) -> list[Outputs]:
+    """The outputs of every task that `find` finds."""
+    return [read(folder, name) for name in find(folder, wanted)]
+
+
 def read(folder: Path, name: str, *, published: bool = False) -> Outputs:
     """The outputs of one task.
 

@@ -16,6 +16,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from benchmarks.kit import report
+from benchmarks.kit.report import Section
+
 from . import (
     ablations,
     calibration,
@@ -25,11 +28,9 @@ from . import (
     language_cleaning,
     large_pairs,
     preface,
-    report,
     shift,
     task_shift,
 )
-from .report import Section
 from .study import Advance, Settings, prepare
 
 # Each has num_steps(study), evaluate(study, advance) and describe(study, numbers).

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from . import ablation_figures, judging, report
+from benchmarks.kit import report
+from benchmarks.kit.halves import Halves
+from benchmarks.kit.outputs import Outputs
+from benchmarks.kit.report import Claim, Draw
+
+from . import ablation_figures, judging
 from .ablation_figures import Panel
-from .halves import Halves
 from .judging import Binning
-from .outputs import Outputs
-from .report import Claim, Draw
 from .study import Settings, Study
 
 COUNTS = (5, 10, 15, 20, 30, 50, 75, 100)

@@ -9,11 +9,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from . import ablation_bins, ablation_sizes, judging, report
+from benchmarks.kit import report
+from benchmarks.kit.report import Claim, Section
+
+from . import ablation_bins, ablation_sizes, judging
 from .ablation_bins import BinNumbers
 from .ablation_sizes import Judged, SizeNumbers
 from .judging import HISTOGRAM, NONE, PLATT, TEMPERATURE
-from .report import Claim, Section
 from .study import Advance, Study
 
 CALIBRATORS = (NONE, HISTOGRAM, PLATT, TEMPERATURE)

@@ -15,11 +15,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import calib_jax as cj
+from benchmarks.kit import report
+from benchmarks.kit.halves import Half
+from benchmarks.kit.report import Claim, Section
 from calib_jax import plots
 
-from . import report
-from .halves import Half
-from .report import Claim, Section
 from .study import Advance, Study
 
 

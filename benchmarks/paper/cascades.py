@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import calib_jax as cj
+from benchmarks.kit import report
+from benchmarks.kit.report import Claim, Section
 from calib_jax import plots
 
-from . import report, routing
+from . import routing
 from .cascade_numbers import Numbers, TaskNumbers
 from .cascade_numbers import evaluate as evaluate
 from .cascade_numbers import num_steps as num_steps
-from .report import Claim, Section
 from .study import Study
 
 # More panels than these no page holds.
@@ -240,7 +241,7 @@ def _draw_all(task: TaskNumbers, dark: bool) -> Figure:
 
 
 def _draw_one(task: TaskNumbers, p: int, dark: bool) -> Figure:
-    width = plots.COLUMN_WIDTH
+    width = report.COLUMN_WIDTH
     figure = Figure(figsize=(width, 0.9 * width), layout="constrained")
     _draw_panel(figure.add_subplot(), task, p, title=task.pairs[p])
     return figure

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Mapping
 
 from matplotlib.figure import Figure
 
-from . import cleaning_claims, flag_counts, flag_figures, outputs, report
+from benchmarks.kit import outputs, report
+from benchmarks.kit.flags import FILTERS
+from benchmarks.kit.report import Section
+
+from . import cleaning_claims, flag_counts, flag_figures
 from .flag_counts import MIN_DRAWN, Counts, FlagNumbers
 from .flag_figures import PEER
-from .flags import FILTERS
-from .report import Section
 from .study import Advance, Study
 
 Numbers = Mapping[str, FlagNumbers]

@@ -4,10 +4,11 @@ import itertools
 import math
 from collections.abc import Mapping
 
-from . import report
+from benchmarks.kit import report
+from benchmarks.kit.report import Claim
+
 from .flag_counts import FlagNumbers
 from .flag_figures import PEER
-from .report import Claim
 from .study import Study
 
 Numbers = Mapping[str, FlagNumbers]

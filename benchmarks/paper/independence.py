@@ -12,10 +12,12 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from . import expert_pairs, independence_figure, report
+from benchmarks.kit import report
+from benchmarks.kit.report import Claim, Section
+
+from . import expert_pairs, independence_figure
 from .expert_pairs import HABIT, HABIT_SHARE, HABITUAL, SECOND, Trained
 from .independence_measures import Measured, measure
-from .report import Claim, Section
 from .study import Advance, Settings, Study
 
 CAUSES = ("joint_error", "lift")

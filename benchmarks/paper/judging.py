@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 
 import calib_jax as cj
+from benchmarks.kit.halves import Halves, by_temperature, fit_each, take
+from benchmarks.kit.outputs import Outputs
 
 from . import batches
-from .halves import Halves, by_temperature, fit_each, take
-from .outputs import Outputs
 from .study import Study
 
 NONE, HISTOGRAM, PLATT, TEMPERATURE = "none", "histogram", "Platt", "temperature"

@@ -9,12 +9,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from . import flag_counts, flag_figures, flags, report
+from benchmarks.kit import flags, report
+from benchmarks.kit.halves import Halves
+from benchmarks.kit.outputs import Outputs
+from benchmarks.kit.report import Claim, Section
+
+from . import flag_counts, flag_figures
 from .flag_counts import Counts, FlagNumbers
 from .flag_figures import PEER
-from .halves import Halves
-from .outputs import Outputs
-from .report import Claim, Section
 from .study import Advance, Study
 
 UNIFORM, BY_CLASS, CONFIDENT = "uniformly", "by class", "where experts err"

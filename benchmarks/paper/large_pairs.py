@@ -6,7 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.figure import Figure
 
-from . import report, routing
+from benchmarks.kit import report
+from benchmarks.kit.report import Claim, Section
+
+from . import routing
 from .large_pair_numbers import (
     CONDITIONS,
     NUM_REMOVALS,
@@ -16,7 +19,6 @@ from .large_pair_numbers import (
 )
 from .large_pair_numbers import evaluate as evaluate
 from .large_pair_numbers import num_steps as num_steps
-from .report import Claim, Section
 from .study import Study
 
 

@@ -14,10 +14,11 @@ from flax import nnx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.kit import corruptions, report, training
+from benchmarks.kit.report import Section
 from calib_jax.demo import data, models
 
-from . import corruptions, report, shift_claims, training
-from .report import Section
+from . import shift_claims
 from .shift_measures import Logits, Numbers, summarise
 from .study import Advance, Settings, Study
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from . import report
-from .report import Claim
+from benchmarks.kit import report
+from benchmarks.kit.report import Claim
+
 from .shift_measures import Numbers
 
 

@@ -9,17 +9,14 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from . import judging, outputs
-from .halves import Halves
+from benchmarks.kit import outputs
+from benchmarks.kit.halves import LEAST_CLASSES, Halves, random_classes
+from benchmarks.kit.outputs import Outputs
+
+from . import judging
 from .judging import NONE, PLATT, Sample
-from .outputs import Outputs
 from .study import Advance, Settings, Study
 from .task_shift_text import describe as describe
-
-# Fewer classes than this are not divided into two halves.
-LEAST_CLASSES = 10
-
-_SEED = 1030
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,15 +206,6 @@ def _target(
         published=other,
         num_published=num_published,
     )
-
-
-def random_classes(seed: int, num_classes: int, num_splits: int) -> np.ndarray:
-    """One half of the classes at random, another in every split: bool `[S, C]`."""
-    chosen = np.zeros((num_splits, num_classes), bool)
-    for split, row in enumerate(chosen):
-        order = np.random.default_rng((seed, _SEED, split)).permutation(num_classes)
-        row[order[: num_classes // 2]] = True
-    return chosen
 
 
 def _held_out(task: Outputs, halves: Halves, settings: Settings) -> HeldOut:

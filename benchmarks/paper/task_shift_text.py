@@ -9,8 +9,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from . import judging, report
-from .report import Claim, Section
+from benchmarks.kit import report
+from benchmarks.kit.report import Claim, Section
+
+from . import judging
 from .study import Study
 
 if TYPE_CHECKING:

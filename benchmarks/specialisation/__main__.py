@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import command
-from benchmarks.paper import outputs
+from benchmarks.kit import command, outputs
 
 from . import real, runs
 from .report import write_results

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.paper.report import (
+from benchmarks.kit.report import (
     Section,
     figure,
     interval,
@@ -425,7 +425,7 @@ def _draw_parts(pairs: Sequence[Judged]) -> Figure:
 
 
 def _draw_runs(trained: Trained) -> Figure:
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 2.6), layout="constrained")
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.6), layout="constrained")
     axes = drawn.subplots()
     rng = np.random.default_rng(0)
     for place, name in enumerate(COMPARISONS):

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.paper.report import as_plain, table
+from benchmarks.kit.report import as_plain, table
 
 from .tables import significant
 

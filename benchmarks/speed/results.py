@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.paper.report import Section, figure, table, write
+from benchmarks.kit.machine import Machine
+from benchmarks.kit.report import Section, figure, table, write
 
 from . import growth, programs
 from .accelerated import FILE, Accelerated
 from .growth import Growth
-from .machine import Machine
 from .tables import (
     WorkloadResult,
     megabytes,

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.paper.report import as_plain, table
+from benchmarks.kit.report import as_plain, table
 
 from .cases import OURS, Case, CaseResult, Kind, Measurement, Target, Workload, ratio
 

@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("rich")
 pytest.importorskip("cleanlab")
 
-from benchmarks.paper import ablation_bins, outputs, report, study  # noqa: E402
+from benchmarks.kit import outputs, report  # noqa: E402
+from benchmarks.paper import ablation_bins, study  # noqa: E402
 from benchmarks.paper.__main__ import SECTIONS, run  # noqa: E402
 
 pytestmark = pytest.mark.once

@@ -10,7 +10,8 @@ from scipy import stats
 pytest.importorskip("rich")
 cleanlab = pytest.importorskip("cleanlab.filter")
 
-from benchmarks.paper import cleaning, flag_counts, flags  # noqa: E402
+from benchmarks.kit import flags  # noqa: E402
+from benchmarks.paper import cleaning, flag_counts  # noqa: E402
 from benchmarks.paper.study import Study  # noqa: E402
 from calib_jax import plots  # noqa: E402
 

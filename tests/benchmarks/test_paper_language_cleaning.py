@@ -11,7 +11,8 @@ pytest.importorskip("cleanlab")
 
 from test_paper_cleaning import Expected, equal  # noqa: E402
 
-from benchmarks.paper import flags, language_cleaning  # noqa: E402
+from benchmarks.kit import flags  # noqa: E402
+from benchmarks.paper import language_cleaning  # noqa: E402
 from benchmarks.paper.language_cleaning import (  # noqa: E402
     BY_CLASS,
     CONFIDENT,

@@ -11,7 +11,8 @@ for extra in ("matplotlib", "mlxtend", "rich"):
     pytest.importorskip(extra)
 
 import calib_jax as cj  # noqa: E402
-from benchmarks.paper import corruptions, shift, shift_measures, training  # noqa: E402
+from benchmarks.kit import corruptions, training  # noqa: E402
+from benchmarks.paper import shift, shift_measures  # noqa: E402
 from calib_jax import plots  # noqa: E402
 from calib_jax.demo import data  # noqa: E402
 

@@ -10,9 +10,9 @@ from calib_jax import plots
 
 pytest.importorskip("rich")
 
-from benchmarks.paper import outputs as saved  # noqa: E402
+from benchmarks.kit import outputs as saved  # noqa: E402
+from benchmarks.kit.halves import by_platt, by_temperature, fit_each, random_classes  # noqa: E402
 from benchmarks.paper import task_shift  # noqa: E402
-from benchmarks.paper.halves import by_platt, by_temperature, fit_each  # noqa: E402
 
 pytestmark = pytest.mark.once
 
@@ -101,9 +101,7 @@ def test_from_classes_to_other_classes(paper_study, numbers):
     for name, task in numbers.held_out.items():
         outputs, halves = paper_study.tasks[name], paper_study.halves[name]
         num_splits = paper_study.settings.num_halves
-        chosen = task_shift.random_classes(
-            paper_study.settings.seed, task.num_classes, num_splits
-        )
+        chosen = random_classes(paper_study.settings.seed, task.num_classes, num_splits)
         assert set(chosen.sum(axis=1)) == {task.num_classes // 2}
         # Where each of the two fits of a split looks, as masks of the calibration half.
         calibration = halves.calibration.rows
