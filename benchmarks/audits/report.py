@@ -178,6 +178,10 @@ def _real(groups: Sequence[tuple[str, Judged]]) -> str:
     )
 
 
+def _lift(lift: Sequence[float]) -> str:
+    return f"{number(lift[0], 2)} {interval(lift[1:], 2)}"
+
+
 def _audits(groups: Sequence[tuple[str, Judged]]) -> str:
     return table(
         [

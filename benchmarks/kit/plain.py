@@ -8,11 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 
 def as_plain(tree: Any) -> Any:
-    """Dataclasses, mappings, sequences and arrays as JSON has them; NaN as None."""
+    """Dataclasses, mappings, sequences and arrays as JSON has them.
+
+    NaN is None, and infinity is "inf".
+    """
     if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
         fields = dataclasses.fields(tree)
         return {field.name: as_plain(getattr(tree, field.name)) for field in fields}
@@ -28,7 +32,9 @@ def as_plain(tree: Any) -> Any:
     if array.dtype.kind in "biu":
         return array.item()
     # Six digits are more than float32 tables hold, and keep the file readable.
-    return float(f"{array:.6g}") if np.isfinite(array) else None
+    if np.isinf(array):
+        return str(float(array))
+    return None if np.isnan(array) else float(f"{array:.6g}")
 
 
 def restore(kind: Any, tree: Any) -> Any:
@@ -36,7 +42,8 @@ def restore(kind: Any, tree: Any) -> Any:
 
     Args:
       kind: a dataclass, a named tuple, a mapping, a sequence, an optional type, a
-        number or a string, or anything else for an array.
+        number or a string, or anything else for an array; `jax.Array` for one of
+        float32.
       tree: of `json.load`; of records, entries that the type lacks are ignored.
     """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
@@ -62,8 +69,10 @@ def restore(kind: Any, tree: Any) -> Any:
         return np.nan if tree is None else float(tree)
     if kind in (str, int, bool):
         return kind(tree)
-    known = np.asarray(tree)
-    return known if known.dtype != object else np.asarray(tree, np.float64)
+    array = np.asarray(tree)
+    if array.dtype.kind in "biu":
+        return array
+    return np.asarray(tree, np.float32 if kind is jax.Array else np.float64)
 
 
 def load(kind: type, path: Path) -> Any:
