@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from calib_jax import plots
+from benchmarks.kit import report
 
 from .abstaining import Abstained
 from .comparing import CHAIN, LARGEST, MIX, PAIR, Judged
@@ -57,6 +57,7 @@ def draw_frontier(
     setting: Setting,
     judged: Mapping[str, Judged],
     singles: tuple[np.ndarray, np.ndarray],
+    _: bool,
 ) -> Figure:
     """Chosen by labels, in order of cost; each model alone stands there by its name's
     last word, but for those far below the curves."""
@@ -108,7 +109,7 @@ def draw_frontier(
 
 
 def draw_coverage(
-    chain: Abstained, alone: Abstained, places: Mapping[str, int]
+    chain: Abstained, alone: Abstained, places: Mapping[str, int], _: bool
 ) -> Figure:
     """Of the largest model alone, and of a chain within budgets, by name and place."""
     drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.6), layout="constrained")

@@ -24,6 +24,8 @@ def as_plain(tree: Any) -> Any:
         return {str(key): as_plain(value) for key, value in tree.items()}
     if isinstance(tree, tuple | list):
         return [as_plain(value) for value in tree]
+    if isinstance(tree, slice):
+        return [tree.start, tree.stop]
     if tree is None or isinstance(tree, str | bool | int):
         return tree
     array = np.asarray(tree)
@@ -67,6 +69,8 @@ def restore(kind: Any, tree: Any) -> Any:
         return tuple(map(restore, kinds, tree))
     if kind is float:
         return np.nan if tree is None else float(tree)
+    if kind is slice:
+        return slice(*tree)
     if kind in (str, int, bool):
         return kind(tree)
     array = np.asarray(tree)
