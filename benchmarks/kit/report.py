@@ -94,13 +94,9 @@ def render(template: Path, **values: Any) -> str:
 
 
 def section(
-    template: Path,
-    *,
-    numbers: Any = None,
-    figures: Mapping[str, Draw] | None = None,
-    **values: Any,
+    template: Path, *, stored: Any, figures: Mapping[str, Draw], **values: Any
 ) -> Section:
-    """A section whose template starts with its title.
+    """A section whose template starts with its title; `stored` are its numbers.
 
     The template states claims by `{% call claim(text, number, of) %}evidence{% endcall
     %}`, for a claim that holds in `number` of `of` cases.
@@ -116,9 +112,9 @@ def section(
     return Section(
         title=title.removeprefix("# "),
         text=text.strip(),
-        figures=figures or {},
+        figures=figures,
         claims=claims,
-        numbers=numbers,
+        numbers=stored,
     )
 
 

@@ -54,7 +54,7 @@ class Counts:
         """Precision and its interval in %, to print."""
         if not self.judged:
             return "-"
-        bounds = report.interval(self.low, self.high, 1, 100.0)
+        bounds = report.interval((self.low, self.high), 1, 100.0)
         return f"{report.percent(self.precision)} {bounds}"
 
 

@@ -1,57 +1,65 @@
-"""What shift of the task does, in words, tables and a figure."""
+"""Shift of the task: calibrated on other questions, or on other classes."""
 
 import functools
 import math
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.kit import report
-from benchmarks.kit.report import Claim, Section
+from benchmarks.kit.report import Section
 
-from . import judging
+from . import judging, text
 from .study import Study
-
-if TYPE_CHECKING:
-    from .task_shift import HeldOut, Numbers, Target, Worth
+from .task_shift_numbers import HeldOut, Numbers, Target, Worth
+from .task_shift_numbers import evaluate as evaluate
+from .task_shift_numbers import num_steps as num_steps
 
 STATED, PUBLISHED = "none", "published split"
 
 _MARKERS = "xosD^v"
 
 
-def describe(study: Study, numbers: "Numbers") -> Section:
+def describe(study: Study, numbers: Numbers) -> Section:
     """What is left of calibration on other tasks and on other classes."""
-    blocks = [
-        "So far both halves were random halves of one and the same test set. Here "
-        "calibrators and routers come from other examples than those they are judged "
-        "on, and everything else is as before.",
-    ]
+    titles = {name: task.title for name, task in study.tasks.items()}
+    targets, held_out = numbers.targets, numbers.held_out
     figures = {}
-    claims: list[Claim] = []
-    if numbers.targets:
-        blocks += _transfer_blocks(study, numbers.targets)
-        claims += _transfer_claims(study, numbers.targets)
-        figures["task-shift"] = functools.partial(_draw, study, numbers.targets)
-    if numbers.held_out:
-        blocks += _held_out_blocks(study, numbers.held_out)
-        claims += _held_out_claims(numbers.held_out)
-    if not numbers.targets and not numbers.held_out:
-        blocks.append("None of the tasks at hand can be looked at in this way.")
-    blocks += judging.missing(study)
-    return Section(
-        title="Shift of the task (appendix)",
-        blocks=blocks,
+    if targets:
+        figures["task-shift"] = functools.partial(_draw, study, targets)
+    return text.section(
+        "task_shift",
+        study,
+        numbers,
+        stored=judging.over_splits(numbers),
         figures=figures,
-        claims=claims,
-        numbers=judging.over_splits(numbers),
+        published=[
+            f"{target.num_published} questions for {titles[name]}"
+            for name, target in targets.items()
+            if target.published is not None
+        ],
+        # A table for the tasks of one set of models.
+        target_tables=[
+            _targets_table(
+                study, {n: t for n, t in targets.items() if t.models == models}, models
+            )
+            for models in dict.fromkeys(target.models for target in targets.values())
+        ],
+        held_out_sizes=[
+            f"{task.num_fitted.mean():,.0f} examples on {titles[name]}"
+            for name, task in held_out.items()
+        ],
+        held_out_table=_held_out_table(study, held_out),
+        **_transfer_evidence(targets),
+        **_published_evidence(targets),
+        **_held_out_evidence(held_out),
     )
 
 
-def _ways(study: Study, name: str, target: "Target") -> dict[str, "Worth"]:
+def _ways(study: Study, name: str, target: Target) -> dict[str, Worth]:
     """By what the target was calibrated, its own half first."""
     ways = {STATED: target.stated, study.tasks[name].title: target.sources[name]}
     ways |= {
@@ -62,74 +70,66 @@ def _ways(study: Study, name: str, target: "Target") -> dict[str, "Worth"]:
     return ways
 
 
-def _transfer_blocks(study: Study, targets: Mapping[str, "Target"]) -> list[str]:
-    blocks = [
-        "### From task to task",
-        "Platt scaling of every model, and the bins and their order of every router, "
-        "are fitted on the calibration half of one task (*calibrated on*) and used on "
-        "the test half of another (*judged on*), beside that task's own calibration "
-        "half. *None* are the stated confidences, with a router of them fitted on the "
-        "task's own calibration half (UC). Mean ± standard deviation over "
-        f"{study.settings.num_halves} random halves; APGR over the pairs whose large "
-        "model is clearly better (see the ablations).",
-    ]
-    if "gsm8k" in targets:
-        own = study.tasks["gsm8k"].title
-        blocks.append(
-            f"The confidence on {own} is another quantity than on the other tasks: the "
-            "probability a model gives to its own answer being correct, where the "
-            "others have the probability of the token that names the answer. What is "
-            "fitted on the one need not say anything of the other."
-        )
-    published = [
-        f"{target.num_published} questions for {study.tasks[name].title}"
-        for name, target in targets.items()
-        if target.published is not None
-    ]
-    if published:
-        blocks.append(
-            "The *published split* is the one the outputs came with for calibration: "
-            f"{', '.join(published)}, of another make than the test questions. It is "
-            "judged on the same test halves."
-        )
-    for models in dict.fromkeys(target.models for target in targets.values()):
-        some = {n: target for n, target in targets.items() if target.models == models}
-        blocks.append(_targets_table(study, some, models))
-    blocks.append(
-        report.figure(
-            "task-shift",
-            "ECE of every model on the test half of each task, by what it was "
-            "calibrated on; the bars are one standard deviation over the random "
-            "halves.",
-        )
-    )
-    return blocks
-
-
 def _targets_table(
-    study: Study, targets: "Mapping[str, Target]", models: tuple[str, ...]
+    study: Study, targets: Mapping[str, Target], models: tuple[str, ...]
 ) -> str:
-    """The tasks of one set of models."""
-    rows = []
-    for name, target in targets.items():
+    def recovered(row: tuple[str, Target, Worth]) -> str:
+        _, target, worth = row
         clear = judging.is_clear(target.gap)
-        for label, worth in _ways(study, name, target).items():
-            recovered = (
-                worth.recovered[:, clear].mean(axis=1) if clear.any() else [np.nan]
-            )
+        if not clear.any():
+            return "-"
+        return report.spread(worth.recovered[:, clear].mean(axis=1))
+
+    return report.table(
+        [
+            ("judged on ← calibrated on", lambda row: row[0]),
+            *(
+                (model, lambda row, m=m: report.number(row[2].error[:, m].mean()))
+                for m, model in enumerate(models)
+            ),
+            ("mean ECE", lambda row: report.spread(row[2].error.mean(axis=1))),
+            ("mean APGR", recovered),
+        ],
+        [
+            (f"{study.tasks[name].title} ← {label}", target, worth)
+            for name, target in targets.items()
+            for label, worth in _ways(study, name, target).items()
+        ],
+    )
+
+
+def _held_out_table(study: Study, held_out: Mapping[str, HeldOut]) -> str:
+    rows: list[tuple[str, HeldOut, Callable[[Worth], np.ndarray]]] = []
+    for name, task in held_out.items():
+        title = study.tasks[name].title
+        rows += [
+            (f"{title}, {model}: ECE", task, lambda worth, m=m: worth.error[:, m])
+            for m, model in enumerate(task.models)
+        ]
+        for p in np.flatnonzero(judging.is_clear(task.gap)):
+            small, large = (task.models[model] for model in task.pairs[p])
             rows.append(
-                [
-                    f"{study.tasks[name].title} ← {label}",
-                    *(report.number(error) for error in worth.error.mean(axis=0)),
-                    report.spread(worth.error.mean(axis=1)),
-                    report.spread(recovered),
-                ]
+                (
+                    f"{title}, {small} → {large}: APGR",
+                    task,
+                    lambda worth, p=p: worth.recovered[:, p],
+                )
             )
-    header = ["judged on ← calibrated on", *models, "mean ECE", "mean APGR"]
-    return report.table(header, rows)
+    return report.table(
+        [
+            ("", lambda row: row[0]),
+            ("not calibrated", lambda row: report.spread(row[2](row[1].stated))),
+            ("on all classes", lambda row: report.spread(row[2](row[1].all_classes))),
+            (
+                "on other classes only",
+                lambda row: report.spread(row[2](row[1].other_classes)),
+            ),
+        ],
+        rows,
+    )
 
 
-def _transfer_claims(study: Study, targets: Mapping[str, "Target"]) -> list[Claim]:
+def _transfer_evidence(targets: Mapping[str, Target]) -> dict[str, Any]:
     """Over every task, other source and model, the mean over the splits."""
     own, foreign, stated, lost = [], [], [], []
     for name, target in targets.items():
@@ -141,117 +141,59 @@ def _transfer_claims(study: Study, targets: Mapping[str, "Target"]) -> list[Clai
                 own.append(home.error.mean(axis=0))
                 stated.append(target.stated.error.mean(axis=0))
                 lost.append((home.recovered - worth.recovered)[:, clear].mean(axis=0))
-    claims = []
-    if foreign:
-        ours, theirs, none, loss = map(np.concatenate, (own, foreign, stated, lost))
-        worse, useless = int(np.sum(theirs > ours)), int(np.sum(theirs >= none))
-        claims.append(
-            Claim(
-                "Calibration degrades when the task shifts",
-                report.verdict(worse, len(theirs)),
-                f"ECE is higher than with the task's own calibration in {worse} of "
-                f"{len(theirs)} cases (task, other task, model), median "
-                f"{report.number(np.median(theirs))} against "
-                f"{report.number(np.median(ours))}; in {useless} no lower than without "
-                f"calibration ({report.number(np.median(none))})",
-            )
-        )
-        if len(loss):
-            down = int(np.sum(loss > 0))
-            claims.append(
-                Claim(
-                    "The cascade degrades when the task shifts",
-                    report.verdict(down, len(loss)),
-                    f"APGR falls in {down} of {len(loss)} cases (task, other task, "
-                    f"pair), by {report.number(np.median(loss))} in the median and "
-                    f"{report.number(loss.max())} at most",
-                )
-            )
-    split = [
-        (t.sources[name], t.published) for name, t in targets.items() if t.published
-    ]
-    if split:
-        ours = np.concatenate([home.error.mean(axis=0) for home, _ in split])
-        theirs = np.concatenate([other.error.mean(axis=0) for _, other in split])
-        none = np.concatenate(
-            [t.stated.error.mean(axis=0) for t in targets.values() if t.published]
-        )
-        better = int(np.sum(theirs < none))
-        claims.append(
-            Claim(
-                "A published calibration split serves its own test questions",
-                report.verdict(better, len(theirs)),
-                f"ECE lower than without calibration for {better} of {len(theirs)} "
-                f"models and tasks: median {report.number(np.median(theirs))}, without "
-                f"{report.number(np.median(none))}, by a random half of the test "
-                f"questions {report.number(np.median(ours))}",
-            )
-        )
-    return claims
+    if not foreign:
+        return {}
+    ours, theirs, none, loss = map(np.concatenate, (own, foreign, stated, lost))
+    return {
+        "own": ours,
+        "foreign": theirs,
+        "stated": none,
+        "lost": loss,
+        "num_worse": int(np.sum(theirs > ours)),
+        "num_useless": int(np.sum(theirs >= none)),
+        "num_down": int(np.sum(loss > 0)),
+    }
 
 
-def _held_out_blocks(study: Study, held_out: Mapping[str, "HeldOut"]) -> list[str]:
-    rows = []
-    for name, task in held_out.items():
-        rows += [
-            [
-                f"{study.tasks[name].title}, {model}: ECE",
-                *(
-                    report.spread(worth.error[:, m])
-                    for worth in (task.stated, task.all_classes, task.other_classes)
-                ),
-            ]
-            for m, model in enumerate(task.models)
-        ]
-        for p in np.flatnonzero(judging.is_clear(task.gap)):
-            small, large = (task.models[model] for model in task.pairs[p])
-            rows.append(
-                [
-                    f"{study.tasks[name].title}, {small} → {large}: APGR",
-                    *(
-                        report.spread(worth.recovered[:, p])
-                        for worth in (task.stated, task.all_classes, task.other_classes)
-                    ),
-                ]
-            )
-    sizes = [
-        f"{task.num_fitted.mean():,.0f} examples on {study.tasks[name].title}"
-        for name, task in held_out.items()
-    ]
-    return [
-        "### From classes to other classes",
-        "One half of the classes is drawn at random for every split. A temperature and "
-        "a router are fitted on calibration examples of these classes alone and judged "
-        "on test examples of the others, beside as many calibration examples of all "
-        f"classes ({', '.join(sizes)} on average) and the same test examples. Mean ± "
-        "standard deviation over the splits.",
-        report.table(
-            ["", "not calibrated", "on all classes", "on other classes only"], rows
-        ),
-    ]
+def _published_evidence(targets: Mapping[str, Target]) -> dict[str, Any]:
+    """Over every model and task with a published split, the mean over the splits."""
+    by_half, by_published, by_none = [], [], []
+    for name, target in targets.items():
+        if target.published is not None:
+            by_half.append(target.sources[name].error.mean(axis=0))
+            by_published.append(target.published.error.mean(axis=0))
+            by_none.append(target.stated.error.mean(axis=0))
+    if not by_published:
+        return {}
+    half, other, none = map(np.concatenate, (by_half, by_published, by_none))
+    return {
+        "by_half": half,
+        "by_published": other,
+        "by_none": none,
+        "num_served": int(np.sum(other < none)),
+    }
 
 
-def _held_out_claims(held_out: Mapping[str, "HeldOut"]) -> list[Claim]:
+def _held_out_evidence(held_out: Mapping[str, HeldOut]) -> dict[str, Any]:
+    """Over every model and task of several classes, the mean over the splits."""
+    if not held_out:
+        return {}
+
     def means(kind: str) -> np.ndarray:
         return np.concatenate(
             [getattr(task, kind).error.mean(axis=0) for task in held_out.values()]
         )
 
-    stated, ours, theirs = map(means, ("stated", "all_classes", "other_classes"))
-    better = int(np.sum(theirs < stated))
-    return [
-        Claim(
-            "A calibration fitted on some classes serves others",
-            report.verdict(better, len(theirs)),
-            f"ECE on held-out classes is lower than without calibration for {better} "
-            f"of {len(theirs)} models: median {report.number(np.median(theirs))}, "
-            f"without {report.number(np.median(stated))}, with calibration examples of "
-            f"all classes {report.number(np.median(ours))}",
-        )
-    ]
+    none, ours, theirs = map(means, ("stated", "all_classes", "other_classes"))
+    return {
+        "no_classes": none,
+        "all_classes": ours,
+        "other_classes": theirs,
+        "num_classes_served": int(np.sum(theirs < none)),
+    }
 
 
-def _draw(study: Study, targets: Mapping[str, "Target"], dark: bool) -> Figure:
+def _draw(study: Study, targets: Mapping[str, Target], dark: bool) -> Figure:
     del dark
     columns = min(3, len(targets))
     rows = math.ceil(len(targets) / columns)

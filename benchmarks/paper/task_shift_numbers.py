@@ -1,6 +1,6 @@
-"""Shift of the task: calibrated on other questions, or on other classes.
+"""Calibrated on other questions, or on other classes.
 
-The text is in task_shift_text. Shapes: S splits, M models, P pairs, C classes, n
+Shapes: S splits, M models, P pairs, C classes, n
 examples of a half, L of them with padding.
 """
 
@@ -16,7 +16,6 @@ from benchmarks.kit.outputs import Outputs
 from . import judging
 from .judging import NONE, PLATT, Sample
 from .study import Advance, Settings, Study
-from .task_shift_text import describe as describe
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
