@@ -31,6 +31,7 @@ def main(
     *,
     reads_folder: bool = True,
     results: type[Results] | None = None,
+    output: Path | None = None,
     argv: Sequence[str] | None = None,
     **defaults: Any,
 ) -> None:
@@ -44,6 +45,7 @@ def main(
       description: one sentence.
       reads_folder: whether it reads saved outputs.
       results: the type of what `run` returns, which adds `--render`.
+      output: folder to write to by default, else that of the package.
       argv: arguments, by default those of the process.
       **defaults: of options of the same names: a number; False for a flag; a tuple of
         strings, of which some may be chosen, or of numbers, in place of which others
@@ -61,9 +63,8 @@ def main(
     parser.add_argument(
         "--output",
         type=Path,
-        default=here,
-        help="folder for RESULTS.md, results.json and figures (default: that of this "
-        "module)",
+        default=output or here,
+        help="folder to write to (default: %(default)s)",
     )
     if results:
         parser.add_argument(
@@ -88,7 +89,7 @@ def main(
     if found is not None:
         report.write(destination, found.text(), found, found.figures())
     seconds = time.perf_counter() - start
-    print(f"{destination / 'RESULTS.md'} written in {seconds:.0f} s")
+    print(f"{destination} written in {seconds:.0f} s")
 
 
 def _add(parser: argparse.ArgumentParser, name: str, default: Any) -> None:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 import calib_jax as cj
 from benchmarks.kit.command import progress
-from benchmarks.kit.report import as_plain
+from benchmarks.kit.plain import as_plain
 from benchmarks.kit.timing import SHORTEST, timed
 
 from .accelerated import FILE, Accelerated, Row
