@@ -18,13 +18,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def steps():
-    return []
-
-
-@pytest.fixture(scope="module")
-def numbers(paper_study, steps):
-    return task_shift.evaluate(paper_study, steps.append)
+def numbers(paper_section):
+    return paper_section("task-shift").numbers
 
 
 def check(worth, split, pairs, seen, new, correct):
@@ -146,10 +141,10 @@ def test_from_classes_to_other_classes(paper_study, numbers):
             np.testing.assert_allclose(task.gap[split], gap, atol=1e-12)
 
 
-def test_text_and_figure(paper_study, numbers, steps):
-    assert len(steps) == task_shift.num_steps(paper_study)
+def test_text_and_figure(paper_study, numbers, paper_section):
+    assert len(paper_section("task-shift").steps) == task_shift.num_steps(paper_study)
     section = task_shift.describe(paper_study, numbers)
-    text = "\n".join(section.blocks)
+    text = section.text
     assert "nan" not in text
     for name in numbers.targets:
         title = paper_study.tasks[name].title
@@ -174,7 +169,7 @@ def test_without_such_tasks(paper_study):
     study = dataclasses.replace(paper_study, tasks=tasks, missing=("cifar10", "mmlu"))
     assert task_shift.num_steps(study) == 0
     section = task_shift.describe(study, task_shift.evaluate(study, lambda text: None))
-    text = "\n".join(section.blocks)
+    text = section.text
     assert "None of the tasks" in text
     assert "missing: cifar10, mmlu" in text
     assert not section.figures
