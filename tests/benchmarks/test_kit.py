@@ -76,8 +76,9 @@ def test_templates_make_text_and_claims(tmp_path):
     made = report.section(tmp_path / "one.md.jinja", stored={}, figures={}, n=1234)
     assert (made.title, made.text) == ("Title", "50.0 %, [0.25, 1.00]")
     assert made.claims == [report.Claim("so", "holds in part", "1,234 of them")]
+    (tmp_path / "two.md.jinja").write_text("{{ n }}")
     with pytest.raises(jinja2.UndefinedError, match="'n' is undefined"):
-        report.section(tmp_path / "one.md.jinja", stored={}, figures={})
+        report.render(tmp_path / "two.md.jinja")
 
 
 @pytest.mark.parametrize(
