@@ -77,7 +77,7 @@ def _false_alarms(simulated: Sequence[Simulated], num_samples: int) -> dict[str,
         "`occupancy_drift` on other rows": [
             one.occupancy for one in still if not one.setting.fitted
         ],
-        "`drift_monitor`": [one.stream for one in still],
+        "`update_monitor`": [one.stream for one in still],
         "`calibration_drift`": [one.changed for one in still],
         "`calibration_drift` of shifted confidences": [one.changed for one in drifting],
     }
