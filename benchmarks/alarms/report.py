@@ -17,8 +17,8 @@ from .measure import LABELLED, LEVEL, NUM_BINS, SIZES, Judged
 from .saved import Shifted
 from .simulation import Simulated
 
-# An accuracy or APGR has fallen where it is so much lower; an alarm has come where so
-# many batches raise one.
+# An accuracy or APGR has fallen if it is lower by this much; an alarm has come if this
+# share of batches raises one.
 FALLEN, FALLEN_RECOVERED, COME = 0.02, 0.05, 0.8
 # Which of the sizes of a batch the estimates are shown for.
 SHOWN = 1
