@@ -59,6 +59,7 @@ GROUPS = (
     "test_paper",
     "test_speed",
     "test_demo",
+    "test_arithmetic",
     "test_real_data",
     "test_notebooks",
 )
@@ -85,22 +86,3 @@ def data_folder():
     if not folder.is_dir():
         pytest.skip(f"no real model outputs at {folder}: set CALIB_JAX_DATA")
     return folder
-
-
-@pytest.fixture(scope="session")
-def paper_study(tmp_path_factory):
-    """A small study of made-up outputs, for the sections of benchmarks/paper."""
-    import paper_data
-
-    from benchmarks.paper import batches, routing
-    from benchmarks.paper.study import Settings, prepare
-
-    folder = paper_data.write(tmp_path_factory.mktemp("outputs"))
-    settings = Settings(
-        num_halves=2, num_draws=16, num_repeats=1, num_train=100, num_epochs=1
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        # What fills up a batch of few jobs costs more here than the jobs.
-        patch.setattr(routing, "_BATCH", 32)
-        patch.setattr(batches, "_BATCH", 8)
-        yield prepare(folder, settings)

@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from benchmarks import command
+from benchmarks.kit import command
 from calib_jax.demo import data
 
 from . import digits, saved, simulation
-from .report import write_results
+from .report import Results
 
 
 def run(
     folder: Path,
-    destination: Path,
     *,
     samples: int,
     repeats: int,
@@ -20,30 +19,32 @@ def run(
     train: int,
     epochs: int,
     seed: int,
-) -> None:
-    """Simulates, trains, corrupts, shifts, and writes what came of it."""
+) -> Results:
+    """Simulates, trains, corrupts and shifts."""
     with command.progress() as bars:
-        settings = simulation.SETTINGS
-        advance = command.bar(bars, "simulation", len(settings))
-        simulated = []
-        for setting in settings:
-            simulated.append(simulation.simulate(setting, seed, samples))
-            advance(str(setting))
-        advance = command.bar(bars, "digits", digits.num_steps(repeats))
+        simulated = [
+            simulation.simulate(setting, seed, samples)
+            for setting in command.each(bars, "simulation", simulation.SETTINGS)
+        ]
         corrupted = digits.measure(
             data.Settings(seed=seed, num_train=train),
             epochs,
             repeats,
             batches,
-            advance,
+            command.bar(bars, "digits", digits.num_steps(repeats)),
         )
-        found = saved.shifts(folder)
-        advance = command.bar(bars, "saved outputs", len(found))
-        shifted = []
-        for shift in found:
-            shifted.append(saved.measure(folder, shift, seed, splits, batches))
-            advance(shift.title)
-    write_results(destination, simulated, corrupted, shifted, samples)
+        shifted = [
+            saved.measure(folder, shift, seed, splits, batches)
+            for shift in command.each(
+                bars, "saved outputs", saved.shifts(folder), lambda shift: shift.title
+            )
+        ]
+    return Results(
+        simulated=simulated,
+        corrupted=corrupted,
+        shifted=shifted,
+        num_samples=samples,
+    )
 
 
 def main() -> None:
@@ -51,6 +52,7 @@ def main() -> None:
         run,
         __package__,
         "Whether alarms come before a cascade gets worse, and how many are false.",
+        results=Results,
         samples=400,  # Of each simulated setting.
         repeats=3,  # Networks trained.
         splits=5,  # Of saved outputs.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import calib_jax as cj
-from benchmarks.paper import corruptions, training
+from benchmarks.kit import corruptions, training
 from calib_jax.demo import data, models
 
 from .measure import Judged, Rows, judge

@@ -1,211 +1,161 @@
 """RESULTS.md, results.json and the figures."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from benchmarks.paper.report import Section, figure, number, percent, table, write
+from benchmarks.kit import report
+from benchmarks.kit.report import Draw, number, percent, table, thousands
 
+from . import drawing
 from .digits import RENAMED, Corrupted
 from .measure import LABELLED, LEVEL, NUM_BINS, SIZES, Judged
 from .saved import Shifted
 from .simulation import Simulated
 
-# An accuracy or APGR has fallen where it is so much lower; an alarm has come where so
-# many batches raise one.
+# An accuracy or APGR has fallen if it is lower by this much; an alarm has come if this
+# share of batches raises one.
 FALLEN, FALLEN_RECOVERED, COME = 0.02, 0.05, 0.8
-# Which of the sizes of a batch the estimates are shown of.
-_SHOWN = 1
-# Points between series of the figure that would hide each other.
-_APART = 3.0
-
-_METHOD = """\
-Is the router still right? A cascade is calibrated and its K chosen (to lose no
-accuracy) on some rows, others are its *reference*, and new rows come in batches of
-{sizes}. Without labels: an alarm of a batch is `occupancy_drift` with p up to {level};
-a stream is all new rows one by one, watched by `drift_monitor` with an error
-probability of {level} for the whole stream; `estimated_accuracy` is what the cascade is
-thought to be worth. With labels: `calibration_drift`. An accuracy has *fallen* where it
-is {fallen} points or more below that without drift, APGR where it is {recovered} or
-more below. An alarm has *come* where at least {come} % of batches (or streams) raise
-it."""
+# Which of the sizes of a batch the estimates are shown for.
+SHOWN = 1
 
 
-def write_results(
-    folder: Path,
-    simulated: Sequence[Simulated],
-    corrupted: Corrupted,
-    shifted: Sequence[Shifted],
-    num_samples: int,
-) -> None:
-    """Writes what came of the simulation, of digits, and of saved outputs."""
-    preface = [
-        "# Is the router still right?",
-        "Written by `python -m benchmarks.alarms`; nothing here is typed by hand. The "
-        "numbers behind the tables are in `results.json`.",
-        _METHOD.format(
-            sizes=_listed([f"{size:,}" for size in SIZES]),
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """What came of the simulation, of digits, and of saved outputs.
+
+    Attributes:
+      simulated: by setting.
+      corrupted: digits.
+      shifted: saved outputs.
+      num_samples: of each simulated setting.
+    """
+
+    simulated: Sequence[Simulated]
+    corrupted: Corrupted
+    shifted: Sequence[Shifted]
+    num_samples: int
+
+    def text(self) -> str:
+        return report.render(
+            Path(__file__).with_name("RESULTS.md.jinja"),
+            sizes=SIZES,
             level=LEVEL,
-            fallen=number(100 * FALLEN, 0),
-            recovered=FALLEN_RECOVERED,
-            come=percent(COME, 0),
-        ),
-    ]
-    sections = [
-        _false_alarms(simulated, num_samples),
-        _coverage(simulated),
-        _before(corrupted),
-        _every(corrupted),
-        _unseen(corrupted),
-    ]
-    if shifted:
-        sections.append(_shifts(shifted))
-    write(folder, preface, sections)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
-
-
-def _false_alarms(simulated: Sequence[Simulated], num_samples: int) -> Section:
-    error = np.sqrt(LEVEL * (1 - LEVEL) / num_samples)
-    most = LEVEL + 2 * error
-    still = [one for one in simulated if not one.setting.drift]
-    rows = []
-    for one in still:
-        setting = one.setting
-        kind = "reference that the bins were cut from" if setting.fitted else "other"
-        rows.append(
-            [
-                f"{kind}{', ties' if setting.tied else ''}",
-                f"{setting.num_reference:,}",
-                f"{setting.num_rows:,}",
-                percent(one.occupancy),
-                percent(one.stream),
-                percent(one.changed),
-            ]
+            fallen_points=FALLEN,
+            fallen_recovered=FALLEN_RECOVERED,
+            come=COME,
+            num_bins=NUM_BINS,
+            shown=SIZES[SHOWN],
+            apart=number(drawing.APART, 1),
+            renamed=RENAMED,
+            labelled=LABELLED,
+            num_samples=self.num_samples,
+            num_repeats=len(self.corrupted.judged.accuracy),
+            corrupted=self.corrupted,
+            shifted=self.shifted,
+            **_false_alarms(self.simulated, self.num_samples),
+            coverage_table=_coverage(self.simulated),
+            **_before(self.corrupted),
+            **_every(self.corrupted),
+            **_unseen(self.corrupted),
+            **_shifts(self.shifted),
         )
-    others = [one for one in still if not one.setting.fitted]
-    own = [one for one in still if one.setting.fitted and one.occupancy > most]
-    exceeded = _listed(
-        [
-            f"{percent(one.occupancy)} % for {one.setting.num_reference:,} reference "
-            f"and {one.setting.num_rows:,} new rows"
-            for one in own
-        ]
-    )
-    shifted_rows = [
-        [
-            f"{one.setting.drift}{', nearly all right' * one.setting.accurate}",
-            one.setting.num_bins,
-            f"{one.setting.num_reference:,}",
-            f"{one.setting.num_rows:,}",
-            percent(one.changed),
-        ]
-        for one in simulated
-        if one.setting.drift
-    ]
+
+    def figures(self) -> dict[str, Draw]:
+        return {"alarms": lambda dark: drawing.draw(self.corrupted, SHOWN, FALLEN)}
+
+
+def _false_alarms(simulated: Sequence[Simulated], num_samples: int) -> dict[str, Any]:
+    most = LEVEL + 2 * float(np.sqrt(LEVEL * (1 - LEVEL) / num_samples))
+    still = [one for one in simulated if not one.setting.drift]
+    drifting = [one for one in simulated if one.setting.drift]
     counts = {
-        "`occupancy_drift` on other rows": [one.occupancy for one in others],
-        "`drift_monitor`": [one.stream for one in still],
-        "`calibration_drift`": [one.changed for one in still],
-        "`calibration_drift` of shifted confidences": [
-            one.changed for one in simulated if one.setting.drift
+        "`occupancy_drift` on other rows": [
+            one.occupancy for one in still if not one.setting.fitted
         ],
+        "`update_monitor`": [one.stream for one in still],
+        "`calibration_drift`": [one.changed for one in still],
+        "`calibration_drift` of shifted confidences": [one.changed for one in drifting],
     }
-    kept = _listed(
-        [
+
+    def reference(one: Simulated) -> str:
+        fitted, tied = one.setting.fitted, one.setting.tied
+        kind = "reference that the bins were cut from" if fitted else "other"
+        return f"{kind}{', ties' if tied else ''}"
+
+    def shift(one: Simulated) -> str:
+        accurate = one.setting.accurate
+        return f"{one.setting.drift}{', nearly all right' if accurate else ''}"
+
+    return {
+        "most": most,
+        "kept": [
             f"{name} {sum(share <= most for share in shares)} of {len(shares)}"
             for name, shares in counts.items()
-        ]
-    )
-    return Section(
-        title="False alarms, simulated",
-        blocks=[
-            "Nothing drifts. Confidences are continuous or rounded to one of 20 values "
-            f"(ties); {NUM_BINS} bins; {num_samples} samples of each setting. Promised "
-            f"are {percent(LEVEL)} %, of which {percent(most)} % is two standard "
-            f"errors above. At or below that are: {kept} settings. The bins of the "
-            "last rows were cut from the very reference, whose counts are equal by "
-            "construction: there `occupancy_drift` promises nothing, `drift_monitor` "
-            "does" + (f". Its false alarms are {exceeded}." if own else "."),
-            table(
-                (
-                    "reference",
-                    "reference rows",
-                    "new rows",
-                    "occupancy (%)",
-                    "stream (%)",
-                    "outcomes changed (%)",
-                ),
-                rows,
-            ),
-            "False alarms of `calibration_drift` where confidences shift (their "
-            "log-odds are lower by so much, of a standard deviation of 1) and are "
-            "calibrated before and after:",
-            table(
-                (
-                    "shift",
-                    "bins",
-                    "reference rows",
-                    "new rows",
-                    "outcomes changed (%)",
-                ),
-                shifted_rows,
-            ),
         ],
-        numbers=still,
-    )
-
-
-def _coverage(simulated: Sequence[Simulated]) -> Section:
-    rows = []
-    for one in simulated:
-        setting = one.setting
-        if setting.tied or setting.fitted or setting.num_bins != NUM_BINS:
-            continue
-        kind = f"shifted by {setting.drift}" if setting.drift else "as before"
-        rows.append(
+        "exceeded": [
+            f"{percent(one.occupancy)} % for {one.setting.num_reference:,} reference "
+            f"and {one.setting.num_rows:,} new rows"
+            for one in still
+            if one.setting.fitted and one.occupancy > most
+        ],
+        "still_table": table(
             [
-                f"{kind}{', nearly all right' if setting.accurate else ''}",
-                f"{setting.num_reference:,}",
-                f"{setting.num_rows:,}",
-                number(one.wrong, 1),
-                f"{percent(one.by_bins.min())} to {percent(one.by_bins.max())}",
-                f"{percent(one.by_confidence.min())} to "
-                f"{percent(one.by_confidence.max())}",
-                percent(one.occupancy),
-                percent(one.stream),
-            ]
-        )
-    return Section(
-        title="Estimated accuracy, simulated",
-        blocks=[
-            "How often the 95 % intervals of `estimated_accuracy` hold the true "
-            "accuracy, least and greatest over K, where both suppositions are true: "
-            "confidences are calibrated before and after. By bins also supposes that "
-            "confidences within a bin are as they were, which drift makes slightly "
-            "false. *Wrong* is the mean number of wrong answers of the small model in "
-            "the reference.",
-            table(
-                (
-                    "new inputs",
-                    "reference rows",
-                    "new rows",
-                    "wrong",
-                    "by bins (%)",
-                    "by confidence (%)",
-                    "occupancy alarm (%)",
-                    "stream alarm (%)",
-                ),
-                rows,
-            ),
+                ("reference", reference),
+                *_ROWS,
+                ("occupancy (%)", lambda one: percent(one.occupancy)),
+                ("stream (%)", lambda one: percent(one.stream)),
+                ("outcomes changed (%)", lambda one: percent(one.changed)),
+            ],
+            still,
+        ),
+        "shifted_table": table(
+            [
+                ("shift", shift),
+                ("bins", lambda one: one.setting.num_bins),
+                *_ROWS,
+                ("outcomes changed (%)", lambda one: percent(one.changed)),
+            ],
+            drifting,
+        ),
+    }
+
+
+_ROWS: Sequence[tuple[str, Callable[[Simulated], str]]] = (
+    ("reference rows", lambda one: thousands(one.setting.num_reference)),
+    ("new rows", lambda one: thousands(one.setting.num_rows)),
+)
+
+
+def _coverage(simulated: Sequence[Simulated]) -> str:
+    def inputs(one: Simulated) -> str:
+        drift, accurate = one.setting.drift, one.setting.accurate
+        kind = f"shifted by {drift}" if drift else "as before"
+        return f"{kind}{', nearly all right' if accurate else ''}"
+
+    def ends(values: np.ndarray) -> str:
+        return f"{percent(values.min())} to {percent(values.max())}"
+
+    return table(
+        [
+            ("new inputs", inputs),
+            *_ROWS,
+            ("wrong", lambda one: number(one.wrong, 1)),
+            ("by bins (%)", lambda one: ends(one.by_bins)),
+            ("by confidence (%)", lambda one: ends(one.by_confidence)),
+            ("occupancy alarm (%)", lambda one: percent(one.occupancy)),
+            ("stream alarm (%)", lambda one: percent(one.stream)),
         ],
-        numbers=simulated,
+        [
+            one
+            for one in simulated
+            if not (one.setting.tied or one.setting.fitted)
+            and one.setting.num_bins == NUM_BINS
+        ],
     )
 
 
@@ -216,12 +166,12 @@ def _is_fair(judged: Judged) -> np.ndarray:
 
 
 def _first(reached: np.ndarray) -> int | None:
-    """The first severity at which something is so."""
+    """The first severity that is reached."""
     found = np.flatnonzero(reached)
     return int(found[0]) if len(found) else None
 
 
-def _before(found: Corrupted) -> Section:
+def _before(found: Corrupted) -> dict[str, Any]:
     judged = found.judged
     accuracy, recovered = (
         np.mean(part, axis=0) for part in (judged.accuracy, judged.recovered)
@@ -231,7 +181,8 @@ def _before(found: Corrupted) -> Section:
     fell = accuracy[:, :1] - accuracy >= FALLEN
     less = fair & fair[:, :1] & (recovered[:, :1] - recovered >= FALLEN_RECOVERED)
     names = [*(f"batches of {size:,}" for size in SIZES), "stream"]
-    come = np.concatenate([alarms, streams[..., None]], axis=-1) >= COME
+    shares = np.concatenate([alarms, streams[..., None]], axis=-1)
+    come = shares >= COME
     rows, in_time = [], {name: [0, 0, 0, 0] for name in names}
     for c, name in enumerate(found.corruptions):
         falls = [_first(fell[c]), _first(less[c])]
@@ -242,72 +193,41 @@ def _before(found: Corrupted) -> Section:
                     in_time[alarm][2 * place] += first is not None and first <= fall
                     in_time[alarm][2 * place + 1] += 1
         rows.append([name, *("-" if x is None else x for x in (*falls, *firsts))])
-    said = [
-        f"{alarm}: {n} of {of} for accuracy, {m} of {of_recovered} for APGR"
-        for alarm, (n, of, m, of_recovered) in in_time.items()
-    ]
-    of_all = [
-        f"{name} {int(np.sum(fell & come[..., place]))}"
-        for place, name in enumerate(names)
-    ]
-    shares = np.concatenate([alarms, streams[..., None]], axis=-1)
-    missed = [
-        [
-            f"{name}, {severity}",
-            percent(accuracy[c, 0] - accuracy[c, severity]),
-            *(
-                f"{percent(share, 0)}{'' if came else ', missed'}"
-                for share, came in zip(
-                    shares[c, severity], come[c, severity], strict=True
-                )
-            ),
-        ]
-        for c, name in enumerate(found.corruptions)
-        for severity in range(accuracy.shape[1])
-        if fell[c, severity] and not np.all(come[c, severity])
-    ]
-    early = int(np.sum(come[..., _SHOWN] & ~fell & ~less))
-    caption = (
-        "Alarms without labels against what the cascade has lost, and both estimates "
-        "of its accuracy against the truth: seven corruptions at severities 0 to 5. "
-        "On the left the four series are set apart vertically by "
-        f"{number(_APART, 1)} points each, so that equal shares can be told apart."
-    )
-    return Section(
-        title="Does the alarm come before the cascade gets worse?",
-        blocks=[
-            "The small and the large network of `calib-jax demo` on digits, trained "
-            f"{len(judged.accuracy)} times; {found.num_calibration:,} clean images "
-            f"calibrate, {found.num_reference:,} others are the reference, and "
-            f"{found.num_new:,} more are the new ones, corrupted. The first severity, "
-            "0 to 5, at which something is so; - for never. APGR is looked at where "
-            "the large model is the better one by two standard errors in every "
-            "repetition.",
-            table(
-                ("corruption", "accuracy fallen", "APGR fallen", *names),
-                rows,
-            ),
-            f"The first alarm comes no later than the first fall: {'; '.join(said)}. "
-            "An alarm at a lower severity does not mean one at a higher: of "
-            f"{int(np.sum(fell))} corruptions and severities at which accuracy has "
-            f"fallen, the alarm has come in {_listed(of_all)}. Those that any of them "
-            "misses:",
-            table(
+
+    def raised(c: int, severity: int, place: int) -> str:
+        came = come[c, severity, place]
+        return f"{percent(shares[c, severity, place], 0)}{'' if came else ', missed'}"
+
+    return {
+        "first_table": report.grid(
+            ("corruption", "accuracy fallen", "APGR fallen", *names), rows
+        ),
+        "in_time": [
+            f"{alarm}: {n} of {of} for accuracy, {m} of {of_recovered} for APGR"
+            for alarm, (n, of, m, of_recovered) in in_time.items()
+        ],
+        "num_fallen": int(np.sum(fell)),
+        "caught": [
+            f"{name} {int(np.sum(fell & come[..., place]))}"
+            for place, name in enumerate(names)
+        ],
+        "missed_table": table(
+            [
                 (
                     "corruption, severity",
-                    "points lost",
-                    *(f"{name} (%)" for name in names),
+                    lambda at: f"{found.corruptions[at[0]]}, {at[1]}",
                 ),
-                missed,
-            ),
-            f"And for {early} of {fell.size - len(fell)} corruptions and severities "
-            f"batches of {SIZES[_SHOWN]} raise it where neither has fallen: other "
-            "inputs need not be answered worse.",
-            figure("alarms", caption),
-        ],
-        figures={"alarms": lambda dark: _draw(found)},
-        numbers=found,
-    )
+                ("points lost", lambda at: percent(accuracy[at[0], 0] - accuracy[at])),
+                *(
+                    (f"{name} (%)", lambda at, place=place: raised(*at, place))
+                    for place, name in enumerate(names)
+                ),
+            ],
+            [at for at in zip(*np.nonzero(fell), strict=True) if not come[at].all()],
+        ),
+        "early": int(np.sum(come[..., SHOWN] & ~fell & ~less)),
+        "num_conditions": fell.size - len(fell),
+    }
 
 
 def _rows_until(rows: ArrayLike) -> str:
@@ -315,200 +235,126 @@ def _rows_until(rows: ArrayLike) -> str:
     return f"{middle:,.0f}" if np.isfinite(middle) else "-"
 
 
-_HEADER = (
-    "accuracy (%)",
-    "by confidence (%)",
-    "by bins (%)",
-    "APGR",
-    *(f"alarm, {size:,} rows (%)" for size in SIZES),
-    "stream (%)",
-    "median rows",
-    *(f"changed, {size} labels (%)" for size in LABELLED),
-    *(f"ECE, {size} labels (%)" for size in LABELLED),
-)
+# A condition: what it is called, and its numbers with repetitions as the only axis
+# before those of the fields, and whether its APGR means something.
+_Condition = tuple[str, Judged, bool]
 
 
-def _cells(judged: Judged, place: tuple) -> list[str]:
-    """Of one condition, the mean over repetitions."""
-    few = range(len(LABELLED))
-    every = (slice(None), *place)
-    return [
-        percent(judged.accuracy[every].mean()),
-        percent(judged.by_confidence[every][:, _SHOWN].mean()),
-        percent(judged.by_bins[every][:, _SHOWN].mean()),
-        number(judged.recovered[every].mean(), 2) if _is_fair(judged)[place] else "-",
-        *(percent(share, 0) for share in judged.alarms[every].mean(axis=0)),
-        percent(judged.stream_alarms[every].mean(), 0),
-        _rows_until(judged.stream_rows[every]),
-        *(percent(judged.changed[every][:, k].mean(), 0) for k in few),
-        *(percent(judged.miscalibrated[every][:, k].mean(), 0) for k in few),
-    ]
+def _condition(name: str, judged: Judged, place: tuple) -> _Condition:
+    at = (slice(None), *place)
+    return name, Judged(*(part[at] for part in judged)), bool(_is_fair(judged)[place])
 
 
-def _every(found: Corrupted) -> Section:
+def _table(
+    header: str,
+    rows: Sequence[_Condition],
+    num_rows: Sequence[float] | None = None,
+) -> str:
+    """Means over repetitions; "-" where a condition has fewer rows than a batch."""
+    enough = dict(zip((id(row) for row in rows), num_rows or (), strict=False))
+
+    def share(name: str, place: int, size: int) -> Callable[[_Condition], str]:
+        def cell(row: _Condition) -> str:
+            if enough.get(id(row), np.inf) < size:
+                return "-"
+            return percent(getattr(row[1], name)[:, place].mean(), 0)
+
+        return cell
+
+    return table(
+        [
+            (header, lambda row: row[0]),
+            ("accuracy (%)", lambda row: percent(row[1].accuracy.mean())),
+            (
+                "by confidence (%)",
+                lambda row: percent(row[1].by_confidence[:, SHOWN].mean()),
+            ),
+            ("by bins (%)", lambda row: percent(row[1].by_bins[:, SHOWN].mean())),
+            (
+                "APGR",
+                lambda row: number(row[1].recovered.mean(), 2) if row[2] else "-",
+            ),
+            *(
+                (f"alarm, {size:,} rows (%)", share("alarms", place, size))
+                for place, size in enumerate(SIZES)
+            ),
+            ("stream (%)", lambda row: percent(row[1].stream_alarms.mean(), 0)),
+            ("median rows", lambda row: _rows_until(row[1].stream_rows)),
+            *(
+                (f"changed, {size} labels (%)", share("changed", place, size))
+                for place, size in enumerate(LABELLED)
+            ),
+            *(
+                (f"ECE, {size} labels (%)", share("miscalibrated", place, size))
+                for place, size in enumerate(LABELLED)
+            ),
+        ],
+        rows,
+    )
+
+
+def _every(found: Corrupted) -> dict[str, Any]:
     judged = found.judged
-    rows = [["none, 0", *_cells(judged, (0, 0))]]
-    rows += [
-        [f"{name}, {severity}", *_cells(judged, (c, severity))]
+    conditions = [_condition("none, 0", judged, (0, 0))] + [
+        _condition(f"{name}, {severity}", judged, (c, severity))
         for c, name in enumerate(found.corruptions)
         for severity in range(1, judged.accuracy.shape[2])
     ]
     truth = judged.accuracy.mean(axis=0)
-    off = [
-        np.abs(part[..., _SHOWN].mean(axis=0) - truth)[:, 1:]
-        for part in (judged.by_confidence, judged.by_bins)
+    estimates = [
+        part[..., SHOWN].mean(axis=0) for part in (judged.by_confidence, judged.by_bins)
     ]
-    too_high = [
-        np.mean((part[..., _SHOWN].mean(axis=0) > truth)[:, 1:])
-        for part in (judged.by_confidence, judged.by_bins)
-    ]
-    return Section(
-        title="Every corruption and severity",
-        blocks=[
-            "Accuracy of the cascade at its K; both estimates of it without labels, "
-            f"from batches of {SIZES[_SHOWN]}; APGR; shares of batches, or streams, "
-            "with an alarm, and the median number of rows until that of the stream. "
-            "With labels: shares of batches in which outcomes at the same confidence "
-            "seem to have changed (`p_value` of `calibration_drift`), and in which the "
-            "small model's ECE is above that of a calibrated model (`new.p_value`).",
-            table(("corruption, severity", *_HEADER), rows),
-            "Under corruption the estimates are off by "
-            f"{number(100 * off[0].mean(), 1)} points (by confidence) and "
-            f"{number(100 * off[1].mean(), 1)} points (by bins) on average, at most by "
-            f"{number(100 * off[0].max(), 1)} and {number(100 * off[1].max(), 1)}; too "
-            f"high in {percent(too_high[0], 0)} and {percent(too_high[1], 0)} % of the "
-            "conditions.",
-        ],
-        numbers={"off": off},
-    )
+    return {
+        "every_table": _table("corruption, severity", conditions),
+        "off": [np.abs(estimate - truth)[:, 1:] for estimate in estimates],
+        "too_high": [np.mean((estimate > truth)[:, 1:]) for estimate in estimates],
+    }
 
 
-def _unseen(found: Corrupted) -> Section:
+def _unseen(found: Corrupted) -> dict[str, Any]:
     clean = Judged(*(part[:, 0, 0] for part in found.judged))
-    rows = [
-        ["as before", *_cells(clean, ())],
-        [f"{RENAMED[0]} and {RENAMED[1]} renamed", *_cells(found.renamed, ())],
+    renamed = found.renamed
+    return {
+        "unseen_table": _table(
+            "labels",
+            [
+                _condition("as before", clean, ()),
+                _condition(f"{RENAMED[0]} and {RENAMED[1]} renamed", renamed, ()),
+            ],
+        ),
+        "unseen_lost": clean.accuracy.mean() - renamed.accuracy.mean(),
+        "unseen_alarms": [part.alarms.mean(axis=0)[SHOWN] for part in (clean, renamed)],
+        "unseen_changed": renamed.changed.mean(axis=0),
+    }
+
+
+def _shifts(shifted: Sequence[Shifted]) -> dict[str, Any]:
+    accuracy = [one.judged.accuracy.mean(axis=0) for one in shifted]
+    lost = np.array([before - after for before, after in accuracy])
+    came = np.array(
+        [one.judged.alarms[:, 1, SHOWN].mean() >= COME for one in shifted], bool
+    )
+    high = [
+        one.judged.by_bins[:, 1, SHOWN].mean() - after > FALLEN
+        for one, (_, after) in zip(shifted, accuracy, strict=True)
     ]
-    lost = clean.accuracy.mean() - found.renamed.accuracy.mean()
-    before, after = (
-        part.alarms.mean(axis=0)[_SHOWN] for part in (clean, found.renamed)
-    )
-    seen = found.renamed.changed.mean(axis=0)
-    return Section(
-        title="What no alarm without labels can see",
-        blocks=[
-            f"Clean images, but what is called {RENAMED[0]} and what is called "
-            f"{RENAMED[1]} have changed places: the inputs and all confidences are as "
-            "before, and the answers are wrong.",
-            table(("labels", *_HEADER), rows),
-            f"The cascade loses {number(100 * lost, 1)} points. Of batches of "
-            f"{SIZES[_SHOWN]} {percent(after, 0)} % raise an alarm, and "
-            f"{percent(before, 0)} % without the change; both estimates stay where "
-            f"they were. {LABELLED[0]} labels show it in {percent(seen[0], 0)} % of "
-            f"the batches, {LABELLED[1]} in {percent(seen[1], 0)} %.",
-        ],
-        numbers=found.renamed,
-    )
-
-
-def _shifts(shifted: Sequence[Shifted]) -> Section:
-    rows, fallen, caught, high, silent = [], 0, 0, 0, []
-    alarmed, risen, needless = 0, 0, 0
-    for one in shifted:
-        judged = one.judged
-        for place, name in enumerate(("as before", "shifted")):
-            cells = _cells(judged, (place,))
-            # Fewer rows than a batch is meant to have are all there are.
-            for k, size in enumerate(SIZES):
-                if one.num_rows[place] < size:
-                    cells[4 + k] = "-"
-            for k, size in enumerate(LABELLED):
-                if one.num_rows[place] < size:
-                    cells[9 + k] = cells[11 + k] = "-"
-            rows.append([f"{one.shift.title}, {name}", *cells])
-        accuracy = judged.accuracy.mean(axis=0)
-        off = judged.by_bins[:, 1, _SHOWN].mean() - accuracy[1]
-        high += bool(off > FALLEN)
-        came = bool(judged.alarms[:, 1, _SHOWN].mean() >= COME)
-        alarmed += came
-        if accuracy[1] - accuracy[0] >= FALLEN:
-            risen += 1
-            needless += came
-        if accuracy[0] - accuracy[1] >= FALLEN:
-            fallen += 1
-            caught += came
-            if not came:
-                silent.append(one.shift.title)
-    missed = f" It does not for: {'; '.join(silent)}." if silent else ""
-    return Section(
-        title="Other questions, other classes",
-        blocks=[
-            "Platt scaling, a router and K from a third of one task, the reference "
-            "from another, and batches of the last third (as before) or of another "
-            "task, or of classes that the calibration has not seen (shifted); mean "
-            "over random thirds. Columns as above; - where there are fewer rows.",
-            table(("cascade", *_HEADER), rows),
-            f"Of {len(shifted)} shifts {fallen} make the cascade less accurate, and in "
-            f"{caught} of these batches of {SIZES[_SHOWN]} raise the alarm.{missed} "
-            f"They raise it in {alarmed} of all {len(shifted)}, and in {needless} of "
-            f"the {risen} that make it more accurate: it says that inputs are "
-            "others, not that answers are worse. By bins "
-            f"the estimate is too high by more than {number(100 * FALLEN, 0)} "
-            f"points in {high}: there answers of the same confidence are right less "
-            "often than those of the reference.",
-        ],
-        numbers=shifted,
-    )
-
-
-def _draw(found: Corrupted) -> Figure:
-    drawn = Figure(figsize=(7.0, 2.9), layout="constrained")
-    left, right = drawn.subplots(1, 2)
-    judged = found.judged
-    truth = judged.accuracy.mean(axis=0)
-    lost = 100 * (truth[:, :1] - truth)
-    series = [
-        (f"batches of {size:,}", judged.alarms[..., place].mean(axis=0))
-        for place, size in enumerate(SIZES)
+    conditions = [
+        _condition(f"{one.shift.title}, {name}", one.judged, (place,))
+        for one in shifted
+        for place, name in enumerate(("as before", "shifted"))
     ]
-    series.append(("stream", judged.stream_alarms.mean(axis=0)))
-    for place, ((label, share), marker) in enumerate(zip(series, "osD^", strict=True)):
-        _dots(left, lost, 100 * share + _APART * (place - 1.5), place, marker, label)
-    left.axhline(100 * LEVEL, color="0.5", linewidth=0.7, linestyle=":")
-    left.axvline(100 * FALLEN, color="0.5", linewidth=0.7, linestyle=":")
-    left.set(
-        xlabel="Accuracy lost (points)", ylabel="With an alarm (%)", ylim=(-8, 108)
-    )
-    left.set_xscale("symlog", linthresh=2.0)
-    left.set_xlim(-0.3, 60)
-    left.set_xticks([0, 1, 2, 10, 40], ["0", "1", "2", "10", "40"])
-    left.minorticks_off()
-    for place, (label, part, marker) in enumerate(
-        (
-            ("by confidence", judged.by_confidence, "o"),
-            ("by bins", judged.by_bins, "s"),
-        )
-    ):
-        estimate = part[..., _SHOWN].mean(axis=0)
-        _dots(right, 100 * truth, 100 * estimate, place, marker, label)
-    ends = [100 * truth.min(), 100 * truth.max()]
-    right.plot(ends, ends, color="0.5", linewidth=0.7)
-    right.set(xlabel="Accuracy (%)", ylabel="Estimated accuracy (%)")
-    for axes in (left, right):
-        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderpad=0.0)
-    return drawn
-
-
-def _dots(
-    axes: Axes, x: ArrayLike, y: ArrayLike, place: int, marker: str, label: str
-) -> None:
-    axes.plot(
-        np.ravel(x),
-        np.ravel(y),
-        marker,
-        color=f"C{place}",
-        fillstyle="full" if place % 2 == 0 else "none",
-        markersize=3.5,
-        alpha=0.8,
-        label=label,
-    )
+    return {
+        "shift_table": _table(
+            "cascade", conditions, [size for one in shifted for size in one.num_rows]
+        ),
+        "fallen": int(np.sum(lost >= FALLEN)),
+        "silent": [
+            one.shift.title
+            for one, fell, alarm in zip(shifted, lost >= FALLEN, came, strict=True)
+            if fell and not alarm
+        ],
+        "alarmed": int(came.sum()),
+        "risen": int(np.sum(-lost >= FALLEN)),
+        "needless": int(np.sum(came & (-lost >= FALLEN))),
+        "too_high_shifts": sum(map(bool, high)),
+    }

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import calib_jax as cj
-from benchmarks.paper import outputs
-from benchmarks.paper.outputs import Outputs
-from benchmarks.paper.task_shift import LEAST_CLASSES, random_classes
+from benchmarks.kit import outputs
+from benchmarks.kit.halves import LEAST_CLASSES, random_classes
+from benchmarks.kit.outputs import Outputs
 
 from .measure import Judged, Rows, judge, platt
 

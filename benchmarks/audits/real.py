@@ -12,9 +12,9 @@ import numpy as np
 from jax import lax
 
 import calib_jax as cj
-from benchmarks.paper import flags
-from benchmarks.paper.halves import split
-from benchmarks.paper.outputs import Outputs
+from benchmarks.kit import flags
+from benchmarks.kit.halves import split
+from benchmarks.kit.outputs import Outputs
 
 # Rates of wrong labels that are supposed where nobody knows them.
 RATES = (0.01, 0.03, 0.1)

@@ -5,29 +5,29 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import command
+from benchmarks.kit import command
 
 from . import abstaining, choices, comparing, problems
-from .report import FRACTIONS, Compared, Numbers, write_results
+from .report import FRACTIONS, Compared, Results
 
 
 def run(
     folder: Path,
-    destination: Path,
     *,
     seed: int,
     num_halves: int,
     num_bins: int,
     few_bins: int,
     num_draws: int,
-) -> None:
-    """Chooses, judges and compares for all tasks of the folder, and writes."""
+) -> Results:
+    """Chooses, judges and compares for all tasks of the folder."""
     settings, sides = problems.read(folder, seed, num_halves)
     seen, new = sides
     subsets = choices.subsets(new.correct.shape[1])
     largest = np.sum(seen.cost[:, -1] * seen.where, axis=-1) / seen.where.sum(axis=-1)
     budgets = np.float32(largest[:, None] * np.array(FRACTIONS))
-    judged, differences, pairs_alone = {}, {}, {}
+    judged = {num_bins: {}, few_bins: {}}
+    differences, pairs_alone = {}, {}
     with command.progress() as bars:
         for size in (num_bins, few_bins):
             advance = command.bar(bars, f"chains, {size} bins", len(subsets))
@@ -37,7 +37,7 @@ def run(
                 judge = functools.partial(
                     comparing.judge, setting, new=new, fractions=FRACTIONS
                 )
-                judged[setting.title, size] = {
+                judged[size][setting.title] = {
                     family: judge(chosen) for family, chosen in by_family.items()
                 }
                 if size != num_bins:
@@ -69,20 +69,17 @@ def run(
         chain = abstain(pairs, budgets)
         free = np.full(budgets.shape, np.inf, np.float32)
         alone = abstain([(new.correct.shape[1] - 1,)], free)
-    write_results(
-        destination,
-        Numbers(
-            settings=settings,
-            judged=judged,
-            differences=differences,
-            pairs=pairs_alone,
-            chain=chain,
-            alone=alone,
-            singles=[comparing.single(setting, new) for setting in settings],
-            num_bins=num_bins,
-            few_bins=few_bins,
-            num_halves=num_halves,
-        ),
+    return Results(
+        settings=settings,
+        judged=judged,
+        differences=differences,
+        pairs=pairs_alone,
+        chain=chain,
+        alone=alone,
+        singles=[comparing.single(setting, new) for setting in settings],
+        num_bins=num_bins,
+        few_bins=few_bins,
+        num_halves=num_halves,
     )
 
 
@@ -91,6 +88,7 @@ def main() -> None:
         run,
         __package__,
         "Chains of models with prices, against pairs and single models.",
+        results=Results,
         num_halves=20,
         num_bins=15,
         few_bins=5,

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from calib_jax import plots
+from benchmarks.kit import report
 
 from .abstaining import Abstained
 from .comparing import CHAIN, LARGEST, MIX, PAIR, Judged
@@ -57,10 +57,11 @@ def draw_frontier(
     setting: Setting,
     judged: Mapping[str, Judged],
     singles: tuple[np.ndarray, np.ndarray],
+    _: bool,
 ) -> Figure:
     """Chosen by labels, in order of cost; each model alone stands there by its name's
     last word, but for those far below the curves."""
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 2.9), layout="constrained")
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.9), layout="constrained")
     axes = drawn.subplots()
     for colour, (family, marker, line) in enumerate(_LOOKS):
         one = judged[family]
@@ -108,10 +109,10 @@ def draw_frontier(
 
 
 def draw_coverage(
-    chain: Abstained, alone: Abstained, places: Mapping[str, int]
+    chain: Abstained, alone: Abstained, places: Mapping[str, int], _: bool
 ) -> Figure:
     """Of the largest model alone, and of a chain within budgets, by name and place."""
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 2.6), layout="constrained")
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.6), layout="constrained")
     axes = drawn.subplots()
     series = [(alone, 0, f"{LARGEST}, or abstain")]
     series += [(chain, g, f"chain within {label}") for label, g in places.items()]

@@ -11,8 +11,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from benchmarks.paper import halves, outputs
-from benchmarks.paper.outputs import Outputs
+from benchmarks.kit import halves, outputs
+from benchmarks.kit.outputs import Outputs
 
 
 @jax.tree_util.register_dataclass
@@ -67,23 +67,14 @@ def read(
       FileNotFoundError: where the folder has the files of no such task.
     """
     parts = []
-    for name, description in outputs.descriptions().items():
-        if description["reader"] != "correct":
-            continue
-        if not outputs.present(folder, description):
-            continue
-        task = outputs.read(folder, name)
-        if "other_files" in description:
-            published = outputs.read(folder, name, published=True)
+    described = outputs.descriptions()
+    for task in outputs.read_all(folder, lambda task: task["reader"] == "correct"):
+        if "other_files" in described[task.name]:
+            published = outputs.read(folder, task.name, published=True)
             parts.append(_published(task, published))
         sides = halves.random_rows(seed, task.num_examples, num_halves)
         title = f"{task.title}, random halves"
-        parts.append((f"{name}-halves", title, task, *sides))
-    if not parts:
-        raise FileNotFoundError(
-            f"{folder}: expected files with prices of benchmarks/paper; its README.md "
-            "says where to get them."
-        )
+        parts.append((f"{task.name}-halves", title, task, *sides))
     settings, first = [], 0
     for name, title, task, chosen_on, judged_on in parts:
         last = first + len(chosen_on)

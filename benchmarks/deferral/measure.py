@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from benchmarks.speed.timing import timed
+from benchmarks.kit.timing import timed
 from calib_jax.demo.data import Split
 from calib_jax.flax import Calibrated, Deferred
 

@@ -2,43 +2,26 @@
 
 from pathlib import Path
 
-from benchmarks import command
-from benchmarks.paper import outputs
+from benchmarks.kit import command, outputs
 
 from . import real
-from .report import write_results
+from .report import Results
 from .simulation import simulate
 
 _NUM_ROWS = (200, 1000, 5000)
 
 
 def run(
-    folder: Path,
-    destination: Path,
-    *,
-    seed: int,
-    num_splits: int,
-    num_bins: int,
-    delta: float,
-) -> None:
-    """Simulates, judges every pair of every task of the folder, and writes."""
-    described = outputs.descriptions()
-    found = [name for name in described if outputs.present(folder, described[name])]
-    if not found:
-        raise FileNotFoundError(
-            f"{folder}: expected the files of benchmarks/paper; its README.md says "
-            "where to get them."
-        )
+    folder: Path, *, seed: int, num_splits: int, num_bins: int, delta: float
+) -> Results:
+    """Simulates, judges every pair of every task of the folder."""
+    tasks = outputs.read_all(folder)
+    simulated, judged = [], {}
     with command.progress() as bars:
-        advance = command.bar(bars, "simulation", len(_NUM_ROWS))
-        simulated = []
-        for num_rows in _NUM_ROWS:
+        for num_rows in command.each(bars, "simulation", _NUM_ROWS):
             simulated += simulate(seed, num_rows, 2 * num_splits, delta)
-            advance(f"{num_rows} rows")
-        judged = {}
-        for name in found:
-            task = outputs.read(folder, name)
-            advance = command.bar(bars, name, 1 + len(task.small_large))
+        for task in tasks:
+            advance = command.bar(bars, task.name, 1 + len(task.small_large))
             halves = real.splits(task, seed, num_splits)
             params = real.platt(task, halves[0])
             advance("Platt")
@@ -48,7 +31,9 @@ def run(
                     task, params, halves, pair, num_bins, delta
                 )
                 advance(f"{small}, {large}")
-    write_results(destination, simulated, judged, num_splits, delta)
+    return Results(
+        simulated=simulated, judged=judged, num_splits=num_splits, delta=delta
+    )
 
 
 def main() -> None:
@@ -56,6 +41,7 @@ def main() -> None:
         run,
         __package__,
         "Whether guarantees of the choice of K hold.",
+        results=Results,
         num_splits=1000,
         num_bins=15,
         delta=0.1,

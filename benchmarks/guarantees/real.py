@@ -14,8 +14,8 @@ import numpy as np
 from jax import lax
 
 import calib_jax as cj
-from benchmarks.paper.halves import random_rows
-from benchmarks.paper.outputs import Outputs, Pair
+from benchmarks.kit.halves import random_rows
+from benchmarks.kit.outputs import Outputs, Pair
 
 # Splits computed side by side.
 _BATCH = 10

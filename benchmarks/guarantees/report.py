@@ -1,86 +1,84 @@
 """RESULTS.md, results.json and the figure."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.paper.report import Section, figure, number, percent, table, write
-from calib_jax import plots
+from benchmarks.kit import report
+from benchmarks.kit.report import Draw, number, percent, table
 
 from .real import KINDS, LOSSES, Judged
 from .simulation import Simulated
 
-Judgements = Mapping[str, Mapping[str, Judged]]  # By pair and kind.
-
-_METHOD = """\
-A split counts as broken where the risk of the chosen K exceeds its limit; where a
-target is impossible the large model answers everything, and nothing is risked. Of
-guarantees with a probability at most {delta} % of splits may be broken, within two
-binomial standard errors: {most} %. Conformal risk control promises the mean risk over
-splits, not the risk of each."""
+Judgements = Mapping[str, Mapping[str, Judged]]
 
 
-def write_results(
-    folder: Path,
-    simulated: Sequence[Simulated],
-    judged: Judgements,
-    num_splits: int,
-    delta: float,
-) -> None:
-    """Writes what came of the simulation and of each pair of models."""
-    preface = [
-        "# Choosing K with a guarantee",
-        "Written by `python -m benchmarks.guarantees`; nothing here is typed by hand. "
-        "The numbers behind the tables are in `results.json`.",
-        _METHOD.format(delta=percent(delta), most=percent(_most(delta, num_splits))),
-    ]
-    sections = [_simulation(simulated, delta)]
-    if judged:
-        sections += [
-            _summary(judged, num_splits, delta),
-            _pairs(judged, num_splits, delta),
-            _unlabelled(judged),
-        ]
-    write(folder, preface, sections)
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """What came of the simulation and of each pair of models.
+
+    Attributes:
+      simulated: in order.
+      judged: by pair and kind.
+      num_splits: of each pair.
+      delta: probability with which a guarantee may be broken.
+    """
+
+    simulated: Sequence[Simulated]
+    judged: Judgements
+    num_splits: int
+    delta: float
+
+    @property
+    def most(self) -> float:
+        """Share of splits that may be broken, within two standard errors."""
+        error = np.sqrt(self.delta * (1 - self.delta) / self.num_splits)
+        return self.delta + 2 * float(error)
+
+    def text(self) -> str:
+        values = {}
+        if self.judged:
+            values = {
+                "summary_table": _summary(self),
+                "pair_table": _pairs(self.judged),
+                "unlabelled_table": _unlabelled(self.judged),
+            }
+        return report.render(
+            Path(__file__).with_name("RESULTS.md.jinja"),
+            delta=self.delta,
+            most=self.most,
+            num_splits=self.num_splits,
+            num_pairs=len(self.judged),
+            simulation_table=_simulation(self.simulated),
+            **values,
+        )
+
+    def figures(self) -> dict[str, Draw]:
+        return {"broken": lambda dark: _draw(self)} if self.judged else {}
 
 
-def _most(delta: float, num_splits: int) -> float:
-    return delta + 2 * float(np.sqrt(delta * (1 - delta) / num_splits))
+def _risk(one: Simulated | Judged) -> str:
+    return f"{percent(one.risk, 2)} ± {percent(one.risk_error, 2)}"
 
 
-def _simulation(simulated: Sequence[Simulated], delta: float) -> Section:
-    rows = [
+def _simulation(simulated: Sequence[Simulated]) -> str:
+    return table(
         [
-            one.kind,
-            one.num_rows,
-            percent(one.level, 2),
-            "" if one.kind == "regret" else percent(one.broken),
-            f"{percent(one.risk, 2)} ± {percent(one.risk_error, 2)}",
-            percent(one.saved),
-            percent(one.feasible),
-        ]
-        for one in simulated
-    ]
-    header = (
-        "limit of",
-        "rows",
-        "limit (%)",
-        "broken (%)",
-        "mean risk (%)",
-        "answered small (%)",
-        "possible (%)",
-    )
-    return Section(
-        title="Simulation with known truth",
-        blocks=[
-            "Two models whose accuracy in each of 15 bins is known, and limits 0.01 % "
-            "below the risk of the first 8 bins: the hardest ones, since K = 8 "
-            f"breaks them by next to nothing. delta is {percent(delta)} %.",
-            table(header, rows),
+            ("limit of", lambda one: one.kind),
+            ("rows", lambda one: one.num_rows),
+            ("limit (%)", lambda one: percent(one.level, 2)),
+            (
+                "broken (%)",
+                lambda one: "" if one.kind == "regret" else percent(one.broken),
+            ),
+            ("mean risk (%)", _risk),
+            ("answered small (%)", lambda one: percent(one.saved)),
+            ("possible (%)", lambda one: percent(one.feasible)),
         ],
-        numbers=simulated,
+        simulated,
     )
 
 
@@ -91,129 +89,106 @@ def _holds(kind: str, one: Judged, most: float) -> bool:
 
 
 def _in_expectation(kind: str) -> bool:
-    return kind.startswith("regret") or kind.startswith("large share")
+    return kind.startswith(("regret", "large share"))
 
 
 def _guaranteed() -> list[str]:
     return [kind for kind in KINDS if not kind.startswith("unlabelled")]
 
 
-def _summary(judged: Judgements, num_splits: int, delta: float) -> Section:
-    rows, most = [], _most(delta, num_splits)
-    for kind in _guaranteed():
-        of_kind = [pair[kind] for pair in judged.values()]
-        kept = sum(_holds(kind, one, most) for one in of_kind)
+def _mean(found: Sequence[Judged], name: str, digits: int = 1) -> str:
+    return percent(np.mean([getattr(one, name) for one in found]), digits)
+
+
+def _summary(results: Results) -> str:
+    def kept(row: tuple[str, list[Judged]]) -> str:
+        kind, found = row
+        number_kept = sum(_holds(kind, one, results.most) for one in found)
+        return f"{number_kept} of {len(found)}"
+
+    def worst(row: tuple[str, list[Judged]]) -> str:
+        kind, found = row
         if _in_expectation(kind):
-            ratio = max(one.risk / one.level for one in of_kind)
-            worst = f"mean risk {number(ratio, 2)} of the limit"
-        else:
-            worst = f"{percent(max(one.broken for one in of_kind))} % broken"
-        rows.append(
-            [
-                kind,
-                f"{kept} of {len(of_kind)}",
-                worst,
-                percent(np.mean([one.saved for one in of_kind])),
-                percent(np.mean([one.feasible for one in of_kind])),
-            ]
-        )
-    header = ("limit of", "kept", "worst pair", "calls saved (%)", "possible (%)")
-    caption = "Share of broken splits of every pair, for each limit with a probability."
+            ratio = max(one.risk / one.level for one in found)
+            return f"mean risk {number(ratio, 2)} of the limit"
+        return f"{percent(max(one.broken for one in found))} % broken"
 
-    def draw(dark: bool) -> Figure:
-        return _draw(judged, delta, most)
-
-    return Section(
-        title="Real models",
-        blocks=[
-            f"{len(judged)} pairs, {num_splits} random splits of each in two halves: "
-            "Platt scaling and a router of 15 bins on the first, K on the second, "
-            "judged on all rows. Small errors are limited to a share of the small "
-            "model's error where it answers everything. Calls saved are the mean over "
-            "pairs and splits of the share that the small model answers, 0 where "
-            "impossible.",
-            table(header, rows),
-            figure("broken", caption),
+    return table(
+        [
+            ("limit of", lambda row: row[0]),
+            ("kept", kept),
+            ("worst pair", worst),
+            ("calls saved (%)", lambda row: _mean(row[1], "saved")),
+            ("possible (%)", lambda row: _mean(row[1], "feasible")),
         ],
-        figures={"broken": draw},
-        numbers=judged,
+        [
+            (kind, [pair[kind] for pair in results.judged.values()])
+            for kind in _guaranteed()
+        ],
     )
 
 
-def _pairs(judged: Judgements, num_splits: int, delta: float) -> Section:
+def _pairs(judged: Judgements) -> str:
     loss = LOSSES[0]
-    kinds = [f"regret {loss}", f"drop {loss}", KINDS[6]]
-    rows = []
-    for pair, by_kind in judged.items():
-        row = [pair]
-        for kind in kinds:
-            one = by_kind[kind]
-            if _in_expectation(kind):
-                row.append(f"{percent(one.risk, 2)} ± {percent(one.risk_error, 2)}")
-            else:
-                row.append(percent(one.broken))
-            row.append(percent(one.saved))
-        rows.append(row)
-    header = [
-        "pair",
-        f"mean regret, limit {percent(loss)} (%)",
-        "saved (%)",
-        f"drop over {percent(loss)} %: broken (%)",
-        "saved (%)",
-        "half the small error: broken (%)",
-        "saved (%)",
-    ]
-    return Section(title="Every pair", blocks=[table(header, rows)])
-
-
-def _unlabelled(judged: Judgements) -> Section:
-    rows = []
-    for loss in LOSSES:
-        of_kind = [pair[f"unlabelled {loss}"] for pair in judged.values()]
-        tested = [pair[f"drop {loss}"] for pair in judged.values()]
-        rows.append(
-            [
-                percent(loss),
-                percent(np.mean([one.risk for one in of_kind]), 2),
-                percent(np.mean([one.off for one in of_kind]), 2),
-                percent(max(one.off for one in of_kind), 2),
-                percent(np.mean([one.broken for one in of_kind])),
-                percent(np.mean([one.saved for one in of_kind])),
-                percent(np.mean([one.saved for one in tested])),
-            ]
-        )
-    header = (
-        "expected loss (%)",
-        "mean loss (%)",
-        "estimate off by (%)",
-        "worst pair (%)",
-        "over the limit (%)",
-        "calls saved (%)",
-        "with the guarantee (%)",
+    regret, drop, half = f"regret {loss}", f"drop {loss}", KINDS[6]
+    limit = percent(loss)
+    return table(
+        [
+            ("pair", lambda row: row[0]),
+            (f"mean regret, limit {limit} (%)", lambda row: _risk(row[1][regret])),
+            ("saved (%)", lambda row: percent(row[1][regret].saved)),
+            (
+                f"drop over {limit} %: broken (%)",
+                lambda row: percent(row[1][drop].broken),
+            ),
+            ("saved (%)", lambda row: percent(row[1][drop].saved)),
+            (
+                "half the small error: broken (%)",
+                lambda row: percent(row[1][half].broken),
+            ),
+            ("saved (%)", lambda row: percent(row[1][half].saved)),
+        ],
+        judged.items(),
     )
-    return Section(
-        title="Without labels",
-        blocks=[
-            "K from the calibrated confidences of the first half alone, with no "
-            "guarantee. The estimate is off by the mean size of its difference from "
-            "the loss on all rows.",
-            table(header, rows),
+
+
+def _unlabelled(judged: Judgements) -> str:
+    def all_of(kind: str) -> list[Judged]:
+        return [pair[kind] for pair in judged.values()]
+
+    return table(
+        [
+            ("expected loss (%)", lambda row: percent(row[0])),
+            ("mean loss (%)", lambda row: _mean(row[1], "risk", 2)),
+            ("estimate off by (%)", lambda row: _mean(row[1], "off", 2)),
+            ("worst pair (%)", lambda row: percent(max(x.off for x in row[1]), 2)),
+            ("over the limit (%)", lambda row: _mean(row[1], "broken")),
+            ("calls saved (%)", lambda row: _mean(row[1], "saved")),
+            ("with the guarantee (%)", lambda row: _mean(row[2], "saved")),
+        ],
+        [
+            (loss, all_of(f"unlabelled {loss}"), all_of(f"drop {loss}"))
+            for loss in LOSSES
         ],
     )
 
 
-def _draw(judged: Judgements, delta: float, most: float) -> Figure:
+def _draw(results: Results) -> Figure:
     kinds = [kind for kind in _guaranteed() if not _in_expectation(kind)]
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 2.8), layout="constrained")
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.8), layout="constrained")
     axes = drawn.subplots()
     rng = np.random.default_rng(0)
     for place, kind in enumerate(kinds):
-        broken = [100 * pair[kind].broken for pair in judged.values()]
+        broken = [100 * pair[kind].broken for pair in results.judged.values()]
         places = place + rng.uniform(-0.25, 0.25, len(broken))
         axes.plot(broken, places, "o", color="C0", markersize=3.0, alpha=0.6)
-    axes.axvline(100 * delta, color="C1", linewidth=1.0, label="promised")
+    axes.axvline(100 * results.delta, color="C1", linewidth=1.0, label="promised")
     axes.axvline(
-        100 * most, color="C1", linestyle=":", linewidth=1.0, label="and two errors"
+        100 * results.most,
+        color="C1",
+        linestyle=":",
+        linewidth=1.0,
+        label="and two errors",
     )
     axes.set_yticks(range(len(kinds)), kinds)
     axes.invert_yaxis()

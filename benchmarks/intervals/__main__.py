@@ -1,79 +1,73 @@
 """python -m benchmarks.intervals"""
 
-from benchmarks import command
+from benchmarks.kit import command
 
 from . import calibration_errors, cascades, flags
-from .report import write_results
+from .report import Results
 
-# Of the setting that a percentile bootstrap is shown beside.
+# The setting beside which a percentile bootstrap is shown.
 _BESIDE = {"num_rows": 1000, "num_bins": 15, "scores": "confident"}
 
 
+def run(*, rows: tuple[int, ...], samples: int, draws: int, seed: int) -> Results:
+    """Counts how often intervals hold the truth, for samples of so many rows."""
+    few = max(samples // 4, 1)
+
+    def num_samples(num_rows: int) -> int:
+        return few if num_rows >= 10_000 else samples
+
+    def num_percentile_draws(setting: calibration_errors.Setting) -> int:
+        beside = all(getattr(setting, k) == v for k, v in _BESIDE.items())
+        return draws if beside else 0
+
+    with command.progress() as bars:
+        return Results(
+            calibration_errors=[
+                calibration_errors.cover(
+                    setting,
+                    seed=seed,
+                    num_samples=num_samples(setting.num_rows),
+                    num_percentile_draws=num_percentile_draws(setting),
+                )
+                for setting in command.each(
+                    bars, "calibration error", list(calibration_errors.settings(rows))
+                )
+            ],
+            cascades=[
+                cascades.cover(
+                    pair,
+                    num_rows,
+                    seed=seed,
+                    num_samples=num_samples(num_rows),
+                    num_draws=draws,
+                )
+                for pair, num_rows in command.each(
+                    bars, "cascades", list(cascades.settings(rows))
+                )
+            ],
+            flags=[
+                flags.cover(num_rows, precision, seed=seed, num_samples=4 * samples)
+                for num_rows, precision in command.each(
+                    bars, "flags", list(flags.settings(rows))
+                )
+            ],
+            num_samples=samples,
+            num_samples_of_large=few,
+        )
+
+
 def main() -> None:
-    parser = command.parser(
+    command.main(
+        run,
         __package__,
         "How often the intervals of calib_jax hold what they are of.",
+        reads_folder=False,
+        results=Results,
+        rows=calibration_errors.NUM_ROWS,  # Sizes of a sample.
         samples=600,  # Of a setting; a quarter as many of 10,000 rows.
         draws=199,
         seed=0,
     )
-    parser.add_argument(
-        "--rows",
-        type=int,
-        nargs="+",
-        choices=calibration_errors.NUM_ROWS,
-        default=calibration_errors.NUM_ROWS,
-        help="sizes of a sample (default: all)",
-    )
-    options = parser.parse_args()
-    few = max(options.samples // 4, 1)
-
-    def samples(num_rows: int) -> int:
-        return few if num_rows >= 10_000 else options.samples
-
-    errors, of_cascades, of_flags = [], [], []
-    with command.progress() as bars:
-
-        def each(title: str, settings: list):
-            advance = command.bar(bars, title, len(settings))
-            for setting in settings:
-                yield setting
-                advance(str(setting)[:60])
-
-        for setting in each(
-            "calibration error", list(calibration_errors.settings(options.rows))
-        ):
-            beside = all(getattr(setting, k) == v for k, v in _BESIDE.items())
-            errors.append(
-                calibration_errors.cover(
-                    setting,
-                    seed=options.seed,
-                    num_samples=samples(setting.num_rows),
-                    num_percentile_draws=options.draws if beside else 0,
-                )
-            )
-        for pair, num_rows in each("cascades", list(cascades.settings(options.rows))):
-            of_cascades.append(
-                cascades.cover(
-                    pair,
-                    num_rows,
-                    seed=options.seed,
-                    num_samples=samples(num_rows),
-                    num_draws=options.draws,
-                )
-            )
-        for num_rows, precision in each("flags", list(flags.settings(options.rows))):
-            of_flags.append(
-                flags.cover(
-                    num_rows,
-                    precision,
-                    seed=options.seed,
-                    num_samples=4 * options.samples,
-                )
-            )
-    write_results(options.output, errors, of_cascades, of_flags, options.samples, few)
-    least = min(one.coverage for one in errors)
-    print(f"least coverage of the calibration error: {100 * least:.1f} %")
 
 
 if __name__ == "__main__":

@@ -1,194 +1,170 @@
 """RESULTS.md, results.json and the figure."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.paper.report import Section, figure, number, percent, table, write
-from calib_jax import plots
+from benchmarks.kit import report
+from benchmarks.kit.report import Draw, number, percent, table, thousands
 
-from . import calibration_errors, cascades, flags
+from . import cascades, flags
+from .calibration_errors import Coverage
 
 # An ECE so many times what noise alone makes is clearly above it.
 CLEAR = 3.0
-# From this width on an interval of an APGR says nothing.
+# An interval of an APGR that is so wide says nothing.
 WIDE = 10.0
-# What coverage should be at the least, and of what is clearly above 0 at the most.
+# What coverage should be at least, and for a clear error at most.
 LEAST, MOST = 0.93, 0.97
 
-_METHOD = """\
-Rows are drawn from populations of 20,000 confidences with known probabilities of being
-right, so that what an interval is of is known exactly. Bins and routers come from as
-many other rows and stay as they are. Intervals are of 95 %. Coverage is the share of
-{num_samples} samples ({few} of 10,000 rows) whose interval holds the truth; at 95 % its
-standard error is {error} points ({more_error})."""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """What was counted.
+
+    Attributes:
+      calibration_errors: by setting.
+      cascades: by pair and number of rows.
+      flags: by number of rows and precision.
+      num_samples: of a setting.
+      num_samples_of_large: of a setting of many rows.
+    """
+
+    calibration_errors: Sequence[Coverage]
+    cascades: Sequence[cascades.Coverage]
+    flags: Sequence[flags.Coverage]
+    num_samples: int
+    num_samples_of_large: int
+
+    def text(self) -> str:
+        def error(num_samples: int) -> np.floating:
+            return np.sqrt(0.05 * 0.95 / num_samples)
+
+        return report.render(
+            Path(__file__).with_name("RESULTS.md.jinja"),
+            num_samples=self.num_samples,
+            few=self.num_samples_of_large,
+            error=error(self.num_samples),
+            more_error=error(self.num_samples_of_large),
+            wide=WIDE,
+            **self._errors(),
+            cascade_table=_cascades(self.cascades),
+            flag_table=_flags(self.flags),
+        )
+
+    def figures(self) -> dict[str, Draw]:
+        found = self.calibration_errors
+        return {"calibration-error-coverage": lambda dark: _draw(found)}
+
+    def _errors(self) -> dict[str, Any]:
+        found = self.calibration_errors
+
+        def chance(one: Coverage, share: float) -> float:
+            large = one.setting.num_rows >= 10_000
+            num_samples = self.num_samples_of_large if large else self.num_samples
+            return 2 * float(np.sqrt(share * (1 - share) / num_samples))
+
+        clear = [one for one in found if ratio(one) >= CLEAR]
+        least = min(found, key=lambda one: one.coverage)
+        beside = [one for one in found if np.isfinite(one.percentile_coverage)]
+        return {
+            "num_scores": len({one.setting.scores for one in found}),
+            "num_gaps": len({one.setting.gap for one in found}),
+            "num_coverages": len(found),
+            "error_table": _error_table(found),
+            "least": least,
+            "least_shape": _shape(least),
+            "lower_limit": LEAST,
+            "upper_limit": MOST,
+            "num_low": sum(one.coverage < LEAST - chance(one, LEAST) for one in found),
+            "clear": clear,
+            "mean_clear": np.mean([one.coverage for one in clear]) if clear else None,
+            "num_high": sum(one.coverage > MOST + chance(one, MOST) for one in clear),
+            "beside_shape": _shape(beside[0]) if beside else None,
+            "beside_scores": beside[0].setting.scores if beside else None,
+            "beside_table": _beside_table(beside),
+        }
 
 
-def write_results(
-    folder: Path,
-    errors: Sequence[calibration_errors.Coverage],
-    of_cascades: Sequence[cascades.Coverage],
-    of_flags: Sequence[flags.Coverage],
-    num_samples: int,
-    few: int,
-) -> None:
-    """Writes what was counted."""
-    preface = [
-        "# Whether error bars hold what they say",
-        "Written by `python -m benchmarks.intervals`; nothing here is typed by hand. "
-        "The numbers behind the tables are in `results.json`.",
-        _METHOD.format(
-            num_samples=f"{num_samples:,}",
-            few=f"{few:,}",
-            error=percent(np.sqrt(0.05 * 0.95 / num_samples)),
-            more_error=percent(np.sqrt(0.05 * 0.95 / few)),
-        ),
-    ]
-    samples = {
-        one.setting.num_rows: few if one.setting.num_rows >= 10_000 else num_samples
-        for one in errors
-    }
-    sections = [_errors(errors, samples), _cascades(of_cascades), _flags(of_flags)]
-    write(folder, preface, sections)
-
-
-def ratio(one: calibration_errors.Coverage) -> float:
+def ratio(one: Coverage) -> float:
     """The true ECE over what noise alone would make of none."""
     return one.truth / one.noise
 
 
-def _shape(num_rows: int, num_bins: int) -> str:
+def _shape(one: Coverage) -> str:
+    num_rows, num_bins = one.setting.num_rows, one.setting.num_bins
     return f"{num_rows:,} rows, {num_bins} bin{'s' if num_bins > 1 else ''}"
 
 
-def _judged(
-    found: Sequence[calibration_errors.Coverage], samples: dict[int, int]
-) -> str:
-    """How many coverages are too low or, of clear errors, too high, beyond chance."""
-
-    def error(one: calibration_errors.Coverage, share: float) -> float:
-        return 2 * float(np.sqrt(share * (1 - share) / samples[one.setting.num_rows]))
-
-    clear = [one for one in found if ratio(one) >= CLEAR]
-    low = sum(one.coverage < LEAST - error(one, LEAST) for one in found)
-    high = sum(one.coverage > MOST + error(one, MOST) for one in clear)
-    text = (
-        f"Below {percent(LEAST, 0)} % by more than two standard errors are {low} of "
-        f"{len(found)} coverages"
-    )
-    if not clear:
-        return f"{text}."
-    mean = np.mean([one.coverage for one in clear])
-    return (
-        f"{text}; of the {len(clear)} of a clear error, whose mean is {percent(mean)} "
-        f"%, {high} are above {percent(MOST, 0)} % by as much."
-    )
-
-
-def _errors(
-    found: Sequence[calibration_errors.Coverage], samples: dict[int, int]
-) -> Section:
-    def span(values: list[float]) -> str:
+def _error_table(found: Sequence[Coverage]) -> str:
+    def span(found: Sequence[Coverage]) -> str:
+        values = [one.coverage for one in found]
         return f"{percent(min(values))} to {percent(max(values))}" if values else "-"
 
-    rows = []
-    shapes = sorted({(one.setting.num_rows, one.setting.num_bins) for one in found})
-    for shape in shapes:
-        mine = [
-            one
-            for one in found
-            if (one.setting.num_rows, one.setting.num_bins) == shape
-        ]
-        clear = [one.coverage for one in mine if ratio(one) >= CLEAR]
-        zero = [one.coverage for one in mine if one.truth == 0]
-        rest = [one.coverage for one in mine if 0 < one.truth and ratio(one) < CLEAR]
-        widths = [one.width for one in mine]
-        spare = [one.width / one.least_width for one in mine if ratio(one) >= CLEAR]
-        rows.append(
-            [
-                _shape(*shape),
-                span(zero),
-                span(rest),
-                span(clear),
-                f"{number(min(widths))} to {number(max(widths))}",
-                number(np.median(spare), 2) if spare else "-",
-            ]
-        )
-    header = (
-        "",
-        "calibrated (%)",
-        "in between (%)",
-        f"ECE {CLEAR:.0f} times what noise makes, or more (%)",
-        "width",
-        "over the least (clear)",
-    )
-    beside = [one for one in found if np.isfinite(one.percentile_coverage)]
-    examples = [
+    def clear(found: Sequence[Coverage]) -> list[Coverage]:
+        return [one for one in found if ratio(one) >= CLEAR]
+
+    def between(found: Sequence[Coverage]) -> list[Coverage]:
+        return [one for one in found if 0 < one.truth and ratio(one) < CLEAR]
+
+    def width(found: Sequence[Coverage]) -> str:
+        widths = [one.width for one in found]
+        return f"{number(min(widths))} to {number(max(widths))}"
+
+    def spare(found: Sequence[Coverage]) -> str:
+        widths = [one.width / one.least_width for one in clear(found)]
+        return number(np.median(widths), 2) if widths else "-"
+
+    by_shape: dict[tuple[int, int], list[Coverage]] = {}
+    for one in found:
+        shape = one.setting.num_rows, one.setting.num_bins
+        by_shape.setdefault(shape, []).append(one)
+    return table(
         [
-            one.setting.gap,
-            number(one.truth),
-            number(one.estimate),
-            number(one.null_error),
-            number(one.debiased),
-            percent(one.rejected),
-            percent(one.coverage),
-            percent(one.percentile_coverage),
-            number(one.width),
-            number(one.least_width),
-        ]
-        for one in beside
-    ]
-    example_header = (
-        "confidence less accuracy",
-        "true ECE",
-        "mean ECE",
-        "of a calibrated model",
-        "debiased",
-        "p up to 0.05 (%)",
-        "coverage (%)",
-        "percentile bootstrap (%)",
-        "width",
-        "least width",
-    )
-    least = min(found, key=lambda one: one.coverage)
-    caption = (
-        "Coverage of the interval of the ECE and of a percentile bootstrap, and width "
-        "of the former over the least possible, against the true ECE."
-    )
-    blocks = [
-        "`calibration_error_interval` on confidences of "
-        f"{len({one.setting.scores for one in found})} kinds (confident, wide, tied, "
-        f"saturated) and {len({one.setting.gap for one in found})} kinds of "
-        "miscalibration: least and greatest coverage over these. The least width is "
-        "that of a normal interval around an unbiased estimate that varies as the ECE "
-        "does. Where gaps are of the size of their errors no interval can be short and "
-        "right (Cai and Low 2011), and this one covers more than it says.",
-        table(header, rows),
-        f"The least of {len(found)} coverages is {percent(least.coverage)} % "
-        f"({_shape(least.setting.num_rows, least.setting.num_bins)}, "
-        f"{least.setting.scores}, {least.setting.gap}). {_judged(found, samples)}",
-    ]
-    if beside:
-        setting = beside[0].setting
-        blocks += [
-            f"Of {_shape(setting.num_rows, setting.num_bins)}, "
-            f"{setting.scores} scores, with a percentile bootstrap of the ECE beside, "
-            "which is biased twice and offered nowhere in the library:",
-            table(example_header, examples),
-        ]
-    blocks.append(figure("calibration-error-coverage", caption))
-    return Section(
-        title="Expected calibration error",
-        blocks=blocks,
-        figures={"calibration-error-coverage": lambda dark: _draw(found)},
-        numbers=found,
+            ("", lambda found: _shape(found[0])),
+            (
+                "calibrated (%)",
+                lambda found: span([one for one in found if one.truth == 0]),
+            ),
+            ("in between (%)", lambda found: span(between(found))),
+            (
+                f"ECE {CLEAR:.0f} times what noise makes, or more (%)",
+                lambda found: span(clear(found)),
+            ),
+            ("width", width),
+            ("over the least (clear)", spare),
+        ],
+        [by_shape[shape] for shape in sorted(by_shape)],
     )
 
 
-def _draw(found: Sequence[calibration_errors.Coverage]) -> Figure:
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 3.6), layout="constrained")
+def _beside_table(found: Sequence[Coverage]) -> str:
+    return table(
+        [
+            ("confidence less accuracy", lambda one: one.setting.gap),
+            ("true ECE", lambda one: number(one.truth)),
+            ("mean ECE", lambda one: number(one.estimate)),
+            ("of a calibrated model", lambda one: number(one.null_error)),
+            ("debiased", lambda one: number(one.debiased)),
+            ("p up to 0.05 (%)", lambda one: percent(one.rejected)),
+            ("coverage (%)", lambda one: percent(one.coverage)),
+            (
+                "percentile bootstrap (%)",
+                lambda one: percent(one.percentile_coverage),
+            ),
+            ("width", lambda one: number(one.width)),
+            ("least width", lambda one: number(one.least_width)),
+        ],
+        found,
+    )
+
+
+def _draw(found: Sequence[Coverage]) -> Figure:
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 3.6), layout="constrained")
     top, bottom = drawn.subplots(2, 1, sharex=True)
     top.axhspan(93, 97, color="0.5", alpha=0.2, linewidth=0)
     markers = "osD"
@@ -230,76 +206,44 @@ def _draw(found: Sequence[calibration_errors.Coverage]) -> Figure:
     return drawn
 
 
-def _cascades(found: Sequence[cascades.Coverage]) -> Section:
-    rows = []
-    for name in found[0].coverage:
-        for one in found:
-            coverage, width = one.coverage[name], one.width[name]
-            # Both ends of some curves are the same number in every sample.
-            shown = coverage[width > 0] if coverage.ndim else coverage[None]
-            rows.append(
-                [
-                    name,
-                    one.pair,
-                    f"{one.num_rows:,}",
-                    percent(shown.mean()),
-                    f"{percent(shown.min())} to {percent(shown.max())}"
-                    if coverage.ndim
-                    else "",
-                    number(np.median(width)) if np.median(width) < WIDE else "wide",
-                ]
-            )
-    header = (
-        "of",
-        "models",
-        "rows",
-        "coverage (%)",
-        "over K or bins (%)",
-        "median width",
-    )
-    return Section(
-        title="Cascades",
-        blocks=[
-            "`cascade_interval` and `cascade_difference_interval` of 15 bins: a small "
-            "model of mean accuracy 0.62 and a large one that is 0.15 (clear gap) or "
-            "0.03 better, or right on next to all rows; by half they are right on the "
-            "same rows. Where the gap is small PGR and APGR divide by what may be 0, "
-            f"and their intervals are as wide as that asks for: wide is {WIDE:.0f} or "
-            "more.",
-            table(header, rows),
-        ],
-        numbers=found,
-    )
+def _cascades(found: Sequence[cascades.Coverage]) -> str:
+    def shown(row: tuple[str, cascades.Coverage]) -> np.ndarray:
+        # Both ends of some curves are the same number in every sample.
+        coverage, width = row[1].coverage[row[0]], row[1].width[row[0]]
+        return coverage[width > 0] if coverage.ndim else coverage[None]
 
+    def ends(row: tuple[str, cascades.Coverage]) -> str:
+        if not row[1].coverage[row[0]].ndim:
+            return ""
+        return f"{percent(shown(row).min())} to {percent(shown(row).max())}"
 
-def _flags(found: Sequence[flags.Coverage]) -> Section:
-    rows = [
+    def width(row: tuple[str, cascades.Coverage]) -> str:
+        median = np.median(row[1].width[row[0]])
+        return number(median) if median < WIDE else "wide"
+
+    return table(
         [
-            f"{one.num_rows:,}",
-            number(one.precision, 2),
-            percent(one.precision_coverage),
-            number(one.precision_width),
-            number(one.recall, 2),
-            percent(one.recall_coverage),
-            number(one.recall_width),
-        ]
-        for one in found
-    ]
-    header = (
-        "rows",
-        "precision",
-        "coverage (%)",
-        "width",
-        "recall",
-        "coverage (%)",
-        "width",
-    )
-    return Section(
-        title="Flagged labels",
-        blocks=[
-            "`cleaning_interval`: a tenth of the rows is flagged, and of the others "
-            "one in twenty is wrong.",
-            table(header, rows),
+            ("of", lambda row: row[0]),
+            ("models", lambda row: row[1].pair),
+            ("rows", lambda row: thousands(row[1].num_rows)),
+            ("coverage (%)", lambda row: percent(shown(row).mean())),
+            ("over K or bins (%)", ends),
+            ("median width", width),
         ],
-        numbers=found,
+        [(name, one) for name in found[0].coverage for one in found],
+    )
+
+
+def _flags(found: Sequence[flags.Coverage]) -> str:
+    return table(
+        [
+            ("rows", lambda one: thousands(one.num_rows)),
+            ("precision", lambda one: number(one.precision, 2)),
+            ("coverage (%)", lambda one: percent(one.precision_coverage)),
+            ("width", lambda one: number(one.precision_width)),
+            ("recall", lambda one: number(one.recall, 2)),
+            ("coverage (%)", lambda one: percent(one.recall_coverage)),
+            ("width", lambda one: number(one.recall_width)),
+        ],
+        found,
     )

@@ -1,20 +1,14 @@
 """python -m benchmarks.paper FOLDER"""
 
-import argparse
 import dataclasses
-import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-)
+from benchmarks.kit import command, report
+from benchmarks.kit.report import Section
 
 from . import (
     ablations,
@@ -24,13 +18,11 @@ from . import (
     independence,
     language_cleaning,
     large_pairs,
-    preface,
-    report,
     shift,
     task_shift,
+    text,
 )
-from .report import Section
-from .study import Advance, Settings, prepare
+from .study import Settings, prepare
 
 # Each has num_steps(study), evaluate(study, advance) and describe(study, numbers).
 SECTIONS: Mapping[str, ModuleType] = {
@@ -66,80 +58,51 @@ def run(
     Returns:
       The sections, in order.
     """
-    columns = (
-        TextColumn("{task.description:<17}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[step]}"),
-    )
-    with Progress(*columns) as progress:
-
-        def bar(title: str, total: int | None) -> Advance:
-            task = progress.add_task(title, total=total, step="")
-            return lambda step="": progress.update(task, advance=1, step=step)
-
-        study = prepare(folder, settings, bar("calibrate", None))
-        bars = {name: bar(name, SECTIONS[name].num_steps(study)) for name in names}
+    with command.progress() as bars:
+        study = prepare(folder, settings, command.bar(bars, "calibrate", None))
+        advances = {
+            name: command.bar(bars, name, SECTIONS[name].num_steps(study))
+            for name in names
+        }
 
         def evaluate(name: str) -> Section:
-            numbers = SECTIONS[name].evaluate(study, bars[name])
+            numbers = SECTIONS[name].evaluate(study, advances[name])
             return SECTIONS[name].describe(study, numbers)
 
         # Most of the time goes into compiling, one program at a time in each thread.
         with ThreadPoolExecutor(max_workers=2) as pool:
             sections = list(pool.map(evaluate, names))
         total = sum(len(section.figures) for section in sections)
-        report.write(
+        report.write_sections(
             destination,
-            preface.blocks(study),
+            text.preface(study),
             sections,
-            bar("figures", total),
+            command.bar(bars, "figures", total),
             vector=vector,
         )
     return sections
 
 
+def _run(
+    folder: Path,
+    destination: Path,
+    *,
+    only: tuple[str, ...],
+    vector: bool,
+    **settings: Any,
+) -> None:
+    run(folder, destination, Settings(**settings), tuple(only), vector=vector)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.paper",
-        description="Every table and figure of the paper, on saved outputs of models.",
+    command.main(
+        _run,
+        __package__,
+        "Every table and figure of the paper, on saved outputs of models.",
+        only=tuple(SECTIONS),
+        vector=False,
+        **dataclasses.asdict(Settings()),
     )
-    parser.add_argument("folder", type=Path, help="saved outputs; see README.md")
-    parser.add_argument(
-        "--output",
-        type=Path,
-        default=Path(__file__).parent,
-        help="folder for RESULTS.md, results.json and figures (default: here)",
-    )
-    parser.add_argument(
-        "--only",
-        nargs="+",
-        choices=list(SECTIONS),
-        default=list(SECTIONS),
-        help="sections to evaluate (default: all)",
-    )
-    parser.add_argument("--vector", action="store_true", help="figures also as PDF")
-    for field in dataclasses.fields(Settings):
-        parser.add_argument(
-            f"--{field.name.replace('_', '-')}",
-            type=type(field.default),
-            default=field.default,
-            help=f"default: {field.default}",
-        )
-    options = parser.parse_args()
-    fields = [field.name for field in dataclasses.fields(Settings)]
-    settings = Settings(**{name: getattr(options, name) for name in fields})
-    start = time.perf_counter()
-    run(
-        options.folder,
-        options.output,
-        settings,
-        tuple(options.only),
-        vector=options.vector,
-    )
-    seconds = time.perf_counter() - start
-    print(f"{options.output / 'RESULTS.md'} written in {seconds:.0f} s")
 
 
 if __name__ == "__main__":

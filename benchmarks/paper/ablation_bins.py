@@ -5,19 +5,25 @@ Shapes: S splits, M models, P pairs, B numbers of bins.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from . import ablation_figures, judging, report
+from benchmarks.kit import report
+from benchmarks.kit.halves import Halves
+from benchmarks.kit.outputs import Outputs
+from benchmarks.kit.report import Draw
+
+from . import ablation_figures, judging
 from .ablation_figures import Panel
-from .halves import Halves
 from .judging import Binning
-from .outputs import Outputs
-from .report import Claim, Draw
 from .study import Settings, Study
 
 COUNTS = (5, 10, 15, 20, 30, 50, 75, 100)
+# The number at which both kinds are compared, and those between which the choice is
+# called free.
+_USUAL, _FREE = 15, (10, 50)
 EQUAL_COUNT, EQUAL_WIDTH = "equal count", "equal width"
 
 _SEED = 1020
@@ -106,63 +112,65 @@ def evaluate(outputs: Outputs, halves: Halves, settings: Settings) -> BinNumbers
     )
 
 
-def blocks(study: Study, numbers: Mapping[str, BinNumbers]) -> list[str]:
-    """Two tables and two figures."""
-    bins = [str(count) for count in COUNTS]
-    return [
-        "APGR of the calibration-aware router by its number of bins, mean over splits "
-        "and pairs. Bins of equal count are cut at quantiles of the small model's "
-        "calibrated confidence, bins of equal width between 0 and 1, where many hold "
-        "no example: *filled* is the share that do, at the most bins.",
-        report.table(
-            ["task, bins: APGR", *bins, "filled (%)"],
+def values(study: Study, numbers: Mapping[str, BinNumbers]) -> dict[str, Any]:
+    """Tables and evidence by the names that the template has for them."""
+
+    def table(header: str, rows: Sequence[_Row], *more: Any) -> str:
+        bins = [
+            (str(count), lambda row, b=b: report.number(row[1][b]))
+            for b, count in enumerate(COUNTS)
+        ]
+        return report.table([(header, lambda row: row[0]), *bins, *more], rows)
+
+    titles = {name: study.tasks[name].title for name in numbers}
+    return {
+        "counts": COUNTS,
+        "bin_table": table(
+            "task, bins: APGR",
             [
-                [
-                    f"{study.tasks[name].title}, {kind}",
-                    *map(report.number, _recovered(task, kind)),
-                    report.percent(binned.filled[..., -1].mean() / COUNTS[-1], 0),
-                ]
+                (f"{titles[name]}, {kind}", _recovered(task, kind), binned)
                 for name, task in numbers.items()
                 for kind, binned in task.binned.items()
             ],
+            (
+                "filled (%)",
+                lambda row: report.percent(
+                    row[2].filled[..., -1].mean() / COUNTS[-1], 0
+                ),
+            ),
         ),
-        report.figure(
-            "bins-apgr",
-            "APGR against the number of bins (logarithmic), mean over splits and "
-            "pairs: where a line is flat, the number of bins does not matter.",
-        ),
-        "ECE of the calibrated confidences on the test half by number of bins, mean "
-        "over splits and models. *By chance* is the ECE of outcomes drawn once a split "
-        "with exactly the calibrated probabilities: what a perfectly calibrated model "
-        "shows. It grows with the number of bins, since fewer examples average out in "
-        "each: that ECE grows is no sign of worse calibration.",
-        report.table(
-            ["task, bins: ECE", *bins],
+        "bin_error_table": table(
+            "task, bins: ECE",
             [
-                [
-                    f"{study.tasks[name].title}, {label}",
-                    *map(report.number, values.mean(axis=(0, 1))),
-                ]
+                (f"{titles[name]}, {label}", error)
                 for name, task in numbers.items()
-                for kind, binned in task.binned.items()
-                for label, values in (
-                    (kind, binned.error),
-                    (f"{kind}, by chance", binned.chance_error),
-                )
+                for label, error in _errors(task).items()
             ],
         ),
-        report.figure(
-            "bins-ece",
-            "ECE against the number of bins (logarithmic), mean over splits and "
-            "models, and what a perfectly calibrated model shows by chance.",
-        ),
-    ]
+        **_evidence(numbers),
+    }
+
+
+# A label, and a value for each number of bins.
+_Row = tuple[str, np.ndarray, *tuple[Any, ...]]
 
 
 def _recovered(task: BinNumbers, kind: str) -> np.ndarray:
     """Mean APGR `[B]`."""
     recovered = np.moveaxis(task.binned[kind].recovered, -1, 1)
     return judging.over_clear_pairs(recovered, task.gap)
+
+
+def _errors(task: BinNumbers) -> dict[str, np.ndarray]:
+    """Mean ECE `[B]` by kind of bins, and that by chance."""
+    return {
+        label: error.mean(axis=(0, 1))
+        for kind, binned in task.binned.items()
+        for label, error in (
+            (kind, binned.error),
+            (f"{kind}, by chance", binned.chance_error),
+        )
+    }
 
 
 def figures(study: Study, numbers: Mapping[str, BinNumbers]) -> dict[str, Draw]:
@@ -177,16 +185,6 @@ def figures(study: Study, numbers: Mapping[str, BinNumbers]) -> dict[str, Draw]:
     def recovered(task: BinNumbers) -> dict[str, np.ndarray]:
         return {kind: _recovered(task, kind) for kind in task.binned}
 
-    def error(task: BinNumbers) -> dict[str, np.ndarray]:
-        return {
-            label: values.mean(axis=(0, 1))
-            for kind, binned in task.binned.items()
-            for label, values in (
-                (kind, binned.error),
-                (f"{kind}, by chance", binned.chance_error),
-            )
-        }
-
     return {
         name: functools.partial(
             ablation_figures.draw,
@@ -196,17 +194,13 @@ def figures(study: Study, numbers: Mapping[str, BinNumbers]) -> dict[str, Draw]:
         )
         for name, y_label, lines in (
             ("bins-apgr", "APGR", recovered),
-            ("bins-ece", "ECE", error),
+            ("bins-ece", "ECE", _errors),
         )
     }
 
 
-# The numbers of bins over which the choice is called free, and how far APGR may move.
-_FREE, _TOLERANCE = (10, 50), 0.01
-
-
-def claims(numbers: Mapping[str, BinNumbers]) -> list[Claim]:
-    """The number of bins and their kind."""
+def _evidence(numbers: Mapping[str, BinNumbers]) -> dict[str, Any]:
+    """For the claims about the number of bins and their kind."""
     counts = np.array(COUNTS)
     free = (counts >= _FREE[0]) & (counts <= _FREE[1])
     means = {
@@ -216,43 +210,22 @@ def claims(numbers: Mapping[str, BinNumbers]) -> list[Claim]:
     # A task without a pair to judge by takes no part.
     known = np.isfinite(means[EQUAL_COUNT]).all(axis=1)
     if not known.any():
-        return []
+        return {}
     fresh, even = (means[kind][known] for kind in (EQUAL_COUNT, EQUAL_WIDTH))
     ranges = np.ptp(fresh[:, free], axis=1)
-    flat = int(np.sum(ranges <= _TOLERANCE))
-    at = int(np.flatnonzero(counts == 15)[0])
-    better = int(np.sum(fresh[:, at] >= even[:, at]))
-    growth = np.array(
-        [
-            (binned.error[..., -1] - binned.error[..., 0]).mean()
-            for task in numbers.values()
-            for binned in [task.binned[EQUAL_COUNT]]
-        ]
-    )
-    chance = np.array(
-        [
-            (binned.chance_error[..., -1] - binned.chance_error[..., 0]).mean()
-            for task in numbers.values()
-            for binned in [task.binned[EQUAL_COUNT]]
-        ]
-    )
-    return [
-        Claim(
-            "Calibration-aware routing does not depend much on the number of bins",
-            report.verdict(flat, len(ranges)),
-            f"from {_FREE[0]} to {_FREE[1]} equal-count bins the mean APGR of a task "
-            f"moves by {report.number(ranges.min())} to {report.number(ranges.max())}, "
-            f"by {_TOLERANCE} at most in {flat} of {len(ranges)} tasks; meanwhile from "
-            f"{COUNTS[0]} to {COUNTS[-1]} bins ECE grows by "
-            f"{report.number(np.median(growth))} in the median task, of which chance "
-            f"alone explains {report.number(np.median(chance))}",
-        ),
-        Claim(
-            f"At {COUNTS[at]} bins, equal-count bins route at least as well as "
-            "equal-width ones",
-            report.verdict(better, len(fresh)),
-            f"so in {better} of {len(fresh)} tasks; mean APGR differs by "
-            f"{report.number((fresh - even)[:, at].min())} to "
-            f"{report.number((fresh - even)[:, at].max())}",
-        ),
-    ]
+    differ = (fresh - even)[:, COUNTS.index(_USUAL)]
+
+    def growth(name: str) -> np.ndarray:
+        errors = [getattr(task.binned[EQUAL_COUNT], name) for task in numbers.values()]
+        return np.array([(error[..., -1] - error[..., 0]).mean() for error in errors])
+
+    return {
+        "free": _FREE,
+        "ranges": ranges,
+        "flat": int(np.sum(ranges <= judging.TOLERANCE)),
+        "growth": growth("error"),
+        "chance_growth": growth("chance_error"),
+        "usual": _USUAL,
+        "kinds_differ": differ,
+        "num_equal_count": int(np.sum(differ >= 0)),
+    }

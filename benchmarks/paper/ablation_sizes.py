@@ -5,16 +5,19 @@ Shapes: S splits, Z sizes, M models, P pairs, n examples of a half.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from . import ablation_figures, judging, report
+from benchmarks.kit import report
+from benchmarks.kit.halves import Halves
+from benchmarks.kit.outputs import Outputs
+from benchmarks.kit.report import Draw
+
+from . import ablation_figures, judging
 from .ablation_figures import Panel
-from .halves import Halves
 from .judging import HISTOGRAM, NONE, PLATT, TEMPERATURE
-from .outputs import Outputs
-from .report import Claim, Draw
 from .study import Settings, Study
 
 # Those below the calibration half of a task are used, and all of it.
@@ -101,45 +104,23 @@ def evaluate(outputs: Outputs, halves: Halves, settings: Settings) -> SizeNumber
     )
 
 
-# How close to the APGR of the whole calibration half counts as having reached it.
-_TOLERANCE = 0.01
+# What is called a few hundred.
+_FEW = 500
 
 
-def blocks(study: Study, numbers: Mapping[str, SizeNumbers]) -> list[str]:
-    """Two figures and a table."""
-    return [
-        "Calibrator, bins and order of the router are all fitted on the first examples "
-        "of the calibration half alone, and judged on the whole test half.",
-        report.figure(
-            "size-apgr",
-            "APGR against the number of calibration examples (logarithmic), mean over "
-            "splits and pairs, by calibrator.",
-        ),
-        report.figure(
-            "size-ece",
-            "Test ECE against the number of calibration examples (logarithmic), mean "
-            "over splits and models, by calibrator.",
-        ),
-        "*Enough* is the least number of calibration examples from which on the mean "
-        f"APGR stays within {_TOLERANCE} of that with all of them.",
-        report.table(
-            [
-                "task, calibrator",
-                f"APGR with {SIZES[0]}",
-                "with all",
-                "all",
-                "enough",
-                f"ECE with {SIZES[0]}",
-                "with enough",
-                "with all",
-            ],
-            [
-                _row(study.tasks[name].title, task, calibrator)
-                for name, task in numbers.items()
-                for calibrator in task.judged
-            ],
-        ),
-    ]
+def values(study: Study, numbers: Mapping[str, SizeNumbers]) -> dict[str, Any]:
+    """Tables and evidence by the names that the template has for them."""
+    found = {}
+    for name, task in numbers.items():
+        recovered = _recovered(task, task.default)
+        if np.isfinite(recovered).all():
+            found[study.tasks[name].title] = int(task.sizes[_enough(recovered)])
+    return {
+        "size_table": _table(study, numbers),
+        "few": _FEW,
+        "num_few": sum(size <= _FEW for size in found.values()),
+        "enough": [f"{size:,} ({title})" for title, size in found.items()],
+    }
 
 
 def _recovered(task: SizeNumbers, calibrator: str) -> np.ndarray:
@@ -149,25 +130,46 @@ def _recovered(task: SizeNumbers, calibrator: str) -> np.ndarray:
 
 def _enough(recovered: np.ndarray) -> int:
     """The first size from which on all are as good as the last."""
-    far = np.flatnonzero(~(np.abs(recovered - recovered[-1]) <= _TOLERANCE))
+    far = np.flatnonzero(~(np.abs(recovered - recovered[-1]) <= judging.TOLERANCE))
     return int(far[-1]) + 1 if len(far) else 0
 
 
-def _row(title: str, task: SizeNumbers, calibrator: str) -> list[str]:
-    recovered = _recovered(task, calibrator)
-    error = task.judged[calibrator].error.mean(axis=(0, 2))
-    known = bool(np.isfinite(recovered).all())
-    enough = _enough(recovered)
-    return [
-        f"{title}, {calibrator}",
-        report.number(recovered[0]),
-        report.number(recovered[-1]),
-        f"{task.sizes[-1]:,}",
-        f"{task.sizes[enough]:,}" if known else "-",
-        report.number(error[0]),
-        report.number(error[enough]) if known else "-",
-        report.number(error[-1]),
-    ]
+def _table(study: Study, numbers: Mapping[str, SizeNumbers]) -> str:
+    def enough(row: _Row, cell: Callable[[int], str]) -> str:
+        return cell(_enough(row[2])) if np.isfinite(row[2]).all() else "-"
+
+    return report.table(
+        [
+            ("task, calibrator", lambda row: row[0]),
+            (f"APGR with {SIZES[0]}", lambda row: report.number(row[2][0])),
+            ("with all", lambda row: report.number(row[2][-1])),
+            ("all", lambda row: report.thousands(row[1][-1])),
+            (
+                "enough",
+                lambda row: enough(row, lambda z: report.thousands(row[1][z])),
+            ),
+            (f"ECE with {SIZES[0]}", lambda row: report.number(row[3][0])),
+            (
+                "with enough",
+                lambda row: enough(row, lambda z: report.number(row[3][z])),
+            ),
+            ("with all", lambda row: report.number(row[3][-1])),
+        ],
+        [
+            (
+                f"{study.tasks[name].title}, {calibrator}",
+                task.sizes,
+                _recovered(task, calibrator),
+                judged.error.mean(axis=(0, 2)),
+            )
+            for name, task in numbers.items()
+            for calibrator, judged in task.judged.items()
+        ],
+    )
+
+
+# A label, sizes, and APGR and ECE at each of them.
+_Row = tuple[str, np.ndarray, np.ndarray, np.ndarray]
 
 
 def figures(study: Study, numbers: Mapping[str, SizeNumbers]) -> dict[str, Draw]:
@@ -197,29 +199,3 @@ def figures(study: Study, numbers: Mapping[str, SizeNumbers]) -> dict[str, Draw]
             ("size-ece", "ECE", error),
         )
     }
-
-
-# What is called a few hundred.
-_FEW = 500
-
-
-def claims(study: Study, numbers: Mapping[str, SizeNumbers]) -> list[Claim]:
-    """Whether a few hundred examples are enough, for the calibrator used throughout."""
-    found = {}
-    for name, task in numbers.items():
-        recovered = _recovered(task, task.default)
-        if np.isfinite(recovered).all():
-            found[study.tasks[name].title] = int(task.sizes[_enough(recovered)])
-    if not found:
-        return []
-    few = sum(size <= _FEW for size in found.values())
-    sizes = [f"{size:,} ({title})" for title, size in found.items()]
-    return [
-        Claim(
-            "A few hundred calibration examples are enough",
-            report.verdict(few, len(found)),
-            f"at most {_FEW} in {few} of {len(found)} tasks: the mean APGR is "
-            f"within {_TOLERANCE} of that with the whole half from {', '.join(sizes)} "
-            "examples on",
-        )
-    ]

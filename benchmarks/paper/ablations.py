@@ -4,16 +4,19 @@ Shapes: S splits, Z sizes, M models, P pairs, B numbers of bins.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
-from . import ablation_bins, ablation_sizes, judging, report
+from benchmarks.kit import report
+from benchmarks.kit.report import Section
+
+from . import ablation_bins, ablation_sizes, judging, text
 from .ablation_bins import BinNumbers
 from .ablation_sizes import Judged, SizeNumbers
 from .judging import HISTOGRAM, NONE, PLATT, TEMPERATURE
-from .report import Claim, Section
 from .study import Advance, Study
 
 CALIBRATORS = (NONE, HISTOGRAM, PLATT, TEMPERATURE)
@@ -71,45 +74,33 @@ def evaluate(study: Study, advance: Advance) -> Numbers:
 
 def describe(study: Study, numbers: Numbers) -> Section:
     """Tables 4 and 5, and how many calibration examples it takes."""
-    splits = {
+    sizes = numbers.sizes
+    fewer = {
         f"{len(task.gap)} ({study.tasks[name].title})"
-        for name, task in numbers.sizes.items()
+        for name, task in sizes.items()
         if len(task.gap) < study.settings.num_halves
     }
-    fewer = (
-        f" Of large tasks fewer splits suffice: {', '.join(sorted(splits))}."
-        if splits
-        else ""
-    )
-    blocks = [
-        "Everything is fitted on the calibration half and judged on the test half: ECE "
-        "of every model, and the APGR of the calibration-aware router of every small-"
-        "large pair (0.5 is random routing). APGR divides by the gap between the two "
-        "models: it is averaged, and printed, only for pairs whose large model is at "
-        f"least {report.percent(judging.LEAST_GAP, 0)} point more accurate in every "
-        "split, a weaker condition than an interval above 0. The splits are the first "
-        f"of {study.settings.num_halves} random halves.{fewer}",
-        "### Calibrators (Table 4)",
-        *_calibrator_blocks(study, numbers.sizes),
-        "### Number and kind of bins (Table 5)",
-        *ablation_bins.blocks(study, numbers.bins),
-        "### Size of the calibration set",
-        *ablation_sizes.blocks(study, numbers.sizes),
-        *judging.missing(study),
-    ]
-    return Section(
-        title="Ablations (Tables 4 and 5)",
-        blocks=blocks,
+    filled = [np.mean(_whole(task, HISTOGRAM).filled) for task in sizes.values()]
+    return text.section(
+        "ablations",
+        study,
+        numbers,
+        stored=judging.over_splits(numbers),
         figures={
             **ablation_bins.figures(study, numbers.bins),
-            **ablation_sizes.figures(study, numbers.sizes),
+            **ablation_sizes.figures(study, sizes),
         },
-        claims=[
-            *_best_calibrator(numbers.sizes),
-            *ablation_bins.claims(numbers.bins),
-            *ablation_sizes.claims(study, numbers.sizes),
-        ],
-        numbers=judging.over_splits(numbers),
+        least_gap=judging.LEAST_GAP,
+        tolerance=judging.TOLERANCE,
+        fewer=sorted(fewer),
+        num_left_out=sum(np.sum(~judging.is_clear(t.gap)) for t in sizes.values()),
+        num_filled=np.mean(filled),
+        pair_table=_pair_table(study, sizes),
+        model_table=_model_table(study, sizes),
+        count_table=_count_table(sizes),
+        **_evidence(sizes),
+        **ablation_bins.values(study, numbers.bins),
+        **ablation_sizes.values(study, sizes),
     )
 
 
@@ -123,65 +114,45 @@ def _whole(task: SizeNumbers, calibrator: str) -> Judged:
     )
 
 
-def _calibrator_blocks(study: Study, sizes: Mapping[str, SizeNumbers]) -> list[str]:
-    ties = np.mean([np.mean(_whole(task, HISTOGRAM).filled) for task in sizes.values()])
-    left = sum(int(np.sum(~judging.is_clear(task.gap))) for task in sizes.values())
-    return [
-        "Mean ± standard deviation over the splits; the best mean of a row is bold. A "
-        "temperature takes logits, so that it is missing ("
-        f'"{_ABSENT}") where only answers and confidences were saved; Platt scaling '
-        "takes the log-odds of the stated confidence of the answer, histogram binning "
-        f"that confidence. Pairs left out for want of a gap: {left}.",
-        report.table(
-            ["task, pair: APGR", *CALIBRATORS],
-            [row for name in sizes for row in _pair_rows(study, name, sizes[name])],
-        ),
-        f"ECE over {study.settings.num_bins} equal-count bins, likewise; the lowest of "
-        "a row is bold.",
-        report.table(
-            ["task, model: ECE", *CALIBRATORS],
-            [row for name in sizes for row in _model_rows(study, name, sizes[name])],
-        ),
-        "In how many pairs, and models, each has the best mean:",
-        _count_table(sizes),
-        f"Histogram binning gives at most {study.settings.num_bins} different "
-        "confidences. Examples of one value tie, and ties share a bin of the router: "
-        "its bins are those of the histogram, merged where two have the same accuracy "
-        "and in another order where accuracy does not rise with confidence. On average "
-        f"{report.number(ties, 1)} of {study.settings.num_bins} router bins hold "
-        "examples then; the cascade can spend its large-model calls no more finely "
-        "than that.",
-    ]
-
-
-def _row(parts: Mapping[str, np.ndarray], best: str) -> list[str]:
-    """A cell for each calibrator, the best one bold."""
-    cells = []
-    for calibrator in CALIBRATORS:
-        known = calibrator in parts
-        text = report.spread(parts[calibrator]) if known else _ABSENT
-        cells.append(f"**{text}**" if calibrator == best else text)
-    return cells
-
-
-def _pair_rows(study: Study, name: str, task: SizeNumbers) -> list[list[str]]:
+def _pair_table(study: Study, sizes: Mapping[str, SizeNumbers]) -> str:
     rows = []
-    for p in np.flatnonzero(judging.is_clear(task.gap)):
-        parts = {each: _whole(task, each).recovered[:, p] for each in task.judged}
-        best = max(parts, key=lambda calibrator: parts[calibrator].mean())
-        small, large = (task.models[model] for model in task.pairs[p])
-        label = f"{study.tasks[name].title}, {small} → {large}"
-        rows.append([label, *_row(parts, best)])
-    return rows
+    for name, task in sizes.items():
+        for p in np.flatnonzero(judging.is_clear(task.gap)):
+            small, large = (task.models[model] for model in task.pairs[p])
+            parts = {each: _whole(task, each).recovered[:, p] for each in task.judged}
+            best = max(parts, key=lambda each: parts[each].mean())
+            rows.append((f"{study.tasks[name].title}, {small} → {large}", parts, best))
+    return _table("task, pair: APGR", rows)
 
 
-def _model_rows(study: Study, name: str, task: SizeNumbers) -> list[list[str]]:
+def _model_table(study: Study, sizes: Mapping[str, SizeNumbers]) -> str:
     rows = []
-    for m, model in enumerate(task.models):
-        parts = {each: _whole(task, each).error[:, m] for each in task.judged}
-        best = min(parts, key=lambda calibrator: parts[calibrator].mean())
-        rows.append([f"{study.tasks[name].title}, {model}", *_row(parts, best)])
-    return rows
+    for name, task in sizes.items():
+        for m, model in enumerate(task.models):
+            parts = {each: _whole(task, each).error[:, m] for each in task.judged}
+            best = min(parts, key=lambda each: parts[each].mean())
+            rows.append((f"{study.tasks[name].title}, {model}", parts, best))
+    return _table("task, model: ECE", rows)
+
+
+_Row = tuple[str, Mapping[str, np.ndarray], str]
+
+
+def _table(header: str, rows: Sequence[_Row]) -> str:
+    """Of a label, values by calibrator and the best calibrator, whose cell is bold."""
+
+    def cell(calibrator: str) -> Callable[[_Row], str]:
+        def found(row: _Row) -> str:
+            _, parts, best = row
+            if calibrator not in parts:
+                return _ABSENT
+            cell = report.spread(parts[calibrator])
+            return f"**{cell}**" if calibrator == best else cell
+
+        return found
+
+    columns = [(calibrator, cell(calibrator)) for calibrator in CALIBRATORS]
+    return report.table([(header, lambda row: row[0]), *columns], rows)
 
 
 def _best(sizes: Mapping[str, SizeNumbers], with_logits: bool) -> dict[str, list[int]]:
@@ -204,18 +175,23 @@ def _best(sizes: Mapping[str, SizeNumbers], with_logits: bool) -> dict[str, list
 
 def _count_table(sizes: Mapping[str, SizeNumbers]) -> str:
     with_logits, without = _best(sizes, True), _best(sizes, False)
-    rows = []
-    for calibrator in CALIBRATORS:
-        first, second = with_logits[calibrator], without[calibrator]
-        missing = calibrator == TEMPERATURE
-        rows.append(
-            [calibrator, *first, *([_ABSENT] * 2 if missing else map(str, second))]
-        )
-    header = ["best", "pairs of tasks with logits", "models"]
-    return report.table([*header, "pairs of tasks without", "models"], rows)
+
+    def unless_missing(place: int) -> Callable[[str], object]:
+        return lambda name: _ABSENT if name == TEMPERATURE else without[name][place]
+
+    return report.table(
+        [
+            ("best", lambda name: name),
+            ("pairs of tasks with logits", lambda name: with_logits[name][0]),
+            ("models", lambda name: with_logits[name][1]),
+            ("pairs of tasks without", unless_missing(0)),
+            ("models", unless_missing(1)),
+        ],
+        CALIBRATORS,
+    )
 
 
-def _best_calibrator(sizes: Mapping[str, SizeNumbers]) -> list[Claim]:
+def _evidence(sizes: Mapping[str, SizeNumbers]) -> dict[str, Any]:
     """Whether fitting a parameter or two serves the cascade better than a histogram."""
     gains: dict[str, list[np.ndarray]] = {HISTOGRAM: [], NONE: []}
     for task in sizes.values():
@@ -225,23 +201,13 @@ def _best_calibrator(sizes: Mapping[str, SizeNumbers]) -> list[Claim]:
             parts.append(gain.mean(axis=0)[clear])
     histogram, none = (np.concatenate(parts) for parts in gains.values())
     if not len(histogram):
-        return []
-    better, total = int(np.sum(histogram >= 0)), len(histogram)
-    counts = [
-        f"{calibrator} {first[0] + second[0]}"
-        for (calibrator, first), second in zip(
-            _best(sizes, True).items(), _best(sizes, False).values(), strict=True
-        )
-    ]
-    return [
-        Claim(
-            "A temperature, or Platt scaling, serves the cascade better than histogram "
-            "binning",
-            report.verdict(better, total),
-            f"APGR at least as high in {better} of {total} pairs, by "
-            f"{report.number(np.median(histogram))} in the median (than without "
-            f"calibration in {int(np.sum(none >= 0))}, by "
-            f"{report.number(np.median(none))}); best of all in so many pairs: "
-            f"{', '.join(counts)}",
-        )
-    ]
+        return {}
+    with_logits, without = _best(sizes, True), _best(sizes, False)
+    return {
+        "histogram": histogram,
+        "uncalibrated": none,
+        "num_better": int(np.sum(histogram >= 0)),
+        "best_of_all": [
+            f"{name} {with_logits[name][0] + without[name][0]}" for name in CALIBRATORS
+        ],
+    }

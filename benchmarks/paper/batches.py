@@ -17,8 +17,7 @@ import numpy as np
 from jax import lax
 
 import calib_jax as cj
-
-from .halves import by_histogram, by_platt
+from benchmarks.kit.halves import by_histogram, by_platt
 
 # Jobs of a batch.
 _BATCH = 32

@@ -6,7 +6,7 @@ Shapes: S splits, M models, n examples of a half, B bins.
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,11 +15,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 import calib_jax as cj
+from benchmarks.kit import report
+from benchmarks.kit.halves import Half
+from benchmarks.kit.report import Section
 from calib_jax import plots
 
-from . import report
-from .halves import Half
-from .report import Claim, Section
+from . import text
 from .study import Advance, Study
 
 
@@ -151,115 +152,7 @@ def _measure(
 
 def describe(study: Study, numbers: Numbers) -> Section:
     """Table 1, Figure 1, and the first observation of the paper."""
-    blocks = [
-        "Every model is calibrated on one half of a task and judged on the other: by a "
-        "temperature where the logits were saved, else by Platt scaling of the "
-        "log-odds of its stated confidence. ECE over "
-        f"{study.settings.num_bins} equal-count bins, mean ± standard deviation over "
-        f"{study.settings.num_halves} random halves. *By chance* is the ECE of "
-        "outcomes drawn with exactly the calibrated probabilities: what a perfectly "
-        "calibrated model shows on as many examples, and no model can be told from "
-        "calibrated below it.",
-    ]
-    for name, task in numbers.items():
-        blocks += [
-            f"### {study.tasks[name].title} ({task.num_calibration:,} examples a half)",
-            _error_table(task),
-        ]
-        unusual = _unusual_fits(task)
-        blocks += [unusual] if unusual else []
-        blocks.append(
-            report.figure(
-                f"reliability-{name}",
-                f"{study.tasks[name].title}: accuracy against confidence on the test "
-                "half of the first split, before and after calibration; on the "
-                "diagonal, confidence means what it says.",
-            )
-        )
-    blocks += [
-        "### Does confidence tell right from wrong?",
-        "The paper's first observation: accuracy rises with confidence even before "
-        "calibration. Spearman's rank correlation of mean confidence and accuracy over "
-        "the bins, and the area under the ROC curve of confidence for correctness "
-        "(0.5 is chance), on the test half. A temperature can change the ranking of "
-        "examples of several classes, Platt scaling cannot, unless its slope is "
-        "negative.",
-        _ranking_table(study, numbers),
-    ]
-    return Section(
-        title="Calibration (Table 1, Figure 1)",
-        blocks=blocks,
-        figures={
-            f"reliability-{name}": functools.partial(_draw, task)
-            for name, task in numbers.items()
-        },
-        claims=_claims(numbers),
-        numbers=numbers,
-    )
 
-
-def _error_table(task: TaskNumbers) -> str:
-    parameter = "temperature" if task.by_temperature else "slope"
-    header = ["model", "accuracy (%)", parameter]
-    header += ["calibration half: before", "after"]
-    header += ["**test half: before**", "**after**", "by chance"]
-    rows = []
-    for m, model in enumerate(task.models):
-        errors = [
-            report.spread(quality.error[:, m])
-            for half in ("calibration", "test")
-            for quality in (task.before[half], task.after[half])
-        ]
-        rows.append(
-            [
-                model,
-                report.number(task.accuracy[:, m].mean(), 1, 100.0),
-                report.spread(task.parameter[:, m], 2),
-                *errors,
-                report.number(task.after["test"].chance_error[:, m].mean()),
-            ]
-        )
-    return report.table(header, rows)
-
-
-def _unusual_fits(task: TaskNumbers) -> str:
-    """A sentence on the fits that did not simply converge, or none."""
-    parts = []
-    for m, model in enumerate(task.models):
-        codes, counts = np.unique(task.status[:, m], return_counts=True)
-        parts += [
-            f"{model}: {cj.FitStatus(int(code)).name} in {count}"
-            for code, count in zip(codes, counts, strict=True)
-            if code != cj.FitStatus.CONVERGED
-        ]
-    if not parts:
-        return ""
-    return f"Fits other than CONVERGED, of {len(task.status)}: {'; '.join(parts)}."
-
-
-def _ranking_table(study: Study, numbers: Numbers) -> str:
-    header = ["task, model", "rank correlation: before", "after"]
-    header += ["ROC area: before", "after"]
-    rows = [
-        [
-            f"{study.tasks[name].title}, {model}",
-            *(
-                report.spread(values[:, m])
-                for values in (
-                    task.before["test"].rank_correlation,
-                    task.after["test"].rank_correlation,
-                    task.before["test"].area,
-                    task.after["test"].area,
-                )
-            ),
-        ]
-        for name, task in numbers.items()
-        for m, model in enumerate(task.models)
-    ]
-    return report.table(header, rows)
-
-
-def _claims(numbers: Numbers) -> list[Claim]:
     def means(values: str, half: str, when: str) -> np.ndarray:
         """Mean over the splits, for every model of every task."""
         return np.concatenate(
@@ -271,36 +164,90 @@ def _claims(numbers: Numbers) -> list[Claim]:
 
     before, after = (means("error", "test", when) for when in ("before", "after"))
     fitted = means("error", "calibration", "after")
-    chance = means("chance_error", "test", "after")
     correlation = means("rank_correlation", "test", "before")
-    area = means("area", "test", "before")
-    lower, total = int(np.sum(after < before)), len(after)
-    ordered = int(np.sum(correlation >= 0.9))
-    return [
-        Claim(
-            "Calibration on one half lowers the ECE of the other",
-            report.verdict(lower, total),
-            f"lower for {lower} of {total} models; median test ECE "
-            f"{report.number(np.median(before))} before, "
-            f"{report.number(np.median(after))} after (by chance "
-            f"{report.number(np.median(chance))})",
-        ),
-        Claim(
-            "What was fitted on one half transfers to the other",
-            report.verdict(int(np.sum(after <= 1.5 * fitted)), total),
-            "after calibration the test ECE is at most 1.5 times that of the "
-            f"calibration half for {int(np.sum(after <= 1.5 * fitted))} of {total} "
-            f"models; median {report.number(np.median(fitted))} there, "
-            f"{report.number(np.median(after))} on the test half",
-        ),
-        Claim(
-            "Accuracy rises with confidence, before any calibration",
-            report.verdict(ordered, total),
-            f"rank correlation over bins of at least 0.9 for {ordered} of {total} "
-            f"models (least {report.number(correlation.min(), 2)}); area under the ROC "
-            f"curve {report.number(area.min(), 2)} to {report.number(area.max(), 2)}",
-        ),
-    ]
+    return text.section(
+        "calibration",
+        study,
+        numbers,
+        figures={
+            f"reliability-{name}": functools.partial(_draw, task)
+            for name, task in numbers.items()
+        },
+        total=len(after),
+        before=before,
+        after=after,
+        lower=int(np.sum(after < before)),
+        chance=means("chance_error", "test", "after"),
+        fitted=fitted,
+        transferred=int(np.sum(after <= 1.5 * fitted)),
+        correlation=correlation,
+        ordered=int(np.sum(correlation >= 0.9)),
+        area=means("area", "test", "before"),
+        error_tables={name: _error_table(task) for name, task in numbers.items()},
+        unusual={name: _unusual_fits(task) for name, task in numbers.items()},
+        ranking_table=_ranking_table(study, numbers),
+    )
+
+
+def _error_table(task: TaskNumbers) -> str:
+    def error(half: str, when: str) -> Callable[[int], str]:
+        return lambda m: report.spread(getattr(task, when)[half].error[:, m])
+
+    chance = task.after["test"].chance_error
+    return report.table(
+        [
+            ("model", lambda m: task.models[m]),
+            ("accuracy (%)", lambda m: report.percent(task.accuracy[:, m].mean())),
+            (
+                "temperature" if task.by_temperature else "slope",
+                lambda m: report.spread(task.parameter[:, m], 2),
+            ),
+            ("calibration half: before", error("calibration", "before")),
+            ("after", error("calibration", "after")),
+            ("**test half: before**", error("test", "before")),
+            ("**after**", error("test", "after")),
+            ("by chance", lambda m: report.number(chance[:, m].mean())),
+        ],
+        range(len(task.models)),
+    )
+
+
+def _unusual_fits(task: TaskNumbers) -> list[str]:
+    """The fits that did not simply converge."""
+    parts = []
+    for m, model in enumerate(task.models):
+        codes, counts = np.unique(task.status[:, m], return_counts=True)
+        parts += [
+            f"{model}: {cj.FitStatus(int(code)).name} in {count}"
+            for code, count in zip(codes, counts, strict=True)
+            if code != cj.FitStatus.CONVERGED
+        ]
+    return parts
+
+
+def _ranking_table(study: Study, numbers: Numbers) -> str:
+    def cell(when: str, values: str) -> Callable[[tuple[str, int]], str]:
+        def found(row: tuple[str, int]) -> str:
+            quality = getattr(numbers[row[0]], when)["test"]
+            return report.spread(getattr(quality, values)[:, row[1]])
+
+        return found
+
+    return report.table(
+        [
+            (
+                "task, model",
+                lambda row: (
+                    f"{study.tasks[row[0]].title}, {numbers[row[0]].models[row[1]]}"
+                ),
+            ),
+            ("rank correlation: before", cell("before", "rank_correlation")),
+            ("after", cell("after", "rank_correlation")),
+            ("ROC area: before", cell("before", "area")),
+            ("after", cell("after", "area")),
+        ],
+        [(name, m) for name, task in numbers.items() for m in range(len(task.models))],
+    )
 
 
 def _draw(task: TaskNumbers, dark: bool) -> Figure:

@@ -11,9 +11,9 @@ import jax
 import numpy as np
 
 import calib_jax as cj
+from benchmarks.kit.halves import take
 
 from . import routing
-from .halves import take
 from .study import Advance, Study
 
 

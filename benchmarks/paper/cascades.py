@@ -1,8 +1,10 @@
 """Cascades of a small and a large model (Figures 2 and 3)."""
 
 import functools
+import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,13 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import calib_jax as cj
+from benchmarks.kit import report
+from benchmarks.kit.report import Section
 from calib_jax import plots
 
-from . import report, routing
+from . import routing, text
 from .cascade_numbers import Numbers, TaskNumbers
 from .cascade_numbers import evaluate as evaluate
 from .cascade_numbers import num_steps as num_steps
-from .report import Claim, Section
 from .study import Study
 
 # More panels than these no page holds.
@@ -25,36 +28,15 @@ _MAX_PANELS = 10
 
 def describe(study: Study, numbers: Numbers) -> Section:
     """Figures 2 and 3, their areas, and what a cascade saves."""
-    settings = study.settings
-    blocks = [
-        "A router is fitted on the calibration half, with the confidences as the "
-        "models state them (UC) and calibrated (CC); it needs no labels. The test half "
-        "gives the accuracy for every number of bins kept on the small model. Numbers "
-        f"are mean ± standard deviation over {settings.num_halves} random halves; "
-        f"brackets are 95 % intervals of {settings.num_draws:,} paired bootstrap draws "
-        "of the first test half, routers held fixed.",
-        "APGR is the share of the accuracy gap between the two models that is "
-        "recovered, averaged over all shares of large-model calls: random routing has "
-        "exactly 0.5. It means nothing where the gap may be 0. Pairs whose interval of "
-        "the gap does not lie above 0 are therefore reported in the accuracy gained "
-        "over random routing, in points, averaged over all shares.",
-        "*Saved* is the share of large-model calls that are avoided by keeping as many "
-        "bins small as possible while losing nothing, or at most one point, on the "
-        "calibration half; *change* is what that does to the accuracy of the test half "
-        "against the large model alone, in points. Where prices are known, *dollars* "
-        "is the share of the large model's bill that is saved; every question pays for "
-        "the small model, so it can be negative.",
-    ]
-    for name, task in numbers.items():
-        blocks += _describe_task(study, name, task)
     pictured = {
         name: study.tasks[name].small_large.index(study.tasks[name].pictured)
         for name in numbers
         if study.tasks[name].pictured
     }
-    return Section(
-        title="Cascades of a small and a large model (Figures 2 and 3)",
-        blocks=blocks,
+    return text.section(
+        "cascades",
+        study,
+        numbers,
         figures={
             f"cascades-{name}": functools.partial(_draw_all, task)
             for name, task in numbers.items()
@@ -63,36 +45,27 @@ def describe(study: Study, numbers: Numbers) -> Section:
             f"cascade-{name}": functools.partial(_draw_one, numbers[name], p)
             for name, p in pictured.items()
         },
-        claims=_claims(numbers) if numbers else (),
-        numbers=numbers,
+        max_panels=_MAX_PANELS,
+        sizes={name: study.halves[name].test.rows.shape[1] for name in numbers},
+        clear_tables={name: _clear_table(task) for name, task in numbers.items()},
+        unclear_tables={name: _unclear_table(task) for name, task in numbers.items()},
+        saving_tables={name: _saving_table(task) for name, task in numbers.items()},
+        **(_evidence(list(numbers.values())) if numbers else {}),
     )
 
 
-def _describe_task(study: Study, name: str, task: TaskNumbers) -> Iterator[str]:
-    title = study.tasks[name].title
-    shown = min(len(task.pairs), _MAX_PANELS)
-    yield f"### {title} ({len(study.halves[name].test.rows[0]):,} examples a half)"
-    yield report.figure(
-        f"cascades-{name}",
-        f"{title}: accuracy against the share answered by the small model, on the test "
-        f"half of the first split, {shown} of {len(task.pairs)} pairs. Above the "
-        "straight line a router does better than chance; above the upper horizontal "
-        "line the cascade does better than the better of its models.",
-    )
-    clear, unclear = np.flatnonzero(task.clear), np.flatnonzero(~task.clear)
-    if clear.size:
-        yield _area_table(task, clear, "APGR", task.recovered, task.recovered_interval)
-    if unclear.size:
-        yield (
-            f"For {unclear.size} of {len(task.pairs)} pairs the interval does not say "
-            "that the large model is the better one; points of accuracy gained over "
-            "random routing:"
-        )
-        yield _area_table(
-            task, unclear, "points", task.area, task.area_interval, 2, 100.0
-        )
-    yield "What is saved, and what it costs in accuracy:"
-    yield _saving_table(task)
+def _clear_table(task: TaskNumbers) -> str:
+    if not task.clear.any():
+        return ""
+    pairs = np.flatnonzero(task.clear)
+    return _area_table(task, pairs, "APGR", task.recovered, task.recovered_interval)
+
+
+def _unclear_table(task: TaskNumbers) -> str:
+    if task.clear.all():
+        return ""
+    pairs = np.flatnonzero(~task.clear)
+    return _area_table(task, pairs, "points", task.area, task.area_interval, 2, 100.0)
 
 
 def _area_table(
@@ -104,111 +77,96 @@ def _area_table(
     digits: int = 3,
     scale: float = 1.0,
 ) -> str:
-    header = ["pair", "gap (points)", f"UC ({unit})", "", f"CC ({unit})", ""]
-    header += ["CC − UC", "CC above UC"]
-    rows = []
-    for p in pairs:
-        uncalibrated, calibrated, difference = (
-            report.interval(*ends[p], digits, scale) for ends in intervals
-        )
-        better = int(np.sum(values[:, 1, p] > values[:, 0, p]))
-        rows.append(
-            [
-                task.pairs[p],
-                f"{report.number(task.gap[0, p], 1, 100.0)} "
-                f"{report.interval(*task.gap_interval[p], 1, 100.0)}",
-                report.spread(values[:, 0, p], digits, scale),
-                uncalibrated,
-                report.spread(values[:, 1, p], digits, scale),
-                calibrated,
-                difference,
-                f"{better} of {len(values)}",
-            ]
-        )
-    return report.table(header, rows)
+    def spread(kind: int) -> Callable[[int], str]:
+        return lambda p: report.spread(values[:, kind, p], digits, scale)
+
+    def ends(kind: int) -> Callable[[int], str]:
+        return lambda p: report.interval(intervals[kind, p], digits, scale)
+
+    def gap(p: int) -> str:
+        interval = report.interval(task.gap_interval[p], 1, 100.0)
+        return f"{report.number(task.gap[0, p], 1, 100.0)} {interval}"
+
+    def better(p: int) -> str:
+        return f"{np.sum(values[:, 1, p] > values[:, 0, p])} of {len(values)}"
+
+    return report.table(
+        [
+            ("pair", lambda p: task.pairs[p]),
+            ("gap (points)", gap),
+            (f"UC ({unit})", spread(0)),
+            ("", ends(0)),
+            (f"CC ({unit})", spread(1)),
+            ("", ends(1)),
+            ("CC − UC", ends(2)),
+            ("CC above UC", better),
+        ],
+        pairs,
+    )
 
 
 def _saving_table(task: TaskNumbers) -> str:
-    header = ["pair", "loss allowed", "saved UC (%)", "saved CC (%)"]
-    header += ["change UC", "change CC"]
-    columns = [(task.calls_saved, 1), (task.change, 2)]
-    if task.dollars_saved is not None:
-        header += ["dollars UC (%)", "dollars CC (%)"]
-        columns.append((task.dollars_saved, 1))
-    rows = [
-        [
-            pair,
-            f"{report.number(loss, 0, 100.0)}",
-            *(
-                report.spread(values[:, kind, p, place], digits, 100.0)
-                for values, digits in columns
-                for kind in (0, 1)
-            ),
-        ]
-        for p, pair in enumerate(task.pairs)
-        for place, loss in enumerate(routing.LOSSES)
+    columns: list[tuple[str, Callable[[tuple[int, int]], str]]] = [
+        ("pair", lambda row: task.pairs[row[0]]),
+        (
+            "loss allowed",
+            lambda row: report.number(routing.LOSSES[row[1]], 0, 100.0),
+        ),
     ]
-    return report.table(header, rows)
+    for header, values, digits in (
+        ("saved {} (%)", task.calls_saved, 1),
+        ("change {}", task.change, 2),
+        ("dollars {} (%)", task.dollars_saved, 1),
+    ):
+        if values is None:
+            continue
+        for k, kind in enumerate(routing.KINDS):
+            columns.append(
+                (
+                    header.format(kind),
+                    lambda row, values=values[:, k], digits=digits: report.spread(
+                        values[:, *row], digits, 100.0
+                    ),
+                )
+            )
+    rows = itertools.product(range(len(task.pairs)), range(len(routing.LOSSES)))
+    return report.table(columns, rows)
 
 
-def _claims(numbers: Numbers) -> list[Claim]:
-    # Over all pairs of all tasks. APGR exceeds 0.5 where the area exceeds 0, and ranks
-    # two routers alike, so that the area serves pairs of any gap.
-    areas = np.concatenate([t.area.mean(axis=0) for t in numbers.values()], axis=-1)
-    ends = np.concatenate([t.area_interval for t in numbers.values()], axis=1)
-    clear = np.concatenate([task.clear for task in numbers.values()])
-    recovered = np.concatenate(
-        [t.recovered.mean(axis=0) for t in numbers.values()], axis=-1
-    )
+def _evidence(tasks: Sequence[TaskNumbers]) -> dict[str, Any]:
+    """For the claims, over all pairs of all tasks.
+
+    APGR exceeds 0.5 where the area exceeds 0, and ranks two routers alike, so that the
+    area serves pairs of any gap.
+    """
+    areas = np.concatenate([task.area.mean(axis=0) for task in tasks], axis=-1)
+    ends = np.concatenate([task.area_interval for task in tasks], axis=1)
+    clear = np.concatenate([task.clear for task in tasks])
+    recovered = np.concatenate([t.recovered.mean(axis=0) for t in tasks], axis=-1)
     change, saved = (
-        np.concatenate([pick(task) for task in numbers.values()])
-        for pick in (
-            lambda task: task.change[:, 1, :, 0].mean(axis=0),
-            lambda task: task.calls_saved[:, 1, :, 0].mean(axis=0),
+        np.concatenate([values[:, 1, :, 0].mean(axis=0) for values in parts])
+        for parts in (
+            [task.change for task in tasks],
+            [task.calls_saved for task in tasks],
         )
     )
-    total = areas.shape[1]
-    uncalibrated, calibrated = (int(np.sum(area > 0)) for area in areas)
-    surely = np.sum(ends[:, :, 0] > 0, axis=1)
-    surely_not = np.sum(ends[:, :, 1] < 0, axis=1)
-    ahead = int(np.sum(areas[1] > areas[0]))
-    same = int(np.sum(areas[1] == areas[0]))
     saves = saved > 0
-    kept = int(np.sum(saves & (change >= 0)))
-    close = int(np.sum(saves & (change < 0) & (change > -0.001)))
-    medians = [
-        report.number(np.median(row[clear])) if clear.any() else "-"
-        for row in recovered
-    ]
-    return [
-        Claim(
-            "Routing by calibrated confidence (CC) beats random routing",
-            report.verdict(calibrated, total),
-            f"on average over halves for {calibrated} of {total} pairs; the 95 % "
-            f"interval of the first split lies above random for {surely[1]}, below for "
-            f"{surely_not[1]}; without calibration (UC) {uncalibrated}, {surely[0]} "
-            f"and {surely_not[0]}; median APGR of the {int(clear.sum())} pairs with a "
-            f"clear gap: CC {medians[1]}, UC {medians[0]}, random 0.5",
-        ),
-        Claim(
-            "Routing by calibrated confidence beats uncalibrated routing",
-            report.verdict(ahead, total),
-            f"CC above UC on average over halves for {ahead} of {total} pairs; the "
-            f"interval of the difference lies above 0 for {surely[2]} and below 0 for "
-            f"{surely_not[2]}; the two are the same for {same}",
-        ),
-        Claim(
-            "A cascade saves large-model calls at no loss of accuracy",
-            report.verdict(kept, total),
-            "where K loses nothing on the calibration half, CC saves "
-            f"{report.percent(np.median(saved), 0)} % of the calls (median of {total} "
-            f"pairs), and some for {int(saves.sum())}; of these the mean change of "
-            f"test accuracy is not negative for {kept} and less than 0.1 points below "
-            f"for {close} more; median change of all pairs "
-            f"{report.number(np.median(change), 2, 100.0)}, worst "
-            f"{report.number(np.min(change), 2, 100.0)} points",
-        ),
-    ]
+    return {
+        "total": areas.shape[1],
+        "better": [int(np.sum(area > 0)) for area in areas],
+        "surely": np.sum(ends[:, :, 0] > 0, axis=1),
+        "surely_not": np.sum(ends[:, :, 1] < 0, axis=1),
+        "ahead": int(np.sum(areas[1] > areas[0])),
+        "same": int(np.sum(areas[1] == areas[0])),
+        "num_clear": int(clear.sum()),
+        "medians": [
+            np.median(row[clear]) if clear.any() else np.nan for row in recovered
+        ],
+        "saved": saved,
+        "change": change,
+        "kept": int(np.sum(saves & (change >= 0))),
+        "close": int(np.sum(saves & (change < 0) & (change > -0.001))),
+    }
 
 
 def _draw_all(task: TaskNumbers, dark: bool) -> Figure:
@@ -240,7 +198,7 @@ def _draw_all(task: TaskNumbers, dark: bool) -> Figure:
 
 
 def _draw_one(task: TaskNumbers, p: int, dark: bool) -> Figure:
-    width = plots.COLUMN_WIDTH
+    width = report.COLUMN_WIDTH
     figure = Figure(figsize=(width, 0.9 * width), layout="constrained")
     _draw_panel(figure.add_subplot(), task, p, title=task.pairs[p])
     return figure

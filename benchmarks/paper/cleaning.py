@@ -4,15 +4,17 @@ Shapes: G groups of experts, B bins.
 """
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from matplotlib.figure import Figure
 
-from . import cleaning_claims, flag_counts, flag_figures, outputs, report
+from benchmarks.kit import outputs, report
+from benchmarks.kit.flags import FILTERS
+from benchmarks.kit.report import Draw, Section
+
+from . import cleaning_claims, flag_counts, flag_figures, text
 from .flag_counts import MIN_DRAWN, Counts, FlagNumbers
 from .flag_figures import PEER
-from .flags import FILTERS
-from .report import Section
 from .study import Advance, Study
 
 Numbers = Mapping[str, FlagNumbers]
@@ -44,114 +46,41 @@ def _names(study: Study) -> list[str]:
 
 def describe(study: Study, numbers: Numbers) -> Section:
     """Table 3, Figure 4, and what confidence has to do with precision."""
-    title = "Cleaning labels (Table 3, Figure 4)"
-    missing = [
-        name
-        for name, task in outputs.descriptions().items()
-        if "truth" in task and name in study.missing
-    ]
-    blocks = [f"Missing here: {', '.join(missing)}."] if missing else []
-    if not numbers:
-        return Section(title=title, blocks=[*blocks, "No task with judged labels."])
     titles = {name: study.tasks[name].title for name in numbers}
-    figures = {}
-    blocks += [
-        _METHODS,
-        _READING,
-        *(_judged(titles[name], numbers[name]) for name in numbers),
-    ]
+    described = outputs.descriptions()
+    return text.section(
+        "cleaning",
+        study,
+        numbers,
+        figures=_figures(numbers, titles),
+        unread=[name for name in study.missing if "truth" in described[name]],
+        peer=PEER,
+        min_drawn=MIN_DRAWN,
+        method_tables={name: _method_table(task) for name, task in numbers.items()},
+        overlap_table=_overlap_table(numbers, titles),
+        alone_table=_alone_table(study, numbers),
+        rank_table=_rank_table(numbers, titles),
+        **cleaning_claims.evidence(study, numbers, titles),
+    )
+
+
+def _figures(numbers: Numbers, titles: Mapping[str, str]) -> dict[str, Draw]:
+    figures: dict[str, Draw] = {}
     for name, task in numbers.items():
         panels = {_group(task, group): (task, group) for group in _groups(task)}
         figures[f"cleaning-{name}"] = functools.partial(
             flag_figures.draw_panels, panels
         )
-        blocks += [
-            f"### {titles[name]}",
-            _what_runs(task),
-            report.table(*_method_table(task)),
-            report.figure(
-                f"cleaning-{name}",
-                f"{titles[name]}: precision against the share of the judged labels "
-                "that is flagged, for each group of experts; up and to the right is "
-                "better.",
-            ),
-        ]
         if task.is_complete:
             largest = max(_groups(task), key=lambda group: len(task.experts[group]))
             figures[f"cleaning-{name}-experts"] = functools.partial(
                 _draw_one, task, largest, f"{titles[name]}, {_group(task, largest)}"
             )
-    figures["cleaning-confidence"] = functools.partial(
-        flag_figures.draw_bins, {titles[name]: task for name, task in numbers.items()}
-    )
-    blocks += ["### Who finds what", _OVERLAP]
-    blocks.append(report.table(*_overlap_table(numbers, titles)))
-    alone = {name: task for name, task in numbers.items() if task.peer is not None}
-    if alone:
-        blocks += [
-            "### Each expert alone",
-            "Method 3 and the default filter of cleanlab on the calibrated "
-            "probabilities of one expert, precision in %. *Contradicts* is the share "
-            "(%) of the judged labels that the expert contradicts: of an expert near "
-            "100 the judged labels were chosen by its own kind, and all precisions of "
-            "methods that use it lean on that choice.",
-            report.table(*_alone_table(study, alone)),
-        ]
-    bins = study.settings.num_bins
-    chance = cleaning_claims.critical(bins)
-    blocks += [
-        "### Precision and confidence",
-        "The judged flags of Method 1, sorted by the least calibrated confidence over "
-        f"the experts and cut into {bins} bins of equal count. The rank correlation of "
-        "confidence and precision over the bins is 1 where every more confident bin is "
-        f"more precise; by chance it exceeds {chance:.2f} in one case of 20.",
-        report.table(*_rank_table(numbers, titles)),
-        report.figure(
-            "cleaning-confidence",
-            f"Precision in {bins} bins of the flags of Method 1, against the mean of "
-            "the least calibrated confidence over the experts.",
-        ),
-    ]
-    return Section(
-        title=title,
-        blocks=blocks,
-        figures=figures,
-        claims=cleaning_claims.claims(study, numbers, titles),
-        numbers=numbers,
-    )
-
-
-_METHODS = (
-    "Method 1 flags a label that every expert contradicts; Method 2 asks in addition "
-    "that each does so from one of its K most accurate confidence bins; Method 3 is "
-    "confident learning on calibrated probabilities, flagged for every expert. The "
-    f"peer is `find_label_issues` of {PEER}, with every filter, on the mean of the "
-    "calibrated probabilities of the experts, and with its default filter also where "
-    "each expert's own probabilities give a flag (*for every expert*). Calibration "
-    "and bins are fitted on one half and flag the other, and the other way round, so "
-    "that every label is looked at once."
-)
-
-_READING = (
-    "Precision is the share of wrong labels among the flagged ones that people "
-    "judged, with Wilson's 95 % interval. The tables show Method 2 at the K whose "
-    "number of flags is nearest to half that of Method 1, and at the K nearest to the "
-    "peer's default filter: no judgement decides these. In the "
-    "figures, the curve *ranked* takes the flags of Method 1 by falling least "
-    "calibrated confidence over the experts, and after them all other labels at "
-    "random; the joined points are Method 2, K growing to the right; the line "
-    "*random* is the share of wrong labels among the judged. Shares are of the judged "
-    "labels, the only ones on which all methods can be compared. Nothing is drawn of "
-    f"fewer than {MIN_DRAWN} flags."
-)
-
-_OVERLAP = (
-    "Of two methods: how many labels both flag and how many only one of them, and the "
-    "precision (%) of each part, with its 95 % interval. Where probabilities exist "
-    f"the second method is the default filter of {PEER} on mean probabilities, and "
-    "Method 2 is that with about as many flags; else the second is Method 1, whose "
-    "flags contain those of Method 2."
-)
+    if numbers:
+        figures["cleaning-confidence"] = functools.partial(
+            flag_figures.draw_bins, {titles[name]: numbers[name] for name in numbers}
+        )
+    return figures
 
 
 def _groups(task: FlagNumbers) -> range:
@@ -160,35 +89,6 @@ def _groups(task: FlagNumbers) -> range:
 
 def _group(task: FlagNumbers, group: int) -> str:
     return f"{len(task.experts[group])} experts"
-
-
-def _judged(title: str, task: FlagNumbers) -> str:
-    text = (
-        f"**{title}**: {task.num_judged:,} of {task.num_examples:,} labels judged, "
-        f"{task.num_wrong:,} of these wrong "
-        f"({report.percent(task.num_wrong / task.num_judged)} %)."
-    )
-    if task.is_complete:
-        return text + " Recall is the share of these that is flagged."
-    return (
-        f"{text} Only labels that an earlier method had flagged were judged, here "
-        "confident learning by the authors of the peer: what follows is precision on "
-        "checked labels, which leans towards methods like that, and there is no recall."
-    )
-
-
-def _what_runs(task: FlagNumbers) -> str:
-    groups = "; ".join(
-        f"{_group(task, group)}: {', '.join(task.experts[group])}"
-        for group in _groups(task)
-    )
-    if task.peer is None:
-        return (
-            "Only the answers and their confidences were saved: Method 3 and "
-            f"{PEER} need the probabilities of all classes and cannot run here. "
-            f"{groups}."
-        )
-    return f"All methods run. {groups}."
 
 
 def _methods(task: FlagNumbers, group: int) -> Iterator[tuple[str, Counts]]:
@@ -204,67 +104,103 @@ def _methods(task: FlagNumbers, group: int) -> Iterator[tuple[str, Counts]]:
         yield f"{PEER}, for every expert", task.peer_common[0, group]
 
 
-def _method_table(task: FlagNumbers) -> tuple[list[str], list[list[str]]]:
-    header = ["experts, method", "flagged", "judged", "precision (%)"]
-    rows = [
-        [f"{len(task.experts[group])}, {name}", f"{count.flagged:,}"]
-        + [f"{count.judged:,}", count.cell()]
-        + ([report.percent(count.recall)] if task.is_complete else [])
-        for group in _groups(task)
-        for name, count in _methods(task, group)
+def _flagged(count: Counts) -> str:
+    return report.thousands(count.flagged)
+
+
+def _method_table(task: FlagNumbers) -> str:
+    columns: list[tuple[str, Callable[[tuple[str, Counts]], str]]] = [
+        ("experts, method", lambda row: row[0]),
+        ("flagged", lambda row: _flagged(row[1])),
+        ("judged", lambda row: report.thousands(row[1].judged)),
+        ("precision (%)", lambda row: row[1].cell()),
     ]
-    return header + (["recall (%)"] if task.is_complete else []), rows
+    if task.is_complete:
+        columns.append(("recall (%)", lambda row: report.percent(row[1].recall)))
+    return report.table(
+        columns,
+        [
+            (f"{len(task.experts[group])}, {name}", count)
+            for group in _groups(task)
+            for name, count in _methods(task, group)
+        ],
+    )
 
 
-def _overlap_table(
-    numbers: Numbers, titles: Mapping[str, str]
-) -> tuple[list[str], list[list[str]]]:
-    header = ["task, experts, methods", "both", "precision"]
-    header += ["only the first", "precision", "only the second", "precision"]
-    rows = []
-    for name, task in numbers.items():
-        other = "Method 1" if task.peer is None else PEER
-        for group in _groups(task):
-            for method, count in task.overlap.items():
-                row = [
-                    f"{titles[name]}, {len(task.experts[group])}, {method} / {other}"
-                ]
-                for part in range(3):
-                    cell = count[group, part]
-                    row += [f"{cell.flagged:,}", cell.cell()]
-                rows.append(row)
-    return header, rows
-
-
-def _alone_table(study: Study, numbers: Numbers) -> tuple[list[str], list[list[str]]]:
-    header = ["task, expert", "contradicts (%)", "Method 3", "precision", PEER]
-    rows = []
-    for name, task in numbers.items():
-        for model, title in enumerate(study.tasks[name].models):
-            row = [f"{study.tasks[name].title}, {title}"]
-            row += [report.percent(task.num_contradicted[model] / task.num_judged)]
-            for count in (task.method_3_alone[model], task.peer_alone[0, model]):
-                row += [f"{count.flagged:,}", count.cell()]
-            rows.append(row)
-    return [*header, "precision"], rows
-
-
-def _rank_table(
-    numbers: Numbers, titles: Mapping[str, str]
-) -> tuple[list[str], list[list[str]]]:
-    header = ["task, experts", "labels a bin", "lowest third", "highest third"]
-    rows = []
-    for name, task in numbers.items():
-        for group in _groups(task):
-            rows.append(
-                [
-                    f"{titles[name]}, {len(task.experts[group])}",
-                    report.number(task.table.count[group].mean(), 0),
-                    *map(report.percent, task.thirds[group]),
-                    report.number(task.rank_correlation[group], 2),
-                ]
+def _overlap_table(numbers: Numbers, titles: Mapping[str, str]) -> str:
+    columns = [("task, experts, methods", lambda row: row[0])]
+    for part, header in enumerate(("both", "only the first", "only the second")):
+        columns += [
+            (header, lambda row, part=part: _flagged(row[1][part])),
+            ("precision", lambda row, part=part: row[1][part].cell()),
+        ]
+    return report.table(
+        columns,
+        [
+            (
+                f"{titles[name]}, {len(task.experts[group])}, {method} / "
+                f"{'Method 1' if task.peer is None else PEER}",
+                count[group],
             )
-    return [*header, "rank correlation"], rows
+            for name, task in numbers.items()
+            for group in _groups(task)
+            for method, count in task.overlap.items()
+        ],
+    )
+
+
+def _alone_table(study: Study, numbers: Numbers) -> str:
+    rows = [
+        (f"{study.tasks[name].title}, {title}", task, model)
+        for name, task in numbers.items()
+        if task.peer is not None
+        for model, title in enumerate(study.tasks[name].models)
+    ]
+    if not rows:
+        return ""
+    return report.table(
+        [
+            ("task, expert", lambda row: row[0]),
+            (
+                "contradicts (%)",
+                lambda row: report.percent(
+                    row[1].num_contradicted[row[2]] / row[1].num_judged
+                ),
+            ),
+            ("Method 3", lambda row: _flagged(row[1].method_3_alone[row[2]])),
+            ("precision", lambda row: row[1].method_3_alone[row[2]].cell()),
+            (PEER, lambda row: _flagged(row[1].peer_alone[0, row[2]])),
+            ("precision", lambda row: row[1].peer_alone[0, row[2]].cell()),
+        ],
+        rows,
+    )
+
+
+def _rank_table(numbers: Numbers, titles: Mapping[str, str]) -> str:
+    def of_task(
+        cell: Callable[[FlagNumbers, int], str],
+    ) -> Callable[[tuple[str, int]], str]:
+        return lambda row: cell(numbers[row[0]], row[1])
+
+    return report.table(
+        [
+            (
+                "task, experts",
+                lambda row: f"{titles[row[0]]}, {len(numbers[row[0]].experts[row[1]])}",
+            ),
+            (
+                "labels a bin",
+                of_task(lambda t, g: report.number(t.table.count[g].mean(), 0)),
+            ),
+            ("lowest third", of_task(lambda t, g: report.percent(t.thirds[g][0]))),
+            ("highest third", of_task(lambda t, g: report.percent(t.thirds[g][1]))),
+            (
+                "rank correlation",
+                of_task(lambda t, g: report.number(t.rank_correlation[g], 2)),
+            ),
+        ],
+        [(name, group) for name, task in numbers.items() for group in _groups(task)],
+    )
 
 
 def _draw_one(task: FlagNumbers, group: int, title: str, dark: bool) -> Figure:

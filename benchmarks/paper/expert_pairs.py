@@ -14,10 +14,10 @@ import jax
 import numpy as np
 from flax import nnx
 
+from benchmarks.kit import training
 from calib_jax.demo import cleaning, models
 from calib_jax.demo.data import Recipe, Split
 
-from . import training
 from .independence_measures import Pair
 from .study import Advance, Settings
 

@@ -14,10 +14,9 @@ import jax
 import numpy as np
 
 import calib_jax as cj
-
-from . import flags, report
-from .halves import Halves
-from .outputs import Outputs
+from benchmarks.kit import flags, report
+from benchmarks.kit.halves import Halves
+from benchmarks.kit.outputs import Outputs
 
 _NUM_POINTS = 100
 # The precision of fewer labels says nothing, and is not drawn.
@@ -55,7 +54,7 @@ class Counts:
         """Precision and its interval in %, to print."""
         if not self.judged:
             return "-"
-        bounds = report.interval(self.low, self.high, 1, 100.0)
+        bounds = report.interval((self.low, self.high), 1, 100.0)
         return f"{report.percent(self.precision)} {bounds}"
 
 

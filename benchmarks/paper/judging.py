@@ -15,17 +15,19 @@ from typing import Any
 import numpy as np
 
 import calib_jax as cj
+from benchmarks.kit.halves import Halves, by_temperature, fit_each, take
+from benchmarks.kit.outputs import Outputs
 
 from . import batches
-from .halves import Halves, by_temperature, fit_each, take
-from .outputs import Outputs
-from .study import Study
 
 NONE, HISTOGRAM, PLATT, TEMPERATURE = "none", "histogram", "Platt", "temperature"
 
 # APGR divides by the gap between two models: it is averaged over the pairs whose large
 # model is better by a point at least in every split.
 LEAST_GAP = 0.01
+
+# Two APGR that differ by no more than this are taken for the same.
+TOLERANCE = 0.01
 
 # Every table has so many bins, of which most may hold nothing, in one program.
 MAX_BINS = 100
@@ -293,9 +295,3 @@ def over_splits(tree: Any) -> Any:
     if isinstance(tree, np.ndarray) and tree.dtype.kind == "f":
         return {"mean": tree.mean(axis=0), "deviation": tree.std(axis=0)}
     return tree
-
-
-def missing(study: Study) -> list[str]:
-    """A sentence on the tasks that could not be looked at, or none."""
-    names = ", ".join(study.missing)
-    return [f"Tasks whose files are missing: {names}."] if names else []

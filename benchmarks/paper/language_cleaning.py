@@ -6,15 +6,18 @@ Shapes: M models, N examples.
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from . import flag_counts, flag_figures, flags, report
+from benchmarks.kit import flags, report
+from benchmarks.kit.halves import Halves
+from benchmarks.kit.outputs import Outputs
+from benchmarks.kit.report import Section
+
+from . import flag_counts, flag_figures, text
 from .flag_counts import Counts, FlagNumbers
 from .flag_figures import PEER
-from .halves import Halves
-from .outputs import Outputs
-from .report import Claim, Section
 from .study import Advance, Study
 
 UNIFORM, BY_CLASS, CONFIDENT = "uniformly", "by class", "where experts err"
@@ -132,96 +135,62 @@ def _all_experts(task: Outputs) -> tuple[int, ...]:
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
-    """What the methods find of the flipped labels."""
-    title = "Cleaning labels with language models"
-    if not numbers:
-        blocks = ["No task with the logits of experts is in the folder."]
-        return Section(title=title, blocks=blocks)
-    blocks, figures = [_METHODS], {}
-    for name, task in numbers.items():
-        figure = "cleaning-language" + (f"-{name}" if len(numbers) > 1 else "")
-        panels = {
-            f"flipped {kind}": (noise.found, _largest(noise.found))
-            for kind, noise in task.items()
-        }
-        figures[figure] = functools.partial(flag_figures.draw_panels, panels)
-        blocks += [
-            f"### {study.tasks[name].title}",
-            _noise(study, name, task),
-            report.table(*_table(task)),
-            report.figure(
-                figure,
-                f"{study.tasks[name].title}: precision against the share of labels "
-                f"flagged by {len(_all_experts(study.tasks[name]))} experts, by the "
-                "way in which labels were flipped.",
-            ),
-        ]
-    return Section(
-        title=title,
-        blocks=blocks,
-        figures=figures,
-        claims=[_claim(study, numbers)],
-        numbers=numbers,
+    """What the methods find among the flipped labels."""
+    several = len(numbers) > 1
+    names = {
+        name: f"cleaning-language{f'-{name}' if several else ''}" for name in numbers
+    }
+    return text.section(
+        "language_cleaning",
+        study,
+        numbers,
+        figures={
+            names[name]: functools.partial(
+                flag_figures.draw_panels,
+                {
+                    f"flipped {kind}": (noise.found, _largest(noise.found))
+                    for kind, noise in task.items()
+                },
+            )
+            for name, task in numbers.items()
+        },
+        figure_names=names,
+        num_examples={name: study.tasks[name].num_examples for name in numbers},
+        experts={
+            name: [study.tasks[name].models[m] for m in _all_experts(study.tasks[name])]
+            for name in numbers
+        },
+        tables={name: _table(task) for name, task in numbers.items()},
+        **_evidence(study, numbers),
     )
-
-
-_METHODS = (
-    "Here no person judged the labels, so some are made wrong: to another option at "
-    "random; by class, each class to one fixed other class; and where experts err, to "
-    "the one wrong answer on which all experts agree, most confident first (by the "
-    "least calibrated confidence over them) where there are more than wanted. The "
-    "experts are then calibrated on the flipped labels, which is what a user has, on "
-    "one half for the other as above. "
-    "Precision and recall are of the flipped labels. The labels as published are "
-    "noisy themselves, and wherever a method flags a published label that is wrong it "
-    "counts against the method: precision is a lower bound."
-)
 
 
 def _largest(found: FlagNumbers) -> int:
     return max(range(len(found.experts)), key=lambda group: len(found.experts[group]))
 
 
-def _noise(study: Study, name: str, task: Mapping[str, NoiseNumbers]) -> str:
-    parts = [
-        f"{kind} {noise.num_flipped:,}"
-        + (
-            f" (of {noise.num_wanted:,} wanted: there are no more such labels)"
-            if noise.num_flipped < noise.num_wanted
-            else ""
-        )
-        for kind, noise in task.items()
-    ]
-    experts = ", ".join(
-        study.tasks[name].models[model] for model in _all_experts(study.tasks[name])
-    )
-    return (
-        f"Labels flipped, of {study.tasks[name].num_examples:,}: {'; '.join(parts)}. "
-        f"Experts: {experts}; smaller groups are in `results.json` by name. Cells are "
-        "the number of flags, and precision / recall in %; Method 2 at the K with "
-        "about half the flags of Method 1. Where experts err, the "
-        "flipped label is what every expert says: nothing contradicts it, so Methods "
-        "1 and 2 cannot find any of them, however confident the experts are."
-    )
+def _table(task: Mapping[str, NoiseNumbers]) -> str:
+    def sure(row: tuple[str, FlagNumbers, int]) -> str:
+        _, found, group = row
+        return f"K = {found.half[group]}: {_cell(found.sure(group, matched=False))}"
 
-
-def _table(task: Mapping[str, NoiseNumbers]) -> tuple[list[str], list[list[str]]]:
-    header = ["flipped, experts", "Method 1", "Method 2", "Method 3", PEER]
-    rows = []
-    for kind, noise in task.items():
-        found = noise.found
-        for group, names in enumerate(found.experts):
-            sure = _cell(found.sure(group, matched=False))
-            rows.append(
-                [
-                    f"{kind}, {len(names)}",
-                    _cell(found.method_1[group]),
-                    f"K = {found.half[group]}: {sure}",
-                    _cell(found.method_3[group]),
-                    _cell(found.peer[0, group]),
-                ]
-            )
-    return header, rows
+    return report.table(
+        [
+            (
+                "flipped, experts",
+                lambda row: f"{row[0]}, {len(row[1].experts[row[2]])}",
+            ),
+            ("Method 1", lambda row: _cell(row[1].method_1[row[2]])),
+            ("Method 2", sure),
+            ("Method 3", lambda row: _cell(row[1].method_3[row[2]])),
+            (PEER, lambda row: _cell(row[1].peer[0, row[2]])),
+        ],
+        [
+            (kind, noise.found, group)
+            for kind, noise in task.items()
+            for group in range(len(noise.found.experts))
+        ],
+    )
 
 
 def _cell(count: Counts) -> str:
@@ -229,7 +198,8 @@ def _cell(count: Counts) -> str:
     return f"{count.flagged:,}, {precision} / {recall}"
 
 
-def _claim(study: Study, numbers: Numbers) -> Claim:
+def _evidence(study: Study, numbers: Numbers) -> dict[str, Any]:
+    """For the claim, over all groups of experts and kinds of noise."""
     cases, found = [], []
     for name, task in numbers.items():
         for kind, noise in task.items():
@@ -240,18 +210,10 @@ def _claim(study: Study, numbers: Numbers) -> Claim:
             ]
             # Contradiction cannot find what every expert says: not a matter of luck.
             if kind != CONFIDENT:
-                cases += [count.low > share for count in counts]
+                cases += [bool(count.low > share) for count in counts]
             values = ", ".join(report.percent(count.precision) for count in counts)
             found.append(
                 f"{study.tasks[name].title}, flipped {kind}: {values} against "
                 f"{report.percent(share)} at random"
             )
-    return Claim(
-        "Language models that contradict a label with high confidence find wrong "
-        "labels",
-        report.verdict(sum(map(bool, cases)), len(cases)),
-        f"Method 2 is more precise than flags at random for {sum(map(bool, cases))} of "
-        f"{len(cases)} groups of experts and kinds of noise (without labels flipped to "
-        "what every expert says, of which it finds none by construction); precision in "
-        f"%: {'; '.join(found)}",
-    )
+    return {"num_above": sum(cases), "num_cases": len(cases), "found": found}

@@ -14,9 +14,9 @@ import numpy as np
 from jax import lax
 
 import calib_jax as cj
+from benchmarks.kit.halves import take
 
 from . import routing
-from .halves import take
 from .study import Advance, Settings, Study
 
 # Random removals that are averaged.

@@ -1,198 +1,170 @@
 """Two large models together (Table 2), as given and on cleaned data."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from . import report, routing
+from benchmarks.kit import report
+from benchmarks.kit.report import Section
+
+from . import routing, text
 from .large_pair_numbers import (
     CONDITIONS,
     NUM_REMOVALS,
+    Cleaned,
     Numbers,
     TaskNumbers,
     num_top_bins,
 )
 from .large_pair_numbers import evaluate as evaluate
 from .large_pair_numbers import num_steps as num_steps
-from .report import Claim, Section
 from .study import Study
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
     """Table 2, and the same on cleaned data."""
-    settings = study.settings
-    blocks = [
-        "Two large models take the parts of small and large model: the router keeps "
-        "bins on the first one and sends the rest to the second. Router and K, the K "
-        "of highest accuracy, are chosen on the calibration half; accuracy is that of "
-        f"the test half, mean ± standard deviation over {settings.num_halves} random "
-        "halves. *Either* is the share that at least one of the two has right, which "
-        "no choice between them can exceed.",
-        _accuracy_table(study, numbers),
-        "The gain over the better single model, in points, where the better one is "
-        "chosen on the calibration half as well. Brackets are 95 % intervals of "
-        f"{settings.num_draws:,} paired bootstrap draws of the first test half, all "
-        "choices held fixed; the last columns count the halves in which the cascade "
-        "beats both models on the test half.",
-        _gain_table(study, numbers),
-        report.figure(
-            "large-pairs",
-            "Gain of two large models over the better of them on the test half, mean "
-            "and standard deviation over random halves, without and with calibration "
-            "(left); what a perfect choice between the two would gain (right, another "
-            "scale).",
-        ),
-    ]
-    if any(task.cleaned for task in numbers.values()):
-        blocks += [
-            "### On cleaned data",
-            "Everything is fitted and chosen on the untouched calibration half, by "
-            "calibrated confidence; only the test half is cleaned, in three ways. *By "
-            "experts*: examples whose label all other models of the task contradict "
-            "are dropped (Method 2, from the "
-            f"{num_top_bins(settings)} most accurate of {settings.num_bins} bins of "
-            "each). *By people*: examples whose label people found wrong are dropped. "
-            "*At random*: as many as the experts flag, mean over "
-            f"{NUM_REMOVALS} draws. A single weak expert contradicts many labels that "
-            "are right. Dropping examples that both models have wrong raises each "
-            "accuracy, and in the same proportion every difference of two; *net* is "
-            "the gain on what is left, times the share that is left, which such "
-            "examples do not change. Tasks of which only correctness was saved have no "
-            "predictions to clean with. Accuracies in %, gains in points.",
-            _cleaned_table(study, numbers),
-        ]
-    return Section(
-        title="Two large models (Table 2)",
-        blocks=blocks,
+    return text.section(
+        "large_pairs",
+        study,
+        numbers,
         figures={"large-pairs": functools.partial(_draw, study, numbers)}
         if numbers
         else {},
-        claims=_claims(numbers) if numbers else (),
-        numbers=numbers,
+        num_top_bins=num_top_bins(study.settings),
+        num_removals=NUM_REMOVALS,
+        accuracy_table=_accuracy_table(study, numbers),
+        gain_table=_gain_table(study, numbers),
+        cleaned_table=_cleaned_table(study, numbers),
+        **(_evidence(list(numbers.values())) if numbers else {}),
+        **_cleaned_evidence([t.cleaned for t in numbers.values() if t.cleaned]),
     )
 
 
-def _each(study: Study, numbers: Numbers) -> Iterator[tuple[str, TaskNumbers, int]]:
-    """Every pair: its name, the task, its place in the task."""
+# The name of a pair, its task, its place in the task.
+_Pair = tuple[str, TaskNumbers, int]
+
+
+def _each(study: Study, numbers: Numbers) -> Iterator[_Pair]:
     for name, task in numbers.items():
         for p, (first, second) in enumerate(task.pairs):
             yield f"{study.tasks[name].title}: {first} + {second}", task, p
 
 
 def _accuracy_table(study: Study, numbers: Numbers) -> str:
-    header = ["pair", "first (%)", "second (%)", "UC (%)", "CC (%)", "either (%)"]
-    header += ["share of first: UC (%)", "CC (%)"]
-    rows = []
-    for pair, task, p in _each(study, numbers):
-        accuracies = [task.first[:, p], task.second[:, p]]
-        accuracies += [task.cascade[:, 0, p], task.cascade[:, 1, p], task.union[:, p]]
-        rows.append(
-            [
-                pair,
-                *(report.spread(values, 2, 100.0) for values in accuracies),
-                *(report.percent(task.first_share[:, k, p].mean(), 0) for k in (0, 1)),
-            ]
-        )
-    return report.table(header, rows)
+    def spread(values: Callable[[TaskNumbers], np.ndarray]) -> Callable[[_Pair], str]:
+        return lambda row: report.spread(values(row[1])[:, row[2]], 2, 100.0)
+
+    def share(kind: int) -> Callable[[_Pair], str]:
+        return lambda row: report.percent(row[1].first_share[:, kind, row[2]].mean(), 0)
+
+    return report.table(
+        [
+            ("pair", lambda row: row[0]),
+            ("first (%)", spread(lambda task: task.first)),
+            ("second (%)", spread(lambda task: task.second)),
+            ("UC (%)", spread(lambda task: task.cascade[:, 0])),
+            ("CC (%)", spread(lambda task: task.cascade[:, 1])),
+            ("either (%)", spread(lambda task: task.union)),
+            ("share of first: UC (%)", share(0)),
+            ("CC (%)", share(1)),
+        ],
+        _each(study, numbers),
+    )
 
 
 def _gain_table(study: Study, numbers: Numbers) -> str:
-    header = ["pair", "UC", "", "CC", "", "CC − UC", "UC beats both", "CC beats both"]
-    rows = []
-    for pair, task, p in _each(study, numbers):
-        ends = [report.interval(*kind[p], 2, 100.0) for kind in task.gain_interval]
-        rows.append(
-            [
-                pair,
-                report.spread(task.gain[:, 0, p], 2, 100.0),
-                ends[0],
-                report.spread(task.gain[:, 1, p], 2, 100.0),
-                ends[1],
-                ends[2],
-                *(
-                    f"{task.beats_both[:, k, p].sum()} of {len(task.first)}"
-                    for k in (0, 1)
-                ),
-            ]
+    def gain(kind: int) -> Callable[[_Pair], str]:
+        return lambda row: report.spread(row[1].gain[:, kind, row[2]], 2, 100.0)
+
+    def ends(kind: int) -> Callable[[_Pair], str]:
+        return lambda row: report.interval(row[1].gain_interval[kind, row[2]], 2, 100.0)
+
+    def beats(kind: int) -> Callable[[_Pair], str]:
+        return lambda row: (
+            f"{row[1].beats_both[:, kind, row[2]].sum()} of {len(row[1].first)}"
         )
-    return report.table(header, rows)
+
+    return report.table(
+        [
+            ("pair", lambda row: row[0]),
+            ("UC", gain(0)),
+            ("", ends(0)),
+            ("CC", gain(1)),
+            ("", ends(1)),
+            ("CC − UC", ends(2)),
+            ("UC beats both", beats(0)),
+            ("CC beats both", beats(1)),
+        ],
+        _each(study, numbers),
+    )
 
 
 def _cleaned_table(study: Study, numbers: Numbers) -> str:
-    header = ["pair", "cleaned", "removed (%)", "first", "second", "cascade"]
-    header += ["gain", "net"]
-    rows = []
-    for pair, task, p in _each(study, numbers):
-        if task.cleaned is None:
-            continue
-        for c, condition in enumerate(CONDITIONS):
-            removed = task.cleaned.removed[:, c, p]
-            if np.isnan(removed).all():
-                continue
-            accuracies = (
-                task.cleaned.first,
-                task.cleaned.second,
-                task.cleaned.cascade,
-            )
-            rows.append(
-                [
-                    pair,
-                    condition,
-                    report.percent(removed.mean(), 2),
-                    *(report.percent(a[:, c, p].mean(), 2) for a in accuracies),
-                    report.spread(task.cleaned.gain[:, c, p], 2, 100.0),
-                    report.spread(task.cleaned.net_gain[:, c, p], 2, 100.0),
-                ]
-            )
-    return report.table(header, rows)
+    def mean(name: str) -> Callable[[tuple], str]:
+        return lambda row: report.percent(
+            getattr(row[1], name)[:, row[3], row[2]].mean(), 2
+        )
+
+    def spread(name: str) -> Callable[[tuple], str]:
+        return lambda row: report.spread(
+            getattr(row[1], name)[:, row[3], row[2]], 2, 100.0
+        )
+
+    return report.table(
+        [
+            ("pair", lambda row: row[0]),
+            ("cleaned", lambda row: CONDITIONS[row[3]]),
+            ("removed (%)", mean("removed")),
+            ("first", mean("first")),
+            ("second", mean("second")),
+            ("cascade", mean("cascade")),
+            ("gain", spread("gain")),
+            ("net", spread("net_gain")),
+        ],
+        [
+            (pair, task.cleaned, p, c)
+            for pair, task, p in _each(study, numbers)
+            if task.cleaned is not None
+            for c in range(len(CONDITIONS))
+            if not np.isnan(task.cleaned.removed[:, c, p]).all()
+        ],
+    )
 
 
-def _claims(numbers: Numbers) -> list[Claim]:
-    tasks = list(numbers.values())
+def _evidence(tasks: Sequence[TaskNumbers]) -> dict[str, Any]:
+    """For the claim about data as given, over all pairs of all tasks."""
     gains = np.concatenate([task.gain.mean(axis=0) for task in tasks], axis=-1)
-    ends = np.concatenate([task.gain_interval for task in tasks], axis=1)
+    ends = np.concatenate([task.gain_interval[1] for task in tasks])
     beaten = np.concatenate([task.beats_both.mean(axis=0) for task in tasks], axis=-1)
-    total = gains.shape[1]
-    uncalibrated, calibrated = (int(np.sum(gain > 0)) for gain in gains)
-    often = int(np.sum(beaten[1] > 0.5))
-    claims = [
-        Claim(
-            "Two large models together beat either of them",
-            report.verdict(often, total),
-            f"more accurate than both in most halves for {often} of {total} pairs; "
-            "mean gain over the better one of the calibration half above 0 for "
-            f"{calibrated} with CC ({uncalibrated} with UC), its interval above 0 for "
-            f"{int(np.sum(ends[1, :, 0] > 0))}, below 0 for "
-            f"{int(np.sum(ends[1, :, 1] < 0))}; "
-            f"median gain {report.number(np.median(gains[1]), 2, 100.0)}, largest "
-            f"{report.number(gains[1].max(), 2, 100.0)} points",
-        )
-    ]
-    cleaned = [task.cleaned for task in tasks if task.cleaned]
-    if cleaned:
-        gain, net = (
-            np.concatenate([pick(task).mean(axis=0) for task in cleaned], axis=-1)
-            for pick in (lambda task: task.gain, lambda task: task.net_gain)
-        )
-        given, experts, people, random = gain
-        more, asked = int(np.sum(experts > given)), ~np.isnan(people)
-        means = [report.number(g.mean(), 2, 100.0) for g in (given, experts, random)]
-        claims.append(
-            Claim(
-                "Two large models gain more on cleaned data",
-                report.verdict(more, len(given)),
-                f"gain higher for {more} of {len(given)} pairs where other experts "
-                f"clean, for {int(np.sum(people[asked] > given[asked]))} of "
-                f"{int(asked.sum())} where people do, for "
-                f"{int(np.sum(random > given))} of {len(given)} with as many random "
-                f"removals; mean gain {means[0]} points as given, {means[1]} cleaned "
-                f"by experts, {means[2]} at random; net of the smaller denominator the "
-                f"experts raise it for {int(np.sum(net[1] > net[0]))} pairs",
-            )
-        )
-    return claims
+    return {
+        "gains": gains,
+        "total": gains.shape[1],
+        "often": int(np.sum(beaten[1] > 0.5)),
+        "surely": int(np.sum(ends[:, 0] > 0)),
+        "surely_not": int(np.sum(ends[:, 1] < 0)),
+    }
+
+
+def _cleaned_evidence(cleaned: Sequence[Cleaned]) -> dict[str, Any]:
+    """For the claim about cleaned data, likewise."""
+    if not cleaned:
+        return {"cleaned": cleaned}
+    gain = np.concatenate([one.gain.mean(axis=0) for one in cleaned], axis=-1)
+    net = np.concatenate([one.net_gain.mean(axis=0) for one in cleaned], axis=-1)
+    given, experts, people, random = gain
+    return {
+        "cleaned": cleaned,
+        "given": given,
+        "experts": experts,
+        "people": people,
+        "random": random,
+        "net": net,
+        "more": int(np.sum(experts > given)),
+        "num_asked": int(np.sum(~np.isnan(people))),
+    }
 
 
 def _draw(study: Study, numbers: Numbers, dark: bool) -> Figure:

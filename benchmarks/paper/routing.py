@@ -20,9 +20,9 @@ import numpy as np
 from jax import lax
 
 import calib_jax as cj
+from benchmarks.kit.halves import Half, take
+from benchmarks.kit.outputs import Pair
 
-from .halves import Half, take
-from .outputs import Pair
 from .study import Study
 
 KINDS = ("UC", "CC")

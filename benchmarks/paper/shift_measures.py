@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import calib_jax as cj
+from benchmarks.kit import corruptions
 
-from . import corruptions, routing
+from . import routing
 
 
 @jax.tree_util.register_dataclass

@@ -1,12 +1,12 @@
 """What every section is given: the outputs, their halves, and how much to compute."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
-from . import halves, outputs
-from .halves import Halves
-from .outputs import Outputs
+from benchmarks.kit import halves, outputs
+from benchmarks.kit.command import Advance as Advance
+from benchmarks.kit.halves import Halves
+from benchmarks.kit.outputs import Outputs
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,9 +53,6 @@ class Study:
     missing: tuple[str, ...]
 
 
-Advance = Callable[[str], None]
-
-
 def prepare(
     folder: Path, settings: Settings, advance: Advance = lambda name: None
 ) -> Study:
@@ -66,18 +63,10 @@ def prepare(
       settings: how much to compute.
       advance: called with the title of a task after it.
     """
-    described = outputs.descriptions()
-    found = [name for name in described if outputs.present(folder, described[name])]
-    if not found:
-        files = sorted({file for task in described.values() for file in task["files"]})
-        raise FileNotFoundError(
-            f"{folder}: expected at least one of {', '.join(files)}; "
-            "benchmarks/paper/README.md says where to get them."
-        )
     tasks, splits = {}, {}
-    for name in found:
+    for name in outputs.find(folder):
         tasks[name] = outputs.read(folder, name)
         splits[name] = halves.split(tasks[name], settings.seed, settings.num_halves)
         advance(tasks[name].title)
-    missing = tuple(name for name in described if name not in found)
+    missing = tuple(name for name in outputs.descriptions() if name not in tasks)
     return Study(settings, folder, tasks, splits, missing)

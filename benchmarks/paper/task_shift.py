@@ -1,263 +1,242 @@
-"""Shift of the task: calibrated on other questions, or on other classes.
+"""Shift of the task: calibrated on other questions, or on other classes."""
 
-The text is in task_shift_text. Shapes: S splits, M models, P pairs, C classes, n
-examples of a half, L of them with padding.
-"""
+import functools
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import dataclasses
-from collections.abc import Mapping
-
+import matplotlib as mpl
 import numpy as np
+from matplotlib.figure import Figure
 
-from . import judging, outputs
-from .halves import Halves
-from .judging import NONE, PLATT, Sample
-from .outputs import Outputs
-from .study import Advance, Settings, Study
-from .task_shift_text import describe as describe
+from benchmarks.kit import report
+from benchmarks.kit.report import Section
 
-# Fewer classes than this are not divided into two halves.
-LEAST_CLASSES = 10
+from . import judging, text
+from .study import Study
+from .task_shift_numbers import HeldOut, Numbers, Target, Worth
+from .task_shift_numbers import evaluate as evaluate
+from .task_shift_numbers import num_steps as num_steps
 
-_SEED = 1030
+STATED, PUBLISHED = "none", "published split"
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Worth:
-    """One way to calibrate, judged on test examples.
-
-    Attributes:
-      error: float32 `[S, M]`, ECE.
-      recovered: float32 `[S, P]`, APGR of the router fitted on the same examples.
-    """
-
-    error: np.ndarray
-    recovered: np.ndarray
+_MARKERS = "xosD^v"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Target:
-    """A task that is judged on.
-
-    Attributes:
-      models: names.
-      pairs: int32 `[P, 2]`, the small model first.
-      gap: float64 `[S, P]`, test accuracy of the large less that of the small model.
-      stated: stated confidences, and their router from the calibration half (UC).
-      sources: calibrated by what was fitted elsewhere, by the name of the task; the
-        target's own is its calibration half.
-      published: the same by the split published for calibration, or None.
-      num_published: examples in it.
-    """
-
-    models: tuple[str, ...]
-    pairs: np.ndarray
-    gap: np.ndarray
-    stated: Worth
-    sources: Mapping[str, Worth]
-    published: Worth | None
-    num_published: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class HeldOut:
-    """A task of several classes, judged on the examples of one half of them.
-
-    Attributes:
-      models: names.
-      pairs: int32 `[P, 2]`.
-      num_classes: C.
-      num_fitted: int64 `[S]`, calibration examples.
-      gap: float64 `[S, P]`.
-      stated: stated confidences, and their router from examples of all classes.
-      all_classes: a temperature and a router from examples of all classes.
-      other_classes: the same from as many examples of the other classes only.
-    """
-
-    models: tuple[str, ...]
-    pairs: np.ndarray
-    num_classes: int
-    num_fitted: np.ndarray
-    gap: np.ndarray
-    stated: Worth
-    all_classes: Worth
-    other_classes: Worth
+def describe(study: Study, numbers: Numbers) -> Section:
+    """What is left of calibration on other tasks and on other classes."""
+    titles = {name: task.title for name, task in study.tasks.items()}
+    targets, held_out = numbers.targets, numbers.held_out
+    figures = {}
+    if targets:
+        figures["task-shift"] = functools.partial(_draw, study, targets)
+    return text.section(
+        "task_shift",
+        study,
+        numbers,
+        stored=judging.over_splits(numbers),
+        figures=figures,
+        published=[
+            f"{target.num_published} questions for {titles[name]}"
+            for name, target in targets.items()
+            if target.published is not None
+        ],
+        # A table for the tasks of one set of models.
+        target_tables=[
+            _targets_table(
+                study, {n: t for n, t in targets.items() if t.models == models}, models
+            )
+            for models in dict.fromkeys(target.models for target in targets.values())
+        ],
+        held_out_sizes=[
+            f"{task.num_fitted.mean():,.0f} examples on {titles[name]}"
+            for name, task in held_out.items()
+        ],
+        held_out_table=_held_out_table(study, held_out),
+        **_transfer_evidence(targets),
+        **_published_evidence(targets),
+        **_held_out_evidence(held_out),
+    )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Numbers:
-    """What shift of the task does.
-
-    Attributes:
-      targets: `Target` by task, of every task whose cost is known.
-      held_out: `HeldOut` by task, of every task with logits of many classes.
-    """
-
-    targets: Mapping[str, Target]
-    held_out: Mapping[str, HeldOut]
+def _ways(study: Study, name: str, target: Target) -> dict[str, Worth]:
+    """By what the target was calibrated, its own half first."""
+    ways = {STATED: target.stated, study.tasks[name].title: target.sources[name]}
+    ways |= {
+        study.tasks[source].title: worth for source, worth in target.sources.items()
+    }
+    if target.published is not None:
+        ways[PUBLISHED] = target.published
+    return ways
 
 
-def transferable(study: Study) -> list[str]:
-    """Tasks that the same models answered, and whose confidence is one number."""
-    return [name for name, task in study.tasks.items() if task.cost is not None]
+def _targets_table(
+    study: Study, targets: Mapping[str, Target], models: tuple[str, ...]
+) -> str:
+    def recovered(row: tuple[str, Target, Worth]) -> str:
+        _, target, worth = row
+        clear = judging.is_clear(target.gap)
+        if not clear.any():
+            return "-"
+        return report.spread(worth.recovered[:, clear].mean(axis=1))
+
+    return report.table(
+        [
+            ("judged on ← calibrated on", lambda row: row[0]),
+            *(
+                (model, lambda row, m=m: report.number(row[2].error[:, m].mean()))
+                for m, model in enumerate(models)
+            ),
+            ("mean ECE", lambda row: report.spread(row[2].error.mean(axis=1))),
+            ("mean APGR", recovered),
+        ],
+        [
+            (f"{study.tasks[name].title} ← {label}", target, worth)
+            for name, target in targets.items()
+            for label, worth in _ways(study, name, target).items()
+        ],
+    )
 
 
-def divisible(study: Study) -> list[str]:
-    """Tasks with logits of many classes."""
-    return [
-        name
-        for name, task in study.tasks.items()
-        if task.logits is not None and task.logits.shape[-1] >= LEAST_CLASSES
-    ]
+def _held_out_table(study: Study, held_out: Mapping[str, HeldOut]) -> str:
+    rows: list[tuple[str, HeldOut, Callable[[Worth], np.ndarray]]] = []
+    for name, task in held_out.items():
+        title = study.tasks[name].title
+        rows += [
+            (f"{title}, {model}: ECE", task, lambda worth, m=m: worth.error[:, m])
+            for m, model in enumerate(task.models)
+        ]
+        for p in np.flatnonzero(judging.is_clear(task.gap)):
+            small, large = (task.models[model] for model in task.pairs[p])
+            rows.append(
+                (
+                    f"{title}, {small} → {large}: APGR",
+                    task,
+                    lambda worth, p=p: worth.recovered[:, p],
+                )
+            )
+    return report.table(
+        [
+            ("", lambda row: row[0]),
+            ("not calibrated", lambda row: report.spread(row[2](row[1].stated))),
+            ("on all classes", lambda row: report.spread(row[2](row[1].all_classes))),
+            (
+                "on other classes only",
+                lambda row: report.spread(row[2](row[1].other_classes)),
+            ),
+        ],
+        rows,
+    )
 
 
-def num_steps(study: Study) -> int:
-    return len(transferable(study)) + len(divisible(study))
+def _transfer_evidence(targets: Mapping[str, Target]) -> dict[str, Any]:
+    """Over every task, other source and model, the mean over the splits."""
+    own, foreign, stated, lost = [], [], [], []
+    for name, target in targets.items():
+        clear = judging.is_clear(target.gap)
+        home = target.sources[name]
+        for source, worth in target.sources.items():
+            if source != name:
+                foreign.append(worth.error.mean(axis=0))
+                own.append(home.error.mean(axis=0))
+                stated.append(target.stated.error.mean(axis=0))
+                lost.append((home.recovered - worth.recovered)[:, clear].mean(axis=0))
+    if not foreign:
+        return {}
+    ours, theirs, none, loss = map(np.concatenate, (own, foreign, stated, lost))
+    return {
+        "own": ours,
+        "foreign": theirs,
+        "stated": none,
+        "lost": loss,
+        "num_worse": int(np.sum(theirs > ours)),
+        "num_useless": int(np.sum(theirs >= none)),
+        "num_down": int(np.sum(loss > 0)),
+    }
 
 
-def evaluate(study: Study, advance: Advance) -> Numbers:
-    """Carries calibration from task to task, and from classes to classes."""
-    names = transferable(study)
-    published = {name: _published(study, name) for name in names}
-    sizes = [study.halves[name].test.rows.shape[1] for name in names]
-    sizes += [each.num_examples for each in published.values() if each is not None]
-    length = judging.length_for(max(sizes, default=1))
+def _published_evidence(targets: Mapping[str, Target]) -> dict[str, Any]:
+    """Over every model and task with a published split, the mean over the splits."""
+    by_half, by_published, by_none = [], [], []
+    for name, target in targets.items():
+        if target.published is not None:
+            by_half.append(target.sources[name].error.mean(axis=0))
+            by_published.append(target.published.error.mean(axis=0))
+            by_none.append(target.stated.error.mean(axis=0))
+    if not by_published:
+        return {}
+    half, other, none = map(np.concatenate, (by_half, by_published, by_none))
+    return {
+        "by_half": half,
+        "by_published": other,
+        "by_none": none,
+        "num_served": int(np.sum(other < none)),
+    }
 
-    def half(name: str, test: bool) -> Sample:
-        halves = study.halves[name]
-        rows = (halves.test if test else halves.calibration).rows
-        return judging.sample(study.tasks[name], rows, length)
 
-    fitted = {name: half(name, False) for name in names}
-    targets, held_out = {}, {}
-    for name in names:
-        targets[name] = _target(
-            study, name, fitted, half(name, True), published[name], length
+def _held_out_evidence(held_out: Mapping[str, HeldOut]) -> dict[str, Any]:
+    """Over every model and task of several classes, the mean over the splits."""
+    if not held_out:
+        return {}
+
+    def means(kind: str) -> np.ndarray:
+        return np.concatenate(
+            [getattr(task, kind).error.mean(axis=0) for task in held_out.values()]
         )
-        advance(study.tasks[name].title)
-    for name in divisible(study):
-        task, halves = study.tasks[name], study.halves[name]
-        held_out[name] = _held_out(task, halves, study.settings)
-        advance(f"{task.title}, classes")
-    return Numbers(targets=targets, held_out=held_out)
+
+    none, ours, theirs = map(means, ("stated", "all_classes", "other_classes"))
+    return {
+        "no_classes": none,
+        "all_classes": ours,
+        "other_classes": theirs,
+        "num_classes_served": int(np.sum(theirs < none)),
+    }
 
 
-def _published(study: Study, name: str) -> Outputs | None:
-    """The split published for calibration, where there is one."""
-    files = outputs.descriptions()[name].get("other_files", ())
-    if not files or not all((study.folder / file).is_file() for file in files):
-        return None
-    return outputs.read(study.folder, name, published=True)
-
-
-def _pairs(task: Outputs) -> np.ndarray:
-    return np.array(task.small_large, np.int32)
-
-
-def _worth(
-    confidence: tuple[np.ndarray, np.ndarray],
-    seen_where: np.ndarray,
-    new: Sample,
-    where: np.ndarray,
-    pairs: np.ndarray,
-    num_bins: int,
-) -> list[Worth]:
-    """Judges Z fits `[S, Z, M, L]`, of the calibration and the test examples."""
-    binning = judging.equal_count(num_bins)
-    (error,) = judging.errors(confidence[1], [new.correct], where, binning)
-    recovered, _ = judging.cascade(
-        confidence[0], seen_where, confidence[1], new.correct, where, pairs, binning
+def _draw(study: Study, targets: Mapping[str, Target], dark: bool) -> Figure:
+    del dark
+    columns = min(3, len(targets))
+    rows = math.ceil(len(targets) / columns)
+    figure = Figure(figsize=(7.0, 2.5 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
+    # One look for each way, whatever the panel.
+    names = [STATED, *(study.tasks[name].title for name in targets), PUBLISHED]
+    handles = {}
+    for axes, (name, target) in zip(grid.flat, targets.items(), strict=False):
+        ways = _ways(study, name, target)
+        for number, label in enumerate(names):
+            if label not in ways:
+                continue
+            error = ways[label].error
+            place = np.arange(error.shape[1]) + 0.15 * (number - (len(names) - 1) / 2)
+            hollow = mpl.rcParams["axes.facecolor"] if number % 2 else f"C{number}"
+            handles[label] = axes.errorbar(
+                place,
+                error.mean(axis=0),
+                error.std(axis=0),
+                color=f"C{number}",
+                linestyle="none",
+                marker=_MARKERS[number % len(_MARKERS)],
+                markerfacecolor=hollow,
+                elinewidth=0.8,
+            )
+        axes.set_title(f"judged on {study.tasks[name].title}")
+        axes.set_xticks(
+            range(len(target.models)), target.models, rotation=40, ha="right"
+        )
+        axes.grid(visible=False, axis="x")
+    for axes in list(grid.flat)[len(targets) :]:
+        axes.set_axis_off()
+    for axes in grid[:, 0]:
+        axes.set_ylabel("ECE")
+    # All panels share it.
+    grid[0, 0].set_ylim(bottom=0.0)
+    labels = [label for label in names if label in handles]
+    figure.legend(
+        [handles[label] for label in labels],
+        labels,
+        title="calibrated on",
+        loc="outside lower center",
+        ncols=len(labels),
     )
-    return [
-        Worth(error=error[:, z, :, 0], recovered=recovered[:, z, :, 0])
-        for z in range(error.shape[1])
-    ]
-
-
-def _target(
-    study: Study,
-    name: str,
-    fitted: Mapping[str, Sample],
-    new: Sample,
-    published: Outputs | None,
-    length: int,
-) -> Target:
-    task = study.tasks[name]
-    pairs = _pairs(task)
-
-    def worth(calibrator: str, seen: Sample) -> Worth:
-        confidence = judging.calibrate(calibrator, seen, seen.where, new)
-        num_bins = study.settings.num_bins
-        return _worth(confidence, seen.where, new, new.where, pairs, num_bins)[0]
-
-    other, num_published = None, 0
-    if published is not None:
-        num_published = published.num_examples
-        # The same examples serve every split: only what is judged on differs.
-        rows = np.tile(np.arange(num_published), (len(new.rows), 1))
-        other = worth(PLATT, judging.sample(published, rows, length))
-    return Target(
-        models=task.models,
-        pairs=pairs,
-        gap=judging.gaps(new.correct, new.where, pairs),
-        stated=worth(NONE, fitted[name]),
-        sources={
-            source: worth(PLATT, seen)
-            for source, seen in fitted.items()
-            if study.tasks[source].models == task.models
-        },
-        published=other,
-        num_published=num_published,
-    )
-
-
-def random_classes(seed: int, num_classes: int, num_splits: int) -> np.ndarray:
-    """One half of the classes at random, another in every split: bool `[S, C]`."""
-    chosen = np.zeros((num_splits, num_classes), bool)
-    for split, row in enumerate(chosen):
-        order = np.random.default_rng((seed, _SEED, split)).permutation(num_classes)
-        row[order[: num_classes // 2]] = True
-    return chosen
-
-
-def _held_out(task: Outputs, halves: Halves, settings: Settings) -> HeldOut:
-    if task.logits is None or task.label is None:
-        raise ValueError(f"{task.name}: expected logits, got the answers alone.")
-    splits = judging.splits_of(halves)
-    rows = halves.calibration.rows[splits], halves.test.rows[splits]
-    length = judging.length_for(rows[0].shape[1])
-    seen, new = (judging.sample(task, half, length) for half in rows)
-    num_classes = task.logits.shape[-1]
-    chosen = random_classes(settings.seed, num_classes, len(seen.rows))
-    # Calibrated on examples of the chosen classes, judged on those of the others.
-    inside = np.take_along_axis(chosen, task.label[seen.rows], axis=1)[:, None]
-    outside = ~np.take_along_axis(chosen, task.label[new.rows], axis=1)[:, None]
-    some, where = seen.where & inside, new.where & outside
-    counts = some.sum(axis=-1)
-    # As many, of all classes: the first ones, since the rows are in random order.
-    first = seen.where & (np.arange(length) < counts[..., None])
-    fitted = np.concatenate([first, some], axis=1)
-    confidence = judging.calibrate_logits(task, seen, fitted, new)
-    pairs = _pairs(task)
-    both = np.broadcast_to(where, fitted.shape)
-    all_classes, other_classes = _worth(
-        confidence, fitted, new, both, pairs, settings.num_bins
-    )
-    (stated,) = _worth(
-        judging.calibrate(NONE, seen, first, new),
-        first,
-        new,
-        where,
-        pairs,
-        settings.num_bins,
-    )
-    return HeldOut(
-        models=task.models,
-        pairs=pairs,
-        num_classes=num_classes,
-        num_fitted=counts[:, 0],
-        gap=judging.gaps(new.correct, where, pairs),
-        stated=stated,
-        all_classes=all_classes,
-        other_classes=other_classes,
-    )
+    return figure

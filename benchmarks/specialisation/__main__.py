@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-from benchmarks import command
-from benchmarks.paper import outputs
+from benchmarks.kit import command, outputs
 
 from . import real, runs
-from .report import write_results
+from .report import Results
 
 
 def run(
     folder: Path,
-    destination: Path,
     *,
     seed: int,
     num_halves: int,
@@ -20,32 +18,25 @@ def run(
     num_runs: int,
     num_repeats: int,
     num_train: int,
-) -> None:
-    """Judges every large pair of the folder, trains networks, and writes."""
-    described = outputs.descriptions()
-    found = [
-        name
-        for name, task in described.items()
-        if task.get("large_large") and outputs.present(folder, task)
-    ]
-    if not found:
-        raise FileNotFoundError(
-            f"{folder}: expected the files of benchmarks/paper; its README.md says "
-            "where to get them."
-        )
+) -> Results:
+    """Judges every large pair of the folder, and trains networks."""
+    tasks = outputs.read_all(folder, lambda task: bool(task.get("large_large")))
+    pairs = []
     with command.progress() as bars:
-        pairs = []
-        advance = command.bar(bars, "real pairs", len(found))
-        for name in found:
-            task = outputs.read(folder, name)
+        for task in command.each(bars, "real pairs", tasks, lambda task: task.title):
             pairs += real.judge(task, seed, num_halves, num_bins, num_draws)
-            advance(task.title)
         advance = command.bar(bars, "networks", num_repeats * runs.num_steps(num_runs))
         trained = [
             runs.judge(seed, repeat, num_runs, num_train, num_bins, num_draws, advance)
             for repeat in range(num_repeats)
         ]
-    write_results(destination, pairs, trained, num_halves, num_draws, num_train)
+    return Results(
+        pairs=pairs,
+        trained=trained,
+        num_halves=num_halves,
+        num_draws=num_draws,
+        num_train=num_train,
+    )
 
 
 def main() -> None:
@@ -53,6 +44,7 @@ def main() -> None:
         run,
         __package__,
         "Why two large models beat either.",
+        results=Results,
         num_halves=5,
         num_bins=15,
         num_draws=499,

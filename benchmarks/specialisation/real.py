@@ -13,9 +13,9 @@ import numpy as np
 from jax import lax
 
 import calib_jax as cj
-from benchmarks.paper import halves
-from benchmarks.paper.halves import Halves, take
-from benchmarks.paper.outputs import Outputs, Pair
+from benchmarks.kit import halves
+from benchmarks.kit.halves import Halves, take
+from benchmarks.kit.outputs import Outputs, Pair
 
 from .gain import CascadeGain, cascade_gain_test
 

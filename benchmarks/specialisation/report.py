@@ -1,22 +1,16 @@
 """RESULTS.md, results.json and the figures."""
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.paper.report import (
-    Section,
-    figure,
-    interval,
-    number,
-    spread,
-    table,
-    write,
-)
-from calib_jax import plots
+from benchmarks.kit import report
+from benchmarks.kit.report import Draw, interval, number, spread, table, thousands
 
 from .real import Judged
 from .runs import COMPARISONS, Compared
@@ -24,112 +18,91 @@ from .runs import COMPARISONS, Compared
 Trained = Sequence[Mapping[str, Compared]]  # A repetition each.
 
 _LEVEL = 0.05
-
-_METHOD = """\
-The gain of a cascade over the better of its two models is a sum of three parts.
-*Handicap*: what asking the worse model costs, as if it were worse everywhere alike.
-*Specialisation*: what is gained by sending groups of examples to the model that is
-better at them relative to its overall odds; there it may still be the worse one, only
-less so. *Chance*: what confidence tells of examples within a group, as it does
-of two training runs whose errors fall differently. Points of accuracy on rows that
-neither the fits nor the choice of K have seen."""
+_ONE, _TWO = "one architecture", "two architectures"
 
 
-def write_results(
-    folder: Path,
-    pairs: Sequence[Judged],
-    trained: Trained,
-    num_halves: int,
-    num_draws: int,
-    num_train: int,
-) -> None:
-    """Writes what came of the real pairs and of the networks."""
-    preface = [
-        "# Why two large models beat either",
-        "Written by `python -m benchmarks.specialisation`; nothing here is typed by "
-        "hand. The numbers behind the tables are in `results.json`.",
-        _METHOD,
-        _answer(pairs, trained),
-    ]
-    sections = [_parts(pairs, num_halves), _tests(pairs, num_draws)]
-    write(folder, preface, [*sections, _runs(trained, num_draws, num_train)])
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Results:
+    """What came of the real pairs and of the networks.
+
+    Attributes:
+      pairs: real pairs.
+      trained: by repetition and comparison.
+      num_halves: random halves of a task, at most.
+      num_draws: of a p-value.
+      num_train: digits that a network is trained on.
+    """
+
+    pairs: Sequence[Judged]
+    trained: Trained
+    num_halves: int
+    num_draws: int
+    num_train: int
+
+    def text(self) -> str:
+        pairs, trained = self.pairs, self.trained
+        num_runs = len(trained[0][_ONE].gains.gains) // 2
+        return report.render(
+            Path(__file__).with_name("RESULTS.md.jinja"),
+            level=_LEVEL,
+            num_pairs=len(pairs),
+            num_told=sum(_least(one) <= _LEVEL for one in pairs),
+            num_repeats=len(trained),
+            **_makeup([one for one in pairs if one.interval[0] > 0]),
+            **_architectures(trained),
+            exceeding=sum(one.swapped >= one.gain[0] for one in pairs),
+            part_table=_parts(pairs),
+            num_halves=self.num_halves,
+            halves_table=_halves(pairs),
+            num_draws=self.num_draws,
+            test_table=_tests(pairs),
+            reversed_table=_reversed(pairs),
+            num_runs=num_runs,
+            num_train=self.num_train,
+            # Each way and its mirror image are as large.
+            ways=math.comb(2 * num_runs, num_runs),
+            run_table=_runs(trained),
+            digit_table=_digits(trained),
+            told_apart=_told_apart(trained, _ONE),
+        )
+
+    def figures(self) -> dict[str, Draw]:
+        return {
+            "parts": lambda dark: _draw_parts(self.pairs),
+            "runs": lambda dark: _draw_runs(self.trained),
+        }
 
 
-def _answer(pairs: Sequence[Judged], trained: Trained) -> str:
-    """What the numbers say, in words."""
-    gaining = [one for one in pairs if one.interval[0] > 0]
-    told = [one for one in pairs if _least(one) <= _LEVEL]
-    text = (
-        f"Of {len(pairs)} real pairs {len(gaining)} gain: on the first test half their "
-        "95 % interval, each by itself, is above 0. "
-    )
-    if gaining:
-        text += _makeup(gaining)
-    handicap, special, chance = _run_parts(trained, "one architecture")
-    return text + (
-        f"That the odds differ between groups at all is shown (p up to {_LEVEL}, times "
-        f"the number of groupings) for {len(told)} of {len(pairs)} pairs. Of networks "
-        "trained here, two runs of one architecture have "
-        f"{_percent(special / (special + chance))} % of what they gain before the "
-        f"handicap from specialisation by digit, which is "
-        f"{_percent(special / (handicap + special + chance))} % of the net gain, so "
-        "that groups alone do not show that it takes two architectures. "
-        f"{_architectures(trained)}"
-    )
-
-
-def _makeup(gaining: Sequence[Judged]) -> str:
-    """Of the pairs that gain, what part each makes, by both denominators."""
+def _makeup(gaining: Sequence[Judged]) -> dict[str, Any]:
+    """What part each makes of the pairs that gain, by both denominators."""
+    if not gaining:
+        return {"num_gaining": 0}
     parts = np.array([_first_parts(one) for one in gaining])
     handicap, special, chance = parts.T
     shares = special / np.stack([special + chance, parts.sum(axis=1)])
-    above = (shares > 0.5).sum(axis=1)
-    several = len(gaining)
-    text = (
-        "What specialisation makes of these gains, by whichever grouping shows most, "
-        "depends on what it is divided by. On the same half, of specialisation and "
-        "chance together, the gain before the handicap, it is between "
-        f"{_percent(shares[0].min())} and "
-        f"{_percent(shares[0].max())} %, more than half for {above[0]} of {several}; "
-        f"of the net gain, after the handicap, between {_percent(shares[1].min())} and "
-        f"{_percent(shares[1].max())} %, more than half for {above[1]} of {several}. "
-    )
-    if (2 * above < several).all():
-        text += "So by either chance is most of it, as far as these groups show: "
-    elif (2 * above > several).all():
-        text += "So by either specialisation is most of it: "
-    else:
-        text += "So neither part is most of it by both; what holds by either: "
-    return text + (
-        f"chance is the larger of the two for {np.sum(chance > special)} of {several}; "
-        f"less specialisation {np.sum(handicap + chance > 0)} of {several} would still "
-        f"gain, less chance {np.sum(handicap + special > 0)}. The model that is worse "
-        "overall is the better one in more of the groups than if these were shuffled "
-        f"for {sum(_more_reversed(one) for one in gaining)} of {several} (section 2): "
-        "specialisation can be a matter of how much worse it is. "
-    )
+    return {
+        "num_gaining": len(gaining),
+        "shares": shares,
+        "above": (shares > 0.5).sum(axis=1),
+        "more_chance": np.sum(chance > special),
+        "without_specialisation": np.sum(handicap + chance > 0),
+        "without_chance": np.sum(handicap + special > 0),
+        "more_reversed": sum(_more_reversed(one) for one in gaining),
+    }
 
 
-def _architectures(trained: Trained) -> str:
+def _architectures(trained: Trained) -> dict[str, Any]:
     """Whether two architectures gain beyond two runs of one."""
-    gains = [repeat["two architectures"].gains for repeat in trained]
-    shown = [f"{_points(one.difference)} (p {number(one.p_value)})" for one in gains]
-    small = sum(float(one.p_value) <= _LEVEL for one in gains)
-    if small == len(gains):
-        verdict = "shown in each"
-    elif small == 0:
-        verdict = "shown in none"
-    else:
-        verdict = f"mixed, shown in {small} of {len(gains)}"
-    return (
-        "Whether two architectures gain beyond two runs of one: the differences in "
-        f"points are {', '.join(shown)}, one a repetition; at level {_LEVEL} "
-        f"{verdict}."
-    )
-
-
-def _percent(share: float) -> str:
-    return number(share, 0, 100.0)
+    handicap, special, chance = _run_parts(trained, _ONE)
+    gains = [repeat[_TWO].gains for repeat in trained]
+    return {
+        "run_share": special / (special + chance),
+        "net_run_share": special / (handicap + special + chance),
+        "differences": [
+            f"{_points(one.difference)} (p {number(one.p_value)})" for one in gains
+        ],
+        "num_shown": sum(float(one.p_value) <= _LEVEL for one in gains),
+    }
 
 
 def _points(values: np.ndarray | float) -> str:
@@ -161,126 +134,100 @@ def _first_parts(one: Judged) -> tuple[float, float, float]:
     )
 
 
-def _parts(pairs: Sequence[Judged], num_halves: int) -> Section:
-    rows, over_halves = [], []
-    for one in pairs:
-        by = _most_special(one)
-        rows.append(
-            [
-                one.pair,
-                number(one.first[0], 2, 100.0),
-                number(one.second[0], 2, 100.0),
-                _points(one.gain[0]),
-                interval(*one.interval, 2, 100.0),
-                _points(one.handicap[0]),
-                _points(one.specialisation[by, 0]),
-                interval(*one.special_interval[by], 2, 100.0),
-                one.groupings[by],
-                _points(one.chance[by, 0]),
-                number(one.swapped, 2, 100.0),
-            ]
-        )
-        parts = one.gain, one.handicap, one.specialisation[by], one.chance[by]
-        several = len(one.gain) > 1
-        over_halves.append(
-            [
-                one.pair,
-                str(len(one.gain)),
-                *(spread(x, 2, 100.0) if several else _points(x) for x in parts),
-            ]
-        )
-    exceeding = sum(one.swapped >= one.gain[0] for one in pairs)
-    header = [
-        "pair",
-        "first (%)",
-        "second (%)",
-        "gain",
-        "",
-        "handicap",
-        "specialisation",
-        "",
-        "by",
-        "chance",
-        "changing places",
-    ]
-    caption = (
-        "Gain of two large models over the better of them, and its parts by the "
-        "grouping that shows most specialisation; means over the halves."
-    )
-    return Section(
-        title="Real pairs",
-        blocks=[
-            "On the first test half, in points, with 95 % intervals. The grouping is "
-            "the one that shows most specialisation on average over the halves, which "
-            "favours that part: *class*, the "
-            "given label; *others*, fifteen bins of the mean confidence of the other "
-            "models of the task; *class, others*, classes crossed with five such bins; "
-            "*others, right*, which of the other models are right crossed with five "
-            "bins. *Changing places* is the mean gain if both models do so in every "
-            "row with probability one half, which leaves no specialisation; it is at "
-            f"least that of the pair for {exceeding} of {len(pairs)}, so that the gain "
-            "alone says nothing of specialisation.",
-            table(header, rows),
-            f"Mean and standard deviation over up to {num_halves} random halves, "
-            "fewer of large tasks. The halves share their rows: the deviation is no "
-            "standard error.",
-            table(
-                ("pair", "halves", "gain", "handicap", "specialisation", "chance"),
-                over_halves,
+def _parts(pairs: Sequence[Judged]) -> str:
+    return table(
+        [
+            ("pair", lambda one: one.pair),
+            ("first (%)", lambda one: _points(one.first[0])),
+            ("second (%)", lambda one: _points(one.second[0])),
+            ("gain", lambda one: _points(one.gain[0])),
+            ("", lambda one: interval(one.interval, 2, 100.0)),
+            ("handicap", lambda one: _points(one.handicap[0])),
+            (
+                "specialisation",
+                lambda one: _points(one.specialisation[_most_special(one), 0]),
             ),
-            figure("parts", caption),
+            (
+                "",
+                lambda one: interval(
+                    one.special_interval[_most_special(one)], 2, 100.0
+                ),
+            ),
+            ("by", lambda one: one.groupings[_most_special(one)]),
+            ("chance", lambda one: _points(one.chance[_most_special(one), 0])),
+            ("changing places", lambda one: _points(one.swapped)),
         ],
-        figures={"parts": lambda dark: _draw_parts(pairs)},
-        numbers=pairs,
+        pairs,
     )
 
 
-def _tests(pairs: Sequence[Judged], num_draws: int) -> Section:
-    names = list(dict.fromkeys(name for one in pairs for name in one.groupings))
-    rows, favoured = [], []
-    for one in pairs:
-        row = [
-            one.pair,
-            f"{one.num_rows:,}",
-            f"{one.num_discordant:,}",
-            number(one.routing_p_value),
-        ]
-        for name in names:
-            if name in one.groupings:
-                by = one.groupings.index(name)
-                shown = _points(one.specialisation[by])
-                row += [number(one.interaction_p_value[by]), shown]
-            else:
-                row += ["", ""]
-        rows.append(row)
-        by = _most_special(one)
-        favoured.append(
-            [
-                one.pair,
-                one.groupings[by],
-                f"{one.num_unequal[by]:,.0f}",
-                f"{one.num_reversed[by]:,.0f}",
-                f"{one.reversed_by_chance[by]:,.1f}",
-            ]
-        )
-    header = ["pair", "rows", "differ", "p of routing"]
-    for name in names:
-        header += [f"{name}: p", "points"]
-    return Section(
-        title="Tests",
-        blocks=[
-            f"On the first test half, {num_draws} draws. The p-value of routing is of "
-            "the hypothesis that who is right has nothing to do with the router's "
-            "bins; those of groups that, where only one model is right, the odds are "
-            "the same in all groups. Beside these the specialisation in points.",
-            table(header, rows),
-            "Specialisation needs no group in which the model that is worse overall "
-            "is the better one. By the grouping that shows most: groups in which one "
-            "model is right more often than the other, those of them in which it is "
-            "the worse one, and how many these are on average if the rows on which "
-            "the models differ are shuffled over the groups.",
-            table(("pair", "by", "unequal", "worse is better", "shuffled"), favoured),
+def _halves(pairs: Sequence[Judged]) -> str:
+    def cell(values: np.ndarray) -> str:
+        return spread(values, 2, 100.0) if len(values) > 1 else _points(values)
+
+    return table(
+        [
+            ("pair", lambda one: one.pair),
+            ("halves", lambda one: len(one.gain)),
+            ("gain", lambda one: cell(one.gain)),
+            ("handicap", lambda one: cell(one.handicap)),
+            (
+                "specialisation",
+                lambda one: cell(one.specialisation[_most_special(one)]),
+            ),
+            ("chance", lambda one: cell(one.chance[_most_special(one)])),
         ],
+        pairs,
+    )
+
+
+def _tests(pairs: Sequence[Judged]) -> str:
+    def of_group(
+        name: str, cell: Callable[[Judged, int], str]
+    ) -> Callable[[Judged], str]:
+        def found(one: Judged) -> str:
+            if name not in one.groupings:
+                return ""
+            return cell(one, one.groupings.index(name))
+
+        return found
+
+    columns: list[tuple[str, Callable[[Judged], str]]] = [
+        ("pair", lambda one: one.pair),
+        ("rows", lambda one: thousands(one.num_rows)),
+        ("differ", lambda one: thousands(one.num_discordant)),
+        ("p of routing", lambda one: number(one.routing_p_value)),
+    ]
+    for name in dict.fromkeys(name for one in pairs for name in one.groupings):
+        columns += [
+            (
+                f"{name}: p",
+                of_group(name, lambda one, by: number(one.interaction_p_value[by])),
+            ),
+            (
+                "points",
+                of_group(name, lambda one, by: _points(one.specialisation[by])),
+            ),
+        ]
+    return table(columns, pairs)
+
+
+def _reversed(pairs: Sequence[Judged]) -> str:
+    return table(
+        [
+            ("pair", lambda one: one.pair),
+            ("by", lambda one: one.groupings[_most_special(one)]),
+            ("unequal", lambda one: thousands(one.num_unequal[_most_special(one)])),
+            (
+                "worse is better",
+                lambda one: thousands(one.num_reversed[_most_special(one)]),
+            ),
+            (
+                "shuffled",
+                lambda one: f"{one.reversed_by_chance[_most_special(one)]:,.1f}",
+            ),
+        ],
+        pairs,
     )
 
 
@@ -294,84 +241,43 @@ def _run_parts(trained: Trained, name: str) -> tuple[float, float, float]:
     )
 
 
-def _runs(trained: Trained, num_draws: int, num_train: int) -> Section:
-    rows, tested = [], []
-    for name in COMPARISONS:
-        for repeat in trained:
-            one = repeat[name]
-            gains = one.gains
-            rows.append(
-                [
-                    name,
-                    *(number(accuracy, 1, 100.0) for accuracy in one.accuracy),
-                    _points(gains.within_first),
-                    _points(gains.within_second),
-                    _points(gains.across),
-                    _points(gains.difference),
-                    number(gains.p_value),
-                ]
-            )
-        pairs = [repeat[name].pairs for repeat in trained]
-        p_values = np.concatenate([one.interaction_p_value.ravel() for one in pairs])
-        tested.append(
-            [
-                name,
-                *(_points(part) for part in _run_parts(trained, name)),
-                number((p_values <= _LEVEL).mean(), 0, 100.0),
-            ]
-        )
-    num_runs = len(trained[0]["one architecture"].gains.gains) // 2
-    ways = math.comb(2 * num_runs, num_runs)
-    # Each way and its mirror image are as large.
-    counted = (
-        f"is the share of all {ways} ways to share the runs out, at least "
-        f"{number(2 / ways)}"
-        if ways <= num_draws
-        else f"is of {num_draws} of {ways} ways to share the runs out"
-    )
-    single = {row[0]: row[4] for row in tested}
-    caption = (
-        "Gain of every ordered pair of training runs over the better of both, within "
-        "either kind and across."
-    )
-    return Section(
-        title="Training runs",
-        blocks=[
-            f"{num_runs} runs of each kind on {num_train} digits, in {len(trained)} "
-            "repetitions with other digits: a small convolutional network twice over; "
-            "it and a perceptron; it trained on all images of the low digits and an "
-            "eighth of the others, and the reverse. Gains over the better run on the "
-            "test half, in points, within either kind and across. The p-value "
-            f"{counted}.",
-            table(
-                (
-                    "",
-                    "first (%)",
-                    "second (%)",
-                    "within first",
-                    "within second",
-                    "across",
-                    "difference",
-                    "p",
-                ),
-                rows,
-            ),
-            _architectures(trained),
-            figure("runs", caption),
-            "The same by `cascade_gain_test` of one run of each kind, groups being the "
-            "digits: mean parts in points over all such pairs, and the share of them "
-            f"whose p-value is up to {_LEVEL}.",
-            table(
-                ("", "handicap", "specialisation", "chance", "p small (%)"),
-                tested,
-            ),
-            "Two runs of one architecture are not exchangeable digit by digit: the "
-            f"test tells {single['one architecture']} % of them apart, since each run "
-            "happens to be better at digits of its own. It is right about the two "
-            "models and says nothing about their kind; the gains within and across do.",
+def _runs(trained: Trained) -> str:
+    return table(
+        [
+            ("", lambda row: row[0]),
+            ("first (%)", lambda row: number(row[1].accuracy[0], 1, 100.0)),
+            ("second (%)", lambda row: number(row[1].accuracy[1], 1, 100.0)),
+            ("within first", lambda row: _points(row[1].gains.within_first)),
+            ("within second", lambda row: _points(row[1].gains.within_second)),
+            ("across", lambda row: _points(row[1].gains.across)),
+            ("difference", lambda row: _points(row[1].gains.difference)),
+            ("p", lambda row: number(row[1].gains.p_value)),
         ],
-        figures={"runs": lambda dark: _draw_runs(trained)},
-        numbers=trained,
+        [(name, repeat[name]) for name in COMPARISONS for repeat in trained],
+    )
+
+
+def _told_apart(trained: Trained, name: str) -> np.floating:
+    """Share of pairs of runs with a small p-value."""
+    pairs = [repeat[name].pairs for repeat in trained]
+    p_values = np.concatenate([one.interaction_p_value.ravel() for one in pairs])
+    return (p_values <= _LEVEL).mean()
+
+
+def _digits(trained: Trained) -> str:
+    return table(
+        [
+            ("", lambda name: name),
+            *(
+                (part, lambda name, k=k: _points(_run_parts(trained, name)[k]))
+                for k, part in enumerate(("handicap", "specialisation", "chance"))
+            ),
+            (
+                "p small (%)",
+                lambda name: report.percent(_told_apart(trained, name), 0),
+            ),
+        ],
+        COMPARISONS,
     )
 
 
@@ -425,7 +331,7 @@ def _draw_parts(pairs: Sequence[Judged]) -> Figure:
 
 
 def _draw_runs(trained: Trained) -> Figure:
-    drawn = Figure(figsize=(plots.COLUMN_WIDTH, 2.6), layout="constrained")
+    drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.6), layout="constrained")
     axes = drawn.subplots()
     rng = np.random.default_rng(0)
     for place, name in enumerate(COMPARISONS):

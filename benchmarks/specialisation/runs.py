@@ -13,8 +13,8 @@ import numpy as np
 from flax import nnx
 
 import calib_jax as cj
-from benchmarks.command import Advance
-from benchmarks.paper import training
+from benchmarks.kit import training
+from benchmarks.kit.command import Advance
 from calib_jax.demo import data, models
 from calib_jax.demo.data import Recipe, Split
 

@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from benchmarks.command import progress
+from benchmarks.kit.command import progress
+from benchmarks.kit.machine import Watch
 
 from . import command, growth, programs, results
 from .child import load
-from .machine import Watch
 
 WORKLOADS = (
     "temperature",

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.paper.report import as_plain, table
+from benchmarks.kit.plain import as_plain
+from benchmarks.kit.report import grid
 
 from .tables import significant
 
@@ -105,4 +106,4 @@ class Accelerated:
             "faster than the other",
         )
         small = ["**Small sizes: this measures nothing.**"] if self.small else []
-        return [*small, head, table(header, rows)]
+        return [*small, head, grid(header, rows)]

@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 
 import calib_jax as cj
-from benchmarks.command import progress
-from benchmarks.paper.report import as_plain
+from benchmarks.kit.command import progress
+from benchmarks.kit.plain import as_plain
+from benchmarks.kit.timing import SHORTEST, timed
 
 from .accelerated import FILE, Accelerated, Row
 from .command import add_options, settings_of
 from .device_calls import SMALL, WORKLOADS, Meter, Sizes
-from .timing import SHORTEST, timed
 
 
 def _with_cuda() -> Any:

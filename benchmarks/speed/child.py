@@ -15,7 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from . import memory, timing
+from benchmarks.kit import timing
+
+from . import memory
 from .cases import Workload
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rich.progress import Progress
 
-from benchmarks.command import progress
+from benchmarks.kit.command import progress
 
 from .cases import Case, Workload
 from .measure import Advance, Settings, Start, num_steps, run_case

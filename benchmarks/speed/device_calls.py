@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import calib_jax as cj
+from benchmarks.kit.timing import SHORTEST, timed
 
 from . import calibration_error, sequences, temperature
 from .accelerated import Row
 from .cases import OURS
-from .timing import SHORTEST, timed
 
 T = TypeVar("T")
 # Seconds of the first call, and of each warm one.

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.paper.report import Section, figure, table, write
+from benchmarks.kit.machine import Machine
+from benchmarks.kit.report import Section, figure, grid, write_sections
 
 from . import growth, programs
 from .accelerated import FILE, Accelerated
 from .growth import Growth
-from .machine import Machine
 from .tables import (
     WorkloadResult,
     megabytes,
@@ -16,6 +16,10 @@ from .tables import (
     target_table,
     workload_blocks,
 )
+
+
+def _paragraphs(*blocks: str) -> str:
+    return "\n\n".join(blocks)
 
 
 def _growth_section(growths: Sequence[Growth]) -> Section:
@@ -51,13 +55,13 @@ def _growth_section(growths: Sequence[Growth]) -> Section:
     caption = "Time and memory against the data, each over that at the smallest size."
     return Section(
         title="Growth",
-        blocks=[
+        text=_paragraphs(
             "calib_jax alone, with 1, 4 and 16 times the data. Memory is what is taken "
             "beyond the inputs, compiling included; it is flat where it grows by at "
             f"most {megabytes(growth.FLAT)} MB.",
-            table(header, rows),
+            grid(header, rows),
             figure("growth", caption),
-        ],
+        ),
         figures={"growth": lambda dark: growth.draw(growths)},
         numbers=growths,
     )
@@ -80,13 +84,13 @@ def _program_section(compiled: Sequence[programs.Program]) -> Section:
     header = ("call", "logits (MB)", "temporary (MB)", "no buffer of their size")
     return Section(
         title="Compiled programs",
-        blocks=[
+        text=_paragraphs(
             "What the programs compiled for the CPU allocate beside arguments and "
             "results, by `memory_analysis()`: at most "
             f"{100 * programs.LARGEST_SHARE:.0f} % of the bytes of the logits, so that "
             "no copy of them is among it.",
-            table(header, rows),
-        ],
+            grid(header, rows),
+        ),
         numbers=compiled,
     )
 
@@ -99,11 +103,11 @@ def _accelerator_section(folder: Path) -> Section:
             "benchmarks.speed.accelerator` measures it and writes "
             f"`{FILE}`, which the next run shows here."
         )
-        return Section(title="On an accelerator", blocks=[text])
+        return Section(title="On an accelerator", text=text)
     measured = Accelerated.read(path)
     return Section(
         title="On an accelerator",
-        blocks=measured.blocks(),
+        text=_paragraphs(*measured.blocks()),
         numbers=measured,
     )
 
@@ -173,13 +177,15 @@ def write_results(
     sections = [
         Section(
             title="Machine and method",
-            blocks=[_machine_block(machine), _METHOD],
+            text=_paragraphs(_machine_block(machine), _METHOD),
             numbers=machine,
         )
     ]
     sections += [
         Section(
-            title=one.workload.title, blocks=workload_blocks(one), numbers=one.plain()
+            title=one.workload.title,
+            text=_paragraphs(*workload_blocks(one)),
+            numbers=one.plain(),
         )
         for one in measured
     ]
@@ -187,4 +193,4 @@ def write_results(
         sections.append(_growth_section(growths))
     sections.append(_program_section(compiled))
     sections.append(_accelerator_section(folder))
-    write(folder, preface, sections)
+    write_sections(folder, _paragraphs(*preface), sections)

@@ -5,7 +5,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from benchmarks.paper.report import as_plain, table
+from benchmarks.kit.plain import as_plain
+from benchmarks.kit.report import grid
 
 from .cases import OURS, Case, CaseResult, Kind, Measurement, Target, Workload, ratio
 
@@ -96,7 +97,7 @@ def case_blocks(result: CaseResult, error_text: str) -> list[str]:
     ours = result.row(OURS)
     rows = [_row(row, ours) for row in result.rows]
     header = (*_HEADER, error_text, f"x {OURS}")
-    blocks = [f"**{result.name}**", table(header, rows)]
+    blocks = [f"**{result.name}**", grid(header, rows)]
     said = []
     best, floor = result.best(Kind.LIBRARY), result.row("floor")
     if (faster := ratio(best, ours)) is not None and best is not None:
@@ -129,7 +130,7 @@ def target_table(measured: Sequence[WorkloadResult]) -> str:
         for case, result in zip(one.cases, one.results, strict=True)
         for target in case.targets
     ]
-    return table(("workload", "target", "measured", "met"), rows)
+    return grid(("workload", "target", "measured", "met"), rows)
 
 
 def workload_blocks(measured: WorkloadResult) -> list[str]:

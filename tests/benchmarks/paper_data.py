@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-TASKS = Path(__file__).parents[2] / "benchmarks" / "paper" / "tasks.toml"
+TASKS = Path(__file__).parents[2] / "benchmarks" / "kit" / "tasks.toml"
 
 
 # One or two of every kind; the others would only be compiled again.

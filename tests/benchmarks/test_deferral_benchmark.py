@@ -13,7 +13,7 @@ pytest.importorskip("mlxtend")
 pytest.importorskip("rich")
 
 from benchmarks.deferral import measure, pair, report  # noqa: E402
-from benchmarks.speed.machine import Watch  # noqa: E402
+from benchmarks.kit.machine import Watch  # noqa: E402
 from calib_jax.demo import data  # noqa: E402
 
 pytestmark = pytest.mark.once

@@ -58,5 +58,5 @@ def test_command(tmp_path, monkeypatch):
     assert "are 0 of 320 coverages; of the 40 of a clear error" in text
     assert "96.0 %, 8 are above 97 % by as much" in text
     assert "| APGR | small gap | 200 | 90.0 |  | wide |" in text
-    assert len(json.loads((tmp_path / "results.json").read_text())) == 3
+    assert len(json.loads((tmp_path / "results.json").read_text())) == 5
     assert (tmp_path / "figures/calibration-error-coverage-dark.png").is_file()

@@ -4,27 +4,31 @@ import json
 import re
 import shutil
 
-import jax
 import numpy as np
 import pytest
 
 pytest.importorskip("rich")
 pytest.importorskip("cleanlab")
 
-from benchmarks.paper import ablation_bins, outputs, report, study  # noqa: E402
+from benchmarks.kit import outputs, plain, report  # noqa: E402
+from benchmarks.paper import __main__ as command  # noqa: E402
+from benchmarks.paper import study  # noqa: E402
 from benchmarks.paper.__main__ import SECTIONS, run  # noqa: E402
 
 pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def written(paper_study, tmp_path_factory):
+def written(paper_study, paper_section, tmp_path_factory):
     """A folder of results, and the sections that were written."""
     destination = tmp_path_factory.mktemp("results")
-    with jax.numpy_dtype_promotion("standard"), pytest.MonkeyPatch.context() as patch:
-        # Fewer bins in fewer numbers, which take a tenth of the time.
-        patch.setattr(ablation_bins, "COUNTS", (5, 15, 40))
-        # And coarse figures: to draw them all took a minute and a half.
+    with pytest.MonkeyPatch.context() as patch:
+        # Other tests have had them prepared and evaluated.
+        patch.setattr(command, "prepare", lambda *_: paper_study)
+        for name, module in SECTIONS.items():
+            numbers = paper_section(name).numbers
+            patch.setattr(module, "evaluate", lambda *_, found=numbers: found)
+        # Coarse figures: to draw them all took a minute and a half.
         patch.setattr(report, "THEMES", {False: ".png"})
         patch.setattr(report, "DOTS_PER_INCH", 40)
         sections = run(paper_study.folder, destination, paper_study.settings)
@@ -74,7 +78,7 @@ def test_a_second_run_gives_the_same(written, paper_study, name):
     numbers = module.evaluate(paper_study, lambda text: None)
     section = module.describe(paper_study, numbers)
     text = (written[0] / "results.json").read_text(encoding="utf-8")
-    assert report.as_plain(section.numbers) == json.loads(text)[section.title]
+    assert plain.as_plain(section.numbers) == json.loads(text)[section.title]
 
 
 def test_missing_files_are_named(paper_study, tmp_path):
@@ -93,9 +97,12 @@ def test_printing():
     assert report.number(float("nan")) == "-"
     assert report.number(-0.0001, 2) == "0.00"
     assert report.spread([0.25, 0.75], 2) == "0.50 ± 0.25"
-    assert report.table(["a", "b"], [["x", 1]]) == "| a | b |\n|---|---:|\n| x | 1 |"
+    text = "| a | b |\n|---|---:|\n| x | 1 |"
+    assert report.grid(["a", "b"], [["x", 1]]) == text
+    columns = [("a", lambda row: row), ("b", lambda row: len(row))]
+    assert report.table(columns, ["x"]) == text
     with pytest.raises(ValueError, match="expected 2 cells, got 1"):
-        report.table(["a", "b"], [["x"]])
+        report.grid(["a", "b"], [["x"]])
     verdicts = [report.verdict(k, 4) for k in (4, 3, 2)]
     assert verdicts == ["holds", "holds in part", "does not hold"]
 

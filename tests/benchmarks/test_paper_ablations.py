@@ -14,16 +14,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def steps():
-    return []
-
-
-@pytest.fixture(scope="module")
-def numbers(paper_study, steps):
-    with pytest.MonkeyPatch.context() as patch:
-        # Fewer bins in fewer numbers, which take a tenth of the time.
-        patch.setattr(ablation_bins, "COUNTS", (5, 15, 40))
-        yield ablations.evaluate(paper_study, steps.append)
+def numbers(paper_section):
+    return paper_section("ablations").numbers
 
 
 def edges_of(scores, num_bins, equal_width=False):
@@ -185,10 +177,10 @@ def test_batches_lengths_and_clear_pairs():
     assert ablation_sizes._enough(recovered[-1:]) == 0
 
 
-def test_text_and_figures(paper_study, numbers, steps):
-    assert len(steps) == ablations.num_steps(paper_study)
+def test_text_and_figures(paper_study, numbers, paper_section):
+    assert len(paper_section("ablations").steps) == ablations.num_steps(paper_study)
     section = ablations.describe(paper_study, numbers)
-    text = "\n".join(section.blocks)
+    text = section.text
     assert "nan" not in text
     for name in section.figures:
         assert f"figures/{name}.png" in text

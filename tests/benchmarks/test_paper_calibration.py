@@ -14,8 +14,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def numbers(paper_study):
-    return calibration.evaluate(paper_study, lambda text: None)
+def numbers(paper_section):
+    return paper_section("calibration").numbers
 
 
 def each(study):
@@ -111,7 +111,7 @@ def test_chance_error_is_that_of_drawn_outcomes(paper_study, numbers):
 
 def test_report(paper_study, numbers):
     section = calibration.describe(paper_study, numbers)
-    text = "\n\n".join(section.blocks)
+    text = section.text
     assert "nan" not in text
     for name, task in paper_study.tasks.items():
         error = numbers[name].after["test"].error[:, 0]

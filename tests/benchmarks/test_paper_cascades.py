@@ -17,8 +17,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def numbers(paper_study):
-    return cascades.evaluate(paper_study, lambda text: None)
+def numbers(paper_section):
+    return paper_section("cascades").numbers
 
 
 class Route:
@@ -145,7 +145,7 @@ def test_intervals_are_those_of_the_drawn_examples(paper_study, numbers):
 
 def test_report(paper_study, numbers):
     section = cascades.describe(paper_study, numbers)
-    text = "\n\n".join(section.blocks)
+    text = section.text
     assert "nan" not in text
     for name, task in numbers.items():
         part = text.split(f"### {paper_study.tasks[name].title} ", 1)[1]

@@ -10,7 +10,8 @@ from scipy import stats
 pytest.importorskip("rich")
 cleanlab = pytest.importorskip("cleanlab.filter")
 
-from benchmarks.paper import cleaning, flag_counts, flags  # noqa: E402
+from benchmarks.kit import flags  # noqa: E402
+from benchmarks.paper import cleaning, flag_counts  # noqa: E402
 from benchmarks.paper.study import Study  # noqa: E402
 from calib_jax import plots  # noqa: E402
 
@@ -28,12 +29,11 @@ def close(actual, expected, rtol=0.0, atol=1e-6):
 
 
 @pytest.fixture(scope="module")
-def numbers(paper_study):
-    steps = []
-    found = cleaning.evaluate(paper_study, steps.append)
-    assert tuple(found) == NAMES
-    assert len(steps) == cleaning.num_steps(paper_study) == len(NAMES)
-    return found
+def numbers(paper_study, paper_section):
+    evaluated = paper_section("cleaning")
+    assert tuple(evaluated.numbers) == NAMES
+    assert len(evaluated.steps) == cleaning.num_steps(paper_study) == len(NAMES)
+    return evaluated.numbers
 
 
 class Expected:
@@ -271,7 +271,7 @@ def test_the_bounds_of_an_empty_set_are_undefined():
 
 def test_describe(paper_study, numbers):
     section = cleaning.describe(paper_study, numbers)
-    text = "\n\n".join(section.blocks)
+    text = section.text
     assert "nan" not in text.lower().replace("nance", "")
     assert section.numbers is numbers
     names = {f"cleaning-{name}" for name in NAMES}
@@ -326,7 +326,7 @@ def test_absent_tasks(paper_study, numbers):
     empty = Study(paper_study.settings, paper_study.folder, {}, {}, NAMES)
     assert cleaning.num_steps(empty) == 0
     section = cleaning.describe(empty, cleaning.evaluate(empty, print))
-    assert "Missing here: imagenet, cifar10" in section.blocks[0]
+    assert "Missing here: imagenet, cifar10" in section.text
     # One task left.
     one = dataclasses.replace(
         paper_study,

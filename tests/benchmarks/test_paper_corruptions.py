@@ -7,8 +7,8 @@ from scipy import ndimage, stats
 
 pytest.importorskip("mlxtend")
 
-from benchmarks.paper import corruptions, training  # noqa: E402
-from benchmarks.paper.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt  # noqa: E402
+from benchmarks.kit import corruptions, training  # noqa: E402
+from benchmarks.kit.corruptions import CORRUPTIONS, NUM_SEVERITIES, corrupt  # noqa: E402
 
 pytestmark = pytest.mark.once
 

@@ -17,16 +17,17 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def trained(paper_study):
-    steps = []
-    trained = expert_pairs.train(paper_study.settings, 0, steps.append)
-    assert len(steps) == independence.num_steps(paper_study) == len(trained.test)
+def trained(paper_study, paper_section):
+    evaluated = paper_section("independence")
+    (trained,) = evaluated.trained
+    num_steps = independence.num_steps(paper_study)
+    assert len(evaluated.steps) == num_steps == len(trained.test)
     return trained
 
 
 @pytest.fixture(scope="module")
-def numbers(paper_study, trained):
-    return independence.summarise(paper_study.settings, [trained])
+def numbers(paper_section):
+    return paper_section("independence").numbers
 
 
 @pytest.fixture(scope="module")
@@ -185,9 +186,7 @@ def test_order_of_degrees(numbers):
 
 def test_description(paper_study, numbers):
     section = independence.describe(paper_study, numbers)
-    text = "\n".join(section.blocks) + "".join(
-        claim.evidence for claim in section.claims
-    )
+    text = section.text + "".join(claim.evidence for claim in section.claims)
     assert "nan" not in text.lower()
     rows = 2 * len(numbers.degrees) + 2 * len(numbers.habitual)
     assert text.count("\n| ") == 3 + rows

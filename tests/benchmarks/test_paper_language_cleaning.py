@@ -11,7 +11,8 @@ pytest.importorskip("cleanlab")
 
 from test_paper_cleaning import Expected, equal  # noqa: E402
 
-from benchmarks.paper import flags, language_cleaning  # noqa: E402
+from benchmarks.kit import flags  # noqa: E402
+from benchmarks.paper import language_cleaning  # noqa: E402
 from benchmarks.paper.language_cleaning import (  # noqa: E402
     BY_CLASS,
     CONFIDENT,
@@ -27,11 +28,11 @@ TASK = "emotion"
 
 
 @pytest.fixture(scope="module")
-def numbers(paper_study):
-    steps = []
-    found = language_cleaning.evaluate(paper_study, steps.append)
+def numbers(paper_study, paper_section):
+    evaluated = paper_section("language-cleaning")
+    found = evaluated.numbers
     assert list(found) == [TASK] and tuple(found[TASK]) == KINDS
-    assert len(steps) == language_cleaning.num_steps(paper_study)
+    assert len(evaluated.steps) == language_cleaning.num_steps(paper_study)
     return found
 
 
@@ -131,7 +132,7 @@ def test_contradiction_finds_what_experts_know(numbers):
 
 def test_describe(paper_study, numbers):
     section = language_cleaning.describe(paper_study, numbers)
-    text = "\n\n".join(section.blocks)
+    text = section.text
     assert "nan" not in text.lower()
     assert section.numbers is numbers
     for kind in KINDS:
@@ -160,4 +161,4 @@ def test_absent_task(paper_study):
     empty = Study(paper_study.settings, paper_study.folder, {}, {}, (TASK,))
     assert language_cleaning.num_steps(empty) == 0
     found = language_cleaning.evaluate(empty, print)
-    assert "No task" in language_cleaning.describe(empty, found).blocks[0]
+    assert "No task" in language_cleaning.describe(empty, found).text

@@ -18,8 +18,8 @@ pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def numbers(paper_study):
-    return large_pairs.evaluate(paper_study, lambda text: None)
+def numbers(paper_section):
+    return paper_section("large-pairs").numbers
 
 
 class Answers:
@@ -156,7 +156,7 @@ def _check_random(ours, answers, flagged):
 
 def test_report(paper_study, numbers):
     section = large_pairs.describe(paper_study, numbers)
-    text = "\n\n".join(section.blocks)
+    text = section.text
     assert "nan" not in text
     for name, task in numbers.items():
         for p, pair in enumerate(task.pairs):

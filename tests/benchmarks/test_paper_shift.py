@@ -11,7 +11,8 @@ for extra in ("matplotlib", "mlxtend", "rich"):
     pytest.importorskip(extra)
 
 import calib_jax as cj  # noqa: E402
-from benchmarks.paper import corruptions, shift, shift_measures, training  # noqa: E402
+from benchmarks.kit import corruptions, training  # noqa: E402
+from benchmarks.paper import shift, shift_measures  # noqa: E402
 from calib_jax import plots  # noqa: E402
 from calib_jax.demo import data  # noqa: E402
 
@@ -21,16 +22,16 @@ UC, CC, REFITTED = range(3)
 
 
 @pytest.fixture(scope="module")
-def logits(paper_study):
-    steps = []
-    logits = shift.logits(paper_study.settings, 0, steps.append)
-    assert len(steps) == shift.num_steps(paper_study)
+def logits(paper_study, paper_section):
+    evaluated = paper_section("shift")
+    assert len(evaluated.steps) == shift.num_steps(paper_study)
+    (logits,) = evaluated.trained
     return logits
 
 
 @pytest.fixture(scope="module")
-def numbers(paper_study, logits):
-    return shift.summarise([logits], paper_study.settings.num_bins)
+def numbers(paper_section):
+    return paper_section("shift").numbers
 
 
 @pytest.fixture(scope="module")
@@ -227,9 +228,7 @@ def test_description(paper_study, numbers, none_is_comparable):
     made = dataclasses.replace(made, recovered=np.nan_to_num(made.recovered))
     assert np.any(made.comparable) != none_is_comparable
     section = shift.describe(paper_study, made)
-    text = "\n".join(section.blocks) + "".join(
-        claim.evidence for claim in section.claims
-    )
+    text = section.text + "".join(claim.evidence for claim in section.claims)
     assert "nan" not in text.lower()
     assert text.count("\n| ") == 3 + 6 + 6 + len(numbers.corruptions)
     assert len(section.claims) == (2 if none_is_comparable else 4)

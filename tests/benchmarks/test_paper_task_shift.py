@@ -10,21 +10,16 @@ from calib_jax import plots
 
 pytest.importorskip("rich")
 
-from benchmarks.paper import outputs as saved  # noqa: E402
+from benchmarks.kit import outputs as saved  # noqa: E402
+from benchmarks.kit.halves import by_platt, by_temperature, fit_each, random_classes  # noqa: E402
 from benchmarks.paper import task_shift  # noqa: E402
-from benchmarks.paper.halves import by_platt, by_temperature, fit_each  # noqa: E402
 
 pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")
-def steps():
-    return []
-
-
-@pytest.fixture(scope="module")
-def numbers(paper_study, steps):
-    return task_shift.evaluate(paper_study, steps.append)
+def numbers(paper_section):
+    return paper_section("task-shift").numbers
 
 
 def check(worth, split, pairs, seen, new, correct):
@@ -101,9 +96,7 @@ def test_from_classes_to_other_classes(paper_study, numbers):
     for name, task in numbers.held_out.items():
         outputs, halves = paper_study.tasks[name], paper_study.halves[name]
         num_splits = paper_study.settings.num_halves
-        chosen = task_shift.random_classes(
-            paper_study.settings.seed, task.num_classes, num_splits
-        )
+        chosen = random_classes(paper_study.settings.seed, task.num_classes, num_splits)
         assert set(chosen.sum(axis=1)) == {task.num_classes // 2}
         # Where each of the two fits of a split looks, as masks of the calibration half.
         calibration = halves.calibration.rows
@@ -148,10 +141,10 @@ def test_from_classes_to_other_classes(paper_study, numbers):
             np.testing.assert_allclose(task.gap[split], gap, atol=1e-12)
 
 
-def test_text_and_figure(paper_study, numbers, steps):
-    assert len(steps) == task_shift.num_steps(paper_study)
+def test_text_and_figure(paper_study, numbers, paper_section):
+    assert len(paper_section("task-shift").steps) == task_shift.num_steps(paper_study)
     section = task_shift.describe(paper_study, numbers)
-    text = "\n".join(section.blocks)
+    text = section.text
     assert "nan" not in text
     for name in numbers.targets:
         title = paper_study.tasks[name].title
@@ -176,7 +169,7 @@ def test_without_such_tasks(paper_study):
     study = dataclasses.replace(paper_study, tasks=tasks, missing=("cifar10", "mmlu"))
     assert task_shift.num_steps(study) == 0
     section = task_shift.describe(study, task_shift.evaluate(study, lambda text: None))
-    text = "\n".join(section.blocks)
+    text = section.text
     assert "None of the tasks" in text
     assert "missing: cifar10, mmlu" in text
     assert not section.figures

@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+from benchmarks.kit import machine
 from benchmarks.speed import (
     accelerated,
     accelerator,
@@ -20,7 +21,6 @@ from benchmarks.speed import (
     command,
     device_calls,
     growth,
-    machine,
     measure,
     process,
     programs,

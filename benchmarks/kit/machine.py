@@ -1,4 +1,4 @@
-"""What the measurements ran on, and what else ran there."""
+"""The machine of a run, and what else ran on it."""
 
 import dataclasses
 import os
@@ -35,7 +35,7 @@ class Machine:
       absent: packages that are not installed.
       flags: of XLA, from the environment.
       load: average number of running processes, before and after; empty if unknown.
-      steal: share of the time that the host gave to others; None if unknown.
+      steal: share of the time that the host gave to other machines; None if unknown.
     """
 
     processor: str
@@ -50,7 +50,7 @@ class Machine:
 
 
 class Watch:
-    """Notes what the machine does from here on."""
+    """Records the load of the machine from here on."""
 
     def __init__(self) -> None:
         self._load, self._times = _load(), _times()

@@ -1,7 +1,7 @@
 """Saved outputs of real models, one `Outputs` a task.
 
 `tasks.toml` says which files make a task, what they hold and which models are a pair.
-The files are read with NumPy; none may hold a pickle.
+The files are read with NumPy, without pickles.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ _TASKS = Path(__file__).with_name("tasks.toml")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What M models answered on the N examples of a task.
+    """The answers of M models to the N examples of a task.
 
     Attributes:
       name: of the task in tasks.toml.
@@ -67,13 +67,39 @@ class Outputs:
 
 
 def descriptions() -> dict[str, Description]:
-    """tasks.toml, as it stands."""
+    """The contents of tasks.toml."""
     return tomllib.loads(_TASKS.read_text(encoding="utf-8"))
 
 
 def present(folder: Path, description: Description) -> bool:
     """Whether the folder holds all files of a task."""
     return all((folder / name).is_file() for name in description["files"])
+
+
+def find(
+    folder: Path, wanted: Callable[[Description], bool] = lambda description: True
+) -> list[str]:
+    """Names of the wanted tasks whose files are in the folder.
+
+    Raises:
+      FileNotFoundError: if there is none.
+    """
+    described = {name: task for name, task in descriptions().items() if wanted(task)}
+    found = [name for name, task in described.items() if present(folder, task)]
+    if not found:
+        files = sorted({file for task in described.values() for file in task["files"]})
+        raise FileNotFoundError(
+            f"{folder}: expected at least one of {', '.join(files)}; "
+            "benchmarks/paper/README.md says where to get them."
+        )
+    return found
+
+
+def read_all(
+    folder: Path, wanted: Callable[[Description], bool] = lambda description: True
+) -> list[Outputs]:
+    """The outputs of every task that `find` finds."""
+    return [read(folder, name) for name in find(folder, wanted)]
 
 
 def read(folder: Path, name: str, *, published: bool = False) -> Outputs:
@@ -85,8 +111,8 @@ def read(folder: Path, name: str, *, published: bool = False) -> Outputs:
       published: read `other_files`, the split published for calibration, instead.
 
     Raises:
-      FileNotFoundError: where a file is missing.
-      KeyError: where a file lacks an array that its reader needs.
+      FileNotFoundError: if a file is missing.
+      KeyError: if a file lacks an array that its reader needs.
     """
     description = descriptions()[name]
     files = description["other_files" if published else "files"]
@@ -129,7 +155,7 @@ def _load(paths: list[Path], axis: int) -> dict[str, np.ndarray]:
 
 
 def _check(files: list[str], answers: Mapping[str, Any]) -> None:
-    """Refuses what is no confidence, and arrays of different examples."""
+    """Rejects values that are not confidences, and arrays of different examples."""
     confidence = answers["confidence"]
     if not np.all((confidence >= 0) & (confidence <= 1)):
         raise ValueError(

@@ -54,6 +54,12 @@ class Halves:
     status: np.ndarray
 
 
+# Fewer classes than this are not divided into two halves.
+LEAST_CLASSES = 10
+
+_CLASSES_SEED = 1030
+
+
 def take(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """`[S, M, n]` from `[M, N]`, or from `[S, M, N]`, and rows `[S, n]`."""
     if values.ndim == 2:
@@ -66,8 +72,8 @@ def random_rows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows `[S, N // 2]` to calibrate and as many to test on, at random.
 
-    Of an odd number of examples one is left out, another one in every split, so that
-    both halves are served by the same compiled programs.
+    If the number is odd, each split leaves out one example, a different one every time,
+    so that both halves use the same compiled programs.
     """
     size = num_examples // 2
     orders = np.stack(
@@ -79,11 +85,22 @@ def random_rows(
     return orders[:, :size], orders[:, size : 2 * size]
 
 
+def random_classes(seed: int, num_classes: int, num_splits: int) -> np.ndarray:
+    """A random half of the classes, a different one in every split: bool `[S, C]`."""
+    chosen = np.zeros((num_splits, num_classes), bool)
+    for split, row in enumerate(chosen):
+        order = np.random.default_rng((seed, _CLASSES_SEED, split)).permutation(
+            num_classes
+        )
+        row[order[: num_classes // 2]] = True
+    return chosen
+
+
 def split(outputs: Outputs, seed: int, num_halves: int) -> Halves:
     """Splits the examples at random, and calibrates every model on each first half.
 
-    By a temperature where the logits were saved, else by Platt scaling of the
-    log-odds of the stated confidence.
+    With a temperature if the logits were saved, else with Platt scaling of the log-odds
+    of the stated confidence.
     """
     calibration, test = random_rows(seed, outputs.num_examples, num_halves)
     fitted, parameter, status = fit(outputs, calibration)
@@ -110,7 +127,7 @@ def fit(
     """Calibrates every model on the given rows `[S, n]`, for all examples.
 
     Returns:
-      Confidence `[S, M, N]`, and of each fit the parameter and the status `[S, M]`.
+      Confidence `[S, M, N]`, and the parameter and status of each fit, `[S, M]`.
     """
     if outputs.logits is None:
         fitted = fit_each(by_platt, (outputs.score, outputs.correct), rows)
@@ -161,12 +178,12 @@ def fit_each(
 
     Args:
       calibrator: such as `by_platt`; build it once, since it is compiled.
-      arrays: what it takes of each model.
+      arrays: its arguments for each model.
       rows: to fit on.
       where: optional bool `[S, n]`, which of these rows count.
     """
-    # One model after the other: side by side they would hold as many copies of the
-    # logits, and the program would be another one for every number of models.
+    # One model after the other: all at once would need as many copies of the logits,
+    # and a different program for every number of models.
     fitted = [
         _fit_one(calibrator, model, rows, where) for model in zip(*arrays, strict=True)
     ]

@@ -1,0 +1,15 @@
+"""What benchmarks share; each of them imports from here, none from another.
+
+    command      command lines and progress bars
+    report       templates, tables, numbers and figures: RESULTS.md and results.json
+    plain        results.json to and from dataclasses
+    outputs      saved outputs of real models; tasks.toml says which there are
+    halves       random halves, and calibration on the first of each
+    flags        labels that calibrated experts contradict
+    training     networks trained on digits, which corruptions makes harder
+    machine      what a run was measured on; timing times one call
+
+The text of a benchmark stands in a Jinja template beside its code, RESULTS.md.jinja:
+the document itself, with holes. The code computes values and tables, and the filters of
+`report` format numbers.
+"""
