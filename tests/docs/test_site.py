@@ -189,6 +189,7 @@ def pages(site):
     return {path.resolve(): Page(path) for path in sorted(site.rglob("*.html"))}
 
 
+@pytest.mark.slow
 def test_links_anchors_and_images_exist(site, pages):
     assert len(pages) > 20
     missing = []
@@ -208,6 +209,7 @@ def test_links_anchors_and_images_exist(site, pages):
     assert not missing
 
 
+@pytest.mark.slow
 def test_every_public_name_has_its_place(pages):
     from calib_jax import flax, plots
 
@@ -229,6 +231,7 @@ def test_every_public_name_has_its_place(pages):
     assert {name: count for name, count in places.items() if count != 1} == {}
 
 
+@pytest.mark.slow
 def test_pages_show_nothing_of_the_machine(site):
     traces = ("/tmp/", "/home/", "/root/", "/work/", "site-packages", "object at 0x")
     for path in sorted(site.rglob("*.html")) + sorted(site.rglob("*.js")):
