@@ -3,6 +3,7 @@
 import itertools
 import os
 import pathlib
+import re
 import tempfile
 from importlib.metadata import version
 
@@ -28,17 +29,56 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}"
 
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from _pytest.doctest import DoctestModule  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
+TESTS = pathlib.Path(__file__).parent
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="run tests marked slow too")
+    parser.addoption(
+        "--slow-only", action="store_true", help="run tests marked slow and no others"
+    )
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leaves benchmarks and what they import alone, unless slow or named."""
+    asked = config.getoption("--slow") or config.getoption("--slow-only")
+    named = any(
+        "benchmarks" in pathlib.Path(argument).parts for argument in config.args
+    )
+    if collection_path == TESTS / "benchmarks" and not (asked or named):
+        return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path):
+    """Looks for examples of docstrings in the library alone."""
+    found = yield
+    if file_path.is_relative_to(TESTS):
+        found = [file for file in found if not isinstance(file, DoctestModule)]
+    return found
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """Examples of docstrings print what tests of numbers check in both modes."""
+def pytest_collection_modifyitems(config, items):
+    """Marks by folder, then keeps or drops the slow tests before any `-m`."""
     for item in items:
-        if not item.path.is_relative_to(pathlib.Path(__file__).parent):
+        if not item.path.is_relative_to(TESTS):
+            # What docstrings print, tests of numbers check in both modes.
             item.add_marker(pytest.mark.once)
+        elif item.path.is_relative_to(TESTS / "benchmarks"):
+            item.add_marker(pytest.mark.slow)
+    only = config.getoption("--slow-only")
+    if only or not config.getoption("--slow"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        rest = [item for item in items if not item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=rest if only else slow)
+        items[:] = slow if only else rest
 
 
 # Linux lets a process map 65,530 pieces of memory, and each compiled program takes
@@ -54,15 +94,19 @@ def pytest_runtest_teardown(item):
             jax.clear_caches()
 
 
-# Tests of one such group run in one worker: what they share takes long to make.
-GROUPS = (
-    "test_paper",
-    "test_speed",
-    "test_demo",
-    "test_arithmetic",
-    "test_real_data",
-    "test_notebooks",
-)
+# One worker runs all tests of a file, which share programs. The longest files are dealt
+# out by the function that is tested. Other files share a fixture that takes long.
+BY_FUNCTION = ("test_properties.py", "test_sharding.py")
+SHARED = ("test_paper",)
+
+
+def group_of(nodeid):
+    """A name that tests of the same worker have in common."""
+    path, _, test = nodeid.partition("::")
+    file = pathlib.PurePath(path).name
+    if file in BY_FUNCTION and "[" in test:
+        return re.split("[]-]", test.partition("[")[2])[0]
+    return next((name for name in SHARED if file.startswith(name)), path)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -71,8 +115,7 @@ def pytest_xdist_make_scheduler(config, log):
 
     class GroupScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid):
-            file = pathlib.PurePath(nodeid.partition("::")[0]).name
-            return next((name for name in GROUPS if file.startswith(name)), nodeid)
+            return group_of(nodeid)
 
     return GroupScheduling(config, log)
 

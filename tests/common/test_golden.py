@@ -261,6 +261,7 @@ def test_temperature_follows_the_scale(scale):
     close(params.temperature, expected, rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 def test_cleanlab_flags_the_same_rows():
     cleanlab = pytest.importorskip("cleanlab.filter")
     z, labels = noisy_classes(1)
@@ -283,6 +284,7 @@ def test_cleanlab_flags_the_same_rows():
     )
 
 
+@pytest.mark.slow
 def test_sklearn_logistic_regression_is_calibrated():
     # scikit-learn: on its own training data a logistic regression has temperature 1.
     linear_model = pytest.importorskip("sklearn.linear_model")
@@ -295,6 +297,7 @@ def test_sklearn_logistic_regression_is_calibrated():
     close(params.temperature, 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_sklearn_area_under_roc():
     # A million rows of tied scores, by sums in float64.

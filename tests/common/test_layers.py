@@ -136,6 +136,47 @@ def test_a_fresh_import_is_light():
     assert done.returncode == 0, done.stderr
 
 
+# Names at the top: what a first-time reader of the README needs, and what it returns.
+TOP = """
+AdvantageTable Bins BootstrapInterval CalibrationErrorInterval CascadeCurve
+CascadeInterval CleaningCurve Deferral ExpertBins FitReport FitStatus Histogram Interval
+LabelIssues Platt ReliabilityTable Router Selection Temperature Top1
+advantage_table area_under_roc average_performance_gap_recovered bin_index bootstrap
+bootstrap_interval brier_score calibrate calibration_error_interval
+call_performance_threshold cascade_curve cascade_interval choice_logits
+choose_num_small_bins cleaning_curve confident_learning defer equal_count_bins
+equal_width_bins expected_calibration_error fit_expert_bins fit_histogram fit_platt
+fit_router fit_temperature high_confidence_disagreement load log_loss log_odds
+maximum_calibration_error performance_gap_recovered random_curve reliability_table
+repair_labels save scaled_softmax sequence_log_likelihood sequence_mean_logit
+suggest_labels top1 top1_disagreement use_small validate_labels validate_logits
+validate_scores
+""".split()
+ROOMS = """
+binning calibration cascade cleaning confidence io metrics monitoring stats streaming
+""".split()
+
+
+def test_names_at_the_top():
+    assert sorted(cj.__all__) == sorted([*TOP, *ROOMS, "__version__"])
+    assert dir(cj) == sorted(cj.__all__)
+
+
+def test_every_name_is_in_one_room():
+    """What is at the top too is the same object."""
+    rooms = {}
+    for room, module in registry.ROOMS.items():
+        assert len(set(module.__all__)) == len(module.__all__)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if not inspect.ismodule(value):
+                rooms.setdefault(id(value), []).append((room, name))
+    assert [places for places in rooms.values() if len(places) > 1] == []
+    for name in TOP:
+        ((_, there),) = rooms[id(getattr(cj, name))]
+        assert there == name
+
+
 FUNCTIONS = sorted({case.name for case in registry.CASES})
 RETURN_NOTHING = {
     "save",

@@ -42,6 +42,11 @@ def run(case, arguments):
     return result
 
 
+def at(tree, index):
+    """Entries of every array, taken by NumPy: an indexing by JAX is a program."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
+
+
 def test_registry_is_complete():
     exported = {
         name
@@ -61,7 +66,7 @@ def test_permutation(case):
         return
     rows, whole = case.split(before)
     moved, same = case.split(after)
-    assert_same(moved, jax.tree.map(lambda leaf: leaf[order], rows), exact=True)
+    assert_same(moved, at(rows, order), exact=True)
     assert_same(same, whole, exact=case.exact)
 
 
@@ -101,7 +106,7 @@ def test_masked_and_weighted(case):
     if case.host:
         return
     rows, whole = case.split(actual)
-    rows = jax.tree.map(lambda leaf: leaf[copies > 0], rows)
+    rows = at(rows, copies > 0)
     clean_rows, clean = case.split(expected)
     if copies.max() > 1:
         whole, clean = without_counts(whole), without_counts(clean)
@@ -189,6 +194,12 @@ def test_monotone_maps_keep_bins(name):
     assert_same(mapped, membership(scores), exact=True)
 
 
+def stack(*leaves):
+    if jnp.issubdtype(leaves[0].dtype, jax.dtypes.prng_key):
+        return jnp.stack(leaves)
+    return np.stack(leaves)
+
+
 @cases([case for case in FEW if not case.host])
 @pytest.mark.once
 def test_jit_of_vmap_is_loop(case):
@@ -197,14 +208,13 @@ def test_jit_of_vmap_is_loop(case):
     function, _ = case.traced(batch[0])
     arrays = [case.traced(arguments)[1] for arguments in batch]
     if jax.tree.leaves(arrays[0]):
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *arrays)
-        together = jax.jit(jax.vmap(function))(stacked)
+        together = jax.jit(jax.vmap(function))(jax.tree.map(stack, *arrays))
     else:
-        together = jax.tree.map(lambda leaf: leaf[None], jax.jit(function)(arrays[0]))
+        together = at(jax.jit(function)(arrays[0]), None)
         batch = batch[:1]
     for number, arguments in enumerate(batch):
         expected = case(**arguments)
-        actual = jax.tree.map(lambda leaf, k=number: leaf[k], together)
+        actual = at(together, number)
         if case.name.startswith("fit_") and isinstance(expected, tuple):
             actual, expected = case.split(actual), case.split(expected)
         assert_same(actual, expected, exact=False)
@@ -338,10 +348,7 @@ def test_gradients(case):
     names = [name for name in case.gradients if name in arguments]
     function, arrays = case.traced(arguments)
     arrays = {
-        k: v.astype(jnp.float32)
-        if isinstance(v, jax.Array) and jnp.issubdtype(v.dtype, jnp.floating)
-        else v
-        for k, v in arrays.items()
+        k: float32(v) if isinstance(v, jax.Array) else v for k, v in arrays.items()
     }
     rest = {k: v for k, v in arrays.items() if k not in names}
 
@@ -370,14 +377,13 @@ def test_gradients(case):
     rng = np.random.default_rng(6)
     for name in names:
         steps = jax.tree.map(
-            lambda leaf: jnp.asarray(2e-3 * rng.normal(size=leaf.shape), jnp.float32),
-            inputs[name],
+            lambda leaf: np.float32(2e-3 * rng.normal(size=leaf.shape)), inputs[name]
         )
         ends = [
             evaluate({**inputs, name: jax.tree.map(move, inputs[name], steps)})[0]
-            for move in (jnp.add, jnp.subtract)
+            for move in (np.add, np.subtract)
         ]
-        parts = jax.tree.map(lambda g, d: jnp.sum(g * d), gradient[name], steps)
+        parts = jax.tree.map(lambda g, d: np.sum(g * d), gradient[name], steps)
         actual = sum(jax.tree.leaves(parts))
         norms = [np.linalg.norm(leaf) for leaf in leaves(gradient[name])]
         size = 2e-3 * np.linalg.norm(norms)
@@ -492,8 +498,7 @@ def test_one_row(case):
     many_rows, many = case.split(run(case, example(case)))
     # No row knows of another.
     if case.name != "confident_learning":
-        alone = jax.tree.map(lambda leaf: leaf[3:4], many_rows)
-        assert_same(rows, alone, exact=False, rtol=1e-6)
+        assert_same(rows, at(many_rows, slice(3, 4)), exact=False, rtol=1e-6)
     shapes = [leaf.shape for leaf in leaves(whole)]
     if case.name != "cleaning_curve":
         assert shapes == [leaf.shape for leaf in leaves(many)]

@@ -1,5 +1,6 @@
 """Rows sharded over 8 devices: the same answers, and no row leaves its device."""
 
+import dataclasses
 import re
 import zlib
 
@@ -18,6 +19,14 @@ NUM_ROWS = 8 * 2500
 NUM_REMOVED = 1001
 SHAPES = {"8": ((8,), ("rows",)), "4x2": ((4, 2), ("rows", "other"))}
 CASES = [c for c in registry.CASES if c.rows and not c.host and not c.again]
+# One way to call each function that has no such case: its program takes long, or its
+# rows have places that matter.
+COVERED = {case.name for case in CASES}
+OTHERS = {
+    case.name: case
+    for case in reversed(registry.CASES)
+    if case.arrays and not case.host and case.name not in COVERED
+}
 # Programs that take long to compile: one way to call them in each mesh.
 LONG = ("fit_", "advantage", "cascade", "confident", "reliability", "equal_count")
 LONG += ("defer", "update_")
@@ -116,6 +125,18 @@ def test_sharded_rows(case, mesh):
         check(case, compiled(arrays), expected, kept, mesh)
         if case.name not in SORTS:
             assert_no_rows_move(compiled.as_text())
+
+
+@pytest.mark.parametrize("case", OTHERS.values(), ids=str)
+def test_other_functions_take_sharded_rows(case):
+    """Few rows, as the properties have them, so that one program is new."""
+    mesh = jax.make_mesh((4, 2), ("rows", "other"), axis_types=(AxisType.Explicit,) * 2)
+    rng = np.random.default_rng(zlib.crc32(str(case).encode()))
+    arguments = case.make(rng, registry.ROWS)
+    expected = case(**arguments)
+    axes = {k: axis for k, axis in case.arrays.items() if np.ndim(arguments[k]) > axis}
+    placed = shard(dataclasses.replace(case, rows=axes), arguments, mesh)
+    assert_same(case(**placed), expected, exact=False)
 
 
 def test_the_program_check_sees_rows_move():

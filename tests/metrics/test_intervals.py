@@ -201,6 +201,7 @@ def test_calibration_error_interval_at_its_edges():
     assert one.lower == 0 and one.upper > 0.5 and one.counts.num_rows == 1
 
 
+@pytest.mark.slow
 @pytest.mark.once
 def test_coverage_of_the_calibration_error():
     """The bias-aware interval holds the truth where a percentile bootstrap fails."""

@@ -158,6 +158,7 @@ def simulated(seed=0, **options):
     return jax.tree.map(np.asarray, simulate(keys, given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"num_reference": 30, "num_rows": 120, "tied": True}],
@@ -169,12 +170,14 @@ def test_false_alarms_are_as_rare_as_promised(options):
             assert within(np.mean(p_values <= level), level, NUM_SAMPLES)
 
 
+@pytest.mark.slow
 def test_drift_of_confidence_is_seen():
     found = simulated(2, power=0.5)
     assert np.mean(found["occupancy"] <= 0.05) > 0.8
     assert np.mean(found["stream"] <= 0.1) > 0.8
 
 
+@pytest.mark.slow
 def test_shifted_confidences_do_not_change_outcomes():
     """Five bins of a fifth each, in which confidences are others too."""
     found = simulated(4, power=3.0, num_rows=120, num_reference=120)
@@ -182,6 +185,7 @@ def test_shifted_confidences_do_not_change_outcomes():
         assert within(np.mean(found[name] <= 0.05), 0.05, NUM_SAMPLES)
 
 
+@pytest.mark.slow
 def test_changed_outcomes_are_seen_where_confidence_stays():
     found = simulated(3, still_right=0.6)
     assert within(np.mean(found["occupancy"] <= 0.05), 0.05, NUM_SAMPLES)

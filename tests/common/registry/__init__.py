@@ -18,6 +18,7 @@ from . import (
     streaming,
 )
 from .kit import (
+    ROOMS,
     Case,
     assert_same,
     leaves,
@@ -65,6 +66,7 @@ __all__ = [
     "NUM_MODELS",
     "NUM_TOKENS",
     "OF_STATISTICS",
+    "ROOMS",
     "ROWS",
     "Case",
     "assert_same",

@@ -73,7 +73,8 @@ class Case:
       name: the function's public name.
       make: example arguments for N examples, by name; None for functions tested
         elsewhere.
-      rows: arguments with an entry for each example, and the axis of the examples.
+      rows: arguments with an entry for each example, and the axis of the examples;
+        none where results depend on the places of the examples.
       variant: tells cases of one function apart.
       static: arguments that are not arrays.
       split: from the result to its parts with and without an entry for each example.
@@ -88,6 +89,8 @@ class Case:
       host: whether it works on the host, and not under `jax.jit`.
       again: whether another case runs nearly the same program: left out where each
         case costs seconds to compile.
+      arrays: `rows`, and arguments whose examples have their places or are those of a
+        reference.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Case:
     call: Callable[[Arguments], Any] | None = None
     host: bool = False
     again: bool = False
+    arrays: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.name}-{self.variant}" if self.variant else self.name
@@ -162,9 +166,11 @@ def case(
     names = [name for word in words for name in makers.TOGETHER.get(word, [[word]])[0]]
     if rows is None:
         rows = {name: makers.AXES[name] for name in names if name in makers.AXES}
+    axes = makers.AXES | makers.FIXED_AXES
+    arrays = {name: axes[name] for name in names if name in axes} | dict(rows)
     if static is None:
         static = tuple(name for name in names if name in makers.STATIC)
-    return Case(name, make, rows, variant, static, **more)
+    return Case(name, make, rows, variant, static, arrays=arrays, **more)
 
 
 def elsewhere(*names: str) -> list[Case]:

@@ -267,6 +267,14 @@ AXES = {
     **dict.fromkeys(["confidences", "predictions"], 1),
 }
 
+# And of those whose examples are not moved or removed.
+FIXED_AXES = {
+    **dict.fromkeys(["reference", "reference_scores", "reference_outcomes", "x"], 0),
+    **dict.fromkeys(["reference_small_outcome", "reference_large_outcome"], 0),
+    **dict.fromkeys(["reference_confidence"], 0),
+    **dict.fromkeys(["first_confidence", "second_confidence"], 0),
+}
+
 STATIC = set(
     """
     key num_bins max_bins num_buckets num_classes num_draws num_resamples num_sequences
