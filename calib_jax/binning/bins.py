@@ -87,6 +87,14 @@ def equal_count_bins(
     return Bins(edges=edges)
 
 
+def cut_evenly(scores: jax.Array, num_bins: int, where: jax.Array | None) -> Bins:
+    """`equal_count_bins` of arrays that were checked, for use inside other cores."""
+    edges = order_statistics.equal_count_edges(
+        scores, jnp.int32(num_bins), where, max_bins=num_bins
+    )
+    return Bins(edges=edges)
+
+
 def equal_width_bins(
     num_bins: int = DEFAULT_NUM_BINS, *, lower: float = 0.0, upper: float = 1.0
 ) -> Bins:

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking
-from ..binning import bin_sums, order_statistics, search
-from ..binning.bins import DEFAULT_NUM_BINS, Bins
+from ..binning import bin_sums, search
+from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly
 from .reports import FitReport, FitStatus
 
 
@@ -93,10 +93,7 @@ def _fit_histogram(
     num_bins: int,
 ) -> tuple[Histogram, FitReport]:
     valid = masking.valid_rows(scores.shape[0], where, weights)
-    edges = order_statistics.equal_count_edges(
-        scores, jnp.int32(num_bins), valid, max_bins=num_bins
-    )
-    bins = Bins(edges=edges)
+    bins = cut_evenly(scores, num_bins, valid)
     usable = ~jnp.isnan(scores) & masking.usable_outcomes(outcomes, weights)
     invalid = jnp.any(valid & ~usable)
     table = bin_sums.bin_means(bins, scores, (outcomes,), valid & usable, weights)

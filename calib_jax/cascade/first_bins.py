@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import binning
 from .._core import dispatch, exact, reduce
-from ..binning import bin_sums
+from ..binning import bin_sums, search
 from ..stats import binomial
 from .routers import Router
 
@@ -141,7 +140,7 @@ def count_levels(
 
     def cell(block: Any) -> jax.Array:
         confidence, level = block
-        index = binning.bin_index(router.bins, confidence)
+        index = search.bin_of(router.bins.edges, confidence)
         inside = jnp.clip(level, 0, num_levels - 1)
         return jnp.where(index < 0, -1, index * num_levels + inside)
 

@@ -13,10 +13,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .. import binning
 from .._core import checks, dispatch, masking
-from ..binning import bin_sums
-from ..binning.bins import DEFAULT_NUM_BINS, Bins, in_first_bins
+from ..binning import bin_sums, search
+from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly, in_first_bins
 
 
 @jax.tree_util.register_dataclass
@@ -102,7 +101,8 @@ def advantage_table(
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase I.
 
     Examples:
-      >>> bins = binning.equal_width_bins(2)
+      >>> import calib_jax
+      >>> bins = calib_jax.equal_width_bins(2)
       >>> table = advantage_table(bins, [0.3, 0.6, 0.8], [0.9, 0.7, 0.9])
       >>> print(table.advantage.round(3))
       [0.6 0.1]
@@ -230,7 +230,7 @@ def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
     # The extra place, the last, is for bin -1: NaN.
     places = jnp.full(num_bins + 1, num_bins, jnp.int32)
     places = places.at[router.order].set(jnp.arange(num_bins, dtype=jnp.int32))
-    return places[binning.bin_index(router.bins, confidence)]
+    return places[search.bin_of(router.bins.edges, confidence)]
 
 
 @dispatch.core(static=["num_bins"])
@@ -248,7 +248,7 @@ def _fit_router(
         keep = where
         if weights is not None:
             keep = masking.valid_rows(small.shape[0], where, weights)
-        bins = binning.equal_count_bins(small, num_bins, where=keep)
+        bins = cut_evenly(small, num_bins, keep)
     table = _advantage_table(bins, small, large, None, where, weights)
     return Router(
         bins=bins, table=table, order=bin_sums.bin_order(table.count, table.advantage)
@@ -280,7 +280,7 @@ def _advantage_table(
         return result
     # Around the mean of the bin, since a difference of squares would cancel.
     mean = table.means[4]
-    around = (difference - mean[binning.bin_index(bins, small)]) ** 2
+    around = (difference - mean[search.bin_of(bins.edges, small)]) ** 2
     variance = bin_sums.bin_means(bins, small, (around,), where, weights).means[0]
     return dataclasses.replace(
         result,

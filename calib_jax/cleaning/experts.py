@@ -15,10 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .. import binning
 from .._core import checks, dispatch
 from ..binning import bin_sums, tables
-from ..binning.bins import DEFAULT_NUM_BINS, Bins, in_first_bins
+from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly, in_first_bins
 from ..binning.tables import ReliabilityTable
 
 
@@ -219,7 +218,7 @@ def _fit_expert_bins(
     num_bins: int,
 ) -> ExpertBins:
     def fit(confidence: jax.Array, outcome: jax.Array) -> ExpertBins:
-        bins = binning.equal_count_bins(confidence, num_bins, where=where)
+        bins = cut_evenly(confidence, num_bins, where)
         table = tables.reliability_table(bins, confidence, outcome, where=where)
         order = bin_sums.bin_order(table.count, -table.outcome)
         return ExpertBins(bins=bins, table=table, order=order)

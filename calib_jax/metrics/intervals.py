@@ -21,9 +21,8 @@ from jax import lax
 from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 
-from .. import binning
 from .._core import bisection, checks, dispatch, masking, reduce
-from ..binning import bin_sums
+from ..binning import bin_sums, search
 from ..binning.bins import Bins
 from ..stats import intervals, resampling
 from ..stats.intervals import Counts
@@ -197,7 +196,7 @@ def interval_of_rows(
     share, gap = table.weight / total, confidence - outcome
     estimate = jnp.sum(share * jnp.abs(gap))
 
-    index = jnp.where(valid, binning.bin_index(bins, scores), -1)
+    index = jnp.where(valid, search.bin_of(bins.edges, scores), -1)
     null = _null_errors(key, index, scores, table.weight * confidence, num_resamples)
     null = null / total
     p_value = resampling.p_value(null, estimate, _EQUAL)

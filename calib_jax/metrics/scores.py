@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
-from ..binning import bin_sums, order_statistics, search
-from ..binning.bins import DEFAULT_NUM_BINS, Bins
+from ..binning import bin_sums, search
+from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly
 from ..binning.tables import ReliabilityTable
 
 
@@ -312,10 +312,7 @@ def _gap_of_rows(
         keep = where
         if weights is not None:
             keep = masking.valid_rows(scores.shape[0], where, weights)
-        edges = order_statistics.equal_count_edges(
-            scores, jnp.int32(num_bins), keep, max_bins=num_bins
-        )
-        bins = Bins(edges=edges)
+        bins = cut_evenly(scores, num_bins, keep)
     table = bin_sums.bin_means(bins, scores, (scores, outcomes), where, weights)
     confidence, outcome = table.means
     return gap(

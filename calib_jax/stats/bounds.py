@@ -196,19 +196,6 @@ def upper_rate(
     return jnp.where(jnp.isnan(successes) | jnp.isnan(error_rate), jnp.nan, rate)
 
 
-def lower_rate(
-    successes: jax.Array, trials: jax.Array, error_probability: jax.Array
-) -> jax.Array:
-    """The lower bound of Clopper and Pearson; float32 scalars."""
-
-    def possible(rate: jax.Array) -> jax.Array:
-        _, upper = binomial.tails(successes - 1, trials, _pair(rate))
-        return upper > error_probability
-
-    rate = binomial.least_float(possible)[1]
-    return jnp.where(jnp.isnan(successes) | jnp.isnan(error_probability), jnp.nan, rate)
-
-
 def hoeffding_bentkus(
     total: binomial.Pair, rows: jax.Array, level: jax.Array
 ) -> jax.Array:

@@ -18,7 +18,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
@@ -134,58 +133,6 @@ def bootstrap_interval(
     return _bootstrap_interval(
         random, given, error, mask, statistic=statistic, num_resamples=size
     )
-
-
-def counts(
-    valid: jax.Array,
-    scores: jax.Array | None = None,
-    rows_in_bins: jax.Array | None = None,
-) -> dict[str, Any]:
-    """What every record of intervals says of its rows, by the names of its fields.
-
-    Args:
-      valid: bool `[N]`, the rows that count.
-      scores: optional float32 `[N]`, of which ties are counted.
-      rows_in_bins: optional int32 `[num_bins]`.
-    """
-    found = {
-        "num_rows": jnp.sum(valid, dtype=jnp.int32),
-        "num_masked": jnp.sum(~valid, dtype=jnp.int32),
-    }
-    if scores is not None:
-        found["num_tied"] = num_tied(scores, valid)
-    if rows_in_bins is not None:
-        found["num_bins"] = jnp.sum(rows_in_bins > 0, dtype=jnp.int32)
-    return found
-
-
-def num_tied(rows: jax.Array, valid: jax.Array) -> jax.Array:
-    """How many valid rows `[N, ...]` equal another, int32; NaN equals nothing."""
-    size = rows.shape[0]
-    if rows.ndim == 1:
-        keys = [rows.astype(jnp.float32) if rows.dtype == bool else rows]
-    else:
-        keys = _fingerprints(rows.reshape(size, -1))
-    # What is not valid comes last.
-    known = valid & jnp.all((rows == rows).reshape(size, -1), axis=1)
-    absent, *ordered = lax.sort([~known, *keys], num_keys=1 + len(keys))
-    equal = jnp.ones(max(size - 1, 0), bool)
-    for key in ordered:
-        equal = equal & (key[1:] == key[:-1])
-    equal = equal & ~absent[1:]
-    tied = jnp.pad(equal, (0, 1)) | jnp.pad(equal, (1, 0))
-    return jnp.sum(tied[:size], dtype=jnp.int32)
-
-
-def _fingerprints(rows: jax.Array) -> list[jax.Array]:
-    """Two random words of each row `[N, C]`: equal ones of other rows are unlikely."""
-    if rows.dtype != jnp.int32:
-        # Minus zero equals zero.
-        rows = rows.astype(jnp.float32) + 0.0
-    words = lax.bitcast_convert_type(rows, jnp.uint32)
-    factors = jax.random.bits(jax.random.key(0), (2, rows.shape[1]), jnp.uint32) | 1
-    words = words[None] * factors[:, None]
-    return [*jnp.sum(words, axis=2, dtype=jnp.uint32)]
 
 
 @dispatch.core(static=["statistic", "num_resamples"])

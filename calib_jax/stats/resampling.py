@@ -16,8 +16,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .. import binning
 from .._core import checks, dispatch, exact, masking, reduce
+from ..binning import search
 from ..binning.bins import Bins
 from ..binning.tables import ReliabilityTable
 
@@ -124,7 +124,8 @@ def bootstrap_reliability(
       arXiv 2601.07965, section 2 (bins).
 
     Examples:
-      >>> bins, scores = binning.equal_width_bins(2), jnp.linspace(0.0, 1.0, 100)
+      >>> import calib_jax
+      >>> bins, scores = calib_jax.equal_width_bins(2), jnp.linspace(0.0, 1.0, 100)
       >>> tables = bootstrap_reliability(
       ...     jax.random.key(0), bins, scores, scores > 0.5, 1000
       ... )
@@ -208,7 +209,7 @@ def tables_of_draws(
     """`bootstrap_reliability` without its checks."""
     num_rows, num_bins = scores.shape[0], bins.num_bins
     bases = _bases(bins)
-    rows: Any = (binning.bin_index(bins, scores), scores, outcomes, weights)
+    rows: Any = (search.bin_of(bins.edges, scores), scores, outcomes, weights)
     every = masking.valid_rows(num_rows, where, weights)
     valid: jax.Array | None = every
     num_quantities = 3 if weights is None else 4

@@ -14,7 +14,6 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .. import binning
 from .._core import checks, dispatch, masking, reduce
 from ..binning import bin_sums, search
 from ..binning.bins import Bins
@@ -75,7 +74,8 @@ def init_reliability(buckets: Bins | None = None) -> ReliabilitySummary:
       Guo et al. 2017, arXiv 1706.04599, section 2.
 
     Examples:
-      >>> print(init_reliability(binning.equal_width_bins(2)).least)
+      >>> import calib_jax
+      >>> print(init_reliability(calib_jax.equal_width_bins(2)).least)
       [inf inf]
     """
     return ReliabilitySummary(**_no_rows(buckets, 2))
@@ -99,7 +99,8 @@ def init_cascade(buckets: Bins | None = None) -> CascadeSummary:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1.
 
     Examples:
-      >>> print(init_cascade(binning.equal_width_bins(2)).greatest)
+      >>> import calib_jax
+      >>> print(init_cascade(calib_jax.equal_width_bins(2)).greatest)
       [-inf -inf]
     """
     return CascadeSummary(**_no_rows(buckets, 5))
@@ -221,7 +222,7 @@ def _update(
 ) -> ReliabilitySummary | CascadeSummary:
     """Adds rows by their quantities, the first of which is the score of the buckets."""
     quantities, weights = lax.stop_gradient((quantities, weights))
-    index = binning.bin_index(state.buckets, quantities[0])
+    index = search.bin_of(state.buckets.edges, quantities[0])
     score = search.without_subnormals(quantities[0])
     valid = masking.valid_rows(index.shape[0], where, weights)
     ends = (state.least, state.greatest)

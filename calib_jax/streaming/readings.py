@@ -13,9 +13,9 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from .. import binning, metrics
+from .. import metrics
 from .._core import checks, dispatch, exact
-from ..binning import bin_sums
+from ..binning import bin_sums, search
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..binning.tables import ReliabilityTable
 from ..cascade import curves
@@ -417,8 +417,8 @@ def _in_bins(
     """The sums of the buckets whose least score is in each bin, and the share of rows
     in buckets that an edge divides."""
     sums = state.sums.sums
-    first = binning.bin_index(bins, state.least)
-    last = binning.bin_index(bins, state.greatest)
+    first = search.bin_of(bins.edges, state.least)
+    last = search.bin_of(bins.edges, state.greatest)
     place = jnp.append(first, jnp.int32(bins.num_bins))
     shape = (sums.shape[0], bins.num_bins + 1, sums.shape[2])
     result = jnp.zeros(shape, jnp.int32).at[:, place].add(sums)
