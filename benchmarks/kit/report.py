@@ -14,12 +14,12 @@ from typing import Any, Protocol, TypeVar
 
 import jinja2
 import numpy as np
-from calib_jax.plots.figures import COLUMN_WIDTH as COLUMN_WIDTH
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from PIL import Image
 
 from calib_jax import plots
+from calib_jax.plots.styles import COLUMN_WIDTH as COLUMN_WIDTH
 
 from .plain import as_plain
 
