@@ -57,6 +57,11 @@ def arguments_of(case):
     return arguments
 
 
+def names_of(case):
+    """As in `arguments_of`, which may take a program to make."""
+    return [*case.names, *["where"] * case.where, *["weights"] * case.weights]
+
+
 def wrong_arrays(case, name, good):
     """Pairs of a wrong array and what the message has to say that came."""
     kind, good = kind_of(case, name), np.asarray(good)
@@ -71,7 +76,7 @@ def wrong_arrays(case, name, good):
     if good.ndim and case.name not in ANY_SHAPE:
         yield shown(good[(0,) * good.ndim])
     rows = {**case.rows, "where": 0, "weights": 0}
-    together = [key for key in arguments_of(case) if key in rows]
+    together = [key for key in names_of(case) if key in rows]
     if name in rows and len(together) > 1:
         short = np.delete(good, -1, rows[name])
         yield short, re.escape(str(list(short.shape)))
@@ -99,7 +104,7 @@ CASES = [
     (case, name)
     for case in registry.CASES
     if case.make is not None and case.name not in registry.OF_STATISTICS
-    for name in arguments_of(case)
+    for name in names_of(case)
     if name not in NOT_ARRAYS and name not in case.static
     if name != "inputs"  # Of any rank and dtype: see test_deferral.py.
     if name not in ("num_small_bins", "num_top_bins", "num_bins")
@@ -155,7 +160,7 @@ COUNTS = [
         ("num_top_bins", 0, NUM_BINS),
     ]
     for case in registry.CASES
-    if case.make is not None and name in arguments_of(case)
+    if case.make is not None and name in names_of(case)
 ]
 COUNT_IDS = [f"{case}-{name}" for case, name, _, _ in COUNTS]
 
@@ -187,7 +192,7 @@ STRUCTURED = [
     (case, name)
     for case in registry.CASES
     if case.make is not None
-    for name in arguments_of(case)
+    for name in names_of(case)
     if name in NOT_ARRAYS
 ]
 

@@ -89,6 +89,7 @@ class Case:
       host: whether it works on the host, and not under `jax.jit`.
       again: whether another case runs nearly the same program: left out where each
         case costs seconds to compile.
+      names: of all arguments that `make` makes.
       arrays: `rows`, and arguments whose examples have their places or are those of a
         reference.
     """
@@ -109,6 +110,7 @@ class Case:
     call: Callable[[Arguments], Any] | None = None
     host: bool = False
     again: bool = False
+    names: tuple[str, ...] = ()
     arrays: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -163,14 +165,16 @@ def case(
             made |= value if word in makers.TOGETHER else {word: value}
         return made
 
-    names = [name for word in words for name in makers.TOGETHER.get(word, [[word]])[0]]
+    names = [n for word in words for n in makers.TOGETHER.get(word, ([word],))[0]]
     if rows is None:
         rows = {name: makers.AXES[name] for name in names if name in makers.AXES}
     axes = makers.AXES | makers.FIXED_AXES
     arrays = {name: axes[name] for name in names if name in axes} | dict(rows)
     if static is None:
         static = tuple(name for name in names if name in makers.STATIC)
-    return Case(name, make, rows, variant, static, arrays=arrays, **more)
+    return Case(
+        name, make, rows, variant, static, names=tuple(names), arrays=arrays, **more
+    )
 
 
 def elsewhere(*names: str) -> list[Case]:
