@@ -7,8 +7,8 @@ import re
 import tempfile
 from importlib.metadata import version
 
-# Compiling takes most of the time of a run. The workers of one run share what they
-# compile, in a folder that the first process makes and its children inherit.
+# Most of a run is spent compiling. Workers share what they compile in a folder that the
+# first process makes and its children inherit.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     folder = tempfile.TemporaryDirectory(prefix="calib_jax_tests_")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
@@ -16,11 +16,11 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 flags = "--xla_force_host_platform_device_count=8"
 known = version("jaxlib").startswith("0.10.")  # Others stop at flags they lack.
 if known:
-    # Both cores have a worker of their own, and programs are small.
+    # Each core has its own worker, and programs are small.
     flags += " --xla_cpu_parallel_codegen_split_count=1"
 if not os.environ.get("JAX_ENABLE_X64"):
-    # The first run, of all tests, compiles with few optimisations, in half of the time.
-    # The second, of those that are about numbers, has the programs that users have.
+    # The first run, of all tests, compiles with few optimisations in half the time.
+    # The second, of tests about numbers, runs the programs that users run.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     if known:
         # An older code generator, quicker too.
@@ -57,7 +57,7 @@ def pytest_ignore_collect(collection_path, config):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path):
-    """Looks for examples of docstrings in the library alone."""
+    """Only the library has docstring examples."""
     found = yield
     if file_path.is_relative_to(TESTS):
         found = [file for file in found if not isinstance(file, DoctestModule)]
@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(config, items):
     """Marks by folder, then keeps or drops the slow tests before any `-m`."""
     for item in items:
         if not item.path.is_relative_to(TESTS):
-            # What docstrings print, tests of numbers check in both modes.
+            # Other tests check the numbers of docstring examples in both modes.
             item.add_marker(pytest.mark.once)
         elif item.path.is_relative_to(TESTS / "benchmarks"):
             item.add_marker(pytest.mark.slow)
@@ -81,7 +81,7 @@ def pytest_collection_modifyitems(config, items):
         items[:] = slow if only else rest
 
 
-# Linux lets a process map 65,530 pieces of memory, and each compiled program takes
+# Linux lets a process have 65,530 memory mappings, and each compiled program takes
 # some: a worker that kept the programs of all its tests would crash.
 MAPPINGS, MOST_MAPPINGS = pathlib.Path("/proc/self/maps"), 40_000
 tests_run = itertools.count(1)
@@ -122,7 +122,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def data_folder():
-    """Folder of real model outputs; the tests that need it are skipped without it."""
+    """Folder of real model outputs; tests that need it are skipped without it."""
     checkout = pathlib.Path(__file__).resolve().parents[1]
     beside = checkout.parent / "shared" / "data"
     folder = pathlib.Path(os.environ.get("CALIB_JAX_DATA", beside))

@@ -17,13 +17,13 @@ def to_float(x):
 
 
 def row_weights(num_rows, where=None, weights=None):
-    """The weight of each row; 0 for a row that is removed."""
+    """The weight of each row; 0 for a removed row."""
     w = np.ones(num_rows) if weights is None else to_float(weights)
     return w if where is None else np.where(where, w, 0.0)
 
 
 def kept_rows(where, weights, *arrays):
-    """Weights and arrays of the rows that are left, rows on the first axis."""
+    """Weights and arrays of the remaining rows, rows on the first axis."""
     w = row_weights(len(arrays[0]), where, weights)
     return (w[w > 0], *(np.asarray(array)[w > 0] for array in arrays))
 
@@ -102,7 +102,7 @@ def temperature_gradient(logits, labels, inverse_temperature, w):
 
 
 def fit_temperature(logits, labels, where=None, weights=None, class_where=None):
-    """The T of least NLL: the root of a monotone function of 1 / T.
+    """The T that minimises the NLL: the root of a monotone function of 1 / T.
 
     Newton in log(1 / T), kept inside a bracket that every step shrinks.
     """
@@ -143,7 +143,7 @@ def smoothed_targets(outcomes, w):
 
 
 def fit_platt(scores, outcomes, where=None, weights=None, smooth_targets=False):
-    """Slope and intercept of most likelihood: Newton with step halving."""
+    """Maximum-likelihood slope and intercept: Newton with step halving."""
     w, s, v = kept_rows(where, weights, to_float(scores), to_float(outcomes))
     target = smoothed_targets(v, w) if smooth_targets else v
     centre = np.average(s, weights=w)
@@ -229,7 +229,7 @@ def expected_calibration_error(
 
 
 def area_under_roc(scores, outcomes, where=None, weights=None):
-    """Share of the pairs of a right and a wrong row that the right one wins."""
+    """Share of pairs of a right and a wrong row where the right one is higher."""
     w, s, v = kept_rows(where, weights, to_float(scores), to_float(outcomes))
     right, wrong = w * v, w * (1 - v)
     wins = (s[:, None] > s) + (s[:, None] == s) / 2
@@ -277,7 +277,7 @@ def advantage_table(
     where=None,
     weights=None,
 ):
-    """Per bin of the small model's confidence: what the large one has more."""
+    """How much more the large model has, per bin of the small model's confidence."""
     table = reliability_table(edges, small, large, where, weights)
     means = table.count, table.confidence, table.outcome
     advantage = table.outcome - table.confidence
@@ -314,7 +314,7 @@ def fit_router(small, large, num_bins=15, edges=None, where=None, weights=None):
 
 
 def use_small(router, small, num_small_bins):
-    """True where the row falls in one of the first bins of the router's order."""
+    """True where a row falls in one of the first bins of the router's order."""
     return np.isin(bin_index(router.edges, small), router.order[:num_small_bins])
 
 
@@ -330,7 +330,7 @@ class Curve(NamedTuple):
 def cascade_curve(
     router, small, small_outcome, large_outcome, where=None, weights=None
 ):
-    """Route the rows with every number of bins, and score the answers."""
+    """Routes the rows with every number of bins and scores the answers."""
     w, s, v_small, v_large = kept_rows(
         where,
         weights,
@@ -359,7 +359,7 @@ def random_curve(curve):
 
 
 def performance_gap_recovered(curve):
-    """Share of the gap between the two models that the cascade closes."""
+    """Share of the gap between both models that the cascade closes."""
     gap = curve.large_accuracy - curve.small_accuracy
     if gap == 0:
         return np.full_like(curve.accuracy, np.nan)
@@ -448,7 +448,7 @@ class CleaningCurve(NamedTuple):
 
 
 def cleaning_curve(score, is_error, where=None, weights=None):
-    """Flag the rows with at least the score of each row in turn."""
+    """Flags the rows that score at least as high as each row in turn."""
     num_rows = len(score)
     w, s, error = kept_rows(where, weights, to_float(score), to_float(is_error))
     threshold = np.sort(s)[::-1]

@@ -1,4 +1,4 @@
-"""Wrong arguments raise `ValueError` naming the argument and what came, untraced."""
+"""Wrong arguments raise a `ValueError` that names them, before anything is traced."""
 
 import re
 
@@ -58,12 +58,12 @@ def arguments_of(case):
 
 
 def names_of(case):
-    """As in `arguments_of`, which may take a program to make."""
+    """Names of `arguments_of`, without making states, which runs programs."""
     return [*case.names, *["where"] * case.where, *["weights"] * case.weights]
 
 
 def wrong_arrays(case, name, good):
-    """Pairs of a wrong array and what the message has to say that came."""
+    """Pairs of a wrong array and how the message must describe it."""
     kind, good = kind_of(case, name), np.asarray(good)
 
     def shown(array):
@@ -136,7 +136,7 @@ def test_wrong_arrays(case, name):
     ids=[f"{case}-{name}" for case, name in CASES if not case.host],
 )
 def test_wrong_arrays_under_jit(case, name):
-    """In the user's own jit a wrong array raises the same, before a core is traced."""
+    """Inside the user's own jit the same error is raised before a core is traced."""
     good = arguments_of(case)
     arrays = {k: v for k, v in good.items() if k not in case.static}
     fixed = {k: v for k, v in good.items() if k in case.static}

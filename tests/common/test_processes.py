@@ -22,7 +22,7 @@ number = int(sys.argv[2])
 jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=number)
 """
 
-# What is computed, of rows that are NumPy arrays or sharded over both processes.
+# Computed from rows that are NumPy arrays, or sharded over both processes.
 FUNCTIONS = """
 import jax, numpy as np
 import calib_jax as cj
@@ -60,7 +60,7 @@ sharding = NamedSharding(Mesh(jax.devices(), "rows"), PartitionSpec("rows"))
 half = slice(256 * number, 256 * (number + 1))
 place = lambda x: jax.make_array_from_process_local_data(sharding, x[half])
 results = answers(*map(place, (logits, labels, scores, outcomes)))
-# Of its own rows each process has a summary, and hands it to the other.
+# Each process summarises its own rows and hands the summary to the other.
 mine = summarise(scores[half], outcomes[half])
 both = multihost_utils.process_allgather(mine)
 first, second = (jax.tree.map(lambda leaf: leaf[k], both) for k in range(2))
@@ -99,7 +99,7 @@ def test_two_processes():
     for process, (output, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors[-2000:]
         found = json.loads(output.splitlines()[-1])
-        # Integer sums are the same in any order, the error and the table among them.
+        # Sums of integers, and what is computed from them, are the same in any order.
         assert found["summary"] == expected["summary"]
         assert found["exact"] == expected["exact"]
         for name in ("temperature", "platt"):

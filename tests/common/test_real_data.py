@@ -28,14 +28,14 @@ def halves(num_rows):
 
 
 def log(probabilities):
-    """Logits of given probabilities, as float32; a zero becomes -inf."""
+    """float32 logits of given probabilities; a zero becomes -inf."""
     with np.errstate(divide="ignore"):
         return np.log(probabilities)
 
 
 @pytest.fixture
 def report(record_property):
-    """Record a number of the end-to-end comparison, and print it."""
+    """Records a number of the end-to-end comparison and prints it."""
 
     def record(name, ours, end_to_end):
         difference = np.max(np.abs(np.asarray(ours) - np.asarray(end_to_end)))
@@ -203,7 +203,7 @@ def test_pilot(pair):
         )
         curves[kind] = cj.average_performance_gap_recovered(curve)
     close([small.temperature, large.temperature], temperatures, atol=5e-4)
-    # The pilot split tied confidences by position, which moves the curve a little.
+    # The pilot split tied confidences by position, which moves the curve slightly.
     close(curves["calibrated"], recovered, atol=5e-3)
     assert curves["calibrated"] > curves["raw"] + 0.1
     assert (curves["raw"] < 0.5) == (name == "emotion llama")
@@ -233,7 +233,7 @@ def load_scores(data_folder, folder, train, test):
 
 
 def fill(*arrays):
-    """Arrays filled up with NaN, and the mask that removes it: one trace for all."""
+    """Arrays padded with NaN to a shared size, and the mask: one trace for all."""
     size = 25_000 if len(arrays[0]) > 2000 else 2000
     mask = np.arange(size) < len(arrays[0])
     filled = [np.full(size, np.nan, np.float32) for _ in arrays]
@@ -345,8 +345,7 @@ def test_confident_learning(data_folder, file, model, num_flagged):
 
 
 def test_cleaning_curve_against_the_raters(data_folder):
-    # Of the 275 labels that raters were asked about, 54 were kept by fewer than three
-    # of the five.
+    # Raters were asked about 275 labels; fewer than three of five kept 54 of them.
     data = np.load(data_folder / "vision" / "cifar10.npz")
     given, *_ = data["rater_votes"].T
     asked = given >= 0
