@@ -1,5 +1,6 @@
 """Every test runs on 8 virtual CPU devices, with JAX at its strictest."""
 
+import gc
 import itertools
 import os
 import pathlib
@@ -79,6 +80,13 @@ def pytest_collection_modifyitems(config, items):
         rest = [item for item in items if not item.get_closest_marker("slow")]
         config.hook.pytest_deselected(items=rest if only else slow)
         items[:] = slow if only else rest
+
+
+def pytest_collection_finish():
+    """Spares the garbage collector what stays anyway: a twelfth of a run's time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 # Linux lets a process have 65,530 memory mappings, and each compiled program takes

@@ -11,6 +11,8 @@ import registry
 
 import calib_jax as cj
 
+pytestmark = pytest.mark.once
+
 PACKAGE = pathlib.Path(cj.__file__).parent
 
 # A room imports only from lower floors, not from rooms of its own floor.
