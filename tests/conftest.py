@@ -125,6 +125,8 @@ def pytest_xdist_make_scheduler(config, log):
         def _split_scope(self, nodeid):
             return group_of(nodeid)
 
+    # Examples of docstrings, the smallest groups, come last: both workers end together.
+    config.option.loadscopereorder = False
     return GroupScheduling(config, log)
 
 
