@@ -1,9 +1,9 @@
 """A float64 NumPy reference of the whole pipeline, written to be read.
 
-Nothing here is fast, and nothing here is shared with the library: every function
-is its formula, so that the tests compare two independent computations. `where`
-and `weights` mean what they mean in the library: a masked row and a row of
-weight 0 are removed, whatever they hold.
+Nothing here is fast, and nothing is shared with the library: every function is its
+formula, so that the tests compare two independent computations. `where` and `weights`
+mean what they mean in the library: a masked row and a row of weight 0 are removed,
+whatever they hold.
 """
 
 from typing import NamedTuple
@@ -23,7 +23,7 @@ def row_weights(num_rows, where=None, weights=None):
 
 
 def kept_rows(where, weights, *arrays):
-    """Weights and arrays of the rows that are left, rows on the first axis."""
+    """Weights and arrays of the remaining rows, rows on the first axis."""
     w = row_weights(len(arrays[0]), where, weights)
     return (w[w > 0], *(np.asarray(array)[w > 0] for array in arrays))
 
@@ -102,7 +102,7 @@ def temperature_gradient(logits, labels, inverse_temperature, w):
 
 
 def fit_temperature(logits, labels, where=None, weights=None, class_where=None):
-    """The T of least NLL: the root of a monotone function of 1 / T.
+    """The T of lowest NLL: the root of a monotone function of 1 / T.
 
     Newton in log(1 / T), kept inside a bracket that every step shrinks.
     """
@@ -143,7 +143,7 @@ def smoothed_targets(outcomes, w):
 
 
 def fit_platt(scores, outcomes, where=None, weights=None, smooth_targets=False):
-    """Slope and intercept of most likelihood: Newton with step halving."""
+    """The most likely slope and intercept: Newton with step halving."""
     w, s, v = kept_rows(where, weights, to_float(scores), to_float(outcomes))
     target = smoothed_targets(v, w) if smooth_targets else v
     centre = np.average(s, weights=w)
@@ -229,7 +229,9 @@ def expected_calibration_error(
 
 
 def area_under_roc(scores, outcomes, where=None, weights=None):
-    """Share of the pairs of a right and a wrong row that the right one wins."""
+    """Share of pairs of a right and a wrong row in which the right one scores
+    higher.
+    """
     w, s, v = kept_rows(where, weights, to_float(scores), to_float(outcomes))
     right, wrong = w * v, w * (1 - v)
     wins = (s[:, None] > s) + (s[:, None] == s) / 2
@@ -277,7 +279,7 @@ def advantage_table(
     where=None,
     weights=None,
 ):
-    """Per bin of the small model's confidence: what the large one has more."""
+    """Per bin of the small model's confidence: the large model's advantage."""
     table = reliability_table(edges, small, large, where, weights)
     means = table.count, table.confidence, table.outcome
     advantage = table.outcome - table.confidence
@@ -314,7 +316,7 @@ def fit_router(small, large, num_bins=15, edges=None, where=None, weights=None):
 
 
 def use_small(router, small, num_small_bins):
-    """True where the row falls in one of the first bins of the router's order."""
+    """True if the row falls in one of the first bins of the router's order."""
     return np.isin(bin_index(router.edges, small), router.order[:num_small_bins])
 
 
