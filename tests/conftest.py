@@ -7,20 +7,20 @@ import re
 import tempfile
 from importlib.metadata import version
 
-# Compiling takes most of the time of a run. The workers of one run share what they
-# compile, in a folder that the first process makes and its children inherit.
+# Compiling takes most of the time of a run. The workers of a run share compiled
+# programs in a folder that the first process makes and its children inherit.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     folder = tempfile.TemporaryDirectory(prefix="calib_jax_tests_")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 flags = "--xla_force_host_platform_device_count=8"
-known = version("jaxlib").startswith("0.10.")  # Others stop at flags they lack.
+known = version("jaxlib").startswith("0.10.")  # Other versions refuse unknown flags.
 if known:
     # Both cores have a worker of their own, and programs are small.
     flags += " --xla_cpu_parallel_codegen_split_count=1"
 if not os.environ.get("JAX_ENABLE_X64"):
     # The first run, of all tests, compiles with few optimisations, in half of the time.
-    # The second, of those that are about numbers, has the programs that users have.
+    # The second, of the tests about numbers, uses the programs that users get.
     os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
     if known:
         # An older code generator, quicker too.
@@ -46,7 +46,9 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leaves benchmarks and what they import alone, unless slow or named."""
+    """Ignores benchmarks and their imports, unless slow tests are wanted or they are
+    named.
+    """
     asked = config.getoption("--slow") or config.getoption("--slow-only")
     named = any(
         "benchmarks" in pathlib.Path(argument).parts for argument in config.args
@@ -57,7 +59,7 @@ def pytest_ignore_collect(collection_path, config):
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collect_file(file_path):
-    """Looks for examples of docstrings in the library alone."""
+    """Collects examples of docstrings from the library only."""
     found = yield
     if file_path.is_relative_to(TESTS):
         found = [file for file in found if not isinstance(file, DoctestModule)]
@@ -69,7 +71,7 @@ def pytest_collection_modifyitems(config, items):
     """Marks by folder, then keeps or drops the slow tests before any `-m`."""
     for item in items:
         if not item.path.is_relative_to(TESTS):
-            # What docstrings print, tests of numbers check in both modes.
+            # Tests of numbers check in both modes what docstrings print.
             item.add_marker(pytest.mark.once)
         elif item.path.is_relative_to(TESTS / "benchmarks"):
             item.add_marker(pytest.mark.slow)
@@ -122,7 +124,7 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture(scope="session")
 def data_folder():
-    """Folder of real model outputs; the tests that need it are skipped without it."""
+    """Folder of real model outputs; tests that need it are skipped without it."""
     checkout = pathlib.Path(__file__).resolve().parents[1]
     beside = checkout.parent / "shared" / "data"
     folder = pathlib.Path(os.environ.get("CALIB_JAX_DATA", beside))

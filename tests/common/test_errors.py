@@ -1,4 +1,6 @@
-"""Wrong arguments raise `ValueError` naming the argument and what came, untraced."""
+"""Wrong arguments raise `ValueError` with the argument and its value, before
+tracing.
+"""
 
 import re
 
@@ -58,7 +60,7 @@ def arguments_of(case):
 
 
 def wrong_arrays(case, name, good):
-    """Pairs of a wrong array and what the message has to say that came."""
+    """Pairs of a wrong array and its description in the message."""
     kind, good = kind_of(case, name), np.asarray(good)
 
     def shown(array):
@@ -131,7 +133,9 @@ def test_wrong_arrays(case, name):
     ids=[f"{case}-{name}" for case, name in CASES if not case.host],
 )
 def test_wrong_arrays_under_jit(case, name):
-    """In the user's own jit a wrong array raises the same, before a core is traced."""
+    """In the user's own jit a wrong array raises the same error, before a core is
+    traced.
+    """
     good = arguments_of(case)
     arrays = {k: v for k, v in good.items() if k not in case.static}
     fixed = {k: v for k, v in good.items() if k in case.static}

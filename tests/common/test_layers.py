@@ -1,4 +1,4 @@
-"""What imports what, and what every public function says of itself."""
+"""Imports between packages, and the documentation of every public function."""
 
 import ast
 import inspect
@@ -13,7 +13,7 @@ import calib_jax as cj
 
 PACKAGE = pathlib.Path(cj.__file__).parent
 
-# Rooms import only rooms of the floors below; those of one floor not each other.
+# Packages import only from floors below, and never from their own floor.
 FLOORS = """
 _core
 binning confidence
@@ -33,7 +33,7 @@ def modules():
 
 
 def imported(path, parts):
-    """Modules of this package that a file imports anywhere in it, as paths of names."""
+    """Modules of this package that a file imports anywhere, as paths of names."""
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom):
             base = (node.module or "").split(".") if node.module else []
@@ -53,7 +53,7 @@ def imported(path, parts):
 
 
 def module_of(names):
-    """The module that holds what is imported, without the name in it."""
+    """The module that an imported name is in."""
     for size in range(len(names), 0, -1):
         path = PACKAGE.joinpath(*names[:size])
         if path.is_dir() or path.with_suffix(".py").is_file():
@@ -71,7 +71,7 @@ def test_every_module_is_in_a_room():
 )
 def test_imports_point_down(path, parts):
     if parts in FACES or parts[0] == "demo":
-        # The demo is a user of the library, by its public names too.
+        # The demo also uses the library by its public names.
         return
     for names in imported(path, parts):
         room = names[0]
@@ -136,7 +136,7 @@ def test_a_fresh_import_is_light():
     assert done.returncode == 0, done.stderr
 
 
-# Names at the top: what a first-time reader of the README needs, and what it returns.
+# Names at the top: those that a reader of the README needs, and their results.
 TOP = """
 AdvantageTable Bins BootstrapInterval CalibrationErrorInterval CascadeCurve
 CascadeInterval CleaningCurve Deferral ExpertBins FitReport FitStatus Histogram Interval
@@ -163,7 +163,7 @@ def test_names_at_the_top():
 
 
 def test_every_name_is_in_one_room():
-    """What is at the top too is the same object."""
+    """A name that is also at the top is the same object."""
     rooms = {}
     for room, module in registry.ROOMS.items():
         assert len(set(module.__all__)) == len(module.__all__)
@@ -204,7 +204,7 @@ def test_docstring(name):
     for heading in headings:
         assert f"\n{heading}\n" in text
     assert ">>> " in text
-    # Shapes stand in brackets; scalars, names and files have none.
+    # Shapes are in brackets; scalars, names and files have none.
     arrays = registry_arrays(name)
     args = text[: text.index("Raises:")]
     if arrays and "Args, errors and NaN as for" not in text:
@@ -265,7 +265,7 @@ stats.bootstrap_reliability(key, bins, scores, outcomes, num_resamples, *, where
 
 @pytest.mark.parametrize("expected", SIGNATURES, ids=lambda s: s.partition("(")[0])
 def test_signature(expected):
-    """The names that outside callers rely on, exactly so."""
+    """The exact signatures that callers rely on."""
     name = expected.partition("(")[0]
     signature = inspect.signature(registry.public(name))
     parameters = [

@@ -1,4 +1,4 @@
-"""Two processes joined by `jax.distributed`: the answers of a single one."""
+"""Two processes joined by `jax.distributed` give the answers of one."""
 
 import json
 import os
@@ -22,7 +22,7 @@ number = int(sys.argv[2])
 jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=number)
 """
 
-# What is computed, of rows that are NumPy arrays or sharded over both processes.
+# Computed from rows that are NumPy arrays or sharded over both processes.
 FUNCTIONS = """
 import jax, numpy as np
 import calib_jax as cj
@@ -99,7 +99,7 @@ def test_two_processes():
     for process, (output, errors) in zip(processes, outputs, strict=True):
         assert process.returncode == 0, errors[-2000:]
         found = json.loads(output.splitlines()[-1])
-        # Integer sums are the same in any order, the error and the table among them.
+        # Integer sums are the same in any order, and so are the error and the table.
         assert found["summary"] == expected["summary"]
         assert found["exact"] == expected["exact"]
         for name in ("temperature", "platt"):

@@ -29,7 +29,7 @@ def example(case, num_rows=ROWS, *, seed=0):
 
 
 def run(case, arguments):
-    """The result, all of whose arrays have the promised dtypes, x64 or not."""
+    """The result; all its arrays have the promised dtypes, in either precision mode."""
     result = case(**arguments)
     if case.host:
         assert not any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
@@ -37,13 +37,13 @@ def run(case, arguments):
     for leaf in jax.tree.leaves(result):
         assert isinstance(leaf, jax.Array)
         assert leaf.dtype in (jnp.float32, jnp.int32, bool)
-        # A weak type would be a second trace of whatever takes the result.
+        # A weak type would cause a second trace in any function that takes the result.
         assert not leaf.weak_type
     return result
 
 
 def at(tree, index):
-    """Entries of every array, taken by NumPy: an indexing by JAX is a program."""
+    """Entries of every array, by NumPy, since each index by JAX is a program."""
     return jax.tree.map(lambda leaf: np.asarray(leaf)[index], tree)
 
 
@@ -70,13 +70,13 @@ def test_permutation(case):
     assert_same(same, whole, exact=case.exact)
 
 
-# Of 40 examples 8 are masked, and the weights of the others add up to 24: the masked
-# call is compiled once more, what it is compared with is not.
+# Of 40 examples 8 are masked, and the weights of the rest add up to 24: the masked call
+# is compiled once more, the one it is compared with is not.
 PADDED = ROWS + 16
 
 
 def without_counts(tree):
-    """Less the counts of rows, which tell a weight of 2 from two rows."""
+    """Without the counts of rows, which tell a weight of 2 from two rows."""
     counted = dataclasses.is_dataclass(tree) and hasattr(tree, "count")
     return dataclasses.replace(tree, count=None) if counted else tree
 
@@ -137,7 +137,7 @@ OVER_CLASSES = ("scaled_softmax", "top1", "fit_temperature", "calibrate-temperat
 @pytest.mark.parametrize("shape", ["[C]", "[N, C]"])
 @cases([case for case in DEVICE if str(case) in OVER_CLASSES])
 def test_masked_classes(case, shape):
-    """Masked classes hold anything and change nothing; those left move up."""
+    """Masked classes may hold anything; the remaining classes move up."""
     arguments = example(case)
     name = "x" if case.name == "calibrate" else "logits"
     logits, classes = arguments[name], registry.NUM_CLASSES
@@ -203,7 +203,7 @@ def stack(*leaves):
 @cases([case for case in FEW if not case.host])
 @pytest.mark.once
 def test_jit_of_vmap_is_loop(case):
-    """Inside the user's own jit and vmap, over all arrays, as called one by one."""
+    """The user's own jit and vmap over all arrays give the same as single calls."""
     batch = [example(case), example(case, seed=1)]
     function, _ = case.traced(batch[0])
     arrays = [case.traced(arguments)[1] for arguments in batch]
@@ -274,7 +274,7 @@ def test_integers_are_temperatures():
 
 
 def test_no_trace_inside_a_users_jit():
-    """A user's function is traced once for a shape, and traced counts are no shape."""
+    """A user's function is traced once per shape; traced counts are not part of it."""
     chex.clear_trace_counter()
 
     @jax.jit
@@ -294,7 +294,7 @@ def dirty_for_gradients(case):
     """Example arguments whose masked rows, and unlikely classes, are hostile."""
     arguments = example(case, ROWS, seed=2)
     if "outcomes" in arguments:
-        # An outcome of 0 or 1 has no two sides.
+        # An outcome of 0 or 1 has only one side.
         arguments["outcomes"] = 0.1 + 0.8 * arguments["outcomes"]
         arguments["scores"] = np.where(
             case.name == "log_loss",
@@ -314,7 +314,7 @@ def dirty_for_gradients(case):
     elif case.where:
         keep = mask["where"] = ~np.isin(np.arange(ROWS), bad)
         for name, axis in case.rows.items():
-            if name != "state":  # Its rows are kept, and would be all of the loss.
+            if name != "state":  # Its rows are kept, and would dominate the loss.
                 arguments[name] = spoil(arguments[name], bad, axis)
         if "weights" in case.gradients:
             weights = np.random.default_rng(5).integers(1, 3, ROWS).astype(float)
@@ -323,7 +323,7 @@ def dirty_for_gradients(case):
         keep = np.ones(ROWS, bool)
     logits = "x" if case.name == "calibrate" else "logits"
     if logits in arguments and arguments[logits].ndim == 2:
-        # -inf where no label stands; at one class of the rows with none.
+        # -inf at classes that are not the label; at one class in rows without a label.
         place = np.zeros(ROWS, int)
         if "labels" in arguments:
             place = (arguments["labels"] + 1) % registry.NUM_CLASSES
@@ -343,7 +343,9 @@ def dirty_for_gradients(case):
 @cases([case for case in DEVICE if case.gradients])
 @pytest.mark.once
 def test_gradients(case):
-    """Finite, zero at what is masked, and as finite differences say."""
+    """Gradients are finite, zero at masked entries, and agree with finite
+    differences.
+    """
     arguments, keep = dirty_for_gradients(case)
     names = [name for name in case.gradients if name in arguments]
     function, arrays = case.traced(arguments)
@@ -357,7 +359,7 @@ def test_gradients(case):
         total = jnp.float32(0)
         for leaf in jax.tree.leaves(result):
             factors = 1 + jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32))
-            # Rows without a valid entry are NaN, which the user leaves out so.
+            # Rows without a valid entry are NaN; a user would mask them like this.
             finite = jnp.isfinite(leaf)
             terms = jnp.where(finite, leaf, 0.0) * factors.reshape(leaf.shape)
             total += jnp.sum(terms)
@@ -393,7 +395,9 @@ def test_gradients(case):
 
 
 def test_gradient_of_the_calibration_error():
-    """By the scores, on given bins: the sign of the gap of the row's bin, over N."""
+    """With respect to scores, on given bins: the sign of the gap of the row's bin, over
+    N.
+    """
     scores = np.float32([0.1, 0.3, 0.6, 0.8])
     outcomes, bins = np.float32([0, 0, 1, 1]), cj.equal_width_bins(2)
     gradient = jax.grad(
@@ -409,7 +413,7 @@ HALF += [(c, jnp.float16) for c in FEW if c.name in ("top1", "choice_logits")]
 
 @pytest.mark.parametrize(("case", "dtype"), HALF, ids=str)
 def test_half_precision_logits(case, dtype):
-    """Read as they are and computed in float32: as their values in float32."""
+    """Half-precision logits give the same results as their values in float32."""
     arguments = example(case)
     (name,) = {"logits", "probabilities", "x"} & arguments.keys()
     half = np.asarray(arguments[name]).astype(dtype)
@@ -427,7 +431,7 @@ def test_half_precision_logits(case, dtype):
 
 NAN = np.nan
 NOTHING = {
-    # What is documented for no rows at all, where it is not all zeros.
+    # The documented result without any rows, if it is not all zeros.
     "equal_count_bins": np.inf,
     "expected_calibration_error": NAN,
     "maximum_calibration_error": NAN,
@@ -488,7 +492,7 @@ def test_no_rows(case):
 @cases([case for case in FEW if case.rows])
 @pytest.mark.once
 def test_one_row(case):
-    """One row is the smallest table: what there is to say of it, and no more."""
+    """One row is the smallest table, and gives what little it can."""
     arguments = take(case, example(case), np.array([3]))
     result = run(case, arguments)
     if case.host:
@@ -496,7 +500,7 @@ def test_one_row(case):
     rows, whole = case.split(result)
     assert all(leaf.shape[0] == 1 for leaf in leaves(rows))
     many_rows, many = case.split(run(case, example(case)))
-    # No row knows of another.
+    # Rows do not depend on each other.
     if case.name != "confident_learning":
         assert_same(rows, at(many_rows, slice(3, 4)), exact=False, rtol=1e-6)
     shapes = [leaf.shape for leaf in leaves(whole)]
@@ -526,7 +530,7 @@ def test_a_short_bootstrap():
         draw(0)
 
 
-# Quick to compile, and each with arithmetic of its own.
+# Quick to compile, and each with different arithmetic.
 BOTH_PRECISIONS = """
 top1 sequence_log_likelihood-mean equal_count_bins-max_bins equal_width_bins brier_score
 random_curve average_performance_gap_recovered call_performance_threshold

@@ -3,8 +3,8 @@
 Two comparisons. Parameters and calibrated confidences are held to 1e-5 of a
 reference that does everything in float64. Tables, curves and flags are held to 1e-6
 (flags and counts exactly) of a reference that is given the library's own float32
-confidences, because one rounded tie more or less moves a row from bin to bin; what
-the whole float64 pipeline would have said instead is recorded, not judged.
+confidences, because one rounded tie more or less moves a row from bin to bin; the
+result of the whole float64 pipeline is recorded, not judged.
 """
 
 import numpy as np
@@ -203,7 +203,7 @@ def test_pilot(pair):
         )
         curves[kind] = cj.average_performance_gap_recovered(curve)
     close([small.temperature, large.temperature], temperatures, atol=5e-4)
-    # The pilot split tied confidences by position, which moves the curve a little.
+    # The pilot split tied confidences by position, which shifts the curve a little.
     close(curves["calibrated"], recovered, atol=5e-3)
     assert curves["calibrated"] > curves["raw"] + 0.1
     assert (curves["raw"] < 0.5) == (name == "emotion llama")
@@ -233,7 +233,7 @@ def load_scores(data_folder, folder, train, test):
 
 
 def fill(*arrays):
-    """Arrays filled up with NaN, and the mask that removes it: one trace for all."""
+    """Arrays padded with NaN, and the mask that removes it, for one trace."""
     size = 25_000 if len(arrays[0]) > 2000 else 2000
     mask = np.arange(size) < len(arrays[0])
     filled = [np.full(size, np.nan, np.float32) for _ in arrays]
@@ -345,8 +345,8 @@ def test_confident_learning(data_folder, file, model, num_flagged):
 
 
 def test_cleaning_curve_against_the_raters(data_folder):
-    # Of the 275 labels that raters were asked about, 54 were kept by fewer than three
-    # of the five.
+    # Raters were asked about 275 labels; for 54 fewer than three of five kept the
+    # label.
     data = np.load(data_folder / "vision" / "cifar10.npz")
     given, *_ = data["rater_votes"].T
     asked = given >= 0

@@ -14,13 +14,13 @@ from registry import assert_same, spoil, take
 
 from calib_jax._core import reduce
 
-# More rows than there are counters in a histogram of `registry.NUM_BINS - 1` edges.
+# More rows than counters in a histogram of `registry.NUM_BINS - 1` edges.
 NUM_ROWS = 8 * 2500
 NUM_REMOVED = 1001
 SHAPES = {"8": ((8,), ("rows",)), "4x2": ((4, 2), ("rows", "other"))}
 CASES = [c for c in registry.CASES if c.rows and not c.host and not c.again]
-# One way to call each function that has no such case: its program takes long, or its
-# rows have places that matter.
+# One way to call each function without such a case: its program takes long to compile,
+# or its rows are positional.
 COVERED = {case.name for case in CASES}
 OTHERS = {
     case.name: case
@@ -43,12 +43,12 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    """Several blocks on every device, the last one not whole."""
+    """Several blocks on every device, the last one partial."""
     monkeypatch.setattr(reduce, "_CPU_BLOCK_ROWS", 900)
 
 
 def example(case):
-    """Arguments with masked garbage where there are masks, and the answer without."""
+    """Arguments, with masked garbage if there are masks, and the answer without it."""
     rng = np.random.default_rng(zlib.crc32(str(case).encode()))
     arguments = case.make(rng, NUM_ROWS)
     removed = rng.choice(NUM_ROWS, NUM_REMOVED, replace=False)
@@ -101,7 +101,7 @@ def assert_no_rows_move(program):
         moved.append((operation, max(sizes)))
     few = NUM_ROWS // 8 // 4
     for operation, size in moved:
-        # Histograms and sums are added up; whatever else moves is but a few numbers.
+        # Histograms and sums are added up; everything else that moves is a few numbers.
         limit = NUM_ROWS if operation in ("all-reduce", "reduce-scatter") else few
         assert size < limit, moved
 
@@ -109,7 +109,7 @@ def assert_no_rows_move(program):
 @pytest.mark.parametrize("mesh", ["Auto-8", "Explicit-4x2"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_sharded_rows(case, mesh):
-    """Called plainly, and inside the user's own jit, whose program is looked at."""
+    """Called plainly, and inside the user's own jit, whose program is inspected."""
     axis_type, _, shape = mesh.partition("-")
     sizes, names = SHAPES[shape]
     types = (getattr(AxisType, axis_type),) * len(sizes)
@@ -129,7 +129,7 @@ def test_sharded_rows(case, mesh):
 
 @pytest.mark.parametrize("case", OTHERS.values(), ids=str)
 def test_other_functions_take_sharded_rows(case):
-    """Few rows, as the properties have them, so that one program is new."""
+    """Few rows, as in the property tests, so that only one program is new."""
     mesh = jax.make_mesh((4, 2), ("rows", "other"), axis_types=(AxisType.Explicit,) * 2)
     rng = np.random.default_rng(zlib.crc32(str(case).encode()))
     arguments = case.make(rng, registry.ROWS)

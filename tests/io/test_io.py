@@ -1,4 +1,4 @@
-"""Saved files: equal bit for bit, whole or not at all, and nothing else is read."""
+"""Saved files: equal bit for bit, complete or absent, and no other files are read."""
 
 import dataclasses
 import io as standard_io
@@ -207,7 +207,7 @@ def content(**changes):
 
 
 def nested(depth):
-    """A router in whose bins there is a router, and so on."""
+    """A router whose bins contain a router, and so on."""
     return '{"kind": "Router", "fields": {"bins": ' * depth + "1" + "}}" * depth
 
 

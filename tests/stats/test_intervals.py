@@ -23,7 +23,7 @@ def test_bootstrap_interval_counts_what_is_not_a_number_as_infinite():
 
     x = np.ones(12, np.float32)
     y = (np.arange(12) == 3).astype(np.float32)
-    # A third of the draws leave the only row out that counts below.
+    # A third of the draws leave out the only row that counts below.
     found = as_numpy(cj.bootstrap_interval(KEY, ratio, 99, 0 * x, y))
     assert found.estimate == 0 and found.lower == -np.inf and found.upper == np.inf
     found = as_numpy(cj.bootstrap_interval(KEY, ratio, 99, x, x))
