@@ -46,9 +46,7 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Ignores benchmarks and their imports, unless slow tests are wanted or they are
-    named.
-    """
+    """Ignores benchmarks and their imports, unless slow tests run or they are named."""
     asked = config.getoption("--slow") or config.getoption("--slow-only")
     named = any(
         "benchmarks" in pathlib.Path(argument).parts for argument in config.args

@@ -93,7 +93,7 @@ def test_sums_are_exact(kind, num_bins):
 @pytest.mark.parametrize(
     "bad", [(np.nan, np.nan), (np.inf, -np.inf), (-np.inf, -np.inf), (np.inf, np.nan)]
 )
-def test_what_is_not_finite_stays_in_its_bin(bad, num_bins):
+def test_nonfinite_values_stay_in_their_bin(bad, num_bins):
     values = np.ones(NUM_ROWS, np.float32)
     index = np.arange(NUM_ROWS, dtype=np.int32) % NUM_BINS
     values[[1, 4]] = bad
@@ -153,7 +153,7 @@ def test_merging_is_associative_and_commutative_in_every_bit():
         np.testing.assert_array_equal(state.sums, expected)
 
 
-def test_counts_pass_every_limit():
+def test_counts_are_exact_beyond_int32():
     """2^k - 1 rows for k up to 40: odd counts beyond 2^24, and beyond int32."""
     index = jnp.array([0, 1, 1], jnp.int32)
     one = update(summary.init(2, 1), index, [jnp.array([0.1, 0.1, 0.2])])

@@ -85,7 +85,7 @@ def test_templates_make_text_and_claims(tmp_path):
     "name",
     ["alarms", "audits", "chains", "guarantees", "intervals", "specialisation"],
 )
-def test_the_text_is_that_of_its_template(name):
+def test_results_match_their_template(name):
     """Up to digits, since results.json rounds the numbers that the text was made
     from.
     """

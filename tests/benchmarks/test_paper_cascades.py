@@ -80,7 +80,7 @@ def test_curves_and_areas(paper_study, numbers):
                 )
 
 
-def test_what_is_saved(paper_study, numbers):
+def test_savings(paper_study, numbers):
     priced = 0
     for name, split, kind, p, route in each(paper_study):
         outputs, task = paper_study.tasks[name], numbers[name]

@@ -49,7 +49,7 @@ def amounts(name):
     return zip(range(1, NUM_SEVERITIES + 1), CORRUPTIONS[name][1], strict=True)
 
 
-def test_blur_is_that_of_scipy():
+def test_blur_agrees_with_scipy():
     # Bright up to the border, so that the border counts.
     images = np.random.default_rng(1).uniform(size=(40, 28, 28, 1)).astype(np.float32)
     for severity, scale in amounts("Gaussian blur"):
@@ -60,7 +60,7 @@ def test_blur_is_that_of_scipy():
         np.testing.assert_allclose(blurred, expected, atol=2e-6)
 
 
-def test_rotation_is_that_of_scipy(images):
+def test_rotation_agrees_with_scipy(images):
     ways = []
     for severity, degrees in amounts("rotate"):
         turned = np.asarray(corrupt(KEY, images, "rotate", severity))[..., 0]

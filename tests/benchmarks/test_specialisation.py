@@ -156,7 +156,7 @@ def test_two_runs_of_one_kind_have_chance_only(routers):
     assert ((ends[0] <= 0) & (ends[1] >= 0)).mean() > 0.95 - 3 * 0.02
 
 
-def test_a_better_model_is_no_specialist(routers):
+def test_a_better_model_is_not_a_specialist(routers):
     """Groups differ in how hard they are, not in odds, whichever model is better."""
     found = worlds(*routers["better"], "better")
     uniform_enough(found.interaction_p_value)
@@ -202,7 +202,7 @@ def test_routing_at_random(routers):
     assert np.mean(found.routing_p_value <= 0.5) > 0.3
 
 
-def test_what_choosing_k_gains_by_chance(routers):
+def test_gain_from_choosing_k_by_chance(routers):
     router, _ = routers["runs"]
     found = worlds(router, None, "runs", shuffle=True)
     # The best K may gain nothing, as it often does in the draws; then p is 1.

@@ -118,7 +118,7 @@ def test_nan_in_valid_rows_is_never_hidden():
     close(error, 0.15)
 
 
-def test_no_valid_row_is_no_perfect_score():
+def test_no_valid_row_is_not_a_perfect_score():
     nothing = np.zeros(4, bool)
     scores = np.array([0.1, 0.2, 0.7, NAN])
     table = cj.reliability_table(cj.equal_width_bins(2), scores, nothing, where=nothing)

@@ -173,7 +173,7 @@ def test_cascade_intervals_are_of_resampled_rows():
 
 
 @pytest.mark.once
-def test_equal_models_have_no_interval_of_what_divides_by_their_gap():
+def test_equal_models_have_no_interval_of_ratios_to_their_gap():
     rng = np.random.default_rng(3)
     confidences, small, _, where = cascade_rows(rng)
     found = as_numpy(

@@ -97,7 +97,7 @@ def test_weights_and_masks(chain, rows):
     np.testing.assert_allclose(flat(actual), expected, rtol=2e-6, atol=1e-7)
 
 
-def test_answers_are_what_the_curve_says(chain, rows, curve):
+def test_answers_match_the_curve(chain, rows, curve):
     confidence, outcome, price = rows
     answers = jax.vmap(lambda kept: cj.cascade.chain_answers(chain, confidence, kept))(
         COMBINATIONS
@@ -128,7 +128,7 @@ def first_of(chain, num_stages):
     return jax.tree.map(lambda leaf: leaf[:num_stages], chain)
 
 
-def test_two_models_are_a_cascade(chain, rows):
+def test_two_models_make_a_cascade(chain, rows):
     """With ties and weights: the same sums, divided."""
     confidence, outcome, price = (part[:2] for part in rows)
     two = first_of(chain, 1)

@@ -127,7 +127,7 @@ def test_promises_are_seldom_broken(router, splits, name):
         assert np.mean(choices[kind].num_small_bins >= 2) > 0.5
 
 
-def test_bounds_are_their_formulas(router, splits):
+def test_bounds_follow_their_formulas(router, splits):
     confidence, small, large = (part[0] for part in splits)
     kept = (
         np.floor(confidence * NUM_BINS) >= NUM_BINS - np.arange(NUM_BINS + 1)[:, None]
@@ -212,7 +212,7 @@ def test_the_rows_of_the_router_are_refused(router, splits):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 300])
-def test_impossible_targets_name_the_least_possible(router, splits, rows):
+def test_infeasible_targets_give_the_smallest_feasible_level(router, splits, rows):
     parts = [part[0][:rows] for part in splits]
     if rows == 0:
         parts = [np.zeros(1, part.dtype) for part in parts]
@@ -229,7 +229,7 @@ def test_impossible_targets_name_the_least_possible(router, splits, rows):
         assert feasible[number] and not feasible[number + len(least)]
 
 
-def test_a_valid_nan_makes_all_impossible(router, splits):
+def test_a_valid_nan_makes_everything_infeasible(router, splits):
     confidence, small, large = (part[0] for part in splits)
     spoiled = np.where(np.arange(NUM_ROWS) == 7, np.nan, confidence)
     for chosen in decide_one(router, (spoiled, small, large), 0.99).values():
@@ -264,7 +264,7 @@ def test_costs(router, splits):
     assert bounded.feasible.all() and np.mean(bounded.num_small_bins == 4) > 0.5
 
 
-def test_expected_loss_is_that_of_the_table(router):
+def test_expected_loss_agrees_with_the_table(router):
     chosen = cj.cascade.choose_by_confidence(router, 0.025)
     _, drop, _ = true_risks()
     np.testing.assert_allclose(chosen.risk, drop, atol=1e-6)

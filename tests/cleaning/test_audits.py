@@ -188,7 +188,7 @@ def test_expected_precision_is_the_precision(kind):
             assert np.isnan(by_bin.precision[b])
 
 
-def test_labels_that_cannot_be():
+def test_impossible_labels():
     error = cj.cleaning.label_error_probability(
         [[1.0, 0.0], [1.0, 0.0], [0.5, np.nan], [0.5, 0.5]],
         [1, 2, 0, -1],

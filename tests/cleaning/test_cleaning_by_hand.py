@@ -24,7 +24,7 @@ def test_top1_disagreement():
     equal(flagged, np.array([1, 1, 0, 0, 1, 1], bool))
 
 
-def test_suspicion_ranks_contradicted_labels_first():
+def test_label_issue_score_ranks_contradicted_labels_first():
     predictions = np.array([[1, 1, 2, 0, 1, 1], [1, 2, 2, 0, -1, 1]])
     confidences = np.float32(
         [[0.9, 0.6, 0.8, 0.7, 0.9, NAN], [0.5, 0.7, 0.9, 0.4, NAN, 1]]

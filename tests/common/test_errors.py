@@ -1,6 +1,4 @@
-"""Wrong arguments raise `ValueError` with the argument and its value, before
-tracing.
-"""
+"""Wrong arguments raise `ValueError` with name and value, before tracing."""
 
 import re
 
@@ -133,9 +131,7 @@ def test_wrong_arrays(case, name):
     ids=[f"{case}-{name}" for case, name in CASES if not case.host],
 )
 def test_wrong_arrays_under_jit(case, name):
-    """In the user's own jit a wrong array raises the same error, before a core is
-    traced.
-    """
+    """The same errors come under the user's own jit, before a core is traced."""
     good = arguments_of(case)
     arrays = {k: v for k, v in good.items() if k not in case.static}
     fixed = {k: v for k, v in good.items() if k in case.static}
@@ -402,7 +398,7 @@ def test_validation_names_the_first_bad_row(call, message):
         call()
 
 
-def test_validation_accepts_what_is_right():
+def test_validation_accepts_valid_arrays():
     cj.validate_logits([[0.0, -np.inf], [1.0, 2.0]])
     cj.validate_logits([[0.0, np.nan], [1.0, np.inf]], class_where=[True, False])
     cj.validate_scores([0.0, 1.0, 0.5])

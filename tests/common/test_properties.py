@@ -235,7 +235,7 @@ REPRESENTATIONS = {
 
 @cases(DEVICE)
 @pytest.mark.once
-def test_one_trace_a_shape(case):
+def test_one_trace_per_shape(case):
     """Lists, NumPy arrays, JAX arrays, Python and NumPy numbers share a program."""
     arguments = example(case)
     expected = run(case, arguments)
@@ -343,9 +343,7 @@ def dirty_for_gradients(case):
 @cases([case for case in DEVICE if case.gradients])
 @pytest.mark.once
 def test_gradients(case):
-    """Gradients are finite, zero at masked entries, and agree with finite
-    differences.
-    """
+    """Finite, zero at masked entries, and equal to finite differences."""
     arguments, keep = dirty_for_gradients(case)
     names = [name for name in case.gradients if name in arguments]
     function, arrays = case.traced(arguments)
@@ -395,9 +393,7 @@ def test_gradients(case):
 
 
 def test_gradient_of_the_calibration_error():
-    """With respect to scores, on given bins: the sign of the gap of the row's bin, over
-    N.
-    """
+    """By the scores, on given bins: the sign of the gap of the row's bin, over N."""
     scores = np.float32([0.1, 0.3, 0.6, 0.8])
     outcomes, bins = np.float32([0, 0, 1, 1]), cj.equal_width_bins(2)
     gradient = jax.grad(

@@ -62,7 +62,7 @@ def ulps(actual, expected, size):
     return np.max(np.abs(difference) / np.spacing(np.abs(size).astype(np.float32)))
 
 
-def test_a_loop_is_the_batch():
+def test_a_loop_equals_the_batch():
     logits, tokens, where = sequences()
     actual = scanned(logits, tokens, where)
     for name, expected in of_all(logits, tokens, where).items():

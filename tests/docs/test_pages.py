@@ -163,7 +163,7 @@ def test_files_of_any_kind_serve(kind, reader, capsys):
     assert cj.FitStatus(int(names["report"].status)).name == "CONVERGED"
 
 
-def test_quotes_of_results_stand_there():
+def test_quotes_agree_with_the_results():
     results = (ROOT / "benchmarks/paper/RESULTS.md").read_text("utf-8")
     lines = set(results.splitlines())
     for name in ("bins_and_k", "few_examples"):

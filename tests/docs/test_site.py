@@ -121,7 +121,7 @@ def test_the_sidebar_has_each_title_once(site):
     assert len(titles) > 30 and len(set(titles)) == len(titles)
 
 
-def test_masks_and_weights_are_those_of_the_signatures(site):
+def test_masks_and_weights_agree_with_the_signatures(site):
     text = (site / "docs" / "which_function.html").read_text("utf-8")
     table = text[text.index('id="masks-and-weights"') :]
     rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)

@@ -126,7 +126,7 @@ METRICS = {
 
 @pytest.mark.once
 @pytest.mark.parametrize("name", METRICS)
-def test_metric_is_its_functions(name):
+def test_metric_equals_its_functions(name):
     """It picks its own from the arguments of all metrics, and can be reset."""
     metric, names, no_rows, update, read = METRICS[name]
     given = of_rows(np.random.default_rng(2), registry.ROWS)

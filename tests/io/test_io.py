@@ -109,7 +109,7 @@ def test_the_file_is_plain_versioned_json(tmp_path):
     ],
     ids=str,
 )
-def test_what_cannot_be_saved(tmp_path, params):
+def test_values_that_cannot_be_saved(tmp_path, params):
     with pytest.raises(ValueError, match="params"):
         cj.save(tmp_path / "params.json", params)
     assert os.listdir(tmp_path) == []

@@ -154,7 +154,7 @@ def test_lines_of_all_kinds(tmp_path):
     assert_read(cj.io.read_log_probabilities(tmp_path / "marked.jsonl"))
 
 
-def test_numbers_of_clients_and_names_that_are_none():
+def test_numbers_of_clients_and_missing_names():
     choice = {"logprobs": {"content": [{"token": "a", "logprob": np.float32(-1.5)}]}}
     read = cj.io.read_log_probabilities(
         [{"choices": [choice]}, {"id": 7} | chat(7, TWO)]
@@ -261,7 +261,7 @@ def test_many_malformed_lines(tmp_path):
     assert numbers == [1, 4, 5, 6, 7] and "and 4 more" in message
 
 
-def test_sources_that_are_none(tmp_path):
+def test_wrong_sources(tmp_path):
     for wrong in (None, 7, b"{}", {"choices": []}):
         with pytest.raises(ValueError, match="lines: expected a path, or an iterable"):
             cj.io.read_log_probabilities(wrong)

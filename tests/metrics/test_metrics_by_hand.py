@@ -80,7 +80,7 @@ def test_rank_correlation(count, confidence, outcome, expected):
     close(cj.metrics.rank_correlation(table), expected)
 
 
-def test_table_calibration_error():
+def test_calibration_error_of_table():
     scores, outcomes = [0.9, 0.2, 0.6, 0.4], [1, 0, 1, 0]
     bins = cj.equal_width_bins(4)
     table = cj.reliability_table(bins, scores, outcomes)

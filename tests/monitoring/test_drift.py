@@ -40,7 +40,7 @@ def test_drawn_counts_are_hypergeometric(num_taken):
         assert np.all(np.abs(found - expected) < 5 * np.sqrt(expected / 4000) + 1e-3)
 
 
-def test_right_ones_are_hypergeometric_in_each_bin():
+def test_right_answers_are_hypergeometric_in_each_bin():
     right, pooled, taken = (
         jnp.array(x, jnp.int32) for x in ([5, 0, 7, 9], [12, 3, 7, 20], [10, 2, 3, 9])
     )
@@ -248,7 +248,7 @@ def floats(tree):
 
 
 @pytest.mark.parametrize("problem", ["nothing", "reference", "nan"])
-def test_nothing_to_say_is_nan(problem):
+def test_missing_rows_and_nan_give_nan(problem):
     """Without rows in one of the samples, and with a valid NaN."""
     reference, scores = (np.linspace(0.1, 0.9, n) for n in (NUM_REFERENCE, NUM_ROWS))
     right = [np.ones(n, bool) for n in (NUM_REFERENCE, NUM_ROWS)]
@@ -347,7 +347,7 @@ def estimate(router, reference, outcomes, small, large):
     )
 
 
-def test_estimates_are_their_formulas():
+def test_estimates_follow_their_formulas():
     rng = np.random.default_rng(0)
     router = registry.router(rng)
     reference, small, large = (

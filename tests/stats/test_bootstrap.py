@@ -48,7 +48,7 @@ def test_bootstrap_takes_as_many_rows_as_there_are(size):
     equal(counts, np.round(counts))
     equal(counts.sum(axis=1), np.full(11, size))
     assert counts.min() == 0
-    # Drawn 0 to 4 times as often as they should be, to five standard errors.
+    # Counts of 0 to 4 have the right frequency, to five standard errors.
     for times in range(5):
         share = math.comb(size, times) / size**times
         share *= (1 - 1 / size) ** (size - times)

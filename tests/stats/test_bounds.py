@@ -45,14 +45,14 @@ def assert_accurate(actual, expected):
     np.testing.assert_allclose(actual[~large], expected[~large], rtol=1e-4, atol=1e-36)
 
 
-def test_p_values_are_those_of_scipy():
+def test_p_values_agree_with_scipy():
     count, trials, rate = some_counts(np.random.default_rng(0), SIZE)
     actual = cj.stats.binomial_p_value(count, trials, rate)
     expected = stats.binom.cdf(count, trials, np.float64(rate))
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-300)
 
 
-def test_hoeffding_bentkus_is_its_formula():
+def test_hoeffding_bentkus_follows_its_formula():
     rng = np.random.default_rng(1)
     count, trials, level = some_counts(rng, SIZE)
     total = np.clip(count - rng.integers(0, 4, SIZE) / 4, 0, None).astype(np.float32)
@@ -101,7 +101,7 @@ def test_ends():
     np.testing.assert_array_equal(p_values, [1, 1, 1, 0, 1])
 
 
-def test_what_cannot_be_is_not_a_number():
+def test_impossible_arguments_give_nan():
     """More successes than trials, fewer than none, and levels that are NaN."""
     wrong = np.array([(6, 5, 0.3), (-1, 5, 0.3), (2, 5, np.nan)]).T
     count, trials = wrong[:2].astype(int)
@@ -139,7 +139,7 @@ def capital_p_value(losses, level):
     return min(1.0, 1 / np.mean(capital))
 
 
-def test_betting_is_its_formula():
+def test_betting_follows_its_formula():
     rng = np.random.default_rng(3)
     losses = rng.choice([0.25, 0.5, 0.75], 5000, p=[0.05, 0.9, 0.05])
     levels = np.array([0.5, 0.502, 0.504, 0.505, 0.507])

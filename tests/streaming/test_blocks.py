@@ -36,7 +36,7 @@ def masked(rng):
     return np.where(where, scores, np.nan), rng.random(ROWS), where
 
 
-def test_blocks_are_the_arrays(rng, tmp_path):
+def test_blocks_equal_the_arrays(rng, tmp_path):
     scores, outcomes, where = masked(rng)
     np.save(tmp_path / "scores.npy", scores)
     scores = np.load(tmp_path / "scores.npy", mmap_mode="r")

@@ -280,7 +280,7 @@ def models(rng, num_rows=ROWS):
     return np.float32(small), np.float32(large), *outcomes
 
 
-def test_router_of_tied_confidences_is_that_of_the_rows(buckets, rng):
+def test_router_of_tied_confidences_equals_that_of_the_rows(buckets, rng):
     small, *rest = models(rng)
     values = np.float32([0.2, 0.35, 0.5, 0.65, 0.8, 0.9])
     rows = values[np.abs(small[:, None] - values).argmin(axis=1)], *rest
@@ -337,9 +337,7 @@ def test_curve_of_any_router(exactly, buckets, rng):
 
 
 def test_a_donated_summary_shares_nothing(rng):
-    """A loop may donate its summary; the bins and router that it was made from
-    survive.
-    """
+    """A loop may donate its summary; the bins and router it came from survive."""
     rows = models(rng)
     router = cj.fit_router(*rows[:2], num_bins=NUM_BINS)
     update = jax.jit(cj.streaming.update_cascade, donate_argnums=0)

@@ -174,9 +174,7 @@ def case(
 
 
 def elsewhere(*names: str) -> list[Case]:
-    """Functions whose arguments are files or functions; they have tests of their
-    own.
-    """
+    """Functions of files or functions, which have tests of their own."""
     return [Case(name, None, host=True) for name in names]
 
 
@@ -239,7 +237,5 @@ assert len(CORES) > 50, "the jitted functions are not found"
 
 
 def num_compiled():
-    """Entries in the caches of all jitted cores, the number of programs compiled so
-    far.
-    """
+    """Entries in the caches of all jitted cores: the programs compiled so far."""
     return sum(core._cache_size() for core in CORES)
