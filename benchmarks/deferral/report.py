@@ -20,7 +20,7 @@ _PACKAGES = ("calib_jax", "jax", "jaxlib", "flax", "numpy")
 def write_results(
     folder: Path, measured: Sequence[Measured], settings: Settings, machine: Machine
 ) -> None:
-    """Writes what was measured, a `Measured` for each seed."""
+    """Writes the measurements, a `Measured` for each seed."""
     small = [one.answers[SMALL].correct.mean() for one in measured]
     versions = machine.versions
     curve = _curve(measured)

@@ -167,7 +167,7 @@ def error(result: Result, reference: Result) -> float:
 
 _NOTES = f"""\
 1,000 paired draws of the ECE of one model with bins frozen beforehand: in one jitted
-call, `table_calibration_error` of the tables of `bootstrap_reliability`. There are
+call, `calibration_error_of_table` of the tables of `bootstrap_reliability`. There are
 three ways of NumPy, all on rows sorted beforehand; the target counts from the fastest.
 netcal cuts its bins anew in every resample, which is another quantity, and runs
 {1000 // _NETCAL_SHARE} resamples: its time is multiplied by {_NETCAL_SHARE}. The error

@@ -531,7 +531,7 @@ BOTH_PRECISIONS = """
 top1 sequence_log_likelihood-mean equal_count_bins-max_bins equal_width_bins brier_score
 random_curve average_performance_gap_recovered call_performance_threshold
 choose_num_small_bins repair_labels top1_disagreement cleaning_curve area_under_roc
-rank_correlation log_odds log_odds_of_log
+metrics.rank_correlation log_odds confidence.log_odds_from_log
 """.split()
 
 

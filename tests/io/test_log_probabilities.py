@@ -324,7 +324,7 @@ def test_mutated_lines_raise_nothing_else():
 OPTIONS = [
     # The chosen token is an alternative, and " A" counts as well as "A".
     [entry("A", -0.5, ("A", -0.5), (" A", -2.0), ("B", -3.0))],
-    # It is none of them.
+    # It is not among them.
     [entry("\u2581B", -4.0, ("A", -0.25), ("x", -2.0))],
     # The space marks of GPT-2's tokens, and words that only start like an answer.
     [entry("The", -0.1), entry("C", -1.0, ("\u0120C", -1.5), ("Because", -0.5))],

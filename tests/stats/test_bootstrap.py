@@ -112,7 +112,7 @@ def test_bootstrap_of_reliability_tables(size, masked):
 def test_bootstrap_of_tables_with_values_that_are_not_finite(held, monkeypatch):
     """NaN as in a table of the rows that a draw took, and not in other draws."""
     monkeypatch.setattr(resampling, "_HELD_ENTRIES", 100 if held else 0)
-    num_draws = 64 if held else 65  # Compiled anew.
+    num_draws = 64 if held else 65  # Compiles again.
     scores = np.float32([0.1, np.nan, 0.7, 0.9, np.inf, 0.2])
     outcomes = np.float32([1, 0, np.nan, 1, 1, 0])
     bins, key = cj.equal_width_bins(2), jax.random.key(3)
