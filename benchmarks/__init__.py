@@ -1,1 +1,1 @@
-"""What calib_jax reaches: the paper's results on real outputs, and times."""
+"""Benchmarks of calib_jax: the paper's results on real outputs, and timings."""

@@ -15,7 +15,7 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = folder.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 flags = "--xla_force_host_platform_device_count=8"
-known = version("jaxlib").startswith("0.10.")  # Others stop at flags they lack.
+known = version("jaxlib").startswith("0.10.")  # Other versions refuse unknown flags.
 if known:
     # Each core has its own worker, and programs are small.
     flags += " --xla_cpu_parallel_codegen_split_count=1"
@@ -47,7 +47,7 @@ def pytest_addoption(parser):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """Leaves benchmarks and what they import alone, unless slow or named."""
+    """Ignores benchmarks and their imports, unless slow tests run or they are named."""
     asked = config.getoption("--slow") or config.getoption("--slow-only")
     named = any(
         "benchmarks" in pathlib.Path(argument).parts for argument in config.args

@@ -1,4 +1,4 @@
-"""Whether alarms come before a cascade gets worse, and how many are false.
+"""Do alarms come before a cascade gets worse, and how many are false?
 
     python -m benchmarks.alarms FOLDER
 
@@ -8,5 +8,5 @@
     saved       saved outputs: other questions, and other classes
     report      RESULTS.md, results.json and the figures
 
-FOLDER is that of benchmarks.paper, whose README.md says where to get the files.
+FOLDER is the one of benchmarks.paper, whose README.md says where to get the files.
 """

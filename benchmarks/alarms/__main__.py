@@ -53,9 +53,9 @@ def main() -> None:
         __package__,
         "Whether alarms come before a cascade gets worse, and how many are false.",
         results=Results,
-        samples=400,  # Of each simulated setting.
+        samples=400,  # Samples of each simulated setting.
         repeats=3,  # Networks trained.
-        splits=5,  # Of saved outputs.
+        splits=5,  # Splits of saved outputs.
         batches=20,  # New batches of each repeat or split.
         train=1500,  # Digits to train on.
         epochs=10,

@@ -16,25 +16,25 @@ from calib_jax.demo import data, models
 
 from .measure import Judged, Rows, judge
 
-# What the seeds start with, after that of the settings.
+# The seeds start with this, after the seed of the settings.
 _DIGITS, _SMALL, _LARGE, _CORRUPTION, _BATCHES = 2040, 2041, 2042, 2043, 2044
-# Digits that change names: the confidences stay, the answers become wrong.
+# Digits whose names are swapped: confidences stay, answers become wrong.
 RENAMED = (3, 8)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Corrupted:
-    """What came of every repetition.
+    """The results of every repetition.
 
     Attributes:
       corruptions: C names.
       num_calibration: clean images to calibrate on.
       num_reference: clean images to compare with.
-      num_new: images of every condition.
+      num_new: images in each condition.
       judged: `Judged` with entries `[repeats, C, 6, ...]`; severity 0 is the same clean
         images for every corruption.
-      renamed: `Judged` with entries `[repeats, ...]`, of clean images two of whose
-        digits have changed names.
+      renamed: `Judged` with entries `[repeats, ...]`, on clean images after two digits
+        have swapped names.
     """
 
     corruptions: tuple[str, ...]
@@ -56,7 +56,7 @@ def measure(
     num_batches: int,
     advance: Callable[[str], None],
 ) -> Corrupted:
-    """Trains, corrupts and judges, as often as asked for."""
+    """Trains, corrupts and judges in every repetition."""
     shape = len(corruptions.CORRUPTIONS), corruptions.NUM_SEVERITIES
     every = []
     for repeat in range(repeats):
@@ -70,7 +70,7 @@ def measure(
     judged = jax.tree.map(lambda *leaves: np.stack(leaves), *every)
 
     def by_corruption(leaf: np.ndarray) -> np.ndarray:
-        # Of the conditions the first is clean and the last renamed.
+        # The first condition is clean, the last one renamed.
         clean = np.broadcast_to(
             leaf[:, None, :1], (len(leaf), shape[0], 1, *leaf.shape[2:])
         )
@@ -99,7 +99,7 @@ def _outputs(
     def seed(of: int) -> tuple[int, ...]:
         return settings.seed, of, repeat
 
-    # Half as many images calibrate as train; a third of the others is the reference.
+    # Half as many images calibrate as train; a third of the rest is the reference.
     settings = dataclasses.replace(settings, num_calibrate=settings.num_train // 2)
     dealt = data.load(jax.random.key(_integer(seed(_DIGITS))), settings)
     third = len(dealt.test.labels) // 3
@@ -143,13 +143,13 @@ def _outputs(
 
 @jax.jit
 def _temperatures(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Of both models `[2, n, 10]`."""
+    """Temperatures of both models, from logits `[2, n, 10]`."""
     return jax.vmap(lambda z: cj.fit_temperature(z, labels)[0].temperature)(logits)
 
 
 @jax.jit
 def _rows(logits: jax.Array, temperature: jax.Array, labels: jax.Array) -> Rows:
-    """Of logits `[2, n, 10]`."""
+    """`Rows` from logits `[2, n, 10]`."""
     best = jax.vmap(cj.top1)(logits, temperature)
     right = best.prediction == labels[None]
     return Rows(

@@ -8,13 +8,14 @@ from numpy.typing import ArrayLike
 from .digits import Corrupted
 from .measure import LEVEL, SIZES
 
-# Points between series of the figure that would hide each other.
+# Points between series of the figure that would otherwise overlap.
 APART = 3.0
 
 
 def draw(found: Corrupted, shown: int, fallen: float) -> Figure:
-    """Both panels; `shown` is the place of the size of a batch of the estimates, and
-    `fallen` is marked."""
+    """Both panels; `shown` is the index of the batch size of the estimates, and
+    `fallen` is marked.
+    """
     drawn = Figure(figsize=(7.0, 2.9), layout="constrained")
     left, right = drawn.subplots(1, 2)
     judged = found.judged

@@ -1,7 +1,7 @@
-"""One cascade on new inputs: what alarms and estimates say, and what is true.
+"""One cascade on new inputs: alarms and estimates against the truth.
 
-Shapes: C conditions, B batches of each, n new rows of a condition, R reference rows, a
-few sizes of a batch. Rows are padded and masked, so that one program serves all.
+Shapes: C conditions, B batches in each, n new rows of a condition, R reference rows, a
+few batch sizes. Rows are padded and masked, so that all share one program.
 """
 
 import functools
@@ -13,7 +13,7 @@ from jax import lax
 
 import calib_jax as cj
 
-# Rows of a batch, of which the first two numbers are also numbers of labels.
+# Batch sizes; the first two are also used as numbers of labels.
 SIZES = (50, 200, 1000)
 LABELLED = SIZES[:2]
 LEVEL = 0.05
@@ -32,10 +32,11 @@ class Rows(NamedTuple):
 
 
 class Judged(NamedTuple):
-    """What came of one condition; the mean over batches where nothing else is said.
+    """The results in one condition, means over batches unless stated otherwise.
 
     Attributes:
-      accuracy: float32 scalar, of the cascade at K on all rows of the condition.
+      accuracy: float32 scalar, accuracy of the cascade at K on all rows of the
+        condition.
       small_accuracy: float32 scalar.
       large_accuracy: float32 scalar.
       recovered: float32 scalar, APGR.
@@ -44,14 +45,14 @@ class Judged(NamedTuple):
       alarms: float32 `[3]`, share of batches of each size with an alarm.
       by_confidence: float32 `[3]`, estimated accuracy.
       by_bins: float32 `[3]`, the same.
-      confidence_holds: float32 `[3]`, share of intervals that hold the accuracy.
+      confidence_holds: float32 `[3]`, share of intervals that contain the accuracy.
       bins_hold: float32 `[3]`, the same.
-      changed: float32 `[3]`, share of batches, all of them labelled, whose outcomes at
-        the same confidence have changed.
-      miscalibrated: float32 `[3]`, share of them whose small model's confidence is no
-        more calibrated, by the p-value of its ECE.
+      changed: float32 `[3]`, share of fully labelled batches whose outcomes at the same
+        confidence have changed.
+      miscalibrated: float32 `[3]`, share of them in which the small model's confidence
+        is no longer calibrated, by the p-value of its ECE.
       stream_alarms: float32 scalar, share of streams of all rows with an alarm.
-      stream_rows: float32 `[B]`, rows until it; inf without one.
+      stream_rows: float32 `[B]`, rows until the alarm; inf without one.
     """
 
     accuracy: jax.Array
@@ -72,7 +73,7 @@ class Judged(NamedTuple):
 
 
 class _Batch(NamedTuple):
-    """Of one size."""
+    """Results for one batch size."""
 
     alarm: jax.Array
     by_confidence: jax.Array
@@ -99,7 +100,7 @@ def judge(
     *,
     num_batches: int,
 ) -> Judged:
-    """A router and K of the calibration rows, and `new` with entries `[C, n]`."""
+    """Fits a router and K on calibration rows; judges `new`, entries `[C, n]`."""
     router = cj.fit_router(
         calibration.small,
         calibration.large,
@@ -107,7 +108,7 @@ def judge(
         where=calibration.where,
     )
     seen = _curve(router, calibration)
-    # K that lost nothing; at least one bin, so that there is a cascade to judge.
+    # The K without loss, but at least one bin, so that there is a cascade to judge.
     chosen = cj.choose_num_small_bins(seen, min_accuracy=seen.large_accuracy)
     k = jnp.maximum(chosen.num_small_bins, 1)
     keys = jax.random.split(key, new.small.shape[0])
@@ -193,7 +194,7 @@ def _batch(
     reference: Rows,
     accuracy: jax.Array,
 ) -> _Batch:
-    """Of the first `size` of shuffled rows."""
+    """Results on the first `size` of shuffled rows."""
     first = min(max(SIZES), rows.small.shape[0])
     rows = jax.tree.map(lambda part: part[:first], rows)
     where = rows.where & (jnp.arange(first, dtype=jnp.int32) < size)

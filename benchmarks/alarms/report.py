@@ -17,16 +17,16 @@ from .measure import LABELLED, LEVEL, NUM_BINS, SIZES, Judged
 from .saved import Shifted
 from .simulation import Simulated
 
-# An accuracy or APGR has fallen if it is lower by this much; an alarm has come if this
+# Accuracy or APGR has fallen if it is lower by this much; an alarm has come if this
 # share of batches raises one.
 FALLEN, FALLEN_RECOVERED, COME = 0.02, 0.05, 0.8
-# Which of the sizes of a batch the estimates are shown for.
+# The batch size for which estimates are shown.
 SHOWN = 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """What came of the simulation, of digits, and of saved outputs.
+    """Results of the simulation, of digits and of saved outputs.
 
     Attributes:
       simulated: by setting.
@@ -160,13 +160,13 @@ def _coverage(simulated: Sequence[Simulated]) -> str:
 
 
 def _is_fair(judged: Judged) -> np.ndarray:
-    """Where the large model is the better one beyond doubt: APGR means something."""
+    """Where the large model is clearly better, so that APGR is meaningful."""
     gap = judged.large_accuracy - judged.small_accuracy
     return np.all(gap > 2 * judged.gap_error, axis=0)
 
 
 def _first(reached: np.ndarray) -> int | None:
-    """The first severity that is reached."""
+    """The first severity at which it happens."""
     found = np.flatnonzero(reached)
     return int(found[0]) if len(found) else None
 
@@ -235,8 +235,8 @@ def _rows_until(rows: ArrayLike) -> str:
     return f"{middle:,.0f}" if np.isfinite(middle) else "-"
 
 
-# A condition: what it is called, and its numbers with repetitions as the only axis
-# before those of the fields, and whether its APGR means something.
+# A condition: its name, its numbers with repetitions as the only axis before those of
+# the fields, and whether its APGR is meaningful.
 _Condition = tuple[str, Judged, bool]
 
 

@@ -19,18 +19,18 @@ from .measure import Judged, Rows, judge, platt
 
 # Positions in the ladder of models, of tasks that have one.
 _PAIRS = ((0, 2), (2, 4))
-# Rows of each part, at most: one program serves all tasks.
+# Most rows of each part: all tasks share one program.
 _MOST = 1000
 _SEED = 2050
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shift:
-    """Where a cascade comes from and where it goes.
+    """The task a cascade comes from, and the one it is used on.
 
     Attributes:
       source: name of the task that calibrates.
-      target: name of the task of the new rows; the source itself with new classes.
+      target: name of the task of the new rows; the source itself where classes are new.
       pair: positions of both models.
       title: to print.
     """
@@ -47,11 +47,11 @@ class Shift:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shifted:
-    """What came of one shift.
+    """The results of one shift.
 
     Attributes:
       shift: which.
-      num_reference: rows compared with.
+      num_reference: rows of the reference.
       num_rows: new rows, without the shift and with it.
       judged: `Judged` with entries `[S, 2, ...]`, without the shift and with it.
     """
@@ -63,7 +63,7 @@ class Shifted:
 
 
 def shifts(folder: Path) -> list[Shift]:
-    """Every shift for which the folder has the files."""
+    """Every shift whose files are in the folder."""
     described = outputs.descriptions()
     found = [name for name in described if outputs.present(folder, described[name])]
     questions = [name for name in found if described[name]["reader"] == "correct"]

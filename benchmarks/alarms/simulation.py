@@ -1,6 +1,6 @@
-"""False alarms, and how often estimates hold, where the truth is known.
+"""False alarms, and how often estimates are right, where the truth is known.
 
-Shapes: R reference rows, N new rows, both padded to the most of either.
+Shapes: R reference rows, N new rows, both padded to the larger of the two.
 """
 
 import dataclasses
@@ -21,16 +21,16 @@ _NUM_MANY, _NUM_DRAWS = 50_000, 199
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A population and samples of it.
+    """A population and its samples.
 
     Attributes:
       num_reference: R.
       num_rows: N.
       tied: whether confidences are rounded to one of 20 values.
       fitted: whether bins are cut from the reference rows themselves.
-      accurate: whether both models are right nearly always.
-      drift: what the log-odds of new confidences, all calibrated, are lower by.
-      num_bins: of the router.
+      accurate: whether both models are nearly always right.
+      drift: by how much the log-odds of new confidences, all calibrated, are lower.
+      num_bins: bins of the router.
     """
 
     num_reference: int
@@ -68,11 +68,12 @@ class Simulated:
     """Shares of samples.
 
     Attributes:
-      setting: which.
-      occupancy: with an alarm by `occupancy_drift` of all new rows.
-      stream: with an alarm of a monitor at any of the new rows.
+      setting: the setting.
+      occupancy: with an alarm from `occupancy_drift` on all new rows.
+      stream: with an alarm from a monitor at any of the new rows.
       changed: whose outcomes seem to have changed at the same confidence.
-      by_bins: float64 `[num_bins + 1]`, whose interval holds the accuracy, for each K.
+      by_bins: float64 `[num_bins + 1]`, whose interval contains the accuracy, for each
+        K.
       by_confidence: the same.
       wrong: mean number of wrong answers of the small model on the reference.
     """
@@ -137,7 +138,7 @@ def _simulate(
 
     row = jnp.arange(most, dtype=jnp.int32)
     was, now = row < num_reference, row < num_rows
-    # The truth, from many more rows, for each K of each sample's own router.
+    # The truth from many more rows, for each sample's own router and each K.
     many = draw(jax.random.key(2**20), shift, _NUM_MANY)
 
     def one(key: jax.Array) -> tuple[jax.Array, ...]:

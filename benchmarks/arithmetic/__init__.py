@@ -2,8 +2,8 @@
 
 A small and a large recurrent language model learn to add numbers written as text. Their
 answers are generated symbol by symbol, each with a mean logit and log-likelihoods kept
-while they are decoded, and judged by an exact match. Platt scaling makes confidences of
-the scores, and the small model passes on what it is not sure of.
+while they are decoded, and judged by an exact match. Platt scaling turns the scores
+into confidences, and the small model passes on the problems that it is not sure of.
 
 `problems` makes and judges the task, `models` trains and decodes, `calibration`
 compares the scores, `pipeline` puts them together; `printing` and `saving` come after.

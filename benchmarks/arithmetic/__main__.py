@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "Trains a small and a large sequence model on sums of numbers, calibrates the "
         "scores of their answers and routes between them.",
         reads_folder=False,
-        # The page of this benchmark is about several seeds.
+        # The page of this benchmark covers several seeds.
         output=Path("arithmetic-results"),
         argv=argv,
         seed=0,

@@ -1,4 +1,4 @@
-"""Five scores of a generated answer, and what Platt scaling makes of each.
+"""Five scores of a generated answer, before and after Platt scaling.
 
 Shapes: N problems of a half.
 """
@@ -22,9 +22,8 @@ LOG_ODDS = "log-odds of the sum"
 def named(scores: cj.confidence.SequenceScores) -> dict[str, jax.Array]:
     """The scores by name.
 
-    The paper's mean raw logit; three log-likelihoods, of which the sum is that of the
-    answer; and the log-odds of the answer's probability, which have the order of the
-    sum.
+    The paper's mean raw logit; three log-likelihoods, where the sum is the answer's;
+    and the log-odds of the answer's probability, which rank answers as the sum does.
     """
     return {
         MEAN_LOGIT: scores.mean_logit,
@@ -36,11 +35,11 @@ def named(scores: cj.confidence.SequenceScores) -> dict[str, jax.Array]:
 
 
 def probability(name: str, score: jax.Array) -> jax.Array | None:
-    """What a score says without calibration; None of a mean logit, which says nothing.
+    """The probability that a score states without calibration; None for a mean logit.
 
-    The exponential of a log-likelihood: of the sum the probability of the answer, of
-    the mean that of a symbol (their geometric mean), of the minimum that of the least
-    likely symbol.
+    The exponential of a log-likelihood: for the sum it is the probability of the
+    answer, for the mean that of a symbol (their geometric mean), for the minimum that
+    of the least likely symbol.
     """
     if name == MEAN_LOGIT:
         return None
@@ -71,8 +70,8 @@ class CalibratedScore:
       ranking: AUROC of the score, which Platt scaling leaves as it is.
       platt: fitted on the calibration half.
       report: of that fit.
-      before: its `probability`; None where it has none.
-      after: the score behind its Platt parameters.
+      before: confidence by its `probability`; None if it has none.
+      after: the score after Platt scaling.
     """
 
     score: Mapping[str, jax.Array]
@@ -92,12 +91,12 @@ def calibrate(
 
     Args:
       scores: half to the scores of its answers.
-      outcomes: half to what the verifier says of them, `[N]` in `[0, 1]`.
+      outcomes: half to the verifier's judgement of them, `[N]` in `[0, 1]`.
       num_bins: equal-count bins of the tables.
     """
     by_half = {half: named(of_half) for half, of_half in scores.items()}
     names = list(by_half[CALIBRATION])
-    # Of one dtype, so that all verifiers share programs.
+    # One dtype, so that all verifiers share programs.
     outcomes = {half: v.astype(jnp.float32) for half, v in outcomes.items()}
     return {
         name: _calibrate(

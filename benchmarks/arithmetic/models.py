@@ -21,7 +21,7 @@ from .problems import END, NUM_SYMBOLS, PADDING, Problems
 
 
 class SequenceModel(nnx.Module):
-    """Gated recurrent units that read a question, and go on to write the answer.
+    """Gated recurrent units that read a question and then write the answer.
 
     References:
       Cho et al., "Learning Phrase Representations using RNN Encoder-Decoder for
@@ -66,7 +66,7 @@ def train(
     """Makes a model and trains it on the answers of problems.
 
     Args:
-      key: of the parameters at the start and the order of the problems.
+      key: for the initial parameters and the order of the problems.
       num_hidden: H.
       problems: to train on.
       recipe: epochs, learning rate, smoothing and batch size.
@@ -100,7 +100,7 @@ def _loss(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """What a model answered, and the scores of how sure it was.
+    """A model's answers, and scores of how sure it was.
 
     Attributes:
       tokens: int32 `[N, A]`, symbols; padding after the end.
@@ -115,7 +115,7 @@ def decode(model: SequenceModel, questions: ArrayLike, num_symbols: int) -> Deco
     """The most probable symbol, one after the other, until the end or A symbols.
 
     Args:
-      model: which reads and writes.
+      model: the language model.
       questions: int32 `[N, Q]`.
       num_symbols: A.
     """

@@ -1,7 +1,7 @@
 """From problems to a cascade: draw, train, decode, calibrate, route.
 
-Everything that has to be fitted or chosen comes from the calibration half; the test
-half is only measured on.
+Everything is fitted or chosen on the calibration half; the test half is only for
+measuring.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from .calibration import LOG_ODDS, MEAN_LOGIT, CalibratedScore
 from .models import Decoded
 from .problems import Data, Problems, Settings
 
-# A router beside those of the mean logit, which the paper has.
+# A router beside the paper's routers by mean logit.
 LIKELIHOOD = "CC, likelihood"
 
 
@@ -31,7 +31,7 @@ class ModelResults:
       decoded: its answers.
       correct: bool `[N]`, whether they match exactly.
       credit: float32 `[N]`, the share of digits that are right.
-      scores: name of a score to what it is worth as a confidence in being right.
+      scores: name of a score to its quality as a confidence in being right.
       credit_scores: the same, as an expectation of the share of right digits.
     """
 
@@ -59,7 +59,7 @@ def run(
     """The whole pipeline.
 
     Args:
-      settings: of which a smaller choice runs in seconds.
+      settings: smaller ones run in seconds.
       advance: called with "small" or "large" after each epoch of that model.
 
     Returns:

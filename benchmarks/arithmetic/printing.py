@@ -29,15 +29,14 @@ def print_results(console: Console, results: Results) -> None:
     )
     console.print(
         "Before Platt scaling a log-likelihood is read as the probability that is its "
-        "exponential; a mean logit is no probability. The log-odds are those of the "
-        "answer's probability. Platt scaling leaves the order of the answers, and so "
-        "AUROC, as it is.\n"
+        "exponential; a mean logit is not a probability. The log-odds are those of the "
+        "answer's probability. Platt scaling changes neither the order of the answers "
+        "nor AUROC.\n"
     )
     print_cascade(console, results.cascade)
     console.print(
-        "UC routes by the mean logits themselves, CC by the same behind Platt "
-        "scaling, and the last by the log-odds of the answer's probability, "
-        "likewise.\n"
+        "UC routes by raw mean logits, CC by mean logits after Platt scaling, and the "
+        "last by the log-odds of the answer's probability after Platt scaling.\n"
     )
     console.print(
         score_table(
@@ -47,8 +46,8 @@ def print_results(console: Console, results: Results) -> None:
     )
     console.print(carries_table(results))
     console.print(
-        "Confidence is the mean over the problems, from the log-odds behind Platt "
-        "scaling, which is not told what is carried.\n"
+        "Confidence is the mean over the problems, from the log-odds after Platt "
+        "scaling, which does not see the carries.\n"
     )
     console.print(example_table(results))
 

@@ -1,4 +1,4 @@
-"""What the models learn: sums of two numbers, as text, and how answers are judged.
+"""The task of the models: sums of two numbers as text, and how answers are judged.
 
 Numbers are read and written from their last digit on, column by column, as one adds by
 hand: 47 + 835 is the question `"7543 8="`, of the columns 7 and 5, 4 and 3, nothing and
@@ -26,11 +26,11 @@ PADDING, END = SYMBOLS.index(" "), SYMBOLS.index(".")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything the outcome depends on.
+    """Everything that the results depend on.
 
     Attributes:
-      seed: of the problems, the models, the order of batches and the bootstrap, which
-        have a key each.
+      seed: for the problems, the models, the order of batches and the bootstrap, each
+        with its own key.
       max_digits: most digits of a number; the fewest is 1.
       num_train: problems to train on.
       num_calibrate: problems to fit Platt parameters, bins and routers on.
@@ -41,7 +41,7 @@ class Settings:
       large_recipe: training of the large model.
       num_bins: equal-count bins of every table and router.
       num_draws: bootstrap draws.
-      max_loss: accuracy that the cascade may lose, as a share: K is chosen by it.
+      max_loss: accuracy that the cascade may lose, as a share; K is chosen by it.
     """
 
     seed: int = 0
@@ -63,7 +63,7 @@ class Settings:
 
     @property
     def num_epochs(self) -> dict[str, int]:
-        """Of each model by name."""
+        """Epochs of each model by name."""
         return {
             "small": self.small_recipe.num_epochs,
             "large": self.large_recipe.num_epochs,
@@ -72,7 +72,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Problems:
-    """Some of the problems.
+    """A set of problems.
 
     Attributes:
       numbers: int32 `[N, 2]`, the two that are added.
@@ -94,7 +94,7 @@ class Problems:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Problems for the three stages; no problem is in two of them, or twice in one."""
+    """Problems for the three stages; no problem occurs twice."""
 
     train: Problems
     calibration: Problems
@@ -104,14 +104,14 @@ class Data:
 def draw(key: jax.Array, settings: Settings) -> Data:
     """Draws problems whose numbers have 1 to `max_digits` digits, each as likely.
 
-    A problem drawn before is left out, so that few are of the shortest numbers.
+    A problem drawn before is left out, so few have the shortest numbers.
 
     Args:
       key: a random key.
-      settings: how many problems, and of how many digits.
+      settings: how many problems, and with how many digits.
 
     Raises:
-      ValueError: for more than half of all problems there are.
+      ValueError: for more than half of all existing problems.
     """
     sizes = (settings.num_train, settings.num_calibrate, settings.num_test)
     most = 10 ** (2 * settings.max_digits) // 2
@@ -136,7 +136,7 @@ def _draw(key: jax.Array, num_problems: int, max_digits: int) -> np.ndarray:
     digits_key, number_key = jax.random.split(key)
     shape = (num_problems, 2)
     digits = jax.random.randint(digits_key, shape, 1, max_digits + 1)
-    # All numbers of one digit, 0 among them.
+    # All numbers of one digit, 0 included.
     least = jnp.where(digits == 1, 0, 10 ** (digits - 1))
     return np.asarray(jax.random.randint(number_key, shape, least, 10**digits))
 
@@ -148,7 +148,7 @@ def write(numbers: ArrayLike, max_digits: int) -> Problems:
     for first, second in pairs.tolist():
         columns = zip(f"{first:{max_digits}}", f"{second:{max_digits}}", strict=True)
         questions.append("".join(a + b for a, b in reversed(list(columns))) + "=")
-        # A sum may have one digit more, and then comes the end.
+        # A sum may have one digit more, and is followed by the end.
         answers.append(f"{str(first + second)[::-1]}.".ljust(max_digits + 2))
     return Problems(pairs, to_symbols(questions), to_symbols(answers))
 
@@ -192,8 +192,8 @@ def share_of_digits(tokens: jax.Array, answers: jax.Array) -> jax.Array:
       answers: int32 `[N, A]`, likewise.
 
     Returns:
-      float32 `[N]` in `[0, 1]`: right digits over those of the longer of the two
-      numbers, so that a digit left out or too many is a wrong one.
+      float32 `[N]` in `[0, 1]`: right digits over the digits of the longer of the two
+      numbers, so that a missing or extra digit counts as wrong.
     """
     # Only digits are below ten.
     said, true = tokens < 10, answers < 10

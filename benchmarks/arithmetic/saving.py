@@ -50,7 +50,7 @@ def _drawings(results: Results) -> dict[str, Callable[[bool], Figure]]:
 
 def _reliability(name: str, model: ModelResults, dark: bool) -> Figure:
     likelihood, logit = model.scores[LOG_ODDS], model.scores[MEAN_LOGIT]
-    assert likelihood.before is not None  # Only a mean logit has none.
+    assert likelihood.before is not None  # Only a mean logit does not have one.
     tables = {
         "likelihood, before": likelihood.before[TEST].table,
         "likelihood, Platt": likelihood.after[TEST].table,

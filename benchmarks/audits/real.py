@@ -1,6 +1,6 @@
-"""Flags of real experts whose labels people judged.
+"""Real experts' flags on labels that people judged.
 
-Shapes: M models of a group, N examples, F flagged and judged ones.
+Shapes: M models of a group, N examples, F examples flagged and judged.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from benchmarks.kit import flags
 from benchmarks.kit.halves import split
 from benchmarks.kit.outputs import Outputs
 
-# Rates of wrong labels that are supposed where nobody knows them.
+# Rates of wrong labels that are assumed where the rate is unknown.
 RATES = (0.01, 0.03, 0.1)
 NUM_AUDITED = (50, 100, 200)
 DELTA, CHANCE, _LESS = 0.05, 0.9, 0.05
 _BATCH = 100
-# Flags are filled up to a multiple of this; at most so many are audited.
+# Flags are padded to a multiple of this; at most so many are audited.
 _PADDED, _MOST = 4096, 1000
 
 
@@ -32,19 +32,21 @@ class Judged:
     Attributes:
       experts: names.
       num_flagged: flags.
-      num_judged: of these, whose label people judged.
+      num_judged: flags whose label people judged.
       precision: share of these that is wrong.
-      error_rate: share of all labels that is wrong, where people judged most; else NaN.
-      naive: mean over the flags of the least confidence of the experts, which is 1 less
-        the largest probability of an expert's being wrong.
+      error_rate: share of all labels that is wrong if people judged most of them, else
+        NaN.
+      naive: mean over the flags of the least confidence of the experts, which is 1
+        minus the largest probability that an expert is wrong.
       expected: expected precision of independent experts for each of `RATES`, from
-        answers and confidences, wrong at one rate with any other class.
+        answers and confidences, where labels are wrong at that rate with any other
+        class.
       least: the least expected precision, likewise.
       by_class: expected from probabilities of all classes and noise estimated by
-        confident learning; NaN where there are none.
+        confident learning; NaN without such probabilities.
       lift: given confidence, on labels that people did not find wrong: estimate, lower
         and upper end.
-      audits: of each of `NUM_AUDITED` with twice as many flags judged: share of audits
+      audits: for each of `NUM_AUDITED` with twice as many flags judged: share of audits
         whose lower bound exceeds the precision, mean lower bound, and both again by
         Clopper and Pearson.
       planned: how many to audit for a lower bound five points below the precision, and
@@ -134,7 +136,7 @@ def _expect(
     *,
     num_classes: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Precision of independent experts and the least one, for each rate."""
+    """Expected precision of independent experts, and the least one, for each rate."""
 
     def of_rate(rate: jax.Array) -> tuple[jax.Array, jax.Array]:
         true = jax.vmap(
@@ -164,7 +166,7 @@ def _expect_classes(
 def _audit(
     key: jax.Array, wrong: np.ndarray, num_audits: int
 ) -> tuple[tuple[tuple[float, ...], ...], tuple[float, float]]:
-    """What `Judged.audits` and `Judged.planned` hold."""
+    """The values of `Judged.audits` and `Judged.planned`."""
     precision = float(wrong.mean())
     wanted = max(precision - _LESS, 0.0)
     plan = cj.cleaning.audit_size(
@@ -180,7 +182,7 @@ def _audit(
         cj.cleaning.audit_bounds(found, sizes, 1 - DELTA, num_flagged=total).lower
         for total in (len(wrong), None)
     )
-    # A bound that is the precision but for rounding neither misses nor falls short.
+    # A bound equal to the precision up to rounding neither misses nor falls short.
     misses, others = (bound > precision + 1e-6 for bound in (lower, beyond))
     audits = tuple(
         (

@@ -16,14 +16,14 @@ from .simulated import ESTIMATES, Expected, Shared
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """What came of the simulations and of each group of experts.
+    """Results of the simulations and of each group of experts.
 
     Attributes:
       expected: by noise.
       shared: by share of errors in common.
       judged: by task.
-      num_rows: of a simulated sample.
-      num_audits: of a set of flags.
+      num_rows: rows of a simulated sample.
+      num_audits: audits of a set of flags.
     """
 
     expected: Sequence[Expected]
@@ -43,7 +43,7 @@ class Results:
     def text(self) -> str:
         groups = [one for _, one in self.groups]
         gaps = [abs(one.by_class - one.precision) for one in groups]
-        # An audit is its size, then misses and mean bound, of two kinds.
+        # An audit is its size, then misses and mean bound for two kinds of bound.
         missed = [
             miss for one in groups for audit in one.audits for miss in audit[1::2]
         ]
@@ -87,7 +87,7 @@ def _errors(one: Expected) -> np.ndarray:
 
 
 def _within(one: Expected) -> np.floating:
-    """Share of samples that the estimate with the true noise is close to."""
+    """Share of samples in which the estimate with the true noise is close."""
     return np.mean(np.abs(_errors(one)[:, 1]) <= 2 * one.standard_error)
 
 

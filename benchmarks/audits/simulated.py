@@ -1,4 +1,4 @@
-"""Labels and experts of which everything is known.
+"""Labels and experts about which everything is known.
 
 Shapes: S samples of a setting, N rows, C classes.
 """
@@ -14,7 +14,7 @@ from jax import lax
 import calib_jax as cj
 
 _CLASSES, _BATCH = 10, 4
-# Standard deviation of logits, of a model that is sure of most examples.
+# Standard deviation of the logits of a model that is sure of most examples.
 _SCALE = 4.0
 ESTIMATES = (
     "1 - p(given)",
@@ -25,19 +25,19 @@ ESTIMATES = (
 )
 NOISES = ("uniform, 1 %", "uniform, 5 %", "uniform, 20 %", "one way, 20 %")
 SHARES = tuple(round(0.1 * k, 1) for k in range(11))
-# Of labels given wrong, where experts share errors.
+# Share of wrong labels where experts share errors.
 _WRONG = 0.05
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Expected:
-    """Of one noise of labels, what was expected of flags and what they were.
+    """Expected and actual precision of flags, for one kind of label noise.
 
     Attributes:
-      noise: its name.
+      noise: name of the noise.
       precision: float64 `[S]`, share of wrong labels among the flagged.
       expected: float64 `[S, len(ESTIMATES)]`.
-      standard_error: float64 `[S]`, stated beside the second of these.
+      standard_error: float64 `[S]`, stated for the second of these.
     """
 
     noise: str
@@ -48,12 +48,12 @@ class Expected:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Shared:
-    """Two experts that share a part of their errors.
+    """Two experts that share some of their errors.
 
     Attributes:
-      share: of the examples on which both have the same luck.
-      precision: float64 `[S]`, of labels that both contradict.
-      if_independent: float64 `[S]`, expected of independent experts.
+      share: share of examples on which both have the same luck.
+      precision: float64 `[S]`, precision of labels that both contradict.
+      if_independent: float64 `[S]`, the expected precision of independent experts.
       least: float64 `[S]`, the least expected precision.
       lift: float64 `[S, 3]`, given confidence: estimate, lower and upper end.
       expected_lift: float64 `[S]`, precision expected with false flags multiplied by
@@ -146,7 +146,7 @@ def _share(keys: jax.Array, of: jax.Array, *, num_rows: int) -> tuple:
 
     def one(key: jax.Array) -> tuple[jax.Array, ...]:
         parts = jax.random.split(key, 4)
-        # Both find the same examples hard, and know it.
+        # Both find the same examples hard, and their confidence shows it.
         ease = jax.random.uniform(parts[0], (num_rows,))
         confidence = jnp.clip(
             0.35
@@ -159,8 +159,8 @@ def _share(keys: jax.Array, of: jax.Array, *, num_rows: int) -> tuple:
         alike, label = jax.random.uniform(parts[3], (2, num_rows))
         luck = luck.at[1].set(jnp.where(alike < of, luck[0], luck[1]))
         wrong, is_error = luck > confidence, label < _WRONG
-        # A right label is contradicted by whom is wrong, a wrong one by whom is right,
-        # and, of many classes, by whom is wrong as well.
+        # An expert that is wrong contradicts a right label. One that is right
+        # contradicts a wrong label, and with many classes so does one that is wrong.
         flagged = jnp.all(wrong | is_error[None], axis=0)
         found = cj.cleaning.expected_false_flags(confidence, ~labelled, flagged)
         known = cj.cleaning.expert_dependence(~wrong, confidence, where=labelled)

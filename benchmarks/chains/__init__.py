@@ -4,7 +4,7 @@
 
 calibrates, fits and chooses on one part of the questions and reports on the other, and
 compares chains with every pair of models, with single models and with the largest one.
-FOLDER is that of benchmarks.paper, whose README.md says where to get the files.
+FOLDER is the one of benchmarks.paper, whose README.md says where to get the files.
 
     problems    which questions are for choosing and which for judging
     choices     the best combination within a budget, of every subset of the models

@@ -1,4 +1,4 @@
-"""Accuracy and cost against coverage, where no answer is worth something too.
+"""Accuracy and cost against coverage, where no answer has a value too.
 
 Shapes: P problems, M models, G budgets, W worths of no answer, T questions to judge on.
 """
@@ -16,18 +16,18 @@ import calib_jax as cj
 
 from .problems import Rows, Setting
 
-# Between a wrong answer, 0, and a right one, 1.
+# Between the worth of a wrong answer, 0, and that of a right one, 1.
 WORTHS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Abstained:
-    """What came of one setting, on the questions to judge on, over all splits.
+    """The results of one setting on the questions to judge on, over all splits.
 
     Attributes:
       coverage: float64 `[W, G]`, share of questions that are answered.
-      accuracy: float64 `[W, G]`, of these.
-      cost: float64 `[W, G]`, mean cost of all questions over that of always the
+      accuracy: float64 `[W, G]`, accuracy of these answers.
+      cost: float64 `[W, G]`, mean cost of all questions, relative to always asking the
         largest model.
     """
 
@@ -44,14 +44,14 @@ def abstain(
     num_bins: int,
     advance: Callable[[str], None],
 ) -> list[Abstained]:
-    """Chosen by what calibrated confidences expect; `Abstained` of each setting.
+    """`Abstained` by setting, chosen by what calibrated confidences expect.
 
     Args:
       settings: to report on.
       sides: questions to choose on and to judge on.
       subsets: the models of each chain that may be chosen.
       budgets: float32 `[P, G]`.
-      num_bins: of each stage.
+      num_bins: bins of each stage.
       advance: called after each subset.
     """
     parts = []
@@ -99,7 +99,7 @@ def _abstain(
     *,
     num_bins: int,
 ) -> tuple[jax.Array, ...]:
-    """The criterion, questions answered and rightly so, dollars, each `[P, W, G]`."""
+    """The criterion, questions answered, of these right, dollars: `[P, W, G]` each."""
 
     def at_worth(
         seen: Rows, new: Rows, budgets: jax.Array, worth: jax.Array

@@ -1,8 +1,8 @@
-"""The best combination within each budget, of every subset of the models.
+"""The best combination within each budget, for every subset of the models.
 
-Shapes: P problems, M models, m of a subset, L questions to choose on, T to judge on, G
-budgets. An axis of length 2 is the criterion of choice: accuracy on labels, and what
-the calibrated confidences expect of it.
+Shapes: P problems, M models, m models of a subset, L questions to choose on, T to judge
+on, G budgets. An axis of length 2 is the criterion of choice: accuracy on labels, and
+the accuracy that the calibrated confidences expect.
 """
 
 import dataclasses
@@ -25,13 +25,14 @@ CRITERIA = ("labels", "confidence")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """What was chosen for every problem, criterion and budget.
+    """The choice for every problem, criterion and budget.
 
     Attributes:
       value: float32 `[P, 2, G]`, the criterion; -inf where nothing is within budget.
       seen: float32 `[P, 2, G]`, accuracy on the questions to choose on.
-      right: bool `[P, 2, G, T]`, whether each question to judge on is answered rightly;
-        float32, how probably, where chance decides who answers.
+      right: bool `[P, 2, G, T]`, whether each question to judge on is answered
+        correctly; float32, with what probability, where chance decides which model
+        answers.
       cost: float32 `[P, 2, G]`, mean cost on the questions to judge on.
     """
 
@@ -42,7 +43,7 @@ class Chosen:
 
 
 def subsets(num_models: int) -> list[tuple[int, ...]]:
-    """All of them but the empty one, the smallest first."""
+    """All subsets but the empty one, the smallest first."""
     return [
         subset
         for size in range(1, num_models + 1)
@@ -56,12 +57,12 @@ def choose(
     num_bins: int,
     advance: Callable[[str], None],
 ) -> list[Chosen]:
-    """`Chosen` of every one of the `subsets`.
+    """`Chosen` for each of the `subsets`.
 
     Args:
       sides: questions to choose on and to judge on.
       budgets: float32 `[P, G]`.
-      num_bins: of each stage.
+      num_bins: bins of each stage.
       advance: called after each subset.
     """
     found = []
@@ -125,7 +126,7 @@ def _judge(
     answers = jax.vmap(cj.cascade.chain_answers, (None, None, 0))(
         chain, new.confidence, kept
     )
-    # Nobody answers where no combination is within the budget.
+    # No model answers if no combination is within the budget.
     answers = jnp.where(choice.feasible[:, None], answers, -1)
     spent = jnp.cumsum(new.cost, axis=0)
     size = budgets.shape
@@ -140,6 +141,6 @@ def _judge(
 
 
 def _of_answers(values: jax.Array, answers: jax.Array) -> jax.Array:
-    """`[G, T]` of values `[m, T]` and answers `[G, T]`; 0 where nobody answers."""
+    """`[G, T]` from values `[m, T]` and answers `[G, T]`; 0 where no model answers."""
     taken = jnp.take_along_axis(values, jnp.maximum(answers, 0), axis=0)
     return jnp.where(answers >= 0, taken, 0)

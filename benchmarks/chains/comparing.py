@@ -16,7 +16,7 @@ import calib_jax as cj
 from .choices import Chosen
 from .problems import Rows, Setting
 
-# From the longest chain down; the last three are no chains.
+# From the longest chain down; the last three are not chains.
 CHAIN, WHOLE, PAIR, SINGLE, MIX, LARGEST = (
     "any chain",
     "chain of all",
@@ -33,20 +33,20 @@ FAMILIES: Mapping[str, Callable[[tuple[int, ...], int], bool]] = {
     LARGEST: lambda subset, of: subset == (of - 1,),
 }
 RIVALS = (PAIR, MIX, SINGLE, LARGEST)
-# Those whose accuracy at the cost of a chain is looked at.
+# Rivals whose accuracy is also taken at the cost of a chain.
 AT_EQUAL_COST = (PAIR, MIX, SINGLE)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judged:
-    """One family of one setting, on the questions to judge on.
+    """One family in one setting, on the questions to judge on.
 
     Attributes:
       accuracy: float64 `[2, G]`, mean over splits; NaN where nothing is within budget.
-      cost: float64 `[2, G]`, mean cost over that of always the largest.
-      optimism: float64 `[2, G]`, accuracy on the questions to choose on less that.
-      over: float64 `[2, G]`, by what share the budget, as a share of always the
-        largest, is exceeded.
+      cost: float64 `[2, G]`, mean cost relative to always asking the largest model.
+      optimism: float64 `[2, G]`, accuracy on the questions to choose on minus
+        `accuracy`.
+      over: float64 `[2, G]`, by what share the cost exceeds the budget.
     """
 
     accuracy: np.ndarray
@@ -57,11 +57,11 @@ class Judged:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What a chain is more accurate than a rival, with its interval.
+    """How much more accurate a chain is than a rival, with its interval.
 
     Attributes:
-      estimate: float64 `[2, G + 1]`, by budget, and last the mean over those within
-        which every split has a choice for both; NaN at others.
+      estimate: float64 `[2, G + 1]`, by budget, and last the mean over the budgets
+        within which every split has a choice for both; NaN at the other budgets.
       interval: float64 `[2, G + 1, 2]`, the central 95 % of bootstrap draws.
     """
 
@@ -75,7 +75,7 @@ def best_of(
     sides: tuple[Rows, Rows],
     budgets: np.ndarray,
 ) -> dict[str, Chosen]:
-    """`Chosen` of each family: the subset of the highest criterion, by budget."""
+    """`Chosen` for each family: the subset with the highest criterion, by budget."""
     result, num_models = {}, sides[0].correct.shape[1]
     for name, belongs in FAMILIES.items():
         mine = [
@@ -84,7 +84,7 @@ def best_of(
             if belongs(subset, num_models)
         ]
         value = np.stack([chosen.value for chosen in mine])
-        # The first of equals is of the fewest models.
+        # Among equals the first has the fewest models.
         best = value.argmax(axis=0)[None]
 
         def take(leaves: Sequence[np.ndarray], best: np.ndarray = best) -> np.ndarray:
@@ -98,7 +98,7 @@ def best_of(
                 for field in dataclasses.fields(Chosen)
             }
         )
-    # Within whatever budget, to compare with.
+    # Within any budget, to compare with.
     always = result[LARGEST]
     result[LARGEST] = dataclasses.replace(always, value=np.zeros_like(always.value))
     result[MIX] = _mix(sides, budgets)
@@ -106,8 +106,9 @@ def best_of(
 
 
 def _mix(sides: tuple[Rows, Rows], budgets: np.ndarray) -> Chosen:
-    """Of every two models the larger one is asked at random, as often as the budget
-    allows: the best two; `right` is the probability of a right answer."""
+    """The best two models, the larger one asked at random as often as the budget
+    allows; `right` is the probability of a right answer.
+    """
     seen, new = sides
 
     def means(values: np.ndarray, rows: Rows) -> np.ndarray:
@@ -118,7 +119,7 @@ def _mix(sides: tuple[Rows, Rows], budgets: np.ndarray) -> Chosen:
     value = np.stack([means(rows, seen) for rows in criteria], axis=1)
     first, second = np.triu_indices(price.shape[1])
     low, high = price[:, first, None], price[:, second, None]
-    # Of one model twice there is nothing to mix.
+    # One model twice leaves nothing to mix.
     gap = np.where(first == second, 1.0, high[..., 0] - low[..., 0])[..., None]
     some = np.where(gap > 0, gap, 1.0)
     share = np.clip((budgets[:, None] - low) / some, 0.0, 1.0)
@@ -135,7 +136,7 @@ def _mix(sides: tuple[Rows, Rows], budgets: np.ndarray) -> Chosen:
     part = share[problem, best, budget]
 
     def at(values: np.ndarray) -> np.ndarray:
-        """Of values `[P, M, ...]`, those of the two models, mixed."""
+        """The values `[P, M, ...]` of the two models, mixed."""
         ends = values[problem, first[best]], values[problem, second[best]]
         weight = part.reshape(part.shape + (1,) * (values.ndim - 2))
         return ends[0] * (1 - weight) + ends[1] * weight
@@ -161,11 +162,11 @@ def pairs_of(
 
 
 def at_cost_of(chain: Chosen, rival: Chosen, always: Chosen) -> Chosen:
-    """What a rival is worth at what a chain comes to on the questions to judge on.
+    """A rival at the cost that a chain has on the questions to judge on.
 
-    In order of their cost there, between the neighbours of what the rival chose within
-    the budgets, and always asking the largest model, chance decides so that the mean
-    cost is the chain's; below the cheapest of them it is the cheapest. `right` is the
+    The rival's choices within the budgets, and always asking the largest model, are put
+    in order of their cost there. Chance decides between two neighbours so that the mean
+    cost is the chain's; below the cheapest it is the cheapest. `right` is the
     probability of a right answer.
     """
     value, cost, right = (
@@ -176,7 +177,7 @@ def at_cost_of(chain: Chosen, rival: Chosen, always: Chosen) -> Chosen:
             (rival.right, always.right),
         )
     )
-    # What is not possible comes last, at a cost that nothing reaches.
+    # Infeasible choices come last, at an infinite cost.
     cost = np.where(np.isfinite(value), cost, np.inf)
     order = np.argsort(cost, axis=2, kind="stable")
     cost = np.take_along_axis(cost, order, axis=2)
@@ -201,7 +202,7 @@ def at_cost_of(chain: Chosen, rival: Chosen, always: Chosen) -> Chosen:
 
 
 def at_equal_cost(by_family: Mapping[str, Chosen]) -> dict[str, Chosen]:
-    """The rivals at the cost of any chain, by `at_cost_of`."""
+    """The rivals at the cost of the best chain, by `at_cost_of`."""
     return {
         rival: at_cost_of(by_family[CHAIN], by_family[rival], by_family[LARGEST])
         for rival in AT_EQUAL_COST
@@ -211,7 +212,7 @@ def at_equal_cost(by_family: Mapping[str, Chosen]) -> dict[str, Chosen]:
 def judge(
     setting: Setting, chosen: Chosen, new: Rows, fractions: Sequence[float]
 ) -> Judged:
-    """One family of one setting; the budgets as shares of always the largest."""
+    """Judges one family in one setting; budgets are shares of the largest's cost."""
     mine = setting.problems
     possible = np.isfinite(chosen.value[mine])
     where = new.where[mine]
@@ -239,10 +240,10 @@ def compare(
     seed: int,
     num_draws: int,
 ) -> dict[str, Difference]:
-    """A first one, such as any chain, against each rival, paired by question.
+    """Compares `first`, such as the best chain, with each rival, paired by question.
 
-    A question counts as often as it was judged: where splits are random, its mean over
-    the splits stands for it, and draws are of questions.
+    The bootstrap draws questions. Where random splits judge a question several times,
+    its mean over the splits counts.
     """
     mine = setting.problems
     where, number = new.where[mine], new.number[mine]
@@ -279,7 +280,7 @@ def compare(
 
 def _ratio(total: jax.Array, count: jax.Array, weights: jax.Array) -> jax.Array:
     size = jnp.sum(weights * count)
-    # Of no row that was judged, nothing is known.
+    # Without a judged row nothing is known.
     return jnp.tensordot(weights, total, ((0,), (0,))) / jnp.where(size > 0, size, 1.0)
 
 

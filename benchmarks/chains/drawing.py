@@ -23,7 +23,7 @@ def _percent_axis(axes: Axes, ticks: Sequence[float]) -> None:
 # The figures show three of the families.
 _LOOKS = ((CHAIN, "o", "-"), (PAIR, "s", "--"), (MIX, "", ":"))
 
-# A model alone is shown down to this part of the curves' range below them.
+# A single model is shown if it is at most this share of the curves' range below them.
 _BELOW = 0.2
 
 
@@ -32,8 +32,9 @@ def left_out(
     judged: Mapping[str, Judged],
     singles: tuple[np.ndarray, np.ndarray],
 ) -> dict[str, float]:
-    """Accuracy of each model that stands too far below the curves to be shown, by the
-    last word of its name."""
+    """Accuracy of each model that is too far below the curves to be shown, by the last
+    word of its name.
+    """
     curves = np.stack([judged[family].accuracy[0] for family, _, _ in _LOOKS])
     least, most = np.nanmin(curves), np.nanmax(curves)
     return {
@@ -59,8 +60,9 @@ def draw_frontier(
     singles: tuple[np.ndarray, np.ndarray],
     _: bool,
 ) -> Figure:
-    """Chosen by labels, in order of cost; each model alone stands there by its name's
-    last word, but for those far below the curves."""
+    """Choices by labels, in order of cost; single models have the last word of their
+    name, except those far below the curves.
+    """
     drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.9), layout="constrained")
     axes = drawn.subplots()
     for colour, (family, marker, line) in enumerate(_LOOKS):
@@ -83,7 +85,7 @@ def draw_frontier(
         if name in hidden:
             continue
         axes.plot(x, y, "x", color="C4", markersize=5.0)
-        # Where the curves are not, which rise from the left.
+        # The curves rise from the left and leave this corner free.
         above = y >= _at_cost(judged[CHAIN], x)
         axes.annotate(
             name,
@@ -111,7 +113,7 @@ def draw_frontier(
 def draw_coverage(
     chain: Abstained, alone: Abstained, places: Mapping[str, int], _: bool
 ) -> Figure:
-    """Of the largest model alone, and of a chain within budgets, by name and place."""
+    """Coverage curves of the largest model alone and of a chain within budgets."""
     drawn = Figure(figsize=(report.COLUMN_WIDTH, 2.6), layout="constrained")
     axes = drawn.subplots()
     series = [(alone, 0, f"{LARGEST}, or abstain")]
@@ -129,6 +131,6 @@ def draw_coverage(
             label=label,
         )
     axes.set(xlabel="Answered (%)", ylabel="Accuracy of the answers (%)")
-    # Above the panel, where no line can be.
+    # Above the panel, where there are no lines.
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0))
     return drawn

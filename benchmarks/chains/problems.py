@@ -1,6 +1,6 @@
 """Which questions are for choosing and which for judging, padded to common lengths.
 
-Shapes: P problems, a split each of some task; M models, L questions to choose on, T to
+Shapes: P problems, each a split of some task; M models, L questions to choose on, T to
 judge on, N questions of a task.
 """
 
@@ -24,8 +24,8 @@ class Rows:
       confidence: float32 `[P, M, L]`, calibrated on the side to choose on.
       correct: bool `[P, M, L]`.
       cost: float32 `[P, M, L]`, US dollars.
-      where: bool `[P, L]`, False where there is no more question.
-      number: int32 `[P, L]`, of the question.
+      where: bool `[P, L]`, False on padding.
+      number: int32 `[P, L]`, index of the question.
     """
 
     confidence: np.ndarray
@@ -46,7 +46,7 @@ class Setting:
       num_chosen_on: questions to choose on.
       num_judged_on: questions to judge on.
       num_questions: questions of the task.
-      problems: which of the P are its own.
+      problems: which of the P belong to it.
     """
 
     name: str
@@ -64,7 +64,7 @@ def read(
     """The settings of all tasks whose prices are known, and both sides of all problems.
 
     Raises:
-      FileNotFoundError: where the folder has the files of no such task.
+      FileNotFoundError: if the folder lacks the files of all such tasks.
     """
     parts = []
     described = outputs.descriptions()

@@ -28,27 +28,27 @@ from .comparing import (
 from .drawing import draw_coverage, draw_frontier, left_out
 from .problems import Setting
 
-# Budgets as shares of what always asking the largest model costs, and those printed.
+# Budgets relative to always asking the largest model, and those printed.
 FRACTIONS = tuple(2.0 ** (-k / 4) for k in range(19, -1, -1))
 _PRINTED = (7, 11, 15, 19)
-# Those with an option to abstain.
+# Budgets with an option to abstain.
 _ABSTAINING = _PRINTED[1:3]
 
-# A budget is exceeded where it is by more than rounding.
+# A budget is exceeded if it is by more than rounding.
 _EXCEEDED = 1e-3
 
-# A chain loses little where it loses no more than this.
+# A chain loses little if it loses no more than this.
 _LITTLE = 0.01
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Compared:
-    """How much more accurate any chain of one setting is than its rivals, by name.
+    """How much more accurate the best chain of one setting is than its rivals, by name.
 
     Attributes:
       within: within the same budget.
-      at_equal_cost: at the cost that the chain comes to.
-      pairs: than each single pair, within the same budget.
+      at_equal_cost: at the cost that the chain has.
+      pairs: against each single pair, within the same budget.
     """
 
     within: Mapping[str, Difference]
@@ -68,7 +68,7 @@ class Results:
       chain: abstaining, after one or two models, by budget.
       alone: abstaining, the largest model alone.
       singles: accuracy and relative cost of each model.
-      num_bins: of a stage.
+      num_bins: bins of a stage.
       few_bins: the smaller number.
       num_halves: random halves.
     """
@@ -165,7 +165,7 @@ def _at(fraction: float) -> str:
 
 
 def _places(one: Difference) -> list[str]:
-    """Where the intervals of the mean over budgets are, against 0."""
+    """Whether the intervals of the mean over budgets are above, around or below 0."""
     return [
         "above" if low > 0 else "below" if high < 0 else "around"
         for low, high in one.interval[:, -1]
@@ -182,7 +182,7 @@ def _summary(rival: str, found: Sequence[Difference]) -> dict[str, Any]:
 
 
 def _nearly(judged: Mapping[str, Judged], criterion: int) -> str:
-    """The least budget with which a chain loses little against the largest model."""
+    """The smallest budget with which a chain loses little against the largest model."""
     lost = judged[LARGEST].accuracy[criterion] - judged[CHAIN].accuracy[criterion]
     enough = np.flatnonzero(lost <= _LITTLE)
     return percent(FRACTIONS[enough[0]]) if len(enough) else "-"
@@ -241,7 +241,7 @@ def _differences(results: Results) -> str:
 
 
 def _spending(results: Results) -> dict[str, Any]:
-    """What a chain spends, against a random mix with the same budgets."""
+    """How much more a chain spends than a random mix with the same budgets."""
     judged = [results.many[setting.title] for setting in results.settings]
     worst = np.array([np.nanmax(by[CHAIN].over, axis=-1) for by in judged])
     setting, criterion = np.unravel_index(worst.argmax(), worst.shape)
@@ -329,7 +329,7 @@ def _hidden(
     judged: Mapping[str, Judged],
     singles: tuple[np.ndarray, np.ndarray],
 ) -> str:
-    """A sentence on the models that the figure does not show, or none."""
+    """A sentence on the models that the figure does not show, or nothing."""
     hidden = left_out(setting, judged, singles)
     if not hidden:
         return ""
@@ -396,7 +396,7 @@ def _abstaining(results: Results) -> str:
     columns = [
         ("questions, worth of no answer", lambda row: f"{row[0]}, {WORTHS[row[1]]}")
     ]
-    # Places in a row, and of budgets.
+    # Indices in a row, and of budgets.
     shown = [
         (LARGEST, 2, 0),
         *((f"chain, {_at(FRACTIONS[g])}", 3, g) for g in _ABSTAINING),

@@ -1,4 +1,4 @@
-"""What a cascade saves in wall-clock time against the large model alone.
+"""The wall-clock time that a cascade saves against the large model alone.
 
     python -m benchmarks.deferral
 

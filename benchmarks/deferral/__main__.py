@@ -27,7 +27,7 @@ def run(
             keys = jax.random.split(jax.random.key(seed), 3)
             digits = data.load(keys[0], settings)
             pair = train(keys[1], digits, settings, functools.partial(advance, "train"))
-            # They come digit by digit, which is no batch that anyone would see.
+            # They are stored digit by digit, which makes unrealistic batches.
             order = jax.random.permutation(keys[2], len(digits.test.labels))
             test = data.Split(digits.test.images[order], digits.test.labels[order])
             measured.append(
@@ -51,7 +51,7 @@ def main() -> None:
         __package__,
         "Times a cascade against its large model alone.",
         reads_folder=False,
-        seeds=5,  # Each with a pair of models.
+        seeds=5,  # Each trains a pair of models.
         rounds=15,
         batch_sizes=(256, 512, 1024),
     )

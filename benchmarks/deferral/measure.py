@@ -18,8 +18,8 @@ from .pair import Pair
 
 LARGE, SMALL, CASCADE = "large model alone", "small model alone", "cascade"
 
-# Accuracy that the calibration half may lose: none, which one image can decide, or a
-# thousandth, for which programs are timed at all batch sizes.
+# Accuracy that the calibration half may lose: none, which a single image can decide, or
+# a thousandth, for which programs are timed at all batch sizes.
 LOSSES = (0.0, 0.001)
 
 
@@ -28,9 +28,9 @@ class Timing:
     """One program on one batch.
 
     Attributes:
-      operations: floating-point ones for each row, as the compiler counts them.
+      operations: floating-point operations a row, as the compiler counts them.
       compile: seconds to trace and compile.
-      rounds: seconds of a call, in every round.
+      rounds: seconds of a call in each round.
     """
 
     operations: float
@@ -40,7 +40,7 @@ class Timing:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a program answered on the test half.
+    """A program's answers on the test half.
 
     Attributes:
       correct: bool `[N]`.
@@ -62,9 +62,9 @@ class Measured:
       answers: of the models alone.
       by_batch: batch size to the timings of all three, the cascade at the last K.
       capacities: batch size to that of the cascade.
-      by_bins: K to answers and time of the cascade, over the large model's in the
-        same rounds, all at the first batch size.
-      small_time: of the small model, over the large model's.
+      by_bins: K to answers of the cascade and its time relative to the large model in
+        the same rounds, all at the first batch size.
+      small_time: time of the small model relative to the large one.
     """
 
     chosen: Mapping[float, int]
@@ -79,7 +79,7 @@ class Program:
     """A module as one compiled function of its arrays and a batch."""
 
     def __init__(self, module: Calibrated | Deferred, images: jax.Array) -> None:
-        # An uncalibrated answer is the same class, and is what one would run alone.
+        # Uncalibrated, since the class is the same and a single model would run so.
         model = module.model if isinstance(module, Calibrated) else module
         structure, self._state = nnx.split(model)
 
@@ -100,7 +100,7 @@ class Program:
         return jax.block_until_ready(self._run(self._state, images, where))
 
     def answers(self, split: Split, batch_size: int) -> Answers:
-        """Of all images, in batches of which the last is padded."""
+        """Answers on all images, in batches; the last one is padded."""
         correct, used, overflow = [], 0, 0
         for start in range(0, len(split.labels), batch_size):
             images = split.images[start : start + batch_size]
@@ -139,7 +139,7 @@ def in_turns(
 
 
 def batch(split: Split, batch_size: int) -> jax.Array:
-    """The first images, again from the start where there are fewer."""
+    """The first images, starting over if there are fewer."""
     rows = np.arange(batch_size) % len(split.labels)
     return jnp.asarray(split.images[rows])
 

@@ -12,8 +12,8 @@ from calib_jax.demo import data, models
 from calib_jax.demo.data import Data
 from calib_jax.flax import Calibrated, Deferred
 
-# The share of rows sent is a mean: a batch has more by chance, so many standard
-# deviations of which still fit. Rounded up to whole vectors of the processor.
+# The share of rows sent is a mean, and a batch may have more by chance: so many
+# standard deviations more still fit. Rounded up to whole vectors of the processor.
 _DEVIATIONS, _MULTIPLE = 2.0, 8
 
 
@@ -24,8 +24,8 @@ class Pair:
     Attributes:
       small: the small model.
       large: the large model.
-      router: of their calibrated confidences.
-      curve: of the same half, from which K and capacities are chosen.
+      router: fitted on their calibrated confidences.
+      curve: on the same half; K and capacities are chosen from it.
     """
 
     small: Calibrated
@@ -34,7 +34,7 @@ class Pair:
     curve: cj.CascadeCurve
 
     def cascade(self, num_small_bins: int, batch_size: int) -> Deferred:
-        """The cascade of a K, for batches of a size."""
+        """The cascade for one K and batch size."""
         sent = 1.0 - float(self.curve.small_share[num_small_bins])
         return Deferred(
             self.small,
@@ -64,9 +64,9 @@ def train(
     """Trains both models as the demo does, and fits what a cascade needs.
 
     Args:
-      key: of the models and of the order of the images.
-      digits: of the demo.
-      settings: of the demo.
+      key: for the models and the order of the images.
+      digits: those of the demo.
+      settings: those of the demo.
       advance: called after every epoch.
     """
     keys = jax.random.split(key, 4)

@@ -20,7 +20,7 @@ _PACKAGES = ("calib_jax", "jax", "jaxlib", "flax", "numpy")
 def write_results(
     folder: Path, measured: Sequence[Measured], settings: Settings, machine: Machine
 ) -> None:
-    """Writes what was measured, a `Measured` for each seed."""
+    """Writes the measurements, a `Measured` for each seed."""
     small = [one.answers[SMALL].correct.mean() for one in measured]
     versions = machine.versions
     curve = _curve(measured)
@@ -54,7 +54,7 @@ def write_results(
 
 
 def ratios(measured: Sequence[Measured], batch_size: int) -> np.ndarray:
-    """Time of the large model over that of the cascade, of every seed: the saving."""
+    """The speed-up: time of the large model over the cascade's, for every seed."""
     pairs = [one.by_batch[batch_size] for one in measured]
     return np.array(
         [np.median(pair[LARGE].rounds / pair[CASCADE].rounds) for pair in pairs]
@@ -107,7 +107,7 @@ def _times(measured: Sequence[Measured]) -> str:
 
 
 def _gains(measured: Sequence[Measured], loss: float) -> list[np.ndarray]:
-    """Whether the cascade is right less whether the large model is, for each seed."""
+    """Outcomes of the cascade minus those of the large model, for each seed."""
     return [
         one.by_bins[one.chosen[loss]][0].correct.astype(float)
         - one.answers[LARGE].correct
@@ -159,7 +159,7 @@ def _with_error(difference: np.ndarray) -> str:
 
 
 def _curve(measured: Sequence[Measured]) -> dict[str, Any]:
-    """Times by seed and K, gains by K in %, and both of the small model alone."""
+    """Times by seed and K, gains by K in %, and both for the small model alone."""
     counts = list(measured[0].by_bins)
     large = np.array([one.answers[LARGE].correct.mean() for one in measured])
     small = np.array([one.answers[SMALL].correct.mean() for one in measured])

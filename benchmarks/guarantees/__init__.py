@@ -1,10 +1,10 @@
-"""Whether guarantees hold: chosen on some rows, judged where the truth is known.
+"""Do guarantees hold? K chosen on some rows, judged where the truth is known.
 
     python -m benchmarks.guarantees FOLDER
 
 simulates two models whose risks are known, and splits saved outputs of real models in
-two many times, the whole data set being the truth. FOLDER is that of benchmarks.paper,
-whose README.md says where to get the files.
+two many times, where the whole data set is the truth. FOLDER is the one of
+benchmarks.paper, whose README.md says where to get the files.
 
     simulation  two models of known accuracy in every bin
     real        random splits of saved outputs

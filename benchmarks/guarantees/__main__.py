@@ -14,7 +14,7 @@ _NUM_ROWS = (200, 1000, 5000)
 def run(
     folder: Path, *, seed: int, num_splits: int, num_bins: int, delta: float
 ) -> Results:
-    """Simulates, judges every pair of every task of the folder."""
+    """Simulates, and judges every pair of every task of the folder."""
     tasks = outputs.read_all(folder)
     simulated, judged = [], {}
     with command.progress() as bars:

@@ -20,8 +20,8 @@ from benchmarks.kit.outputs import Outputs, Pair
 # Splits computed side by side.
 _BATCH = 10
 
-# Limits of regret and of the loss of accuracy; of the small model's error, as a share
-# of what it is where it answers everything; of the share of large-model calls.
+# Limits of regret and of the loss of accuracy; of the small model's error, relative to
+# its error when it answers everything; of the share of large-model calls.
 LOSSES, ERRORS, SHARE = (0.01, 0.03), (0.5, 0.75), 0.5
 KINDS = (
     *(f"regret {loss}" for loss in LOSSES),
@@ -35,7 +35,7 @@ KINDS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What came of one kind of choice for one pair, over all splits.
+    """The results of one kind of choice for one pair, over all splits.
 
     Attributes:
       broken: share of splits whose risk on all rows exceeds the limit.
@@ -44,7 +44,7 @@ class Judged:
       level: the limit.
       saved: mean share of inputs that the small model answers.
       feasible: share of splits in which some K kept the limit.
-      off: mean size of the estimate's error, where the choice rests on one.
+      off: mean absolute error of the estimate, if the choice uses one.
     """
 
     broken: float
@@ -57,7 +57,7 @@ class Judged:
 
 
 def platt(outputs: Outputs, rows: np.ndarray) -> cj.Platt:
-    """Platt scaling of every model on every first half, parameters `[M, S]`."""
+    """Platt scaling of every model on each first half, parameters `[M, S]`."""
     fitted = [
         _fit(score, correct, rows)
         for score, correct in zip(outputs.score, outputs.correct, strict=True)
@@ -96,7 +96,7 @@ def judge(
             confidence_level=1 - delta,
         )
     )
-    # Float32 sums of all rows against the limit itself.
+    # Allows for the rounding of float32 sums over all rows.
     broken = (risk > levels + 1e-6).mean(axis=0)
     return {
         kind: Judged(
@@ -132,7 +132,7 @@ def _choose(
     num_bins: int,
     confidence_level: float,
 ) -> tuple[jax.Array, ...]:
-    """Feasible or not, and of K the risk on all rows, small share and estimate.
+    """Feasible or not, and for K the risk on all rows, small share and estimate.
 
     Each `[S, kinds]`.
     """
@@ -152,7 +152,7 @@ def _choose(
         error = functools.partial(cj.cascade.control_small_error, router, *seen[:2])
         share = functools.partial(cj.cascade.control_cost, router, seen[0], *costs)
         unlabelled = functools.partial(cj.cascade.choose_by_confidence, router)
-        # One bound serves both levels.
+        # Both levels share one bound.
         chosen = [
             jax.vmap(regret)(levels[0:2]),
             jax.vmap(lambda level: drop(level, confidence_level))(levels[2:4]),
@@ -163,7 +163,7 @@ def _choose(
             jax.vmap(lambda level: share(level, 1.0))(levels[8:9]),
             jax.vmap(unlabelled)(levels[9:11]),
         ]
-        # Of all rows only the risks are used.
+        # On all rows only the risks are used.
         every = small, by_small, by_large
         lost = cj.cascade.control_accuracy_drop(router, *every, 0.0)
         regretted = cj.cascade.control_regret(router, *every, 0.0).risk

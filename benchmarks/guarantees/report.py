@@ -18,12 +18,12 @@ Judgements = Mapping[str, Mapping[str, Judged]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """What came of the simulation and of each pair of models.
+    """Results of the simulation and of each pair of models.
 
     Attributes:
       simulated: in order.
       judged: by pair and kind.
-      num_splits: of each pair.
+      num_splits: splits of each pair.
       delta: probability with which a guarantee may be broken.
     """
 
@@ -34,7 +34,7 @@ class Results:
 
     @property
     def most(self) -> float:
-        """Share of splits that may be broken, within two standard errors."""
+        """Largest share of splits that may be broken, two standard errors included."""
         error = np.sqrt(self.delta * (1 - self.delta) / self.num_splits)
         return self.delta + 2 * float(error)
 

@@ -1,4 +1,4 @@
-"""Two models whose accuracy in every bin is known: is the promise kept, and is it used?
+"""Two models of known accuracy in each bin: is the promise kept, and how tightly?
 
 Shapes: R repetitions, n rows, B bins.
 """
@@ -13,18 +13,18 @@ from jax import lax
 
 import calib_jax as cj
 
-# At limits just below the risk of the first 8 of 15 bins: nowhere is it easier to be
-# wrong, since K = 8 misses the limit by next to nothing.
+# Limits just below the risk of the first 8 of 15 bins are the hardest, since K = 8
+# misses the limit by next to nothing.
 _NUM_BINS, _HARDEST = 15, 8
 _KINDS = ("regret", "drop (betting)", "drop (Hoeffding-Bentkus)", "small error")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Simulated:
-    """What came of one number of rows.
+    """The results for one number of rows.
 
     Attributes:
-      kind: of guarantee.
+      kind: kind of guarantee.
       num_rows: n.
       level: the limit.
       broken: share of repetitions whose risk exceeds the limit.
@@ -45,7 +45,7 @@ class Simulated:
 
 
 def _accuracies() -> tuple[np.ndarray, np.ndarray]:
-    """Of the small and of the large model, by bin of the small one's confidence."""
+    """Accuracy of both models, by bin of the small model's confidence."""
     middle = (np.arange(_NUM_BINS) + 0.5) / _NUM_BINS
     return 0.4 + 0.58 * middle, 0.75 + 0.2 * middle
 
@@ -104,7 +104,7 @@ def _choose(
     num_rows: int,
     confidence_level: float,
 ) -> dict[str, jax.Array]:
-    """K of every kind and repetition, int32 `[R]`."""
+    """K for every kind and repetition, int32 `[R]`."""
     small, large = (jnp.asarray(a, jnp.float32) for a in _accuracies())
     middle = (jnp.arange(_NUM_BINS, dtype=jnp.float32) + 0.5) / _NUM_BINS
     bins = cj.equal_width_bins(_NUM_BINS)

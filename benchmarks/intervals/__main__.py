@@ -5,12 +5,12 @@ from benchmarks.kit import command
 from . import calibration_errors, cascades, flags
 from .report import Results
 
-# The setting beside which a percentile bootstrap is shown.
+# The setting for which a percentile bootstrap is shown too.
 _BESIDE = {"num_rows": 1000, "num_bins": 15, "scores": "confident"}
 
 
 def run(*, rows: tuple[int, ...], samples: int, draws: int, seed: int) -> Results:
-    """Counts how often intervals hold the truth, for samples of so many rows."""
+    """Counts how often intervals contain the truth, for samples of so many rows."""
     few = max(samples // 4, 1)
 
     def num_samples(num_rows: int) -> int:
@@ -63,8 +63,8 @@ def main() -> None:
         "How often the intervals of calib_jax hold what they are of.",
         reads_folder=False,
         results=Results,
-        rows=calibration_errors.NUM_ROWS,  # Sizes of a sample.
-        samples=600,  # Of a setting; a quarter as many of 10,000 rows.
+        rows=calibration_errors.NUM_ROWS,  # Sample sizes.
+        samples=600,  # Samples of a setting; a quarter as many with 10,000 rows.
         draws=199,
         seed=0,
     )

@@ -1,4 +1,4 @@
-"""Coverage of the interval of the ECE, and of the percentile bootstrap beside it."""
+"""Coverage of the interval of the ECE, and of a percentile bootstrap."""
 
 import dataclasses
 import functools
@@ -11,7 +11,7 @@ from jax import lax
 
 import calib_jax as cj
 
-# Quantiles of the confidences: a population is so many of them, at even spaces.
+# A population is so many evenly spaced quantiles of the confidences.
 _POPULATION = 20_000
 _QUANTILES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "confident": lambda u: (1 - (1 - u) ** (1 / 1.3)) ** (1 / 5),
@@ -19,7 +19,7 @@ _QUANTILES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "tied": lambda u: np.round((1 - (1 - u) ** (1 / 1.3)) ** (1 / 5) * 20) / 20,
     "saturated": lambda u: 1 - 0.75 * (1 - u) ** 12,
 }
-# Confidence less the probability of being right, of confidences and their bins.
+# Confidence minus the probability of being right, from confidences and their bins.
 _GAPS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "none": lambda c, b: 0 * c,
     "0.02 everywhere": lambda c, b: 0.02 + 0 * c,
@@ -31,18 +31,18 @@ _GAPS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "growing to 0.2": lambda c, b: 0.2 * c**4,
 }
 NUM_ROWS, NUM_BINS = (200, 1000, 10_000), (1, 3, 5, 15, 30)
-# Draws under the null that just allow the level of one end of a 95 % interval.
+# The fewest draws under the null that allow the level of one end of a 95 % interval.
 NUM_DRAWS = 39
 _SIDE_BY_SIDE = 20
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-    """A population and how it is looked at.
+    """A population, and how it is sampled and binned.
 
     Attributes:
       num_rows: rows of a sample.
-      num_bins: equal-count bins, cut from as many other rows.
+      num_bins: equal-count bins, cut from an equal number of other rows.
       scores: which confidences.
       gap: how far they are from the truth.
     """
@@ -55,24 +55,24 @@ class Setting:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What came out of many samples of a setting.
+    """The results of many samples of a setting.
 
     Attributes:
       setting: the setting.
       truth: ECE of the population on the bins.
-      noise: mean ECE that the randomness of outcomes alone would make, had each bin no
-        gap: what the truth is to be compared with.
-      null_error: mean over samples of the ECE expected of a calibrated model.
+      noise: mean ECE from the randomness of outcomes alone, if no bin had a gap; to be
+        compared with the truth.
+      null_error: mean over samples of the ECE expected for a calibrated model.
       estimate: mean ECE of the samples.
       debiased: mean of the debiased estimate.
-      coverage: share of the intervals that hold the truth.
+      coverage: share of the intervals that contain the truth.
       above: share of the intervals that lie above it.
       below: share of the intervals that lie below it.
       width: mean width of an interval.
       least_width: width of a normal interval of an unbiased estimate that varies as the
-        ECE does: what no interval can do without.
-      rejected: share of the samples with a p-value up to 0.05.
-      percentile_coverage: the coverage of the percentile bootstrap; NaN where left out.
+        ECE does; no interval can be narrower.
+      rejected: share of the samples with a p-value of at most 0.05.
+      percentile_coverage: the coverage of the percentile bootstrap; NaN if left out.
     """
 
     setting: Setting
@@ -91,7 +91,7 @@ class Coverage:
 
 
 def settings(rows: Sequence[int] = NUM_ROWS) -> Iterator[Setting]:
-    """Every combination; of many rows, which take longest, some of them."""
+    """Every combination; only some of those with many rows, which take longest."""
     for num_rows in rows:
         many = num_rows >= max(NUM_ROWS)
         for num_bins in NUM_BINS[::2] if many else NUM_BINS:
@@ -103,11 +103,11 @@ def settings(rows: Sequence[int] = NUM_ROWS) -> Iterator[Setting]:
 
 
 def population(setting: Setting, seed: int) -> tuple[cj.Bins, jax.Array, jax.Array]:
-    """Bins, and confidence and probability of being right of everyone, `[P]`."""
+    """Bins, and confidence and probability of being right of every member, `[P]`."""
     u = (np.arange(_POPULATION) + 0.5) / _POPULATION
     scores = np.clip(_QUANTILES[setting.scores](u), 0, 1).astype(np.float32)
     others = np.random.default_rng(seed).choice(scores, setting.num_rows)
-    # All numbers of bins share a program: those beyond hold nothing.
+    # All numbers of bins share a program; bins beyond the number are empty.
     bins = cj.equal_count_bins(others, setting.num_bins, max_bins=max(NUM_BINS))
     place = np.searchsorted(np.asarray(bins.edges), scores, side="right")
     right = np.clip(scores - _GAPS[setting.gap](scores, place), 0, 1)
@@ -117,7 +117,7 @@ def population(setting: Setting, seed: int) -> tuple[cj.Bins, jax.Array, jax.Arr
 def noise_of(
     setting: Setting, bins: cj.Bins, scores: jax.Array, right: jax.Array
 ) -> float:
-    """Of normal sums with the variance of the outcomes."""
+    """The noise, from normal sums with the variance of the outcomes."""
     table = cj.reliability_table(bins, scores, right * (1 - right))
     share = np.asarray(table.weight) / _POPULATION
     variance = share * np.asarray(table.outcome) / setting.num_rows
@@ -130,10 +130,10 @@ def cover(
     """Draws samples and counts.
 
     Args:
-      setting: what of.
-      seed: of everything random.
+      setting: what to sample.
+      seed: for everything random.
       num_samples: how many.
-      num_percentile_draws: of the percentile bootstrap; 0 leaves it out.
+      num_percentile_draws: draws of the percentile bootstrap; 0 leaves it out.
     """
     bins, scores, right = population(setting, seed)
     truth = float(cj.expected_calibration_error(scores, right, bins=bins))
@@ -147,7 +147,7 @@ def cover(
         num_percentile_draws=num_percentile_draws,
     )
     found = jax.tree.map(np.asarray, found)
-    # Of a population on the grid of float32 numbers the truth is as good as they are.
+    # The population is on the float32 grid, so the truth is as exact as float32.
     above, below = found.lower > truth + 1e-6, found.upper < truth - 1e-6
     return Coverage(
         setting=setting,

@@ -1,4 +1,4 @@
-"""Coverage of the intervals of cascades, and of differences between two routers."""
+"""Coverage of the intervals of cascades and of differences between two routers."""
 
 import dataclasses
 import functools
@@ -16,20 +16,20 @@ from .calibration_errors import NUM_ROWS
 
 _POPULATION = 20_000
 _SIDE_BY_SIDE = 10
-# Of mean accuracy 0.62 the small model; the large one by so much better, as far as it
-# can be.
+# The small model has mean accuracy 0.62; the large one is better by this much, as far
+# as possible.
 PAIRS = {"clear gap": 0.15, "small gap": 0.03, "nearly perfect": 0.45}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What came out of many samples of a pair of models.
+    """The results of many samples of a pair of models.
 
     Attributes:
-      pair: which.
+      pair: name of the pair.
       num_rows: rows of a sample.
-      coverage: by name of what an interval is of, its share of intervals that hold the
-        truth: a number, or one of every K or bin.
+      coverage: by name of the quantity, the share of intervals that contain the truth:
+        one number, or one for every K or bin.
       width: median widths, likewise.
     """
 
@@ -58,7 +58,7 @@ class People:
 
 
 def population(pair: str) -> People:
-    """Raw confidences mix the calibrated one with something that says nothing."""
+    """Raw confidences mix the calibrated one with noise."""
     rng = np.random.default_rng(0)
     u, noise = rng.random((2, _POPULATION))
     small = 0.25 + 0.74 * u
@@ -84,12 +84,12 @@ def cover(
     """Draws samples and counts.
 
     Args:
-      pair: which, of `PAIRS`.
+      pair: one of `PAIRS`.
       num_rows: rows of a sample.
-      seed: of everything random.
+      seed: for everything random.
       num_samples: how many.
       num_draws: bootstrap draws of an interval.
-      num_bins: of the routers, which are fitted on as many other rows.
+      num_bins: bins of the routers, which are fitted on an equal number of other rows.
     """
     people = population(pair)
     rows = np.random.default_rng(seed).integers(_POPULATION, size=num_rows)
@@ -117,7 +117,7 @@ def cover(
     for name, interval in found.items():
         true = truth[name].estimate
         held = (interval.lower <= true + 1e-6) & (interval.upper >= true - 1e-6)
-        # Of what divides by a gap of 0 there is no estimate and no interval.
+        # With a gap of 0 in the denominator there is no estimate and no interval.
         there = ~np.isnan(interval.estimate)
         coverage[name] = np.mean(held, axis=0, where=there)
         width[name] = np.nanmedian(interval.upper - interval.lower, axis=0)
@@ -173,7 +173,7 @@ def _samples(
         rows = jax.random.randint(keys[0], (num_rows,), 0, _POPULATION)
         drawn = jax.tree.map(lambda array: array[rows], people)
         first, other, same = jax.random.uniform(keys[1], (3, num_rows))
-        # Half of the rows are as hard for the one model as for the other.
+        # Half of the rows are equally hard for both models.
         second = jnp.where(same < 0.5, first, other)
         return _both(
             keys[2],

@@ -16,14 +16,14 @@ from .calibration_errors import NUM_ROWS
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Coverage:
-    """What came out of many samples.
+    """The results of many samples.
 
     Attributes:
       num_rows: rows of a sample.
-      precision: of the population, of which a tenth is flagged.
-      precision_coverage: share of the intervals that hold it.
+      precision: in the population, where a tenth of the rows is flagged.
+      precision_coverage: share of the intervals that contain it.
       precision_width: their mean width.
-      recall: of the population.
+      recall: in the population.
       recall_coverage: likewise.
       recall_width: likewise.
     """

@@ -14,11 +14,11 @@ from benchmarks.kit.report import Draw, number, percent, table, thousands
 from . import cascades, flags
 from .calibration_errors import Coverage
 
-# An ECE so many times what noise alone makes is clearly above it.
+# An ECE this many times that of noise alone is clearly above it.
 CLEAR = 3.0
-# An interval of an APGR that is so wide says nothing.
+# An interval of an APGR this wide says nothing.
 WIDE = 10.0
-# What coverage should be at least, and for a clear error at most.
+# The least coverage there should be, and for a clear error the most.
 LEAST, MOST = 0.93, 0.97
 
 
@@ -30,8 +30,8 @@ class Results:
       calibration_errors: by setting.
       cascades: by pair and number of rows.
       flags: by number of rows and precision.
-      num_samples: of a setting.
-      num_samples_of_large: of a setting of many rows.
+      num_samples: samples of a setting.
+      num_samples_of_large: samples of a setting with many rows.
     """
 
     calibration_errors: Sequence[Coverage]
@@ -91,7 +91,7 @@ class Results:
 
 
 def ratio(one: Coverage) -> float:
-    """The true ECE over what noise alone would make of none."""
+    """The true ECE over the ECE from noise alone."""
     return one.truth / one.noise
 
 
@@ -208,7 +208,7 @@ def _draw(found: Sequence[Coverage]) -> Figure:
 
 def _cascades(found: Sequence[cascades.Coverage]) -> str:
     def shown(row: tuple[str, cascades.Coverage]) -> np.ndarray:
-        # Both ends of some curves are the same number in every sample.
+        # At both ends some curves are the same number in every sample.
         coverage, width = row[1].coverage[row[0]], row[1].width[row[0]]
         return coverage[width > 0] if coverage.ndim else coverage[None]
 

@@ -38,18 +38,17 @@ def main(
     """`python -m NAME [FOLDER] --output DESTINATION ...`.
 
     Args:
-      run: measures. It takes the folder of saved outputs, if it reads one, and the
-        options by name, and returns `Results` to be written; or None after it has
-        written everything to `destination`, which it then takes, too.
-      name: of the package that is run.
+      run: does the measuring. It takes the folder of saved outputs, if it reads one,
+        and the options by name. It returns `Results` to be written; or it also takes
+        `destination`, writes everything there itself and returns None.
+      name: name of the package that is run.
       description: one sentence.
       reads_folder: whether it reads saved outputs.
       results: the type of what `run` returns, which adds `--render`.
-      output: folder to write to by default, else that of the package.
+      output: folder to write to by default; if None, that of the package.
       argv: arguments, by default those of the process.
-      **defaults: of options of the same names: a number; False for a flag; a tuple of
-        strings, of which some may be chosen, or of numbers, in place of which others
-        may be given.
+      **defaults: defaults of options of the same names: a number; False for a flag; a
+        tuple of strings to choose from, or of numbers to be replaced by any others.
     """
     parser = argparse.ArgumentParser(prog=f"python -m {name}", description=description)
     here = Path(str(importlib.import_module(name).__file__)).parent
@@ -113,7 +112,7 @@ def _add(parser: argparse.ArgumentParser, name: str, default: Any) -> None:
 
 
 def progress() -> Progress:
-    """A bar for each task and what it is doing, on the standard error."""
+    """Bars of tasks, and what each is doing, on standard error."""
     return Progress(
         TextColumn("{task.description:<24}"),
         BarColumn(),
@@ -125,7 +124,7 @@ def progress() -> Progress:
 
 
 def bar(bars: Progress, title: str, total: int | None) -> Advance:
-    """Adds a bar; the function moves it by one and says what comes next."""
+    """Adds a bar; the function returned moves it by one and shows what comes next."""
     task = bars.add_task(title, total=total, step="")
     return lambda step="": bars.update(task, advance=1, step=step)
 
@@ -133,7 +132,7 @@ def bar(bars: Progress, title: str, total: int | None) -> Advance:
 def each(
     bars: Progress, title: str, items: Sequence[Item], name: Callable[[Item], str] = str
 ) -> Iterator[Item]:
-    """The items, with a bar of their own that says which came last."""
+    """The items, with a bar of their own that shows the last one."""
     advance = bar(bars, title, len(items))
     for item in items:
         yield item

@@ -2,7 +2,7 @@
 
 After CIFAR-10-C (Hendrycks & Dietterich 2019, "Benchmarking Neural Network Robustness
 to Common Corruptions and Perturbations", arXiv 1903.12261, constants from the code
-published with it). Digits are not CIFAR: they are all but black and white, so that
+published with it). Digits differ from CIFAR: they are nearly black and white, so that
 noise which spoils a photograph leaves them readable, and they are smaller. Hence
 
     brightness, contrast            constants of CIFAR-10-C
@@ -31,7 +31,7 @@ def gaussian_noise(key: jax.Array, images: jax.Array, scale: jax.Array) -> jax.A
 
 
 def impulse_noise(key: jax.Array, images: jax.Array, share: jax.Array) -> jax.Array:
-    """Makes a share of the pixels black or white, either with the same chance."""
+    """Makes a share of the pixels black or white, with equal chance."""
     drawn = jax.random.uniform(key, images.shape)
     return jnp.where(drawn < share / 2, 0.0, jnp.where(drawn < share, 1.0, images))
 
@@ -39,11 +39,12 @@ def impulse_noise(key: jax.Array, images: jax.Array, share: jax.Array) -> jax.Ar
 def gaussian_blur(key: jax.Array, images: jax.Array, scale: jax.Array) -> jax.Array:
     """Convolves with a normal density of standard deviation `scale` pixels.
 
-    Out to four standard deviations, pixels beyond the border being those at it.
+    The kernel ends at four standard deviations, and border pixels are repeated beyond
+    the border.
     """
     size = images.shape[1]
     position = jnp.arange(size, dtype=jnp.int32)
-    # Far enough for any scale: weights beyond four of them are 0.
+    # Far enough for any scale: weights beyond four standard deviations are 0.
     offset = jnp.arange(-size, size + 1, dtype=jnp.int32)
     distance = jnp.abs(offset).astype(jnp.float32)
     weight = jnp.exp(-0.5 * (distance / scale) ** 2)
@@ -56,9 +57,9 @@ def gaussian_blur(key: jax.Array, images: jax.Array, scale: jax.Array) -> jax.Ar
 
 
 def pixelate(key: jax.Array, images: jax.Array, width: jax.Array) -> jax.Array:
-    """Gives all pixels of a square of `width` by `width` pixels their mean.
+    """Gives all pixels of each square of `width` by `width` their mean.
 
-    Squares at the right and at the bottom border are smaller where they do not fit.
+    Squares at the right and bottom border are smaller if they do not fit.
     """
     square = jnp.arange(images.shape[1], dtype=jnp.int32) // width.astype(jnp.int32)
     together = (square[:, None] == square[None]).astype(jnp.float32)
@@ -77,7 +78,7 @@ def contrast(key: jax.Array, images: jax.Array, factor: jax.Array) -> jax.Array:
 
 
 def rotate(key: jax.Array, images: jax.Array, degrees: jax.Array) -> jax.Array:
-    """Turns every image about its centre, by so many degrees to either side."""
+    """Rotates every image about its centre, by so many degrees to either side."""
     sign = jax.random.rademacher(key, images.shape[:1], jnp.float32)
     angle = sign * jnp.deg2rad(degrees)
     size = images.shape[1]
@@ -92,7 +93,7 @@ def rotate(key: jax.Array, images: jax.Array, degrees: jax.Array) -> jax.Array:
     return jax.vmap(one)(images[..., 0], angle)[..., None]
 
 
-# What each takes at severity 1 to 5.
+# The argument of each at severities 1 to 5.
 CORRUPTIONS: Mapping[str, tuple[Corruption, tuple[float, ...]]] = {
     "Gaussian noise": (gaussian_noise, (0.08, 0.12, 0.18, 0.26, 0.38)),
     "impulse noise": (impulse_noise, (0.03, 0.06, 0.09, 0.17, 0.27)),
@@ -106,11 +107,11 @@ NUM_SEVERITIES = 5
 
 
 def corrupt(key: jax.Array, images: ArrayLike, name: str, severity: int) -> jax.Array:
-    """Images under one corruption.
+    """Applies one corruption.
 
     Args:
-      key: of what is random in it; the same at every severity, so that only the
-        severity differs.
+      key: for what is random; use the same at every severity, so that only the severity
+        differs.
       images: float32 `[n, S, S, 1]`, in `[0, 1]`.
       name: in `CORRUPTIONS`.
       severity: 1 to 5.
@@ -124,7 +125,7 @@ def corrupt(key: jax.Array, images: ArrayLike, name: str, severity: int) -> jax.
     )
 
 
-# One program a corruption serves all severities.
+# All severities of a corruption share one program.
 @functools.partial(jax.jit, static_argnums=0)
 def _corrupt(
     function: Corruption, key: jax.Array, images: jax.Array, amount: jax.Array
@@ -137,5 +138,5 @@ def _along_both_axes(matrix: jax.Array, images: jax.Array) -> jax.Array:
     product = jnp.einsum(
         "ij,njkc,lk->nilc", matrix, images, matrix, precision="highest"
     )
-    # Rounding must not leave the range.
+    # Rounding must not take it out of the range.
     return jnp.clip(product, 0.0, 1.0)

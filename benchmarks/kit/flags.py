@@ -1,4 +1,4 @@
-"""The labels that every method flags on one task.
+"""The labels that each method flags on one task.
 
 Models are calibrated on each half of the examples and judge the labels of the other
 half, so that every label is judged once, by models not calibrated on it.
@@ -23,7 +23,7 @@ from . import halves as halves_
 from .halves import Halves
 from .outputs import Outputs
 
-# The filters of cleanlab, its default first.
+# The filters of cleanlab, with its default first.
 FILTERS = (
     "prune_by_noise_rate",
     "prune_by_class",
@@ -37,12 +37,13 @@ FILTERS = (
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Contradictions:
-    """What needs answers and confidences only.
+    """Flags that need answers and confidences only.
 
     Attributes:
       method_1: bool `[G, N]`, every expert contradicts the label.
-      agreed: bool `[G, N]`, and all name the same other class.
-      method_2: bool `[G, B + 1, N]`, and all from one of their K best bins, K from 0.
+      agreed: bool `[G, N]`, and all predict the same other class.
+      method_2: bool `[G, B + 1, N]`, and each does so from one of its K best bins, K
+        from 0.
       ranking: `CleaningCurve` of arrays `[G, N]` over the judged labels: Method 1's
         flags by falling least confidence over the experts, then all other labels.
       table: `ReliabilityTable` of arrays `[G, B]`: share of wrong labels in bins of
@@ -60,7 +61,7 @@ class Contradictions:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ConfidentLearning:
-    """What needs the probabilities of all classes.
+    """Flags that need the probabilities of all classes.
 
     Attributes:
       method_3: bool `[G, N]`, flagged for every expert.
@@ -83,8 +84,10 @@ class CrossFit:
 
     Attributes:
       in_first: bool `[N]`, rows of the first half.
-      by_half: float32 `[2, M, N]`, confidence as fitted on the first and second half.
-      temperature: float32 `[2, M]`, of these fits, or the slope of Platt scaling.
+      by_half: float32 `[2, M, N]`, confidence by the fits on the first and the second
+        half.
+      temperature: float32 `[2, M]`, temperature of these fits, or the slope of Platt
+        scaling.
     """
 
     in_first: np.ndarray
@@ -93,14 +96,14 @@ class CrossFit:
 
     @property
     def confidence(self) -> np.ndarray:
-        """`[M, N]`, each row as fitted on the half that it is not in."""
+        """`[M, N]`, each row by the fit on the other half."""
         return np.where(self.in_first, self.by_half[1], self.by_half[0])
 
 
 def cross_fit(outputs: Outputs, halves: Halves) -> CrossFit:
     """Calibrates on each half of the first split."""
     first, second = halves.calibration.rows[:1], halves.test.rows[:1]
-    # Of an odd number of rows the last one is not fitted on.
+    # If the number of rows is odd, the last one is not used to fit.
     rows = np.concatenate([first, second[:, : first.shape[1]]])
     by_half, temperature, _ = halves_.fit(outputs, rows)
     in_first = np.zeros(outputs.num_examples, bool)
@@ -109,10 +112,10 @@ def cross_fit(outputs: Outputs, halves: Halves) -> CrossFit:
 
 
 def groups(outputs: Outputs) -> np.ndarray:
-    """int32 `[G, L]`, each group filled up with its last model.
+    """int32 `[G, L]`, each group padded with its last model.
 
-    A model twice in a group changes neither what all contradict nor the least
-    confidence, and groups of one size are one computation.
+    Repeating a model changes neither which labels all contradict nor the least
+    confidence, and groups of one size share one computation.
     """
     size = max(map(len, outputs.experts))
     filled = [group + group[-1:] * (size - len(group)) for group in outputs.experts]
@@ -123,9 +126,9 @@ def contradict(outputs: Outputs, fitted: CrossFit, num_bins: int) -> Contradicti
     """Methods 1 and 2 of all groups.
 
     Args:
-      outputs: of a task with `is_error`, `is_judged` and `experts`.
+      outputs: those of a task with `is_error`, `is_judged` and `experts`.
       fitted: its models, calibrated.
-      num_bins: of every expert, and of the table.
+      num_bins: bins of every expert, and of the table.
     """
     found = _contradict(
         fitted.by_half,
@@ -138,7 +141,8 @@ def contradict(outputs: Outputs, fitted: CrossFit, num_bins: int) -> Contradicti
         outputs.is_judged,
         num_bins=num_bins,
     )
-    # Not in the same program, in which rounding can tell equal means apart.
+    # In a program of its own: inside the other one rounding can make equal means
+    # differ.
     correlation = _rank_correlations(found["table"])
     found = jax.tree.map(np.asarray, found | {"rank_correlation": correlation})
     return Contradictions(**found)
@@ -160,7 +164,7 @@ def _contradict(
     *,
     num_bins: int,
 ) -> dict[str, Any]:
-    """The fields of `Contradictions`, but for the rank correlation."""
+    """The fields of `Contradictions`, except the rank correlation."""
     correct = prediction == label[None]
     method_1 = jax.vmap(cj.top1_disagreement, (0, None))(prediction[groups], label)
     least = jnp.min(confidence[groups], axis=1)
@@ -171,8 +175,8 @@ def _contradict(
             confidence[None], outcome[None], num_bins=num_bins, where=where
         )
 
-    # The bins of the experts, on each half, and those of the flags are one
-    # computation, since compiling it takes most of the time.
+    # The bins of the experts on each half and those of the flags share one computation,
+    # since compiling it takes most of the time.
     halves = jnp.stack([in_first, ~in_first])
     num_models, num_examples = correct.shape
     shape = (2, num_models, num_examples)
@@ -191,7 +195,7 @@ def _contradict(
     table = jax.tree.map(lambda array: array[2 * num_models :, 0], fits.table)
 
     def of_half(half: tuple[cj.ExpertBins, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        """Flags as of the bins of one half: `[G, B + 1, N]` and `[G, N]`."""
+        """Flags by the bins of one half: `[G, B + 1, N]` and `[G, N]`."""
         experts, confidence = half
 
         def of_group(group: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -210,12 +214,12 @@ def _contradict(
 
         return jax.vmap(of_group)(groups)
 
-    # Rows of the first half are flagged by what was fitted on the second.
+    # Rows of the first half are flagged by the fits on the second.
     method_2, agreed = (
         jnp.where(jnp.broadcast_to(in_first, flags[0].shape), flags[1], flags[0])
         for flags in lax.map(of_half, (experts, by_half))
     )
-    # All that Method 1 does not flag comes last.
+    # Labels that Method 1 does not flag come last.
     score = jnp.where(method_1, least, -jnp.inf)
     return {
         "method_1": method_1,
@@ -231,12 +235,12 @@ def _contradict(
 def learn(
     outputs: Outputs, fitted: CrossFit, filters: tuple[str, ...]
 ) -> ConfidentLearning:
-    """Method 3 and cleanlab, of all groups and of every model alone.
+    """Method 3 and cleanlab, for all groups and for every model alone.
 
     Args:
-      outputs: of a task with `logits` and `experts`.
+      outputs: those of a task with `logits` and `experts`.
       fitted: its models, calibrated.
-      filters: of cleanlab.
+      filters: those of cleanlab.
     """
     alone, probabilities = map(
         np.asarray,
@@ -269,7 +273,7 @@ def _learn(
 def _by_peer(
     label: np.ndarray, probabilities: np.ndarray, filters: tuple[str, ...]
 ) -> np.ndarray:
-    """Flags `[F, X, N]` of cleanlab for X matrices of probabilities `[X, N, C]`."""
+    """Flags `[F, X, N]` of cleanlab from X matrices of probabilities `[X, N, C]`."""
     return np.stack(
         [
             [

@@ -1,6 +1,6 @@
-"""Random halves, and the confidences calibrated on the first and judged on the second.
+"""Random halves: confidences calibrated on the first and judged on the second.
 
-Shapes: S splits, M models, N examples, n of a half.
+Shapes: S splits, M models, N examples, n examples of a half.
 """
 
 import dataclasses
@@ -54,7 +54,7 @@ class Halves:
     status: np.ndarray
 
 
-# Fewer classes than this are not divided into two halves.
+# With fewer classes than this they are not divided into two halves.
 LEAST_CLASSES = 10
 
 _CLASSES_SEED = 1030
@@ -99,8 +99,8 @@ def random_classes(seed: int, num_classes: int, num_splits: int) -> np.ndarray:
 def split(outputs: Outputs, seed: int, num_halves: int) -> Halves:
     """Splits the examples at random, and calibrates every model on each first half.
 
-    With a temperature if the logits were saved, else with Platt scaling of the log-odds
-    of the stated confidence.
+    Temperature scaling if the logits were saved, else Platt scaling of the log-odds of
+    the stated confidence.
     """
     calibration, test = random_rows(seed, outputs.num_examples, num_halves)
     fitted, parameter, status = fit(outputs, calibration)
@@ -160,7 +160,7 @@ def by_platt(
 def by_histogram(
     scores: jax.Array, correct: jax.Array, rows: jax.Array, where: jax.Array | None
 ) -> Fitted:
-    """Histogram binning of one model; there is no single parameter."""
+    """Histogram binning of one model; it does not have a single parameter."""
     params, report = cj.fit_histogram(scores[rows], correct[rows], where=where)
     return cj.calibrate(params, scores), jnp.float32(jnp.nan), report.status
 
@@ -174,7 +174,7 @@ def fit_each(
     rows: np.ndarray,
     where: np.ndarray | None = None,
 ) -> Fitted:
-    """A calibrator on every model and split: `[M, N, ...]`, `[S, n]` to `[S, M, ...]`.
+    """A calibrator for every model and split: `[M, N, ...]`, `[S, n]` to `[S, M, ...]`.
 
     Args:
       calibrator: such as `by_platt`; build it once, since it is compiled.

@@ -1,4 +1,4 @@
-"""The machine of a run, and what else ran on it."""
+"""The machine of a run, and how busy it was."""
 
 import dataclasses
 import os
@@ -28,12 +28,12 @@ class Machine:
 
     Attributes:
       processor: model name.
-      cores: that this process may use.
+      cores: number that this process may use.
       memory: bytes.
       system: operating system and Python.
-      versions: of installed packages, by name.
+      versions: versions of installed packages, by name.
       absent: packages that are not installed.
-      flags: of XLA, from the environment.
+      flags: XLA flags from the environment.
       load: average number of running processes, before and after; empty if unknown.
       steal: share of the time that the host gave to other machines; None if unknown.
     """
@@ -50,7 +50,7 @@ class Machine:
 
 
 class Watch:
-    """Records the load of the machine from here on."""
+    """Records the load of the machine from now on."""
 
     def __init__(self) -> None:
         self._load, self._times = _load(), _times()
@@ -66,7 +66,7 @@ class Watch:
         before, after = self._times, _times()
         steal = None
         if len(before) > 7 and len(after) > 7:
-            # Guest times, from the ninth on, are part of the others already.
+            # Guest times, from the ninth on, are already part of the others.
             passed = sum(after[:8]) - sum(before[:8])
             steal = (after[7] - before[7]) / passed if passed else 0.0
         return Machine(

@@ -1,4 +1,4 @@
-"""Saved outputs of real models, one `Outputs` a task.
+"""Saved outputs of real models, one `Outputs` for each task.
 
 `tasks.toml` says which files make a task, what they hold and which models are a pair.
 The files are read with NumPy, without pickles.
@@ -26,8 +26,8 @@ class Outputs:
     """The answers of M models to the N examples of a task.
 
     Attributes:
-      name: of the task in tasks.toml.
-      title: to print.
+      name: name of the task in tasks.toml.
+      title: title to print.
       models: names to print, in order.
       confidence: float32 `[M, N]`, as the models state it.
       score: float32 `[M, N]`, log-odds of that confidence, which Platt scaling takes.
@@ -35,7 +35,7 @@ class Outputs:
       prediction: int32 `[M, N]`, or None where only correctness was saved.
       label: int32 `[N]`, or None likewise.
       logits: float32 `[M, N, C]`, or None where only the answers were saved.
-      cost: float32 `[M, N]`, US dollars a question, or None.
+      cost: float32 `[M, N]`, US dollars per question, or None.
       is_error: bool `[N]`, whether people found the label wrong, or None.
       is_judged: bool `[N]`, whether they were asked about it, or None.
       small_large: pairs of models, the small one first.
@@ -79,10 +79,10 @@ def present(folder: Path, description: Description) -> bool:
 def find(
     folder: Path, wanted: Callable[[Description], bool] = lambda description: True
 ) -> list[str]:
-    """Names of the wanted tasks whose files are in the folder.
+    """Names of the requested tasks whose files are in the folder.
 
     Raises:
-      FileNotFoundError: if there is none.
+      FileNotFoundError: if there are none.
     """
     described = {name: task for name, task in descriptions().items() if wanted(task)}
     found = [name for name, task in described.items() if present(folder, task)]
@@ -116,7 +116,7 @@ def read(folder: Path, name: str, *, published: bool = False) -> Outputs:
     """
     description = descriptions()[name]
     files = description["other_files" if published else "files"]
-    # Examples are the last axis of what was saved model by model, else the first.
+    # Examples are the last axis of arrays saved model by model, else the first.
     axis = -1 if description["reader"] == "correct" else 0
     arrays = _load([folder / file for file in files], axis)
     keys = tuple(description["models"])
@@ -196,7 +196,7 @@ def _from_logits(logits: np.ndarray, label: np.ndarray) -> dict[str, Any]:
 def _read_probabilities(
     arrays: Mapping[str, np.ndarray], keys: tuple[str, ...], _: Description
 ) -> dict[str, Any]:
-    # The logarithm of probabilities is a valid logit: it differs by a constant a row.
+    # Log-probabilities are valid logits: they differ by a constant per row.
     with np.errstate(divide="ignore"):
         logits = np.stack([np.log(arrays[f"{key}_probs"]) for key in keys])
     return _from_logits(logits, arrays["label"].astype(np.int32))
@@ -256,7 +256,7 @@ def _judgements(
 ) -> dict[str, np.ndarray]:
     truth = description.get("truth")
     if truth == "real_labels":
-        # An empty set: nothing fits, which says nothing about the given label.
+        # An empty set: no label fits, which says nothing about the given one.
         judged = arrays["real_labels"].max(axis=1) >= 0
         fits = np.any(arrays["real_labels"] == arrays["label"][:, None], axis=1)
         return {"is_judged": judged, "is_error": judged & ~fits}

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON has them, and back again."""
+"""Dataclasses to plain JSON, and back."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ import numpy as np
 
 
 def as_plain(tree: Any) -> Any:
-    """Dataclasses, mappings, sequences and arrays as JSON has them.
+    """Dataclasses, mappings, sequences and arrays as JSON types.
 
     NaN is None, and infinity is "inf".
     """
@@ -33,20 +33,20 @@ def as_plain(tree: Any) -> Any:
         return [as_plain(value) for value in array]
     if array.dtype.kind in "biu":
         return array.item()
-    # Six digits are more than float32 tables hold, and keep the file readable.
+    # Six digits are enough for float32 tables, and keep the file readable.
     if np.isinf(array):
         return str(float(array))
     return None if np.isnan(array) else float(f"{array:.6g}")
 
 
 def restore(kind: Any, tree: Any) -> Any:
-    """The inverse of `as_plain`: an object of a type from what JSON holds of it.
+    """The inverse of `as_plain`: an object of a type from its JSON.
 
     Args:
       kind: a dataclass, a named tuple, a mapping, a sequence, an optional type, a
-        number or a string, or anything else for an array; `jax.Array` for one of
+        number or a string; anything else means an array, and `jax.Array` one of
         float32.
-      tree: of `json.load`; of records, entries that the type lacks are ignored.
+      tree: from `json.load`; entries of a record that the type lacks are ignored.
     """
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
@@ -80,5 +80,5 @@ def restore(kind: Any, tree: Any) -> Any:
 
 
 def load(kind: type, path: Path) -> Any:
-    """`restore` of a file."""
+    """`restore` from a file."""
     return restore(kind, json.loads(path.read_text(encoding="utf-8")))

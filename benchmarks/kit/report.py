@@ -26,17 +26,17 @@ from .plain import as_plain
 Row = TypeVar("Row")
 Draw = Callable[[bool], Figure]
 
-# Colours in the palette of a figure: enough for its shades between a few.
+# Colours in the palette of a figure: a few, and the shades between them.
 _NUM_COLOURS = 128
 
-# Endings of the names of figures in light and in dark colours.
+# Suffixes of the file names of light and dark figures.
 THEMES = {False: ".png", True: "-dark.png"}
 DOTS_PER_INCH = 200
 
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, and what these outputs say about it.
+    """A claim of the paper, with a verdict by these outputs.
 
     Attributes:
       text: the claim.
@@ -57,8 +57,9 @@ class Section:
       title: heading.
       text: Markdown below it.
       figures: name to a function that draws it, light or dark.
-      claims: which claims of the paper it tests.
-      numbers: behind the tables, a tree of dataclasses, mappings, sequences and arrays.
+      claims: the claims of the paper that it tests.
+      numbers: those behind the tables, a tree of dataclasses, mappings, sequences and
+        arrays.
     """
 
     title: str
@@ -88,7 +89,7 @@ def verdict(number: int, of: int) -> str:
 
 
 def render(template: Path, **values: Any) -> str:
-    """The Markdown of a template, in which every value has its name."""
+    """The Markdown of a template, to which values are given by name."""
     made = _environment(template.parent).get_template(template.name).render(values)
     return re.sub(r"\n{3,}", "\n\n", made).strip()
 
@@ -140,7 +141,7 @@ def _environment(folder: Path) -> jinja2.Environment:
 def table(
     columns: Sequence[tuple[str, Callable[[Row], object]]], rows: Iterable[Row]
 ) -> str:
-    """A Markdown table of anything, from pairs of a header and a function of a row.
+    """A Markdown table of any rows, from pairs of a header and a function of a row.
 
     The first column is text, the others are numbers.
     """
@@ -164,7 +165,7 @@ def grid(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def figure(name: str, caption: str) -> str:
-    """A figure in figures/, light or dark as the reader has chosen."""
+    """A figure in figures/, light or dark as the reader prefers."""
     return "\n".join(
         [
             "<picture>",
@@ -213,7 +214,7 @@ def thousands(value: float) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The names, with a comma between them and "and" before the last."""
+    """The names, separated by commas, with "and" before the last."""
     return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
 
 
@@ -263,7 +264,7 @@ def write(
     """
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     (folder / "RESULTS.md").write_text(text + "\n", encoding="utf-8")
-    # One entry a line: short, and still to be compared line by line.
+    # One entry per line: short, and easy to compare line by line.
     entries = as_plain(numbers).items()
     lines = [f"{json.dumps(key)}: {_json(value)}" for key, value in entries]
     (folder / "results.json").write_text(
@@ -286,13 +287,13 @@ def _claims(claims: Sequence[Claim]) -> str:
 
 def _save(path: Path, draw: Draw, vector: bool) -> None:
     for dark, ending in THEMES.items():
-        # Resolution and fonts are looked up while a figure is written.
+        # Resolution and fonts are read when a figure is written.
         with plots.style(dark=dark):
             drawn, pixels = draw(dark), io.BytesIO()
             drawn.savefig(pixels, dpi=DOTS_PER_INCH)
             if vector and not dark:
                 drawn.savefig(path.with_name(f"{path.name}.pdf"))
-        # A palette makes a third of the size, and leaves no trace of versions.
+        # A palette takes a third of the space and does not depend on versions.
         with Image.open(pixels) as image:
             image = image.convert("RGB").quantize(_NUM_COLOURS)
             image.save(path.with_name(path.name + ending), optimize=True)

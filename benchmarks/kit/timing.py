@@ -6,7 +6,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# A shorter call is repeated until so many seconds have passed.
+# A shorter call is repeated until this many seconds have passed.
 SHORTEST = 0.02
 
 

@@ -1,4 +1,4 @@
-"""Models trained here, for what saved outputs cannot show, on the demo's digits.
+"""Models trained on the demo's digits, to show what saved outputs cannot.
 
 The images, the models and the training are those of calib_jax.demo. Repetitions differ
 in everything random: which digits are trained and tested on, first weights, order.
@@ -16,13 +16,13 @@ from flax import nnx
 from calib_jax.demo import data, models
 from calib_jax.demo.data import NUM_CLASSES, Data, Recipe, Split
 
-# Digits to calibrate on, and as many to test on, for each that is trained on.
+# Digits to calibrate on, and as many to test on, per digit trained on.
 _CALIBRATION_SHARE = 0.75
 _LEAST_CALIBRATION = 300
 
 
 class Perceptron(nnx.Module):
-    """One hidden layer over all pixels: no convolution, so of another kind."""
+    """One hidden layer over all pixels: a different kind, without convolutions."""
 
     def __init__(self, num_hidden: int, *, rngs: nnx.Rngs) -> None:
         self.hidden = nnx.Linear(28 * 28, num_hidden, rngs=rngs)
@@ -44,7 +44,7 @@ def large() -> nnx.Module:
 
 
 def convolutional(num_channels: int, num_hidden: int) -> nnx.Module:
-    """The demo's large model of another width."""
+    """The demo's large model, with another width."""
     return models.LargeModel(num_channels, num_hidden, rngs=nnx.Rngs(0))
 
 
@@ -52,9 +52,9 @@ def deal(seed: tuple[int, ...], num_train: int) -> Data:
     """The digits, dealt out at random: to train, to calibrate and to test on.
 
     Args:
-      seed: of who gets what.
-      num_train: images to train on. Three quarters as many, but at least 300,
-        calibrate, and as many test; all in equal numbers of every digit.
+      seed: for the shuffle.
+      num_train: images to train on. Three quarters as many, but at least 300, are for
+        calibration, and as many for testing; every digit is equally frequent in each.
     """
     num_other = max(_LEAST_CALIBRATION, round(_CALIBRATION_SHARE * num_train))
     settings = data.Settings(num_train=num_train, num_calibrate=num_other)
@@ -63,11 +63,12 @@ def deal(seed: tuple[int, ...], num_train: int) -> Data:
 
 
 def some(split: Split, part: slice) -> Split:
-    """A part of a split, with equally many of every digit.
+    """A part of a split in which every digit is equally frequent.
 
     Args:
-      split: with equally many of every digit, digit by digit.
-      part: of the images as if digits took turns: `slice(300)` are 30 of every digit.
+      split: every digit equally often, sorted by digit.
+      part: slice of the images as if digits alternated: `slice(300)` is 30 of every
+        digit.
     """
     rows = np.arange(len(split.labels)).reshape(NUM_CLASSES, -1).T.ravel()[part]
     rows = np.sort(rows)
@@ -84,15 +85,15 @@ def train(
 
     Args:
       build: makes an untrained one; only its structure counts.
-      seed: of the first weights and of the order of the images.
-      split: to train on.
-      recipe: how.
+      seed: for the first weights and the order of the images.
+      split: images to train on.
+      recipe: how to train.
     """
     rng = np.random.default_rng(seed)
-    # Of a structure alone: to draw weights, JAX would compile a program for each shape.
+    # Only the structure: to draw weights, JAX would compile a program for each shape.
     structure, shapes = nnx.split(nnx.eval_shape(build))
     model = nnx.merge(structure, jax.tree.map(lambda x: _first(rng, x.shape), shapes))
-    # Adam of optax raises a float to an integer count, which strict promotion forbids.
+    # Optax's Adam raises a float to an integer count, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
         key = jax.random.key(rng.integers(2**31))
         models.train(model, key, split, recipe, lambda: None)

@@ -21,7 +21,7 @@ and writes RESULTS.md, results.json and figures. README.md says where to get the
 
 Each section has `evaluate`, from a `Study` to numbers, and `describe`, from these to
 text and figures. Shapes: S splits into halves, M models, P pairs, N examples of a task,
-n of a half.
+n examples of a half.
 
 References:
   Hao et al. 2026, "When Models Know When They Do Not Know", arXiv 2601.07965.

@@ -69,7 +69,7 @@ def run(
             numbers = SECTIONS[name].evaluate(study, advances[name])
             return SECTIONS[name].describe(study, numbers)
 
-        # Most of the time goes into compiling, one program at a time in each thread.
+        # Compiling takes most of the time, one program at a time in each thread.
         with ThreadPoolExecutor(max_workers=2) as pool:
             sections = list(pool.map(evaluate, names))
         total = sum(len(section.figures) for section in sections)

@@ -1,4 +1,4 @@
-"""How many bins, and of which kind (Table 5).
+"""The number and the kind of bins (Table 5).
 
 Shapes: S splits, M models, P pairs, B numbers of bins.
 """
@@ -21,7 +21,7 @@ from .judging import Binning
 from .study import Settings, Study
 
 COUNTS = (5, 10, 15, 20, 30, 50, 75, 100)
-# The number at which both kinds are compared, and those between which the choice is
+# The number at which both kinds are compared, and the range in which the choice is
 # called free.
 _USUAL, _FREE = 15, (10, 50)
 EQUAL_COUNT, EQUAL_WIDTH = "equal count", "equal width"
@@ -53,7 +53,7 @@ class BinNumbers:
 
     Attributes:
       counts: int32 `[B]`, numbers of bins.
-      gap: float64 `[S, P]`, test accuracy of the large less that of the small model.
+      gap: float64 `[S, P]`, test accuracy of the large minus that of the small model.
       binned: `Binned` by kind of bins.
     """
 
@@ -63,7 +63,7 @@ class BinNumbers:
 
 
 def draw_outcomes(seed: int, confidence: np.ndarray) -> np.ndarray:
-    """Outcomes `[S, M, n]` of models that are right as often as they say."""
+    """Outcomes `[S, M, n]` drawn with exactly the stated probabilities."""
     return np.random.default_rng((seed, _SEED)).random(confidence.shape) < confidence
 
 
@@ -102,7 +102,7 @@ def evaluate(outputs: Outputs, halves: Halves, settings: Settings) -> BinNumbers
 
     def half(equal_width: bool) -> Binned:
         chosen = binning.equal_width == equal_width
-        # There is one fit a split.
+        # There is one fit per split.
         return Binned(**{key: part[:, 0][..., chosen] for key, part in parts.items()})
 
     return BinNumbers(
@@ -113,7 +113,7 @@ def evaluate(outputs: Outputs, halves: Halves, settings: Settings) -> BinNumbers
 
 
 def values(study: Study, numbers: Mapping[str, BinNumbers]) -> dict[str, Any]:
-    """Tables and evidence by the names that the template has for them."""
+    """Tables and evidence by their names in the template."""
 
     def table(header: str, rows: Sequence[_Row], *more: Any) -> str:
         bins = [
@@ -162,7 +162,7 @@ def _recovered(task: BinNumbers, kind: str) -> np.ndarray:
 
 
 def _errors(task: BinNumbers) -> dict[str, np.ndarray]:
-    """Mean ECE `[B]` by kind of bins, and that by chance."""
+    """Mean ECE `[B]` by kind of bins, and the ECE by chance."""
     return {
         label: error.mean(axis=(0, 1))
         for kind, binned in task.binned.items()
@@ -200,14 +200,14 @@ def figures(study: Study, numbers: Mapping[str, BinNumbers]) -> dict[str, Draw]:
 
 
 def _evidence(numbers: Mapping[str, BinNumbers]) -> dict[str, Any]:
-    """For the claims about the number of bins and their kind."""
+    """Evidence for the claims on the number of bins and their kind."""
     counts = np.array(COUNTS)
     free = (counts >= _FREE[0]) & (counts <= _FREE[1])
     means = {
         kind: np.array([_recovered(task, kind) for task in numbers.values()])
         for kind in (EQUAL_COUNT, EQUAL_WIDTH)
     }
-    # A task without a pair to judge by takes no part.
+    # A task without a usable pair is left out.
     known = np.isfinite(means[EQUAL_COUNT]).all(axis=1)
     if not known.any():
         return {}

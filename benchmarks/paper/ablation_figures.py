@@ -36,7 +36,7 @@ def draw(panels: Sequence[Panel], x_label: str, y_label: str, dark: bool) -> Fig
       panels: in order.
       x_label: of all panels.
       y_label: of all panels.
-      dark: whether it is drawn light on dark, which the style has done already.
+      dark: whether it is light on dark, for which the style is already set.
     """
     del dark
     columns = min(_COLUMNS, len(panels))
@@ -63,7 +63,7 @@ def draw(panels: Sequence[Panel], x_label: str, y_label: str, dark: bool) -> Fig
                 markerfacecolor=hollow,
             )
         axes.set_xscale("log")
-        # As many numbers as have room, the last among them.
+        # As many numbers as fit, always with the last one.
         ticks = panel.x[::-1][:: math.ceil(len(panel.x) / _MOST_TICKS)]
         labels = [f"{x / 1000:g}k" if x >= 1000 else f"{x:g}" for x in ticks]
         axes.set_xticks(ticks, labels)

@@ -20,7 +20,7 @@ from .ablation_figures import Panel
 from .judging import HISTOGRAM, NONE, PLATT, TEMPERATURE
 from .study import Settings, Study
 
-# Those below the calibration half of a task are used, and all of it.
+# Sizes smaller than the calibration half of a task are used, and the whole half.
 SIZES = (50, 100, 200, 500, 1000, 2000, 5000, 10000)
 
 
@@ -47,7 +47,7 @@ class SizeNumbers:
       models: names.
       pairs: int32 `[P, 2]`, the small model first.
       sizes: int32 `[Z]`, calibration examples; the last is the whole half.
-      gap: float64 `[S, P]`, test accuracy of the large less that of the small model.
+      gap: float64 `[S, P]`, test accuracy of the large minus that of the small model.
       judged: `Judged` by calibrator.
     """
 
@@ -104,12 +104,12 @@ def evaluate(outputs: Outputs, halves: Halves, settings: Settings) -> SizeNumber
     )
 
 
-# What is called a few hundred.
+# "A few hundred" means at most this.
 _FEW = 500
 
 
 def values(study: Study, numbers: Mapping[str, SizeNumbers]) -> dict[str, Any]:
-    """Tables and evidence by the names that the template has for them."""
+    """Tables and evidence by their names in the template."""
     found = {}
     for name, task in numbers.items():
         recovered = _recovered(task, task.default)
@@ -129,7 +129,7 @@ def _recovered(task: SizeNumbers, calibrator: str) -> np.ndarray:
 
 
 def _enough(recovered: np.ndarray) -> int:
-    """The first size from which on all are as good as the last."""
+    """The first size from which all are as good as the last."""
     far = np.flatnonzero(~(np.abs(recovered - recovered[-1]) <= judging.TOLERANCE))
     return int(far[-1]) + 1 if len(far) else 0
 

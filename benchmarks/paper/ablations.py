@@ -21,13 +21,13 @@ from .study import Advance, Study
 
 CALIBRATORS = (NONE, HISTOGRAM, PLATT, TEMPERATURE)
 
-# In place of a calibrator that takes what was not saved.
+# Shown for a calibrator whose inputs were not saved.
 _ABSENT = "-"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """What the ablations found.
+    """The results of the ablations.
 
     Attributes:
       sizes: `SizeNumbers` by task: every calibrator, at every size.
@@ -43,7 +43,7 @@ def num_steps(study: Study) -> int:
 
 
 def evaluate(study: Study, advance: Advance) -> Numbers:
-    """Fits and judges every task once for each of the settings."""
+    """Fits and judges every task in each of the settings."""
 
     def measure(name: str) -> tuple[SizeNumbers, BinNumbers]:
         task, halves = study.tasks[name], study.halves[name]
@@ -53,8 +53,8 @@ def evaluate(study: Study, advance: Advance) -> Numbers:
         advance(f"{task.title}, bins")
         return sizes, bins
 
-    # Tasks of one length share their programs. Programs of other lengths are compiled,
-    # which one core does, at the same time.
+    # Tasks of one length share their programs. Compiling uses one core, so programs of
+    # other lengths are compiled at the same time.
     groups: dict[int, list[str]] = {}
     for name, halves in study.halves.items():
         length = judging.length_for(halves.test.rows.shape[1])
@@ -73,7 +73,7 @@ def evaluate(study: Study, advance: Advance) -> Numbers:
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
-    """Tables 4 and 5, and how many calibration examples it takes."""
+    """Tables 4 and 5, and how many calibration examples are needed."""
     sizes = numbers.sizes
     fewer = {
         f"{len(task.gap)} ({study.tasks[name].title})"
@@ -105,7 +105,7 @@ def describe(study: Study, numbers: Numbers) -> Section:
 
 
 def _whole(task: SizeNumbers, calibrator: str) -> Judged:
-    """What a calibrator gets from the whole calibration half: axes `[S, M or P]`."""
+    """Results of a calibrator with the whole calibration half: axes `[S, M or P]`."""
     judged = task.judged[calibrator]
     return Judged(
         error=judged.error[:, -1],
@@ -139,7 +139,7 @@ _Row = tuple[str, Mapping[str, np.ndarray], str]
 
 
 def _table(header: str, rows: Sequence[_Row]) -> str:
-    """Of a label, values by calibrator and the best calibrator, whose cell is bold."""
+    """A table from rows of a label, values by calibrator, and the best (bold)."""
 
     def cell(calibrator: str) -> Callable[[_Row], str]:
         def found(row: _Row) -> str:
@@ -156,8 +156,9 @@ def _table(header: str, rows: Sequence[_Row]) -> str:
 
 
 def _best(sizes: Mapping[str, SizeNumbers], with_logits: bool) -> dict[str, list[int]]:
-    """For each calibrator, in how many pairs and models it is best, of the tasks
-    with or without logits."""
+    """For each calibrator, in how many pairs and models it is best, in tasks with or
+    without logits.
+    """
     best = {calibrator: [0, 0] for calibrator in CALIBRATORS}
     for task in sizes.values():
         names = list(task.judged)
@@ -192,7 +193,7 @@ def _count_table(sizes: Mapping[str, SizeNumbers]) -> str:
 
 
 def _evidence(sizes: Mapping[str, SizeNumbers]) -> dict[str, Any]:
-    """Whether fitting a parameter or two serves the cascade better than a histogram."""
+    """Evidence on whether one or two parameters route better than a histogram."""
     gains: dict[str, list[np.ndarray]] = {HISTOGRAM: [], NONE: []}
     for task in sizes.values():
         clear = judging.is_clear(task.gap)

@@ -1,10 +1,10 @@
 """Programs that all tasks share, each for one batch of jobs.
 
-A job is one fit, one cascade or one model on one half of one split; what it looks at is
-gathered on the host, so that neither the number of models nor that of splits, pairs or
-fits is part of a program's shape.
+A job is one fit, one cascade or one model on one half of one split. Its inputs are
+gathered on the host, so that no program's shape depends on the number of models,
+splits, pairs or fits.
 
-Shapes: L examples of a half with padding, B bins.
+Shapes: L examples of a half, padding included, B bins.
 """
 
 import functools
@@ -28,11 +28,11 @@ def in_batches(
     shape: Sequence[int],
     job: Callable[..., tuple[np.ndarray, ...]],
 ) -> Any:
-    """`function` of all jobs, whose arguments `job` looks up by their indices."""
+    """`function` on all jobs, whose arguments `job` looks up by their indices."""
     size = int(np.prod(shape))
     parts = []
     for start in range(0, size, _BATCH):
-        # The last batch is filled up with the last job.
+        # The last batch is padded with the last job.
         numbers = np.minimum(np.arange(start, start + _BATCH), size - 1)
         result = function(*job(*np.unravel_index(numbers, shape)))
         parts.append(jax.tree.map(np.asarray, result))
@@ -45,7 +45,7 @@ def in_batches(
 
 
 def _each(function: Callable[..., Any]) -> Callable[..., Any]:
-    """One job after the other: few stay in cache, where many would not."""
+    """One job after the other: one fits in cache, many do not."""
     return jax.jit(lambda *arrays: lax.map(lambda job: function(*job), arrays))
 
 

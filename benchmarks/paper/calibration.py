@@ -26,7 +26,7 @@ from .study import Advance, Study
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quality:
-    """How good the confidences of M models are on one half.
+    """The quality of the confidences of M models on one half.
 
     Attributes:
       error: float32 `[S, M]`, ECE over fresh equal-count bins.
@@ -50,7 +50,7 @@ class TaskNumbers:
 
     Attributes:
       models: names.
-      num_calibration: examples of the half that is fitted on.
+      num_calibration: examples of the calibration half.
       by_temperature: whether a temperature was fitted, else Platt scaling.
       accuracy: float32 `[S, M]`, on the test half.
       parameter: float32 `[S, M]`, temperature or slope.
@@ -107,7 +107,7 @@ def evaluate(study: Study, advance: Advance) -> Numbers:
 def _quality(key: jax.Array, half: Half, calibrated: bool, num_bins: int) -> Quality:
     confidence = half.confidence(calibrated)
     num_models = confidence.shape[1]
-    # One model after the other: all of a task's size share a program.
+    # One model after the other: all models of one size share a program.
     measured = [
         _measure(key, confidence[:, m], half.correct[:, m], num_bins=num_bins)
         for m, key in enumerate(jax.random.split(key, num_models))

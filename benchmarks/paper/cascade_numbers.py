@@ -1,6 +1,6 @@
-"""What the cascades of a small and a large model achieve.
+"""Results of the cascades of a small and a large model.
 
-Shapes: S splits, P pairs, B bins, L losses that are allowed. An axis of length 2 before
+Shapes: S splits, P pairs, B bins, L allowed losses. An axis of length 2 before
 the pairs is the kind of confidence, UC and CC (`routing`).
 """
 
@@ -33,7 +33,7 @@ class TaskNumbers:
       calls_saved: float32 `[S, 2, P, L]`, share of inputs kept small, for the K that
         loses no more than allowed on the calibration half.
       change: float32 `[S, 2, P, L]`, accuracy minus that of the large model alone.
-      dollars_saved: float64 `[S, 2, P, L]`, share of what the large model alone costs,
+      dollars_saved: float64 `[S, 2, P, L]`, share of the cost of the large model alone,
         or None; the small model is always paid for.
       curve: `CascadeCurve` of arrays `[2, P, ...]`, of the first split.
     """
@@ -52,7 +52,7 @@ class TaskNumbers:
 
     @property
     def clear(self) -> np.ndarray:
-        """bool `[P]`, whether the large model is the better one beyond doubt."""
+        """bool `[P]`, whether the large model is clearly the better one."""
         return self.gap_interval[:, 0] > 0
 
 
@@ -85,7 +85,7 @@ def _evaluate_task(study: Study, name: str) -> TaskNumbers:
     curve, num_small_bins = read.curve, seen.num_small_bins
     dollars_saved = None
     if tally.spent is not None:
-        # Weighted by dollars, the share kept small is the share that is not spent.
+        # Weighted by dollars, the share kept small is the share saved.
         kept = routing.read(tally.routers, tally.spent).curve.small_share
         cost = take(task.cost, study.halves[name].test.rows).sum(-1, dtype=np.float64)
         small, large = np.transpose(task.small_large)
@@ -111,7 +111,7 @@ def _evaluate_task(study: Study, name: str) -> TaskNumbers:
 
 
 def _intervals(draws: np.ndarray) -> np.ndarray:
-    """Of UC, CC and their difference, `[3, P, 2]`, from `[D, 2, P]`."""
+    """Intervals of UC, CC and their difference, `[3, P, 2]`, from `[D, 2, P]`."""
     uncalibrated, calibrated = draws[:, 0], draws[:, 1]
     both = [uncalibrated, calibrated, calibrated - uncalibrated]
     return routing.interval(np.stack(both, axis=1))

@@ -22,12 +22,12 @@ from .cascade_numbers import evaluate as evaluate
 from .cascade_numbers import num_steps as num_steps
 from .study import Study
 
-# More panels than these no page holds.
+# No page holds more panels than this.
 _MAX_PANELS = 10
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
-    """Figures 2 and 3, their areas, and what a cascade saves."""
+    """Figures 2 and 3, their areas, and the savings of a cascade."""
     pictured = {
         name: study.tasks[name].small_large.index(study.tasks[name].pictured)
         for name in numbers
@@ -134,10 +134,10 @@ def _saving_table(task: TaskNumbers) -> str:
 
 
 def _evidence(tasks: Sequence[TaskNumbers]) -> dict[str, Any]:
-    """For the claims, over all pairs of all tasks.
+    """Evidence for the claims, over all pairs of all tasks.
 
-    APGR exceeds 0.5 where the area exceeds 0, and ranks two routers alike, so that the
-    area serves pairs of any gap.
+    APGR exceeds 0.5 where the area exceeds 0, and ranks two routers in the same order,
+    so the area can be used for pairs of any gap.
     """
     areas = np.concatenate([task.area.mean(axis=0) for task in tasks], axis=-1)
     ends = np.concatenate([task.area_interval for task in tasks], axis=1)

@@ -1,4 +1,4 @@
-"""Which labels are wrong, judged by people (Table 3, Figure 4).
+"""Wrong labels, as judged by people (Table 3, Figure 4).
 
 Shapes: G groups of experts, B bins.
 """
@@ -45,7 +45,7 @@ def _names(study: Study) -> list[str]:
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
-    """Table 3, Figure 4, and what confidence has to do with precision."""
+    """Table 3, Figure 4, and precision against confidence."""
     titles = {name: study.tasks[name].title for name in numbers}
     described = outputs.descriptions()
     return text.section(

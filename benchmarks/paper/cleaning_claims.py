@@ -1,4 +1,4 @@
-"""What the numbers of cleaning say about the paper's claims."""
+"""The paper's claims on cleaning against the numbers."""
 
 import itertools
 import math
@@ -14,14 +14,14 @@ Numbers = Mapping[str, FlagNumbers]
 
 
 def critical(num_bins: int) -> float:
-    """Rank correlation that independent bins exceed in one case of 20, about."""
+    """Rank correlation that independent bins exceed in about one case of 20."""
     return 1.645 / math.sqrt(max(num_bins - 1, 1))
 
 
 def evidence(
     study: Study, numbers: Numbers, titles: Mapping[str, str]
 ) -> dict[str, Any]:
-    """Over all groups of experts of all tasks."""
+    """Evidence over all groups of experts of all tasks."""
     chance = critical(study.settings.num_bins)
     cases = [
         (titles[name], task, group)

@@ -1,10 +1,10 @@
-"""Experts more or less alike, trained here on the demo's digits, and pairs of them.
+"""Pairs of experts, more or less alike, trained here on the demo's digits.
 
 From one network twice to two networks that share neither architecture nor images; and
 pairs that learned one habit of mislabelling.
 
 Shapes: n images to calibrate on, as many to test on, P = D + 2 H pairs: D degrees of
-likeness, then H pairs that meet a habit, without and with having learned it.
+likeness, then H pairs faced with a habit, before and after learning it.
 """
 
 import dataclasses
@@ -21,12 +21,12 @@ from calib_jax.demo.data import Recipe, Split
 from .independence_measures import Pair
 from .study import Advance, Settings
 
-# What the seeds of this section start with, after the study's own.
+# Seeds of this section start with this, after the study's own.
 _DIGITS, _WEIGHTS, _FLIPS, _HABIT = 1050, 1051, 1052, 1053
 
 _LEARNING_RATE = 3e-3
 
-# Digits of one kind that are often labelled as another, and how often.
+# One digit is often labelled as another; which, and how often.
 HABIT = (4, 9)
 HABIT_SHARE = 0.7
 
@@ -37,9 +37,9 @@ class Expert:
 
     Attributes:
       build: makes an untrained network.
-      seed: of first weights and of the order of images.
-      half: of the training images, 0 or 1.
-      habit: whether its labels were given by habit.
+      seed: for the first weights and the order of images.
+      half: which half of the training images, 0 or 1.
+      habit: whether its labels have the habit.
     """
 
     build: Callable[[], nnx.Module]
@@ -61,7 +61,7 @@ def _perceptron() -> nnx.Module:
 
 
 FIRST = Expert(_network)
-# The second expert, ever less like the first.
+# The second expert, less and less like the first.
 SECOND = {
     "the same network": FIRST,
     "another seed": Expert(_network, seed=1),
@@ -70,7 +70,7 @@ SECOND = {
     "another architecture": Expert(_perceptron, seed=1),
     "another architecture, other images": Expert(_perceptron, seed=1, half=1),
 }
-# Of these, the pairs that are trained on labels given by habit as well.
+# The pairs that are also trained on labels with the habit.
 HABITUAL = ("another seed", "another architecture, other images")
 
 
@@ -81,10 +81,10 @@ class Trained:
     Attributes:
       calibration: logits on the calibration part.
       test: logits on the test part.
-      calibration_labels: of the calibration part, right and by habit.
-      truth: of the test part.
-      given: of the test part, some wrong at random; and by habit as well.
-      is_habit: of the test part, which labels habit makes wrong.
+      calibration_labels: labels of the calibration part, right and with the habit.
+      truth: right labels of the test part.
+      given: labels of the test part, some wrong at random; and by habit too.
+      is_habit: which labels of the test part the habit makes wrong.
     """
 
     calibration: dict[Expert, np.ndarray]
@@ -96,7 +96,7 @@ class Trained:
 
 
 def train(settings: Settings, repeat: int, advance: Advance) -> Trained:
-    """Trains every expert of one repetition, and asks it about both parts."""
+    """Trains every expert of one repetition, and evaluates it on both parts."""
 
     def rng(of: int, *more: int) -> np.random.Generator:
         return np.random.default_rng((settings.seed, of, repeat, *more))
@@ -136,7 +136,7 @@ def train(settings: Settings, repeat: int, advance: Advance) -> Trained:
 
 
 def by_habit(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
-    """Labels `[N]` of which a share of one digit is labelled as another."""
+    """Labels `[N]` in which a share of one digit is labelled as another."""
     of_digit = rng.permutation(np.flatnonzero(labels == HABIT[0]))
     changed = labels.copy()
     changed[of_digit[: round(HABIT_SHARE * len(of_digit))]] = HABIT[1]
@@ -144,7 +144,7 @@ def by_habit(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
 
 
 def experts() -> tuple[Expert, ...]:
-    """Every one that is trained, once."""
+    """Every expert that is trained, once."""
     habitual = [FIRST, *(SECOND[name] for name in HABITUAL)]
     given = [dataclasses.replace(expert, habit=True) for expert in habitual]
     return tuple(dict.fromkeys([FIRST, *SECOND.values(), *given]))

@@ -1,7 +1,7 @@
-"""How many labels every method flags on one task, and how many of them are wrong.
+"""How many labels each method flags on one task, and how many of them are wrong.
 
 Shapes: G groups of experts, M models, N examples, B bins, F filters of cleanlab, P
-points of a curve.
+points on a curve.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from benchmarks.kit.halves import Halves
 from benchmarks.kit.outputs import Outputs
 
 _NUM_POINTS = 100
-# The precision of fewer labels says nothing, and is not drawn.
+# The precision of fewer labels is too uncertain to draw.
 MIN_DRAWN = 20
 
 
@@ -31,12 +31,13 @@ class Counts:
     Attributes:
       flagged: int `[...]`.
       judged: int `[...]`, flagged labels that people were asked about.
-      wrong: int `[...]`, of these, the wrong ones.
-      precision: float64 `[...]`, share of the judged that is wrong; NaN without any.
+      wrong: int `[...]`, the judged ones that are wrong.
+      precision: float64 `[...]`, share of the judged that is wrong; NaN if none is
+        judged.
       low: float64 `[...]`, its Wilson interval at 95 %.
       high: float64 `[...]`, likewise.
       recall: float64 `[...]`, share of all wrong labels that is flagged; NaN where
-        people were asked about few labels only.
+        people judged only a few labels.
     """
 
     flagged: np.ndarray
@@ -51,7 +52,7 @@ class Counts:
         return jax.tree.map(lambda array: array[index], self)
 
     def cell(self) -> str:
-        """Precision and its interval in %, to print."""
+        """Precision and its interval in %, as text."""
         if not self.judged:
             return "-"
         bounds = report.interval((self.low, self.high), 1, 100.0)
@@ -66,10 +67,10 @@ class FlagNumbers:
       experts: names of each group of experts.
       num_examples: N.
       num_judged: labels that people were asked about.
-      num_wrong: of these, the wrong ones.
+      num_wrong: judged labels that are wrong.
       num_contradicted: int `[M]`, judged labels that a model contradicts.
       method_1: `Counts` `[G]`.
-      agreed: `Counts` `[G]`, of Method 1 where all experts name the same other class.
+      agreed: `Counts` `[G]`, Method 1 where all experts predict the same other class.
       method_2: `Counts` `[G, B + 1]`, K from 0.
       half: int `[G]`, the K whose number of flags is nearest to half of Method 1's.
       matched: int `[G]`, the K whose number of flags is nearest to that of cleanlab's
@@ -81,7 +82,7 @@ class FlagNumbers:
         bins.
       overlap: name of a method to `Counts` `[G, 3]`: flagged by both, only by this
         method, only by the other, which is cleanlab's default filter, else Method 1.
-        Method 2 is that at K = `matched`.
+        Method 2 is at K = `matched`.
       method_3: `Counts` `[G]`.
       method_3_alone: `Counts` `[M]`.
       peer: `Counts` `[F, G]`.
@@ -112,7 +113,7 @@ class FlagNumbers:
 
     @property
     def is_complete(self) -> bool:
-        """Whether people were asked about the labels, not about suspects only."""
+        """Whether people judged all labels, not only suspects."""
         return _mostly(self.num_judged, self.num_examples)
 
     def sure(self, group: int, *, matched: bool) -> Counts:
@@ -129,10 +130,10 @@ def evaluate(
     """Flags labels by all methods, and counts the wrong ones.
 
     Args:
-      outputs: of a task with `is_error`, `is_judged` and `experts`.
-      halves: of the same task; the first split counts.
-      num_bins: of every expert.
-      filters: of cleanlab, its default first.
+      outputs: those of a task with `is_error`, `is_judged` and `experts`.
+      halves: those of the same task; the first split counts.
+      num_bins: bins of every expert.
+      filters: those of cleanlab, its default first.
     """
     fitted = flags.cross_fit(outputs, halves)
     found = flags.contradict(outputs, fitted, num_bins)
@@ -206,7 +207,7 @@ def count_wrong(
 
 
 def _nearest(flagged: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Of flags `[G, K, N]` the K with about as many as wanted `[G]`; first of equal."""
+    """The K whose flags `[G, K, N]` are nearest in number to the target `[G]`."""
     return np.abs(flagged.sum(axis=-1) - target[:, None]).argmin(axis=-1)
 
 
@@ -228,7 +229,7 @@ def _mostly(number: int, of: int) -> bool:
 
 
 def _thin(curve: cj.CleaningCurve, num_ranked: np.ndarray) -> cj.CleaningCurve:
-    """`[G, P]` points of `[G, N]`: the ranked rows evenly, and the last row."""
+    """`[G, P]` points from `[G, N]`: evenly spaced ranked rows, and the last row."""
     end = np.maximum(num_ranked - 1, 0)[:, None]
     start = np.minimum(MIN_DRAWN - 1, end)
     steps = np.arange(_NUM_POINTS - 1)

@@ -29,8 +29,8 @@ def draw_panel(
     """Precision against the flagged share of the judged labels, for one group.
 
     Args:
-      numbers: of one task.
-      group: of its experts.
+      numbers: those of one task.
+      group: index of its group of experts.
       axes: to draw into, else a new figure.
       max_share: right end of the panel, else just beyond the last point.
       title: above the legend.
@@ -76,7 +76,7 @@ def _max_share(numbers: FlagNumbers, group: int) -> float:
 
 
 def draw_panels(panels: Mapping[str, tuple[FlagNumbers, int]], _: bool) -> Figure:
-    """The same for each title, of numbers and a group, with one legend and scale."""
+    """A panel for each title, from numbers and a group, with one legend and scale."""
     max_share = max(_max_share(*panel) for panel in panels.values())
     width = 7.0 if len(panels) > 2 else 5.2
     figure = Figure(figsize=(width, 2.6), layout="constrained")
@@ -92,7 +92,7 @@ def draw_panels(panels: Mapping[str, tuple[FlagNumbers, int]], _: bool) -> Figur
 
 
 def draw_bins(panels: Mapping[str, FlagNumbers], _: bool) -> Figure:
-    """Precision in bins of the flags of Method 1, a panel for each title."""
+    """Precision in bins of Method 1's flags, a panel for each title."""
     width = 7.0 if len(panels) > 2 else 5.2
     figure = Figure(figsize=(width, 2.6), layout="constrained")
     all_axes = np.atleast_1d(figure.subplots(1, len(panels)))
@@ -120,7 +120,7 @@ def draw_bins(panels: Mapping[str, FlagNumbers], _: bool) -> Figure:
 
 
 def _add_legend(figure: Figure, all_axes: Iterable[Axes]) -> None:
-    """One legend above all panels, of the panel with the most series."""
+    """One legend above all panels, from the panel with the most series."""
     legends = [axes.get_legend_handles_labels() for axes in all_axes]
     handles, names = max(legends, key=lambda legend: len(legend[1]))
     figure.legend(

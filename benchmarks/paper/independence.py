@@ -1,8 +1,8 @@
-"""How alike two experts may be, and what it does to cleaning and to a cascade.
+"""How alike two experts are, and the effect on cleaning and on a cascade.
 
 The experts are trained in `expert_pairs`.
 
-Shapes: R repetitions, D degrees of likeness, H pairs that meet a habit.
+Shapes: R repetitions, D degrees of likeness, H pairs faced with a habit.
 """
 
 import dataclasses
@@ -32,16 +32,16 @@ class Numbers:
 
     Attributes:
       degrees: D names.
-      habitual: H of them.
+      habitual: H of these names.
       num_train: images each expert is trained on.
       num_test: images to test on, and as many to calibrate on.
       num_top_bins: the K of Method 2.
       pairs: entries `[R, D, ...]`; labels wrong at random.
       habit: entries `[R, 2, H, ...]`; labels wrong at random and by habit; experts
         that were trained and calibrated on right labels, and on labels given by habit.
-      ordered: int64 `[2, 4, 2]`, of all two degrees of one repetition, how many differ
-        in `CAUSES` and in `EFFECTS` the opposite way (less of the one, more of the
-        other), and how many the same way; ties are neither.
+      ordered: int64 `[2, 4, 2]`, over all pairs of degrees of one repetition, how many
+        differ in `CAUSES` and in `EFFECTS` in opposite directions (less of the one,
+        more of the other), and how many in the same direction; ties are neither.
     """
 
     degrees: tuple[str, ...]
@@ -107,7 +107,7 @@ def summarise(settings: Settings, repeats: list[Trained]) -> Numbers:
 
 
 def _ordered(cause: np.ndarray, effect: np.ndarray) -> tuple[int, int]:
-    """Of all two degrees `[R, D]` of a repetition, how many differ which way."""
+    """Over all pairs of degrees `[R, D]` of a repetition, how many differ which way."""
     first, second = np.triu_indices(cause.shape[1], 1)
     sign = np.sign(cause[:, first] - cause[:, second]) * np.sign(
         effect[:, first] - effect[:, second]
@@ -138,7 +138,7 @@ def describe(study: Study, numbers: Numbers) -> Section:
 
 
 def _evidence(numbers: Numbers) -> dict[str, Any]:
-    """For the claims; comparisons are counts of one order and of the other."""
+    """Evidence for the claims; comparisons are counts of both orders."""
     pairs, habit = numbers.pairs, numbers.habit
 
     def ordered(cause: str, effect: str) -> np.ndarray:
@@ -162,7 +162,7 @@ def _evidence(numbers: Numbers) -> dict[str, Any]:
 def _spread(
     values: np.ndarray, digits: int = 1, scale: float = 100.0
 ) -> Callable[[int], str]:
-    """A cell of the row of a degree, from values `[R, D]`."""
+    """A cell in the row of a degree, from values `[R, D]`."""
     return lambda degree: report.spread(values[:, degree], digits, scale)
 
 

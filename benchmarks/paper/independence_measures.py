@@ -1,4 +1,4 @@
-"""What two experts achieve together, from their logits, in one program.
+"""Results of two experts together, from their logits, in one program.
 
 Shapes: P pairs of experts, n images to calibrate on, as many to test on, B bins.
 """
@@ -17,15 +17,16 @@ from .shift_measures import cell_weights
 
 
 class Pair(NamedTuple):
-    """Two experts on one repetition's images; of many pairs, `[P, ...]`.
+    """Two experts on one repetition's images; `[P, ...]` for many pairs.
 
     Attributes:
       calibration: float32 `[2, n, 10]`, logits.
       calibration_labels: int32 `[n]`.
       test: float32 `[2, n, 10]`, logits.
       truth: int32 `[n]`, labels of the test part.
-      given: int32 `[n]`, the same with some made wrong.
-      is_habit: bool `[n]`, which of those are wrong by habit, the others at random.
+      given: int32 `[n]`, the same labels with some made wrong.
+      is_habit: bool `[n]`, which of those are wrong by habit; the others are wrong at
+        random.
     """
 
     calibration: np.ndarray
@@ -37,19 +38,20 @@ class Pair(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """Float32, of one pair or of many. Shares and precisions are in `[0, 1]`.
+    """Results of one or many pairs, float32. Shares and precisions are in `[0, 1]`.
 
     Attributes:
       accuracy: `[..., 2]`, of each expert on the test part.
       agreement: share of images for which both predict the same.
       joint_error: share of images on which both are wrong.
-      lift: that over the product of both error rates, which it would be if they erred
+      lift: joint error over the product of both error rates, its value if they erred
         independently.
       flagged: share of labels flagged by Method 2.
-      precision: wrong labels of the flagged ones.
-      recall: flagged of the labels wrong at random.
-      habit_recall: flagged of the labels wrong by habit; NaN without any.
-      matched_precision: wrong labels of those most suspect, as many as are wrong.
+      precision: share of the flagged labels that is wrong.
+      recall: share of the labels wrong at random that is flagged.
+      habit_recall: share of the labels wrong by habit that is flagged; NaN without any.
+      matched_precision: share of wrong labels among the most suspect, as many as are
+        wrong.
       gain: accuracy of the cascade minus that of the better expert.
       union_gain: accuracy if either were right, minus that of the better expert.
     """
@@ -68,12 +70,12 @@ class Measured(NamedTuple):
 
 
 class _Counted(NamedTuple):
-    """As in `Measured`, of one pair, and what its cascade follows from.
+    """`Measured` for one pair, with the router and weights of its cascade.
 
     Attributes:
       either: share of images that either expert has right.
       router: `Router` from the first expert to the second.
-      weights: float32 `[2, 4 B]`, what it meets on the calibration and the test part.
+      weights: float32 `[2, 4 B]`, cell weights on the calibration and the test part.
     """
 
     accuracy: jax.Array
@@ -91,13 +93,13 @@ class _Counted(NamedTuple):
 
 
 def measure(pairs: Pair, *, num_bins: int, num_top_bins: int, share: float) -> Measured:
-    """Everything of many pairs.
+    """Measures many pairs.
 
     Args:
       pairs: arrays `[P, ...]`.
       num_bins: equal-count bins.
       num_top_bins: the K of Method 2.
-      share: of the labels that the most suspect ones are taken to be.
+      share: share of the labels that is counted as most suspect.
 
     Returns:
       `Measured` of NumPy arrays `[P, ...]`.
@@ -109,7 +111,7 @@ def measure(pairs: Pair, *, num_bins: int, num_top_bins: int, share: float) -> M
     both = jax.tree.map(lambda part: part[:, None], counted.router)
     read = routing.read(both, counted.weights)
     curve = read.curve
-    # K of most accuracy, and the better expert, on the calibration part.
+    # The most accurate K, and the better expert, on the calibration part.
     cascade = routing.at(curve.accuracy[:, 1], read.best[:, 0])
     first, second = curve.small_accuracy, curve.large_accuracy
     single = np.where(first[:, 0] >= second[:, 0], first[:, 1], second[:, 1])
@@ -176,7 +178,7 @@ def _count_one(
 
 
 def _share(which: jax.Array, of: jax.Array | None = None) -> jax.Array:
-    """Share of rows; NaN where there are none to take a share of."""
+    """Share of rows; NaN if there are none."""
     if of is None:
         return jnp.mean(which, dtype=jnp.float32)
     return jnp.sum(which & of, dtype=jnp.float32) / jnp.sum(of, dtype=jnp.float32)

@@ -4,7 +4,7 @@ All tasks share a few compiled programs (batches): the examples of a half are pa
 one of a few lengths and masked.
 
 Shapes: S splits, Z fits a split, M models, P pairs, K ways to bin, n examples of a
-half, L of them with padding.
+half, L examples with padding.
 """
 
 import dataclasses
@@ -22,22 +22,22 @@ from . import batches
 
 NONE, HISTOGRAM, PLATT, TEMPERATURE = "none", "histogram", "Platt", "temperature"
 
-# APGR divides by the gap between two models: it is averaged over the pairs whose large
-# model is better by a point at least in every split.
+# APGR divides by the gap between two models, so it is averaged over pairs whose large
+# model is better by at least a point in every split.
 LEAST_GAP = 0.01
 
-# Two APGR that differ by no more than this are taken for the same.
+# Two APGRs that differ by no more than this count as the same.
 TOLERANCE = 0.01
 
-# Every table has so many bins, of which most may hold nothing, in one program.
+# Every table has this many bins, most of them possibly empty, in one program.
 MAX_BINS = 100
 
-# Of a large task every split says nearly the same: so many splits are looked at that
-# their halves hold this many examples, but some at least.
+# For a large task all splits give nearly the same result, so only as many are used as
+# hold this many examples, but at least a few.
 _MANY_EXAMPLES, _LEAST_SPLITS = 50_000, 5
 
-# Halves are padded to so many examples, or 5 or 25 times as many, ...: numbers that the
-# vector units like.
+# Halves are padded to this many examples, or 5 or 25 times as many, ...: numbers that
+# suit the vector units.
 _LEAST_LENGTH, _GROWTH = 1000, 5
 
 
@@ -47,9 +47,9 @@ class Sample:
 
     Attributes:
       rows: int32 `[S, L]`, rows of the outputs.
-      where: bool `[S, 1, L]`, which of them are meant.
+      where: bool `[S, 1, L]`, which of them count.
       confidence: float32 `[S, M, L]`, as stated.
-      score: float32 `[S, M, L]`, log-odds of it.
+      score: float32 `[S, M, L]`, log-odds of the confidence.
       correct: bool `[S, M, L]`.
     """
 
@@ -66,7 +66,7 @@ class Binning:
 
     Attributes:
       counts: int32 `[K]`, numbers of bins.
-      equal_width: bool `[K]`, between 0 and 1; else bins of equal count.
+      equal_width: bool `[K]`, bins of equal width between 0 and 1; else of equal count.
     """
 
     counts: np.ndarray
@@ -74,18 +74,18 @@ class Binning:
 
 
 def equal_count(num_bins: int) -> Binning:
-    """The one way of all other tables."""
+    """The binning of all other tables."""
     return Binning(counts=np.array([num_bins], np.int32), equal_width=np.zeros(1, bool))
 
 
 def splits_of(halves: Halves) -> slice:
-    """The splits that are looked at."""
+    """The splits that are used."""
     count = halves.test.rows.shape[1]
     return slice(max(_LEAST_SPLITS, _MANY_EXAMPLES // count))
 
 
 def length_for(size: int) -> int:
-    """The number of examples that so many are padded to."""
+    """The length that so many examples are padded to."""
     length = _LEAST_LENGTH
     while length < size:
         length *= _GROWTH
@@ -109,11 +109,11 @@ def sample(outputs: Outputs, rows: np.ndarray, length: int) -> Sample:
 def calibrate(
     calibrator: str, fitted: Sample, where: np.ndarray, applied: Sample
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence after a calibrator that takes the stated confidence alone.
+    """Confidence after a calibrator that takes only the stated confidence.
 
     Args:
       calibrator: `NONE`, `HISTOGRAM` or `PLATT`.
-      fitted: what it is fitted on.
+      fitted: examples to fit on.
       where: bool `[S, Z, L]`, which of these examples are used.
       applied: other examples to calibrate, as many after padding.
 
@@ -146,12 +146,12 @@ def calibrate(
 def calibrate_logits(
     outputs: Outputs, fitted: Sample, where: np.ndarray, applied: Sample
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The same after a temperature, for which the outputs must have logits."""
+    """Confidence after a temperature, for which the outputs must have logits."""
     if outputs.logits is None or outputs.label is None:
         raise ValueError(f"{outputs.name}: expected logits, got the answers alone.")
     num_splits, num_fits, _ = where.shape
     labels = np.broadcast_to(outputs.label, outputs.correct.shape)
-    # Padding is left out: these programs are of one task anyway.
+    # Without padding: these programs serve one task anyway.
     used = int(fitted.where[0].sum())
     confidence = fit_each(
         by_temperature,
@@ -168,11 +168,11 @@ def calibrate_logits(
 
 
 def edges_of(confidence: np.ndarray, where: np.ndarray, binning: Binning) -> np.ndarray:
-    """Edges `[S, Z, M, K, MAX_BINS - 1]` for `[S, Z, M, L]` and `[S, Z, L]`.
+    """Edges `[S, Z, M, K, MAX_BINS - 1]` from `[S, Z, M, L]` and `[S, Z, L]`.
 
-    +inf where there are fewer, so that the last bins hold nothing.
+    +inf where there are fewer, so that the last bins are empty.
     """
-    # Order statistics take the longer, the more of them may be asked for.
+    # Order statistics take longer the more of them may be asked for.
     most = int(binning.counts.max())
     fresh = np.flatnonzero(~binning.equal_width)
 
@@ -204,17 +204,17 @@ def cascade(
     """Routers fitted on some confidences and used on others.
 
     Args:
-      seen: `[S, Z, M, L]`, of the calibration half.
+      seen: `[S, Z, M, L]`, confidences on the calibration half.
       seen_where: bool `[S, Z, L]`.
-      new: `[S, Z, M, L]`, of the test half.
+      new: `[S, Z, M, L]`, confidences on the test half.
       correct: bool `[S, M, L]`, of the test half.
       where: bool `[S, Z, L]`, of the test half.
       pairs: int32 `[P, 2]`, the small model first.
-      binning: of the small model's confidence.
+      binning: how to bin the small model's confidence.
 
     Returns:
-      APGR float32 `[S, Z, P, K]`, NaN where both models are as accurate; and how many
-      bins of the router hold examples, the same.
+      APGR float32 `[S, Z, P, K]`, NaN where both models are equally accurate; and how
+      many bins of the router hold examples, of the same shape.
     """
     models, first = np.unique(pairs[:, 0], return_inverse=True)
     edges = edges_of(seen[:, :, models], seen_where, binning)
@@ -244,9 +244,9 @@ def errors(
     where: np.ndarray,
     binning: Binning,
 ) -> list[np.ndarray]:
-    """ECE `[S, Z, M, K]` of `[S, Z, M, L]` for outcomes `[S, M, L]`, `[S, Z, L]`.
+    """ECE `[S, Z, M, K]` from `[S, Z, M, L]`, outcomes `[S, M, L]` and `[S, Z, L]`.
 
-    Bins of equal count are cut from these very confidences.
+    Bins of equal count are cut from the same confidences.
     """
     edges = edges_of(confidence, where, binning)
 
@@ -267,18 +267,18 @@ def errors(
 
 
 def gaps(correct: np.ndarray, where: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Accuracy of the large less that of the small model, `[S, P]`; as in `Sample`."""
+    """Accuracy of the large minus that of the small model, `[S, P]`; as in `Sample`."""
     accuracy = np.mean(correct, axis=-1, where=where)
     return accuracy[:, pairs[:, 1]] - accuracy[:, pairs[:, 0]]
 
 
 def is_clear(gap: np.ndarray) -> np.ndarray:
-    """Pairs `[P]` whose large model is plainly the better in every split `[S, P]`."""
+    """Pairs `[P]` whose large model is clearly better in every split `[S, P]`."""
     return np.all(gap >= LEAST_GAP, axis=0)
 
 
 def over_clear_pairs(values: np.ndarray, gap: np.ndarray) -> np.ndarray:
-    """Mean over splits and clear pairs of `[S, ..., P]`; NaN where none is clear."""
+    """Mean of `[S, ..., P]` over splits and clear pairs; NaN if none is clear."""
     values = values[..., is_clear(gap)]
     shape = values.shape[1:-1]
     return values.mean(axis=(0, -1)) if values.size else np.full(shape, np.nan)

@@ -1,4 +1,4 @@
-"""Labels made wrong in three ways, and what experts find of them: language models.
+"""Labels made wrong in three ways, and what language models find of them.
 
 Shapes: M models, N examples.
 """
@@ -23,8 +23,8 @@ from .study import Advance, Study
 UNIFORM, BY_CLASS, CONFIDENT = "uniformly", "by class", "where experts err"
 KINDS = (UNIFORM, BY_CLASS, CONFIDENT)
 
-# Of the streams of random numbers, after the seed of the study; those of the splits
-# are numbered from 0, and no other stream may be one of them.
+# Numbers of the random streams, after the seed of the study. Those of the splits start
+# at 0, and must not be used again here.
 _SEED = 1010
 
 
@@ -33,9 +33,9 @@ class NoiseNumbers:
     """One task with labels flipped in one way.
 
     Attributes:
-      num_wanted: labels that were to be flipped.
-      num_flipped: labels that were.
-      found: `FlagNumbers`, the flipped labels being the wrong ones.
+      num_wanted: labels to flip.
+      num_flipped: labels that were flipped.
+      found: `FlagNumbers`, where the flipped labels are the wrong ones.
     """
 
     num_wanted: int
@@ -97,11 +97,11 @@ def flip(
     """Labels `[N]`, some of them wrong.
 
     Args:
-      task: with labels and logits.
-      halves: of the same task.
+      task: one with labels and logits.
+      halves: those of the same task.
       kind: one of `KINDS`.
-      share: of the labels to flip.
-      seed: of the choice of rows and classes.
+      share: share of the labels to flip.
+      seed: for the choice of rows and classes.
     """
     labels, count = task.label.copy(), _wanted(task, share)
     if kind == CONFIDENT:
@@ -120,7 +120,7 @@ def flip(
 
 
 def _confidently_wrong(task: Outputs, halves: Halves) -> tuple[np.ndarray, np.ndarray]:
-    """Rows where all experts name one wrong answer, surest first, and the answer."""
+    """Rows where all experts give one wrong answer, surest first, and the answer."""
     experts = list(_all_experts(task))
     answer = task.prediction[experts]
     agreed = np.all((answer == answer[0]) & (answer != task.label), axis=0)
@@ -135,7 +135,7 @@ def _all_experts(task: Outputs) -> tuple[int, ...]:
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
-    """What the methods find among the flipped labels."""
+    """How many of the flipped labels the methods find."""
     several = len(numbers) > 1
     names = {
         name: f"cleaning-language{f'-{name}' if several else ''}" for name in numbers
@@ -199,7 +199,7 @@ def _cell(count: Counts) -> str:
 
 
 def _evidence(study: Study, numbers: Numbers) -> dict[str, Any]:
-    """For the claim, over all groups of experts and kinds of noise."""
+    """Evidence for the claim, over all groups of experts and kinds of noise."""
     cases, found = [], []
     for name, task in numbers.items():
         for kind, noise in task.items():
@@ -208,7 +208,7 @@ def _evidence(study: Study, numbers: Numbers) -> dict[str, Any]:
                 noise.found.sure(group, matched=False)
                 for group in range(len(noise.found.experts))
             ]
-            # Contradiction cannot find what every expert says: not a matter of luck.
+            # Contradiction can never find a label that every expert agrees with.
             if kind != CONFIDENT:
                 cases += [bool(count.low > share) for count in counts]
             values = ", ".join(report.percent(count.precision) for count in counts)

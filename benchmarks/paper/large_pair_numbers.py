@@ -1,4 +1,4 @@
-"""What two large models achieve together, as given and on cleaned data.
+"""Results of two large models together, as given and on cleaned data.
 
 Shapes: S splits, M models, P pairs, n examples of a half, B bins. An axis of length 2
 before the pairs is the kind of confidence, UC and CC (`routing`).
@@ -27,20 +27,20 @@ CONDITIONS = ("as given", "by experts", "by people", "at random")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cleaned:
-    """The pairs of one task on what is left of the test half.
+    """The pairs of one task on the rest of the test half after removals.
 
     The conditions, an axis of length 4, are `CONDITIONS`: nothing removed; what experts
-    outside the pair flag; what people found wrong (NaN where nobody was asked); as many
+    outside the pair flag; what people found wrong (NaN where nobody judged); as many
     examples as the experts flag, at random, mean over `NUM_REMOVALS` draws.
 
     Attributes:
-      removed: float64 `[S, 4, P]`, share of the test half.
+      removed: float64 `[S, 4, P]`, removed share of the test half.
       first: float64 `[S, 4, P]`, accuracy of the first model.
       second: float64 `[S, 4, P]`, accuracy of the second model.
       cascade: float64 `[S, 4, P]`, accuracy of the calibrated cascade, router and K
         unchanged.
-      gain: float64 `[S, 4, P]`, that minus the accuracy of the model that is better on
-        the calibration half.
+      gain: float64 `[S, 4, P]`, `cascade` minus the accuracy of the model that is
+        better on the calibration half.
     """
 
     removed: np.ndarray
@@ -62,17 +62,17 @@ class TaskNumbers:
     Attributes:
       pairs: names of the two models.
       num_top_bins: bins of an expert whose contradiction counts.
-      first: float32 `[S, P]`, accuracy of the first model, which is asked first.
+      first: float32 `[S, P]`, accuracy of the first model, the one asked first.
       second: float32 `[S, P]`, accuracy of the second model.
       better: float32 `[S, P]`, accuracy of the one that is better on the calibration
         half.
-      union: float64 `[S, P]`, share that at least one of them has right.
+      union: float64 `[S, P]`, share that at least one of them gets right.
       cascade: float32 `[S, 2, P]`, accuracy of the cascade, for the K that is best on
         the calibration half.
       first_share: float32 `[S, 2, P]`, share of examples that the first model answers.
       gain_interval: float64 `[3, P, 2]`, of cascade minus better on the first split: of
         UC, of CC, and of the difference of the two.
-      cleaned: `Cleaned`, or None where there are no answers or no other model.
+      cleaned: `Cleaned`, or None if answers or other models are missing.
     """
 
     pairs: tuple[tuple[str, str], ...]
@@ -143,7 +143,7 @@ def _evaluate_task(study: Study, name: str) -> TaskNumbers:
 
 
 def _second_is_better(curve: cj.CascadeCurve) -> np.ndarray:
-    """bool `[..., P]` from arrays `[..., 2, P]`; of equals the second."""
+    """bool `[..., P]` from arrays `[..., 2, P]`; the second if they are equal."""
     return (curve.large_accuracy >= curve.small_accuracy)[..., 0, :]
 
 
@@ -155,14 +155,14 @@ def _of_chosen(curve: cj.CascadeCurve, second: np.ndarray) -> np.ndarray:
 
 
 def _either_right(weights: jax.Array | np.ndarray) -> np.ndarray:
-    """Share of examples that at least one of the models has right, from cells `[C]`."""
+    """Share of examples that either model gets right, from cells `[C]`."""
     weights = np.asarray(weights, np.float64)
     by_outcomes = weights.reshape(*weights.shape[:-1], -1, 4).sum(axis=-2)
     return 1.0 - by_outcomes[..., 0] / by_outcomes.sum(axis=-1)
 
 
 def num_top_bins(settings: Settings) -> int:
-    """Of the bins of an expert, those whose contradiction counts: 10 of 15."""
+    """How many of an expert's bins may contradict: 10 of 15."""
     return round(2 / 3 * settings.num_bins)
 
 
@@ -180,7 +180,7 @@ def _clean_task(
     ]
     if task.prediction is None or not others[0]:
         return None
-    # As in `routing.tally`: a pair or an expert that is repeated changes nothing.
+    # As in `routing.tally`: repeating a pair or an expert changes nothing.
     num_models = max(len(task.models) for task in study.tasks.values())
     num_pairs = max(len(task.large_large) for task in study.tasks.values())
     rows, by_model = halves.test.rows, (num_models, -2)
@@ -241,16 +241,16 @@ def _clean(
     num_bins: int,
     num_top_bins: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """What is left of the test half, by cell, and the share that is not.
+    """The rest of the test half by cell, and the share removed.
 
     Args:
-      key: of the random removals.
-      splits: of the calibration half confidence and correctness `[S, M, n]`; of the
+      key: for the random removals.
+      splits: confidence and correctness `[S, M, n]` on the calibration half; on the
         test half confidence and prediction `[S, M, n]`, label `[S, n]`, whether people
         found it wrong `[S, n]`, and cell `[S, P, n]`.
-      others: int32 `[P, experts]`, the models that are not of the pair.
+      others: int32 `[P, experts]`, the models outside the pair.
       num_bins: bins of each expert.
-      num_top_bins: those whose contradiction counts.
+      num_top_bins: how many of them may contradict.
 
     Returns:
       Weights `[S, R, P, C]` and removed share `[S, R, P]`: nothing removed, by experts,

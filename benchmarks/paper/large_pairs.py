@@ -25,7 +25,7 @@ from .study import Study
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
-    """Table 2, and the same on cleaned data."""
+    """Table 2, as given and on cleaned data."""
     return text.section(
         "large_pairs",
         study,
@@ -43,7 +43,7 @@ def describe(study: Study, numbers: Numbers) -> Section:
     )
 
 
-# The name of a pair, its task, its place in the task.
+# The name of a pair, its task, and its index in the task.
 _Pair = tuple[str, TaskNumbers, int]
 
 
@@ -135,7 +135,7 @@ def _cleaned_table(study: Study, numbers: Numbers) -> str:
 
 
 def _evidence(tasks: Sequence[TaskNumbers]) -> dict[str, Any]:
-    """For the claim about data as given, over all pairs of all tasks."""
+    """Evidence for the claim on data as given, over all pairs of all tasks."""
     gains = np.concatenate([task.gain.mean(axis=0) for task in tasks], axis=-1)
     ends = np.concatenate([task.gain_interval[1] for task in tasks])
     beaten = np.concatenate([task.beats_both.mean(axis=0) for task in tasks], axis=-1)
@@ -149,7 +149,7 @@ def _evidence(tasks: Sequence[TaskNumbers]) -> dict[str, Any]:
 
 
 def _cleaned_evidence(cleaned: Sequence[Cleaned]) -> dict[str, Any]:
-    """For the claim about cleaned data, likewise."""
+    """Evidence for the claim on cleaned data, over all pairs of all tasks."""
     if not cleaned:
         return {"cleaned": cleaned}
     gain = np.concatenate([one.gain.mean(axis=0) for one in cleaned], axis=-1)

@@ -1,9 +1,9 @@
-"""Routers of pairs of models, and their curves from the weights of a few cells.
+"""Routers of pairs of models, with curves from the weights of a few cells.
 
-A curve depends on an example only through its *cell*: the bin that the small model's
-confidence falls in, and whether each of the two models is right. The weight of every
-cell is therefore all that is kept of a half, or of a bootstrap draw of it; the curve
-from these weights is the curve from the examples, exactly.
+A curve depends on an example only through its *cell*: the bin of the small model's
+confidence, and whether each of the two models is right. So a half, or a bootstrap draw
+of it, is stored as the weight of every cell; the curve from these weights is exactly
+the curve from the examples.
 
 Shapes: S splits, M models, P pairs, n examples of a half, B bins, D bootstrap draws,
 C = 4 B cells. An axis of length 2 before the pairs is the kind of confidence: as stated
@@ -27,23 +27,23 @@ from .study import Study
 
 KINDS = ("UC", "CC")
 
-# Losses of accuracy that are allowed where as few large-model calls as possible are to
-# be made: none, and one point.
+# Losses of accuracy that are allowed when saving as many large-model calls as possible:
+# none, and one point.
 LOSSES = (0.0, 0.01)
 
-# Curves computed side by side: one program for any number of them.
+# Curves in one batch: one program for any number of them.
 _BATCH = 512
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tally:
-    """The routers of P pairs, fitted on every calibration half, and what they meet.
+    """The routers of P pairs, fitted on every calibration half, with cell weights.
 
     Attributes:
       routers: `Router` of arrays `[S, 2, P, ...]`.
       cells: int32 `[S, 2, P, n]`, the cell of every example of the test half.
       calibration: float32 `[S, 2, P, C]`, examples of the calibration half by cell.
-      test: the same of the test half.
+      test: the same for the test half.
       spent: the same in US dollars that the large model costs on them, or None.
       draws: float32 `[D, 2, P, C]`, bootstrap draws of the first split's test half.
     """
@@ -59,15 +59,15 @@ class Tally:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Reading:
-    """What one curve says.
+    """Numbers read off one curve.
 
     Attributes:
       curve: `CascadeCurve`.
       recovered: float32 scalar, APGR.
-      area: float32 scalar, the mean over all shares of what the cascade is more
-        accurate than random routing; (APGR - 0.5) times the gap of the models.
+      area: float32 scalar, accuracy gained over random routing, averaged over all
+        shares; (APGR - 0.5) times the gap of the models.
       num_small_bins: int32 `[len(LOSSES)]`, the largest K within each of the losses.
-      best: int32 scalar, the K of highest accuracy.
+      best: int32 scalar, the most accurate K.
     """
 
     curve: cj.CascadeCurve
@@ -78,15 +78,15 @@ class Reading:
 
 
 def tally(study: Study, name: str, pairs: Sequence[Pair]) -> Tally:
-    """Fits and tallies the routers of some pairs of a task.
+    """Fits and tallies the routers of pairs of models of a task.
 
     Args:
       study: the study.
       name: of the task.
-      pairs: P pairs of models, of which the first takes the part of the small one.
+      pairs: P pairs of models; the first one has the role of the small model.
     """
     task, halves, settings = study.tasks[name], study.halves[name], study.settings
-    # As many models and pairs as any task has, so that all of one size share a program.
+    # Padded to the most models and pairs of any task, to share programs.
     num_models = max(len(task.models) for task in study.tasks.values())
     num_pairs = max(
         max(len(task.small_large), len(task.large_large))
@@ -120,14 +120,14 @@ def tally(study: Study, name: str, pairs: Sequence[Pair]) -> Tally:
 
 
 def fill(array: np.ndarray, length: int, axis: int) -> np.ndarray:
-    """The array, its last entry along an axis repeated up to a length."""
+    """The array, padded along an axis with its last entry."""
     widths = [(0, 0)] * array.ndim
     widths[axis] = (0, length - array.shape[axis])
     return np.pad(array, widths, "edge")
 
 
 def read(routers: cj.Router, weights: jax.Array | np.ndarray) -> Reading:
-    """The curves of routers on weighted cells, and what they say.
+    """Reads the curves of routers on weighted cells.
 
     Args:
       routers: `Router` of arrays `[..., B]`.
@@ -168,7 +168,7 @@ def first_split(routers: cj.Router) -> cj.Router:
 
 
 def at(values: np.ndarray, num_small_bins: np.ndarray) -> np.ndarray:
-    """Values `[..., B + 1]` of curves at K `[...]`, or at several K `[..., L]`."""
+    """Values of curves `[..., B + 1]` at K `[...]`, or at several K `[..., L]`."""
     several = num_small_bins.ndim == values.ndim
     index = num_small_bins if several else num_small_bins[..., None]
     # The axes before the last broadcast.
@@ -195,7 +195,7 @@ def cells(
 
     Args:
       router: `Router`.
-      confidence: float32 `[n]`, of the small model.
+      confidence: float32 `[n]`, confidence of the small model.
       by_small: bool `[n]`, whether the small model is right.
       by_large: bool `[n]`, whether the large one is.
     """
@@ -223,10 +223,10 @@ def _tally(
     """The fields of `Tally`.
 
     Args:
-      key: of the bootstrap.
+      key: for the bootstrap.
       calibration: confidence `[S, 2, M, n]` and correctness `[S, M, n]`.
-      test: the same of the other half.
-      cost: optional `[S, M, n]` of the test half.
+      test: the same for the other half.
+      cost: optional `[S, M, n]` for the test half.
       small: int32 `[P]`, rows of the models.
       large: int32 `[P]`.
       num_bins: B.
@@ -284,7 +284,7 @@ def _tally(
 def _read(routers: cj.Router, weights: jax.Array) -> Reading:
     def one(router: cj.Router, weights: jax.Array) -> Reading:
         num_bins = router.order.shape[0]
-        # The bin's number stands for the confidence.
+        # The number of the bin replaces the confidence.
         edges = jnp.arange(1, num_bins, dtype=jnp.float32)
         cell = jnp.arange(4 * num_bins, dtype=jnp.int32)
         curve = cj.cascade_curve(
@@ -295,7 +295,7 @@ def _read(routers: cj.Router, weights: jax.Array) -> Reading:
             weights=weights,
         )
         above = curve.gain - cj.random_curve(curve).gain
-        # A loss of exactly what is allowed is allowed, whatever float32 makes of it.
+        # A loss equal to the allowed one is allowed, up to float32 rounding.
         least = [curve.large_accuracy - (loss + 1e-6) for loss in LOSSES]
         return Reading(
             curve=curve,

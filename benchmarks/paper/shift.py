@@ -26,7 +26,7 @@ from .study import Advance, Settings, Study
 
 NUM_REFIT = 300
 
-# What the seeds of this section start with, after the study's own.
+# Seeds of this section start with this, after the study's own.
 _DIGITS, _SMALL, _LARGE, _CORRUPTION = 1040, 1041, 1042, 1043
 
 
@@ -43,7 +43,7 @@ def evaluate(study: Study, advance: Advance) -> Numbers:
 
 
 def logits(settings: Settings, repeat: int, advance: Advance) -> Logits:
-    """Trains both models, and asks them about clean and corrupted images."""
+    """Trains both models, and evaluates them on clean and corrupted images."""
 
     def seed(of: int) -> tuple[int, ...]:
         return settings.seed, of, repeat
@@ -59,7 +59,7 @@ def logits(settings: Settings, repeat: int, advance: Advance) -> Logits:
     advance(f"training {repeat + 1}")
 
     few = training.some(digits.calibration, slice(NUM_REFIT))
-    # Those to test and those to refit on together, so that one program serves both.
+    # Images to test and to refit on together, in one program.
     images = np.concatenate([digits.test.images, few.images])
     clean = _ask(pair, images)
     key = jax.random.key(np.random.default_rng(seed(_CORRUPTION)).integers(2**31))
@@ -92,7 +92,7 @@ def _ask(pair: list[nnx.Module], images: np.ndarray | jax.Array) -> np.ndarray:
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
-    """Tables by severity and by corruption, and what refitting gives back."""
+    """Tables by severity and by corruption, and the effect of refitting."""
     return text.section(
         "shift",
         study,
@@ -113,7 +113,7 @@ def describe(study: Study, numbers: Numbers) -> Section:
 
 
 def _calibration_evidence(numbers: Numbers) -> dict[str, Any]:
-    """Over both models and all corruptions, the mean over repetitions."""
+    """Evidence over both models and all corruptions, means over repetitions."""
     error = numbers.error.mean(axis=0)
     by_clean = error[:, :, 1]
     clean, worst, again = by_clean[:, 0], by_clean[:, -1], error[:, -1, 2]
@@ -130,7 +130,7 @@ def _calibration_evidence(numbers: Numbers) -> dict[str, Any]:
 
 
 def _routing_evidence(numbers: Numbers) -> dict[str, Any]:
-    """Over the corruptions whose APGR means something, the mean over repetitions."""
+    """Evidence over corruptions with a meaningful APGR, means over repetitions."""
     if not np.any(numbers.comparable):
         return {}
     recovered, lost = (
@@ -227,7 +227,7 @@ _LOOKS = (("-", "o"), ("--", "s"), (":", "D"))
 def _draw(numbers: Numbers, _: bool) -> Figure:
     figure = Figure(figsize=(7.0, 2.6), layout="constrained")
     panels = figure.subplots(1, 3)
-    # With what was fitted on clean images, refitted, and raw.
+    # Fitted on clean images, refitted, and raw.
     order = [1, 2, 0]
     error = numbers.error.mean(axis=0)[:, :, order]
     recovered = numbers.recovered[:, numbers.comparable].mean(axis=0)[:, :, order]
@@ -246,7 +246,7 @@ def _draw(numbers: Numbers, _: bool) -> Figure:
 def _draw_panel(
     axes: Axes, title: str, values: np.ndarray, names: tuple[str, ...]
 ) -> None:
-    """Values `[C, 6, 3]`: the mean of each, and the first of every corruption."""
+    """Values `[C, 6, 3]`: the mean of each kind, and the first kind by corruption."""
     for row in values[:, :, 0]:
         axes.plot(row, color="C0", linewidth=0.5, alpha=0.7)
     axes.set_ylabel(title)
@@ -262,5 +262,5 @@ def _draw_panel(
             linewidth=2.0 if place == 0 else 1.3,
             label=name,
         )
-    # Above the panel a legend covers nothing.
+    # Above the panel a legend does not cover anything.
     axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderpad=0.0)

@@ -1,8 +1,8 @@
-"""What shift does to calibration and to a cascade, from logits, in one program.
+"""The effect of shift on calibration and on a cascade, from logits, in one program.
 
 Shapes: R repetitions, C corruptions, severities 0 (clean) to 5, Q = 6 C conditions, two
-models (small, large), n images to calibrate on, as many to test on, k to refit on, B
-bins.
+models (small, large), n images to calibrate on, as many to test on, k images to refit
+on, B bins.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ from . import routing
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Logits:
-    """What both models say of one repetition's images.
+    """Outputs of both models on one repetition's images.
 
     Attributes:
-      calibration: float32 `[2, n, 10]`, of clean images.
+      calibration: float32 `[2, n, 10]`, on clean images.
       test: float32 `[C, 6, 2, n, 10]`.
-      refit: float32 `[C, 6, 2, k, 10]`, of the first images of the calibration part.
+      refit: float32 `[C, 6, 2, k, 10]`, on the first images of the calibration part.
       calibration_labels: int32 `[n]`.
       test_labels: int32 `[n]`.
       refit_labels: int32 `[k]`.
@@ -44,8 +44,8 @@ class Logits:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """Everything on the test part. APGR and area are of a router each: of raw
-    confidences (UC), of calibrated ones (CC), and CC refitted on corrupted images.
+    """Results on the test part. APGR and area have an entry for each router: by raw
+    confidences (UC), by calibrated ones (CC), and CC refitted on corrupted images.
 
     Attributes:
       corruptions: C names.
@@ -80,10 +80,10 @@ class Numbers:
 
     @property
     def comparable(self) -> np.ndarray:
-        """Of which corruptions APGR means something: bool `[C]`.
+        """Corruptions for which APGR is meaningful: bool `[C]`.
 
-        Where the large model is the better one, by two standard errors, at every
-        severity and in every repetition.
+        The large model is better by two standard errors at every severity and in every
+        repetition.
         """
         gap = self.accuracy[..., 1] - self.accuracy[..., 0]
         return np.all(gap > 2 * self.gap_standard_error, axis=(0, 2))
@@ -98,13 +98,13 @@ class Numbers:
 
 
 class _Measured(NamedTuple):
-    """As in `Numbers`, of one repetition, and what cascades follow from.
+    """`Numbers` of one repetition, with routers and weights of the cascades.
 
     Attributes:
       fitted_routers: `Router` of arrays `[1 + Q, ...]`, calibrated.
-      fitted_weights: float32 `[1 + Q, 4 B]`, what these meet where they were fitted.
+      fitted_weights: float32 `[1 + Q, 4 B]`, their cell weights where they were fitted.
       routers: `Router` of arrays `[C, 6, 3, ...]`: UC, CC, CC refitted.
-      weights: float32 `[C, 6, 3, 4 B]`, what these meet on the test part.
+      weights: float32 `[C, 6, 3, 4 B]`, their cell weights on the test part.
     """
 
     accuracy: jax.Array
@@ -118,7 +118,7 @@ class _Measured(NamedTuple):
 
 
 class _Answers(NamedTuple):
-    """Entries `[..., 2, N]`, of the small and of the large model."""
+    """Answers of the small and the large model, `[..., 2, N]`."""
 
     confidence: jax.Array
     correct: jax.Array
@@ -136,7 +136,7 @@ def summarise(repeats: list[Logits], num_bins: int) -> Numbers:
     all_measured = jax.tree.map(lambda *parts: np.stack(parts), *measured)
     fitted = routing.read(all_measured.fitted_routers, all_measured.fitted_weights)
     judged = routing.read(all_measured.routers, all_measured.weights)
-    # K that loses nothing: of clean images, and of those refitted on.
+    # The K without loss, on clean images and on those refitted on.
     chosen = fitted.num_small_bins[..., 0]
     refitted = chosen[:, 1:].reshape(judged.area.shape[:-1])
     clean = np.broadcast_to(chosen[:, :1, None], refitted.shape)
@@ -158,8 +158,8 @@ def summarise(repeats: list[Logits], num_bins: int) -> Numbers:
     )
 
 
-# Most of the time goes into compiling it, so each function of the library is called
-# once: on the clean condition and the Q corrupted ones together.
+# Compiling takes most of the time, so each function of the library is called once, on
+# the clean condition and the Q corrupted ones together.
 @functools.partial(jax.jit, static_argnames="num_bins")
 def _measure(logits: Logits, *, num_bins: int) -> _Measured:
     shape = logits.test.shape[:2]
@@ -210,7 +210,7 @@ def _to_fit_on(logits: Logits) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Logits `[1 + Q, 2, n, 10]`, labels and which rows count `[1 + Q, n]`.
 
     The clean images of the calibration part, then the k images of every corrupted
-    condition, filled up to as many rows.
+    condition, padded to as many rows.
     """
     refit = jax.lax.collapse(logits.refit, 0, 2)
     num_rows, num_refit = len(logits.calibration_labels), len(logits.refit_labels)
@@ -238,13 +238,13 @@ def _calibrate(
 
 
 def _answers(logits: jax.Array, temperatures: jax.Array, labels: jax.Array) -> _Answers:
-    """Of logits `[2, N, 10]` at temperatures `[T, 2]`: entries `[T, 2, N]`."""
+    """Answers `[T, 2, N]` from logits `[2, N, 10]` at temperatures `[T, 2]`."""
     best = jax.vmap(jax.vmap(cj.top1), (None, 0))(logits, temperatures)
     return _Answers(best.confidence, best.prediction == labels[None, None])
 
 
 def _weights(router: cj.Router, answers: _Answers, where: jax.Array) -> jax.Array:
-    """What a router meets, `[4 B]`, of answers `[2, N]`."""
+    """Cell weights `[4 B]` of a router, from answers `[2, N]`."""
     return cell_weights(router, answers.confidence[0], *answers.correct, where)
 
 
@@ -255,11 +255,11 @@ def cell_weights(
     large: jax.Array,
     where: jax.Array,
 ) -> jax.Array:
-    """Rows by cell, as `routing` has cells.
+    """Rows by cell, as defined in `routing`.
 
     Args:
       router: `Router`.
-      confidence: float32 `[N]`, of the small model.
+      confidence: float32 `[N]`, confidence of the small model.
       small: bool `[N]`, where the small model is right.
       large: bool `[N]`, where the large one is.
       where: bool `[N]`, which rows count.

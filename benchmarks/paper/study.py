@@ -1,4 +1,4 @@
-"""What every section is given: the outputs, their halves, and how much to compute."""
+"""The input of every section: the outputs, their halves, and how much to compute."""
 
 import dataclasses
 from pathlib import Path
@@ -11,14 +11,14 @@ from benchmarks.kit.outputs import Outputs
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How much is computed; everything random follows from `seed`.
+    """How much to compute; everything random follows from `seed`.
 
     Attributes:
-      seed: of splits, bootstrap draws, flipped labels and trained models.
+      seed: for splits, bootstrap draws, flipped labels and trained models.
       num_halves: random halves of every task.
       num_draws: bootstrap draws of an interval.
       num_bins: equal-count bins of every table and router.
-      flipped_share: share of labels made wrong where wrong labels are simulated.
+      flipped_share: share of labels made wrong in simulations.
       num_repeats: repetitions where models are trained.
       num_train: digits to train such a model on.
       num_epochs: passes over them.
@@ -39,8 +39,8 @@ class Study:
     """The tasks under study.
 
     Attributes:
-      settings: how much is computed.
-      folder: where the outputs are.
+      settings: how much to compute.
+      folder: the one with the outputs.
       tasks: `Outputs` by name, of every task whose files are there.
       halves: `Halves` by name.
       missing: tasks whose files are not there.
@@ -61,7 +61,7 @@ def prepare(
     Args:
       folder: of saved outputs.
       settings: how much to compute.
-      advance: called with the title of a task after it.
+      advance: called with the title of each task when it is done.
     """
     tasks, splits = {}, {}
     for name in outputs.find(folder):

@@ -24,7 +24,7 @@ _MARKERS = "xosD^v"
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
-    """What is left of calibration on other tasks and on other classes."""
+    """Calibration carried over to other tasks and other classes."""
     titles = {name: task.title for name, task in study.tasks.items()}
     targets, held_out = numbers.targets, numbers.held_out
     figures = {}
@@ -60,7 +60,7 @@ def describe(study: Study, numbers: Numbers) -> Section:
 
 
 def _ways(study: Study, name: str, target: Target) -> dict[str, Worth]:
-    """By what the target was calibrated, its own half first."""
+    """The sources that a target was calibrated by, its own half first."""
     ways = {STATED: target.stated, study.tasks[name].title: target.sources[name]}
     ways |= {
         study.tasks[source].title: worth for source, worth in target.sources.items()
@@ -130,7 +130,7 @@ def _held_out_table(study: Study, held_out: Mapping[str, HeldOut]) -> str:
 
 
 def _transfer_evidence(targets: Mapping[str, Target]) -> dict[str, Any]:
-    """Over every task, other source and model, the mean over the splits."""
+    """Evidence over every task, other source and model, means over splits."""
     own, foreign, stated, lost = [], [], [], []
     for name, target in targets.items():
         clear = judging.is_clear(target.gap)
@@ -156,7 +156,7 @@ def _transfer_evidence(targets: Mapping[str, Target]) -> dict[str, Any]:
 
 
 def _published_evidence(targets: Mapping[str, Target]) -> dict[str, Any]:
-    """Over every model and task with a published split, the mean over the splits."""
+    """Evidence over models and tasks with a published split, means over splits."""
     by_half, by_published, by_none = [], [], []
     for name, target in targets.items():
         if target.published is not None:
@@ -175,7 +175,7 @@ def _published_evidence(targets: Mapping[str, Target]) -> dict[str, Any]:
 
 
 def _held_out_evidence(held_out: Mapping[str, HeldOut]) -> dict[str, Any]:
-    """Over every model and task of several classes, the mean over the splits."""
+    """Evidence over models and tasks of several classes, means over splits."""
     if not held_out:
         return {}
 
@@ -199,7 +199,7 @@ def _draw(study: Study, targets: Mapping[str, Target], dark: bool) -> Figure:
     rows = math.ceil(len(targets) / columns)
     figure = Figure(figsize=(7.0, 2.5 * rows + 0.5), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    # One look for each way, whatever the panel.
+    # Each source has one style in all panels.
     names = [STATED, *(study.tasks[name].title for name in targets), PUBLISHED]
     handles = {}
     for axes, (name, target) in zip(grid.flat, targets.items(), strict=False):
@@ -229,7 +229,7 @@ def _draw(study: Study, targets: Mapping[str, Target], dark: bool) -> Figure:
         axes.set_axis_off()
     for axes in grid[:, 0]:
         axes.set_ylabel("ECE")
-    # All panels share it.
+    # All panels share the legend.
     grid[0, 0].set_ylim(bottom=0.0)
     labels = [label for label in names if label in handles]
     figure.legend(

@@ -20,7 +20,7 @@ from .study import Advance, Settings, Study
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Worth:
-    """One way to calibrate, judged on test examples.
+    """Results of one way to calibrate, on test examples.
 
     Attributes:
       error: float32 `[S, M]`, ECE.
@@ -33,16 +33,16 @@ class Worth:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
-    """A task that is judged on.
+    """A task to judge on.
 
     Attributes:
       models: names.
       pairs: int32 `[P, 2]`, the small model first.
-      gap: float64 `[S, P]`, test accuracy of the large less that of the small model.
+      gap: float64 `[S, P]`, test accuracy of the large minus that of the small model.
       stated: stated confidences, and their router from the calibration half (UC).
-      sources: calibrated by what was fitted elsewhere, by the name of the task; the
-        target's own is its calibration half.
-      published: the same by the split published for calibration, or None.
+      sources: calibrated on another task, by its name; under the target's own name, on
+        its calibration half.
+      published: calibrated on the split published for that, or None.
       num_published: examples in it.
     """
 
@@ -57,7 +57,7 @@ class Target:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HeldOut:
-    """A task of several classes, judged on the examples of one half of them.
+    """A task of several classes, judged on the examples of half of the classes.
 
     Attributes:
       models: names.
@@ -82,7 +82,7 @@ class HeldOut:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Numbers:
-    """What shift of the task does.
+    """Results on shift of the task.
 
     Attributes:
       targets: `Target` by task, of every task whose cost is known.
@@ -112,7 +112,7 @@ def num_steps(study: Study) -> int:
 
 
 def evaluate(study: Study, advance: Advance) -> Numbers:
-    """Carries calibration from task to task, and from classes to classes."""
+    """Carries calibration from task to task and from classes to classes."""
     names = transferable(study)
     published = {name: _published(study, name) for name in names}
     sizes = [study.halves[name].test.rows.shape[1] for name in names]
@@ -189,7 +189,7 @@ def _target(
     other, num_published = None, 0
     if published is not None:
         num_published = published.num_examples
-        # The same examples serve every split: only what is judged on differs.
+        # All splits calibrate on the same examples: only the test examples differ.
         rows = np.tile(np.arange(num_published), (len(new.rows), 1))
         other = worth(PLATT, judging.sample(published, rows, length))
     return Target(
@@ -221,7 +221,7 @@ def _held_out(task: Outputs, halves: Halves, settings: Settings) -> HeldOut:
     outside = ~np.take_along_axis(chosen, task.label[new.rows], axis=1)[:, None]
     some, where = seen.where & inside, new.where & outside
     counts = some.sum(axis=-1)
-    # As many, of all classes: the first ones, since the rows are in random order.
+    # As many from all classes: the first ones, since the rows are in random order.
     first = seen.where & (np.arange(length) < counts[..., None])
     fitted = np.concatenate([first, some], axis=1)
     confidence = judging.calibrate_logits(task, seen, fitted, new)

@@ -1,4 +1,4 @@
-"""RESULTS.md from the templates: what stands before the numbers, and each section."""
+"""RESULTS.md from the templates: the preface and each section."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def preface(study: Study) -> str:
-    """What was run on what, and how it differs from the paper."""
+    """The versions and settings of the run, and how it differs from the paper."""
     return report.render(
         _TEMPLATES / "preface.md.jinja",
         version=cj.__version__,
@@ -41,10 +41,10 @@ def section(
 
     Args:
       name: of the template.
-      study: its settings, the titles of its tasks and what is missing have names there.
-      numbers: of the section, likewise.
+      study: its settings, task titles and missing tasks are passed by name.
+      numbers: those of the section, passed by name.
       figures: name to a function that draws it.
-      stored: what results.json holds, where that is not `numbers`.
+      stored: numbers for results.json, if different from `numbers`.
       **values: further names.
     """
     return report.section(

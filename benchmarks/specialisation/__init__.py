@@ -2,10 +2,10 @@
 
     python -m benchmarks.specialisation FOLDER
 
-splits the gain of every pair of two large models into what they are specialised in and
-what is chance, by groups of examples; and trains small networks several times to see
-what a second architecture gains that a second run does not. FOLDER is that of
-benchmarks.paper, whose README.md says where to get the files.
+splits the gain of every pair of two large models into specialisation and chance, by
+groups of examples; and trains small networks several times to see what a second
+architecture gains that a second run does not. FOLDER is the one of benchmarks.paper,
+whose README.md says where to get the files.
 
     real    pairs of saved outputs
     runs    networks trained here on the demo's digits

@@ -1,8 +1,8 @@
-r"""What a cascade of two large models gains over the better one, and why, with tests.
+r"""The gain of a cascade of two large models over the better one, split and tested.
 
 Shapes: N examples, D draws, `num_bins` bins, G groups of examples. Masked rows may hold
-anything. One problem; many by `jax.vmap`. Routers are held fixed, as fitted on other
-rows.
+anything. Functions take one problem; `jax.vmap` takes many. Routers are held fixed, as
+fitted on other rows.
 """
 
 import dataclasses
@@ -31,23 +31,23 @@ class CascadeGain:
       gain: `Interval` of a scalar, accuracy of the cascade minus that of the model that
         is more accurate on these rows, and so too low where the two are nearly equal;
         the ends are NaN where K was chosen on these rows.
-      selection: float32 scalar, what choosing K on these rows gains on average where
+      selection: float32 scalar, the average gain from choosing K on these rows if
         confidence says nothing; 0 where K was given.
-      handicap: float32 scalar, at most 0, what asking the worse model costs, as if it
+      handicap: float32 scalar, at most 0, the cost of asking the worse model, as if it
         were equally worse in all groups.
-      specialisation: `Interval` of a scalar, what is gained by sending groups to the
-        model that is better at them relative to its overall odds; that model may still
-        be the worse one there. The ends are NaN where those of `gain` are.
-      chance: float32 scalar, what confidence says about rows within a group, minus
-        `selection`. The four parts add up to the gain.
-      routing_p_value: float32 scalar, for the hypothesis that which model is right is
-        unrelated to the bins.
+      specialisation: `Interval` of a scalar, the gain from sending groups to the model
+        that is better at them relative to its overall odds; that model may still be the
+        worse one there. The ends are NaN where those of `gain` are.
+      chance: float32 scalar, the gain from confidence within groups, minus `selection`.
+        The four parts add up to the gain.
+      routing_p_value: float32 scalar, for the hypothesis that which model is right does
+        not depend on the bins.
       interaction_p_value: float32 scalar, for the hypothesis that where one model is
         right and the other wrong, the odds of either are the same in all groups.
       num_small_bins: int32 scalar, K; 0 where the numbers are NaN.
       num_discordant: int32 scalar, rows on which the outcomes differ.
       num_groups: int32 scalar, groups of two rows or more.
-      num_alone: int32 scalar, rows in none of these groups.
+      num_alone: int32 scalar, rows outside these groups.
       counts: `Counts` of the rows.
     """
 
@@ -99,24 +99,24 @@ def cascade_gain_test(
         + \underbrace{\frac1{2N} \sum_i e_i (r_i - \bar r_{g(i)} + \bar r)
         }_{\mathrm{chance}}
 
-    Both means leave row i out. So specialisation is what the cascade would gain if each
-    row were routed like another row of its group, beyond routing it like any other row.
-    The model that is worse overall need not be the better one in any group: being less
-    bad there than elsewhere is enough, and the handicap holds what that costs. Chance
-    is what the row's own confidence adds. Two models whose errors are of one kind and
-    independent from row to row have chance only: their expected specialisation is 0,
-    whatever the bins, if groups are a function of the input (its class, its topic, a
-    third model's answer) or treat both models alike. Groups made from one model's
-    confidence do not. What finer groups would show counts as chance.
+    Both means leave row i out. So specialisation is the gain from routing each row like
+    another row of its group, beyond routing it like any other row. The model that is
+    worse overall need not be the better one in any group: being less bad there than
+    elsewhere is enough, and the handicap includes the cost of that. Chance is the gain
+    from the row's own confidence. If two models' errors are of one kind and independent
+    from row to row, there is only chance: their expected specialisation is 0, whatever
+    the bins, if groups are a function of the input (its class, its topic, a third
+    model's answer) or treat both models alike. Groups made from one model's confidence
+    do not. Differences within groups count as chance.
 
-    Both parts and their tests are about these two models, not about how they were made.
-    Two training runs of one network may each happen to be better at some classes; that
-    is specialisation too. To see what two architectures add beyond two runs of one,
-    compare several runs of each with `cascade_gain_of_runs`.
+    Both parts and their tests are about these two models, not about how they were
+    trained. Two training runs of one network may each happen to be better at some
+    classes; that is specialisation too. To see what two architectures add beyond two
+    runs of one, compare several runs of each with `cascade_gain_of_runs`.
 
-    Neither part can be read off the gain alone: models that swap places in every row
-    with probability one half gain as much, except for the handicap, however specialised
-    they were.
+    Neither part can be read off the gain alone: if models swap places in every row with
+    probability one half, they gain as much, except for the handicap, however
+    specialised they were.
 
     Rows must be exchangeable, and the router fitted on others. `routing_p_value` is
     exact where the differences are exchangeable over rows; its statistic is the gain,
@@ -132,18 +132,19 @@ def cascade_gain_test(
     where the two are nearly equal, and the gain and the handicap are too low: for equal
     models by :math:`1 / \sqrt{2 \pi}` standard errors of the difference of their
     accuracies. The interval of the gain then misses on one side, with its upper end
-    below the truth: it takes the lower of the ends of the gains over either model,
-    which have the adjusted normal interval of `cascade_interval`. The interval of
-    specialisation is normal, with the variance of its linear part, and covers more than
-    stated where groups have few rows.
+    below the truth. Each end is the lower one of the ends for the gains over either
+    model, which have the adjusted normal interval of `cascade_interval`. The interval
+    of specialisation is normal, with the variance of its linear part, and covers more
+    than stated where groups have few rows.
 
     Args:
       key: a JAX random key.
       router: `Router` from the first model to the second, fitted on other rows.
-      first_confidence: floating `[N]`, of the first model, calibrated as in the fit.
+      first_confidence: floating `[N]`, confidence of the first model, calibrated as in
+        the fit.
       first_outcome: bool, integer or floating `[N]` in `[0, 1]`.
       second_outcome: `[N]`, like `first_outcome` for the second model.
-      groups: integer `[N]`; a row outside `[0, num_groups)` is alone.
+      groups: integer `[N]`; a row outside `[0, num_groups)` is in a group of its own.
       num_groups: static number of groups.
       num_small_bins: K, 0 to num_bins, chosen on other rows; may be traced. By default
         the most accurate K on these rows.
@@ -221,7 +222,7 @@ class _Groups:
     Attributes:
       place: int32 `[N]`, the group, or G for a row that is alone.
       shared: bool `[N]`, whether another row is in the group.
-      others: float32 `[N]`, the number of other rows in it, at least 1.
+      others: float32 `[N]`, number of other rows in the group, at least 1.
     """
 
     place: jax.Array
@@ -256,13 +257,13 @@ def _cascade_gain_test(
     count = jnp.sum(valid, dtype=jnp.int32)
     rows = jnp.maximum(count, 1).astype(jnp.float32)
 
-    # The place of each row's bin in the router's order.
+    # The position of each row's bin in the router's order.
     places = jnp.arange(num_bins, dtype=jnp.int32)
     place = jnp.argsort(router.order).astype(jnp.int32)[index]
     place = jnp.where(valid & (index >= 0), place, num_bins)
 
     def gains(d: jax.Array, place: jax.Array) -> jax.Array:
-        """Over the better model, for every K, `[num_bins + 1]`."""
+        """Gains over the better model, for every K, `[num_bins + 1]`."""
         by_place = gain_draws.sums_at(place, d, num_bins)[:-1]
         lost = first_bins.sum_for_every_k(places, by_place)
         won = first_bins.sum_for_every_k(places, large=by_place)
@@ -271,7 +272,7 @@ def _cascade_gain_test(
     of_all = gains(d, place)
     chosen, at_best = num_small_bins, num_small_bins is None
     if chosen is None:
-        # The largest of equals, as in `choose_num_small_bins`.
+        # Among equals the largest K, as in `choose_num_small_bins`.
         chosen = num_bins - jnp.argmax(of_all[::-1]).astype(jnp.int32)
     second = place >= chosen
     one = jnp.float32(1.0)

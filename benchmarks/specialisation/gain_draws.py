@@ -33,16 +33,16 @@ def draw(
 
     Args:
       key: a JAX random key.
-      d: float32 `[N]`, differences of outcomes, 0 in rows that do not count.
+      d: float32 `[N]`, differences of outcomes, 0 in invalid rows.
       valid: bool `[N]`.
       group: int32 `[N]`, G where no other row is in the group.
-      place: int32 `[N]`, place of the bin.
-      gain: function of differences and places.
+      place: int32 `[N]`, position of the bin.
+      gain: function from differences and positions to the gain.
 
     Returns:
       Both, and the agreement of the actual signs with its scale.
     """
-    # Rows that take part come first, where the permuted values are put.
+    # Rows that take part come first; the permuted values are put there.
     every = jnp.argsort(~valid).astype(jnp.int32)
     differing = jnp.argsort(d == 0).astype(jnp.int32)
     group, size = group[differing], jnp.abs(d)[differing]
@@ -55,7 +55,7 @@ def draw(
     def agreement(sign: jax.Array) -> jax.Array:
         """Sum of products of deviations from the mean, over pairs of rows in one group.
 
-        For outcomes of 0 or 1 every sum over rows is a whole number.
+        For outcomes of 0 or 1 every sum over rows is an integer.
         """
         apart = sums_at(group, grouped * sign, num_groups) - mean * weight
         own = (1 + mean**2) * squares - 2 * mean * jnp.sum(grouped**2 * sign)
@@ -84,9 +84,10 @@ def draw(
 def _shuffled(
     words: jax.Array, live: jax.Array, codes: jax.Array, num_bits: int
 ) -> jax.Array:
-    """Codes `[N]` of `num_bits` bits in the order of random words, live rows first.
+    """Codes `[N]` of `num_bits` bits in random order, live rows first.
 
-    Both share one word, since XLA on the CPU sorts a second array far more slowly.
+    Code and random bits share one word, since XLA on the CPU sorts a second array far
+    more slowly.
     """
     code = codes.astype(jnp.uint32)
     keys = (words >> (num_bits + 1) << num_bits) | code

@@ -1,6 +1,7 @@
-r"""What a second architecture adds to a cascade, beyond a second training run.
+r"""The gain from a second architecture in a cascade, beyond a second training run.
 
-Shapes: S runs of a first architecture, T of a second, R = S + T; N examples, D draws.
+Shapes: S runs of a first architecture, T runs of a second, R = S + T; N examples, D
+draws.
 Masked rows may hold anything.
 """
 
@@ -36,7 +37,7 @@ class RunGains:
       p_value: float32 scalar, for the hypothesis that all runs are of one kind, against
         a difference above 0.
       num_calibration: int32 scalar, rows on which routers are fitted and K is chosen.
-      counts: `Counts` of the rows that are judged, and of those that `where` removes.
+      counts: `Counts` of the rows that are judged and of those that `where` removes.
     """
 
     gains: jax.Array
@@ -64,8 +65,8 @@ def cascade_gain_of_runs(
     r"""Gains of cascades within one architecture and across two, from several runs.
 
     Two runs of one architecture on the same data gain together because their errors
-    differ; what two architectures gain beyond that is due to the architectures. One run
-    of each cannot tell these apart. For every ordered pair of runs, the router, the
+    differ. Any gain of two architectures beyond that is due to the architectures. One
+    run of each cannot tell these apart. For every ordered pair of runs, the router, the
     most accurate K and the better run are chosen on the calibration rows, and the gain
     over that run is measured on the others.
 
@@ -74,14 +75,14 @@ def cascade_gain_of_runs(
     are at most `num_draws` assignments, all are evaluated: for four runs of each kind
     70, each with the same difference as its mirror image, so no p-value is below 1/35.
     Otherwise D assignments are drawn, and it is
-    :math:`(1 + \#\{\ge\}) / (1 + D)`. Where one architecture is more accurate,
-    gains across fall behind, since the better one is hard to beat: a difference above 0
-    is then all the clearer, and one below 0 says nothing against specialisation.
+    :math:`(1 + \#\{\ge\}) / (1 + D)`. If one architecture is more accurate, gains
+    across are smaller, since the better one is hard to beat. A difference above 0 is
+    then clear evidence, and one below 0 is no evidence against specialisation.
 
     Args:
       key: a JAX random key; not used where all assignments are evaluated.
       first_confidence: floating `[S, N]`, calibrated confidence of S >= 2 runs.
-      second_confidence: floating `[T, N]`, of T >= 2 runs.
+      second_confidence: floating `[T, N]`, calibrated confidence of T >= 2 runs.
       first_outcome: bool, integer or floating `[S, N]` in `[0, 1]`.
       second_outcome: `[T, N]`, like `first_outcome`.
       calibration: bool `[N]`, rows to fit and choose on; the others are judged.
@@ -203,7 +204,7 @@ def _cascade_gain_of_runs(
 
     is_first = jnp.arange(num_runs, dtype=jnp.int32) < num_first
     found = means(is_first)
-    # 0 where all splits are evaluated, the actual one among them.
+    # 0 if all splits are evaluated, which includes the actual one.
     num_drawn = num_draws if math.comb(num_runs, num_first) > num_draws else 0
     if num_drawn:
         splits = jax.vmap(lambda key: jax.random.permutation(key, is_first))(

@@ -19,23 +19,23 @@ from benchmarks.kit.outputs import Outputs, Pair
 
 from .gain import CascadeGain, cascade_gain_test
 
-# Bins of what the other models make of an example, and how many are one where they are
+# Bins of the other models' confidence, and how many are merged into one where they are
 # crossed with something else.
 _BINS, _TOGETHER = 15, 3
-# Rows judged in all: of large tasks fewer halves suffice.
+# Rows judged in all: for large tasks fewer halves suffice.
 _MOST_ROWS = 20_000
-# Times that the models of a pair change places, and that signs are shuffled.
+# How often the models of a pair are swapped, and signs are shuffled.
 _NUM_SWAPS = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """How the examples of both halves are grouped; by no model of the pair.
+    """Groups of the examples of both halves, which do not depend on the pair.
 
     Attributes:
       name: to print.
-      groups: int32 `[S, n]`, of the test half.
-      num_groups: how many there are.
+      groups: int32 `[S, n]`, groups of the test half.
+      num_groups: number of groups.
     """
 
     name: str
@@ -51,26 +51,26 @@ class Judged:
       pair: task and models.
       groupings: Q names.
       first: `[S]`, accuracy of the first model on the test half.
-      second: `[S]`, of the second.
-      gain: `[S]`, of the cascade over the better of both.
+      second: `[S]`, accuracy of the second.
+      gain: `[S]`, gain of the cascade over the better of both.
       handicap: `[S]`.
       specialisation: `[Q, S]`, by each grouping.
       chance: `[Q, S]`.
-      interval: `[2]`, of the gain on the first half.
-      special_interval: `[Q, 2]`, of the specialisation on the first half.
+      interval: `[2]`, interval of the gain on the first half.
+      special_interval: `[Q, 2]`, interval of the specialisation on the first half.
       routing_p_value: on the first half.
       interaction_p_value: `[Q]`, on the first half.
-      swapped: mean gain on the first half where the models change places in every row
-        with probability one half.
+      swapped: mean gain on the first half if the models are swapped in every row with
+        probability one half.
       num_rows: n.
-      num_discordant: of these, on which one model is right, in the first half.
+      num_discordant: rows of the first half on which exactly one model is right.
       num_groups: `[Q]`, groups of two rows or more, in the first half.
       num_unequal: `[Q]`, groups in which one model is right more often, in the first
         half.
-      num_reversed: `[Q]`, of these, those in which it is the model that is worse
-        overall.
-      reversed_by_chance: `[Q]`, how many these are on average where the rows on which
-        the models differ are shuffled over the groups.
+      num_reversed: `[Q]`, groups in which the model that is worse overall is right more
+        often.
+      reversed_by_chance: `[Q]`, their mean number if the rows on which the models
+        differ are shuffled over the groups.
     """
 
     pair: str
@@ -119,7 +119,7 @@ def judge(
 
 
 def group(task: Outputs, split: Halves, pair: Pair) -> list[Grouping]:
-    """By class, by what the other models make of an example, and by both."""
+    """Groups by class, by the other models' confidence, and by both."""
     others = [model for model in range(len(task.models)) if model not in pair]
     groupings = []
     if task.label is not None:
@@ -176,7 +176,7 @@ def _test(
     num_groups: int,
     num_draws: int,
 ) -> tuple[CascadeGain, jax.Array]:
-    """`[S, Q]`, and how `[S, 2, n]` the router routes by either model's confidence."""
+    """Results `[S, Q]`, and the routes `[S, 2, n]` by either model's confidence."""
 
     def one(split: tuple[jax.Array, ...]) -> tuple[CascadeGain, jax.Array]:
         seen, known, confidence, correct, groups = split
@@ -244,7 +244,7 @@ def _judged(
 
 
 def _swapped(seed: int, correct: np.ndarray, keep: np.ndarray) -> float:
-    """Mean gain where models change places; right and kept `[2, n]` by either."""
+    """Mean gain if models are swapped; right and kept `[2, n]` by either."""
     rng = np.random.default_rng(seed)
     swap = rng.random((_NUM_SWAPS, correct.shape[1])) < 0.5
     first, second = (
@@ -259,7 +259,7 @@ def _swapped(seed: int, correct: np.ndarray, keep: np.ndarray) -> float:
 def _reversed(
     seed: int, correct: np.ndarray, groups: np.ndarray
 ) -> tuple[int, int, float]:
-    """Groups that are unequal, that favour the worse model, and so by chance."""
+    """Groups that are unequal, that favour the worse model, and that do by chance."""
     d = correct[1].astype(int) - correct[0]
     differing = np.flatnonzero(d)
     _, group = np.unique(groups[differing], return_inverse=True)

@@ -15,7 +15,7 @@ from benchmarks.kit.report import Draw, interval, number, spread, table, thousan
 from .real import Judged
 from .runs import COMPARISONS, Compared
 
-Trained = Sequence[Mapping[str, Compared]]  # A repetition each.
+Trained = Sequence[Mapping[str, Compared]]  # One repetition each.
 
 _LEVEL = 0.05
 _ONE, _TWO = "one architecture", "two architectures"
@@ -23,13 +23,13 @@ _ONE, _TWO = "one architecture", "two architectures"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Results:
-    """What came of the real pairs and of the networks.
+    """Results of the real pairs and of the networks.
 
     Attributes:
       pairs: real pairs.
       trained: by repetition and comparison.
       num_halves: random halves of a task, at most.
-      num_draws: of a p-value.
+      num_draws: draws of a p-value.
       num_train: digits that a network is trained on.
     """
 
@@ -59,7 +59,7 @@ class Results:
             reversed_table=_reversed(pairs),
             num_runs=num_runs,
             num_train=self.num_train,
-            # Each way and its mirror image are as large.
+            # Each way has the same difference as its mirror image.
             ways=math.comb(2 * num_runs, num_runs),
             run_table=_runs(trained),
             digit_table=_digits(trained),
@@ -74,7 +74,7 @@ class Results:
 
 
 def _makeup(gaining: Sequence[Judged]) -> dict[str, Any]:
-    """What part each makes of the pairs that gain, by both denominators."""
+    """The share of each part in the pairs that gain, by both denominators."""
     if not gaining:
         return {"num_gaining": 0}
     parts = np.array([_first_parts(one) for one in gaining])
@@ -92,7 +92,7 @@ def _makeup(gaining: Sequence[Judged]) -> dict[str, Any]:
 
 
 def _architectures(trained: Trained) -> dict[str, Any]:
-    """Whether two architectures gain beyond two runs of one."""
+    """Numbers on whether two architectures gain beyond two runs of one."""
     handicap, special, chance = _run_parts(trained, _ONE)
     gains = [repeat[_TWO].gains for repeat in trained]
     return {
@@ -115,7 +115,7 @@ def _least(one: Judged) -> float:
 
 
 def _most_special(one: Judged) -> int:
-    """The grouping that shows most specialisation."""
+    """The grouping with the most specialisation."""
     return int(np.argmax(one.specialisation.mean(axis=1)))
 
 
@@ -232,7 +232,7 @@ def _reversed(pairs: Sequence[Judged]) -> str:
 
 
 def _run_parts(trained: Trained, name: str) -> tuple[float, float, float]:
-    """Mean parts of what the pairs of runs of a comparison gain."""
+    """Mean parts of the gain, over the pairs of runs of a comparison."""
     found = [repeat[name].pairs for repeat in trained]
     return (
         float(np.mean([one.handicap for one in found])),
@@ -293,7 +293,7 @@ def _draw_parts(pairs: Sequence[Judged]) -> Figure:
         ],
         "chance": [one.chance[k].mean() for one, k in zip(pairs, by, strict=True)],
     }
-    # Bars to the right of 0 and to the left of it stand side by side.
+    # Bars on both sides of 0 are stacked separately.
     ends = np.zeros((2, len(pairs)))
     for place, (name, values) in enumerate(parts.items()):
         points = 100 * np.array(values)

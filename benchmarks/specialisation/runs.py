@@ -1,4 +1,4 @@
-"""Networks trained several times: what another architecture gains beyond another run.
+"""Networks trained several times: the gain of another architecture over another run.
 
 Shapes: S runs of a kind, n images, B bins.
 """
@@ -21,14 +21,14 @@ from calib_jax.demo.data import Recipe, Split
 from .gain import CascadeGain, cascade_gain_test
 from .gain_of_runs import RunGains, cascade_gain_of_runs
 
-# What the seeds of this benchmark start with, after its own.
+# Seeds of this benchmark start with this, after its own.
 _DIGITS, _WEIGHTS = 1060, 1061
 
 _RECIPE = Recipe(num_epochs=10, learning_rate=3e-3)
 _NUM_CALIBRATE = 1500
-# Of the digits that a specialist seldom sees, one image in so many.
+# A specialist sees one image in so many of the digits that it seldom sees.
 _SELDOM = 8
-# Draws of the test of each pair of runs, of which there are many.
+# Draws for the test of each pair of runs; there are many pairs.
 _NUM_PAIR_DRAWS = 199
 
 
@@ -42,11 +42,11 @@ def _perceptron() -> nnx.Module:
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """How a run is trained.
+    """How runs of one kind are trained.
 
     Attributes:
       build: makes an untrained network.
-      often: digits of which it sees every image; None is all.
+      often: digits whose images it sees all; None means every digit.
     """
 
     build: Callable[[], nnx.Module]
@@ -158,7 +158,7 @@ def _compare(
     num_bins: int,
     num_draws: int,
 ) -> tuple[jax.Array, RunGains, CascadeGain]:
-    """Of logits `[2, S, n, 10]`, those to calibrate on first."""
+    """Compares runs from logits `[2, S, n, 10]`, calibration images first."""
     known = jnp.arange(labels.shape[0], dtype=jnp.int32) < num_calibrate
 
     def answers(logits: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,4 +1,4 @@
-"""How fast calib_jax is, against other libraries and against the machine's own floor.
+"""Timings of calib_jax against other libraries and the machine's own floor.
 
     python -m benchmarks.speed
 
@@ -10,12 +10,11 @@ is `python -m benchmarks.speed.temperature`. README.md says how it is measured.
     cases                   what a workload, a candidate and a target are
     arrays                  made-up inputs, their conversion, and the floors
     measure                 candidates in turns, each a child process, of which process
-                            is the parent's side; with timing and memory
+                            is the parent's side; memory is its peak
     growth                  each workload at 1, 4 and 16 times a size
-    programs                that compiled programs hold no copy of the logits
+    programs                checks that compiled programs hold no copy of the logits
     accelerator             the largest workloads on a GPU or TPU, in device_calls;
                             accelerated is what was measured
-    machine                 what it ran on
     tables, results         Markdown of one workload, and RESULTS.md
     command                 the options, and one workload by itself
 

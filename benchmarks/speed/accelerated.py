@@ -1,4 +1,4 @@
-"""What was measured on an accelerator, as JSON and as Markdown."""
+"""Measurements on an accelerator, as JSON and as Markdown."""
 
 import dataclasses
 import json
@@ -23,9 +23,9 @@ class Row:
       candidate: OURS or "torch".
       first: seconds of the first call.
       warm: seconds of the later ones.
-      input_bytes: that a call reads.
+      input_bytes: bytes that a call reads.
       fraction: of the copy bandwidth, reading the inputs once.
-      error: against float64.
+      error: error against float64.
     """
 
     workload: str
@@ -39,15 +39,15 @@ class Row:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Accelerated:
-    """What was measured on a device.
+    """Measurements on a device.
 
     Attributes:
       device: its kind.
       platform: "gpu", "tpu" or "cpu".
-      versions: of calib_jax, jax and torch.
-      bandwidth: bytes a second, read and written by a copy.
+      versions: versions of calib_jax, jax and torch.
+      bandwidth: bytes read and written by a copy, per second.
       rows: in order.
-      small: whether the sizes only show that everything works.
+      small: whether sizes are too small to measure anything.
     """
 
     device: str
@@ -59,12 +59,12 @@ class Accelerated:
 
     @staticmethod
     def read(path: Path) -> "Accelerated":
-        """What `write` wrote."""
+        """Reads what `write` wrote."""
         fields = json.loads(path.read_text(encoding="utf-8"))
         return Accelerated(**fields | {"rows": [Row(**row) for row in fields["rows"]]})
 
     def write(self, path: Path) -> None:
-        """As JSON."""
+        """Writes JSON."""
         text = json.dumps(as_plain(self), allow_nan=False, indent=1)
         path.write_text(text + "\n", encoding="utf-8")
 

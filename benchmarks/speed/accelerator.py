@@ -56,7 +56,7 @@ def measure(
     """Measures every workload on the default device of JAX.
 
     Args:
-      sizes: of the workloads.
+      sizes: sizes of the workloads.
       rounds: warm calls of each.
       advance: called with what is being done, before each workload.
     """
@@ -83,7 +83,7 @@ def measure(
 
 
 def main() -> None:
-    # torch shares the device. Read when JAX first looks for it, not when imported.
+    # torch shares the device. JAX reads this when it first looks for a device.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     parser = argparse.ArgumentParser(
         prog=f"python -m {__package__}.accelerator",

@@ -1,6 +1,6 @@
-"""Made-up inputs, their conversion, and the floors: what a machine must do at least.
+"""Made-up inputs, their conversion, and the floors: the least a machine must do.
 
-Libraries are imported where they are used, so that no process pays for another's.
+Libraries are imported where they are used, so that a process loads only its own.
 """
 
 from collections.abc import Iterator
@@ -76,7 +76,7 @@ def on_device(inputs: Inputs) -> dict[str, Any]:
 
 
 def as_torch(inputs: Inputs) -> dict[str, Any]:
-    """torch tensors by name; integers as torch wants them for labels."""
+    """torch tensors by name; integers become labels as torch expects them."""
     import torch
 
     tensors = {}
@@ -111,13 +111,13 @@ def read_once(inputs: Inputs) -> Call:
 def max_and_exponentials(inputs: Inputs, name: str, scales: tuple[float, ...]) -> Call:
     """Floor: the largest number, and a sum of exponentials for each scale.
 
-    Each is a pass of its own, since one program would decide by itself what to fuse.
+    Each is a pass of its own, since one program would fuse them as it pleases.
     """
     import jax
     import jax.numpy as jnp
 
     logits = on_device({name: inputs[name]})[name]
-    # Long rows, which is how a full reduction is fastest.
+    # A full reduction is fastest over long rows.
     width = 1000 if logits.size % 1000 == 0 else logits.shape[-1]
     logits = logits.reshape(-1, width)
     largest = jax.jit(lambda z: jnp.max(jnp.max(z, axis=1)).astype(jnp.float32))
@@ -144,7 +144,8 @@ def rows_of_exponentials(inputs: Inputs) -> Call:
 
     @jax.jit
     def reduce(z: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # Converted inside each reduction: shared, XLA would write the whole array.
+        # Converted inside each reduction: if it were shared, XLA would write the whole
+        # array.
         exponentials = jnp.exp(z.astype(jnp.float32))
         return jnp.max(z, axis=-1).astype(jnp.float32), jnp.sum(exponentials, axis=-1)
 
@@ -152,7 +153,7 @@ def rows_of_exponentials(inputs: Inputs) -> Call:
 
 
 def sort_scores(inputs: Inputs) -> Call:
-    """Floor of what sorts: `np.sort` of the scores."""
+    """Floor for workloads that sort: `np.sort` of the scores."""
     scores = inputs["scores"]
 
     def call() -> Result:

@@ -61,12 +61,12 @@ def _ours(inputs: Inputs) -> Call:
 
 
 def _sorted_gaps(inputs: Inputs, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Score less outcome, rows in order of the score, and where each bin starts."""
+    """Score minus outcome, rows in order of the score, and where each bin starts."""
     scores = inputs["scores"]
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
     starts = arrays.bin_starts(len(scores), _NUM_BINS)
-    # Where the first of tied scores stands.
+    # The position of the first of tied scores.
     starts = np.searchsorted(ordered, ordered[starts])
     gaps = scores.astype(dtype) - inputs["outcomes"]
     return gaps[order], starts
@@ -148,7 +148,7 @@ def _netcal(inputs: Inputs) -> Call:
 
 
 def reference(inputs: Inputs) -> Result:
-    """float64 draws of another stream, more of them."""
+    """float64 draws from another random stream, and more of them."""
     gaps, starts = _sorted_gaps(inputs, np.float64)
     return {
         "draws": _draw_counts(np.random.default_rng(6), gaps, starts, _REFERENCE_DRAWS)
@@ -156,18 +156,18 @@ def reference(inputs: Inputs) -> Result:
 
 
 def error(result: Result, reference: Result) -> float:
-    """Difference of the means or standard deviations, in its standard error."""
+    """Difference of the means or standard deviations, in standard errors."""
     some, many = result["draws"].astype(np.float64), reference["draws"]
     spread = np.std(many) * np.sqrt(1 / len(some) + 1 / len(many))
     mean = abs(np.mean(some) - np.mean(many)) / spread
-    # That of a standard deviation is smaller by the root of 2.
+    # The error of a standard deviation is smaller by the root of 2.
     deviation = abs(np.std(some, ddof=1) - np.std(many)) / (spread / np.sqrt(2))
     return float(max(mean, deviation))
 
 
 _NOTES = f"""\
 1,000 paired draws of the ECE of one model with bins frozen beforehand: in one jitted
-call, `table_calibration_error` of the tables of `bootstrap_reliability`. There are
+call, `calibration_error_of_table` of the tables of `bootstrap_reliability`. There are
 three ways of NumPy, all on rows sorted beforehand; the target counts from the fastest.
 netcal cuts its bins anew in every resample, which is another quantity, and runs
 {1000 // _NETCAL_SHARE} resamples: its time is multiplied by {_NETCAL_SHARE}. The error

@@ -50,7 +50,7 @@ def _sklearn(inputs: Inputs) -> Call:
         right, mean = calibration_curve(
             outcomes, scores, n_bins=NUM_BINS, strategy="quantile"
         )
-        # Its bins are of equal count, to one row, and it does not tell the counts.
+        # Its bins have equal counts up to one row, and it does not return the counts.
         return {"error": np.mean(np.abs(right - mean))}
 
     return call
@@ -65,7 +65,7 @@ def _netcal(inputs: Inputs) -> Call:
 
 
 def _torch_uncertainty(inputs: Inputs) -> Call:
-    # What its AdaptiveCalibrationError computes after taking top-1 confidences.
+    # The computation of its AdaptiveCalibrationError, after top-1 confidences.
     from torch_uncertainty.metrics.classification.calibration import (
         adaptive_calibration_error as adaptive,
     )
@@ -98,7 +98,7 @@ def _packed_sort(inputs: Inputs) -> Call:
     scores, outcomes = inputs["scores"], inputs["outcomes"]
 
     def call() -> Result:
-        # Bits of a float in [0, 1] are ordered as it is and leave one bit free.
+        # The bits of floats in [0, 1] sort as the floats do, and leave one bit free.
         keys = np.sort((scores.view(np.int32) << 1) | outcomes)
         gap = (keys >> 1).view(np.float32) - (keys & 1).astype(np.float32)
         parts = np.add.reduceat(

@@ -63,9 +63,9 @@ def _curve(
 ) -> tuple[np.ndarray, float]:
     """Accuracy when 0 to `size` bins are kept small, and APGR.
 
-    From the rows of each bin, and its sums of gap and of both models' outcomes.
+    Computed from each bin's rows, sum of gaps and sums of both models' outcomes.
 
-    Bins of least mean gap are kept first, of equal ones that of higher confidence.
+    Bins of least mean gap are kept first; among equals, the one of higher confidence.
     """
     gap, small, large = sums
     rows = np.sum(count)

@@ -1,8 +1,8 @@
-"""What is measured: workloads, their cases, candidates and targets.
+"""Workloads, their cases, candidates and targets.
 
 A workload is one call that users make. It has cases (sizes of its inputs), and every
 case is run by the same candidates: calib_jax, other libraries, well-written NumPy, and
-the floor, a program that does no more than the machine must.
+the floor, a program that does only what the machine must.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-# By name; uint16 stands for the bits of bfloat16, which `.npy` files do not know.
+# By name; uint16 holds the bits of bfloat16, which `.npy` files do not support.
 Inputs = Mapping[str, np.ndarray]
 Result = Mapping[str, np.ndarray]
 Call = Callable[[], Result]
@@ -22,7 +22,7 @@ OURS = "calib_jax"
 
 
 class Kind(enum.StrEnum):
-    """What a candidate is compared as."""
+    """The role of a candidate in comparisons."""
 
     OURS = "calib_jax"
     LIBRARY = "library"
@@ -35,11 +35,11 @@ class Candidate:
     """One way to compute a workload.
 
     Attributes:
-      make: from the inputs to the call that is timed; converts the inputs, so that the
-        call starts from arrays of its own library, and returns NumPy arrays.
-      kind: what it is compared as.
+      make: function from the inputs to the call that is timed. It converts the inputs,
+        so that the call starts from arrays of its own library and returns NumPy arrays.
+      kind: its role in comparisons.
       package: the module it needs beyond calib_jax and NumPy, or "".
-      scale: by which a measured time is multiplied, where the call does only a part.
+      scale: factor for a measured time, if the call does only a part.
     """
 
     make: Callable[[Inputs], Call]
@@ -50,17 +50,18 @@ class Candidate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """What was measured of one candidate.
+    """Measurements of one candidate.
 
     Attributes:
-      name: of the candidate.
-      kind: of the candidate.
-      first: seconds of the first call in a fresh process, the median over fresh
-        processes; None for a call that does only a part.
-      warm: seconds, one of each round.
+      name: name of the candidate.
+      kind: kind of the candidate.
+      first: seconds of the first call in a fresh process, the median over several; None
+        for a call that does only a part.
+      warm: seconds, one entry for each round.
       peak: most bytes beyond the inputs, over all calls; None where unknown.
       warm_peak: the same over the warm calls only.
-      error: against the float64 reference, or None where it is another quantity.
+      error: error against the float64 reference, or None if it computes another
+        quantity.
       failure: why there is no measurement, or "".
     """
 
@@ -81,10 +82,10 @@ class Measurement:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CaseResult:
-    """What was measured of one case.
+    """Measurements of one case.
 
     Attributes:
-      name: of the case.
+      name: name of the case.
       input_bytes: size of the inputs.
       rows: one for each candidate that was installed.
       missing: candidates whose package is not installed.
@@ -107,7 +108,7 @@ class CaseResult:
 
 
 def ratio(slow: Measurement | None, fast: Measurement | None) -> float | None:
-    """How many times longer one takes: the median of the ratios of each round."""
+    """How many times longer one takes: the median of the ratios in each round."""
     if slow is None or fast is None:
         return None
     return statistics.median(a / b for a, b in zip(slow.warm, fast.warm, strict=False))
@@ -115,14 +116,14 @@ def ratio(slow: Measurement | None, fast: Measurement | None) -> float | None:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Target:
-    """What a case is to reach.
+    """A target for a case.
 
     Attributes:
-      text: in words.
-      value: what was measured of it, or None.
-      limit: of the value.
-      at_least: whether the value is to be above the limit, else below it.
-      unit: of value and limit.
+      text: description.
+      value: measured value, or None.
+      limit: limit of the value.
+      at_least: whether the value must be above the limit, else below it.
+      unit: unit of value and limit.
     """
 
     text: str
@@ -207,11 +208,11 @@ class Case:
     Attributes:
       name: such as "50,000 x 1,000".
       size: arguments of `Workload.make_inputs`.
-      small: the same, for a run that only shows that everything works; no multiple of
-        a block.
-      targets: what calib_jax is to reach.
+      small: the same, for a run that only checks that everything works; not a multiple
+        of a block.
+      targets: targets for calib_jax.
       without: candidates that are left out, since they take too long at this size.
-      other_quantity: candidates that compute another number here: no error.
+      other_quantity: candidates that compute another number here, so have no error.
     """
 
     name: str
@@ -227,14 +228,14 @@ class Workload:
     """One call that users make.
 
     Attributes:
-      name: of its module.
-      title: in words.
-      notes: Markdown, what is computed and how the candidates differ.
-      make_inputs: from a size to NumPy arrays.
+      name: name of its module.
+      title: description.
+      notes: Markdown on what is computed and how the candidates differ.
+      make_inputs: function from a size to NumPy arrays.
       candidates: by name; OURS among them.
-      reference: from inputs to float64 results, independent of calib_jax.
-      error: of a result against the reference.
-      error_text: what that error is.
+      reference: function from inputs to float64 results, independent of calib_jax.
+      error: function from a result and the reference to the error.
+      error_text: name of that error.
       cases: the sizes to measure.
       growth: sizes with 1, 4 and 16 times the data.
     """

@@ -44,7 +44,7 @@ class Session:
     Args:
       workload: name of its module.
       candidate: name of the candidate.
-      folder: of the inputs.
+      folder: folder of the inputs.
     """
 
     def __init__(self, workload: str, candidate: str, folder: Path):
@@ -69,7 +69,7 @@ class Session:
         return {}
 
     def close(self) -> None:
-        """Lets go of everything."""
+        """Releases everything."""
         del self._call
 
     def _timed(self, shortest: float) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Session:
 
 
 def main() -> None:
-    # What libraries print must not meet the answers.
+    # Output of libraries must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -100,7 +100,7 @@ def main() -> None:
             request = json.loads(line)
             answer(getattr(session, request.pop("do"))(**request))
     except Exception as error:
-        # The parent reports it beside the other candidates.
+        # The parent reports it with the other candidates.
         answer({"failure": f"{type(error).__name__}: {error}"})
 
 

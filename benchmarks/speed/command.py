@@ -16,7 +16,7 @@ from .tables import WorkloadResult, as_json, target_table, workload_blocks
 
 
 def cases_of(workload: Workload, *, small: bool) -> Sequence[Case]:
-    """The cases of a workload; of small ones with equal inputs the first only."""
+    """The cases of a workload; among small ones with equal inputs only the first."""
     chosen: list[Case] = []
     for case in workload.cases:
         if not small:
@@ -41,11 +41,11 @@ def run_workload(
     """Measures all cases of a workload.
 
     Args:
-      workload: to measure.
-      settings: how much.
-      small: whether to use small sizes, which only show that everything works.
+      workload: workload to measure.
+      settings: how much to measure.
+      small: whether to use small sizes, which only check that everything works.
       start: starts a session.
-      advance: called with what is being done, before each step.
+      advance: called before each step with its description.
     """
     cases = cases_of(workload, small=small)
     if small:

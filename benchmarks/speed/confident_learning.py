@@ -26,7 +26,7 @@ def make_inputs(rows: int, classes: int) -> Inputs:
     rng = np.random.default_rng(7)
     true = rng.integers(0, classes, rows)
     logits = 1.5 * rng.standard_normal((rows, classes), np.float32)
-    # More classes are more to beat.
+    # More classes mean more thresholds to exceed.
     logits[np.arange(rows), true] += np.float32(np.log(classes) + 1.5)
     probabilities = np.empty_like(logits)
     for part in arrays.blocks(rows, classes):

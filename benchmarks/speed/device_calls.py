@@ -28,11 +28,11 @@ class Sizes:
     """Sizes of the workloads.
 
     Attributes:
-      rows, classes: of the temperature fit.
-      scores: of the ECE.
-      sequences, tokens, vocabulary: of the sequence scores.
+      rows, classes: sizes of the temperature fit.
+      scores: scores of the ECE.
+      sequences, tokens, vocabulary: sizes of the sequence scores.
       block: sequences that are on the device at once.
-      copied: float32 numbers that are copied to measure the bandwidth.
+      copied: float32 numbers to copy when measuring the bandwidth.
     """
 
     rows: int = 1_000_000
@@ -145,7 +145,7 @@ def equal_count_error(sizes: Sizes, meter: Meter, torch: Any) -> Iterator[Row]:
     times, found = meter.seconds(call)
     yield meter.row(name, OURS, times, size, abs(found - wanted))
     if torch is not None:
-        # As other bits: not every version exchanges bool.
+        # As integers: not every version exchanges bool.
         right = torch.from_dlpack(outcomes.astype(jnp.float32))
         given = torch.from_dlpack(scores)
 

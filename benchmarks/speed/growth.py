@@ -11,7 +11,7 @@ from .measure import Advance, Settings, Start, run_case
 from .process import ChildSession
 
 FACTORS = (1, 4, 16)
-# What memory may differ by from one size to another and still count as flat.
+# Memory that differs by no more than this between sizes counts as flat.
 FLAT = 16_000_000
 _COLUMNS = 4
 
@@ -21,8 +21,8 @@ class Growth:
     """One workload at 1, 4 and 16 times a size.
 
     Attributes:
-      title: of the workload.
-      results: of calib_jax alone, one for each size.
+      title: title of the workload.
+      results: results of calib_jax alone, one for each size.
     """
 
     title: str
@@ -30,7 +30,7 @@ class Growth:
 
     @property
     def rows(self) -> list[Measurement | None]:
-        """What was measured, in order; None where it failed."""
+        """Measurements in order; None where one failed."""
         return [result.row(OURS) for result in self.results]
 
     @property

@@ -20,15 +20,15 @@ from .process import ChildSession, Failure
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How much is measured.
+    """How much to measure.
 
     Attributes:
       rounds: warm calls of each candidate.
-      budget: seconds; a candidate whose warm calls have taken so long takes no further
-        turns after its second.
+      budget: seconds; a candidate whose warm calls have taken this long makes no more
+        after its second.
       slow: seconds; a candidate whose first call takes longer makes no other.
       limit: seconds after which a call is given up.
-      starts: fresh processes of calib_jax, for the median of its first call.
+      starts: fresh processes of calib_jax, to take the median of its first call.
     """
 
     rounds: int = 9
@@ -64,7 +64,7 @@ def installed(package: str) -> bool:
 
 
 class _Turns:
-    """What is known so far of a candidate."""
+    """Measurements of a candidate so far."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class _Turns:
     def measurement(self, name: str, kind: Kind) -> Measurement:
         firsts = [first["seconds"] for first in self.firsts]
         first = None if None in firsts else statistics.median(firsts)
-        # A call too slow to be repeated: its first time is all there is.
+        # The call is too slow to repeat, so only its first time is known.
         warm = [warm["seconds"] for warm in self.warm] or firsts
         return Measurement(
             name=name,
@@ -116,12 +116,12 @@ def run_case(
     """Measures one case.
 
     Args:
-      workload: of the case.
-      case: to measure.
-      settings: how much.
+      workload: workload of the case.
+      case: case to measure.
+      settings: how much to measure.
       only: names of candidates to run, else all.
       start: starts a session.
-      advance: called with what is being done, before each step.
+      advance: called before each step with its description.
 
     Returns:
       `CaseResult`, in the order of the candidates.

@@ -127,7 +127,7 @@ def reference(inputs: Inputs) -> Result:
 
 
 def error(result: Result, reference: Result) -> float:
-    """Larger relative error of slope and intercept."""
+    """The larger relative error of slope and intercept."""
     return max(float(abs(result[name] / reference[name] - 1)) for name in reference)
 
 

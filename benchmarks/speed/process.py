@@ -18,11 +18,11 @@ class Failure(Exception):
 
 def _environment() -> dict[str, str]:
     environment = dict(os.environ)
-    # The first call is to compile, as it does for a user who has no cache.
+    # The first call must compile, as it does for a user without a cache.
     environment.pop("JAX_COMPILATION_CACHE_DIR", None)
     # A GPU is measured by benchmarks.speed.accelerator.
     environment["JAX_PLATFORMS"] = "cpu"
-    # A process that waits for its turn must not spin.
+    # A process must not spin while it waits for its turn.
     environment["OMP_WAIT_POLICY"] = "PASSIVE"
     environment["GOMP_SPINCOUNT"] = environment["KMP_BLOCKTIME"] = "0"
     return environment
@@ -34,7 +34,7 @@ class ChildSession:
     Args:
       workload: name of its module.
       candidate: name of the candidate.
-      folder: of the inputs.
+      folder: folder of the inputs.
       limit: seconds after which a request is given up.
     """
 

@@ -1,4 +1,4 @@
-"""Whether compiled programs hold a buffer of the size of the logits."""
+"""Checks whether compiled programs hold a buffer of the size of the logits."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 import calib_jax as cj
 
-# Of the bytes of the logits: a copy in any type would take a quarter at least.
+# As a share of the logits' bytes: a copy in any type would take at least a quarter.
 LARGEST_SHARE = 0.1
 
 
@@ -18,8 +18,8 @@ class Program:
     """A compiled program.
 
     Attributes:
-      name: of the call and its logits.
-      logits: bytes.
+      name: name of the call and its logits.
+      logits: bytes of the logits.
       temporary: bytes that the program allocates beside arguments and results; None
         where the compiler does not tell.
     """
@@ -52,7 +52,7 @@ def _compile(
 def compile_all(
     rows: int = 50_000, classes: int = 1_000, sequences: int = 64
 ) -> list[Program]:
-    """Compiles for the CPU the calls that read logits; no array is made.
+    """Compiles for the CPU the calls that read logits, without making arrays.
 
     Args:
       rows: N of `[N, C]`.

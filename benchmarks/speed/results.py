@@ -1,4 +1,4 @@
-"""RESULTS.md: everything that was measured, generated."""
+"""RESULTS.md, generated from the measurements."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -163,8 +163,8 @@ def write_results(
       measured: workloads, in order.
       growths: of the workloads, or none.
       compiled: programs.
-      machine: what all of it ran on.
-      small: whether the sizes only show that everything works.
+      machine: the machine of the run.
+      small: whether sizes are too small to measure anything.
     """
     preface = [
         "# Speed",

@@ -25,7 +25,7 @@ _LIKELIEST = 0.8
 def make_inputs(sequences: int, tokens: int, vocabulary: int, dtype: str) -> Inputs:
     """Logits `[sequences, tokens, vocabulary]`; four in five tokens are the likeliest.
 
-    bfloat16 logits are given as their bits, uint16.
+    bfloat16 logits are passed as their bits, uint16.
     """
     import ml_dtypes
 
@@ -72,7 +72,7 @@ def _ours_mean_logit(inputs: Inputs) -> Call:
 def torch_log_likelihood(logits: Any, tokens: Any) -> np.ndarray:
     """Log-likelihood of each sequence in torch, in float32, one after the other.
 
-    A sequence at a time spares memory and is faster than all at once.
+    One sequence at a time saves memory and is faster than all at once.
     """
     import torch
 
@@ -127,7 +127,7 @@ def reference(inputs: Inputs) -> Result:
 
 
 def error(result: Result, reference: Result) -> float:
-    """Largest relative error of the sequences that were checked."""
+    """Largest relative error over the sequences checked."""
     ((name, scores),) = result.items()
     wanted = reference[name]
     return float(np.max(np.abs(scores[: len(wanted)] / wanted - 1)))

@@ -1,4 +1,4 @@
-"""What was measured of the workloads, as Markdown tables and as JSON."""
+"""Measurements of the workloads, as Markdown tables and as JSON."""
 
 import dataclasses
 import json
@@ -15,11 +15,11 @@ _MEGABYTE = 1e6
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WorkloadResult:
-    """What was measured of one workload.
+    """Measurements of one workload.
 
     Attributes:
-      workload: what was run.
-      cases: which of its cases.
+      workload: the workload.
+      cases: its cases that were run.
       results: one for each of the cases.
     """
 
@@ -28,7 +28,7 @@ class WorkloadResult:
     results: Sequence[CaseResult]
 
     def plain(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Plain data for JSON."""
         return {
             "error": self.workload.error_text,
             "cases": as_plain(self.results),
@@ -123,7 +123,7 @@ def _verdict(target: Target, result: CaseResult) -> list[str]:
 
 
 def target_table(measured: Sequence[WorkloadResult]) -> str:
-    """Markdown: every target, what was measured, and whether it is met."""
+    """Markdown: every target, its measurement, and whether it is met."""
     rows = [
         [f"{one.workload.title}, {result.name}", *_verdict(target, result)]
         for one in measured

@@ -44,7 +44,7 @@ def _ours(inputs: Inputs) -> Call:
 
 
 def _sklearn(inputs: Inputs) -> Call:
-    # What CalibratedClassifierCV(method="temperature") fits, without its overhead.
+    # The fit of CalibratedClassifierCV(method="temperature"), without its overhead.
     from sklearn.calibration import _TemperatureScaling
 
     logits, labels = inputs["logits"], inputs["labels"]
@@ -98,7 +98,7 @@ def _probmetrics(inputs: Inputs) -> Call:
 def _netcal(inputs: Inputs) -> Call:
     from netcal.scaling import TemperatureScaling
 
-    # Of float32 its finite differences vanish, and it returns T = 1.
+    # With float32 its finite differences vanish, and it returns T = 1.
     probabilities = arrays.softmax(inputs["logits"].astype(np.float64))
     labels = inputs["labels"].astype(np.int64)
 

@@ -54,7 +54,7 @@ VALUES = {
 
 
 def as_fraction(sums):
-    """What the digits of one sum say."""
+    """The value of one sum's digits, as a fraction."""
     powers = [Fraction(2) ** e for e in exact._EXPONENTS]
     return sum(int(d) * p for d, p in zip(np.asarray(sums), powers, strict=False))
 
@@ -75,7 +75,7 @@ def test_sums_are_exact(kind, num_bins):
         assert as_fraction(sums[0, k]) == len(chosen) == high[0, k]
         assert as_fraction(sums[1, k]) == exact
         assert as_fraction(normalise(sums)[1, k]) == exact
-        # What is left below the smallest normal number is kept, but not shown.
+        # Digits below the smallest normal number are kept, but not shown.
         unseen = Fraction(float(TINY))
         if abs(exact) > Fraction(float(LARGEST)):
             assert not np.isfinite(high[1, k])
@@ -93,7 +93,7 @@ def test_sums_are_exact(kind, num_bins):
 @pytest.mark.parametrize(
     "bad", [(np.nan, np.nan), (np.inf, -np.inf), (-np.inf, -np.inf), (np.inf, np.nan)]
 )
-def test_what_is_not_finite_stays_in_its_bin(bad, num_bins):
+def test_nonfinite_values_stay_in_their_bin(bad, num_bins):
     values = np.ones(NUM_ROWS, np.float32)
     index = np.arange(NUM_ROWS, dtype=np.int32) % NUM_BINS
     values[[1, 4]] = bad
@@ -107,7 +107,7 @@ def test_what_is_not_finite_stays_in_its_bin(bad, num_bins):
 @pytest.mark.parametrize("num_rows", [2**15, exact.MAX_ADDENDS])
 @pytest.mark.parametrize("num_bins", [1, exact._FEW_BINS + 1])
 def test_no_digit_overflows_in_the_largest_block(num_bins, num_rows):
-    """Mantissas of ones, shifted as far as can be, all in one bin."""
+    """Mantissas of ones, shifted as far as possible, all in one bin."""
     index = jnp.zeros(num_rows, jnp.int32)
     right = jnp.arange(num_rows, dtype=jnp.int32) % 3 > 0
 
@@ -153,7 +153,7 @@ def test_merging_is_associative_and_commutative_in_every_bit():
         np.testing.assert_array_equal(state.sums, expected)
 
 
-def test_counts_pass_every_limit():
+def test_counts_are_exact_beyond_int32():
     """2^k - 1 rows for k up to 40: odd counts beyond 2^24, and beyond int32."""
     index = jnp.array([0, 1, 1], jnp.int32)
     one = update(summary.init(2, 1), index, [jnp.array([0.1, 0.1, 0.2])])
@@ -165,7 +165,7 @@ def test_counts_pass_every_limit():
         assert table.count[0] == min(rows, 2**31 - 1)
         assert table.count[1] == min(2 * rows, 2**31 - 1)
         np.testing.assert_array_equal(table.weight, np.float32([rows, 2 * rows]))
-        # Sums are exact; the quotient is rounded once more than that of one row.
+        # Sums are exact; the quotient is rounded once more than for one row.
         np.testing.assert_allclose(table.means, first.means, rtol=2e-7)
 
 
@@ -230,7 +230,7 @@ select = {
 @pytest.mark.parametrize("way", select)
 @pytest.mark.parametrize("kind", SCORES)
 def test_order_statistics(kind, way):
-    """Both ways give the very floats of a sort; what compares as 0 is +0."""
+    """Both ways give exactly the floats of a sort; zeros become +0."""
     rng = np.random.default_rng(5)
     for share in (1.0, 0.6, 0.0):
         scores = SCORES[kind](rng, SIZE).astype(np.float32)

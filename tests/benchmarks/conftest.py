@@ -20,10 +20,10 @@ def paper_study(tmp_path_factory):
         num_halves=2, num_draws=16, num_repeats=1, num_train=100, num_epochs=1
     )
     with pytest.MonkeyPatch.context() as patch:
-        # What fills up a batch of few jobs costs more here than the jobs.
+        # With few jobs, padding a batch would cost more here than the jobs.
         patch.setattr(routing, "_BATCH", 32)
         patch.setattr(batches, "_BATCH", 8)
-        # Fewer bins in fewer numbers, which take a tenth of the time.
+        # Fewer numbers of bins, which take a tenth of the time.
         patch.setattr(ablation_bins, "COUNTS", (5, 15, 40))
         yield prepare(folder, settings)
 

@@ -1,8 +1,8 @@
 """A folder of made-up outputs in the format that benchmarks/paper reads.
 
-Models of different strength answer the same examples; how hard an example is, they
-share. Confidences are rounded, so that some tie, and every model is over- or
-under-confident by a factor of its own.
+Models of different strength answer the same examples and share how hard each is.
+Confidences are rounded, so that some tie, and every model is over- or under-confident
+by a factor of its own.
 """
 
 import tomllib
@@ -13,12 +13,12 @@ import numpy as np
 TASKS = Path(__file__).parents[2] / "benchmarks" / "kit" / "tasks.toml"
 
 
-# One or two of every kind; the others would only be compiled again.
+# One or two of every kind; more would only add compiling.
 NAMES = ("imagenet", "cifar10", "mmlu", "medmcqa", "emotion")
 
 
 def write(folder, num_examples=240, seed=0):
-    """Writes the files that tasks.toml names for some tasks; returns the folder."""
+    """Writes the files that tasks.toml names for some tasks, and returns the folder."""
     tasks = tomllib.loads(TASKS.read_text(encoding="utf-8"))
     for number, (name, task) in enumerate(tasks.items()):
         if name not in NAMES:
@@ -46,7 +46,7 @@ def _models(rng, task, num_examples, num_classes):
         key: np.round(scale * _logits(rng, label, num_classes, strength), 1)
         for key, strength, scale in zip(task["models"], strengths, scales, strict=True)
     }
-    # Some labels are wrong, which the models cannot know.
+    # Some labels are wrong; the models do not know which.
     wrong = rng.uniform(size=num_examples) < 0.1
     given = np.where(wrong, (label + 1) % num_classes, label)
     return logits, given, label, wrong

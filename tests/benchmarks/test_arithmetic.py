@@ -1,4 +1,4 @@
-"""The sequence task, with models too small and too little trained to be any good."""
+"""The sequence task, with models too small and too briefly trained to be any good."""
 
 import dataclasses
 import json
@@ -44,7 +44,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(scope="module")
 def results():
-    # Adam of optax raises a float to an integer count, which strict promotion forbids.
+    # Optax's Adam raises a float to an integer count, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
         return pipeline.run(SETTINGS)
 
@@ -107,7 +107,7 @@ def test_verifiers_by_hand():
 
 def test_decoding_is_greedy_and_scores_are_those_of_all_logits(results):
     model = arithmetic.SequenceModel(24, rngs=arithmetic.models.nnx.Rngs(7))
-    # Without training all symbols are about as likely.
+    # Without training all symbols are about equally likely.
     model.out.kernel[...] = 8 * model.out.kernel[...]
     questions = jnp.asarray(results.test.questions[:50])
     decoded = arithmetic.decode(model, questions, 6)

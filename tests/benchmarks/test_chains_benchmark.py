@@ -1,4 +1,4 @@
-"""How benchmarks/chains compares families, against going through them one by one."""
+"""Comparisons of families in benchmarks/chains, against a loop over them."""
 
 import dataclasses
 
@@ -35,7 +35,7 @@ def sides():
 
 @pytest.fixture(scope="module")
 def by_family(sides):
-    """Of made-up chains: each value and right answer is drawn."""
+    """Made-up chains: each value and right answer is drawn."""
     rng = np.random.default_rng(1)
     shape = NUM_PROBLEMS, 2, BUDGETS.shape[1]
     found = [
@@ -71,7 +71,7 @@ def test_random_mixes_spend_the_budget(by_family, sides):
         before, after = (
             side.correct[problem][:, where].mean(axis=1) for side in (seen, new)
         )
-        # One of the cheap models, and with the rest of the money the dear one.
+        # The cheap model, and the expensive one with the rest of the money.
         for place, share in ((0, 0.0), (1, 0.25), (2, 1.0)):
             mixed = (1 - share) * before[:2] + share * before[2]
             alone = [before[:2].max(), *([before[2]] if place == 2 else [])]
@@ -131,7 +131,7 @@ def test_differences_are_paired(by_family, sides):
         for family, chosen in by_family[1].items()
     }
     rivals = {name: by_family[1][name] for name in comparing.RIVALS}
-    # Within the least budget a rival has no choice.
+    # Within the smallest budget one rival has no choice.
     value = np.where(np.arange(3) == 0, -np.inf, np.zeros((NUM_PROBLEMS, 2, 3)))
     rivals["dear"] = dataclasses.replace(rivals[comparing.PAIR], value=value)
     chain = by_family[1][comparing.CHAIN]

@@ -1,4 +1,4 @@
-"""benchmarks/deferral on made-up images: what it says of answers is checked by hand."""
+"""benchmarks/deferral on made-up images, with its answers checked by hand."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -22,7 +22,9 @@ BATCH, NUM_BINS = 16, 2
 
 
 class Pixels(nnx.Module):
-    """Logits that are the first pixels, with or without work for the processor."""
+    """Logits equal to the first pixels, with or without extra work for the
+    processor.
+    """
 
     def __init__(self, num_kept, work):
         self.num_kept, self.work = num_kept, nnx.Param(jnp.zeros((784, work)))
@@ -35,7 +37,7 @@ class Pixels(nnx.Module):
 
 
 def made_up(num_rows):
-    """Digits that the brightest of the first ten pixels gives away, mostly."""
+    """Digits that the brightest of the first ten pixels mostly gives away."""
     rng = np.random.default_rng(num_rows)
     labels = rng.integers(0, 10, num_rows).astype(np.int32)
     images = rng.random((num_rows, 28, 28, 1)).astype(np.float32)

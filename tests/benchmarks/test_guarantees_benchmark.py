@@ -55,7 +55,7 @@ def test_command(tmp_path, monkeypatch):
     command.main()
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "| regret | 5000 |" in text
-    # A mean risk beyond its limit is as broken as a share of splits beyond theirs.
+    # A mean risk above its limit counts as broken, like a share of splits above theirs.
     for kind, kept in (("drop 0.01", True), ("drop 0.03", False)):
         (line,) = [x for x in text.splitlines() if x.startswith(f"| {kind} |")]
         pairs = int(line.split(" of ")[1].split(" |")[0])

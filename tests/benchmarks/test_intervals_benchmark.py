@@ -16,7 +16,7 @@ pytestmark = pytest.mark.once
 
 
 def covered(setting, *, seed, num_samples, num_percentile_draws):
-    """Too often where the bins are one, of a clear error; else just right."""
+    """Coverage too high for one bin and a clear error, else just right."""
     clear = setting.gap == "0.15 everywhere"
     return calibration_errors.Coverage(
         setting=setting,
@@ -54,7 +54,7 @@ def test_command(tmp_path, monkeypatch):
     command.main()
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "| 200 rows, 1 bin |" in text and "| 200 rows, 30 bins |" in text
-    # Of four kinds of scores, two numbers of rows and five of bins.
+    # Four kinds of scores, two numbers of rows and five numbers of bins.
     assert "are 0 of 320 coverages; of the 40 of a clear error" in text
     assert "96.0 %, 8 are above 97 % by as much" in text
     assert "| APGR | small gap | 200 | 90.0 |  | wide |" in text

@@ -1,4 +1,4 @@
-"""What benchmarks share: results as JSON and back, templates, and no other imports."""
+"""The kit: results to JSON and back, templates, and no imports between benchmarks."""
 
 import dataclasses
 import importlib
@@ -85,8 +85,10 @@ def test_templates_make_text_and_claims(tmp_path):
     "name",
     ["alarms", "audits", "chains", "guarantees", "intervals", "specialisation"],
 )
-def test_the_text_is_that_of_its_template(name):
-    """Up to digits: results.json rounds what the text was first made from."""
+def test_results_match_their_template(name):
+    """Up to digits, since results.json rounds the numbers that the text was made
+    from.
+    """
 
     def words(text):
         return re.sub(r"\d[\d,]*(\.\d+)?", "0", text).splitlines()

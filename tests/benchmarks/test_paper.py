@@ -23,12 +23,12 @@ def written(paper_study, paper_section, tmp_path_factory):
     """A folder of results, and the sections that were written."""
     destination = tmp_path_factory.mktemp("results")
     with pytest.MonkeyPatch.context() as patch:
-        # Other tests have had them prepared and evaluated.
+        # Other tests have prepared and evaluated them.
         patch.setattr(command, "prepare", lambda *_: paper_study)
         for name, module in SECTIONS.items():
             numbers = paper_section(name).numbers
             patch.setattr(module, "evaluate", lambda *_, found=numbers: found)
-        # Coarse figures: to draw them all took a minute and a half.
+        # Coarse figures, since drawing all of them takes long.
         patch.setattr(report, "THEMES", {False: ".png"})
         patch.setattr(report, "DOTS_PER_INCH", 40)
         sections = run(paper_study.folder, destination, paper_study.settings)

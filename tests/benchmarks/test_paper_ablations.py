@@ -27,7 +27,7 @@ def edges_of(scores, num_bins, equal_width=False):
 def cascade(seen, new, correct, edges):
     """APGR, and how many bins of the router hold examples; pairs of rows `[2, n]`."""
     table = reference.advantage_table(edges, *seen)
-    # The order is by float32 means, in which other bins may tie than in float64.
+    # The order is by float32 means, where other bins may tie than in float64.
     high, low = (
         np.float32(means) for means in (table.large_confidence, table.small_confidence)
     )
@@ -39,7 +39,7 @@ def cascade(seen, new, correct, edges):
 
 
 def calibrated(outputs, halves, calibrator, sizes):
-    """What the library fits on the first rows: `[S, Z, M, L]` of both halves."""
+    """The library's fits on the first rows: `[S, Z, M, L]` on both halves."""
     length = judging.length_for(max(sizes))
     seen = judging.sample(outputs, halves.calibration.rows, length)
     new = judging.sample(outputs, halves.test.rows, length)
@@ -67,7 +67,7 @@ def each_fit(study, numbers):
 
 
 def fit(outputs, calibrator, rows, m):
-    """A calibrator of model m in float64: a function from rows to confidences."""
+    """A calibrator for model m in float64: a function from rows to confidences."""
     correct = outputs.correct[m]
     if calibrator == judging.NONE:
         return lambda new: outputs.confidence[m, new]
@@ -127,7 +127,7 @@ def test_every_number_of_bins(paper_study, numbers):
         outcomes = ablation_bins.draw_outcomes(
             paper_study.settings.seed, halves.test.calibrated
         )
-        # As often right as the models say, within five standard errors.
+        # Right as often as the models say, within five standard errors.
         confidence = halves.test.calibrated.astype(np.float64)
         error = np.sqrt(np.sum(confidence * (1 - confidence))) / confidence.size
         assert abs(outcomes.mean() - confidence.mean()) < 5 * error
@@ -171,7 +171,7 @@ def test_batches_lengths_and_clear_pairs():
     values = np.arange(12.0).reshape(2, 2, 3)
     assert judging.over_clear_pairs(values, gap).tolist() == [3.0, 6.0]
     assert np.isnan(judging.over_clear_pairs(values, -gap)).all()
-    # Enough is where no later size is far again.
+    # "Enough" is the size after which none is far off again.
     recovered = np.array([0.5, 0.7, 0.6, 0.695, 0.7])
     assert ablation_sizes._enough(recovered) == 3
     assert ablation_sizes._enough(recovered[-1:]) == 0

@@ -93,7 +93,7 @@ def test_quality(paper_study, numbers, when, half):
 
 
 def test_chance_error_is_that_of_drawn_outcomes(paper_study, numbers):
-    """The mean of many independent draws, within their own spread."""
+    """The mean of many independent draws, within their spread."""
     rng = np.random.default_rng(1)
     for name, task in paper_study.tasks.items():
         tested = paper_study.halves[name].test

@@ -80,7 +80,7 @@ def test_curves_and_areas(paper_study, numbers):
                 )
 
 
-def test_what_is_saved(paper_study, numbers):
+def test_savings(paper_study, numbers):
     priced = 0
     for name, split, kind, p, route in each(paper_study):
         outputs, task = paper_study.tasks[name], numbers[name]
@@ -107,7 +107,7 @@ def test_what_is_saved(paper_study, numbers):
 
 
 def test_intervals_are_those_of_the_drawn_examples(paper_study, numbers):
-    """Each draw anew, on the examples as often as they were drawn."""
+    """Each draw again, with every example as often as it was drawn."""
     settings = paper_study.settings
     for name, outputs in paper_study.tasks.items():
         halves, task = paper_study.halves[name], numbers[name]
@@ -117,7 +117,7 @@ def test_intervals_are_those_of_the_drawn_examples(paper_study, numbers):
             settings.num_draws,
             halves.test.rows[0],
         )
-        # All pairs take long: another one of each task.
+        # All pairs would take long, so a different one of each task.
         for p in [len(name) % len(outputs.small_large)]:
             pair = outputs.small_large[p]
             routes = [Route(halves, 0, kind, pair) for kind in range(2)]

@@ -39,8 +39,8 @@ def numbers(paper_study, paper_section):
 class Expected:
     """Flags of every method on one task, by the float64 reference.
 
-    Bins and rankings are of the library's float32 confidences, which are themselves
-    compared with the reference; probabilities are the reference's own.
+    Bins and rankings use the library's float32 confidences, which are compared with the
+    reference themselves; probabilities are the reference's own.
     """
 
     def __init__(self, task, halves, num_bins):
@@ -218,7 +218,7 @@ class Expected:
         for name in ("threshold", "flagged_share", "precision", "recall"):
             actual = getattr(found.ranking, name)[g]
             close(actual, getattr(curve, name)[rows])
-        # Beyond the flags of Method 1 there is the share of wrong labels.
+        # After the flags of Method 1 comes the share of wrong labels.
         share = found.num_wrong / found.num_judged
         close(found.ranking.precision[g, -1], share)
 
@@ -229,7 +229,7 @@ class Expected:
         close(found.table.confidence[g], table.confidence)
         close(found.table.outcome[g], table.outcome)
         filled = table.count > 0
-        # Of the shares as fractions: the reference's sums round.
+        # From the shares as fractions, since the reference's sums round.
         outcome = np.round(table.outcome[filled], 12)
         correlation = np.nan
         if len(set(outcome.tolist())) > 1:
@@ -255,7 +255,7 @@ def test_probabilities_decide_what_runs_and_judges_what_is_recalled(numbers):
 
 
 def test_wrong_labels_are_found(numbers):
-    # A tenth of the labels was made wrong, which strong experts contradict.
+    # A tenth of the labels was made wrong, and strong experts contradict these.
     for found in numbers.values():
         share = found.num_wrong / found.num_judged
         assert np.all(found.method_1.low > share)
@@ -277,7 +277,7 @@ def test_describe(paper_study, numbers):
     names = {f"cleaning-{name}" for name in NAMES}
     names |= {"cleaning-imagenet-experts", "cleaning-confidence"}
     assert set(section.figures) == names
-    # The README shows one that the text does not.
+    # The page on benchmarks shows a figure that the text does not.
     for name in names - {"cleaning-imagenet-experts"}:
         assert f"figures/{name}.png" in text
     assert "cannot run here" in text and text.count("there is no recall") == 1
@@ -327,7 +327,7 @@ def test_absent_tasks(paper_study, numbers):
     assert cleaning.num_steps(empty) == 0
     section = cleaning.describe(empty, cleaning.evaluate(empty, print))
     assert "Missing here: imagenet, cifar10" in section.text
-    # One task left.
+    # One task is left.
     one = dataclasses.replace(
         paper_study,
         tasks={"imagenet": paper_study.tasks["imagenet"]},

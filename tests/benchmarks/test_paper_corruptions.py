@@ -49,8 +49,8 @@ def amounts(name):
     return zip(range(1, NUM_SEVERITIES + 1), CORRUPTIONS[name][1], strict=True)
 
 
-def test_blur_is_that_of_scipy():
-    # Bright up to the border, which therefore counts.
+def test_blur_agrees_with_scipy():
+    # Bright up to the border, so that the border counts.
     images = np.random.default_rng(1).uniform(size=(40, 28, 28, 1)).astype(np.float32)
     for severity, scale in amounts("Gaussian blur"):
         expected = ndimage.gaussian_filter(
@@ -60,7 +60,7 @@ def test_blur_is_that_of_scipy():
         np.testing.assert_allclose(blurred, expected, atol=2e-6)
 
 
-def test_rotation_is_that_of_scipy(images):
+def test_rotation_agrees_with_scipy(images):
     ways = []
     for severity, degrees in amounts("rotate"):
         turned = np.asarray(corrupt(KEY, images, "rotate", severity))[..., 0]
@@ -78,7 +78,7 @@ def test_rotation_is_that_of_scipy(images):
         off = [np.abs(turned - way).max(axis=(1, 2)) for way in (left, right)]
         np.testing.assert_allclose(np.min(off, axis=0), 0, atol=2e-5)
         ways.append(np.argmin(off, axis=0))
-    # An image turns the same way at every severity; some turn left, others right.
+    # An image turns the same way at every severity; some turn left and some right.
     np.testing.assert_array_equal(np.ptp(ways, axis=0), 0)
     assert 10 <= np.sum(ways[0]) <= 30
 
@@ -105,7 +105,7 @@ def test_noise_has_the_stated_size():
     grey = np.full((40, 28, 28, 1), 0.5, np.float32)
     for severity, scale in amounts("Gaussian noise"):
         noisy = np.asarray(corrupt(KEY, grey, "Gaussian noise", severity))
-        # Clipping moves no pixel across this border.
+        # Clipping does not move a pixel across this threshold.
         border = min(2 * scale, 0.49)
         inside = np.abs(noisy - 0.5) < border
         expected = 2 * stats.norm.cdf(border / scale) - 1

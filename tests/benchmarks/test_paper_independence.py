@@ -1,4 +1,4 @@
-"""Alike experts in benchmarks/paper against float64, by another route."""
+"""The independence section of benchmarks/paper against float64, by another route."""
 
 import jax
 import numpy as np
@@ -51,7 +51,7 @@ def cases(trained, numbers):
 
 @pytest.fixture(scope="module")
 def confidences(cases):
-    """Float32, as bins are cut by them, `[2, n]` of both parts, by pair."""
+    """Float32, since bins are cut from them: `[2, n]` on both parts, by pair."""
     pairs = [pair for pair, _ in cases]
     temperature = np.float32(
         [
@@ -109,7 +109,7 @@ def test_cleaning(paper_study, numbers, cases, confidences):
             experts, prediction, after, pair.given, numbers.num_top_bins
         )
         is_error = pair.given != pair.truth
-        # Most suspect first: contradicted by both, the least confidence deciding.
+        # Most suspect first: contradicted by both, ranked by the least confidence.
         score = np.where(prediction == pair.given, -after, after).min(axis=0)
         count = round(settings.flipped_share * len(score))
         most = score >= np.sort(score)[::-1][count - 1]
@@ -147,7 +147,7 @@ def test_one_network_twice(numbers):
     np.testing.assert_allclose(pairs.joint_error[:, 0], 1 - pairs.accuracy[:, 0, 0])
     np.testing.assert_allclose(pairs.gain[:, 0], 0, atol=1e-6)
     np.testing.assert_allclose(pairs.union_gain[:, 0], 0, atol=1e-6)
-    # All others are other networks.
+    # All other pairs have two different networks.
     assert np.all(pairs.agreement[:, 1:] < 1)
 
 
@@ -168,7 +168,7 @@ def test_labels(paper_study, trained):
 
 
 def test_order_of_degrees(numbers):
-    """Counts by a loop, of which a tie is neither."""
+    """Counts by a loop, where a tie is neither."""
     for i, cause in enumerate(independence.CAUSES):
         for j, effect in enumerate(independence.EFFECTS):
             x, y = (getattr(numbers.pairs, name)[0] for name in (cause, effect))

@@ -1,4 +1,4 @@
-"""Flipped labels and what is found of them, against float64, by another route."""
+"""Flipped labels, and how many are found, against float64 by another route."""
 
 import dataclasses
 
@@ -54,7 +54,7 @@ def test_labels_are_flipped_at_random(paper_study, kind):
     num_classes = task.logits.shape[-1]
     assert set(labels.tolist()) <= set(range(num_classes))
     pairs = set(zip(task.label[rows].tolist(), labels[rows].tolist(), strict=True))
-    # One other class for each, or in 120 rows all of them.
+    # One other class each; or, over 120 rows, all of them.
     number = num_classes if kind == BY_CLASS else num_classes * (num_classes - 1)
     assert len(pairs) == number
     equal(labels, flipped(paper_study, kind, share=0.5))
@@ -62,7 +62,7 @@ def test_labels_are_flipped_at_random(paper_study, kind):
 
 @pytest.mark.parametrize("kind", [UNIFORM, BY_CLASS])
 def test_flips_have_nothing_to_do_with_the_halves(paper_study, kind):
-    """Were their random numbers those of a split, one half would have them all."""
+    """If they shared random numbers with a split, one half would have all flips."""
     rows = flipped(paper_study, kind, 0.5) != paper_study.tasks[TASK].label
     for half in (
         paper_study.halves[TASK].calibration,
@@ -125,7 +125,7 @@ def test_contradiction_finds_what_experts_know(numbers):
         assert np.all(found.method_1.low > share)
     blind = numbers[TASK][CONFIDENT].found
     assert blind.num_wrong > 0
-    # Every expert says what the flipped label says.
+    # Every expert agrees with the flipped label.
     equal(blind.method_1.wrong, 0)
     equal(blind.method_2.wrong, 0)
 

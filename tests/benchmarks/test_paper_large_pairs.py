@@ -23,7 +23,7 @@ def numbers(paper_section):
 
 
 class Answers:
-    """Which examples of a test half each model and the cascade have right."""
+    """Which examples of a test half each model and the cascade get right."""
 
     def __init__(self, halves, split, kind, pair):
         first, second = pair
@@ -33,7 +33,7 @@ class Answers:
         seen = reference.cascade_curve(
             router, confidence[first], *calibration.correct[split, list(pair)]
         )
-        # The largest of the best.
+        # Among the best, the largest.
         best = np.flatnonzero(seen.accuracy >= seen.accuracy.max() - 1e-9)[-1]
         self.keep = reference.use_small(
             router, test.confidence(kind == 1)[split, first], best
@@ -144,7 +144,7 @@ def _check_left(ours, answers, drop):
 
 
 def _check_random(ours, answers, flagged):
-    """Near the mean of all, by the error of sampling without replacement."""
+    """Near the overall mean, within the error of sampling without replacement."""
     size, count = len(flagged), flagged.sum()
     np.testing.assert_allclose(ours["removed"], count / size, atol=1e-6)
     part = count / (size - count) / (size - 1) / NUM_REMOVALS

@@ -36,7 +36,9 @@ def numbers(paper_section):
 
 @pytest.fixture(scope="module")
 def confidences(logits, numbers):
-    """Float32, as bins are cut by them: `[C, 6, 3, 2, n]`, raw, clean, refitted."""
+    """Float32, since bins are cut from them: `[C, 6, 3, 2, n]`, raw, clean,
+    refitted.
+    """
     temperature = np.insert(numbers.temperature[0], 0, 1.0, axis=2)
     by_model = jax.vmap(cj.top1)
     by_condition = jax.jit(jax.vmap(jax.vmap(jax.vmap(by_model, (None, 0)))))
@@ -64,12 +66,12 @@ def test_shapes(paper_study, logits, numbers):
     assert numbers.corruptions == tuple(corruptions.CORRUPTIONS) and count >= 5
     assert numbers.accuracy.shape == (1, count, 6, 2)
     assert numbers.error.shape == (1, count, 6, 3, 2)
-    # Severity 0 is the same for every corruption, higher ones are not.
+    # Severity 0 is the same for every corruption; higher severities differ.
     np.testing.assert_array_equal(
         logits.test[:, 0], logits.test[:1, 0].repeat(count, 0)
     )
     assert np.all(np.ptp(logits.test[:, 1:], axis=0).max(axis=(1, 2, 3)) > 0)
-    # Refitted on what temperatures came from, corrupted: severity 0 shows it.
+    # Refits use the corrupted images of the first fit: severity 0 shows that.
     few = len(logits.refit_labels)
     assert few == min(shift.NUM_REFIT, len(logits.calibration_labels))
     every = np.round(logits.calibration[1], 3)
@@ -125,7 +127,7 @@ def test_errors(paper_study, logits, numbers, confidences):
 
 
 def no_loss(curve):
-    """The largest K that loses nothing, 0 without any."""
+    """The largest K without loss, or 0."""
     kept = np.flatnonzero(curve.accuracy >= curve.large_accuracy - 1e-9)
     return kept[-1] if len(kept) else 0
 

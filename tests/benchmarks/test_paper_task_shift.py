@@ -23,7 +23,7 @@ def numbers(paper_section):
 
 
 def check(worth, split, pairs, seen, new, correct):
-    """ECE of `new [M, n]`, and APGR of routers fitted on `seen [M, m]`."""
+    """ECE on `new [M, n]`, and APGR of routers fitted on `seen [M, m]`."""
     for m, confidence in enumerate(new):
         error = reference.expected_calibration_error(confidence, correct[m])
         np.testing.assert_allclose(worth.error[split, m], error, atol=2e-5)
@@ -39,9 +39,10 @@ def check(worth, split, pairs, seen, new, correct):
 
 
 def platt(fitted, rows, score):
-    """Scores `[M, n]` calibrated by what rows of other outputs teach, in float32.
+    """Scores `[M, n]` calibrated by rows of other outputs, in float32.
 
-    The library's own fit of unpadded rows, which is itself held against float64.
+    This is the library's own fit on unpadded rows, which other tests compare with
+    float64.
     """
     values = np.concatenate([fitted.score, score], axis=1)
     correct = np.concatenate([fitted.correct, np.zeros(score.shape, bool)], axis=1)
@@ -98,7 +99,7 @@ def test_from_classes_to_other_classes(paper_study, numbers):
         num_splits = paper_study.settings.num_halves
         chosen = random_classes(paper_study.settings.seed, task.num_classes, num_splits)
         assert set(chosen.sum(axis=1)) == {task.num_classes // 2}
-        # Where each of the two fits of a split looks, as masks of the calibration half.
+        # The rows of each of the two fits of a split, as masks on the calibration half.
         calibration = halves.calibration.rows
         inside = np.stack(
             [
@@ -164,7 +165,7 @@ def test_text_and_figure(paper_study, numbers, paper_section):
 
 
 def test_without_such_tasks(paper_study):
-    """Only a task that is neither: nothing to do, and the section says so."""
+    """With only other kinds of task there is nothing to do, and the section says so."""
     tasks = {"imagenet": paper_study.tasks["imagenet"]}
     study = dataclasses.replace(paper_study, tasks=tasks, missing=("cifar10", "mmlu"))
     assert task_shift.num_steps(study) == 0

@@ -1,4 +1,4 @@
-"""Parts of a gain, against sums over pairs in NumPy and worlds of known kind."""
+"""Parts of a gain, against sums over pairs in NumPy and simulated worlds."""
 
 import itertools
 
@@ -18,7 +18,7 @@ NUM_ROWS, NUM_GROUPS, NUM_BINS, NUM_WORLDS, NUM_DRAWS = 400, 8, 5, 100, 19
 
 
 def draw(rng, kind, *shape):
-    """Group, confidences and outcomes of two models that share how hard a row is."""
+    """Group, confidences and outcomes of two models that agree on how hard a row is."""
     group = rng.integers(0, NUM_GROUPS, shape)
     hard = 0.8 * np.sin(2.3 * group) + rng.normal(size=shape)
     better = {"runs": 0.0, "better": 0.6, "specialists": 1.4 * (group % 2) - 0.7}[kind]
@@ -30,7 +30,7 @@ def draw(rng, kind, *shape):
 
 @pytest.fixture(scope="module")
 def routers():
-    """Of each kind, from a large sample, with the K that is best on it."""
+    """A router of each kind from a large sample, with its best K."""
 
     def fit(kind):
         rng = np.random.default_rng(1)
@@ -68,11 +68,11 @@ many = jax.jit(
 
 
 def worlds(router, budget, kind, *, group=None, shuffle=False):
-    """The test on many samples of a kind."""
+    """Runs the test on many samples of one kind of world."""
     rng = np.random.default_rng(2)
     groups, confidence, outcome = draw(rng, kind, NUM_WORLDS, NUM_ROWS)
     if shuffle:
-        # Who is right, on rows that have nothing to do with the confidence.
+        # Which model is right, on rows where confidence says nothing about it.
         order = rng.permuted(np.tile(np.arange(NUM_ROWS), (NUM_WORLDS, 1)), axis=1)
         outcome = [np.take_along_axis(part, order, 1) for part in outcome]
     keys = jax.random.split(jax.random.key(3), NUM_WORLDS)
@@ -92,7 +92,9 @@ def uniform_enough(p_values, exactly=True):
 
 
 def test_parts_are_means_over_pairs(routers):
-    """With partial credit, rows alone in a group, in none, and masked ones."""
+    """With partial credit, rows alone in a group, rows outside all groups, and masked
+    rows.
+    """
     router, budget = routers["specialists"]
     rng = np.random.default_rng(4)
     _, confidence, _ = draw(rng, "specialists", NUM_ROWS)
@@ -146,7 +148,7 @@ def test_two_runs_of_one_kind_have_chance_only(routers):
     special = np.asarray(found.specialisation.estimate)
     assert abs(special.mean()) < 3 * special.std() / np.sqrt(NUM_WORLDS)
     assert np.mean(found.chance) > 0.03 and np.mean(found.gain.estimate) > 0.03
-    # Of the interval, whose truth is 0; three standard errors.
+    # For the interval, the truth is 0; three standard errors.
     ends = (
         np.asarray(found.specialisation.lower),
         np.asarray(found.specialisation.upper),
@@ -154,8 +156,8 @@ def test_two_runs_of_one_kind_have_chance_only(routers):
     assert ((ends[0] <= 0) & (ends[1] >= 0)).mean() > 0.95 - 3 * 0.02
 
 
-def test_a_better_model_is_no_specialist(routers):
-    """Whoever is better overall: groups differ in how hard they are, not in odds."""
+def test_a_better_model_is_not_a_specialist(routers):
+    """Groups differ in how hard they are, not in odds, whichever model is better."""
     found = worlds(*routers["better"], "better")
     uniform_enough(found.interaction_p_value)
     assert np.mean(found.handicap) < -0.01
@@ -168,7 +170,7 @@ def test_specialists_are_found(routers):
     assert np.mean(found.routing_p_value <= 0.05) == 1
     assert np.mean(found.specialisation.estimate) > 0.02
     assert np.mean(found.specialisation.lower > 0) > 0.9
-    # Groups that say nothing of it show nothing of it.
+    # Groups unrelated to the topics show no specialisation.
     blind = worlds(*routers["specialists"], "specialists", group=lambda g: g[::-1])
     uniform_enough(blind.interaction_p_value)
     assert abs(np.mean(blind.specialisation.estimate)) < 0.002
@@ -195,15 +197,15 @@ def test_models_that_change_places_gain_as_much(routers):
 def test_routing_at_random(routers):
     router, budget = routers["runs"]
     found = worlds(router, budget, "runs", shuffle=True)
-    # Gains are whole numbers of rows, and many tie.
+    # Gains are whole numbers of rows, so many tie.
     uniform_enough(found.routing_p_value, exactly=False)
     assert np.mean(found.routing_p_value <= 0.5) > 0.3
 
 
-def test_what_choosing_k_gains_by_chance(routers):
+def test_gain_from_choosing_k_by_chance(routers):
     router, _ = routers["runs"]
     found = worlds(router, None, "runs", shuffle=True)
-    # The best K may gain nothing, as often in the draws: p is 1 then.
+    # The best K may gain nothing, as it often does in the draws; then p is 1.
     uniform_enough(found.routing_p_value, exactly=False)
     gain, selection = np.asarray(found.gain.estimate), np.asarray(found.selection)
     assert (gain >= 0).all() and (selection >= 0).all()
@@ -297,7 +299,7 @@ def gain_of_runs():
 
 def test_runs_of_two_architectures(gain_of_runs):
     drawn, alike = gain_of_runs([0] * 6, 16)
-    # Twenty ways, in mirror images: p-values are tenths.
+    # Twenty ways, in mirror pairs, so p-values are tenths.
     for level in (0.1, 0.2, 0.5):
         error = np.sqrt(level * (1 - level) / 16)
         assert np.mean(alike.p_value <= level + 1e-3) <= level + 2 * error
@@ -305,7 +307,7 @@ def test_runs_of_two_architectures(gain_of_runs):
     _, apart = gain_of_runs([-1] * 3 + [1] * 3, 6)
     assert apart.difference.mean() > 0.02
     assert np.mean(apart.p_value <= 0.2) > 0.5
-    # One of them by hand.
+    # One of the gains by hand.
     (c, v), gains = drawn[0], alike.gains[0]
     half = np.arange(NUM_RUN_ROWS) < NUM_RUN_ROWS // 2
     edges = np.sort(c[1, half])[np.arange(1, NUM_BINS) * half.sum() // NUM_BINS]
@@ -322,7 +324,7 @@ def test_runs_of_two_architectures(gain_of_runs):
     assert np.isnan(np.diag(gains)).all()
     across = np.concatenate([gains[:3, 3:], gains[3:, :3]]).mean()
     np.testing.assert_allclose(alike.across[0], across, atol=1e-6)
-    # All ways to share six runs out, the one seen among them.
+    # All ways to divide six runs, the actual one included.
     differences = []
     for split in itertools.combinations(range(6), 3):
         first = np.isin(np.arange(6), split)

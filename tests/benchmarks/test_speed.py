@@ -1,7 +1,7 @@
 """The speed benchmarks run end to end, at sizes that measure nothing.
 
-Numbers are checked against the float64 references of the workloads, and the reports for
-what they hold; no test looks at a time.
+Numbers are checked against the float64 references of the workloads, and reports by
+their contents; times are not tested.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ from benchmarks.speed.cases import OURS, CaseResult, Kind, Measurement
 pytestmark = pytest.mark.once
 
 SETTINGS = measure.Settings(rounds=2, starts=1, budget=0.0)
-# Errors of calib_jax, in the unit of each workload.
+# Allowed errors of calib_jax, in the unit of each workload.
 LIMITS = {
     "temperature": 1e-5,
     "platt": 1e-5,
@@ -44,7 +44,8 @@ LIMITS = {
     "cascade": 1e-6,
     "many_errors": 1e-6,
 }
-# Of float32 and of their stopping rules; torch sums bfloat16 logits in bfloat16.
+# Allows for float32 and for their stopping rules; torch sums bfloat16 logits in
+# bfloat16.
 PEERS = LIMITS | {"temperature": 1e-2, "platt": 1e-2, "calibration_error": 1e-4}
 
 
@@ -196,7 +197,7 @@ def test_child_processes_answer_as_sessions_here_do(monkeypatch, capsys):
     ours, floor = case["rows"]
     assert ours["error"] < LIMITS["sequences"] and floor["error"] is None
     assert len(ours["warm"]) == 2 and ours["first"] > max(ours["warm"])
-    # Compiling takes memory, where the system tells.
+    # Compiling takes memory, if the system reports it.
     assert ours["peak"] is None or ours["peak"] > 10**5
 
 

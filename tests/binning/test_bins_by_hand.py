@@ -9,7 +9,7 @@ from by_hand import INF, NAN, close, equal, padded
 
 import calib_jax as cj
 
-# Values by hand are the same in both modes of the suite.
+# Values by hand are the same in both precision modes.
 pytestmark = pytest.mark.once
 
 
@@ -87,7 +87,7 @@ def test_reliability_table():
     weights = np.array([1.0, 3.0, 1.0, 1.0, 2.0, 5.0, NAN, 0.0])
     table = cj.reliability_table(bins, scores, outcomes, where=where, weights=weights)
     assert table.count.dtype == jnp.int32
-    equal(table.count, [2, 0, 2, 1])  # a row of weight 0 is a removed row
+    equal(table.count, [2, 0, 2, 1])  # weight 0 removes a row
     close(table.weight, [4.0, 0.0, 2.0, 2.0])
     close(table.confidence, [0.09375, 0.0, 0.5625, 1.0])
     close(table.outcome, [0.75, 0.0, 0.75, 0.0])
@@ -118,7 +118,7 @@ def test_nan_in_valid_rows_is_never_hidden():
     close(error, 0.15)
 
 
-def test_no_valid_row_is_no_perfect_score():
+def test_no_valid_row_is_not_a_perfect_score():
     nothing = np.zeros(4, bool)
     scores = np.array([0.1, 0.2, 0.7, NAN])
     table = cj.reliability_table(cj.equal_width_bins(2), scores, nothing, where=nothing)

@@ -54,7 +54,7 @@ def test_temperature(true, seed):
 @pytest.mark.parametrize("offset", [-1000.0, 1000.0])
 def test_temperature_does_not_see_an_offset(offset):
     z, labels = classes(0)
-    z = np.round(z * 64) / 64  # exact after the shift, too
+    z = np.round(z * 64) / 64  # exact after the shift too
     params, _ = cj.fit_temperature(z + np.float32(offset), labels)
     close(params.temperature, reference.fit_temperature(z, labels))
 
@@ -115,8 +115,8 @@ def test_platt(scale, offset):
 
 @pytest.mark.parametrize("true", [1e2, 3e4, 1e6])
 def test_platt_of_skewed_scores(true):
-    # Log-confidences from -0.1 to -1e-7, as large models give them: the scores that
-    # matter differ by a millionth of their spread.
+    # Log-confidences from -0.1 to -1e-7, as large models give them: the important
+    # scores differ by a millionth of the spread.
     rng = np.random.default_rng(0)
     scores = (-(10.0 ** rng.uniform(-7.0, -1.0, size=2000))).astype(np.float32)
     margin = true * reference.to_float(scores) + 1.0
@@ -159,7 +159,7 @@ def test_fits_of_a_million_rows():
 
 
 def eight_rows(*rows):
-    """The rows, in turn, until there are eight of them."""
+    """The rows, repeated in turn until there are eight."""
     return np.array([rows[i % len(rows)] for i in range(8)])
 
 
@@ -272,7 +272,7 @@ def test_no_valid_row_has_not_converged():
     assert np.isfinite(params.slope)
 
 
-# One solver for the module, because each new one is traced anew.
+# One solver for the module, since each new one is traced again.
 TOO_SLOW = optax.sgd(1e-9)
 
 
@@ -355,7 +355,7 @@ def test_platt_under_jit_and_vmap():
 
 @pytest.mark.parametrize("make", [optax.lbfgs, lambda: optax.adam(0.1)])
 def test_any_optax_solver_goes_through_the_loop(make):
-    # Full accuracy is promised for the default solver only.
+    # Full accuracy is promised only for the default solver.
     solver = make()
     z, labels = classes(0)
     params, report = cj.fit_temperature(3 * z, labels, solver=solver)

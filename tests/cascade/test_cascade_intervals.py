@@ -22,7 +22,7 @@ def as_numpy(found):
 
 
 def cascade_rows(rng):
-    """Confidences of two kinds, both outcomes, and a mask that leaves all but a few."""
+    """Two kinds of confidences, both outcomes, and a mask that removes a few rows."""
     confidences = rng.random((2, ROWS)).astype(np.float32)
     small = rng.random(ROWS) < confidences[0]
     large = rng.random(ROWS) < 0.9
@@ -30,14 +30,14 @@ def cascade_rows(rng):
 
 
 def percentiles(draws, alpha=0.05):
-    """Of draws `[D, ...]` those with so many beyond them."""
+    """The percentiles of draws `[D, ...]` with so many draws beyond them."""
     ordered = np.sort(np.asarray(draws), axis=0)
     outside = max(int(np.floor(alpha / 2 * (len(draws) + 1) + 1e-9)) - 1, 0)
     return ordered[outside], ordered[len(draws) - 1 - outside]
 
 
 def assert_adjusted(interval, number, right, *, known=False):
-    """The normal interval with z^2 / 2 right answers more, and as many wrong ones."""
+    """The normal interval after adding z^2 / 2 right answers and as many wrong ones."""
     z = stats.norm.ppf(0.975)
     size = len(right) + z**2
     middle = (right.sum() + z**2 / 2) / size
@@ -59,14 +59,14 @@ def check(interval, estimate, draws):
 
 
 def plain(router):
-    """The router in NumPy, without its table."""
+    """The router's order in NumPy, without its table."""
     return reference.Router(
         np.asarray(router.bins.edges), None, np.asarray(router.order)
     )
 
 
 def numbers(routers, confidences, small, large, **rows):
-    """In float64, of the first router and of both."""
+    """Float64 numbers for the first router and for both."""
     share = np.arange(registry.NUM_BINS + 1) / registry.NUM_BINS
     curves, average = [], []
     for router, confidence in zip(routers, confidences, strict=True):
@@ -123,7 +123,7 @@ def test_cascade_intervals_are_of_resampled_rows():
         assert getattr(found.counts, name) == getattr(more.counts, name)
     assert more.counts.num_bins[0] == found.counts.num_bins
 
-    # Of what the large model has over the small one, in bins and in the first K.
+    # For the large model's advantage, in bins and in the first K.
     place = np.searchsorted(np.asarray(routers[0].bins.edges), confidences[0], "right")
     inside = (place == np.arange(registry.NUM_BINS)[:, None]) & where
     gain, z = 1.0 * large - small, stats.norm.ppf(0.975)
@@ -173,7 +173,7 @@ def test_cascade_intervals_are_of_resampled_rows():
 
 
 @pytest.mark.once
-def test_equal_models_have_no_interval_of_what_divides_by_their_gap():
+def test_equal_models_have_no_interval_of_ratios_to_their_gap():
     rng = np.random.default_rng(3)
     confidences, small, _, where = cascade_rows(rng)
     found = as_numpy(
@@ -197,7 +197,7 @@ def test_equal_models_have_no_interval_of_what_divides_by_their_gap():
 @pytest.mark.slow
 @pytest.mark.once
 def test_coverage_of_a_cascade():
-    """Of few rows of two models whose probabilities are known."""
+    """For few rows of two models whose probabilities are known."""
     rng = np.random.default_rng(5)
     confidence = np.linspace(0, 1, 2000)
     router = registry.router(rng)
@@ -228,13 +228,13 @@ def test_coverage_of_a_cascade():
     coverage = np.mean(held, axis=0)
     error = np.sqrt(0.05 * 0.95 / num_samples)
     assert abs(coverage[0] - 0.95) < 3.5 * error
-    # Either end by itself misses half as often.
+    # Each end alone misses half as often.
     assert np.all(abs(coverage[1:] - 0.975) < 3.5 * error)
 
 
 @pytest.mark.once
 def test_accuracies_near_one_are_covered():
-    """By the probabilities of every number of wrong answers, none of them drawn."""
+    """By the exact probabilities of every number of wrong answers."""
     rng = np.random.default_rng(6)
     confidences, *_ = cascade_rows(rng)
     router = registry.router(rng)

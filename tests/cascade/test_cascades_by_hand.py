@@ -8,7 +8,7 @@ from by_hand import NAN, close, equal
 
 import calib_jax as cj
 
-# Values by hand are the same in both modes of the suite.
+# Values by hand are the same in both precision modes.
 pytestmark = pytest.mark.once
 
 
@@ -52,7 +52,7 @@ def test_advantage_table_without_outcomes():
     ("small", "advantage", "order"),
     [
         ([1, 2, 3, 4], [3, 1, 0, 2], [2, 1, 3, 0]),
-        ([4, 3, 2, 1], [2, 0, 1, 3], [2, 1, 3, 0]),  # the same rows, turned round
+        ([4, 3, 2, 1], [2, 0, 1, 3], [2, 1, 3, 0]),  # the same rows, reversed
         ([1, 2, 3, 4], [-3, -1, 0, -2], [0, 3, 1, 2]),
         ([1, 2, 3, 4], [1, 1, 1, 1], [3, 2, 1, 0]),  # equal: high confidence first
         ([1, 2, 3, 4], [0, 0, -1, 0], [2, 3, 1, 0]),
@@ -114,7 +114,7 @@ def test_cascade_curve(router):
     close(curve.accuracy, [0.6, 0.8, 0.6, 0.8, 0.6])
     close(curve.small_accuracy, 0.6)
     close(curve.large_accuracy, 0.6)
-    # Equally accurate models: there is no gap to recover.
+    # With equally accurate models there is no gap to recover.
     assert np.isnan(cj.performance_gap_recovered(curve)).all()
     assert np.isnan(cj.average_performance_gap_recovered(curve))
     assert np.isnan(cj.call_performance_threshold(curve, 0.5))
@@ -189,7 +189,7 @@ def test_choosing_the_number_of_small_bins():
         equal([one.num_small_bins for one in chosen], numbers)
         equal([one.feasible for one in chosen], feasible)
 
-    # As many large calls as the budget allows; 4 is safe where none is within it.
+    # As many large calls as the budget allows; 4 is safe if no K is within it.
     shares = (1.0, 0.5, 0.3, 0.0, -0.1)
     check(
         [{"max_large_share": x} for x in shares], [0, 2, 3, 4, 4], [True] * 4 + [False]

@@ -1,4 +1,4 @@
-"""Chains of models, against every combination gone through in NumPy."""
+"""Chains of models, against a NumPy loop over every combination."""
 
 import dataclasses
 import itertools
@@ -19,7 +19,7 @@ COMBINATIONS = np.array(list(itertools.product(NUMBERS, NUMBERS)))
 
 
 def draw(seed=0):
-    """Tied confidences, outcomes with partial credit, prices that differ by row."""
+    """Tied confidences, outcomes with partial credit, and prices that differ by row."""
     rng = np.random.default_rng(seed)
     shape = NUM_MODELS, NUM_ROWS
     confidence = rng.choice(np.linspace(0.05, 0.95, 19), shape).astype(np.float32)
@@ -97,7 +97,7 @@ def test_weights_and_masks(chain, rows):
     np.testing.assert_allclose(flat(actual), expected, rtol=2e-6, atol=1e-7)
 
 
-def test_answers_are_what_the_curve_says(chain, rows, curve):
+def test_answers_match_the_curve(chain, rows, curve):
     confidence, outcome, price = rows
     answers = jax.vmap(lambda kept: cj.cascade.chain_answers(chain, confidence, kept))(
         COMBINATIONS
@@ -112,12 +112,12 @@ def test_answers_are_what_the_curve_says(chain, rows, curve):
     np.testing.assert_allclose(
         paid[..., 0].mean(axis=1), np.ravel(curve.cost), rtol=2e-6
     )
-    # What was not asked says nothing, and what cannot be read is passed on.
+    # Models that were not asked do not matter; NaN confidences are passed on.
     unread = confidence.copy()
     unread[0, :5] = unread[2] = np.nan
     passed = cj.cascade.chain_answers(chain, unread, [NUM_BINS, NUM_BINS])
     np.testing.assert_array_equal(passed, np.arange(NUM_ROWS) < 5)
-    # Of no combination nobody answers.
+    # Without a combination no model answers.
     for kept in ([-1, -1], [NUM_BINS, -1], [-1, 0]):
         np.testing.assert_array_equal(
             cj.cascade.chain_answers(chain, confidence, kept), -1
@@ -128,7 +128,7 @@ def first_of(chain, num_stages):
     return jax.tree.map(lambda leaf: leaf[:num_stages], chain)
 
 
-def test_two_models_are_a_cascade(chain, rows):
+def test_two_models_make_a_cascade(chain, rows):
     """With ties and weights: the same sums, divided."""
     confidence, outcome, price = (part[:2] for part in rows)
     two = first_of(chain, 1)
@@ -138,7 +138,7 @@ def test_two_models_are_a_cascade(chain, rows):
         theirs = cj.cascade_curve(
             router(chain, 0), confidence[0], *outcome, weights=weights
         )
-        # A division may differ by a unit of the last place from program to program.
+        # A division may differ in the last place from program to program.
         for one, other in (
             (ours.accuracy, theirs.accuracy),
             (ours.share[0], theirs.small_share),
@@ -176,7 +176,7 @@ def test_nan_and_nothing(chain, rows):
         parts[place][number, 7] = np.nan
         return parts
 
-    # Of the last model no confidence is used; of the others every one is.
+    # The confidence of the last model is not used; all others are.
     last = flat(cj.cascade.chain_curve(chain, *run(0, 2)))
     np.testing.assert_array_equal(last, flat(cj.cascade.chain_curve(chain, *rows)))
     some = np.arange(NUM_ROWS) != 7
@@ -199,8 +199,9 @@ def test_nan_and_nothing(chain, rows):
 
 
 def frontier_by_hand(accuracy, cost):
-    """Bool, by pairs: beaten by what is better at one and no worse at the other, or
-    equal and later."""
+    """Bool: not beaten by a combination that is better in one respect and no worse in
+    the other, or equal and later.
+    """
     later = np.arange(len(cost))
     equal = (accuracy[:, None] == accuracy) & (cost[:, None] == cost)
     beaten = (accuracy[:, None] <= accuracy) & (cost[:, None] >= cost)
@@ -209,7 +210,7 @@ def frontier_by_hand(accuracy, cost):
 
 def test_frontier_and_budgets(curve):
     accuracy, cost = np.ravel(curve.accuracy), np.ravel(curve.cost)
-    # With ties, as of few rows and whole prices.
+    # With ties, as from few rows and whole prices.
     for digits in (6, 1, 0):
         a, c = (np.round(x, digits).astype(np.float32) for x in (accuracy, cost))
         shape = curve.accuracy.shape
@@ -234,7 +235,7 @@ def test_frontier_and_budgets(curve):
 
 
 def test_exactly_the_budget(curve):
-    """Is within it, of any sign; what is a little more is not."""
+    """The exact budget is within it, with either sign; a little more is not."""
     for sign in (1, -1):
         cost = sign * np.asarray(curve.cost)
         given = dataclasses.replace(curve, cost=jnp.asarray(cost))
@@ -259,15 +260,15 @@ def test_sums_of_more_cells_than_rows():
 
 
 def test_abstaining_is_chows_rule():
-    """Of calibrated confidences the best choice passes on what is worth less."""
+    """With calibrated confidences the best choice passes on answers worth less."""
     rng = np.random.default_rng(6)
     level = np.array([0.3, 0.5, 0.7, 0.9])
-    # A bin for each level of the model that answers.
+    # One bin for each confidence level of the answering model.
     confidence = rng.permuted(np.resize(level, (2, NUM_ROWS)), axis=1)
     outcome = rng.random((2, NUM_ROWS)) < confidence
     costs = np.ones((2, NUM_ROWS))
     costs[0] = 0.0
-    # The first model keeps nothing: only the second, or nobody, answers.
+    # The first model keeps nothing: only the second answers, or none.
     for worth, price in ((0.6, 0.0), (0.45, 2.0)):
         rows = cj.cascade.with_abstaining(confidence, confidence, costs, worth, price)
         assert rows[0].shape == (NUM_MODELS, NUM_ROWS)

@@ -1,4 +1,4 @@
-"""A cascade in one program: who answers what, against plain NumPy and the router."""
+"""A cascade in one program: which model answers what, against NumPy and the router."""
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ NUM_ROWS, SMALL, LARGE = 60, 1.7, 0.8
 
 
 def models():
-    """Two linear models of inputs `[N, 4]`, as functions of their weights too."""
+    """Two linear models of inputs `[N, 4]`, also as functions of their weights."""
     rng = np.random.default_rng(0)
     weights = jnp.asarray(rng.normal(size=(2, 4, 3)), jnp.float32)
     return weights, lambda weights, inputs: inputs @ weights
@@ -32,7 +32,7 @@ def given(num_small_bins=2, capacity=20, **more):
         "inputs": inputs,
         "small_params": cj.Temperature(temperature=jnp.float32(SMALL)),
         "large_params": cj.Temperature(temperature=jnp.float32(LARGE)),
-        # Bins that hold some rows each.
+        # Bins with some rows each.
         "router": cj.Router(
             bins=cj.Bins(edges=jnp.asarray([0.5, 0.6, 0.7, 0.85], jnp.float32)),
             table=router.table,
@@ -45,7 +45,7 @@ def given(num_small_bins=2, capacity=20, **more):
 
 
 def by_hand(arguments):
-    """The same row by row; the two models' answers are those of `top1`."""
+    """The same row by row; the two models' answers come from `top1`."""
     first = cj.top1(arguments["small"](arguments["inputs"]), SMALL)
     second = cj.top1(arguments["large"](arguments["inputs"]), LARGE)
     confidence, edges = np.asarray(first.confidence), arguments["router"].bins.edges
@@ -98,7 +98,7 @@ def test_padded_rows_are_never_sent():
     large = arguments["large"]
     arguments["large"] = lambda x: seen.append(x) or large(x)
     result = cj.defer(**arguments | {"capacity": NUM_ROWS})
-    # Slots without a row hold zeros, not what stood in a padded row.
+    # Slots without a row hold zeros, not the contents of a padded row.
     assert np.count_nonzero(np.all(np.asarray(seen[0]) == 0, axis=1)) == (~where).sum()
 
     none = cj.defer(**arguments | {"where": np.zeros(NUM_ROWS, bool)})
@@ -121,7 +121,7 @@ def test_no_confidence_goes_first_and_ties_go_in_order():
 
 
 def test_one_program_for_all_budgets_batches_and_weights():
-    """Under the user's jit, with the models' arrays and K as arguments of it."""
+    """Under the user's jit, with the models' arrays and K as its arguments."""
     weights, apply = models()
     arguments = given(capacity=9)
     fixed = {k: arguments[k] for k in ("small_params", "large_params", "router")}
@@ -157,7 +157,7 @@ def test_one_program_for_all_budgets_batches_and_weights():
 
 
 def test_inputs_of_several_arrays_and_kinds():
-    """Tokens, masks and 16-bit numbers; none of it changes on the way."""
+    """Tokens, masks and 16-bit numbers pass through unchanged."""
     arguments = given(1, 9)
     rows = {
         "x": jnp.asarray(arguments["inputs"], jnp.bfloat16),

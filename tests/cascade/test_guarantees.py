@@ -11,8 +11,8 @@ import calib_jax as cj
 
 pytestmark = pytest.mark.once
 
-# In each fifth of the small model's confidence, how often are the small and the large
-# model right, and both; the first fifth is kept small last.
+# For each fifth of the small model's confidence, how often the small model, the large
+# model and both are right; the first fifth is kept small last.
 SMALL = np.array([0.3, 0.5, 0.7, 0.85, 0.95])
 LARGE = np.array([0.8, 0.8, 0.85, 0.88, 0.95])
 NUM_BINS, NUM_SPLITS, NUM_ROWS, BATCH = 5, 192, 300, 32
@@ -52,7 +52,7 @@ def splits():
 @jax.jit
 @functools.partial(jax.vmap, in_axes=(None, 0, 0, 0, 0, 0, 0))
 def decide(router, confidence, small, large, where, level, delta):
-    """Every choice that takes outcomes, of many splits: one program for all tests."""
+    """Every choice that takes outcomes, on many splits: one program for all tests."""
     rows, mask = (router, confidence, small, large), {"where": where}
     sure = 1 - delta
     drop = functools.partial(cj.cascade.control_accuracy_drop, *rows, level, sure)
@@ -65,7 +65,7 @@ def decide(router, confidence, small, large, where, level, delta):
 
 
 def decide_all(router, rows, level, delta, where=EVERY):
-    """The choices of many splits, or at many levels, in batches of one shape."""
+    """The choices on many splits, or at many levels, in batches of one shape."""
     size = max(len(rows[0]) if rows[0].ndim == 2 else 1, np.size(level))
     shape = (size + -size % BATCH,)
     columns = [
@@ -81,7 +81,7 @@ def decide_all(router, rows, level, delta, where=EVERY):
 
 
 def decide_one(router, rows, level, delta=0.05, where=EVERY):
-    """The choices from one set of rows, filled up with others that are masked."""
+    """The choices from one set of rows, padded with masked rows."""
     where = where & (np.arange(NUM_ROWS) < len(rows[0]))
     rows = [np.resize(row, NUM_ROWS) for row in rows]
     all_levels = decide_all(router, rows, level, delta, where)
@@ -91,7 +91,7 @@ def decide_one(router, rows, level, delta=0.05, where=EVERY):
 
 
 def at(risk, chosen):
-    """The risk at each chosen K; nothing chosen is nothing risked."""
+    """The risk at each chosen K; 0 where nothing is chosen."""
     return np.where(chosen.feasible, risk[np.asarray(chosen.num_small_bins)], 0.0)
 
 
@@ -104,13 +104,13 @@ def test_regret_is_within_its_limit_on_average(router, splits, level):
     chosen = decide_all(router, splits, level, 0.1)["regret"]
     risk = at(true_risks()[0], chosen)
     assert risk.mean() <= level + 2 * risk.std() / np.sqrt(NUM_SPLITS)
-    # Not for want of trying.
+    # And the limit is used.
     assert risk.mean() > 0.3 * level and risk.max() > level
 
 
 @pytest.mark.parametrize("name", ["drop", "error"])
 def test_promises_are_seldom_broken(router, splits, name):
-    """At limits that lie just below the risk of some K, where it is hardest."""
+    """At limits just below the risk of some K, where it is hardest."""
     _, drop, error = true_risks()
     risk = error if name == "error" else drop
     kinds = ["small_error"] if name == "error" else ["betting", "hoeffding_bentkus"]
@@ -121,13 +121,13 @@ def test_promises_are_seldom_broken(router, splits, name):
         assert broken.mean() <= delta + 2 * np.sqrt(delta * (1 - delta) / NUM_SPLITS)
     if name == "error":
         assert broken.mean() > 0.05
-    # With some room the guarantee is worth something.
+    # With some room below the limit, the guarantee is useful.
     choices = decide_all(router, splits, level + 0.08, delta)
     for kind in kinds:
         assert np.mean(choices[kind].num_small_bins >= 2) > 0.5
 
 
-def test_bounds_are_their_formulas(router, splits):
+def test_bounds_follow_their_formulas(router, splits):
     confidence, small, large = (part[0] for part in splits)
     kept = (
         np.floor(confidence * NUM_BINS) >= NUM_BINS - np.arange(NUM_BINS + 1)[:, None]
@@ -152,7 +152,7 @@ def test_bounds_are_their_formulas(router, splits):
     shifted = (kept * lost + 1) / 2
     for kind in ("betting", "hoeffding_bentkus"):
         np.testing.assert_allclose(choices[kind].risk, drop, atol=1e-7)
-        # The bound of each K is the level at which its p-value is the probability.
+        # The bound of each K is the level at which its p-value equals the error rate.
         bound = np.asarray(choices[kind].bound)
         means = np.concatenate([bound + 1 + 1e-5, bound + 1 - 1e-5]) / 2
         rows = np.tile(shifted, (2, 1))
@@ -167,7 +167,7 @@ def test_bounds_are_their_formulas(router, splits):
 
 
 def test_partial_credit_is_rounded_up(router, splits):
-    """Outcomes of 0 and 1 as floats give what bools do; others a little more."""
+    """Outcomes 0 and 1 as floats give the same as bools; partial ones a little more."""
     rows = [part[0][:24] for part in splits]
     choose = functools.partial(cj.cascade.control_accuracy_drop, router, rows[0])
     of_bools = decide_one(router, rows, 0.1)["betting"]
@@ -180,7 +180,7 @@ def test_partial_credit_is_rounded_up(router, splits):
 
 
 def test_sequence_stops_at_the_first_failure(router):
-    """A bin that loses much hides those after it, however good."""
+    """A bin with a large loss hides the bins after it, however good."""
     index = np.arange(NUM_ROWS) % NUM_BINS
     confidence = ((index + 0.5) / NUM_BINS).astype(np.float32)
     rows = confidence, index != 3, np.ones(NUM_ROWS, bool)
@@ -199,12 +199,12 @@ def test_the_rows_of_the_router_are_refused(router, splits):
     for chosen in decide_one(fitted, rows, 0.99).values():
         assert chosen.same_rows and not chosen.feasible
         assert chosen.num_small_bins == 0
-    # One row less is other rows; that it shares most of them cannot be known.
+    # With one row less they count as other rows; the overlap cannot be known.
     fewer = [part[1:] for part in rows]
     for chosen in decide_one(fitted, fewer, 0.99).values():
         assert chosen.feasible and not chosen.same_rows
 
-    # Of one value there is no order that these rows could have had a part in.
+    # With one value these rows cannot have influenced the order.
     rows[0] = np.full(NUM_ROWS, 0.5, np.float32)
     fitted = cj.fit_router(rows[0], rows[0] + 0.1, bins=bins)
     for chosen in decide_one(fitted, rows, 0.99).values():
@@ -212,7 +212,7 @@ def test_the_rows_of_the_router_are_refused(router, splits):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 300])
-def test_impossible_targets_name_the_least_possible(router, splits, rows):
+def test_infeasible_targets_give_the_smallest_feasible_level(router, splits, rows):
     parts = [part[0][:rows] for part in splits]
     if rows == 0:
         parts = [np.zeros(1, part.dtype) for part in parts]
@@ -224,12 +224,12 @@ def test_impossible_targets_name_the_least_possible(router, splits, rows):
     for number, (kind, chosen) in enumerate(first.items()):
         assert not chosen.feasible and chosen.num_small_bins == 0
         assert chosen.num_rows == rows and 0.001 < least[number] <= 1
-        # Just there something is possible, and just below nothing.
+        # Just at that limit a K is feasible, and just below none is.
         feasible = again[kind].feasible
         assert feasible[number] and not feasible[number + len(least)]
 
 
-def test_a_valid_nan_makes_all_impossible(router, splits):
+def test_a_valid_nan_makes_everything_infeasible(router, splits):
     confidence, small, large = (part[0] for part in splits)
     spoiled = np.where(np.arange(NUM_ROWS) == 7, np.nan, confidence)
     for chosen in decide_one(router, (spoiled, small, large), 0.99).values():
@@ -240,13 +240,13 @@ def test_a_valid_nan_makes_all_impossible(router, splits):
 
 
 def test_costs(router, splits):
-    """The share of large-model calls, whose mean is known, expected and bounded."""
+    """The share of large-model calls, with a known mean, expected and bounded."""
     share = 1 - np.arange(NUM_BINS + 1) / NUM_BINS
     choose = functools.partial(cj.cascade.control_cost, router)
     size = 16
     confidence = splits[0][:size]
     zero, one = np.zeros((size, NUM_ROWS)), np.ones((size, NUM_ROWS))
-    # The last three: impossible, dearer than the limit, affordable at K = 0.
+    # The last three: infeasible, above the limit, affordable at K = 0.
     small = np.concatenate([zero[:-2], one[:2]])
     level = np.array([0.41] * (size - 3) + [0.0, 1.9, 2.5])
     limit = np.array([1.0] * (size - 2) + [1.5, 3.0])
@@ -264,7 +264,7 @@ def test_costs(router, splits):
     assert bounded.feasible.all() and np.mean(bounded.num_small_bins == 4) > 0.5
 
 
-def test_expected_loss_is_that_of_the_table(router):
+def test_expected_loss_agrees_with_the_table(router):
     chosen = cj.cascade.choose_by_confidence(router, 0.025)
     _, drop, _ = true_risks()
     np.testing.assert_allclose(chosen.risk, drop, atol=1e-6)
@@ -298,10 +298,10 @@ def test_one_call_splits_fits_and_chooses():
         assert found.router.table.count.sum() == num_first
         assert found.selection.num_rows == 301 and found.selection.feasible
         assert not found.selection.same_rows
-    # Another key makes other halves.
+    # Another key gives other halves.
     tables = first.router.table, second.router.table
     assert (tables[0].small_confidence != tables[1].small_confidence).any()
-    # What was fitted, and chosen, is what the same rows give by hand.
+    # The fit and the choice are the same as by hand on the same rows.
     calibrated = cj.calibrate(first.small_params, scores)
     assert np.isin(first.router.bins.edges, calibrated).all()
 
@@ -334,7 +334,7 @@ def test_every_choice_takes_the_same_call():
         )
 
     def note(router, **given):
-        """The rows that a function of any names gets."""
+        """Notes the rows that a function with any argument names is given."""
         seen.update(given)
         return cj.cascade.choose_by_confidence(router, 0.1)
 

@@ -1,4 +1,4 @@
-"""Audits and what is expected of them: against SciPy, NumPy and simulated truths."""
+"""Audits and expected precision, against SciPy, NumPy and simulated truths."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ import calib_jax as cj
 
 pytestmark = pytest.mark.once
 
-SIZE = 256  # Of whatever is vmapped here, so that shapes are few.
+SIZE = 256  # The number of samples of every vmap here, so that there are few shapes.
 
 
 def least_wrong(k, n, total, delta):
@@ -24,7 +24,7 @@ def test_audit_bounds():
     audited = (rng.random(48) * (total + 1)).astype(int)
     wrong = (rng.random(48) * (audited + 1)).astype(int)
     audited[:2], wrong[:2] = 0, 0
-    # All are audited; more than there are; more wrong ones than audited; less than 0.
+    # All are audited; more than exist; more wrong than audited; fewer than 0.
     dirty = [
         np.append(x, y)
         for x, y in zip(
@@ -50,7 +50,7 @@ def test_audit_bounds():
     assert (
         np.isnan(found.estimate[:2]).all() and (np.asarray(found.lower[:2]) == 0).all()
     )
-    # For all flags of the kind, and of each answer.
+    # For all flags of the kind, and for each answer.
     beyond = cj.cleaning.audit_bounds([45, 3, 0, 2, -1, 51], 50, 0.9)
     np.testing.assert_allclose(beyond.lower[0], stats.beta.ppf(0.1, 45, 6), rtol=1e-9)
     np.testing.assert_allclose(beyond.upper[2], 1 - 0.1 ** (1 / 50), rtol=1e-9)
@@ -58,7 +58,9 @@ def test_audit_bounds():
 
 
 def test_audits_run_on_the_host():
-    """Arrays broadcast; traced ones are refused by name, as are shapes that do not."""
+    """Arrays broadcast; traced arrays, and shapes that do not fit, are refused by
+    name.
+    """
     found = cj.cleaning.audit_bounds([[3], [4]], [5, 6, 7], num_flagged=20)
     assert isinstance(found.lower, np.ndarray) and found.lower.shape == (2, 3)
     one = cj.cleaning.audit_bounds(4, 6, num_flagged=20)
@@ -79,7 +81,7 @@ def test_audits_run_on_the_host():
 
 @pytest.mark.slow
 def test_bounds_hold_for_samples_of_real_draws():
-    """Audits of 40 of 100 flags of which 80 are wrong: the bound misses seldom."""
+    """Audits of 40 out of 100 flags, of which 80 are wrong: the bound seldom misses."""
     flagged = np.arange(150) % 3 != 0
     wrong = flagged & (np.cumsum(flagged) <= 80)
     draw = jax.vmap(lambda key: cj.cleaning.sample_audit(key, flagged, 40))
@@ -99,7 +101,7 @@ def test_bounds_hold_for_samples_of_real_draws():
     bound = cj.cleaning.audit_bounds(int(found.min()), 40, num_flagged=100).lower
     missed = np.array([least_wrong(k, 40, 100, 0.05) > 80 for k in range(41)])[found]
     assert bound <= 0.8 and missed.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 4000)
-    # Each row is as likely in each place.
+    # Each row is equally likely in each place.
     first = np.bincount(rows[:, 0], minlength=150)[flagged]
     assert stats.chisquare(first).pvalue > 1e-3
 
@@ -124,7 +126,7 @@ def test_audit_size(total):
             break
     assert plan.feasible and (plan.num_audited, plan.num_wrong) == (n, enough[0])
     np.testing.assert_allclose(plan.chance, upper(enough[0], n, true), rtol=1e-4)
-    # It reaches the bound: the same number is what the audit needs.
+    # With this number wrong the audit reaches the bound.
     if total is not None:
         assert least_wrong(enough[0], n, total, delta) / total >= wanted
     hopeless = cj.cleaning.audit_size(
@@ -167,9 +169,9 @@ def test_expected_precision_is_the_precision(kind):
         actual = wrong[flagged].mean()
         np.testing.assert_allclose(found.precision, brute[flagged].mean(), rtol=1e-4)
         assert abs(found.precision - actual) < 4 * found.standard_error
-        # A label's being given is evidence: without it the estimate is far too high.
+        # The given label is evidence: without it the estimate is far too high.
         assert (1 - own)[flagged].mean() - actual > 0.05
-    # From probabilities of the given labels, back to those of the true ones.
+    # From probabilities of given labels back to those of true labels.
     back = cj.cleaning.true_label_probabilities(p @ np.float32(noise), noise)
     np.testing.assert_allclose(back, p, atol=2e-5)
     bins = cj.equal_width_bins(3)
@@ -186,7 +188,7 @@ def test_expected_precision_is_the_precision(kind):
             assert np.isnan(by_bin.precision[b])
 
 
-def test_labels_that_cannot_be():
+def test_impossible_labels():
     error = cj.cleaning.label_error_probability(
         [[1.0, 0.0], [1.0, 0.0], [0.5, np.nan], [0.5, 0.5]],
         [1, 2, 0, -1],
@@ -196,7 +198,7 @@ def test_labels_that_cannot_be():
     assert np.isnan(cj.cleaning.expected_precision([0.5], [False]).precision)
     q, noise = np.full((1, 10), 0.1), cj.cleaning.uniform_label_noise(0.9, 10)
     q[0, :2] += [0.005, -0.005]
-    # Every label is as likely given: nothing can be said, in any precision.
+    # Every label is equally likely, so nothing can be said in any precision.
     assert np.isnan(cj.cleaning.true_label_probabilities(q, noise)).all()
     almost = noise + 1e-3 * np.eye(10, dtype=np.float32)
     assert np.isfinite(cj.cleaning.true_label_probabilities(q, almost)).all()
@@ -207,7 +209,7 @@ def test_labels_that_cannot_be():
 def test_estimated_noise():
     rng = np.random.default_rng(3)
     p, _, given = noisy(rng, 3000, NOISE["uniform"])
-    given[given == 3] = 2  # A class that labels nothing.
+    given[given == 3] = 2  # A class that is never given.
     thresholds = [
         p[given == k, k].mean() if (given == k).any() else 9 for k in range(4)
     ]
@@ -237,7 +239,7 @@ def test_estimated_noise():
 
 
 def test_false_flags_of_experts():
-    """Independent ones make as many as expected, equal ones the most."""
+    """Independent experts make as many as expected, identical ones the most."""
     rng = np.random.default_rng(4)
     size = 20_000
     confidence = rng.uniform(0.5, 1.0, (2, size))
@@ -258,7 +260,7 @@ def test_false_flags_of_experts():
         )
         assert found.num_flagged == flags.sum()
         limit = expected[equal]
-        # What is expected of right labels, of which 95 % of the rows are.
+        # The expected number on right labels, which 95 % of the rows have.
         assert abs(false - 0.95 * limit) < 4 * np.sqrt(limit)
         np.testing.assert_allclose(
             found.least_precision, max(1 - expected[1] / flags.sum(), 0), atol=1e-5
@@ -268,7 +270,7 @@ def test_false_flags_of_experts():
 
 
 def joint(rng, samples, size, shared):
-    """Errors `[samples, 3, size]`, some of them for a shared reason; confidences."""
+    """Errors `[samples, 3, size]`, some with a shared cause, and confidences."""
     c = rng.uniform(0.6, 1.0, (samples, 3, size))
     luck, common = rng.random(c.shape), rng.random((samples, 1, size))
     both = rng.random((samples, 1, size)) < shared
@@ -296,10 +298,10 @@ def test_dependence():
         given.estimate, w.prod(0).sum() / expected.sum(), rtol=1e-5
     )
     assert given.lower > 1.5 and found.counts.num_rows == where.sum()
-    # The ends are where the squared distance is z^2 times the variance of the residual.
+    # The ends are where the squared distance is z^2 times the residual's variance.
     for end in (given.lower, given.upper):
         off = w.prod(axis=0) - end * expected
-        # As many joint errors as this lift would have, in their variance.
+        # The variance uses as many joint errors as this lift implies.
         variance = np.sum(off**2) - off.sum()
         z = off.sum() / np.sqrt(variance)
         np.testing.assert_allclose(abs(z), stats.norm.isf(0.025), rtol=0.01)
@@ -312,8 +314,8 @@ def test_coverage_of_the_lift():
         draws = [joint(rng, 400, 500, shared) for _ in range(2)]
         wrong, c = (np.concatenate(parts) for parts in zip(*draws, strict=True))
         found = jax.vmap(cj.cleaning.expert_dependence)(~wrong, c)
-        mean = 0.2 - 0.0  # Of 1 less a uniform number between 0.6 and 1.
-        # All wrong: for a shared reason with the least of three, or each by itself.
+        mean = 0.2 - 0.0  # The mean error when confidence is uniform between 0.6 and 1.
+        # All wrong: through a shared cause with the least of three, or independently.
         least = 0.4 / 4
         together = shared * least + (1 - shared) * mean**3
         for lift, product in (
@@ -330,7 +332,7 @@ def test_coverage_of_the_lift():
     ("size", "num_experts", "rate"), [(150, 3, 0.1), (300, 2, 0.02)]
 )
 def test_coverage_of_the_lift_of_few_joint_errors(size, num_experts, rate):
-    """Fewer than one is expected: the ends are those of a Poisson mean."""
+    """With fewer than one expected, the ends are those of a Poisson mean."""
     rng = np.random.default_rng(7)
     wrong = rng.random((1000, num_experts, size)) < rate
     lift = jax.vmap(cj.cleaning.expert_dependence)(~wrong).lift

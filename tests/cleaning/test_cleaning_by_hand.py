@@ -8,7 +8,7 @@ from by_hand import NAN, close, equal
 
 import calib_jax as cj
 
-# Values by hand are the same in both modes of the suite.
+# Values by hand are the same in both precision modes.
 pytestmark = pytest.mark.once
 
 
@@ -24,7 +24,7 @@ def test_top1_disagreement():
     equal(flagged, np.array([1, 1, 0, 0, 1, 1], bool))
 
 
-def test_suspicion_ranks_contradicted_labels_first():
+def test_label_issue_score_ranks_contradicted_labels_first():
     predictions = np.array([[1, 1, 2, 0, 1, 1], [1, 2, 2, 0, -1, 1]])
     confidences = np.float32(
         [[0.9, 0.6, 0.8, 0.7, 0.9, NAN], [0.5, 0.7, 0.9, 0.4, NAN, 1]]
@@ -32,7 +32,7 @@ def test_suspicion_ranks_contradicted_labels_first():
     score = cj.cleaning.label_issue_score(
         predictions, confidences, np.array([0, 0, 1, 0, 0, 0])
     )
-    # An expert without a prediction contradicts nothing.
+    # An expert without a prediction does not contradict any label.
     equal(score, np.float32([0.5, 0.6, 0.8, -0.7, -1, NAN]))
 
 
@@ -139,7 +139,7 @@ def test_confident_learning_masks_rows():
 
 @pytest.mark.parametrize("num_rows", [1, 2, 3, 7, 100])
 def test_confident_learning_is_strict_at_the_mean(num_rows):
-    # Every row of class 0 gives it p: the mean is p, so a row with p is not above it.
+    # Every row of class 0 has probability p, so the mean is p and no row is above it.
     p = np.float32(0.3)
     rows = [[p, 0.6, 0.1]] * num_rows + [[p, 0.4, 0.3], [0.1, 0.8, 0.1]]
     labels = np.array([0] * num_rows + [1, 1])

@@ -1,4 +1,4 @@
-"""Intervals of flags where the truth is known: against SciPy."""
+"""Intervals of flags with a known truth, against SciPy."""
 
 import jax
 import numpy as np

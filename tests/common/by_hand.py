@@ -1,4 +1,4 @@
-"""What the tests of cases by hand share.
+"""Helpers of the tests by hand.
 
 Values are multiples of powers of two wherever a tie or an equality matters, so that
 no rounding hides behind a tolerance.

@@ -1,9 +1,9 @@
 """A float64 NumPy reference of the whole pipeline, written to be read.
 
-Nothing here is fast, and nothing here is shared with the library: every function
-is its formula, so that the tests compare two independent computations. `where`
-and `weights` mean what they mean in the library: a masked row and a row of
-weight 0 are removed, whatever they hold.
+Nothing here is fast, and nothing is shared with the library: every function is its
+formula, so that the tests compare two independent computations. `where` and `weights`
+mean what they mean in the library: a masked row and a row of weight 0 are removed,
+whatever they hold.
 """
 
 from typing import NamedTuple

@@ -27,7 +27,7 @@ SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_
 SCALARS |= {"cost_limit", "error_probability", "worth", "cost"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "confidence.log_odds_from_log"}
-# Of audits.
+# Functions of audits.
 INTEGERS |= {"num_wrong", "num_audited", "num_flagged"}
 BOOLS |= {"candidates"}
 SCALARS |= {"num_wrong", "num_audited", "num_flagged", "rate", "min_precision"}
@@ -106,7 +106,7 @@ CASES = [
     if case.make is not None and case.name not in registry.OF_STATISTICS
     for name in names_of(case)
     if name not in NOT_ARRAYS and name not in case.static
-    if name != "inputs"  # Of any rank and dtype: see test_deferral.py.
+    if name != "inputs"  # Any rank and dtype: see test_deferral.py.
     if name not in ("num_small_bins", "num_top_bins", "num_bins")
 ]
 
@@ -403,7 +403,7 @@ def test_validation_names_the_first_bad_row(call, message):
         call()
 
 
-def test_validation_accepts_what_is_right():
+def test_validation_accepts_valid_arrays():
     cj.validate_logits([[0.0, -np.inf], [1.0, 2.0]])
     cj.validate_logits([[0.0, np.nan], [1.0, np.inf]], class_where=[True, False])
     cj.validate_scores([0.0, 1.0, 0.5])

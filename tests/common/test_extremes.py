@@ -28,7 +28,7 @@ def test_equal_accuracies_are_equal_numbers(seed):
     curve = curve_of((rng.permutation(large), large))
     assert curve.small_accuracy == curve.large_accuracy
     assert np.isnan(cj.average_performance_gap_recovered(curve))
-    # By integers: bins are kept from the highest confidence down.
+    # In integers: bins are kept from the highest confidence down.
     right = np.asarray(curve.accuracy, np.float64) * 70
     kept = np.flatnonzero(np.rint(right) >= large.sum())
     chosen = cj.choose_num_small_bins(curve, min_accuracy=curve.large_accuracy)

@@ -1,7 +1,7 @@
 """Fast paths against float64 or a plain implementation, at sizes that are not round.
 
 With these sizes there are several blocks and the last one overlaps the one before,
-classes are cut into pieces with some left over, and solvers start on part of the rows.
+classes are cut into pieces with a remainder, and solvers start on part of the rows.
 """
 
 import functools
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(autouse=True)
 def sorted_as_on_one_device(monkeypatch):
-    """Takes the branches for a single device."""
+    """Uses the branches for a single device."""
     monkeypatch.setattr(jax, "device_count", lambda: 1)
 
 
@@ -157,7 +157,7 @@ def test_bent_step_leaves_a_rest_of_third_order(start):
         lower=jnp.float32([-5]),
         upper=jnp.float32([5]),
     )
-    # Near enough to know that the first step is the last.
+    # Close enough to know that the first step is the last.
     assert solution.converged and solution.num_steps == 0
     close(solution.params, [best], rtol=1e-6)
 
@@ -166,7 +166,7 @@ def test_bent_step_leaves_a_rest_of_third_order(start):
 @pytest.mark.parametrize("ordered", [False, True])
 def test_temperature_found_by_a_part_first(shape, ordered):
     logits, labels = logits_of(*shape)
-    if ordered:  # The first rows have few classes and higher confidence.
+    if ordered:  # The first rows have fewer classes and higher confidence.
         order = np.lexsort((labels, logits.max(1) < np.median(logits.max(1))))
         logits, labels = logits[order], labels[order]
     rows = {"logits": jnp.zeros(shape)}

@@ -223,7 +223,7 @@ def test_routellm_toy_curve():
     close(cj.call_performance_threshold(curve, 0.8), 0.42)
     recovered = cj.performance_gap_recovered(curve)
     close(np.mean(recovered), 0.723320)  # the mean of the 11 points
-    close(np.mean(recovered[:-1]), 0.795652)  # of the 10 with a large-model call
+    close(np.mean(recovered[:-1]), 0.795652)  # of those 10 with a large-model call
 
 
 def test_confident_learning_takes_the_best_candidate():

@@ -95,7 +95,7 @@ def test_no_circle_inside_a_room():
         done |= free
 
 
-def test_no_file_is_too_long_for_one_sitting():
+def test_no_file_is_too_long():
     lengths = {parts: path.read_text("utf-8").count("\n") for path, parts in modules()}
     assert {parts: size for parts, size in lengths.items() if size > 500} == {}
 

@@ -1,4 +1,4 @@
-"""Two processes joined by `jax.distributed`: the answers of a single one."""
+"""Two processes joined by `jax.distributed` give the answers of one."""
 
 import json
 import os

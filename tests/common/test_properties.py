@@ -235,7 +235,7 @@ REPRESENTATIONS = {
 
 @cases(DEVICE)
 @pytest.mark.once
-def test_one_trace_a_shape(case):
+def test_one_trace_per_shape(case):
     """Lists, NumPy arrays, JAX arrays, Python and NumPy numbers share a program."""
     arguments = example(case)
     expected = run(case, arguments)
@@ -314,7 +314,7 @@ def dirty_for_gradients(case):
     elif case.where:
         keep = mask["where"] = ~np.isin(np.arange(ROWS), bad)
         for name, axis in case.rows.items():
-            if name != "state":  # Its rows are kept, and would be all of the loss.
+            if name != "state":  # Its rows are kept, and would dominate the loss.
                 arguments[name] = spoil(arguments[name], bad, axis)
         if "weights" in case.gradients:
             weights = np.random.default_rng(5).integers(1, 3, ROWS).astype(float)
@@ -531,7 +531,7 @@ BOTH_PRECISIONS = """
 top1 sequence_log_likelihood-mean equal_count_bins-max_bins equal_width_bins brier_score
 random_curve average_performance_gap_recovered call_performance_threshold
 choose_num_small_bins repair_labels top1_disagreement cleaning_curve area_under_roc
-rank_correlation log_odds log_odds_of_log
+metrics.rank_correlation log_odds confidence.log_odds_from_log
 """.split()
 
 

@@ -3,8 +3,8 @@
 Two comparisons. Parameters and calibrated confidences are held to 1e-5 of a
 reference that does everything in float64. Tables, curves and flags are held to 1e-6
 (flags and counts exactly) of a reference that is given the library's own float32
-confidences, because one rounded tie more or less moves a row from bin to bin; what
-the whole float64 pipeline would have said instead is recorded, not judged.
+confidences, because one rounded tie more or less moves a row from bin to bin; the
+result of the whole float64 pipeline is recorded, not judged.
 """
 
 import numpy as np

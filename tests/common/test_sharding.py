@@ -14,7 +14,7 @@ from registry import assert_same, spoil, take
 
 from calib_jax._core import reduce
 
-# More rows than there are counters in a histogram of `registry.NUM_BINS - 1` edges.
+# More rows than counters in a histogram of `registry.NUM_BINS - 1` edges.
 NUM_ROWS = 8 * 2500
 NUM_REMOVED = 1001
 SHAPES = {"8": ((8,), ("rows",)), "4x2": ((4, 2), ("rows", "other"))}

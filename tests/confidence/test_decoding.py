@@ -45,7 +45,7 @@ def of_all(logits, tokens, where):
 
 
 def sequences(num_steps=NUM_STEPS, offset=0.0, seed=0):
-    """Sequences of at least half the length, with garbage after their end."""
+    """Sequences at least half as long as the array, with garbage after their end."""
     rng = np.random.default_rng(seed)
     shape = NUM_SEQUENCES, num_steps
     logits = offset + 3 * rng.normal(size=(*shape, NUM_TOKENS)).astype(np.float32)
@@ -62,7 +62,7 @@ def ulps(actual, expected, size):
     return np.max(np.abs(difference) / np.spacing(np.abs(size).astype(np.float32)))
 
 
-def test_a_loop_is_the_batch():
+def test_a_loop_equals_the_batch():
     logits, tokens, where = sequences()
     actual = scanned(logits, tokens, where)
     for name, expected in of_all(logits, tokens, where).items():
@@ -101,12 +101,12 @@ def test_long_sequences_of_far_logits_lose_no_digits(offset):
 
 
 def test_infinite_and_nan_logits():
-    """In the first step; no later token hides them."""
+    """Infinite and NaN logits in the first step; later tokens do not hide them."""
     logits = np.zeros((NUM_SEQUENCES, NUM_STEPS, NUM_TOKENS), np.float32)
     tokens = np.ones((NUM_SEQUENCES, NUM_STEPS), np.int32)
     where = np.ones((NUM_SEQUENCES, NUM_STEPS), bool)
     logits[0, 0, 1] = -INF  # The chosen token is impossible.
-    logits[1, 0, 2] = -INF  # Another is.
+    logits[1, 0, 2] = -INF  # Another token is.
     logits[2, 0, 1] = INF
     logits[3, 0, 2] = NAN
     logits[4, 0] = -INF

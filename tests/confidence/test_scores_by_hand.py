@@ -8,7 +8,7 @@ from by_hand import INF, NAN, close, equal
 
 import calib_jax as cj
 
-# Values by hand are the same in both modes of the suite.
+# Values by hand are the same in both precision modes.
 pytestmark = pytest.mark.once
 
 
@@ -79,7 +79,7 @@ def test_top1_masks_classes():
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_logits_lose_nothing_more(dtype):
-    # The rounding of the logits is in the data; everything after it is float32.
+    # The logits are rounded in the data; everything after that is float32.
     rng = np.random.default_rng(0)
     logits = jnp.asarray(rng.normal(size=(64, 300)) * 3.0, dtype)
     noise = rng.gumbel(size=logits.shape)
@@ -131,12 +131,12 @@ def test_sequence_log_likelihood(padded_sequences, reduction):
     expected = reference.sequence_log_likelihood(
         logits[:2], np.where(where, tokens, 0)[:2], where[:2], reduction
     )
-    for shift in (0.0, 1.0):  # a softmax does not see a shift
+    for shift in (0.0, 1.0):  # a softmax ignores a shift
         score = cj.sequence_log_likelihood(
             logits + np.float32(shift), tokens, where=where, reduction=reduction
         )
         close(score[:2], expected, rtol=2e-6)
-        assert np.isnan(score[2])  # no token, no score: neither 0 nor -inf
+        assert np.isnan(score[2])  # without tokens there is no score
 
 
 @pytest.mark.parametrize("size", [32_000, 50_257, 65_537])

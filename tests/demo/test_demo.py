@@ -36,7 +36,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(scope="module")
 def results():
-    # Adam of optax raises a float to an integer count, which strict promotion forbids.
+    # Optax's Adam raises a float to an integer count, which strict promotion forbids.
     with jax.numpy_dtype_promotion("standard"):
         return pipeline.run(data.Settings(seed=3, **TINY))
 
@@ -151,7 +151,7 @@ def test_cascade_numbers(results, plain):
         assert point["accuracy"]["test"] == pytest.approx(
             numbers["curves"][name]["accuracy"][kept]
         )
-        # Chosen where it is measured, K loses nothing by construction.
+        # On the half that K is chosen on, it loses nothing by construction.
         hindsight = numbers["hindsight"][name]["accuracy"]["test"]
         assert hindsight >= numbers["large_accuracy"] - 1e-6
     low, high = numbers["apgr_gain_interval"]
@@ -171,7 +171,7 @@ def test_cleaning_numbers(results, plain):
         numbers["precision"], is_error[flagged].mean(), rtol=1e-6
     )
     np.testing.assert_allclose(numbers["recall"], flagged[is_error].mean(), rtol=1e-6)
-    # With all bins high confidence asks for nothing: Method 2 becomes Method 1.
+    # With all bins, high confidence is no restriction: Method 2 becomes Method 1.
     assert list(methods["high_confidence_disagreement"]) == list("12345")
     assert methods["high_confidence_disagreement"]["5"] == numbers
     probabilities = cj.calibrate(

@@ -1,6 +1,6 @@
-"""What the README, the changelog and pages say of commands, names and numbers stands.
+"""Commands, names and numbers in the README, the changelog and pages are right.
 
-Their blocks run as they stand in `test_pages`; here some run on other data.
+`test_pages` runs their blocks as they are; here some run on other data.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ def test_pictures_are_small():
 
 
 def resolve(name: str) -> object:
-    """What a name of the changelog stands for; the last part may be a field."""
+    """The object of a name in the changelog; the last part may be a field."""
     name = re.sub(r"^cj\.", "calib_jax.", name)
     try:
         return pkgutil.resolve_name(name)

@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and what is stored in them is what they print.
+"""The notebooks run from top to bottom and print their stored outputs.
 
 To store new outputs, `jupyter execute --inplace notebooks/*.ipynb` (of nbclient, with
 an ipykernel) and then drop what it records of times and machine from the metadata.
@@ -28,15 +28,15 @@ pytestmark = pytest.mark.once
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-# Another machine, or XLA without its optimisations, rounds otherwise, and what is
-# trained there is another model of the same quality. Cells with this tag print numbers
-# of such models; what the others print does not depend on a training.
+# Another machine, or XLA without its optimisations, rounds differently and trains
+# another model of the same quality. Cells with this tag print numbers of trained
+# models; other cells do not depend on training.
 TRAINED = "trained"
-# Such a cell prints a K that was chosen, which may differ by more: CLAIMS has the rest.
+# Such a cell prints a chosen K, which may differ by more: CLAIMS checks the rest.
 CHOSEN = "chosen"
-# Such a cell draws where it is given a folder of saved outputs.
+# Such a cell draws a figure if it is given a folder of saved outputs.
 FOLDER = "folder"
-# Such a cell trains for longer than XLA takes to optimise what it trains with.
+# Such a cell trains for longer than XLA takes to optimise its programs.
 LONG = "long"
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+(?:\.\d+)?")
 
@@ -81,7 +81,7 @@ def stored_images(cell: dict) -> list[bytes]:
 
 @contextlib.contextmanager
 def optimised(wanted: bool) -> Iterator[None]:
-    """Has XLA optimise what is compiled meanwhile, which tests go without."""
+    """Lets XLA optimise, which tests switch off otherwise."""
     name = "jax_disable_most_optimizations"
     before = jax.config.values[name]
     jax.config.update(name, before and not wanted)
@@ -94,8 +94,8 @@ def optimised(wanted: bool) -> Iterator[None]:
 def assert_same_text(text: str, stored: str, of_cell: list[str]) -> None:
     """The same words, and numbers that agree.
 
-    Numbers of a trained model agree to 0.06, or 6 points in %, or a third; others to a
-    unit of their last digit.
+    Numbers of a trained model agree to 0.06, or 6 points in %, or a third; other
+    numbers to a unit of their last digit.
     """
     words, stored_words = (NUMBER.sub("#", t).split() for t in (text, stored))
     assert words == stored_words
@@ -115,7 +115,7 @@ def calibrate_says(names: dict) -> None:
 
     assert names["params"].temperature > 1.3
     assert error(names["after"]) < error(names["before"]) / 2
-    # What is left is what a perfect model shows on as many images.
+    # The remaining ECE is that of a perfect model on as many images.
     assert names["low"] < error(names["after"]) < 1.3 * names["high"]
     assert error(names["before"]) > 2 * names["high"]
 
@@ -126,7 +126,7 @@ def cascade_says(names: dict) -> None:
     assert names["low"] > 0.6
     # The small model answers half of the inputs for less than a point.
     assert curve.accuracy[7] > curve.large_accuracy - 0.01
-    # Advantages in confidence foretell those in accuracy.
+    # Advantages in confidence predict those in accuracy.
     seen = names["on_test"]
     gap = names["router"].table.advantage - seen.outcome_advantage
     assert np.sqrt(np.mean(np.square(gap))) < 0.06
@@ -144,7 +144,7 @@ def clean_says(names: dict) -> None:
 
 def flax_loop_says(names: dict) -> None:
     _, accuracy, ece = np.array(names["history"]).T
-    # The error rate stands still while the ECE climbs.
+    # The error rate stays flat while the ECE rises.
     assert abs(accuracy[-1] - accuracy[5]) < 0.02
     assert ece[-1] > np.min(ece) + 0.015
     assert names["num_overflow"] < 20
@@ -195,7 +195,7 @@ def test_runs_and_prints_what_is_stored(path, capsys, monkeypatch):
     monkeypatch.delenv("CALIB_JAX_DATA", raising=False)
     names: dict[str, object] = {}
     capsys.readouterr()
-    # A reader's setting; Adam of optax raises a float to an integer count.
+    # A reader's setting; optax's Adam raises a float to an integer count.
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         for number, cell in enumerate(code_cells(path)):
             with optimised(LONG in tags(cell)):
@@ -219,7 +219,7 @@ def test_stored_outputs_are_whole(path):
         is_value = isinstance(last, ast.Expr) and "print(" not in ast.unparse(last)
         images = stored_images(cell)
         assert len(images) == (is_value and FOLDER not in tags(cell)), code_of(cell)
-        # A drawing and not a blank.
+        # A drawing, not a blank.
         assert all(len(image) > 4000 for image in images)
         num_images += len(images)
     assert num_images >= 2

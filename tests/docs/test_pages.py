@@ -42,7 +42,7 @@ NUMBER = re.compile(r"-?\d+(?:\.\d*)?(?:e[+-]?\d+)?")
 
 
 def assert_same(printed: str, shown: str) -> None:
-    """The same words, and numbers that differ by a unit of the last digit at most."""
+    """The same words, and numbers that differ by at most a unit of the last digit."""
     assert NUMBER.sub("#", printed).split() == NUMBER.sub("#", shown).split()
     for ours, theirs in zip(
         NUMBER.findall(printed), NUMBER.findall(shown), strict=True
@@ -54,7 +54,7 @@ def assert_same(printed: str, shown: str) -> None:
 
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
-    """A reader's session: a folder of their own and JAX as it is by default."""
+    """A reader's session: an empty folder and JAX with its defaults."""
     monkeypatch.chdir(tmp_path)
     standard = jax.numpy_dtype_promotion("standard")
     with standard, jax.numpy_rank_promotion("allow"), np.printoptions():
@@ -105,7 +105,7 @@ def two_files_say(names: dict[str, object]) -> None:
         cj.load(folder / f"{name}.json") for name in ("temperature", "router")
     )
     assert 1.0 < params.temperature < 4.0 and isinstance(router, cj.Router)
-    # What was saved belongs together: it does what the page says.
+    # The saved files fit together: they give what the page says.
     num_small_bins = json.loads((folder / "num_small_bins.json").read_text())
     best = cj.top1(names["logits"][names["test"]], params.temperature)
     keep = cj.use_small(router, best.confidence, num_small_bins)
@@ -124,7 +124,7 @@ def two_files_say(names: dict[str, object]) -> None:
     confidence = [float(entry["confidence"]) for entry in rows]
     assert confidence == sorted(confidence, reverse=True)
     wrong = labels[row] != truth[row]
-    # The surest are mostly wrong, and most wrong labels are on the list.
+    # The surest suspects are mostly wrong, and most wrong labels are on the list.
     assert wrong[: len(wrong) // 4].mean() > 0.8
     assert wrong.sum() > 0.6 * (labels != truth).sum()
 
@@ -138,7 +138,7 @@ CLAIMS = {
 
 @pytest.mark.parametrize("kind", ["bfloat16", "float16", "float64", "probabilities"])
 def test_files_of_any_kind_serve(kind, reader, capsys):
-    """Up to the calibrated model, with what the page says on probabilities."""
+    """Up to the calibrated model, with the page's line for probabilities."""
     page = (DOCS / "two_files.md").read_text("utf-8")
     make, _, rest = page.partition("## Read and check")
     calibrate, _, _ = rest.partition("## Route")
@@ -163,7 +163,7 @@ def test_files_of_any_kind_serve(kind, reader, capsys):
     assert cj.FitStatus(int(names["report"].status)).name == "CONVERGED"
 
 
-def test_quotes_of_results_stand_there():
+def test_quotes_agree_with_the_results():
     results = (ROOT / "benchmarks/paper/RESULTS.md").read_text("utf-8")
     lines = set(results.splitlines())
     for name in ("bins_and_k", "few_examples"):

@@ -1,4 +1,4 @@
-"""The site builds without a warning, its links hold, public names have places."""
+"""The site builds without warnings, its links work, and it has every public name."""
 
 import html.parser
 import inspect
@@ -20,7 +20,7 @@ DOCS = ROOT / "docs"
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    """The built site: warnings and references to nothing are errors."""
+    """The built site; warnings and broken references are errors."""
     pytest.importorskip("myst_nb")
     pytest.importorskip("furo")
     folder = tmp_path_factory.mktemp("site")
@@ -33,7 +33,7 @@ def site(tmp_path_factory):
 
 
 class Page(html.parser.HTMLParser):
-    """What a page of HTML links to, shows, and can be linked to by."""
+    """A page of HTML: its links, images and anchors."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def test_links_anchors_and_images_exist(site, pages):
         for link in [*page.links, *page.images]:
             parts = urlsplit(link)
             if parts.scheme or parts.netloc:
-                # No page needs anything from elsewhere but where a reader follows it.
+                # No page loads anything from elsewhere unless a reader follows a link.
                 if link not in page.links or parts.scheme != "https":
                     missing.append((path.name, link))
                 continue
@@ -77,7 +77,7 @@ def test_links_anchors_and_images_exist(site, pages):
 
 
 def public_names() -> dict[str, object]:
-    """Every public name, from the top where it is there, and what it stands for."""
+    """Every public name by its shortest path, with its object."""
     from calib_jax import flax, plots
 
     names = [getattr(cj, name) for name in cj.__all__]
@@ -121,7 +121,7 @@ def test_the_sidebar_has_each_title_once(site):
     assert len(titles) > 30 and len(set(titles)) == len(titles)
 
 
-def test_masks_and_weights_are_those_of_the_signatures(site):
+def test_masks_and_weights_agree_with_the_signatures(site):
     text = (site / "docs" / "which_function.html").read_text("utf-8")
     table = text[text.index('id="masks-and-weights"') :]
     rows = re.findall(r"<tr.*?</tr>", table, re.DOTALL)
@@ -147,7 +147,7 @@ def test_llms_lists_pages_and_names(site, pages):
     text = (site / "llms.txt").read_text("utf-8")
     assert text.startswith("# calib_jax\n\n> Calibrate confidence")
     links = re.findall(r"^- \[(.*?)\]\((.*?)\): (.+)$", text, re.MULTILINE)
-    # Nothing is listed without a word on it.
+    # Every entry has a description.
     assert len(links) == len(re.findall("^- ", text, re.MULTILINE))
     for _, link, _ in links:
         page, _, anchor = link.partition("#")
@@ -164,7 +164,7 @@ def test_pages_show_nothing_of_the_machine(site):
     traces = ("/tmp/", "/home/", "/root/", "/work/", "site-packages", "object at 0x")
     for path in sorted(site.rglob("*.html")) + sorted(site.rglob("*.js")):
         text = path.read_text("utf-8")
-        # Formulas and figures need no script of another host.
+        # Formulas and figures do not need scripts from another host.
         assert not re.search(r'<(?:script|link|img)[^>]*(?:src|href)="https?:', text)
         found = [trace for trace in (*traces, str(ROOT), str(site)) if trace in text]
         assert not found, (path, found)

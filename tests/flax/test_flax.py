@@ -90,8 +90,8 @@ def of_top1(update):
 CLASSES, CASCADE = ("logits", "labels"), ("confidence", "outcome")
 CASCADE = tuple(f"{size}_{kind}" for kind in CASCADE for size in ("small", "large"))
 ROUTER = registry.router(np.random.default_rng(1))
-# Class, its arguments, and functions of its summary; where the last is None, reading
-# costs seconds to compile and is the metric's doctest, or the loop of docs/flax.md.
+# Class, its arguments, and functions of its summary. The last is None if reading costs
+# seconds to compile; then the metric's doctest or the loop of docs/flax.md reads it.
 METRICS = {
     "error": (
         CalibrationError(num_bins=5),
@@ -126,8 +126,8 @@ METRICS = {
 
 @pytest.mark.once
 @pytest.mark.parametrize("name", METRICS)
-def test_metric_is_its_functions(name):
-    """Of the arguments of all metrics it takes its own; and it can start again."""
+def test_metric_equals_its_functions(name):
+    """It picks its own from the arguments of all metrics, and can be reset."""
     metric, names, no_rows, update, read = METRICS[name]
     given = of_rows(np.random.default_rng(2), registry.ROWS)
     mask = np.arange(registry.ROWS) % 5 > 0
@@ -218,7 +218,7 @@ def test_calibrated_is_saved_and_restored_by_orbax(kind, tmp_path):
 
 
 class Score(nnx.Module):
-    """A score that is one number of its input."""
+    """A score that is one entry of its input."""
 
     def __init__(self, factor):
         self.factor = nnx.Param(factor)
@@ -337,7 +337,7 @@ def test_wrong_deferred():
 
 @pytest.mark.once
 def test_linen_loop():
-    """The functions behind a metric are all that a linen loop needs."""
+    """A linen loop needs only the functions behind a metric."""
     dense = linen.Dense(NUM_CLASSES, use_bias=False)
     variables = {"params": {"kernel": jnp.asarray(data().kernel)}}
     metric, state = TemperatureFit(), cj.streaming.init_temperature()
@@ -350,7 +350,7 @@ def test_linen_loop():
 
 @pytest.mark.once
 def test_loop_of_the_page_on_flax(capsys):
-    """Padded, jitted, rows over 8 devices: its last line is of all rows in memory."""
+    """Padded, jitted, rows over 8 devices: its last line matches all rows in memory."""
     text = (ROOT / "docs" / "flax.md").read_text(encoding="utf-8")
     loop, modules = (
         code

@@ -1,4 +1,4 @@
-"""Saved files: equal bit for bit, whole or not at all, and nothing else is read."""
+"""Saved files: equal bit for bit, complete or absent, and no other files are read."""
 
 import dataclasses
 import io as standard_io
@@ -109,7 +109,7 @@ def test_the_file_is_plain_versioned_json(tmp_path):
     ],
     ids=str,
 )
-def test_what_cannot_be_saved(tmp_path, params):
+def test_values_that_cannot_be_saved(tmp_path, params):
     with pytest.raises(ValueError, match="params"):
         cj.save(tmp_path / "params.json", params)
     assert os.listdir(tmp_path) == []
@@ -207,7 +207,7 @@ def content(**changes):
 
 
 def nested(depth):
-    """A router in whose bins there is a router, and so on."""
+    """A router whose bins contain a router, and so on."""
     return '{"kind": "Router", "fields": {"bins": ' * depth + "1" + "}}" * depth
 
 

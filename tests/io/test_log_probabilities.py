@@ -94,7 +94,7 @@ def write(path, lines, end="\n"):
 
 
 def assert_read(read, first=1):
-    """What `LINES` say, on lines from `first` on."""
+    """Asserts the contents of `LINES`, with line numbers from `first`."""
     nan = NAN
     np.testing.assert_array_equal(
         read.log_likelihoods,
@@ -154,7 +154,7 @@ def test_lines_of_all_kinds(tmp_path):
     assert_read(cj.io.read_log_probabilities(tmp_path / "marked.jsonl"))
 
 
-def test_numbers_of_clients_and_names_that_are_none():
+def test_numbers_of_clients_and_missing_names():
     choice = {"logprobs": {"content": [{"token": "a", "logprob": np.float32(-1.5)}]}}
     read = cj.io.read_log_probabilities(
         [{"choices": [choice]}, {"id": 7} | chat(7, TWO)]
@@ -261,7 +261,7 @@ def test_many_malformed_lines(tmp_path):
     assert numbers == [1, 4, 5, 6, 7] and "and 4 more" in message
 
 
-def test_sources_that_are_none(tmp_path):
+def test_wrong_sources(tmp_path):
     for wrong in (None, 7, b"{}", {"choices": []}):
         with pytest.raises(ValueError, match="lines: expected a path, or an iterable"):
             cj.io.read_log_probabilities(wrong)
@@ -283,7 +283,7 @@ JUNK = [None, True, -1, 2**70, 0.5, -1e400, NAN, "x", "", [], {}, [[]], {"a": -1
 
 
 def mutated(rng, value):
-    """JSON with one of its parts replaced, left out or written twice."""
+    """JSON with one of its parts replaced, removed or duplicated."""
     if rng.random() < 0.15 or not isinstance(value, (dict, list)) or not value:
         return rng.choice(JUNK)
     value = copy.copy(value)
@@ -322,11 +322,11 @@ def test_mutated_lines_raise_nothing_else():
 
 
 OPTIONS = [
-    # The chosen token is one of the alternatives, and so is " A" beside "A".
+    # The chosen token is an alternative, and " A" counts as well as "A".
     [entry("A", -0.5, ("A", -0.5), (" A", -2.0), ("B", -3.0))],
-    # It is none of them.
+    # It is not among them.
     [entry("\u2581B", -4.0, ("A", -0.25), ("x", -2.0))],
-    # The marks of GPT-2's tokens; words that only begin as an answer does.
+    # The space marks of GPT-2's tokens, and words that only start like an answer.
     [entry("The", -0.1), entry("C", -1.0, ("\u0120C", -1.5), ("Because", -0.5))],
     # None at all.
     [],
@@ -367,7 +367,7 @@ def test_wrong_choices():
 
 
 def test_from_a_file_to_a_confidence(tmp_path):
-    """Right answers are likelier, in a known way: the fits find it."""
+    """Right answers are likelier by a known rule, which the fits find."""
     rng = np.random.default_rng(0)
     lines, right = [], []
     for number in range(800):

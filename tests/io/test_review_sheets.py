@@ -42,7 +42,7 @@ def test_written(sheet):
         "item,of,row,given,given_name,expert_1,expert_1_name,confidence_1,"
         "expert_2,expert_2_name,confidence_2,check,answer"
     )
-    # No spreadsheet computes a name, and a negative prediction has none.
+    # No spreadsheet evaluates a name as a formula; a negative prediction has no name.
     assert first[:5] == ["1", "3", "3", "1", "'=dog"] and first[-1] == ""
     assert third[4] == "épée, grand" and third[8:11] == ["-1", "", "nan"]
     with pytest.raises(FileExistsError):
@@ -57,13 +57,13 @@ def test_blank_ends_of_lines_are_left_out(sheet):
     )
     found = cj.io.read_review_sheet(sheet)
     np.testing.assert_array_equal(found.answers, [-1, 0, -1])
-    # The first was left out: whoever judged chose.
+    # The first was left out, so someone chose what to answer.
     assert (found.num_blank, found.num_skipped) == (2, 1)
 
 
 @pytest.mark.parametrize("other", [[1, 2, 0], [0, 3, 2]])
 def test_lines_of_two_sheets_are_refused(sheet, tmp_path, other):
-    """Also where the same row is item 1 of one sheet and item 2 of the other."""
+    """Also if a row is item 1 of one sheet and item 2 of the other."""
     second = tmp_path / "second.csv"
     cj.io.write_review_sheet(
         second, other, LABELS, PREDICTIONS, CONFIDENCES, class_names=NAMES

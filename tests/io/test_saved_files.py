@@ -8,7 +8,7 @@ from by_hand import INF, NAN
 
 import calib_jax as cj
 
-# Values by hand are the same in both modes of the suite.
+# Values by hand are the same in both precision modes.
 pytestmark = pytest.mark.once
 
 

@@ -24,7 +24,7 @@ def as_numpy(found):
 
 
 def test_bounds_of_bias_and_variance():
-    """The estimate of one gap, at every true gap u and by numerical integration."""
+    """The estimate of one gap, at every true gap u, by numerical integration."""
     u, y = np.linspace(0, 9, 361)[:, None], np.linspace(-16, 16, 6401)
     density = stats.norm.pdf(y - u) * (y[1] - y[0])
 
@@ -54,9 +54,9 @@ def test_critical_values(alpha):
 
 
 def reference_ends(edges, scores, outcomes, alpha):
-    """Estimate, debiased estimate, both ends before the test, how random they are.
+    """Estimate, debiased estimate, both ends before the test, and their random spread.
 
-    In float64. Of few bins the lower end is at a quantile of draws.
+    In float64. With few bins the lower end is at a quantile of draws.
     """
     place = np.searchsorted(edges, scores, side="right")
     total, estimate, middle, above, below, of_gaps = len(scores), *np.zeros(5)
@@ -204,7 +204,7 @@ def test_calibration_error_interval_at_its_edges():
 @pytest.mark.slow
 @pytest.mark.once
 def test_coverage_of_the_calibration_error():
-    """The bias-aware interval holds the truth where a percentile bootstrap fails."""
+    """The bias-aware interval contains the truth where a percentile bootstrap fails."""
     num_samples = 200
     room = 3.5 * np.sqrt(0.05 * 0.95 / num_samples)
     for num_bins, scores, gap in (

@@ -8,7 +8,7 @@ from by_hand import INF, NAN, close, padded
 
 import calib_jax as cj
 
-# Values by hand are the same in both modes of the suite.
+# Values by hand are the same in both precision modes.
 pytestmark = pytest.mark.once
 
 
@@ -80,7 +80,7 @@ def test_rank_correlation(count, confidence, outcome, expected):
     close(cj.metrics.rank_correlation(table), expected)
 
 
-def test_table_calibration_error():
+def test_calibration_error_of_table():
     scores, outcomes = [0.9, 0.2, 0.6, 0.4], [1, 0, 1, 0]
     bins = cj.equal_width_bins(4)
     table = cj.reliability_table(bins, scores, outcomes)

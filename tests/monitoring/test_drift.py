@@ -40,7 +40,7 @@ def test_drawn_counts_are_hypergeometric(num_taken):
         assert np.all(np.abs(found - expected) < 5 * np.sqrt(expected / 4000) + 1e-3)
 
 
-def test_right_ones_are_hypergeometric_in_each_bin():
+def test_right_answers_are_hypergeometric_in_each_bin():
     right, pooled, taken = (
         jnp.array(x, jnp.int32) for x in ([5, 0, 7, 9], [12, 3, 7, 20], [10, 2, 3, 9])
     )
@@ -53,7 +53,7 @@ def test_right_ones_are_hypergeometric_in_each_bin():
 
 
 def compare(key, bins, reference, right, new, right_now, *, num_resamples, **masks):
-    """`calibration_drift` without both intervals, which have tests of their own."""
+    """`calibration_drift` without its two intervals, which have tests of their own."""
     return drift._compare(
         key,
         bins,
@@ -66,7 +66,7 @@ def compare(key, bins, reference, right, new, right_now, *, num_resamples, **mas
 
 @pytest.mark.parametrize("size", [1000, 1_000_000])
 def test_index_of_many_rows_is_exact(size):
-    """Counts alone: where the index is a hundred-thousandth it still orders draws."""
+    """From counts: even an index of a hundred-thousandth still orders draws."""
     rng, pooled = np.random.default_rng(0), np.full(15, 2 * size // 15)
     shape = 200, 100
     drawn = rng.multivariate_hypergeometric(pooled, size, shape).astype(np.int32)
@@ -83,7 +83,7 @@ def test_index_of_many_rows_is_exact(size):
 
     found = p_values(drawn)
     for level in (0.05, 0.1, 0.3):
-        # Draws are 99: such levels are reached exactly.
+        # With 99 draws these levels are reached exactly.
         error = np.sqrt(level * (1 - level) / shape[0])
         assert abs(np.mean(found <= level + 1e-6) - level) < 3 * error
 
@@ -179,7 +179,7 @@ def test_drift_of_confidence_is_seen():
 
 @pytest.mark.slow
 def test_shifted_confidences_do_not_change_outcomes():
-    """Five bins of a fifth each, in which confidences are others too."""
+    """Five bins of a fifth each; confidences also shift within them."""
     found = simulated(4, power=3.0, num_rows=120, num_reference=120)
     for name in ("changed", "bins"):
         assert within(np.mean(found[name] <= 0.05), 0.05, NUM_SAMPLES)
@@ -191,7 +191,7 @@ def test_changed_outcomes_are_seen_where_confidence_stays():
     assert within(np.mean(found["occupancy"] <= 0.05), 0.05, NUM_SAMPLES)
     assert np.mean(found["changed"] <= 0.05) > 0.6
     assert np.mean(found["bins"] <= 0.05) > 0.3
-    # All at once has the more power.
+    # The joint test has more power.
     assert np.mean(found["changed"] <= 0.05) > np.mean(found["bins"] <= 0.05)
 
 
@@ -202,7 +202,7 @@ NUM_REFERENCE, NUM_ROWS = 40, 30
 
 
 def padded(values, size):
-    """Of one shape for all tests: what is added is masked, and spoiled."""
+    """Padded to one shape for all tests; the padding is masked garbage."""
     values = np.asarray(values)
     filler = np.nan if values.dtype.kind == "f" else True
     more = np.full(size - len(values), filler, values.dtype)
@@ -210,7 +210,7 @@ def padded(values, size):
 
 
 def occupancy(edges, reference, scores):
-    """With edges +inf for bins that hold nothing."""
+    """With edges +inf for empty bins."""
     edges = np.pad(np.float32(edges), (0, 4 - len(edges)), constant_values=np.inf)
     first, was = padded(reference, NUM_REFERENCE)
     second, now = padded(scores, NUM_ROWS)
@@ -248,7 +248,7 @@ def floats(tree):
 
 
 @pytest.mark.parametrize("problem", ["nothing", "reference", "nan"])
-def test_nothing_to_say_is_nan(problem):
+def test_missing_rows_and_nan_give_nan(problem):
     """Without rows in one of the samples, and with a valid NaN."""
     reference, scores = (np.linspace(0.1, 0.9, n) for n in (NUM_REFERENCE, NUM_ROWS))
     right = [np.ones(n, bool) for n in (NUM_REFERENCE, NUM_ROWS)]
@@ -296,7 +296,7 @@ def test_change_by_hand():
     np.testing.assert_allclose(bin_change, wanted, atol=1e-6)
     np.testing.assert_allclose(change, (2 * -0.5 - 0.5) / 5, rtol=1e-6)
     assert compared == 5
-    # Both margins given, over all tables.
+    # Over all tables with both margins given.
     laws = [stats.hypergeom(12, 5, 2), stats.hypergeom(7, 3, 3)]
     off = [0 - laws[0].mean(), 1 - laws[1].mean()]
     sums, bins_sums = (
@@ -347,7 +347,7 @@ def estimate(router, reference, outcomes, small, large):
     )
 
 
-def test_estimates_are_their_formulas():
+def test_estimates_follow_their_formulas():
     rng = np.random.default_rng(0)
     router = registry.router(rng)
     reference, small, large = (
@@ -392,7 +392,7 @@ def test_reach_is_a_quantile_of_student(alpha):
 
 
 def test_few_new_rows():
-    """One gives no interval, three that of Student."""
+    """One row gives no interval, three rows give Student's."""
     router = registry.router(np.random.default_rng(0))
     reference = np.linspace(0.1, 0.9, NUM_REFERENCE)
     small = np.linspace(0.2, 0.9, NUM_ROWS)

@@ -18,7 +18,7 @@ NUM_BINS = 5
 
 
 def test_capital_is_a_martingale_by_enumeration():
-    """Over all sequences of bins, with the law of ranks: its mean stays 1."""
+    """Over all sequences of bins, weighted by the law of ranks, its mean stays 1."""
     size, length = 3, 5
     state = cj.monitoring.init_monitor(KEY, np.arange(5.0), num_bins=size)
     gaps = np.asarray(state.gaps)
@@ -41,7 +41,7 @@ def test_capital_is_a_martingale_by_enumeration():
     capital = np.exp(np.asarray(found.log_capital, np.float64))
     np.testing.assert_allclose(np.sum(chance * capital), 1, rtol=1e-5)
     assert capital.max() > 1.5 > 1 > capital.min()
-    # Of a path of its own: the Dirichlet-multinomial law against that of ranks.
+    # By another route: the Dirichlet-multinomial law against the law of ranks.
     sums = np.geomspace(size / 2, 3, 8)
     counts = np.bincount(paths[7], minlength=size)
 
@@ -68,7 +68,7 @@ def test_batches_and_masks_make_no_difference():
         key, scores, where = batch
         return cj.monitoring.update_monitor(key, state, scores, where=where), None
 
-    # Every third row of each batch is masked, and holds anything.
+    # Every third row of each batch is masked garbage.
     padded = np.full((4, 9), np.nan, np.float32)
     where = np.tile(np.arange(9) % 3 > 0, (4, 1))
     padded[where] = new
@@ -99,7 +99,7 @@ def test_monitor_of_little():
         )
     assert read["none"].log_capital == 0 and not read["none"].alarm
     assert np.isfinite(read["one"].log_capital) and not read["one"].alarm
-    # Half below, half above, and none of them equal.
+    # Half below and half above, none equal.
     assert read["tied"].log_capital > 0
     assert np.isnan(read["nan"].p_value) and not read["nan"].alarm
     state = cj.monitoring.init_monitor(KEY, np.linspace(0, 1, 30))

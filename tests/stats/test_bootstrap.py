@@ -11,7 +11,7 @@ from by_hand import close, equal
 import calib_jax as cj
 from calib_jax.stats import resampling
 
-# Values by hand are the same in both modes of the suite.
+# Values by hand are the same in both precision modes.
 pytestmark = pytest.mark.once
 
 
@@ -38,7 +38,7 @@ def test_bootstrap():
     equal(again["weights"], weights)
 
 
-# Rows drawn one by one; by Poisson counts; with blocks of rows, the last one not whole.
+# Rows drawn one by one; by Poisson counts; in blocks of rows, the last one partial.
 @pytest.mark.parametrize("size", [7, 1500, 40_001, 150_008])
 def test_bootstrap_takes_as_many_rows_as_there_are(size):
     counts = cj.bootstrap(
@@ -48,13 +48,13 @@ def test_bootstrap_takes_as_many_rows_as_there_are(size):
     equal(counts, np.round(counts))
     equal(counts.sum(axis=1), np.full(11, size))
     assert counts.min() == 0
-    # As often as they should be, 0 to 4 times, to five standard errors.
+    # Counts of 0 to 4 have the right frequency, to five standard errors.
     for times in range(5):
         share = math.comb(size, times) / size**times
         share *= (1 - 1 / size) ** (size - times)
         found = np.mean(counts == times)
         assert abs(found - share) < 5 * math.sqrt(share / (11 * size))
-    # No draw like another.
+    # All draws differ.
     together = np.corrcoef(counts) - np.eye(11)
     assert np.abs(together).max() < (1 if size < 10 else 5 / math.sqrt(size))
 
@@ -110,9 +110,9 @@ def test_bootstrap_of_reliability_tables(size, masked):
 
 @pytest.mark.parametrize("held", [True, False])
 def test_bootstrap_of_tables_with_values_that_are_not_finite(held, monkeypatch):
-    """NaN as in a table of the rows that a draw took, and in no other draw."""
+    """NaN as in a table of the rows that a draw took, and not in other draws."""
     monkeypatch.setattr(resampling, "_HELD_ENTRIES", 100 if held else 0)
-    num_draws = 64 if held else 65  # Compiled anew.
+    num_draws = 64 if held else 65  # Compiles again.
     scores = np.float32([0.1, np.nan, 0.7, 0.9, np.inf, 0.2])
     outcomes = np.float32([1, 0, np.nan, 1, 1, 0])
     bins, key = cj.equal_width_bins(2), jax.random.key(3)

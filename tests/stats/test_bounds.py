@@ -9,18 +9,18 @@ from scipy import stats
 import calib_jax as cj
 from calib_jax.stats import bounds
 
-SIZE = 500  # So many at once, always: one program for each function.
+SIZE = 500  # Always this many at once: one program for each function.
 
 
 def many(function, *columns):
-    """A function of each of some numbers."""
+    """A function applied to each of several numbers."""
     length = len(columns[0])
     padded = [np.resize(column, SIZE) for column in columns]
     return jax.tree.map(lambda x: x[:length], jax.vmap(function)(*padded))
 
 
 def test_published_values():
-    """Those of MAPIE, and quantiles of the beta distribution."""
+    """Values published with MAPIE, and quantiles of the beta distribution."""
     ends = cj.stats.clopper_pearson(10, 200, 0.95)
     np.testing.assert_allclose(ends, [0.0273743, 0.0833352], rtol=3e-6)
     assert abs(cj.stats.hoeffding_bentkus_p_value(10.0, 200, 0.1) - 0.021940) < 5e-7
@@ -45,14 +45,14 @@ def assert_accurate(actual, expected):
     np.testing.assert_allclose(actual[~large], expected[~large], rtol=1e-4, atol=1e-36)
 
 
-def test_p_values_are_those_of_scipy():
+def test_p_values_agree_with_scipy():
     count, trials, rate = some_counts(np.random.default_rng(0), SIZE)
     actual = cj.stats.binomial_p_value(count, trials, rate)
     expected = stats.binom.cdf(count, trials, np.float64(rate))
     np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-300)
 
 
-def test_hoeffding_bentkus_is_its_formula():
+def test_hoeffding_bentkus_follows_its_formula():
     rng = np.random.default_rng(1)
     count, trials, level = some_counts(rng, SIZE)
     total = np.clip(count - rng.integers(0, 4, SIZE) / 4, 0, None).astype(np.float32)
@@ -68,7 +68,7 @@ def test_hoeffding_bentkus_is_its_formula():
     hoeffding = np.exp(-trials * (terms[0] + terms[1]))
     bentkus = np.e * stats.binom.cdf(np.ceil(total), trials, alpha)
     expected = np.minimum(np.minimum(hoeffding, bentkus), 1)
-    # In float64 too the sum of both terms cancels where many rows differ little.
+    # Even in float64 the sum of both terms cancels if many rows differ little.
     few = trials < 1e5
     assert_accurate(actual[few], expected[few])
     np.testing.assert_allclose(actual[~few], expected[~few], rtol=1e-4, atol=1e-30)
@@ -82,14 +82,14 @@ def test_bounds_are_quantiles_of_the_beta_distribution(error):
     above = stats.beta.isf(error, count + 1, np.maximum(trials - count, 1))
     np.testing.assert_allclose(lower, np.where(count > 0, below, 0), rtol=1e-9)
     np.testing.assert_allclose(upper, np.where(count < trials, above, 1), rtol=1e-9)
-    # The one that risk control uses under jit.
+    # The bound that risk control uses under jit.
     columns = np.float32(count), np.float32(trials), np.full(300, error, np.float32)
     traced = many(jax.jit(bounds.upper_rate), *columns)
     np.testing.assert_allclose(traced, np.where(count < trials, above, 1), rtol=1e-5)
 
 
 def test_ends():
-    """No trials, no successes, successes only, and rates that leave no doubt."""
+    """No trials, no successes, only successes, and rates of 0 and 1."""
     lower, upper = cj.stats.clopper_pearson([0, 0, 5, 1], [0, 5, 5, 1])
     np.testing.assert_allclose(lower, [0, 0, 0.05**0.2, 0.05], rtol=1e-5)
     np.testing.assert_allclose(upper, [1, 1 - 0.05**0.2, 1, 1], rtol=1e-5)
@@ -101,7 +101,7 @@ def test_ends():
     np.testing.assert_array_equal(p_values, [1, 1, 1, 0, 1])
 
 
-def test_what_cannot_be_is_not_a_number():
+def test_impossible_arguments_give_nan():
     """More successes than trials, fewer than none, and levels that are NaN."""
     wrong = np.array([(6, 5, 0.3), (-1, 5, 0.3), (2, 5, np.nan)]).T
     count, trials = wrong[:2].astype(int)
@@ -139,7 +139,7 @@ def capital_p_value(losses, level):
     return min(1.0, 1 / np.mean(capital))
 
 
-def test_betting_is_its_formula():
+def test_betting_follows_its_formula():
     rng = np.random.default_rng(3)
     losses = rng.choice([0.25, 0.5, 0.75], 5000, p=[0.05, 0.9, 0.05])
     levels = np.array([0.5, 0.502, 0.504, 0.505, 0.507])
@@ -174,7 +174,7 @@ NUM_REPEATS = SIZE
     "name", ["stats.betting_p_value", "stats.hoeffding_bentkus_p_value"]
 )
 def test_true_hypotheses_are_seldom_rejected(name):
-    """Losses whose mean is just the level: P(p <= u) is at most u."""
+    """Losses whose mean equals the level: P(p <= u) is at most u."""
     rng = np.random.default_rng(4)
     losses = rng.choice([0, 0.5, 1], (NUM_REPEATS, 200), p=[0.13, 0.79, 0.08])
     level = 0.79 / 2 + 0.08

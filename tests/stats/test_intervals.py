@@ -17,13 +17,13 @@ def as_numpy(found):
     return jax.tree.map(np.asarray, found)
 
 
-def test_bootstrap_interval_counts_what_is_not_a_number_as_infinite():
+def test_bootstrap_interval_counts_nan_as_infinite():
     def ratio(x, y, weights):
         return jnp.sum(weights * x) / jnp.sum(weights * y)
 
     x = np.ones(12, np.float32)
     y = (np.arange(12) == 3).astype(np.float32)
-    # A third of the draws leave the only row out that counts below.
+    # A third of the draws leave out the only row that counts below.
     found = as_numpy(cj.bootstrap_interval(KEY, ratio, 99, 0 * x, y))
     assert found.estimate == 0 and found.lower == -np.inf and found.upper == np.inf
     found = as_numpy(cj.bootstrap_interval(KEY, ratio, 99, x, x))
@@ -81,7 +81,7 @@ def test_bootstrap_interval_without_masked_rows():
 
 
 @pytest.mark.parametrize("alpha", [1e-3, 0.05, 0.4])
-def test_wilson_and_byar_are_those_of_scipy(alpha):
+def test_wilson_and_byar_agree_with_scipy(alpha):
     """Wilson's is exact; Byar's approximates the exact Poisson interval."""
     share, rows = np.array([0, 3, 20, 20]) / 20, np.full(4, 20)
     quantile = np.float32(stats.norm.ppf(alpha / 2))

@@ -36,7 +36,7 @@ def test_hypergeometric_tails():
 
 
 def test_hypergeometric_tails_of_millions():
-    """As the binomial where next to nothing is drawn, and symmetrical at the middle."""
+    """Like the binomial if few are drawn, and symmetric at the middle."""
     total = 2**24
     found = tails.hypergeometric_at_least(9, 20, total // 4, total)
     np.testing.assert_allclose(found, stats.binom.sf(8, 20, 0.25), rtol=1e-5)
@@ -47,7 +47,7 @@ def test_hypergeometric_tails_of_millions():
 
 @pytest.mark.parametrize("error", [0.05, 0.3])
 def test_least_special(error):
-    """Of 1 drawn from 10, the only one found excludes what has a chance of just 0.1."""
+    """With 1 drawn from 10, one find excludes a number whose chance is exactly 0.1."""
     for total in (1, 2, 7, 40):
         for drawn in {0, 1, total // 2, total}:
             for found in range(drawn + 1):
@@ -58,7 +58,7 @@ def test_least_special(error):
     assert tails.least_special(1, 1, 10, tails.error_rate("level", 0.9)) == 2
 
 
-def test_error_rates_are_those_of_decimals():
+def test_error_rates_agree_with_decimals():
     levels = [0.5, 0.9, 0.95, 0.99, 0.999]
     np.testing.assert_array_equal(
         tails.error_rate("level", levels), [0.5, 0.1, 0.05, 0.01, 0.001]

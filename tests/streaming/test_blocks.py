@@ -36,7 +36,7 @@ def masked(rng):
     return np.where(where, scores, np.nan), rng.random(ROWS), where
 
 
-def test_blocks_are_the_arrays(rng, tmp_path):
+def test_blocks_equal_the_arrays(rng, tmp_path):
     scores, outcomes, where = masked(rng)
     np.save(tmp_path / "scores.npy", scores)
     scores = np.load(tmp_path / "scores.npy", mmap_mode="r")
@@ -50,7 +50,7 @@ def test_blocks_are_the_arrays(rng, tmp_path):
         cj.streaming.blocks.expected_calibration_error(blocks, NUM_BINS),
         cj.metrics.calibration_error_of_table(table),
     )
-    # Blocks of other sizes, one without rows; and a valid NaN shows.
+    # Blocks of other sizes, one empty; and a valid NaN shows.
     blocks = [
         (scores[k], np.float32(outcomes[k])) for k in np.split(np.arange(ROWS), [250])
     ]
@@ -87,7 +87,7 @@ def test_no_blocks():
 
 
 def test_counting_in_blocks_beyond_32_bits(rng, monkeypatch):
-    """Every row is counted 2^33 times: too many for int32."""
+    """Every row is counted 2^33 times, too often for int32."""
     scores = np.float32(rng.normal(size=100))
     for name in ("_extent_of_block", "_count_block"):
         function = getattr(block_tables, name)

@@ -20,7 +20,7 @@ def same(actual, expected):
     jax.tree.map(equal, actual, expected)
 
 
-# Nearly all tests share these numbers of rows, buckets and bins, and so programs.
+# Nearly all tests share these numbers of rows, buckets and bins, and so their programs.
 NUM_BUCKETS = 64
 EXACT = ("all tied", "two values", "zero and one")
 
@@ -32,7 +32,7 @@ def rng():
 
 @pytest.fixture(scope="module")
 def buckets():
-    """More than a batch has rows, fewer than there are rows in all."""
+    """More buckets than a batch has rows, fewer than all rows."""
     return cj.streaming.score_buckets(NUM_BUCKETS)
 
 
@@ -74,7 +74,7 @@ def test_buckets_are_as_fine_near_1_as_near_0():
     below = edges[(edges > 1e-4) & (edges < 0.5)]
     above = edges[(edges > 0.5) & (edges < 1 - 1e-4)]
     np.testing.assert_allclose(below, 1 - above[::-1], rtol=2e-3)
-    # From the edge of one bucket to that of the next the odds grow by a fixed factor.
+    # From one bucket edge to the next the odds grow by a fixed factor.
     inner = np.float64(below)
     steps = np.diff(np.log(inner / (1 - inner)))
     np.testing.assert_allclose(steps, 2 * np.log(2**24 - 1) / 4092, rtol=2e-3)
@@ -242,7 +242,7 @@ def test_half_precision_scores(buckets, rng):
 
 
 def test_in_the_loss_of_a_training_step(buckets, rng):
-    """As the auxiliary state of a gradient, to which it does not contribute."""
+    """As the auxiliary state of a gradient, without contributing to it."""
     start = cj.streaming.init_reliability(buckets)
     outcomes = jnp.asarray(rng.random(BATCH) < 0.5)
     inputs = jnp.asarray(rng.normal(size=BATCH), jnp.float32)
@@ -280,7 +280,7 @@ def models(rng, num_rows=ROWS):
     return np.float32(small), np.float32(large), *outcomes
 
 
-def test_router_of_tied_confidences_is_that_of_the_rows(buckets, rng):
+def test_router_of_tied_confidences_equals_that_of_the_rows(buckets, rng):
     small, *rest = models(rng)
     values = np.float32([0.2, 0.35, 0.5, 0.65, 0.8, 0.9])
     rows = values[np.abs(small[:, None] - values).argmin(axis=1)], *rest
@@ -337,7 +337,7 @@ def test_curve_of_any_router(exactly, buckets, rng):
 
 
 def test_a_donated_summary_shares_nothing(rng):
-    """A loop may donate its summary; the bins and router it was made from stay."""
+    """A loop may donate its summary; the bins and router it came from survive."""
     rows = models(rng)
     router = cj.fit_router(*rows[:2], num_bins=NUM_BINS)
     update = jax.jit(cj.streaming.update_cascade, donate_argnums=0)

@@ -19,7 +19,7 @@ COARSE = np.linspace(-3, 3, 25)
 
 
 def batches(*arrays, size=SIZE):
-    """Batches of one size; the last is filled up with masked garbage."""
+    """Batches of one size; the last is padded with masked garbage."""
     for start in range(0, len(arrays[0]), size):
         parts = [array[start : start + size] for array in arrays]
         missing = size - len(parts[0])
@@ -181,7 +181,7 @@ def test_merging_is_associative():
         )
         placed = jax.device_put(stacked, NamedSharding(mesh, spec))
         assert same(jax.jit(add)(placed), left)
-    # The order and the batches of scores do not matter either.
+    # The order and batching of scores do not matter either.
     order = np.random.default_rng(0).permutation(len(first[0]))
     whole = stream(cj.streaming.init_platt(), *(x[order] for x in first))
     assert same(whole, left)
@@ -232,7 +232,8 @@ def test_platt_statuses(side):
     mask = np.arange(SIZE) < len(scores)
     expected, report = cj.fit_platt(*filled, where=mask)
     assert fit.status == report.status
-    # Without a finite optimum the slope is the end of a range of standardised scores.
+    # Without a finite optimum the slope is at the end of its range for standardised
+    # scores.
     np.testing.assert_allclose(
         [params.slope, params.intercept],
         [expected.slope, expected.intercept],

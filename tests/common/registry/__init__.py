@@ -1,8 +1,8 @@
 """Every public function, with example arguments and what it promises.
 
 The property, sharding and error tests run over this registry, and one of them asserts
-that it names exactly the functions that `calib_jax` exports. The cases of a room are
-in the module of its name; arguments are made by their names in `makers`.
+that it lists exactly the functions that `calib_jax` exports. The cases of a package are
+in the module of the same name; `makers` makes arguments by their names.
 """
 
 from . import (

@@ -10,7 +10,7 @@ from .makers import NUM_BINS
 
 
 def _fit_parts(result):
-    """Less the number of steps and the last gradient, which rounding decides."""
+    """Without the number of steps and the last gradient, which depend on rounding."""
     params, report = result
     return (), (params, report.loss, report.status, report.converged)
 

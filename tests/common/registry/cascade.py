@@ -66,7 +66,7 @@ _CURVES = [
     _of_curve("performance_gap_recovered"),
     _of_curve("average_performance_gap_recovered"),
     _of_curve("call_performance_threshold", target=0.4),
-    # Which rows a draw takes depends on where they stand: no rows to move or remove.
+    # A draw picks rows by their position, so rows cannot be moved or removed.
     case(
         "cascade_interval",
         f"key {_ROUTED} num_resamples",

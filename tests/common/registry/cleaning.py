@@ -17,7 +17,7 @@ def _issue_parts(result):
 
 
 def _curve_points(result):
-    """A cleaning curve without the points that repeat another."""
+    """A cleaning curve without repeated points."""
     if isinstance(result.threshold, jax.core.Tracer):
         return (), result
     _, first = np.unique(-np.asarray(result.threshold), return_index=True)
@@ -125,7 +125,7 @@ _EXPECTATIONS = [
 ]
 
 _AUDITS = [
-    # Which rows are drawn depends on where they stand: no rows to move or remove.
+    # A draw picks rows by their position, so rows cannot be moved or removed.
     case(
         "cleaning.sample_audit",
         "key flagged",

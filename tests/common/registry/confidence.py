@@ -10,7 +10,7 @@ _OF_TOKENS = {"where": True, "masked": {"logits": 1, "tokens": 1}}
 
 
 def _decoding_parts(result):
-    """Sums with their errors, which alone are but rounding."""
+    """Sums with their errors added; the errors alone are only rounding."""
     sums = [
         result.sum_logit + result.logit_error,
         result.sum_log_likelihood + result.log_likelihood_error,
@@ -19,12 +19,12 @@ def _decoding_parts(result):
 
 
 def _likelihood_parts(result):
-    """Less the number of tokens: a constant without a mask, held by every device."""
+    """Without the number of tokens, a constant on every device if there is no mask."""
     return floating(result), ()
 
 
 def _inside(rng, n):
-    """Confidences where a finite difference is the derivative."""
+    """Confidences at which a finite difference equals the derivative."""
     return 0.1 + 0.8 * makers.tied(rng, n)
 
 

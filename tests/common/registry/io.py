@@ -12,7 +12,7 @@ CASES = [
         where=True,
         host=True,
     ),
-    # Of files: see tests/io.
+    # These read or write files: see tests/io.
     *elsewhere(
         "io.write_review_sheet",
         "io.read_review_sheet",

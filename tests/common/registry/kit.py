@@ -1,4 +1,4 @@
-"""A `Case`, the public names, and what the tests over the registry share."""
+"""A `Case`, the public names, and helpers of the tests over the registry."""
 
 import dataclasses
 import importlib
@@ -46,7 +46,7 @@ def public_names() -> dict[str, Any]:
 
 
 def all_rows(result: Any) -> tuple[Any, Any]:
-    """Every array of the result has an entry for each example, first axis."""
+    """Every array of the result has an entry for each example on the first axis."""
     return result, ()
 
 
@@ -56,7 +56,7 @@ def no_rows(result: Any) -> tuple[Any, Any]:
 
 
 def without_num_masked(result: Any) -> tuple[Any, Any]:
-    """No entries for the examples; masked rows are counted, removed ones are not."""
+    """No entries for the examples; masked rows are counted, removed rows are not."""
     counts = dataclasses.replace(result.counts, num_masked=None)
     return (), dataclasses.replace(result, counts=counts)
 
@@ -67,25 +67,25 @@ def floating(result: Any) -> list[Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A public function with one kind of arguments.
+    """A public function with one set of arguments.
 
     Attributes:
       name: the function's public name.
       make: example arguments for N examples, by name; None for functions tested
         elsewhere.
       rows: arguments with an entry for each example, and the axis of the examples;
-        none where results depend on the places of the examples.
+        empty if results depend on the positions of the examples.
       variant: tells cases of one function apart.
       static: arguments that are not arrays.
       split: from the result to its parts with and without an entry for each example.
-      exact: whether the latter do not depend on the order of the rows in any bit.
-      where: whether there is a `where`.
+      exact: whether the latter are bit for bit the same in any order of the rows.
+      where: whether it takes `where`.
       masked: arguments that `where` masks and the axis it runs along; None is `rows`.
-      weights: whether there are `weights`.
+      weights: whether it takes `weights`.
       twice: whether weight 2 is the row twice; weight 0 always removes it.
       gradients: arguments by which the result can be differentiated.
       value: the part of the result that can be differentiated.
-      call: how to call it with the arguments, where not by name.
+      call: how to call it with the arguments, if not by name.
       host: whether it works on the host, and not under `jax.jit`.
       again: whether another case runs nearly the same program: left out where each
         case costs seconds to compile.
@@ -128,7 +128,7 @@ class Case:
         return lambda arrays: self(**arrays, **fixed), jax.tree.map(jnp.asarray, arrays)
 
 
-# Masks and weights: bins are cut afresh, by rows whatever their weight; or given.
+# Masks and weights: bins are cut again from rows of any weight, or given.
 FRESH = {"where": True, "weights": True}
 GIVEN = {**FRESH, "twice": True}
 
@@ -149,7 +149,7 @@ def case(
       name: the function's public name.
       arguments: names of `makers.BY_NAME` or `makers.TOGETHER`, between blanks.
       variant: tells cases of one function apart.
-      given: exceptions: makers or values of arguments by name.
+      given: makers or values of arguments by name, as exceptions.
       rows: arguments with an entry for each example; by default those of `makers.AXES`.
       static: arguments that are not arrays; by default those of `makers.STATIC`.
       **more: other attributes of the case.
@@ -178,7 +178,7 @@ def case(
 
 
 def elsewhere(*names: str) -> list[Case]:
-    """Functions whose arguments, files or functions, have tests of their own."""
+    """Functions of files or functions, which have tests of their own."""
     return [Case(name, None, host=True) for name in names]
 
 
@@ -186,7 +186,7 @@ GARBAGE = [np.nan, np.inf, -np.inf, 1e30]
 
 
 def spoil(arrays: Any, index: np.ndarray, axis: int) -> Any:
-    """An array, or those of a tree, with garbage at an index along an axis."""
+    """An array, or a tree of arrays, with garbage at an index along an axis."""
 
     def one(array: np.ndarray) -> np.ndarray:
         moved = np.moveaxis(np.array(array), axis, 0)
@@ -200,7 +200,7 @@ def spoil(arrays: Any, index: np.ndarray, axis: int) -> Any:
 
 
 def take(case: Case, arguments: Arguments, index: np.ndarray) -> Arguments:
-    """Arguments with the examples of an index only, in its order."""
+    """Arguments with only the examples of an index, in its order."""
     rows = {
         k: jax.tree.map(
             lambda leaf, axis=axis: np.take(np.asarray(leaf), index, axis),
@@ -227,7 +227,7 @@ def assert_same(actual: Any, expected: Any, *, exact: bool, rtol: float = 1e-5) 
 
 
 def jitted_cores():
-    """Every function that is jitted where it is defined in the library."""
+    """Every function of the library that is jitted where it is defined."""
     for info in pkgutil.walk_packages(cj.__path__, "calib_jax."):
         room = info.name.split(".")[1]
         if room not in ("plots", "flax", "demo", "cli", "__main__"):
@@ -241,5 +241,5 @@ assert len(CORES) > 50, "the jitted functions are not found"
 
 
 def num_compiled():
-    """Entries in the caches of all jitted cores: how much was compiled so far."""
+    """Entries in the caches of all jitted cores: the programs compiled so far."""
     return sum(core._cache_size() for core in CORES)

@@ -13,7 +13,7 @@ import numpy as np
 import calib_jax as cj
 
 NUM_BINS, NUM_CLASSES, NUM_MODELS, NUM_TOKENS = 5, 4, 2, 6
-ROWS = 24  # The number of examples that most tests share, and with it the programs.
+ROWS = 24  # Most tests share this number of examples, and so their programs.
 
 
 def tied(rng, n):
@@ -122,7 +122,7 @@ def curve(rng, n=ROWS):
 
 
 def class_rows(rng, n):
-    """Logits, and labels drawn at temperature 2, so that the optimum is inside."""
+    """Logits, and labels drawn at temperature 2, so that the optimum is interior."""
     logits = 3 * rng.normal(size=(n, NUM_CLASSES))
     noise = rng.gumbel(size=logits.shape)
     return logits, np.argmax(logits / 2 + noise, axis=1)
@@ -182,7 +182,7 @@ def platt_state(rng, n=ROWS):
 
 
 def monitor(rng, n=ROWS):
-    """After some rows like the reference and some others."""
+    """A monitor after some rows like the reference and some unlike it."""
     state = cj.monitoring.init_monitor(
         jax.random.key(1), tied(rng, n), num_bins=NUM_BINS
     )
@@ -190,7 +190,7 @@ def monitor(rng, n=ROWS):
 
 
 def decoding_state(rng, n=ROWS):
-    """After one token of each sequence."""
+    """A state after one token of each sequence."""
     return cj.confidence.update_decoding(
         cj.confidence.init_decoding(n),
         2 * rng.normal(size=(n, NUM_CLASSES)),
@@ -203,7 +203,7 @@ def a_share(rng, n=ROWS):
     return jnp.int32(rng.integers(1, NUM_BINS))
 
 
-# What an argument of a name is: a maker, or a value.
+# The maker, or the value, of an argument by name.
 BY_NAME = {
     # Rows
     **dict.fromkeys(["scores", "score", "reference_scores", "confidence"], tied),
@@ -249,7 +249,7 @@ BY_NAME = {
     "num_flagged": integers(40, 60),
 }
 
-# Arguments that are drawn together: their names and the maker of them all.
+# Arguments that are drawn together: their names and one maker.
 TOGETHER = {
     "class_rows": (["logits", "labels"], _class_rows),
     "token_rows": (["logits", "tokens"], _token_rows),
@@ -257,7 +257,7 @@ TOGETHER = {
     "probability_rows": (["probabilities", "labels"], _probabilities),
 }
 
-# The axis of the examples, of arguments that have one.
+# The axis of the examples, for arguments that have one.
 AXES = {
     **dict.fromkeys(["scores", "score", "outcomes", "is_error", "losses"], 0),
     **dict.fromkeys(["small_confidence", "large_confidence", "confidence"], 0),
@@ -267,7 +267,7 @@ AXES = {
     **dict.fromkeys(["confidences", "predictions"], 1),
 }
 
-# And of those whose examples are not moved or removed.
+# The same for arguments whose examples are not moved or removed.
 FIXED_AXES = {
     **dict.fromkeys(["reference", "reference_scores", "reference_outcomes", "x"], 0),
     **dict.fromkeys(["reference_small_outcome", "reference_large_outcome"], 0),

@@ -25,7 +25,7 @@ CASES = [
     case("area_under_roc", "scores outcomes", exact=False, **GIVEN),
     case("metrics.rank_correlation", "table"),
     case("metrics.calibration_error_of_table", "table"),
-    # Which rows a draw takes depends on where they stand: no rows to move or remove.
+    # A draw picks rows by their position, so rows cannot be moved or removed.
     case(
         "calibration_error_interval",
         "key bins scores outcomes num_resamples",

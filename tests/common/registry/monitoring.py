@@ -5,7 +5,7 @@ from .kit import case, without_num_masked
 from .makers import flags
 
 CASES = [
-    # Which rows are drawn, and how ties are broken, depends on the key alone.
+    # Draws and the breaking of ties depend on the key alone.
     case(
         "monitoring.occupancy_drift",
         "key bins reference_scores scores num_resamples",

@@ -8,7 +8,7 @@ import calib_jax as cj
 
 from .kit import case
 
-# Functions of any statistic, with arrays of any kind.
+# Functions of any statistic, with any arrays.
 OF_STATISTICS = ("bootstrap", "bootstrap_interval")
 
 
@@ -35,7 +35,7 @@ def _of_statistic(name, **more):
 CASES = [
     _of_statistic("bootstrap"),
     _of_statistic("bootstrap_interval", again=True),
-    # Which rows a draw takes depends on where they stand: no rows to move or remove.
+    # A draw picks rows by their position, so rows cannot be moved or removed.
     case(
         "stats.bootstrap_reliability",
         "key bins scores outcomes num_resamples",

@@ -17,7 +17,7 @@ from .makers import (
 
 
 def _state(make):
-    """A maker of a state of `ROWS` rows, whatever the number of new ones."""
+    """A maker of a state with `ROWS` rows, whatever the number of new ones."""
     return lambda rng, n: make(rng)
 
 
