@@ -159,6 +159,26 @@ def integers(
     return jnp.asarray(np.clip(array, _INT32.min, _INT32.max).astype(np.int32))
 
 
+def scored_rows(
+    scores: ArrayLike,
+    right: ArrayLike,
+    where: ArrayLike | None,
+    weight: ArrayLike | None = None,
+    *,
+    keep_bool: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]:
+    """Arguments named scores, outcomes, where and weights, each `[N]` or None."""
+    given = (
+        floats("scores", scores),
+        outcomes("outcomes", right, keep_bool=keep_bool),
+        mask("where", where),
+        weights("weights", weight),
+    )
+    names = ("scores", "outcomes", "where", "weights")
+    same_shape(**dict(zip(names, given, strict=True)))
+    return given
+
+
 def two_models(
     scores: Mapping[str, ArrayLike],
     small_outcome: ArrayLike,

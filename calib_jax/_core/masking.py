@@ -33,6 +33,11 @@ def clean_rows(
     )
 
 
+def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
+    """`part / whole`, such as a mean; NaN where the whole is not above 0."""
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), jnp.nan)
+
+
 def usable_outcomes(outcomes: jax.Array, weights: jax.Array | None) -> jax.Array:
     """Bool `[N]`: rows with an outcome in [0, 1] and a finite, non-negative weight."""
     usable = (outcomes >= 0) & (outcomes <= 1)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, masking
 from . import order_statistics, search
 
 DEFAULT_NUM_BINS = 15
@@ -93,6 +93,32 @@ def cut_evenly(scores: jax.Array, num_bins: int, where: jax.Array | None) -> Bin
         scores, jnp.int32(num_bins), where, max_bins=num_bins
     )
     return Bins(edges=edges)
+
+
+def given_or_cut(
+    bins: Bins | None,
+    scores: jax.Array,
+    num_bins: int,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> Bins:
+    """The given bins, or else bins of equal count, for use inside other cores.
+
+    A row of weight 0 is a removed row, for the edges too.
+    """
+    if bins is not None:
+        return bins
+    if weights is not None:
+        where = masking.valid_rows(scores.shape[0], where, weights)
+    return cut_evenly(scores, num_bins, where)
+
+
+def checked_size(bins: Bins | None, num_bins: int) -> int:
+    """Static number of the bins that are given, or else are to be cut."""
+    if bins is None:
+        return checks.static_int("num_bins", num_bins, minimum=1)
+    checks.instance("bins", bins, Bins)
+    return bins.num_bins
 
 
 def equal_width_bins(

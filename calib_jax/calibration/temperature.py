@@ -82,13 +82,25 @@ def fit_temperature(
       >>> print(params.temperature.round(4), FitStatus(int(report.status)).name)
       3.641 CONVERGED
     """
+    rows = checked_rows(logits, labels, where, weights, class_where)
+    checks.solver(solver)
+    return _fit_temperature(*rows, solver=solver)
+
+
+def checked_rows(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    where: ArrayLike | None,
+    weights: ArrayLike | None,
+    class_where: ArrayLike | None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None, jax.Array | None]:
+    """The rows of a fit, checked and converted."""
     array = checks.logits("logits", logits, rank=2, axes="[N, C]")
     label = checks.integers("labels", labels)
     mask, weight = checks.mask("where", where), checks.weights("weights", weights)
     checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
     classes = checks.class_mask(class_where, array)
-    checks.solver(solver)
-    return _fit_temperature(array, label, mask, weight, classes, solver=solver)
+    return array, label, mask, weight, classes
 
 
 @dispatch.core(static=["solver"])

@@ -16,7 +16,8 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch
 from ..binning.bins import DEFAULT_NUM_BINS, in_first_bins
-from .routers import Router, fit_router
+from . import routers
+from .routers import Router
 
 
 @jax.tree_util.register_dataclass
@@ -198,12 +199,12 @@ def _fit_chain(
 ) -> Chain:
     # The last model is followed by itself, so that a single model is a chain too.
     following = jnp.concatenate([confidence[1:], confidence[-1:]])
-    routers = jax.vmap(
-        lambda small, large: fit_router(
-            small, large, num_bins=num_bins, where=where, weights=weights
+    fitted = jax.vmap(
+        lambda small, large: routers.fit_rows(
+            small, large, None, where, weights, num_bins=num_bins
         )
     )(confidence, following)
-    return Chain(routers=jax.tree.map(lambda leaf: leaf[:-1], routers))
+    return Chain(routers=jax.tree.map(lambda leaf: leaf[:-1], fitted))
 
 
 @dispatch.core(rows_of="first")

@@ -204,7 +204,7 @@ def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Ar
       0.25
     """
     checks.instance("curve", curve, CascadeCurve)
-    goal = checks.floats("target", target, rank=0, axes="")
+    goal = checks.scalar("target", target)
     return _call_performance_threshold(curve, goal)
 
 
@@ -289,18 +289,18 @@ def pgr_of(curve: CascadeCurve) -> jax.Array:
     """PGR of a curve that was checked."""
     if curve.gain is None:
         gap = curve.large_accuracy - curve.small_accuracy
-        recovered = curve.accuracy - curve.small_accuracy
+        gain = curve.accuracy - curve.small_accuracy
     else:
-        gap, recovered = curve.gain[0], curve.gain
-    return jnp.where(gap != 0, recovered / jnp.where(gap != 0, gap, 1.0), jnp.nan)
+        gap, gain = curve.gain[0], curve.gain
+    return jnp.where(gap != 0, gain / jnp.where(gap != 0, gap, 1.0), jnp.nan)
 
 
 @jax.jit
 def apgr_of(curve: CascadeCurve) -> jax.Array:
     """APGR of a curve that was checked."""
-    recovered = pgr_of(curve)
+    pgr = pgr_of(curve)
     widths = curve.small_share[1:] - curve.small_share[:-1]
-    return jnp.sum(widths * 0.5 * (recovered[1:] + recovered[:-1]))
+    return jnp.sum(widths * 0.5 * (pgr[1:] + pgr[:-1]))
 
 
 @jax.jit
@@ -315,12 +315,12 @@ def _random_curve(curve: CascadeCurve) -> CascadeCurve:
 def _call_performance_threshold(curve: CascadeCurve, target: jax.Array) -> jax.Array:
     # From no large-model calls to nothing else.
     share = 1.0 - curve.small_share[::-1]
-    recovered = pgr_of(curve)[::-1]
-    reached = recovered >= target
+    pgr = pgr_of(curve)[::-1]
+    reached = pgr >= target
     at = jnp.argmax(reached)
     before = jnp.maximum(at - 1, 0)
-    rise = recovered[at] - recovered[before]
-    part = (target - recovered[before]) / jnp.where(rise > 0, rise, 1.0)
+    rise = pgr[at] - pgr[before]
+    part = (target - pgr[before]) / jnp.where(rise > 0, rise, 1.0)
     crossing = share[before] + jnp.where(rise > 0, part, 1.0) * (
         share[at] - share[before]
     )

@@ -260,8 +260,9 @@ def _seen_and_drawn(
     curve = curves.curve_of_sums(state.sums[1:4], router.order, bad)
 
     def tables(outcome: jax.Array) -> ReliabilityTable:
-        return resampling.bootstrap_reliability(
-            key, router.bins, confidence, outcome, num_resamples, where=where
+        rows = confidence, outcome, where, None
+        return resampling.tables_of_draws(
+            key, router.bins, *rows, num_resamples=num_resamples
         )
 
     def draw(by_small: ReliabilityTable, by_large: ReliabilityTable) -> CascadeCurve:

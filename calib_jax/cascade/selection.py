@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, masking
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
 from ..calibration.reports import FitReport
@@ -369,7 +369,7 @@ def _choose_by_confidence(router: Router, level: jax.Array) -> Selection:
         first_bins.sum_for_every_k(router.order, part)
         for part in (table.weight, table.weight * table.advantage)
     )
-    risk, small_share = (first_bins.over(part, kept[-1]) for part in (lost, kept))
+    risk, small_share = (masking.ratio(part, kept[-1]) for part in (lost, kept))
     return select(
         (risk <= level) & (jnp.arange(risk.shape[0]) > 0),
         level=level,

@@ -24,6 +24,7 @@ from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..stats import intervals
 from ..stats.intervals import Counts
+from . import label_issues
 from . import noise as label_noise
 
 
@@ -114,10 +115,8 @@ def label_error_probability(
       >>> print(label_error_probability([[0.9, 0.07, 0.01, 0.01, 0.01]], [1], noise))
       [0.122]
     """
-    array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
-    label = checks.integers("labels", labels)
+    array, label, _ = label_issues.checked_rows(probabilities, labels)
     matrix = label_noise.noise_matrix(noise, array.shape[1])
-    checks.same_rows(probabilities=array, labels=label)
     return _label_error_probability(array, label, matrix)
 
 

@@ -142,11 +142,7 @@ def high_confidence_disagreement(
       [ True False]
     """
     checks.instance("experts", experts, ExpertBins)
-    predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
-    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    label = checks.integers("labels", labels)
-    checks.same_shape(predictions=predicted, confidences=confidence)
-    checks.same_columns(predictions=predicted, labels=label)
+    predicted, confidence, label = checked_answers(predictions, confidences, labels)
     if predicted.shape[0] != experts.order.shape[0]:
         raise ValueError(
             f"predictions: expected a row for each of the {experts.order.shape[0]} "
@@ -190,12 +186,19 @@ def label_issue_score(
       >>> print(label_issue_score(predictions, confidences, [0, 0]))
       [ 0.5  -0.25]
     """
+    return _label_issue_score(*checked_answers(predictions, confidences, labels))
+
+
+def checked_answers(
+    predictions: ArrayLike, confidences: ArrayLike, labels: ArrayLike
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Predictions and confidences `[M, N]` of the experts, and labels `[N]`."""
     predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
     confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
     label = checks.integers("labels", labels)
     checks.same_shape(predictions=predicted, confidences=confidence)
     checks.same_columns(predictions=predicted, labels=label)
-    return _label_issue_score(predicted, confidence, label)
+    return predicted, confidence, label
 
 
 def contradicts(predictions: jax.Array, labels: jax.Array) -> jax.Array:
@@ -219,7 +222,7 @@ def _fit_expert_bins(
 ) -> ExpertBins:
     def fit(confidence: jax.Array, outcome: jax.Array) -> ExpertBins:
         bins = cut_evenly(confidence, num_bins, where)
-        table = tables.reliability_table(bins, confidence, outcome, where=where)
+        table = tables.table_of_rows(bins, confidence, outcome, where, None)
         order = bin_sums.bin_order(table.count, -table.outcome)
         return ExpertBins(bins=bins, table=table, order=order)
 

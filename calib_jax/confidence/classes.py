@@ -69,7 +69,7 @@ def scaled_softmax(
        [0.5   0.5  ]]
     """
     array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
-    scale = checks.floats("temperature", temperature, rank=0, axes="")
+    scale = checks.scalar("temperature", temperature)
     return softmax(array, scale, checks.class_mask(class_where, array))
 
 
@@ -106,7 +106,7 @@ def top1(
       [0.576 0.452] [0 2]
     """
     array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
-    scale = checks.floats("temperature", temperature, rank=0, axes="")
+    scale = checks.scalar("temperature", temperature)
     return _top1(array, scale, checks.class_mask(class_where, array))
 
 

@@ -159,12 +159,9 @@ def calibration_error_interval(
     """
     random = checks.key("key", key)
     checks.instance("bins", bins, Bins)
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
+    score, outcome, mask, _ = checks.scored_rows(scores, outcomes, where)
     size = checks.static_int("num_resamples", num_resamples, minimum=1)
     error_rate = checks.error_rate("confidence_level", confidence_level)
-    mask = checks.mask("where", where)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask)
     return interval_of_rows(
         random, bins, score, outcome, error_rate, mask, num_resamples=size
     )

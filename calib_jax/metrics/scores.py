@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
-from ..binning import bin_sums, search
-from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly
+from ..binning import search, tables
+from ..binning.bins import DEFAULT_NUM_BINS, Bins, checked_size, given_or_cut
 from ..binning.tables import ReliabilityTable
 
 
@@ -57,7 +57,7 @@ def expected_calibration_error(
       >>> print(expected_calibration_error(scores, outcomes, num_bins=2).round(3))
       0.275
     """
-    return _gap_in_bins(_expected_gap, scores, outcomes, num_bins, bins, where, weights)
+    return _gap_in_bins(expected_gap, scores, outcomes, num_bins, bins, where, weights)
 
 
 def maximum_calibration_error(
@@ -121,7 +121,7 @@ def brier_score(
       >>> print(brier_score([0.9, 0.4], [1, 0]).round(3))
       0.085
     """
-    return _mean_squared_gap(*_arguments(scores, outcomes, where, weights))
+    return _mean_squared_gap(*checks.scored_rows(scores, outcomes, where, weights))
 
 
 def log_loss(
@@ -156,7 +156,7 @@ def log_loss(
       >>> print(log_loss([0.5, 1.0], [1, 1]).round(3))
       0.347
     """
-    return _mean_log_loss(*_arguments(scores, outcomes, where, weights))
+    return _mean_log_loss(*checks.scored_rows(scores, outcomes, where, weights))
 
 
 def area_under_roc(
@@ -196,7 +196,7 @@ def area_under_roc(
       >>> print(area_under_roc([0.9, 0.4, 0.6, 0.4], [1, 1, 0, 0]))
       0.625
     """
-    return _area_under_roc(*_arguments(scores, outcomes, where, weights))
+    return _area_under_roc(*checks.scored_rows(scores, outcomes, where, weights))
 
 
 def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
@@ -227,7 +227,7 @@ def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
       0.275
     """
     checks.instance("table", table, ReliabilityTable)
-    return _expected_gap(table)
+    return expected_gap(table)
 
 
 def rank_correlation(table: ReliabilityTable) -> jax.Array:
@@ -263,20 +263,6 @@ def rank_correlation(table: ReliabilityTable) -> jax.Array:
     return _rank_correlation(table)
 
 
-def _arguments(
-    scores: ArrayLike,
-    outcomes: ArrayLike,
-    where: ArrayLike | None,
-    weights: ArrayLike | None,
-    keep_bool: bool = False,
-) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]:
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes, keep_bool=keep_bool)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    return score, outcome, mask, weight
-
-
 def _gap_in_bins(
     gap: Callable[[ReliabilityTable], jax.Array],
     scores: ArrayLike,
@@ -287,12 +273,8 @@ def _gap_in_bins(
     weights: ArrayLike | None,
 ) -> jax.Array:
     """Checks the arguments and runs the core that both calibration errors share."""
-    rows = _arguments(scores, outcomes, where, weights, keep_bool=True)
-    if bins is None:
-        size = checks.static_int("num_bins", num_bins, minimum=1)
-    else:
-        checks.instance("bins", bins, Bins)
-        size = bins.num_bins
+    rows = checks.scored_rows(scores, outcomes, where, weights, keep_bool=True)
+    size = checked_size(bins, num_bins)
     return _gap_of_rows(*rows, bins, num_bins=size, gap=gap)
 
 
@@ -307,22 +289,8 @@ def _gap_of_rows(
     num_bins: int,
     gap: Callable[[ReliabilityTable], jax.Array],
 ) -> jax.Array:
-    if bins is None:
-        # A row of weight 0 is removed, for the edges too.
-        keep = where
-        if weights is not None:
-            keep = masking.valid_rows(scores.shape[0], where, weights)
-        bins = cut_evenly(scores, num_bins, keep)
-    table = bin_sums.bin_means(bins, scores, (scores, outcomes), where, weights)
-    confidence, outcome = table.means
-    return gap(
-        ReliabilityTable(
-            count=table.count,
-            weight=table.weight,
-            confidence=confidence,
-            outcome=outcome,
-        )
-    )
+    bins = given_or_cut(bins, scores, num_bins, where, weights)
+    return gap(tables.table_of_rows(bins, scores, outcomes, where, weights))
 
 
 def _gaps(table: ReliabilityTable) -> jax.Array:
@@ -335,10 +303,10 @@ def _gaps(table: ReliabilityTable) -> jax.Array:
 
 
 @dispatch.core
-def _expected_gap(table: ReliabilityTable) -> jax.Array:
-    gaps = table.weight * _gaps(table)
-    total, gap = jnp.sum(table.weight, axis=-1), jnp.sum(gaps, axis=-1)
-    return jnp.where(total > 0, gap / total, jnp.nan)
+def expected_gap(table: ReliabilityTable) -> jax.Array:
+    """The core of `calibration_error_of_table`."""
+    gaps = jnp.sum(table.weight * _gaps(table), axis=-1)
+    return masking.ratio(gaps, jnp.sum(table.weight, axis=-1))
 
 
 @dispatch.core
@@ -361,7 +329,7 @@ def _weighted_mean(
         (values, weight),
         valid,
     )
-    return jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), jnp.nan)
+    return masking.ratio(weighted, total)
 
 
 @dispatch.core

@@ -326,13 +326,12 @@ def _update(
 def _drift_alarm(state: DriftMonitor) -> DriftAlarm:
     rows = state.num_rows.astype(jnp.float32)
     num_gaps = jnp.sum(state.gaps, dtype=jnp.int32)
-    share = state.count.astype(jnp.float32) / jnp.where(rows > 0, rows, 1.0)
     return DriftAlarm(
         alarm=state.alarm_row >= 0,
         alarm_row=jnp.array(state.alarm_row, copy=True),
         p_value=jnp.exp(-state.max_log_capital),
         log_capital=_log_mean(state.log_capital),
-        share=jnp.where(rows > 0, share, jnp.nan),
+        share=masking.ratio(state.count.astype(jnp.float32), rows),
         expected_share=state.gaps.astype(jnp.float32) / num_gaps.astype(jnp.float32),
         num_rows=jnp.array(state.num_rows, copy=True),
         num_reference=num_gaps - 1,

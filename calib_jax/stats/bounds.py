@@ -13,7 +13,6 @@ p-values down to 1e-10 and bounds accurate to 1e-5, relative.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, masking, reduce
@@ -223,10 +222,10 @@ def betting(counts: jax.Array, losses: jax.Array, level: jax.Array) -> jax.Array
     stakes = _stakes(jnp.sum(counts), level)
     zero = jnp.zeros_like(losses)
     distance = binomial.minus((jnp.full_like(losses, level), zero), (losses, zero))
-    below = binomial.to_float(_sum_pairs(binomial.times(counts, distance)))
+    below = exact.sum_pairs(binomial.times(counts, distance), axis=0)
     bets = stakes[:, None] * (level - losses)[None]
     rest = jnp.sum(counts[None] * binomial.log1p_minus(bets), axis=1)
-    return _capital_p_value(stakes, below, rest)
+    return _capital_p_value(stakes, binomial.to_float(below), rest)
 
 
 # The number of bettors, the ratio of the largest stake to the smallest, and the largest
@@ -252,15 +251,6 @@ def _capital_p_value(stakes: jax.Array, below: jax.Array, rest: jax.Array) -> ja
     log_capital = stakes * below + rest
     log_mean = jax.nn.logsumexp(log_capital) - np.float32(np.log(_NUM_STAKES))
     return jnp.exp(-jnp.maximum(log_mean, 0.0))
-
-
-def _sum_pairs(values: binomial.Pair) -> binomial.Pair:
-    def add(first: binomial.Pair, second: binomial.Pair) -> binomial.Pair:
-        high, error = exact.two_sum(first[0], second[0])
-        return exact.two_sum(high, error + (first[1] + second[1]))
-
-    zero = np.float32(0)
-    return lax.reduce(values, (zero, zero), add, (0,))
 
 
 def _pair(value: jax.Array) -> binomial.Pair:

@@ -134,16 +134,11 @@ def bootstrap_reliability(
     """
     random = checks.key("key", key)
     checks.instance("bins", bins, Bins)
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
+    rows = checks.scored_rows(scores, outcomes, where, weights)
     size = checks.static_int("num_resamples", num_resamples, minimum=1)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    if score.shape[0] == 0:
+    if rows[0].shape[0] == 0:
         raise ValueError("scores: expected N > 0 examples to draw from, got 0.")
-    return tables_of_draws(
-        random, bins, score, outcome, mask, weight, num_resamples=size
-    )
+    return tables_of_draws(random, bins, *rows, num_resamples=size)
 
 
 def arguments(

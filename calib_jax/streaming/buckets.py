@@ -156,11 +156,8 @@ def update_reliability(
       0.4 0.9
     """
     checks.instance("state", state, ReliabilitySummary)
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    return _update(state, (score, outcome), mask, weight)
+    rows = checks.scored_rows(scores, outcomes, where, weights)
+    return _update(state, rows[:2], *rows[2:])
 
 
 def update_cascade(

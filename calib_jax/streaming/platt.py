@@ -87,11 +87,8 @@ def update_platt(
       1.214 -0.607
     """
     checks.instance("state", state, PlattSummary)
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    return _update_platt(state, score, outcome, mask, weight)
+    rows = checks.scored_rows(scores, outcomes, where, weights)
+    return _update_platt(state, *rows)
 
 
 @dispatch.core
@@ -174,7 +171,8 @@ def _fit_streamed_platt(state: PlattSummary) -> tuple[Platt, FitReading]:
     both = jax.tree.map(lambda *arrays: jnp.stack(arrays), nodes, spread)
 
     def fit(rows: Any) -> tuple[Platt, FitReport]:
-        return platt.fit_platt(rows["score"], rows["outcome"], weights=rows["weight"])
+        arrays = rows["score"], rows["outcome"], None, rows["weight"]
+        return platt.fit_rows(*arrays, smooth=False, solver=None)
 
     fits, reports = jax.vmap(fit)(both)
     params, report = jax.tree.map(lambda leaf: leaf[0], (fits, reports))

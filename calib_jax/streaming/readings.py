@@ -15,9 +15,8 @@ import jax.numpy as jnp
 
 from .. import metrics
 from .._core import checks, dispatch, exact
-from ..binning import bin_sums, search
+from ..binning import bin_sums, search, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
-from ..binning.tables import ReliabilityTable
 from ..cascade import curves
 from ..cascade.routers import AdvantageTable, Router
 from .results import Reading
@@ -262,17 +261,8 @@ def _reliability(
 ) -> Reading:
     edges = jnp.append(state.least, jnp.float32(jnp.inf))
     bins, sums, share = _binned(state, bins, edges, num_bins)
-    table = bin_sums.compute(sums)
-    return Reading(
-        value=ReliabilityTable(
-            count=table.count,
-            weight=table.weight,
-            confidence=table.means[0],
-            outcome=table.means[1],
-        ),
-        error_bound=jnp.minimum(2 * share, 1.0),
-        bins=bins,
-    )
+    table = tables.table_of_means(bin_sums.compute(sums))
+    return Reading(value=table, error_bound=jnp.minimum(2 * share, 1.0), bins=bins)
 
 
 @dispatch.core(static=["num_bins"])
@@ -280,8 +270,9 @@ def _calibration_error(
     state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
 ) -> Reading:
     reading = _reliability(state, bins, num_bins=num_bins)
-    error = metrics.calibration_error_of_table(reading.value)
-    return dataclasses.replace(reading, value=error)
+    return dataclasses.replace(
+        reading, value=metrics.scores.expected_gap(reading.value)
+    )
 
 
 @dispatch.core(static=["num_bins"])
@@ -329,12 +320,12 @@ def _curve(state: CascadeSummary, router: Router) -> Reading:
 def _average_gap_recovered(state: CascadeSummary, router: Router) -> Reading:
     reading = _curve(state, router)
     curve, share = reading.value, reading.error_bound
-    recovered = curves.performance_gap_recovered(curve)
+    pgr = curves.pgr_of(curve)
     gap = jnp.abs(curve.large_accuracy - curve.small_accuracy)
-    variation = jnp.sum(jnp.abs(jnp.diff(recovered)))
+    variation = jnp.sum(jnp.abs(jnp.diff(pgr)))
     bound = share / jnp.where(gap > 0, gap, 1.0) + share * variation
     return Reading(
-        value=curves.average_performance_gap_recovered(curve),
+        value=curves.apgr_of(curve),
         error_bound=jnp.where(gap > 0, bound, jnp.nan),
     )
 

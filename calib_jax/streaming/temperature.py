@@ -105,12 +105,8 @@ def update_temperature(
       4.366
     """
     checks.instance("state", state, TemperatureSummary)
-    array = checks.logits("logits", logits, rank=2, axes="[N, C]")
-    label = checks.integers("labels", labels)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
-    classes = checks.class_mask(class_where, array)
-    return _update_temperature(state, array, label, mask, weight, classes)
+    rows = temperature.checked_rows(logits, labels, where, weights, class_where)
+    return _update_temperature(state, *rows)
 
 
 @dispatch.core

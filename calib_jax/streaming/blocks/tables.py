@@ -101,7 +101,7 @@ def expected_calibration_error(
       0.275
     """
     table, _ = _table(blocks, num_bins, bins, progress)
-    return metrics.calibration_error_of_table(table)
+    return metrics.scores.expected_gap(table)
 
 
 def _table(
