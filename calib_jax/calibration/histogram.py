@@ -50,7 +50,8 @@ def fit_histogram(
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
       num_bins: static number of bins.
       where: optional bool `[N]`, the rows that count.
-      weights: optional non-negative `[N]`; 0 removes a row, others do not move edges.
+      weights: optional non-negative `[N]`; 0 removes a row, other weights do not move
+        edges.
 
     Returns:
       `Histogram` and `FitReport`.

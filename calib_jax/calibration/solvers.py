@@ -42,7 +42,7 @@ class NewtonState(NamedTuple):
     slope: jax.Array
 
 
-_DEFAULT_MAX_STEPS = 200
+_MAX_STEPS = 200
 # A Newton step this small changes no parameter noticeably in float32, because log
 # temperatures and standardised slopes are of order 1.
 _TOLERANCE = 1e-6
@@ -161,7 +161,6 @@ def minimize(
     solver: optax.GradientTransformation | None = None,
     enabled: jax.Array | bool = True,
     thinnings: Sequence[int] = (),
-    max_steps: int = _DEFAULT_MAX_STEPS,
 ) -> Solution:
     """Runs a solver until one more Newton step would be the last, and takes that step.
 
@@ -185,7 +184,6 @@ def minimize(
       solver: an optax gradient transformation; None is `newton()`.
       enabled: bool scalar; False evaluates the loss at `initial` and takes no step.
       thinnings: `every` of the first steps, descending; then all data are used.
-      max_steps: maximum number of steps.
 
     Returns:
       `Solution`, with value and gradient extrapolated to the last step by its quadratic
@@ -194,8 +192,7 @@ def minimize(
     transformation = optax.with_extra_args_support(
         _NEWTON if solver is None else solver
     )
-    coarse = solver is None and max_steps > _COARSE_STEPS
-    stages = (*thinnings, 1) if coarse else (1,)
+    stages = (*thinnings, 1) if solver is None else (1,)
     last_stage = len(stages) - 1
     # The loop itself is not differentiated; `differentiable` adds derivatives later.
     constant, initial = lax.stop_gradient((data, initial))
@@ -251,9 +248,9 @@ def minimize(
                 bend=bend,
             )
         after = jnp.clip(optax.apply_updates(params, updates), lower, upper)
-        finished = settled | (steps >= max_steps) | ~jnp.asarray(enabled)
+        finished = settled | (steps >= _MAX_STEPS) | ~jnp.asarray(enabled)
         if last_stage:
-            # A part without an optimum inside the bounds is no guide: start afresh on
+            # A part without an optimum inside the bounds does not help: start afresh on
             # all data.
             coarse = stage < last_stage
             near = (size <= _NEAR) & jnp.all((newton > lower) & (newton < upper))
