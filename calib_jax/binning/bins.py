@@ -163,7 +163,7 @@ def bin_index(bins: Bins, scores: ArrayLike) -> jax.Array:
 
     Returns:
       int32 `[N]` in `[0, num_bins - 1]`; scores beyond the ends fall in the end bins,
-      and NaN, which is in no bin, gives -1.
+      and NaN gives -1.
 
     Raises:
       ValueError: for a wrong rank or dtype, or if `bins` is not a `Bins`.
@@ -188,7 +188,7 @@ def in_first_bins(
     Args:
       bins: `Bins`.
       order: int32 `[num_bins]`, a permutation of the bins.
-      scores: float32 `[N]`; NaN is in no bin.
+      scores: float32 `[N]`; NaN gives False.
       num_first: int32 scalar.
 
     Returns:
@@ -201,7 +201,7 @@ def in_first_bins(
 
 
 def searches(bins: Bins) -> bool:
-    """Whether there are so many edges that scores are looked up by a search.
+    """Whether scores are looked up by a search, because there are many edges.
 
     A search is fastest over all scores at once, comparisons block by block.
     """

@@ -42,8 +42,8 @@ def reliability_table(
     """Mean confidence and mean outcome in each bin.
 
     The means come from exact sums, so reordering the rows changes no bit. A NaN score
-    in a valid row is in no bin and makes all means NaN; a NaN outcome makes the mean
-    outcome of its bin NaN.
+    in a valid row makes all means NaN; a NaN outcome makes the mean outcome of its bin
+    NaN.
 
     Args:
       bins: `Bins` of the scores.

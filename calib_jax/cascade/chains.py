@@ -1,11 +1,11 @@
 r"""Chains of models in a fixed order, asked one after another until one answers.
 
-Shapes: M models, N examples, `num_bins` bins. Masked rows may hold anything. Models are
-in the order in which they are asked, usually by price; every model but the last is a
-*stage*. As in a cascade of two models, a stage keeps its answer where its confidence
-falls in one of the K bins in which the next model has the least advantage; otherwise
-the next model is asked. A *combination* is a K for each stage. A chain of two models is
-a cascade. To leave out a model, fit the chain of the others.
+Shapes: M models, N examples, `num_bins` bins. Models are in the order in which they are
+asked, usually by price; every model but the last is a *stage*. As in a cascade of two
+models, a stage keeps its answer where its confidence falls in one of the K bins in
+which the next model has the least advantage; otherwise the next model is asked. A
+*combination* is a K for each stage. A chain of two models is a cascade. To leave out a
+model, fit the chain of the others.
 """
 
 import dataclasses
@@ -148,8 +148,8 @@ def with_abstaining(
       outcomes: bool, integer or floating `[M, N]` in `[0, 1]`.
       costs: floating `[M, N]`.
       worth: floating scalar in `[0, 1]`, the worth of no answer; may be traced.
-      cost: floating scalar, the price of whoever answers instead, 0 for nobody; may be
-        traced.
+      cost: floating scalar, the price of abstaining, such as that of a person's answer;
+        may be traced.
 
     Returns:
       Confidences, outcomes and costs, float32 `[M + 1, N]`.

@@ -1,9 +1,8 @@
 r"""What a cascade achieves: accuracy against share, and the numbers read off it.
 
-Shapes: N examples, `num_bins` bins. Masked rows may hold anything. A *share* is a share
-of inputs: the small model answers `small_share`, the large model is called on the rest.
-The paper draws its figures against the small share; PGR, APGR and CPT use the share of
-large-model calls.
+Shapes: N examples, `num_bins` bins. A *share* is a share of inputs: the small model
+answers `small_share`, the large model is called on the rest. The paper draws its
+figures against the small share; PGR, APGR and CPT use the share of large-model calls.
 """
 
 import dataclasses
@@ -165,7 +164,7 @@ def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
 
     References:
       Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2, which averages ten
-      points, which gives random routing 0.55; the integral gives it 0.5.
+      points and so gives random routing 0.55; the integral gives it 0.5.
 
     Examples:
       >>> import calib_jax

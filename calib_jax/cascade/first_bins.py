@@ -15,7 +15,7 @@ from ..binning import bin_sums, search
 from ..stats import binomial
 from .routers import Router
 
-# Losses in [0, 1] other than 0, 1/2 and 1 are rounded up to one of so many levels.
+# Losses in [0, 1] other than 0, 1/2 and 1 are rounded up to one of this many levels.
 NUM_LEVELS = 513
 
 
@@ -57,7 +57,7 @@ def sum_for_every_k(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class FirstBins:
-    """Exact sums over rows, for every K; NaN throughout if a valid row is in no bin.
+    """Exact sums over rows, for every K; NaN throughout with a valid NaN confidence.
 
     Attributes:
       kept: float32 `[num_bins + 1]`, rows in the first K bins.

@@ -1,10 +1,10 @@
 r"""Error bars for what a cascade achieves, and for the difference of two routers.
 
-Shapes: N examples, D resamples, `num_bins` bins, K from 0 to num_bins. Masked rows may
-hold anything. One problem; many by `jax.vmap`. Routers are held fixed, as fitted on
-other rows; the estimand is what they would achieve on the population from which the
-rows are exchangeable draws. Every resample takes the same rows for both models and for
-both routers, so comparisons are paired.
+Shapes: N examples, D resamples, `num_bins` bins, K from 0 to num_bins. One problem;
+many by `jax.vmap`. Routers are held fixed, as fitted on other rows; the estimand is
+what they would achieve on the population from which the rows are exchangeable draws.
+Every resample takes the same rows for both models and for both routers, so comparisons
+are paired.
 """
 
 import dataclasses
@@ -328,7 +328,7 @@ def _cascade_interval(
         return Interval(estimate=estimate, lower=lower, upper=upper)
 
     over = jnp.where(none, jnp.nan, -gain / num_rows)
-    valid = masking.valid_rows(confidence.shape[0], where, None)
+    valid = masking.valid_rows(confidence.shape[0], where)
     return CascadeInterval(
         **intervals.by_name(found),
         small_share=interval(
@@ -381,7 +381,7 @@ def _router_difference_interval(
         )
     )(routers, confidences)
     found = intervals.interval_of_draws(read(seen), jax.vmap(read, 1)(drawn), error)
-    counts = intervals.count_rows(masking.valid_rows(small.shape[0], where, None))
+    counts = intervals.count_rows(masking.valid_rows(small.shape[0], where))
     num_bins_held = jnp.sum(table.count > 0, axis=1, dtype=jnp.int32)
     return RouterDifference(
         **intervals.by_name(found),

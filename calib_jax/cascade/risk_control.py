@@ -7,10 +7,9 @@ here bound the risk of every K and choose one; they need no correction for the n
 candidates. A promise holds for the distribution from which these rows and the new
 inputs are drawn independently (or exchangeably), whatever the models.
 
-Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins. Masked rows may hold
-anything. Except for costs, K = 0 (always call the large model) is never returned as a
-solution, since it meets every target and saves nothing; it is what to do where the
-target is not feasible.
+Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins. Except for costs,
+always calling the large model (K = 0) is never a solution, since it meets every target
+and saves nothing; use it where the target is not feasible.
 """
 
 import jax

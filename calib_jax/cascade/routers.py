@@ -1,10 +1,10 @@
 r"""Cascades: which inputs a small model may answer, and which go to a large one.
 
-Shapes: N examples, `num_bins` bins, K bins kept small (the paper's budget). Masked rows
-may hold anything. Algorithm 1 of the paper: bin validation data by the small model's
-calibrated confidence, tabulate the large model's advantage in each bin, and keep the K
-bins of least advantage on the small model. Any two models can take the two roles: a
-cascade of two large models often beats both.
+Shapes: N examples, `num_bins` bins, K bins kept small (the paper's budget). Algorithm 1
+of the paper: bin validation data by the small model's calibrated confidence, tabulate
+the large model's advantage in each bin, and keep the K bins of least advantage on the
+small model. Any two models can take the two roles: a cascade of two large models often
+beats both.
 """
 
 import dataclasses

@@ -1,14 +1,15 @@
 r"""How many flagged labels will turn out wrong, before anybody looks at one.
 
 What a confidence says depends on what it is calibrated *to*. Calibrated to true labels,
-1 - p(g | x) is the probability that the given label g is wrong, ignoring the evidence
-that it was given. Calibrated to given, noisy labels, it is the probability that another
-label would have been given. Neither is the precision of a flag. Under class-conditional
-noise, `label_error_probability` is. Without a noise matrix, from answers and
-confidences alone, `expected_false_flags` limits the expected number of false flags.
+1 - p(g | x) is the probability that the given label g is wrong, ignoring that it was
+given, which is evidence too. Calibrated to given, noisy labels, it is the probability
+that another label would have been given. Neither is the precision of a flag. Under
+class-conditional noise, `label_error_probability` is. Without a noise matrix, from
+answers and confidences alone, `expected_false_flags` limits the expected number of
+false flags.
 
-None of this is a guarantee: it is as good as the calibration and the stated assumption.
-`audit_bounds` gives a guarantee, from people's answers.
+These are only as good as the calibration and the stated assumption; `audit_bounds`
+gives a guarantee, from people's answers.
 
 Shapes: N examples, C classes, M experts.
 """
@@ -86,8 +87,8 @@ def label_error_probability(
     than that. The formula is exact if p is calibrated for every class, with x the
     model's own output, and the noise is class-conditional. It is not exact for a model
     calibrated on noisy labels (apply `true_label_probabilities` first), for a mean over
-    models that was not recalibrated, or where labels are wrong on the examples on which
-    models are.
+    models that was not recalibrated, or where labels tend to be wrong on the same
+    examples as models.
 
     For several experts pass one matrix: the mean of their probabilities, recalibrated
     by `fit_temperature` of its logarithm. A product of their probabilities would assume
@@ -336,7 +337,7 @@ def _expected_false_flags(
     flagged: jax.Array,
     where: jax.Array | None,
 ) -> FalseFlags:
-    valid = masking.valid_rows(flagged.shape[0], where, None)
+    valid = masking.valid_rows(flagged.shape[0], where)
 
     def sums(rows: tuple[jax.Array, jax.Array], live: jax.Array) -> list:
         wrong, flag = 1 - rows[0], rows[1].astype(jnp.float32)

@@ -1,8 +1,8 @@
 r"""Flags: labels that every model contradicts.
 
 Shapes: M models (experts), N examples, `num_bins` bins. These are the first two methods
-of the paper's Algorithm 2: (1) every model contradicts the label, (2) and does so with
-high confidence. The third is `calib_jax.confident_learning`. Each returns flags `[N]`;
+of the paper's Algorithm 2: every model contradicts the label (1), and does so with high
+confidence (2). The third is `calib_jax.confident_learning`. Each returns flags `[N]`;
 `suggest_labels` and `repair_labels` turn flags into a repaired dataset.
 
 `top1` returns a negative prediction for an invalid row; it contradicts nothing.
@@ -117,8 +117,8 @@ def high_confidence_disagreement(
     Args:
       experts: `ExpertBins` of the M models.
       predictions: integer `[M, N]`; a negative one contradicts nothing.
-      confidences: floating `[M, N]`, calibrated like those of the fit; NaN is in no
-        bin.
+      confidences: floating `[M, N]`, calibrated like those of the fit; NaN is in none
+        of the bins.
       labels: integer `[N]`, as given.
       num_top_bins: the paper's K, 0 to num_bins; may be traced. Fewer bins flag fewer
         labels, with higher precision.

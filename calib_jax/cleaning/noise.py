@@ -64,8 +64,8 @@ def estimate_label_noise(
     uncertainty for noise, so it overestimates the noise; `benchmarks/audits` measures
     by how much in a simulation with calibrated probabilities.
 
-    A given label none of whose rows has a candidate counts as right, and so do all
-    labels of a class that is no row's true class.
+    A given label counts as right if none of its rows has a candidate; so do all labels
+    of a class that is never a row's true class.
 
     Args:
       probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained

@@ -24,7 +24,7 @@ from . import sequences
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class DecodingSummary:
-    """What a decoding loop keeps of each sequence.
+    """What a decoding loop keeps for each sequence.
 
     Attributes:
       num_tokens: int32 `[B]`, number of valid tokens so far.
@@ -188,8 +188,8 @@ def likelihood_scores(
 ) -> LikelihoodScores:
     """Scores of sequences from the saved log-likelihoods of their tokens.
 
-    The mean raw logit is not among them, because a softmax removes what it needs. To
-    calibrate the sum over a short answer, take its `log_odds_from_log`.
+    They do not include the mean raw logit, which cannot be recovered after a softmax.
+    To calibrate the sum over a short answer, take its `log_odds_from_log`.
 
     Args:
       log_likelihoods: floating `[B, T]`, in nats, at most 0; -inf is an impossible

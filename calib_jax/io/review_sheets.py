@@ -30,7 +30,7 @@ class ReviewAnswer(enum.IntEnum):
     BOTH = 1
     #: Only the given label is right ("right").
     RIGHT = 2
-    #: It cannot be told ("cannot tell").
+    # : Nobody can tell ("cannot tell").
     CANNOT_TELL = 3
 
     @property
@@ -174,7 +174,7 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
 
     Raises:
       ValueError: for missing columns, missing or repeated lines, and, with their
-        numbers, lines with another answer, a changed row or label, or from another
+        numbers, lines with an unknown answer, a changed row or label, or from another
         sheet.
       OSError: if the file cannot be read.
 

@@ -179,7 +179,7 @@ def interval_of_rows(
     num_resamples: int,
 ) -> CalibrationErrorInterval:
     """`calibration_error_interval` without its checks."""
-    valid = masking.valid_rows(scores.shape[0], where, None)
+    valid = masking.valid_rows(scores.shape[0], where)
     scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
     squares = (scores - outcomes) ** 2
     claimed = jnp.maximum(scores * (1 - scores), 0.0)

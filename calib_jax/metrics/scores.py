@@ -133,18 +133,12 @@ def log_loss(
 ) -> jax.Array:
     r"""Mean of :math:`-v \log c - (1 - v) \log (1 - c)`, in nats.
 
-    This scores the confidence of one answer against whether it is correct; it is not
-    the log loss of a whole class distribution.
-
-    Args:
-      scores: floating `[N]`, confidences in `[0, 1]`.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`, the rows that count.
-      weights: optional non-negative `[N]`.
+    Like `brier_score`, it is the score of one answer's confidence and not the log loss
+    of a whole class distribution. Args, errors and NaN as for `brier_score`.
 
     Returns:
-      float32 scalar in nats; inf if a confidence of 0 or 1 is wrong; NaN without a
-      valid row, or with a valid NaN or score outside `[0, 1]`.
+      float32 scalar in nats; inf if a confidence of 0 or 1 is wrong; NaN also with a
+      valid score outside `[0, 1]`.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.

@@ -1,11 +1,11 @@
-"""Exact and finite-sample statements about a rate or a mean, for any number of trials.
+"""Bounds and p-values for a rate or a mean that hold for any number of trials.
 
-Trials are exchangeable: independent rows of one distribution, chosen before any of them
-was looked at. Each bound and p-value then holds at its stated rate for every sample
-size, not only in the limit.
+Trials are exchangeable: independent rows of one distribution, chosen before looking at
+any of them. Each bound and p-value then holds at its stated rate for every sample size,
+not only in the limit.
 
-`clopper_pearson` and `binomial_p_value` run on the host in float64 (`tails`): they are
-called on a handful of counts. What risk control needs under `jax.jit` stays in JAX:
+`clopper_pearson` and `binomial_p_value` run on the host in float64 (`tails`), for a
+handful of counts. The bounds that risk control needs under `jax.jit` are in JAX:
 `hoeffding_bentkus_p_value`, `betting_p_value` and `upper_rate`, for counts up to 2^24,
 p-values down to 1e-10 and bounds accurate to 1e-5, relative.
 """
@@ -29,9 +29,9 @@ def clopper_pearson(
     .. math:: P(X \ge k \mid p = lower) = \alpha, \quad P(X \le k \mid p = upper) =
         \alpha, \quad X \sim \mathrm{Binomial}(n, p)
 
-    Each bound by itself holds with probability `confidence_level`,
-    :math:`1 - \alpha`; both together hold with at least :math:`1 - 2 \alpha`. So 0.975
-    gives the usual two-sided 95 % interval.
+    Each bound on its own holds with probability `confidence_level`, :math:`1 - \alpha`;
+    both together hold with at least :math:`1 - 2 \alpha`. So 0.975 gives the usual
+    two-sided 95 % interval.
 
     Runs on the host, in float64; arrays of counts broadcast.
 
@@ -268,7 +268,7 @@ def _hoeffding_bentkus_p_value(
 def _betting_p_value(
     losses: jax.Array, level: jax.Array, where: jax.Array | None
 ) -> jax.Array:
-    valid = masking.valid_rows(losses.shape[0], where, None)
+    valid = masking.valid_rows(losses.shape[0], where)
     sums = reduce.sum_bins(
         lambda rows: (jnp.zeros(rows.shape, jnp.int32), (rows,)), losses, 1, where
     )

@@ -145,7 +145,7 @@ def _bootstrap_interval(
     statistic: Callable[..., Any],
     num_resamples: int,
 ) -> BootstrapInterval:
-    valid = masking.valid_rows(arrays[0].shape[0], where, None)
+    valid = masking.valid_rows(arrays[0].shape[0], where)
     arrays = masking.clean_rows(valid, 0, *arrays)
     draws = resampling.draws_of(
         key, arrays, where, statistic=statistic, num_resamples=num_resamples

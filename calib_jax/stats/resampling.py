@@ -1,7 +1,7 @@
 """The bootstrap, for any weighted statistic, and a fast one for reliability tables.
 
-Shapes: N examples, D draws in a batch. How often each row is taken depends on the key,
-the number of the draw and N alone, so everything drawn with one key is paired. This
+Shapes: N examples, D draws in a batch. How often each row is taken depends only on the
+key, the number of the draw and N, so everything drawn with one key is paired. This
 holds for JAX's default keys (threefry); other kinds give other numbers when the batch
 size changes.
 """
@@ -267,8 +267,8 @@ def _features(
 
     The values `[rows, Q]` are 1, the weight if there are weights, the weighted distance
     of the score from its bin's base, and the weighted outcome. The distance is a
-    smaller number than the score, so more of its digits are kept. A row in no bin adds
-    a value that is not finite to every bin.
+    smaller number than the score, so more of its digits are kept. A row without a bin
+    adds a value that is not finite to every bin.
     """
     index, scores, outcomes, weights = rows
     nowhere = index < 0

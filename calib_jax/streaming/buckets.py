@@ -1,8 +1,8 @@
 """Summaries of scores in buckets, for tables, routers and curves.
 
-Shapes: N examples in a batch, `num_buckets` buckets of a score. What is read off a
-summary (`readings`) is cut at the boundaries of buckets, and comes with a bound on the
-difference that makes.
+Shapes: N examples in a batch, `num_buckets` buckets of a score. Results read off a
+summary (`readings`) are cut at boundaries of buckets and come with a bound on the
+difference.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from ..binning.bins import Bins
 from .states import CascadeSummary, ReliabilitySummary
 
 DEFAULT_NUM_BUCKETS = 4096
-# Digits of at most 2^11 of so many buckets still add up to an int32.
+# Digits of at most 2^11, summed over this many buckets, still fit an int32.
 MAX_BUCKETS = 2**19
 
 

@@ -102,7 +102,7 @@ def _update_platt(
     scores, outcomes, weights = lax.stop_gradient((scores, outcomes, weights))
     valid = masking.valid_rows(scores.shape[0], where, weights)
     usable = jnp.isfinite(scores) & masking.usable_outcomes(outcomes, weights)
-    # A valid row that is not usable goes in no bucket, which the fit detects.
+    # A valid row that is not usable gets no bucket, and the fit detects that.
     bucket, x = _place(scores, state.least.shape[1])
     index = jnp.where(usable, bucket, -1)
     x, right = jnp.where(usable, x, 0.0), jnp.where(usable, outcomes, 0.0)
@@ -124,9 +124,9 @@ def _update_platt(
 def fit_platt(state: PlattSummary) -> tuple[Platt, FitReading]:
     r"""Logistic calibration of a stream of scores, from their moments in buckets.
 
-    The scores of a bucket, right and wrong ones apart, are replaced by three points:
-    the least score a, the mean m and the greatest score b, with the weights that keep
-    their number, mean and variance v,
+    The scores of a bucket, right and wrong ones separately, are replaced by three
+    points: the least score a, the mean m and the greatest score b, with the weights
+    that keep their number, mean and variance v,
 
     .. math:: \frac{v}{(m - a)(b - a)}, \quad 1 - \frac{v}{(m - a)(b - m)}, \quad
        \frac{v}{(b - m)(b - a)},
@@ -224,7 +224,7 @@ def rows_of_buckets(state: PlattSummary) -> tuple[Any, Any]:
     outcome = jnp.zeros((3, 2, size), jnp.float32).at[:, 0].set(1.0)
     deviation = jnp.sqrt(variance)
     half = jnp.array([0.5, 0.0, 0.5], jnp.float32)
-    # A row that is in no bucket is no row that a fit may have.
+    # The fit must reject rows that are outside every bucket.
     invalid = jnp.any(sums[0, -1] != 0)
 
     def rows(scores: list[jax.Array], shares: jax.Array) -> Any:

@@ -86,13 +86,7 @@ def expected_calibration_error(
     error is :math:`\sum_b |G_b| / W` with :math:`G_b = \sum_{i \in b} w_i (c_i -
     v_i)`. Only rows in the buckets of D can be in another bin, and each of them changes
     two of the G by at most its weight. If `bins` are given, D are the buckets that
-    their edges divide.
-
-    Args:
-      state: `ReliabilitySummary` with sums `[4, num_buckets + 1, digits]`.
-      num_bins: static number of fresh equal-count bins, at most 4096; not used if
-        `bins` are given.
-      bins: optional `Bins` to use as they are.
+    their edges divide. Args, errors and NaN as for `reliability_table`.
 
     Returns:
       `Reading` of a float32 scalar, NaN without a valid row or with a valid NaN.
@@ -338,8 +332,8 @@ def _binned(
 ) -> tuple[Bins, bin_sums.BinSums, jax.Array]:
     """Given bins or bins of equal count, their sums, and the share of rows at risk.
 
-    Fresh bins start at one of the `edges` `[num_buckets + 1]`, the start of each bucket
-    and of none.
+    Fresh bins start at one of the `edges` `[num_buckets + 1]`: where each bucket
+    starts, then +inf.
     """
     if bins is not None:
         return bins, *_in_bins(state, bins)
@@ -391,7 +385,7 @@ def _counts_upto(
 def _starts(
     high: jax.Array, low: jax.Array, num_bins: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The rank at which each bin but the first starts, as `binning.equal_count_bins`.
+    """The rank at which each bin but the first starts, as in `equal_count_bins`.
 
     In two halves, because counts pass 2^31.
     """
@@ -413,7 +407,7 @@ def _in_bins(
     place = jnp.append(first, jnp.int32(bins.num_bins))
     shape = (sums.shape[0], bins.num_bins + 1, sums.shape[2])
     result = jnp.zeros(shape, jnp.int32).at[:, place].add(sums)
-    # After a merge of different buckets: a row in no bin makes all means NaN.
+    # After a merge of different buckets: a row outside every bin makes all means NaN.
     bad = jnp.any(jnp.isnan(state.buckets.edges))
     result = result.at[0, -1, exact.ONE_PLACE].add(jnp.where(bad, exact.ONE_DIGIT, 0))
     divided = (state.least < state.greatest) & (first != last)

@@ -1,4 +1,4 @@
-"""What is kept of a stream, and how two states of it become one.
+"""States of a stream, and how two of them are merged.
 
 Shapes: `num_buckets` buckets of a score, G grid points of a temperature, Q quantities.
 A state holds exact integer sums (`_core.exact`), so combining states is associative and

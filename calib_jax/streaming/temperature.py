@@ -23,7 +23,7 @@ from .states import TemperatureSummary
 # A factor of 1.28 in T between neighbours; one of them is T = 1.
 _LOG_TEMPERATURES = np.linspace(-6.0, 6.0, 49)
 _MIN_POINTS = 4
-# So many halvings of an interval of the grid leave one float32.
+# Halvings that narrow an interval of the grid down to one float32.
 _NUM_HALVINGS = 24
 # Relative rounding of the sums and of T itself in float32.
 _ROUNDING = 1e-6

@@ -1,4 +1,4 @@
-"""How data larger than memory are read: in passes over blocks of rows.
+"""Reading data larger than memory, in passes over blocks of rows.
 
 Shapes: N examples in all, n in a block.
 """
@@ -19,7 +19,7 @@ Blocks = Iterable[Sequence[ArrayLike]]
 def from_arrays(*arrays: ArrayLike, size: int = 65536) -> Blocks:
     """Blocks of arrays that share their first axis: NumPy arrays or memory maps.
 
-    A memory map is read block by block, as the blocks are.
+    A memory map is read one block at a time.
 
     Args:
       *arrays: arrays `[N, ...]`.
