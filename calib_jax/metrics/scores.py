@@ -121,7 +121,8 @@ def brier_score(
       >>> print(brier_score([0.9, 0.4], [1, 0]).round(3))
       0.085
     """
-    return _mean_squared_gap(*checks.scored_rows(scores, outcomes, where, weights))
+    rows = checks.scored_rows(scores, outcomes, where, weights)
+    return _mean_loss(*rows, loss=_squared_gap)
 
 
 def log_loss(
@@ -150,7 +151,8 @@ def log_loss(
       >>> print(log_loss([0.5, 1.0], [1, 1]).round(3))
       0.347
     """
-    return _mean_log_loss(*checks.scored_rows(scores, outcomes, where, weights))
+    rows = checks.scored_rows(scores, outcomes, where, weights)
+    return _mean_loss(*rows, loss=_log_loss)
 
 
 def area_under_roc(
@@ -311,45 +313,35 @@ def _largest_gap(table: ReliabilityTable) -> jax.Array:
     return jnp.where(shown, jnp.max(gap), jnp.nan)
 
 
-def _weighted_mean(
-    values: jax.Array, where: jax.Array | None, weights: jax.Array | None
+def _squared_gap(scores: jax.Array, outcomes: jax.Array) -> jax.Array:
+    return (scores - outcomes) ** 2
+
+
+def _log_loss(scores: jax.Array, outcomes: jax.Array) -> jax.Array:
+    loss = -jax.scipy.special.xlogy(outcomes, scores)
+    return loss - jax.scipy.special.xlog1py(1 - outcomes, -scores)
+
+
+@dispatch.core(static=["loss"])
+def _mean_loss(
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    *,
+    loss: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> jax.Array:
-    valid = masking.valid_rows(values.shape[0], where, weights)
-    weight = jnp.ones(values.shape, jnp.float32) if weights is None else weights
+    valid = masking.valid_rows(scores.shape[0], where, weights)
+    losses = loss(*masking.clean_rows(valid, 0.5, scores, outcomes))
+    weight = jnp.ones(losses.shape, jnp.float32) if weights is None else weights
     total, weighted = reduce.sum_rows(
         lambda rows, live: tuple(
             jnp.where(live, x, 0.0) for x in (rows[1], rows[0] * rows[1])
         ),
-        (values, weight),
+        (losses, weight),
         valid,
     )
     return masking.ratio(weighted, total)
-
-
-@dispatch.core
-def _mean_squared_gap(
-    scores: jax.Array,
-    outcomes: jax.Array,
-    where: jax.Array | None,
-    weights: jax.Array | None,
-) -> jax.Array:
-    valid = masking.valid_rows(scores.shape[0], where, weights)
-    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
-    return _weighted_mean((scores - outcomes) ** 2, where, weights)
-
-
-@dispatch.core
-def _mean_log_loss(
-    scores: jax.Array,
-    outcomes: jax.Array,
-    where: jax.Array | None,
-    weights: jax.Array | None,
-) -> jax.Array:
-    valid = masking.valid_rows(scores.shape[0], where, weights)
-    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
-    loss = -jax.scipy.special.xlogy(outcomes, scores)
-    loss = loss - jax.scipy.special.xlog1py(1 - outcomes, -scores)
-    return _weighted_mean(loss, where, weights)
 
 
 @dispatch.core

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch, masking, reduce
 from ..binning import bin_sums, search
 from ..binning.bins import Bins
-from .states import CascadeSummary, ReliabilitySummary
+from .states import BucketSummary, CascadeSummary, ReliabilitySummary
 
 DEFAULT_NUM_BUCKETS = 4096
 # Digits of at most 2^11, summed over this many buckets, still fit an int32.
@@ -212,11 +212,11 @@ def update_cascade(
 
 @dispatch.core
 def _update(
-    state: ReliabilitySummary | CascadeSummary,
+    state: BucketSummary,
     quantities: tuple[jax.Array, ...],
     where: jax.Array | None,
     weights: jax.Array | None,
-) -> ReliabilitySummary | CascadeSummary:
+) -> Any:
     """Adds rows by their quantities, the first of which is the score of the buckets."""
     quantities, weights = lax.stop_gradient((quantities, weights))
     index = search.bin_of(state.buckets.edges, quantities[0])

@@ -20,7 +20,7 @@ from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..cascade import curves
 from ..cascade.routers import AdvantageTable, Router
 from .results import Reading
-from .states import CascadeSummary, ReliabilitySummary
+from .states import BucketSummary, CascadeSummary, ReliabilitySummary
 
 # So that products of a bin's number and half a count fit an int32.
 _MAX_BINS = 2**12
@@ -325,7 +325,7 @@ def _average_gap_recovered(state: CascadeSummary, router: Router) -> Reading:
 
 
 def _binned(
-    state: ReliabilitySummary | CascadeSummary,
+    state: BucketSummary,
     bins: Bins | None,
     edges: jax.Array,
     num_bins: int,
@@ -342,9 +342,7 @@ def _binned(
     return bins, _in_bins(state, bins)[0], share
 
 
-def _cuts(
-    state: ReliabilitySummary | CascadeSummary, num_bins: int
-) -> tuple[jax.Array, jax.Array]:
+def _cuts(state: BucketSummary, num_bins: int) -> tuple[jax.Array, jax.Array]:
     """The bucket of each cut into bins of equal count, and the share of rows at risk.
 
     Returns:
@@ -364,7 +362,7 @@ def _cuts(
 
 
 def _counts_upto(
-    state: ReliabilitySummary | CascadeSummary,
+    state: BucketSummary,
 ) -> tuple[jax.Array, jax.Array]:
     """Rows up to and in each bucket: int32 high and low of `high * 2^19 + low`."""
     # An exact sum of ones has digits of 12 bits from ONE_PLACE on, and 1 is 2^5 there.
@@ -396,9 +394,7 @@ def _starts(
     return start_high, start & (2**_HALF_BITS - 1)
 
 
-def _in_bins(
-    state: ReliabilitySummary | CascadeSummary, bins: Bins
-) -> tuple[bin_sums.BinSums, jax.Array]:
+def _in_bins(state: BucketSummary, bins: Bins) -> tuple[bin_sums.BinSums, jax.Array]:
     """The sums of the buckets whose least score is in each bin, and the share of rows
     in buckets that an edge divides."""
     sums = state.sums.sums
@@ -415,7 +411,7 @@ def _in_bins(
     return bin_sums.BinSums(sums=result), jnp.sum(at_risk)
 
 
-def _share(state: ReliabilitySummary | CascadeSummary) -> jax.Array:
+def _share(state: BucketSummary) -> jax.Array:
     """Share of the rows in each bucket, by weight; 0 if it is empty."""
     sums = state.sums.sums[1, :-1]
     every = jnp.sum(sums, axis=0, keepdims=True, dtype=jnp.int32)

@@ -23,13 +23,13 @@ from ..binning.bins import Bins
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class ReliabilitySummary:
-    """Exact sums of scores and outcomes in buckets of the score.
+class BucketSummary:
+    """Exact sums of some quantities in buckets of a score.
 
     Attributes:
       buckets: `Bins` of `num_buckets` buckets. Edges on which merged summaries differed
         are NaN, and so is everything read off the result.
-      sums: `BinSums` of two quantities: score, outcome.
+      sums: `BinSums` of the quantities.
       least: float32 `[num_buckets]`, least score of each bucket; +inf if it is empty.
       greatest: float32 `[num_buckets]`, the greatest; -inf if it is empty.
     """
@@ -42,25 +42,22 @@ class ReliabilitySummary:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CascadeSummary:
-    """Exact sums of two models' confidences and outcomes in buckets of the small one's.
+class ReliabilitySummary(BucketSummary):
+    """Exact sums of two quantities, score and outcome, in buckets of the score.
 
-    Attributes:
-      buckets: `Bins` of `num_buckets` buckets of the small model's confidence. Edges on
-        which merged summaries differed are NaN, and so is everything read off the
-        result.
-      sums: `BinSums` of five quantities: confidence of the small and of the large
-        model, outcome of the small and of the large model, and the squared difference
-        of the outcomes.
-      least: float32 `[num_buckets]`, least small confidence of each bucket; +inf if it
-        is empty.
-      greatest: float32 `[num_buckets]`, the greatest; -inf if it is empty.
+    Attributes as for `BucketSummary`: `buckets`, `sums`, `least` and `greatest`.
     """
 
-    buckets: Bins
-    sums: BinSums
-    least: jax.Array
-    greatest: jax.Array
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CascadeSummary(BucketSummary):
+    """Exact sums of two models' outputs in buckets of the small model's confidence.
+
+    Five quantities: confidence of the small and of the large model, outcome of the
+    small and of the large model, and the squared difference of the outcomes. Attributes
+    as for `BucketSummary`: `buckets`, `sums`, `least` and `greatest`.
+    """
 
 
 @jax.tree_util.register_dataclass
