@@ -2,8 +2,8 @@
 
 Every public function passes its arguments through this module. A wrong rank, shape,
 dtype or count raises `ValueError` with the name of the argument, what was expected and
-what came; lists, NumPy arrays and JAX arrays share one trace. Values of arrays are not
-read: `calib_jax.io.validate` does that, on the host.
+what it got; lists, NumPy arrays and JAX arrays share one trace. Values of arrays are
+not read: `calib_jax.io.validate` does that, on the host.
 
 An array of integers is refused where floating numbers are expected. Python numbers and
 lists have no dtype of their own and are converted.

@@ -50,7 +50,7 @@ class BinMeans:
 
 
 def init(num_bins: int, num_quantities: int) -> BinSums:
-    """The state without rows, for Q quantities.
+    """The empty state, for Q quantities.
 
     Examples:
       >>> print(compute(init(2, 1)).count)
@@ -126,7 +126,7 @@ def held_bins(place: jax.Array, none: int) -> tuple[jax.Array, jax.Array]:
 
 @jax.jit
 def merge(first: BinSums, second: BinSums) -> BinSums:
-    """The state of the rows of both: associative and commutative, bit for bit."""
+    """Merges two states: associative and commutative, bit for bit."""
     return BinSums(sums=exact.normalise(first.sums + second.sums))
 
 

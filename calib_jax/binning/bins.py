@@ -114,7 +114,7 @@ def given_or_cut(
 
 
 def checked_size(bins: Bins | None, num_bins: int) -> int:
-    """Static number of the bins that are given, or else are to be cut."""
+    """Static number of bins: of those given, or else to be cut."""
     if bins is None:
         return checks.static_int("num_bins", num_bins, minimum=1)
     checks.instance("bins", bins, Bins)

@@ -73,7 +73,7 @@ def fit_platt(
         optimum.
       solver: optax gradient transformation over the vector (slope, intercept) of the
         standardised scores; None is `calib_jax.calibration.newton()`. Build it once,
-        because each new one is compiled anew.
+        because each new one is compiled again.
 
     Returns:
       `Platt` and `FitReport`.

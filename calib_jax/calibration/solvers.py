@@ -26,7 +26,8 @@ class Evaluation(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Where the loop ended: parameters `[P]`, their evaluation, and the way there."""
+    """Where the loop ended: parameters `[P]`, their evaluation, and how it got
+    there."""
 
     params: jax.Array
     evaluation: Evaluation
@@ -47,7 +48,7 @@ _MAX_STEPS = 200
 # temperatures and standardised slopes are of order 1.
 _TOLERANCE = 1e-6
 # When a Newton step on part of the data is this small, the solver moves on to a larger
-# part: the optimum of some thousand rows is a percent or two from that of all.
+# part: the optimum of a few thousand rows is a percent or two from that of all.
 _NEAR, _COARSE_STEPS = 0.1, 10
 # Steps below this size that no longer shrink are rounding noise.
 _NOISE = 3e-5
@@ -250,7 +251,7 @@ def minimize(
         after = jnp.clip(optax.apply_updates(params, updates), lower, upper)
         finished = settled | (steps >= _MAX_STEPS) | ~jnp.asarray(enabled)
         if last_stage:
-            # A part without an optimum inside the bounds does not help: start afresh on
+            # A part without an optimum inside the bounds does not help: start again on
             # all data.
             coarse = stage < last_stage
             near = (size <= _NEAR) & jnp.all((newton > lower) & (newton < upper))

@@ -151,7 +151,7 @@ def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
     r"""Area under PGR over the share of large-model calls (APGR).
 
     The trapezoid integral over all points of the curve, from no large-model calls to
-    nothing else. Random routing scores 0.5.
+    large-model calls only. Random routing scores 0.5.
 
     Args:
       curve: `CascadeCurve`.
@@ -312,7 +312,7 @@ def _random_curve(curve: CascadeCurve) -> CascadeCurve:
 
 @jax.jit
 def _call_performance_threshold(curve: CascadeCurve, target: jax.Array) -> jax.Array:
-    # From no large-model calls to nothing else.
+    # From no large-model calls to large-model calls only.
     share = 1.0 - curve.small_share[::-1]
     pgr = pgr_of(curve)[::-1]
     reached = pgr >= target

@@ -390,7 +390,7 @@ def _control_accuracy_drop(
     else:
         half, rest = (0.5 * part for part in lost)
         rows = jnp.full_like(half, -0.5 * sums.rows)
-        total = binomial.minus((half, rest), (rows, jnp.zeros_like(rows)))
+        total = binomial.minus((half, rest), binomial.pair(rows))
         mean = jax.vmap(
             lambda high, low: binomial.least_float(
                 lambda mean: (
@@ -417,7 +417,7 @@ def _control_small_error(
     wrong = binomial.to_float(sums.totals)[0]
     bound = jax.vmap(lambda k, n: bounds.upper_rate(k, n, error))(wrong, sums.kept)
     bound = jnp.where(jnp.isnan(wrong), jnp.nan, bound)
-    # The target from which on each K is the first to be tested. It may depend on the
+    # The smallest target at which each K is the first one tested. It may depend on the
     # router's own rows, but not on those to choose on.
     seen = jnp.cumsum(router.table.count[router.order].astype(jnp.float32))
     expected = sums.rows * seen / jnp.maximum(seen[-1], 1.0)
@@ -484,7 +484,7 @@ def _control_cost(
         means = _least_means(first_bins.sum_for_every_k(order, *counts), error)
         bound = jnp.where(unknown, jnp.nan, limit * means)
     bound = jnp.where(num_too_high[-1] > 0, jnp.inf, bound)
-    # The smallest K from which on none fails.
+    # The smallest K from which no K fails.
     fails = ~(bound <= level)
     return select(
         jnp.cumsum(fails[::-1], dtype=jnp.int32)[::-1] == 0,

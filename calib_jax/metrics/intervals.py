@@ -40,7 +40,7 @@ _BELOW, _BELOW_RATE = 2.03, 1.4
 _SPREAD, _SPREAD_RATE = 2.69, 1.15
 
 # Prior rows added to each bin's variance: their variance is the one its confidences
-# claim or, if larger, that of the bin with one right and one wrong answer more.
+# claim or, if larger, that of the bin with one more right and one more wrong answer.
 _PRIOR_ROWS = 2.0
 _LARGEST_GAP = 50.0
 _BISECTIONS = 30

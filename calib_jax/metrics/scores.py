@@ -32,7 +32,7 @@ def expected_calibration_error(
     Bins of equal count are cut from the valid scores, unless `bins` are given, such as
     those of the calibration half: the two ECEs differ. Even a perfectly calibrated
     model has an ECE above 0, of the order of sqrt(num_bins / N), so only compare ECEs
-    with equal N and number of bins. Derivatives take the bins as given.
+    with equal N and number of bins. Derivatives treat the bins as fixed.
 
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.
@@ -166,10 +166,10 @@ def area_under_roc(
 
     .. math:: P(s_i > s_j) + \tfrac12 P(s_i = s_j), \quad i \sim w v, j \sim w (1 - v)
 
-    It measures how well scores separate right answers from wrong ones, and not whether
-    they are calibrated: only the order of the scores counts, so derivatives with
-    respect to scores are 0. Random scores give 0.5. A partly correct answer counts in
-    part on both sides. All rows are sorted, so sharded rows are gathered.
+    It measures how well scores separate right answers from wrong ones, not whether they
+    are calibrated: only the order of the scores counts, so derivatives with respect to
+    scores are 0. Random scores give 0.5. A partly correct answer counts in part on both
+    sides. All rows are sorted, so sharded rows are gathered.
 
     Args:
       scores: floating `[N]`, confidences or any other scores, infinite ones too.
@@ -200,8 +200,8 @@ def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
 
     .. math:: \mathrm{ECE} = \sum_b \frac{W_b}{W} \left| \bar c_b - \bar v_b \right|
 
-    `expected_calibration_error` is this for the table of its bins. For tables of many
-    draws, models or devices it needs no examples.
+    `expected_calibration_error` is this number for the table of its bins. It needs no
+    examples, so it suits tables of many draws, models or devices.
 
     Args:
       table: `ReliabilityTable` with entries `[..., num_bins]`.

@@ -291,7 +291,7 @@ def _update(
 
     total = jnp.sum(state.gaps, dtype=jnp.int32).astype(jnp.float32)
     gaps = state.gaps[index].astype(jnp.float32)
-    # From a drift of any size to one half as large as chance makes.
+    # From bets on a drift of any size down to one half as large as noise.
     boldest = np.float32(np.log(0.5 * num_bins))
     meekest = jnp.maximum(jnp.log(0.5 * total), boldest)
     steps = np.linspace(0, 1, _NUM_GAMBLERS, dtype=np.float32)

@@ -45,7 +45,7 @@ def cleaning_curves(
       The `Figure` that was drawn into.
 
     Raises:
-      ValueError: if there is neither a curve nor a point, one is not of rank 1, or
+      ValueError: without a curve or point, if one is not of rank 1, or
         `max_flagged_share` is out of range.
 
     Examples:

@@ -188,7 +188,7 @@ def upper_rate(
     """The upper bound of Clopper and Pearson, for use under jit; float32 scalars."""
 
     def excluded(rate: jax.Array) -> jax.Array:
-        lower, _ = binomial.tails(successes, trials, _pair(rate))
+        lower, _ = binomial.tails(successes, trials, binomial.pair(rate))
         return lower <= error_rate
 
     rate = binomial.least_float(excluded)[0]
@@ -199,7 +199,7 @@ def hoeffding_bentkus(
     total: binomial.Pair, rows: jax.Array, level: jax.Array
 ) -> jax.Array:
     """The p-value of Hoeffding and Bentkus from float32 scalars, the total a pair."""
-    mean = _pair(level)
+    mean = binomial.pair(level)
     high = jnp.ceil(total[0])
     whole = jnp.where((high == total[0]) & (total[1] > 0), high + 1, high)
     bentkus = np.float32(np.e) * binomial.tails(whole, rows, mean)[0]
@@ -220,8 +220,8 @@ def betting(counts: jax.Array, losses: jax.Array, level: jax.Array) -> jax.Array
       level: float32 scalar.
     """
     stakes = _stakes(jnp.sum(counts), level)
-    zero = jnp.zeros_like(losses)
-    distance = binomial.minus((jnp.full_like(losses, level), zero), (losses, zero))
+    most = binomial.pair(jnp.full_like(losses, level))
+    distance = binomial.minus(most, binomial.pair(losses))
     below = exact.sum_pairs(binomial.times(counts, distance), axis=0)
     bets = stakes[:, None] * (level - losses)[None]
     rest = jnp.sum(counts[None] * binomial.log1p_minus(bets), axis=1)
@@ -253,15 +253,11 @@ def _capital_p_value(stakes: jax.Array, below: jax.Array, rest: jax.Array) -> ja
     return jnp.exp(-jnp.maximum(log_mean, 0.0))
 
 
-def _pair(value: jax.Array) -> binomial.Pair:
-    return value, jnp.zeros_like(value)
-
-
 @dispatch.core
 def _hoeffding_bentkus_p_value(
     total: jax.Array, rows: jax.Array, level: jax.Array
 ) -> jax.Array:
-    return hoeffding_bentkus(_pair(total), rows.astype(jnp.float32), level)
+    return hoeffding_bentkus(binomial.pair(total), rows.astype(jnp.float32), level)
 
 
 @dispatch.core
@@ -273,7 +269,7 @@ def _betting_p_value(
         lambda rows: (jnp.zeros(rows.shape, jnp.int32), (rows,)), losses, 1, where
     )
     (rows, high), (_, low) = (part[:, 0] for part in exact.to_float(sums))
-    below = binomial.minus(binomial.times(rows, _pair(level)), (high, low))
+    below = binomial.minus(binomial.times(rows, binomial.pair(level)), (high, low))
     stakes = _stakes(rows, level)
 
     def rest(block: jax.Array, live: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ population from which the rows are exchangeable draws.
 Methods, from summary numbers rather than rows: `wilson` (a share), `agresti_coull` (a
 mean in [0, 1]), `bonett_price` (a paired difference), `student_quantile`, `byar` (a
 Poisson mean) and `interval_of_draws` (percentiles of a bootstrap). Clopper-Pearson is
-exact and stands with the bounds.
+exact and is in `bounds`.
 """
 
 import dataclasses
@@ -99,7 +99,7 @@ def bootstrap_interval(
       key: a JAX random key.
       statistic: takes `*arrays` and `weights`, float32 `[N]` of whole numbers, and
         returns a pytree of float32 arrays; masked rows reach it as zeros of weight 0.
-        Build it once: each new function is compiled anew.
+        Build it once: each new function is compiled again.
       num_resamples: static, at least 1; use 2 / (1 - confidence_level) or more.
       *arrays: arrays `[N, ...]` whose first axis is the examples.
       confidence_level: floating scalar in `(0, 1)`; may be traced.
@@ -215,7 +215,8 @@ def wilson(share: jax.Array, rows: jax.Array, quantile: jax.Array) -> Interval:
 def agresti_coull(
     total: jax.Array, squares: jax.Array, rows: jax.Array, error_rate: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Both ends for a mean in `[0, 1]`: z^2 / 2 more rows of 0, and as many of 1.
+    """Both ends for a mean in `[0, 1]`, after adding z^2 / 2 rows of 0 and as many of
+    1.
 
     Args:
       total: float32, sum of the values.
@@ -232,7 +233,7 @@ def agresti_coull(
 def bonett_price(
     total: jax.Array, squares: jax.Array, rows: jax.Array, error_rate: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Both ends for a mean paired difference in `[-1, 1]`: either side wins once more.
+    """Both ends for a mean paired difference in `[-1, 1]`: each side wins one more row.
 
     Arguments as for `agresti_coull`.
     """

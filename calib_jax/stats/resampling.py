@@ -50,7 +50,7 @@ def bootstrap(
     Args:
       key: a JAX random key.
       statistic: takes `*arrays` and `weights`, float32 `[N]` of whole numbers, and
-        returns a pytree of arrays. Build it once: each new function is compiled anew.
+        returns a pytree of arrays. Build it once: each new function is compiled again.
       num_resamples: static number of draws, at least 1.
       *arrays: arrays whose first axis is the N examples.
 

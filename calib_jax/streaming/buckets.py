@@ -57,7 +57,7 @@ def score_buckets(num_buckets: int = DEFAULT_NUM_BUCKETS) -> Bins:
 
 
 def init_reliability(buckets: Bins | None = None) -> ReliabilitySummary:
-    """A summary without rows, to be updated with scores and outcomes.
+    """An empty summary, to be updated with scores and outcomes.
 
     Args:
       buckets: optional `Bins` with edges `[num_buckets - 1]`; default
@@ -82,7 +82,7 @@ def init_reliability(buckets: Bins | None = None) -> ReliabilitySummary:
 
 
 def init_cascade(buckets: Bins | None = None) -> CascadeSummary:
-    """A summary without rows, to be updated with the outputs of two models.
+    """An empty summary, to be updated with the outputs of two models.
 
     Args:
       buckets: optional `Bins` of the small model's confidence, with edges

@@ -25,7 +25,7 @@ _MIN_BUCKETS, _MAX_BUCKETS = 2**9, 2**19
 
 
 def init_platt(num_buckets: int = DEFAULT_NUM_BUCKETS) -> PlattSummary:
-    """A summary without rows, to be updated with scores and outcomes.
+    """An empty summary, to be updated with scores and outcomes.
 
     Args:
       num_buckets: static power of two from 512 to 2^19; each bucket takes 0.8 kB.

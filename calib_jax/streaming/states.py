@@ -67,9 +67,9 @@ class TemperatureSummary:
 
     Attributes:
       log_temperatures: float32 `[G]`, ascending; NaN where merged grids differed.
-      totals: int32 `[3, digits]`, exact sums of the weight and, times it, of how far
-        the label's logit lies below the largest and the mean logit above the label's;
-        not finite after an invalid row.
+      totals: int32 `[3, digits]`, exact sums of the weight, of the weight times
+        (largest logit - label's logit), and of the weight times (mean logit - label's
+        logit); not finite after an invalid row.
       curves: int32 `[3, G, digits]`, exact sums of the loss in nats and of its first
         (sign turned) and second derivative by 1 / T.
     """
@@ -108,7 +108,7 @@ _KINDS = Summary.__constraints__
 
 
 def merge(first: Summary, second: Summary) -> Summary:
-    """The summary of the rows of both: associative and commutative, bit for bit.
+    """Merges two summaries: associative and commutative, bit for bit.
 
     Args:
       first: a summary: `ReliabilitySummary` or `CascadeSummary` with sums `[2 + Q,
@@ -144,7 +144,7 @@ def merge(first: Summary, second: Summary) -> Summary:
 
 
 def psum(state: Summary, axis_name: str | Sequence[str]) -> Summary:
-    """The summary of the rows of all devices, on every device.
+    """One summary of the rows of all devices, on every device.
 
     For use inside `jax.shard_map`, `jax.pmap` or a named `jax.vmap`, where each device
     updates its own summary. Rows sharded under plain `jax.jit` do not need it.
@@ -184,7 +184,7 @@ def psum(state: Summary, axis_name: str | Sequence[str]) -> Summary:
 
 
 def without_rows(state: Summary) -> Summary:
-    """The summary of no rows, with the buckets or the grid of `state`."""
+    """An empty summary with the buckets or the grid of `state`."""
     kept = {"buckets", "log_temperatures"}
     ends = {"least": jnp.inf, "greatest": -jnp.inf}
 

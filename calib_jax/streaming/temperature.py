@@ -32,7 +32,7 @@ _ROUNDING = 1e-6
 def init_temperature(
     log_temperatures: ArrayLike | None = None,
 ) -> TemperatureSummary:
-    """A summary without rows, to be updated with logits and labels.
+    """An empty summary, to be updated with logits and labels.
 
     Args:
       log_temperatures: optional floating `[G]`, at least 4 distinct natural logarithms

@@ -61,7 +61,7 @@ class _ArrayBlocks:
 
 
 class Passes:
-    """Passes over blocks, each of which has to see the same rows."""
+    """Passes over blocks; each must see the same rows."""
 
     def __init__(self, blocks: Blocks, names: Sequence[str], progress: bool) -> None:
         """Arguments as for `_each`."""
@@ -75,7 +75,7 @@ class Passes:
         blocks in memory.
 
         Raises:
-          ValueError: also where this pass sees another number of rows than the first.
+          ValueError: also if this pass sees a different number of rows than the first.
         """
         num_rows = 0
         passed = _each(self._blocks, self._names, self._progress, description)

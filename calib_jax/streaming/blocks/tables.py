@@ -111,7 +111,7 @@ def _table(
 
 
 def _equal_count_bins(passes: Passes, num_bins: int) -> Bins:
-    """The bins of `binning.equal_count_bins`, whose edges a few passes find.
+    """The bins of `binning.equal_count_bins`, found in a few passes.
 
     Each pass counts in which part of the range that is left the edges lie.
     """
