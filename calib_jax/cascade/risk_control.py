@@ -1,15 +1,12 @@
 r"""Choosing K, the number of bins kept small, so that a promise holds on new inputs.
 
-Fit a router on one part of the validation data. Its order of the bins makes the
-candidates nested: the inputs kept small with K bins are among those kept with K + 1. On
-another part, whose rows neither the router nor the calibration has seen, the functions
-here bound the risk of every K and choose one; they need no correction for the number of
-candidates. A promise holds for the distribution from which these rows and the new
-inputs are drawn independently (or exchangeably), whatever the models.
-
-Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins. Except for costs,
-always calling the large model (K = 0) is never a solution, since it meets every target
-and saves nothing; use it where the target is not feasible.
+Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins. The functions here
+bound the risk of every K on rows that neither the router nor the calibration has seen,
+and choose one. The inputs kept small with K bins are among those kept with K + 1, so no
+correction for the number of candidates is needed. A promise holds for new inputs from
+the distribution of these rows, drawn independently (or exchangeably), whatever the
+models. Except for costs, always calling the large model (K = 0) is never a solution,
+since it meets every target and saves nothing; use it where the target is not feasible.
 """
 
 import jax

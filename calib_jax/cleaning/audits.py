@@ -1,13 +1,9 @@
 r"""Audits: how many flagged labels are wrong, judged from a random sample of them.
 
-Rows are drawn at random from the flagged ones, without replacement, and people judge
-them. The only randomness is in the draw, so the bounds hold whatever the models, the
-flags and the labels are.
-
-`audit_bounds` and `audit_size` run on the host, in float64, and return NumPy arrays;
-they take no traced values.
-
-Shapes: N rows.
+Shapes: N rows. Rows are drawn at random from the flagged ones, without replacement, and
+people judge them. The only randomness is in the draw, so the bounds hold whatever the
+models, the flags and the labels are. `audit_bounds` and `audit_size` run on the host,
+in float64, and return NumPy arrays; they take no traced values.
 """
 
 import dataclasses

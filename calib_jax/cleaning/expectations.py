@@ -1,17 +1,12 @@
 r"""How many flagged labels will turn out wrong, before anybody looks at one.
 
-What a confidence says depends on what it is calibrated *to*. Calibrated to true labels,
-1 - p(g | x) is the probability that the given label g is wrong, ignoring that it was
-given, which is evidence too. Calibrated to given, noisy labels, it is the probability
-that another label would have been given. Neither is the precision of a flag. Under
-class-conditional noise, `label_error_probability` is. Without a noise matrix, from
-answers and confidences alone, `expected_false_flags` limits the expected number of
-false flags.
-
-These are only as good as the calibration and the stated assumption; `audit_bounds`
-gives a guarantee, from people's answers.
-
-Shapes: N examples, C classes, M experts.
+Shapes: N examples, C classes, M experts. Calibrated to true labels, 1 - p(g | x) is the
+probability that the given label g is wrong, ignoring that it was given; calibrated to
+given labels, that another label would have been given. Neither is the precision of a
+flag: `label_error_probability` is, under class-conditional noise. Without a noise
+matrix, `expected_false_flags` limits the expected number of false flags. Both are only
+as good as the calibration and the stated assumption; `audit_bounds` gives a guarantee,
+from people's answers.
 """
 
 import dataclasses

@@ -2,11 +2,9 @@ r"""Flags: labels that every model contradicts.
 
 Shapes: M models (experts), N examples, `num_bins` bins. These are the first two methods
 of the paper's Algorithm 2: every model contradicts the label (1), and does so with high
-confidence (2). The third is `calib_jax.confident_learning`. Each returns flags `[N]`;
-`suggest_labels` and `repair_labels` turn flags into a repaired dataset.
-
-`top1` returns a negative prediction for an invalid row; it contradicts nothing.
-Negative labels are compared like any other: leave out unlabelled rows beforehand.
+confidence (2); the third is in `label_issues`. `repairs` turns flags into a repaired
+dataset. `top1` returns a negative prediction for an invalid row; it contradicts
+nothing. Negative labels are compared like any other: leave out unlabelled rows.
 """
 
 import dataclasses

@@ -4,10 +4,6 @@ Shapes: N examples, C classes, A answer options, V vocabulary. Classes are on th
 axis; leading axes are free. Everything is computed in float32: bfloat16 and float16
 logits are read as they are, float64 ones become float32. The largest logit is
 subtracted before exponentials are taken, so no finite logit overflows.
-
-A confidence that the model states in its answer, or that was saved in place of the
-logits, becomes a score by `log_odds`; a saved log-probability by `log_odds_from_log`.
-`calib_jax.fit_platt` calibrates either.
 """
 
 import dataclasses
