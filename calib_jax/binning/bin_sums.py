@@ -112,7 +112,7 @@ def held_bins(place: jax.Array, none: int) -> tuple[jax.Array, jax.Array]:
 
     Args:
       place: int32 `[N]`, the bin of each row; `none` for a row that does not count.
-      none: a number greater than that of any bin.
+      none: a number greater than any bin.
 
     Returns:
       int32 `[N]`, the bins, each once, ascending but for `none` in the entries left

@@ -207,7 +207,7 @@ def selective_accuracy(curve: ChainCurve) -> tuple[jax.Array, jax.Array]:
     """Coverage, and accuracy among the answers given, where the last model abstains.
 
     Args:
-      curve: `ChainCurve` of a chain whose last model is that of `with_abstaining`.
+      curve: `ChainCurve` of a chain whose last model comes from `with_abstaining`.
 
     Returns:
       Coverage, the share of inputs that are answered, and the mean outcome of these

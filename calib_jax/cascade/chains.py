@@ -148,8 +148,8 @@ def with_abstaining(
       outcomes: bool, integer or floating `[M, N]` in `[0, 1]`.
       costs: floating `[M, N]`.
       worth: floating scalar in `[0, 1]`, the worth of no answer; may be traced.
-      cost: floating scalar, the price of abstaining, such as that of a person's answer;
-        may be traced.
+      cost: floating scalar, the price of abstaining, such as asking a person; may be
+        traced.
 
     Returns:
       Confidences, outcomes and costs, float32 `[M + 1, N]`.

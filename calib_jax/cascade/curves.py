@@ -219,7 +219,7 @@ def _cascade_curve(
     state, table = bin_sums.bin_sums_and_means(
         router.bins, confidence, (small, large), where, weights
     )
-    # Exact sums have no derivatives; those of the curve from means are added.
+    # Exact sums have no derivatives: add those of the curve from means.
     by_small, by_large = table.means
     moved = curve_of_means(table.weight, by_small, by_large, router.order).accuracy
     moved = moved - jax.lax.stop_gradient(moved)

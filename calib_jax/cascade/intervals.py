@@ -34,12 +34,11 @@ class CascadeInterval:
     Attributes:
       small_share: `Interval` of `[num_bins + 1]`, share answered by the small model.
       accuracy: `Interval` of `[num_bins + 1]`, mean outcome for every K.
-      over_large: `Interval` of `[num_bins + 1]`, accuracy minus that of the large
-        model.
+      over_large: `Interval` of `[num_bins + 1]`, accuracy minus the large model's.
       pgr: `Interval` of `[num_bins + 1]`, performance gap recovered.
       apgr: `Interval` of a scalar, average performance gap recovered.
       outcome_advantage: `Interval` of `[num_bins]`, mean outcome of the large model
-        minus that of the small model in each bin; 0 in a bin without rows.
+        minus the small model's in each bin; 0 in a bin without rows.
       counts: `Counts` of the rows.
     """
 

@@ -59,7 +59,7 @@ def expert_dependence(
     confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
 ) -> ExpertDependence:
-    r"""Observed joint errors of experts against those of independent experts.
+    r"""Joint errors of experts, compared with what independent experts would make.
 
     .. math:: L = \frac{P(\text{all wrong})}{\prod_m P(m \text{ wrong})}, \quad
         L_c = \frac{\sum_i 1[\text{all wrong on } i]}{\sum_i \prod_m (1 - c_{mi})}

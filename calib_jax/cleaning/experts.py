@@ -115,8 +115,8 @@ def high_confidence_disagreement(
     Args:
       experts: `ExpertBins` of the M models.
       predictions: integer `[M, N]`; a negative one contradicts nothing.
-      confidences: floating `[M, N]`, calibrated like those of the fit; NaN is in none
-        of the bins.
+      confidences: floating `[M, N]`, calibrated as in the fit; NaN is in none of the
+        bins.
       labels: integer `[N]`, as given.
       num_top_bins: the paper's K, 0 to num_bins; may be traced. Fewer bins flag fewer
         labels, with higher precision.

@@ -37,8 +37,8 @@ class EstimatedAccuracy:
         the small model.
       by_confidence: `Interval` of `[num_bins + 1]`, accuracy if confidences are
         calibrated.
-      by_bins: `Interval` of `[num_bins + 1]`, accuracy if each bin's is that of the
-        reference.
+      by_bins: `Interval` of `[num_bins + 1]`, accuracy if answers in each bin are as
+        accurate as in the reference.
       num_reference: int32 scalar, valid reference rows.
       num_unseen: int32 scalar, new rows in bins without reference rows.
       counts: `Counts`: valid new rows, bins that hold new rows, masked rows of both

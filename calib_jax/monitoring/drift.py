@@ -326,7 +326,7 @@ def _calibration_drift(
     num_resamples: int,
 ) -> CalibrationDrift:
     keys = jax.random.split(key, 3)
-    compared = _compare(
+    change, p_value, bin_change, bin_p_value, num_compared = _compare(
         keys[0], bins, reference, new, masks, num_resamples=num_resamples
     )
     before, after = (
@@ -343,7 +343,15 @@ def _calibration_drift(
             keys[1:], (reference, new), masks, strict=True
         )
     )
-    return CalibrationDrift(**compared, reference=before, new=after)
+    return CalibrationDrift(
+        change=change,
+        p_value=p_value,
+        bin_change=bin_change,
+        bin_p_value=bin_p_value,
+        reference=before,
+        new=after,
+        num_compared=num_compared,
+    )
 
 
 def _compare(
@@ -354,8 +362,8 @@ def _compare(
     masks: samples.Masks,
     *,
     num_resamples: int,
-) -> dict[str, jax.Array]:
-    """The fields of a `CalibrationDrift` that compare both samples."""
+) -> tuple[jax.Array, ...]:
+    """Change, its p-value, changes of bins `[num_bins]`, theirs, and rows compared."""
     rows, right, scored, means, bad = [], [], [], [], jnp.bool_(False)
     for (scores, outcomes), mask in zip((reference, new), masks, strict=True):
         table = bin_sums.bin_means(bins, scores, (scores, outcomes), mask, None)
@@ -396,11 +404,5 @@ def _compare(
     compared = jnp.sum(taken, dtype=jnp.int32)
     change = jnp.sum(n * bin_change) / jnp.maximum(jnp.sum(n), 1.0)
     bad = bad | (compared == 0)
-    floats = {
-        "change": change,
-        "p_value": p_value,
-        "bin_change": bin_change,
-        "bin_p_value": bin_p_value,
-    }
-    found = {name: jnp.where(bad, jnp.nan, value) for name, value in floats.items()}
-    return found | {"num_compared": compared}
+    floats = (change, p_value, bin_change, bin_p_value)
+    return *(jnp.where(bad, jnp.nan, value) for value in floats), compared

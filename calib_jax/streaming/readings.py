@@ -4,8 +4,8 @@ Shapes: `num_buckets` buckets of the summary, `num_bins` bins of the result. Onl
 bucket of a row is known, not its place in it, so bins of equal count are cut at
 boundaries of buckets: a row may be counted one bin too high if an exact cut would
 divide its bucket. Everything else is exact. Where no cut divides a bucket (heavily tied
-scores, or frozen bins as buckets) the tables are bit for bit those of the functions of
-arrays.
+scores, or frozen bins as buckets) the tables equal those of the functions for arrays,
+bit for bit.
 """
 
 import dataclasses
@@ -46,8 +46,7 @@ def reliability_table(
         table of the buckets themselves.
 
     Returns:
-      `Reading` of a `ReliabilityTable`; its bound is that of
-      `expected_calibration_error`.
+      `Reading` of a `ReliabilityTable`; with the bound of `expected_calibration_error`.
 
     Raises:
       ValueError: for a wrong type or count.
@@ -125,7 +124,7 @@ def fit_router(
 
     The bound is on :math:`\sum_b (W_b / W) |a_b|`, with a the advantage, for the reason
     given at `expected_calibration_error`; half of it bounds the share of rows that are
-    in another bin. If it is 0, the order of bins is that of `calib_jax.fit_router`;
+    in another bin. If it is 0, the bins have the order of `calib_jax.fit_router`;
     otherwise bins of nearly equal advantage may change places.
 
     Args:
@@ -163,10 +162,10 @@ def cascade_curve(state: CascadeSummary, router: Router) -> Reading:
     its least score. Each of its rows may then be answered by the other model, which
     changes a share by the row's weight and an accuracy by at most that. The bound, on
     every accuracy, gain and share of the curve, is the share of rows in such buckets.
-    It is 0 if edges are boundaries of buckets, as those of `fit_router` with the same
-    buckets are. The accuracies of both models alone are always exact, so with :math:`e`
-    the bound and :math:`g` the gap between them PGR is within :math:`e / |g|` at each
-    number of bins; for APGR see `average_performance_gap_recovered`.
+    It is 0 if edges are boundaries of buckets, as they are from `fit_router` with the
+    same buckets. The accuracies of both models alone are always exact, so with
+    :math:`e` the bound and :math:`g` the gap between them PGR is within :math:`e / |g|`
+    at each number of bins; for APGR see `average_performance_gap_recovered`.
 
     Args:
       state: `CascadeSummary` with sums `[7, num_buckets + 1, digits]`, of the rows to

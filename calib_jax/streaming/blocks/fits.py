@@ -1,6 +1,6 @@
 """Fits to data larger than memory, read block by block.
 
-Shapes: N examples in all, n in a block, C classes. The answers are those of the fits to
+Shapes: N examples in all, n in a block, C classes. Results equal those of the fits to
 arrays, up to the rounding of float32.
 """
 

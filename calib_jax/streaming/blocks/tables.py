@@ -1,6 +1,6 @@
 """Tables of data larger than memory, read block by block.
 
-Shapes: N examples in all, n in a block. The answers are those of the functions of
+Shapes: N examples in all, n in a block. Results equal those of the functions for
 arrays, bit for bit.
 """
 
