@@ -59,7 +59,7 @@ def fit_platt(
     Takes any score, such as the mean logit or log-likelihood of a sequence, or the
     log-odds of a confidence. Slope and intercept of the standardised scores are limited
     to `[-1e6, 1e6]`; `SEPARABLE` and `ONE_CLASS` outcomes have no finite optimum and
-    stand at an end of that range. `CONSTANT` scores get slope 0 and the logit of the
+    end up at a bound of that range. `CONSTANT` scores get slope 0 and the logit of the
     mean outcome. `INVALID_VALUES` get slope and intercept 0, a confidence of one half.
 
     Args:

@@ -368,7 +368,8 @@ def _sum_differences(
     return sums, first_bins.count_levels(router, confidence, place, size, where)
 
 
-# A program of its own: the bisections do not compile anew for every number of rows.
+# A separate program, so that the bisections are not recompiled for every number of
+# rows.
 @jax.jit
 def _control_accuracy_drop(
     sums: FirstBins,

@@ -213,7 +213,7 @@ def fit_router_with_guarantee(
     Args:
       key: a JAX random key, for the split.
       small_scores: floating `[N]`, which `fit` calibrates; without `fit`, confidences
-        in `[0, 1]` that were calibrated on rows other than these.
+        in `[0, 1]` that were calibrated on other rows.
       large_scores: floating `[N]`, like `small_scores` for the large model.
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
         model's answer is correct; bool for `control_small_error`.

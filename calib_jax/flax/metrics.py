@@ -182,7 +182,7 @@ class TemperatureFit(_OfStream):
           labels: integer `[N]` in `[0, C)`.
           mask: optional bool `[N]`.
           weights: optional non-negative `[N]`.
-          class_where: optional bool `[C]` or `[N, C]`, the classes that take part.
+          class_where: optional bool `[C]` or `[N, C]`, the classes that count.
 
         Raises:
           ValueError: for a wrong rank, shape or dtype.

@@ -151,7 +151,7 @@ def write_review_sheet(
             cells.append(f"{confidence[m - 1, r]:.4f}")
         writer.writerow([*cells, sheet ^ _check(item, len(row), r, named), ""])
     if not row.size:
-        # A sheet without any line cannot be told from one that lost its lines.
+        # A sheet without any line would look like one that lost its lines.
         blank = [""] * (len(header) - 4)
         writer.writerow([*_NOTHING, *blank, sheet ^ _check(*_NOTHING), ""])
     # Mode "x" fails if the file exists.

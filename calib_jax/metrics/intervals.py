@@ -8,9 +8,9 @@ The estimand is the calibration error of the population on the given bins,
     \delta_b = \mathrm{E}[(c - v) \, 1\{c \in b\}].
 
 Its estimate from rows is biased upwards, most where the model is calibrated, and no
-interval can be short everywhere: many small gaps cannot be told from noise (Cai and
-Low). So this interval is bias-aware (Armstrong and Kolesar): it uses an estimate with a
-small, bounded bias and leaves room for that bound.
+interval can be short everywhere: many small gaps cannot be distinguished from noise
+(Cai and Low). So this interval is bias-aware (Armstrong and Kolesar): it uses an
+estimate with a small, bounded bias and leaves room for that bound.
 """
 
 import dataclasses

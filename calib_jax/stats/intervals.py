@@ -170,7 +170,7 @@ def interval_of_draws(estimate: Any, draws: Any, error_rate: jax.Array) -> Inter
     # One sort of all numbers, which takes long to compile.
     ordered = jnp.sort(jnp.concatenate(flat, axis=1), axis=0)
     num_draws = ordered.shape[0]
-    # Draws beyond either end; a product that is whole but for rounding is whole.
+    # Draws beyond either end; a product within rounding of a whole number is whole.
     outside = jnp.floor(0.5 * error_rate * (num_draws + 1) + 1e-3)
     outside = jnp.clip(outside.astype(jnp.int32) - 1, 0, (num_draws - 1) // 2)
     # NaN sort last; they stand for -inf at the lower end and inf at the upper one.

@@ -27,10 +27,10 @@ MAX_BUCKETS = 2**19
 def score_buckets(num_buckets: int = DEFAULT_NUM_BUCKETS) -> Bins:
     r"""Fixed buckets of a score in `[0, 1]`, as fine near 1 as near 0.
 
-    Edges are evenly spaced in log-odds, :math:`\log (c / (1 - c))`, from 2^-24 to
-    1 - 2^-24, the greatest float32 below 1. Scores of exactly 0 and exactly 1 have
-    buckets of their own. Near 1, float32 numbers lie further apart than the edges: each
-    has a bucket of its own there, and some buckets stay empty.
+    Edges are evenly spaced in log-odds, :math:`\log (c / (1 - c))`, from 2^-24 to 1 -
+    2^-24, the greatest float32 below 1. Scores of exactly 0 and exactly 1 have buckets
+    of their own. Near 1, float32 numbers lie further apart than the edges: there each
+    number has its own bucket, and some buckets stay empty.
 
     Args:
       num_buckets: static number of buckets, at least 3.

@@ -85,7 +85,7 @@ def update_temperature(
       labels: integer `[N]` in `[0, C)`.
       where: optional bool `[N]`, such as the mask of a padded last batch.
       weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
-      class_where: optional bool `[C]` or `[N, C]`, the classes that take part.
+      class_where: optional bool `[C]` or `[N, C]`, the classes that count.
 
     Returns:
       `TemperatureSummary` of the rows so far and the valid rows of the batch.

@@ -50,7 +50,7 @@ def fit_temperature(
     Args:
       blocks: `Blocks` of (logits, labels) or (logits, labels, where): floating
         `[n, C]`, integer `[n]` in `[0, C)`, and bool `[n]`.
-      class_where: optional bool `[C]`, the classes that take part.
+      class_where: optional bool `[C]`, the classes that count.
       progress: whether to show a progress bar; needs rich.
 
     Returns:

@@ -113,7 +113,7 @@ def _table(
 def _equal_count_bins(passes: Passes, num_bins: int) -> Bins:
     """The bins of `binning.equal_count_bins`, found in a few passes.
 
-    Each pass counts in which part of the range that is left the edges lie.
+    Each pass narrows the range in which each edge lies, by counting.
     """
     nothing = np.int64(0), np.full(2, np.inf, np.float32)
     # In NumPy's int64, because there may be more than 2^31 rows.
