@@ -165,14 +165,12 @@ def expected_precision_by_bin(
 ) -> ExpectedPrecision:
     """`expected_precision` in each bin of a score.
 
-    The score may be the smallest confidence of the experts, for example.
+    The score may be the smallest confidence of the experts, for example. Args, errors
+    and NaN as for `expected_precision`.
 
     Args:
       bins: `Bins` of the scores.
       scores: floating `[N]`.
-      label_error_probability: floating `[N]`, as for `expected_precision`.
-      flagged: bool `[N]`.
-      where: optional bool `[N]`.
 
     Returns:
       `ExpectedPrecision` with arrays `[num_bins]`; NaN in bins without flags, and in

@@ -65,13 +65,8 @@ def estimate_label_noise(
     by how much in a simulation with calibrated probabilities.
 
     A given label counts as right if none of its rows has a candidate; so do all labels
-    of a class that is never a row's true class.
-
-    Args:
-      probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained
-        on these labels.
-      labels: integer `[N]`, as given.
-      where: optional bool `[N]`.
+    of a class that is never a row's true class. Args, errors and NaN as for
+    `calib_jax.confident_learning`.
 
     Returns:
       float32 `[C, C]`, rows by true class.

@@ -36,10 +36,7 @@ def cleaning_curves(
       points: optional, from names to `(flagged_share, precision)`: scalars, or arrays
         of one shape `[P]` for a method with a parameter, whose P points are joined.
       max_flagged_share: right end of the panel, in `(0, 1]`.
-      title: optional text above the legend, which is above the panel.
-      axes: optional axes to draw into, in the caller's style; by default a new
-        figure's, in the style of `style`.
-      dark: whether a new figure is light on dark.
+      title, axes, dark: as for `cascade_curves`.
 
     Returns:
       The `Figure` that was drawn into.

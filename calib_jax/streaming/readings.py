@@ -203,10 +203,7 @@ def average_performance_gap_recovered(state: CascadeSummary, router: Router) -> 
 
     .. math:: |\mathrm{APGR} - \mathrm{APGR}_{exact}| \le e / |g| + e V
 
-    Args:
-      state: `CascadeSummary` with sums `[7, num_buckets + 1, digits]`, of the rows to
-        judge the router by.
-      router: `Router`.
+    Args, errors and NaN as for `cascade_curve`.
 
     Returns:
       `Reading` of a float32 scalar, NaN where
