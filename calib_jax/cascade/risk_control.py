@@ -102,25 +102,20 @@ def control_accuracy_drop(
     chosen K meets the limit. K = 1, 2, ... are tested in this order, each at the full
     level, until one fails. A K beyond the limit can only be chosen if the first such K
     passes its test, which has a probability of at most `1 - confidence_level`. A
-    negative limit asks for a gain.
+    negative limit asks for a gain. Bool outcomes make the test faster; other
+    differences are rounded up to a multiple of 1 / 256.
+
+    Args, errors and NaN as for `control_regret`, and also:
 
     Args:
-      router: `Router`, fitted on other rows.
-      small_confidence: floating `[N]`, calibrated on other rows.
-      small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
-        model's answer is correct. Bools make the test faster; other differences are
-        rounded up to a multiple of 1 / 256.
-      large_outcome: `[N]`, like `small_outcome` for the large model.
       max_drop: floating scalar in `[-1, 1]`, an accuracy; may be traced.
       confidence_level: floating scalar in `(0, 1)`; may be traced.
       betting: static; test by `calib_jax.stats.betting_p_value` or, if False, by
         `calib_jax.stats.hoeffding_bentkus_p_value`, which is weaker where the two
         models mostly agree. Both take the loss as (difference + 1) / 2.
-      where: optional bool `[N]`.
 
     Returns:
       `Selection`; `bound` is the smallest limit that each K would pass on its own.
-      Every K whose bins hold a valid NaN is NaN and not chosen.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or confidence level.

@@ -165,8 +165,9 @@ def expected_precision_by_bin(
 ) -> ExpectedPrecision:
     """`expected_precision` in each bin of a score.
 
-    The score may be the smallest confidence of the experts, for example. Args, errors
-    and NaN as for `expected_precision`.
+    The score may be the smallest confidence of the experts, for example.
+
+    Args, errors and NaN as for `expected_precision`, and also:
 
     Args:
       bins: `Bins` of the scores.

@@ -65,8 +65,9 @@ def estimate_label_noise(
     by how much in a simulation with calibrated probabilities.
 
     A given label counts as right if none of its rows has a candidate; so do all labels
-    of a class that is never a row's true class. Args, errors and NaN as for
-    `calib_jax.confident_learning`.
+    of a class that is never a row's true class.
+
+    Args, errors and NaN as for `calib_jax.confident_learning`.
 
     Returns:
       float32 `[C, C]`, rows by true class.

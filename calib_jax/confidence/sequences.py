@@ -64,8 +64,9 @@ def sequence_log_likelihood(
 
     reduced over the valid tokens to the sum (joint log-likelihood), the mean (which
     does not favour short sequences) or the minimum (the weakest token). Unlike the mean
-    logit it does not change when a constant is added to the logits of a step. Args,
-    errors and NaN as for `sequence_mean_logit`.
+    logit it does not change when a constant is added to the logits of a step.
+
+    Args, errors and NaN as for `sequence_mean_logit`, and also:
 
     Args:
       reduction: `"sum"`, `"mean"` or `"min"`.

@@ -135,7 +135,9 @@ def log_loss(
     r"""Mean of :math:`-v \log c - (1 - v) \log (1 - c)`, in nats.
 
     Like `brier_score`, it is the score of one answer's confidence and not the log loss
-    of a whole class distribution. Args, errors and NaN as for `brier_score`.
+    of a whole class distribution.
+
+    Args, errors and NaN as for `brier_score`.
 
     Returns:
       float32 scalar in nats; inf if a confidence of 0 or 1 is wrong; NaN also with a
@@ -171,15 +173,11 @@ def area_under_roc(
     scores are 0. Random scores give 0.5. A partly correct answer counts in part on both
     sides. All rows are sorted, so sharded rows are gathered.
 
-    Args:
-      scores: floating `[N]`, confidences or any other scores, infinite ones too.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`, the rows that count.
-      weights: optional non-negative `[N]`.
+    Args, errors and NaN as for `brier_score`, but scores may be any numbers, infinite
+    ones too.
 
     Returns:
-      float32 scalar in `[0, 1]`; NaN without a right or without a wrong answer, or with
-      a valid NaN.
+      float32 scalar in `[0, 1]`; NaN also without a right or without a wrong answer.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.

@@ -190,22 +190,16 @@ def calibration_drift(
     calibrated, a shift within a bin can pass for a change; narrow bins, 15 or more,
     make it small.
 
+    Args, errors and NaN as for `occupancy_drift`, and also:
+
     Args:
-      key: a JAX random key.
-      bins: `Bins` of the scores, from other rows.
-      reference_scores: floating `[R]`, confidences in `[0, 1]`.
       reference_outcomes: bool `[R]`, whether each is correct.
-      scores: floating `[N]`, new confidences, calibrated like the reference.
-      outcomes: bool `[N]`, whether each is correct.
-      num_resamples: static number of draws D, at least 1.
+      outcomes: bool `[N]`, whether each is correct; `where` may select labelled rows.
       confidence_level: floating scalar in `(0, 1)`, of the two intervals; may be
         traced.
-      reference_where: optional bool `[R]`.
-      where: optional bool `[N]`, such as a mask of the labelled rows.
 
     Returns:
-      `CalibrationDrift`; its floats are NaN if no bin holds rows of both, or a valid
-      row is NaN.
+      `CalibrationDrift`; its floats are NaN also if no bin holds rows of both.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.

@@ -62,12 +62,8 @@ def update_platt(
 ) -> PlattSummary:
     """Adds a batch of scores and outcomes to a summary; in a loop, donate the state.
 
-    Args:
-      state: `PlattSummary`.
-      scores: floating `[N]`, finite.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`, such as the mask of a padded last batch.
-      weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
+    Args, errors and NaN as for `update_reliability`, with a `PlattSummary` and any
+    finite scores.
 
     Returns:
       `PlattSummary` of the rows so far and the valid rows of the batch.

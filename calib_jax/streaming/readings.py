@@ -85,7 +85,9 @@ def expected_calibration_error(
     error is :math:`\sum_b |G_b| / W` with :math:`G_b = \sum_{i \in b} w_i (c_i -
     v_i)`. Only rows in the buckets of D can be in another bin, and each of them changes
     two of the G by at most its weight. If `bins` are given, D are the buckets that
-    their edges divide. Args, errors and NaN as for `reliability_table`.
+    their edges divide.
+
+    Args, errors and NaN as for `reliability_table`.
 
     Returns:
       `Reading` of a float32 scalar, NaN without a valid row or with a valid NaN.

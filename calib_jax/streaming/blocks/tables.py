@@ -72,8 +72,9 @@ def expected_calibration_error(
 ) -> jax.Array:
     """The expected calibration error of more rows than fit in memory.
 
-    Equal to `calib_jax.expected_calibration_error`, bit for bit. Args, errors and NaN
-    as for `reliability_table`.
+    Equal to `calib_jax.expected_calibration_error`, bit for bit.
+
+    Args, errors and NaN as for `reliability_table`.
 
     Returns:
       float32 scalar in `[0, 1]`; NaN without a valid row or with a valid NaN.
