@@ -6,7 +6,7 @@ masks examples and `weights` counts them; one problem at a time, many by `jax.vm
 
 The names used most are here; everything else is in the room of its subject, such as
 `calib_jax.cascade` or `calib_jax.cleaning`. `calib_jax.flax` and `calib_jax.plots` are
-imported by name only.
+imported separately.
 """
 
 from importlib.metadata import PackageNotFoundError as _PackageNotFoundError

@@ -2,8 +2,8 @@
 
 Every public function passes its arguments through this module. A wrong rank, shape,
 dtype or count raises `ValueError` with the name of the argument, what was expected and
-what came; lists, NumPy arrays and JAX arrays share one trace. Values of arrays are not
-read: `calib_jax.io.validate` does that, on the host.
+what it got; lists, NumPy arrays and JAX arrays share one trace. Values of arrays are
+not read: `calib_jax.io.validate` does that, on the host.
 
 An array of integers is refused where floating numbers are expected. Python numbers and
 lists have no dtype of their own and are converted.
@@ -157,6 +157,26 @@ def integers(
             array = jnp.maximum(array, jnp.asarray(_INT32.min, array.dtype))
         return array.astype(jnp.int32)
     return jnp.asarray(np.clip(array, _INT32.min, _INT32.max).astype(np.int32))
+
+
+def scored_rows(
+    scores: ArrayLike,
+    right: ArrayLike,
+    where: ArrayLike | None,
+    weight: ArrayLike | None = None,
+    *,
+    keep_bool: bool = False,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]:
+    """Arguments named scores, outcomes, where and weights, each `[N]` or None."""
+    given = (
+        floats("scores", scores),
+        outcomes("outcomes", right, keep_bool=keep_bool),
+        mask("where", where),
+        weights("weights", weight),
+    )
+    names = ("scores", "outcomes", "where", "weights")
+    same_shape(**dict(zip(names, given, strict=True)))
+    return given
 
 
 def two_models(

@@ -196,17 +196,22 @@ def to_float(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
         (1,) * (sums.ndim - 1) + (NUM_DIGITS,)
     )
     values = jnp.where(digits == 0, 0.0, values)
+    high, low = sum_pairs((values, jnp.zeros_like(values)), axis=sums.ndim - 1)
+    bad = sums[..., NOT_FINITE] > 0
+    return jnp.where(bad, jnp.nan, high), jnp.where(bad, jnp.nan, low)
+
+
+def sum_pairs(
+    values: tuple[jax.Array, jax.Array], *, axis: int
+) -> tuple[jax.Array, jax.Array]:
+    """Sums of `(high, low)` numbers over an axis."""
 
     def add(first: Any, second: Any) -> Any:
         high, error = two_sum(first[0], second[0])
         return two_sum(high, error + (first[1] + second[1]))
 
     zero = np.float32(0)
-    high, low = lax.reduce(
-        (values, jnp.zeros_like(values)), (zero, zero), add, (sums.ndim - 1,)
-    )
-    bad = sums[..., NOT_FINITE] > 0
-    return jnp.where(bad, jnp.nan, high), jnp.where(bad, jnp.nan, low)
+    return lax.reduce(values, (zero, zero), add, (axis,))
 
 
 def to_count(high: jax.Array, low: jax.Array) -> jax.Array:

@@ -1,8 +1,8 @@
 """Masks over rows, tokens and classes.
 
 What a mask removes may hold anything, NaN included, and has no effect on results or
-gradients. A row is removed by `where` or by a weight of 0: `valid_rows` makes one mask
-of both, and `clean_rows` overwrites what it removes.
+gradients. A row is removed by `where` or by a weight of 0: `valid_rows` joins both into
+one mask, and `clean_rows` overwrites what it removes.
 """
 
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 
 def valid_rows(
-    num_rows: int, where: jax.Array | None, weights: jax.Array | None
+    num_rows: int, where: jax.Array | None, weights: jax.Array | None = None
 ) -> jax.Array:
     """Bool `[N]`: rows that `where` keeps and whose weight is not 0."""
     valid = jnp.ones(num_rows, bool) if where is None else where
@@ -31,6 +31,11 @@ def clean_rows(
         fill(array, valid.reshape(-1, *[1] * (array.ndim - 1)), value)
         for array in arrays
     )
+
+
+def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
+    """`part / whole`, such as a mean; NaN where the whole is not above 0."""
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), jnp.nan)
 
 
 def usable_outcomes(outcomes: jax.Array, weights: jax.Array | None) -> jax.Array:
@@ -108,7 +113,7 @@ def below_maximum(
     """`logits - maximum` in float32, with -1e30 where a class is out.
 
     Divided by any temperature up to 1e6 its exponential is 0, and so is the product of
-    the two. This takes one operation per entry less than `shifted` with its mask.
+    the two. This takes one operation fewer per entry than `shifted` with its mask.
     """
     below = jnp.maximum(logits.astype(jnp.float32) - maximum[..., None], -1e30)
     return fill(below, class_where, -1e30)

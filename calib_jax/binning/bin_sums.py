@@ -25,7 +25,8 @@ class BinSums:
 
     Attributes:
       sums: int32 `[2 + Q, num_bins + 1, digits]`: number of rows, weights, and Q
-        weighted quantities, of each bin and last of the rows that are in no bin.
+        weighted quantities, of each bin and, last, of rows outside every bin (NaN
+        scores).
     """
 
     sums: jax.Array
@@ -34,13 +35,13 @@ class BinSums:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class BinMeans:
-    """Counts and means that the sums stand for.
+    """Counts and means of each bin.
 
     Attributes:
       count: int32 `[num_bins]`, rows; at most 2^31 - 1.
       weight: float32 `[num_bins]`, sum of weights; equal to `count` without weights.
       means: float32 `[Q, num_bins]`, weighted means; 0 in a bin without rows, NaN in
-        every bin where a valid row is in no bin.
+        every bin if a valid row is outside all of them.
     """
 
     count: jax.Array
@@ -49,7 +50,7 @@ class BinMeans:
 
 
 def init(num_bins: int, num_quantities: int) -> BinSums:
-    """The state without rows, for Q quantities.
+    """The empty state, for Q quantities.
 
     Examples:
       >>> print(compute(init(2, 1)).count)
@@ -71,7 +72,7 @@ def update(
 
     Args:
       state: `BinSums` of Q quantities.
-      index: int32 `[N]` from `bin_index`; -1 is in no bin.
+      index: int32 `[N]` from `bin_index`; -1 is outside every bin.
       quantities: Q floating arrays `[N]`.
       where: optional bool `[N]`.
       weights: optional non-negative float32 `[N]`.
@@ -111,7 +112,7 @@ def held_bins(place: jax.Array, none: int) -> tuple[jax.Array, jax.Array]:
 
     Args:
       place: int32 `[N]`, the bin of each row; `none` for a row that does not count.
-      none: a number greater than that of any bin.
+      none: a number greater than any bin.
 
     Returns:
       int32 `[N]`, the bins, each once, ascending but for `none` in the entries left
@@ -125,7 +126,7 @@ def held_bins(place: jax.Array, none: int) -> tuple[jax.Array, jax.Array]:
 
 @jax.jit
 def merge(first: BinSums, second: BinSums) -> BinSums:
-    """The state of the rows of both: associative and commutative, bit for bit."""
+    """Merges two states: associative and commutative, bit for bit."""
     return BinSums(sums=exact.normalise(first.sums + second.sums))
 
 
@@ -174,7 +175,7 @@ def _sums_of_rows(
 
 @jax.custom_batching.custom_vmap
 def _sums_in_bins(edges: jax.Array, rows: Any) -> jax.Array:
-    """As `_sums_of_rows`, of edges and (scores, quantities, where, weights)."""
+    """Like `_sums_of_rows`, from edges and (scores, quantities, where, weights)."""
     scores, quantities, where, weights = rows
     bins = Bins(edges=edges)
 
@@ -204,7 +205,7 @@ def _sums_in_many_bins(
     cuts = jnp.sort(edges.reshape(-1))
     cells = jnp.moveaxis(_sums_in_bins(cuts, rows), 1, 0)
     # Sums of the cells before each: differences are right even if integers wrap around.
-    # The last cell holds the rows in no bin.
+    # The last cell holds the rows outside every bin.
     in_none = cells[-1]
     total, before = lax.scan(
         lambda upto, cell: (upto + cell, upto), 0 * in_none, cells[:-1]
@@ -238,8 +239,8 @@ def bin_sums_and_means(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> tuple[BinSums, BinMeans]:
-    """As `bin_means`, with the exact sums behind the means, not yet canonical."""
-    # As compute(update(init(...), ...)), without the canonical form in between.
+    """Like `bin_means`, with the exact sums behind the means, not yet canonical."""
+    # Like compute(update(init(...), ...)), without the canonical form in between.
     rows = jax.lax.stop_gradient((scores, tuple(quantities), where, weights))
     sums = _sums_in_bins(lax.stop_gradient(bins.edges), rows)
     table = compute(BinSums(sums=sums))
@@ -268,7 +269,7 @@ def _with_derivative(
 def _derivative_of_means(primals: Any, tangents: Any) -> Any:
     weight, means, index, quantities, valid, weights = primals
     by_quantities, by_weights = tangents[3], tangents[5]
-    # -1 is no bin, not the last one.
+    # -1 is outside every bin, not the last bin.
     place = jnp.where(valid & (index >= 0), index, weight.shape[0])
 
     def in_bins(rows: jax.Array) -> jax.Array:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, masking
 from . import order_statistics, search
 
 DEFAULT_NUM_BINS = 15
@@ -95,6 +95,32 @@ def cut_evenly(scores: jax.Array, num_bins: int, where: jax.Array | None) -> Bin
     return Bins(edges=edges)
 
 
+def given_or_cut(
+    bins: Bins | None,
+    scores: jax.Array,
+    num_bins: int,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> Bins:
+    """The given bins, or else bins of equal count, for use inside other cores.
+
+    A row of weight 0 is a removed row, for the edges too.
+    """
+    if bins is not None:
+        return bins
+    if weights is not None:
+        where = masking.valid_rows(scores.shape[0], where, weights)
+    return cut_evenly(scores, num_bins, where)
+
+
+def checked_size(bins: Bins | None, num_bins: int) -> int:
+    """Static number of bins: of those given, or else to be cut."""
+    if bins is None:
+        return checks.static_int("num_bins", num_bins, minimum=1)
+    checks.instance("bins", bins, Bins)
+    return bins.num_bins
+
+
 def equal_width_bins(
     num_bins: int = DEFAULT_NUM_BINS, *, lower: float = 0.0, upper: float = 1.0
 ) -> Bins:
@@ -137,7 +163,7 @@ def bin_index(bins: Bins, scores: ArrayLike) -> jax.Array:
 
     Returns:
       int32 `[N]` in `[0, num_bins - 1]`; scores beyond the ends fall in the end bins,
-      and NaN, which is in no bin, gives -1.
+      and NaN gives -1.
 
     Raises:
       ValueError: for a wrong rank or dtype, or if `bins` is not a `Bins`.
@@ -162,7 +188,7 @@ def in_first_bins(
     Args:
       bins: `Bins`.
       order: int32 `[num_bins]`, a permutation of the bins.
-      scores: float32 `[N]`; NaN is in no bin.
+      scores: float32 `[N]`; NaN gives False.
       num_first: int32 scalar.
 
     Returns:
@@ -175,7 +201,7 @@ def in_first_bins(
 
 
 def searches(bins: Bins) -> bool:
-    """Whether there are so many edges that scores are looked up by a search.
+    """Whether scores are looked up by a search, because there are many edges.
 
     A search is fastest over all scores at once, comparisons block by block.
     """

@@ -1,7 +1,7 @@
 """Scores of given ranks, by sorting or by counting the bits of their keys.
 
-Here and in the functions below, `rows` are scores float32 `[N]`, of which NaN is left
-out, and an optional mask bool `[N]`.
+Here and in the functions below, `rows` are scores float32 `[N]`, whose NaN are ignored,
+and an optional mask bool `[N]`.
 """
 
 from typing import Any

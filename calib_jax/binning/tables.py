@@ -42,8 +42,8 @@ def reliability_table(
     """Mean confidence and mean outcome in each bin.
 
     The means come from exact sums, so reordering the rows changes no bit. A NaN score
-    in a valid row is in no bin and makes all means NaN; a NaN outcome makes the mean
-    outcome of its bin NaN.
+    in a valid row makes all means NaN; a NaN outcome makes the mean outcome of its bin
+    NaN.
 
     Args:
       bins: `Bins` of the scores.
@@ -69,25 +69,26 @@ def reliability_table(
       [1 2] [0.2 0.7] [0.  0.5]
     """
     checks.instance("bins", bins, Bins)
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes, keep_bool=True)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    return _reliability_table(bins, score, outcome, mask, weight)
+    rows = checks.scored_rows(scores, outcomes, where, weights, keep_bool=True)
+    return table_of_rows(bins, *rows)
 
 
 @dispatch.core
-def _reliability_table(
+def table_of_rows(
     bins: Bins,
     scores: jax.Array,
     outcomes: jax.Array,
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> ReliabilityTable:
-    table = bin_sums.bin_means(bins, scores, (scores, outcomes), where, weights)
+    """The core of `reliability_table`."""
+    quantities = scores, outcomes
+    return table_of_means(bin_sums.bin_means(bins, scores, quantities, where, weights))
+
+
+def table_of_means(table: bin_sums.BinMeans) -> ReliabilityTable:
+    """The table of the means of scores and of outcomes."""
+    confidence, outcome = table.means
     return ReliabilityTable(
-        count=table.count,
-        weight=table.weight,
-        confidence=table.means[0],
-        outcome=table.means[1],
+        count=table.count, weight=table.weight, confidence=confidence, outcome=outcome
     )

@@ -4,9 +4,6 @@ Fit on one half of the data and evaluate on the other: on the half it was fitted
 every calibrator looks better than it is.
 """
 
-import functools
-from typing import Any
-
 import jax
 from jax.typing import ArrayLike
 
@@ -15,14 +12,6 @@ from ..confidence import classes
 from .histogram import Histogram, apply_histogram
 from .platt import Platt, apply_platt
 from .temperature import Temperature
-
-
-@functools.singledispatch
-def _calibrate(params: Any, x: ArrayLike, class_where: ArrayLike | None) -> jax.Array:
-    raise ValueError(
-        "params: expected Temperature, Platt or Histogram, the first result of a fit, "
-        f"got {type(params).__name__}."
-    )
 
 
 def calibrate(
@@ -59,22 +48,17 @@ def calibrate(
         raise ValueError(
             "class_where: expected None, because scores have no classes, got a mask."
         )
-    return _calibrate(params, x, class_where)
-
-
-@_calibrate.register
-def _(params: Temperature, x: ArrayLike, class_where: ArrayLike | None) -> jax.Array:
-    logits = checks.logits("x", x, rank=range(1, 9), axes="[..., C]")
-    temperature = checks.scalar("temperature", params.temperature)
-    mask = checks.class_mask(class_where, logits)
-    return classes.softmax(logits, temperature, mask)
-
-
-@_calibrate.register
-def _(params: Platt, x: ArrayLike, class_where: None) -> jax.Array:
-    return apply_platt(params, checks.floats("x", x))
-
-
-@_calibrate.register
-def _(params: Histogram, x: ArrayLike, class_where: None) -> jax.Array:
-    return apply_histogram(params, checks.floats("x", x))
+    match params:
+        case Temperature():
+            logits = checks.logits("x", x, rank=range(1, 9), axes="[..., C]")
+            temperature = checks.scalar("temperature", params.temperature)
+            mask = checks.class_mask(class_where, logits)
+            return classes.softmax(logits, temperature, mask)
+        case Platt():
+            return apply_platt(params, checks.floats("x", x))
+        case Histogram():
+            return apply_histogram(params, checks.floats("x", x))
+    raise ValueError(
+        "params: expected Temperature, Platt or Histogram, the first result of a fit, "
+        f"got {type(params).__name__}."
+    )

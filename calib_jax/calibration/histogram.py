@@ -50,7 +50,8 @@ def fit_histogram(
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
       num_bins: static number of bins.
       where: optional bool `[N]`, the rows that count.
-      weights: optional non-negative `[N]`; 0 removes a row, others do not move edges.
+      weights: optional non-negative `[N]`; 0 removes a row, other weights do not move
+        edges.
 
     Returns:
       `Histogram` and `FitReport`.
@@ -68,12 +69,9 @@ def fit_histogram(
       >>> print(params.values, apply_histogram(params, jnp.array([0.0, 0.7, 0.8])))
       [0.5 1. ] [0.5 0.5 1. ]
     """
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    rows = checks.scored_rows(scores, outcomes, where, weights)
     size = checks.static_int("num_bins", num_bins, minimum=1)
-    return _fit_histogram(score, outcome, mask, weight, num_bins=size)
+    return _fit_histogram(*rows, num_bins=size)
 
 
 @dispatch.core(rows_of="scores")

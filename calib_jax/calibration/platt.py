@@ -59,7 +59,7 @@ def fit_platt(
     Takes any score, such as the mean logit or log-likelihood of a sequence, or the
     log-odds of a confidence. Slope and intercept of the standardised scores are limited
     to `[-1e6, 1e6]`; `SEPARABLE` and `ONE_CLASS` outcomes have no finite optimum and
-    stand at an end of that range. `CONSTANT` scores get slope 0 and the logit of the
+    end up at a bound of that range. `CONSTANT` scores get slope 0 and the logit of the
     mean outcome. `INVALID_VALUES` get slope and intercept 0, a confidence of one half.
 
     Args:
@@ -73,7 +73,7 @@ def fit_platt(
         optimum.
       solver: optax gradient transformation over the vector (slope, intercept) of the
         standardised scores; None is `calib_jax.calibration.newton()`. Build it once,
-        because each new one is compiled anew.
+        because each new one is compiled again.
 
     Returns:
       `Platt` and `FitReport`.
@@ -91,13 +91,9 @@ def fit_platt(
       >>> print(f"{params.slope:.3f} {params.intercept:.3f}")
       1.214 -0.607
     """
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
+    rows = checks.scored_rows(scores, outcomes, where, weights)
     checks.solver(solver)
-    smooth = bool(smooth_targets)
-    return _fit_platt(score, outcome, mask, weight, smooth=smooth, solver=solver)
+    return fit_rows(*rows, smooth=bool(smooth_targets), solver=solver)
 
 
 @jax.jit
@@ -107,7 +103,7 @@ def apply_platt(params: Platt, scores: jax.Array) -> jax.Array:
 
 
 @dispatch.core(static=["smooth", "solver"])
-def _fit_platt(
+def fit_rows(
     scores: jax.Array,
     outcomes: jax.Array,
     where: jax.Array | None,
@@ -116,6 +112,7 @@ def _fit_platt(
     smooth: bool,
     solver: optax.GradientTransformation | None,
 ) -> tuple[Platt, FitReport]:
+    """The core of `fit_platt`."""
     rows = {"score": scores, "outcome": outcomes}
     rows |= {} if where is None else {"where": where}
     unit = jnp.float32(1)

@@ -13,7 +13,7 @@ class FitStatus(enum.IntEnum):
     """How a fit ended; compare `report.status` with these.
 
     Only `CONVERGED` and `REVERSED` found the optimum. If there is no finite optimum,
-    the parameters are the finite end of their range and mean nothing by themselves.
+    the parameters are the finite end of their range and mean nothing on their own.
     """
 
     #: Another Newton step would change no parameter noticeably.

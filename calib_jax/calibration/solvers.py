@@ -26,7 +26,8 @@ class Evaluation(NamedTuple):
 
 
 class Solution(NamedTuple):
-    """Where the loop ended: parameters `[P]`, their evaluation, and the way there."""
+    """Where the loop ended: parameters `[P]`, their evaluation, and how it got
+    there."""
 
     params: jax.Array
     evaluation: Evaluation
@@ -42,12 +43,12 @@ class NewtonState(NamedTuple):
     slope: jax.Array
 
 
-_DEFAULT_MAX_STEPS = 200
+_MAX_STEPS = 200
 # A Newton step this small changes no parameter noticeably in float32, because log
 # temperatures and standardised slopes are of order 1.
 _TOLERANCE = 1e-6
 # When a Newton step on part of the data is this small, the solver moves on to a larger
-# part: the optimum of some thousand rows is a percent or two from that of all.
+# part: the optimum of a few thousand rows is a percent or two from that of all.
 _NEAR, _COARSE_STEPS = 0.1, 10
 # Steps below this size that no longer shrink are rounding noise.
 _NOISE = 3e-5
@@ -161,7 +162,6 @@ def minimize(
     solver: optax.GradientTransformation | None = None,
     enabled: jax.Array | bool = True,
     thinnings: Sequence[int] = (),
-    max_steps: int = _DEFAULT_MAX_STEPS,
 ) -> Solution:
     """Runs a solver until one more Newton step would be the last, and takes that step.
 
@@ -185,7 +185,6 @@ def minimize(
       solver: an optax gradient transformation; None is `newton()`.
       enabled: bool scalar; False evaluates the loss at `initial` and takes no step.
       thinnings: `every` of the first steps, descending; then all data are used.
-      max_steps: maximum number of steps.
 
     Returns:
       `Solution`, with value and gradient extrapolated to the last step by its quadratic
@@ -194,8 +193,7 @@ def minimize(
     transformation = optax.with_extra_args_support(
         _NEWTON if solver is None else solver
     )
-    coarse = solver is None and max_steps > _COARSE_STEPS
-    stages = (*thinnings, 1) if coarse else (1,)
+    stages = (*thinnings, 1) if solver is None else (1,)
     last_stage = len(stages) - 1
     # The loop itself is not differentiated; `differentiable` adds derivatives later.
     constant, initial = lax.stop_gradient((data, initial))
@@ -251,9 +249,9 @@ def minimize(
                 bend=bend,
             )
         after = jnp.clip(optax.apply_updates(params, updates), lower, upper)
-        finished = settled | (steps >= max_steps) | ~jnp.asarray(enabled)
+        finished = settled | (steps >= _MAX_STEPS) | ~jnp.asarray(enabled)
         if last_stage:
-            # A part without an optimum inside the bounds is no guide: start afresh on
+            # A part without an optimum inside the bounds does not help: start again on
             # all data.
             coarse = stage < last_stage
             near = (size <= _NEAR) & jnp.all((newton > lower) & (newton < upper))

@@ -20,7 +20,7 @@ from .solvers import Evaluation
 
 MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 # The solver gets near the optimum on this many rows before it reads all of them: after
-# the second number, one step over all rows is mostly enough.
+# the second number, one step over all rows is usually enough.
 _FIRST_ROWS = (2**10, 2**16)
 
 
@@ -64,7 +64,7 @@ def fit_temperature(
       class_where: optional bool `[C]` or `[N, C]`, the classes that count.
       solver: optax gradient transformation over the vector (log T,); None is
         `calib_jax.calibration.newton()`, the only one with a promised relative accuracy
-        of 1e-5 in T. Build it once, because each new one is compiled anew.
+        of 1e-5 in T. Build it once, because each new one is compiled again.
 
     Returns:
       `Temperature` and `FitReport`.
@@ -82,13 +82,25 @@ def fit_temperature(
       >>> print(params.temperature.round(4), FitStatus(int(report.status)).name)
       3.641 CONVERGED
     """
+    rows = checked_rows(logits, labels, where, weights, class_where)
+    checks.solver(solver)
+    return _fit_temperature(*rows, solver=solver)
+
+
+def checked_rows(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    where: ArrayLike | None,
+    weights: ArrayLike | None,
+    class_where: ArrayLike | None,
+) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None, jax.Array | None]:
+    """The rows of a fit, checked and converted."""
     array = checks.logits("logits", logits, rank=2, axes="[N, C]")
     label = checks.integers("labels", labels)
     mask, weight = checks.mask("where", where), checks.weights("weights", weights)
     checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
     classes = checks.class_mask(class_where, array)
-    checks.solver(solver)
-    return _fit_temperature(array, label, mask, weight, classes, solver=solver)
+    return array, label, mask, weight, classes
 
 
 @dispatch.core(static=["solver"])
@@ -128,7 +140,7 @@ def _fit_temperature(
         )
 
     lowest, highest = jnp.float32(MIN_TEMPERATURE), jnp.float32(MAX_TEMPERATURE)
-    # First guess: in calibrated logits the mean lies some nats below the largest.
+    # First guess: in calibrated logits the mean lies a few nats below the largest.
     guess = jnp.clip(mean_gap / total / 5.0, 2 * lowest, 0.5 * highest)
     status, start = reports.first_case(
         (problem.invalid, FitStatus.INVALID_VALUES, jnp.float32(1)),

@@ -1,4 +1,7 @@
-"""Routing between models of different price, and what it achieves."""
+"""Routing between models of different price, and how accurate and cheap it is.
+
+Masked rows (`where` False) may hold anything, NaN included.
+"""
 
 from .chain_curves import (
     ChainChoice,

@@ -1,10 +1,9 @@
 r"""What a chain of models achieves and costs, for all combinations at once.
 
 Shapes: M models, N examples, J = M - 1 stages, `num_bins` bins, `combinations` for J
-axes of `num_bins + 1` entries each: the K of each stage, from 0 to num_bins. Masked
-rows may hold anything. A *cell* is a bin at each stage, given by its rank in the order
-of that stage's router. All combinations are read off sums by cell and their cumulative
-sums; none is evaluated on its own.
+axes of `num_bins + 1` entries each: the K of each stage, from 0 to num_bins. A *cell*
+is a bin at each stage, given by its rank in the order of that stage's router. All
+combinations come from cumulative sums over cells; none is evaluated on its own.
 """
 
 import dataclasses
@@ -168,7 +167,7 @@ def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> ChainChoice:
 
     Ties go to the cheapest, then to the largest K of the first stage, then of the next.
     A choice among many combinations on few rows looks better on those rows than it is:
-    judge it on others. To choose without labels, use the expected accuracy:
+    judge it on other rows. To choose without labels, use the expected accuracy:
     `chain_curve` with confidences in place of outcomes.
 
     Args:
@@ -208,7 +207,7 @@ def selective_accuracy(curve: ChainCurve) -> tuple[jax.Array, jax.Array]:
     """Coverage, and accuracy among the answers given, where the last model abstains.
 
     Args:
-      curve: `ChainCurve` of a chain whose last model is that of `with_abstaining`.
+      curve: `ChainCurve` of a chain whose last model comes from `with_abstaining`.
 
     Returns:
       Coverage, the share of inputs that are answered, and the mean outcome of these

@@ -1,11 +1,11 @@
 r"""Chains of models in a fixed order, asked one after another until one answers.
 
-Shapes: M models, N examples, `num_bins` bins. Masked rows may hold anything. Models are
-in the order in which they are asked, usually by price; every model but the last is a
-*stage*. As in a cascade of two models, a stage keeps its answer where its confidence
-falls in one of the K bins in which the next model has the least advantage; otherwise
-the next model is asked. A *combination* is a K for each stage. A chain of two models is
-a cascade. To leave out a model, fit the chain of the others.
+Shapes: M models, N examples, `num_bins` bins. Models are in the order in which they are
+asked, usually by price; every model but the last is a *stage*. As in a cascade of two
+models, a stage keeps its answer where its confidence falls in one of the K bins in
+which the next model has the least advantage; otherwise the next model is asked. A
+*combination* is a K for each stage. A chain of two models is a cascade. To leave out a
+model, fit the chain of the others.
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch
 from ..binning.bins import DEFAULT_NUM_BINS, in_first_bins
-from .routers import Router, fit_router
+from . import routers
+from .routers import Router
 
 
 @jax.tree_util.register_dataclass
@@ -147,7 +148,7 @@ def with_abstaining(
       outcomes: bool, integer or floating `[M, N]` in `[0, 1]`.
       costs: floating `[M, N]`.
       worth: floating scalar in `[0, 1]`, the worth of no answer; may be traced.
-      cost: floating scalar, the price of whoever answers instead, 0 for nobody; may be
+      cost: floating scalar, the price of abstaining, such as asking a person; may be
         traced.
 
     Returns:
@@ -198,12 +199,12 @@ def _fit_chain(
 ) -> Chain:
     # The last model is followed by itself, so that a single model is a chain too.
     following = jnp.concatenate([confidence[1:], confidence[-1:]])
-    routers = jax.vmap(
-        lambda small, large: fit_router(
-            small, large, num_bins=num_bins, where=where, weights=weights
+    fitted = jax.vmap(
+        lambda small, large: routers.fit_rows(
+            small, large, None, where, weights, num_bins=num_bins
         )
     )(confidence, following)
-    return Chain(routers=jax.tree.map(lambda leaf: leaf[:-1], routers))
+    return Chain(routers=jax.tree.map(lambda leaf: leaf[:-1], fitted))
 
 
 @dispatch.core(rows_of="first")

@@ -1,9 +1,8 @@
 r"""What a cascade achieves: accuracy against share, and the numbers read off it.
 
-Shapes: N examples, `num_bins` bins. Masked rows may hold anything. A *share* is a share
-of inputs: the small model answers `small_share`, the large model is called on the rest.
-The paper draws its figures against the small share; PGR, APGR and CPT use the share of
-large-model calls.
+Shapes: N examples, `num_bins` bins. A *share* is a share of inputs: the small model
+answers `small_share`, the large model is called on the rest. The paper draws its
+figures against the small share; PGR, APGR and CPT use the share of large-model calls.
 """
 
 import dataclasses
@@ -152,7 +151,7 @@ def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
     r"""Area under PGR over the share of large-model calls (APGR).
 
     The trapezoid integral over all points of the curve, from no large-model calls to
-    nothing else. Random routing scores 0.5.
+    large-model calls only. Random routing scores 0.5.
 
     Args:
       curve: `CascadeCurve`.
@@ -165,7 +164,7 @@ def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
 
     References:
       Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2, which averages ten
-      points, which gives random routing 0.55; the integral gives it 0.5.
+      points and so gives random routing 0.55; the integral gives it 0.5.
 
     Examples:
       >>> import calib_jax
@@ -204,7 +203,7 @@ def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Ar
       0.25
     """
     checks.instance("curve", curve, CascadeCurve)
-    goal = checks.floats("target", target, rank=0, axes="")
+    goal = checks.scalar("target", target)
     return _call_performance_threshold(curve, goal)
 
 
@@ -220,7 +219,7 @@ def _cascade_curve(
     state, table = bin_sums.bin_sums_and_means(
         router.bins, confidence, (small, large), where, weights
     )
-    # Exact sums have no derivatives; those of the curve from means are added.
+    # Exact sums have no derivatives: add those of the curve from means.
     by_small, by_large = table.means
     moved = curve_of_means(table.weight, by_small, by_large, router.order).accuracy
     moved = moved - jax.lax.stop_gradient(moved)
@@ -289,18 +288,18 @@ def pgr_of(curve: CascadeCurve) -> jax.Array:
     """PGR of a curve that was checked."""
     if curve.gain is None:
         gap = curve.large_accuracy - curve.small_accuracy
-        recovered = curve.accuracy - curve.small_accuracy
+        gain = curve.accuracy - curve.small_accuracy
     else:
-        gap, recovered = curve.gain[0], curve.gain
-    return jnp.where(gap != 0, recovered / jnp.where(gap != 0, gap, 1.0), jnp.nan)
+        gap, gain = curve.gain[0], curve.gain
+    return jnp.where(gap != 0, gain / jnp.where(gap != 0, gap, 1.0), jnp.nan)
 
 
 @jax.jit
 def apgr_of(curve: CascadeCurve) -> jax.Array:
     """APGR of a curve that was checked."""
-    recovered = pgr_of(curve)
+    pgr = pgr_of(curve)
     widths = curve.small_share[1:] - curve.small_share[:-1]
-    return jnp.sum(widths * 0.5 * (recovered[1:] + recovered[:-1]))
+    return jnp.sum(widths * 0.5 * (pgr[1:] + pgr[:-1]))
 
 
 @jax.jit
@@ -313,14 +312,14 @@ def _random_curve(curve: CascadeCurve) -> CascadeCurve:
 
 @jax.jit
 def _call_performance_threshold(curve: CascadeCurve, target: jax.Array) -> jax.Array:
-    # From no large-model calls to nothing else.
+    # From no large-model calls to large-model calls only.
     share = 1.0 - curve.small_share[::-1]
-    recovered = pgr_of(curve)[::-1]
-    reached = recovered >= target
+    pgr = pgr_of(curve)[::-1]
+    reached = pgr >= target
     at = jnp.argmax(reached)
     before = jnp.maximum(at - 1, 0)
-    rise = recovered[at] - recovered[before]
-    part = (target - recovered[before]) / jnp.where(rise > 0, rise, 1.0)
+    rise = pgr[at] - pgr[before]
+    part = (target - pgr[before]) / jnp.where(rise > 0, rise, 1.0)
     crossing = share[before] + jnp.where(rise > 0, part, 1.0) * (
         share[at] - share[before]
     )

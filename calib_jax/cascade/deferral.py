@@ -58,10 +58,10 @@ def defer(
 
     A row is sent unless its confidence is in one of the K bins kept small. If more rows
     than `capacity` need it, rows in the last bins of `router.order` go first, where the
-    advantage is greatest; within a bin rows of lower confidence; among equals the
-    first. The others keep the small model's answer. A row without a small confidence
-    (NaN) goes before all others. The large model always sees `min(capacity, N)` rows,
-    zeros where fewer are sent.
+    advantage is greatest; within a bin rows of lower confidence; on ties the first. The
+    rest keep the small model's answer. A row whose small confidence is NaN goes before
+    all others. The large model always sees `min(capacity, N)` rows, zeros where fewer
+    are sent.
 
     Both models run in the caller's trace: call this inside `jax.jit` or `nnx.jit`, with
     the models' arrays as arguments. Rows sharded over devices are gathered on the way
@@ -84,7 +84,8 @@ def defer(
       `Deferral`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, also in what a model returns.
+      ValueError: for a wrong rank, shape, dtype or count, also of the logits that a
+        model returns.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase II.

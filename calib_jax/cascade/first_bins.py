@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core import dispatch, exact, reduce
+from .._core import dispatch, exact, masking, reduce
 from ..binning import bin_sums, search
 from ..stats import binomial
 from .routers import Router
 
-# Losses in [0, 1] other than 0, 1/2 and 1 are rounded up to one of so many levels.
+# Losses in [0, 1] other than 0, 1/2 and 1 are rounded up to one of this many levels.
 NUM_LEVELS = 513
 
 
@@ -57,7 +57,7 @@ def sum_for_every_k(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class FirstBins:
-    """Exact sums over rows, for every K; NaN throughout if a valid row is in no bin.
+    """Exact sums over rows, for every K; NaN throughout with a valid NaN confidence.
 
     Attributes:
       kept: float32 `[num_bins + 1]`, rows in the first K bins.
@@ -76,7 +76,7 @@ class FirstBins:
 
     def mean(self, total: jax.Array) -> jax.Array:
         """A total over the number of rows; NaN without rows."""
-        return over(total, self.rows)
+        return masking.ratio(total, self.rows)
 
     def described(self) -> dict[str, Any]:
         """The fields of a `Selection` that describe the rows."""
@@ -157,8 +157,3 @@ def level_of(loss: jax.Array) -> jax.Array:
 def values_of(num_levels: int) -> jax.Array:
     """float32 `[L]`, from 0 to 1."""
     return jnp.arange(num_levels, dtype=jnp.float32) / np.float32(num_levels - 1)
-
-
-def over(total: jax.Array, rows: jax.Array) -> jax.Array:
-    """A mean; NaN without rows."""
-    return jnp.where(rows > 0, total / jnp.where(rows > 0, rows, 1.0), jnp.nan)

@@ -1,10 +1,10 @@
 r"""Error bars for what a cascade achieves, and for the difference of two routers.
 
-Shapes: N examples, D resamples, `num_bins` bins, K from 0 to num_bins. Masked rows may
-hold anything. One problem; many by `jax.vmap`. Routers are held fixed, as fitted on
-other rows; the estimand is what they would achieve on the population from which the
-rows are exchangeable draws. Every resample takes the same rows for both models and for
-both routers, so comparisons are paired.
+Shapes: N examples, D resamples, `num_bins` bins, K from 0 to num_bins. One problem;
+many by `jax.vmap`. Routers are held fixed, as fitted on other rows; the estimand is
+what they would achieve on the population from which the rows are exchangeable draws.
+Every resample takes the same rows for both models and for both routers, so comparisons
+are paired.
 """
 
 import dataclasses
@@ -34,12 +34,11 @@ class CascadeInterval:
     Attributes:
       small_share: `Interval` of `[num_bins + 1]`, share answered by the small model.
       accuracy: `Interval` of `[num_bins + 1]`, mean outcome for every K.
-      over_large: `Interval` of `[num_bins + 1]`, accuracy minus that of the large
-        model.
+      over_large: `Interval` of `[num_bins + 1]`, accuracy minus the large model's.
       pgr: `Interval` of `[num_bins + 1]`, performance gap recovered.
       apgr: `Interval` of a scalar, average performance gap recovered.
       outcome_advantage: `Interval` of `[num_bins]`, mean outcome of the large model
-        minus that of the small model in each bin; 0 in a bin without rows.
+        minus the small model's in each bin; 0 in a bin without rows.
       counts: `Counts` of the rows.
     """
 
@@ -260,8 +259,9 @@ def _seen_and_drawn(
     curve = curves.curve_of_sums(state.sums[1:4], router.order, bad)
 
     def tables(outcome: jax.Array) -> ReliabilityTable:
-        return resampling.bootstrap_reliability(
-            key, router.bins, confidence, outcome, num_resamples, where=where
+        rows = confidence, outcome, where, None
+        return resampling.tables_of_draws(
+            key, router.bins, *rows, num_resamples=num_resamples
         )
 
     def draw(by_small: ReliabilityTable, by_large: ReliabilityTable) -> CascadeCurve:
@@ -327,7 +327,7 @@ def _cascade_interval(
         return Interval(estimate=estimate, lower=lower, upper=upper)
 
     over = jnp.where(none, jnp.nan, -gain / num_rows)
-    valid = masking.valid_rows(confidence.shape[0], where, None)
+    valid = masking.valid_rows(confidence.shape[0], where)
     return CascadeInterval(
         **intervals.by_name(found),
         small_share=interval(
@@ -380,7 +380,7 @@ def _router_difference_interval(
         )
     )(routers, confidences)
     found = intervals.interval_of_draws(read(seen), jax.vmap(read, 1)(drawn), error)
-    counts = intervals.count_rows(masking.valid_rows(small.shape[0], where, None))
+    counts = intervals.count_rows(masking.valid_rows(small.shape[0], where))
     num_bins_held = jnp.sum(table.count > 0, axis=1, dtype=jnp.int32)
     return RouterDifference(
         **intervals.by_name(found),

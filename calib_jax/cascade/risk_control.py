@@ -1,16 +1,12 @@
 r"""Choosing K, the number of bins kept small, so that a promise holds on new inputs.
 
-Fit a router on one part of the validation data. Its order of the bins makes the
-candidates nested: the inputs kept small with K bins are among those kept with K + 1. On
-another part, whose rows neither the router nor the calibration has seen, the functions
-here bound the risk of every K and choose one; they need no correction for the number of
-candidates. A promise holds for the distribution from which these rows and the new
-inputs are drawn independently (or exchangeably), whatever the models.
-
-Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins. Masked rows may hold
-anything. Except for costs, K = 0 (always call the large model) is never returned as a
-solution, since it meets every target and saves nothing; it is what to do where the
-target is not feasible.
+Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins. The functions here
+bound the risk of every K on rows that neither the router nor the calibration has seen,
+and choose one. The inputs kept small with K bins are among those kept with K + 1, so no
+correction for the number of candidates is needed. A promise holds for new inputs from
+the distribution of these rows, drawn independently (or exchangeably), whatever the
+models. Except for costs, always calling the large model (K = 0) is never a solution,
+since it meets every target and saves nothing; use it where the target is not feasible.
 """
 
 import jax
@@ -106,25 +102,20 @@ def control_accuracy_drop(
     chosen K meets the limit. K = 1, 2, ... are tested in this order, each at the full
     level, until one fails. A K beyond the limit can only be chosen if the first such K
     passes its test, which has a probability of at most `1 - confidence_level`. A
-    negative limit asks for a gain.
+    negative limit asks for a gain. Bool outcomes make the test faster; other
+    differences are rounded up to a multiple of 1 / 256.
+
+    Args, errors and NaN as for `control_regret`, and also:
 
     Args:
-      router: `Router`, fitted on other rows.
-      small_confidence: floating `[N]`, calibrated on other rows.
-      small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
-        model's answer is correct. Bools make the test faster; other differences are
-        rounded up to a multiple of 1 / 256.
-      large_outcome: `[N]`, like `small_outcome` for the large model.
       max_drop: floating scalar in `[-1, 1]`, an accuracy; may be traced.
       confidence_level: floating scalar in `(0, 1)`; may be traced.
       betting: static; test by `calib_jax.stats.betting_p_value` or, if False, by
         `calib_jax.stats.hoeffding_bentkus_p_value`, which is weaker where the two
         models mostly agree. Both take the loss as (difference + 1) / 2.
-      where: optional bool `[N]`.
 
     Returns:
       `Selection`; `bound` is the smallest limit that each K would pass on its own.
-      Every K whose bins hold a valid NaN is NaN and not chosen.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or confidence level.
@@ -372,7 +363,8 @@ def _sum_differences(
     return sums, first_bins.count_levels(router, confidence, place, size, where)
 
 
-# A program of its own: the bisections do not compile anew for every number of rows.
+# A separate program, so that the bisections are not recompiled for every number of
+# rows.
 @jax.jit
 def _control_accuracy_drop(
     sums: FirstBins,
@@ -391,7 +383,7 @@ def _control_accuracy_drop(
     else:
         half, rest = (0.5 * part for part in lost)
         rows = jnp.full_like(half, -0.5 * sums.rows)
-        total = binomial.minus((half, rest), (rows, jnp.zeros_like(rows)))
+        total = binomial.minus((half, rest), binomial.pair(rows))
         mean = jax.vmap(
             lambda high, low: binomial.least_float(
                 lambda mean: (
@@ -418,7 +410,7 @@ def _control_small_error(
     wrong = binomial.to_float(sums.totals)[0]
     bound = jax.vmap(lambda k, n: bounds.upper_rate(k, n, error))(wrong, sums.kept)
     bound = jnp.where(jnp.isnan(wrong), jnp.nan, bound)
-    # The target from which on each K is the first to be tested. It may depend on the
+    # The smallest target at which each K is the first one tested. It may depend on the
     # router's own rows, but not on those to choose on.
     seen = jnp.cumsum(router.table.count[router.order].astype(jnp.float32))
     expected = sums.rows * seen / jnp.maximum(seen[-1], 1.0)
@@ -485,7 +477,7 @@ def _control_cost(
         means = _least_means(first_bins.sum_for_every_k(order, *counts), error)
         bound = jnp.where(unknown, jnp.nan, limit * means)
     bound = jnp.where(num_too_high[-1] > 0, jnp.inf, bound)
-    # The smallest K from which on none fails.
+    # The smallest K from which no K fails.
     fails = ~(bound <= level)
     return select(
         jnp.cumsum(fails[::-1], dtype=jnp.int32)[::-1] == 0,

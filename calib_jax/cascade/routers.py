@@ -1,10 +1,10 @@
 r"""Cascades: which inputs a small model may answer, and which go to a large one.
 
-Shapes: N examples, `num_bins` bins, K bins kept small (the paper's budget). Masked rows
-may hold anything. Algorithm 1 of the paper: bin validation data by the small model's
-calibrated confidence, tabulate the large model's advantage in each bin, and keep the K
-bins of least advantage on the small model. Any two models can take the two roles: a
-cascade of two large models often beats both.
+Shapes: N examples, `num_bins` bins, K bins kept small (the paper's budget). Algorithm 1
+of the paper: bin validation data by the small model's calibrated confidence, tabulate
+the large model's advantage in each bin, and keep the K bins of least advantage on the
+small model. Any two models can take the two roles: a cascade of two large models often
+beats both.
 """
 
 import dataclasses
@@ -13,9 +13,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch
 from ..binning import bin_sums, search
-from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly, in_first_bins
+from ..binning.bins import (
+    DEFAULT_NUM_BINS,
+    Bins,
+    checked_size,
+    given_or_cut,
+    in_first_bins,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -176,12 +182,8 @@ def fit_router(
     checks.same_shape(
         small_confidence=small, large_confidence=large, where=mask, weights=weight
     )
-    if bins is None:
-        size = checks.static_int("num_bins", num_bins, minimum=1)
-    else:
-        checks.instance("bins", bins, Bins)
-        size = bins.num_bins
-    return _fit_router(small, large, bins, mask, weight, num_bins=size)
+    size = checked_size(bins, num_bins)
+    return fit_rows(small, large, bins, mask, weight, num_bins=size)
 
 
 def use_small(
@@ -234,7 +236,7 @@ def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
 
 
 @dispatch.core(static=["num_bins"])
-def _fit_router(
+def fit_rows(
     small: jax.Array,
     large: jax.Array,
     bins: Bins | None,
@@ -243,12 +245,8 @@ def _fit_router(
     *,
     num_bins: int,
 ) -> Router:
-    if bins is None:
-        # A row of weight 0 is a removed row, for the edges too.
-        keep = where
-        if weights is not None:
-            keep = masking.valid_rows(small.shape[0], where, weights)
-        bins = cut_evenly(small, num_bins, keep)
+    """The core of `fit_router`."""
+    bins = given_or_cut(bins, small, num_bins, where, weights)
     table = _advantage_table(bins, small, large, None, where, weights)
     return Router(
         bins=bins, table=table, order=bin_sums.bin_order(table.count, table.advantage)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, masking
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
 from ..calibration.reports import FitReport
@@ -29,7 +29,7 @@ from .routers import Router, fit_router
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Selection:
-    """K, the number of bins kept small, and what the choice rests on.
+    """K, the number of bins kept small, and the evidence for it.
 
     Attributes:
       num_small_bins: int32 scalar K, always from 0 to num_bins. Where the target is not
@@ -96,8 +96,8 @@ def choose_num_small_bins(
 
     With `min_accuracy`, the K with the fewest large-model calls that reaches it; with
     `max_large_share`, the smallest K within the budget; with both, the K with the
-    fewest calls that meets both; with neither, the most accurate K (of equals the one
-    with the fewest calls), which is what to ask for with two large models.
+    fewest calls that meets both; with neither, the most accurate K (on ties the one
+    with the fewest calls), which suits two large models.
 
     Args:
       curve: `CascadeCurve` of calibration data.
@@ -147,15 +147,14 @@ def choose_num_small_bins(
 def choose_by_confidence(router: Router, max_loss: ArrayLike) -> Selection:
     r"""The largest K whose expected loss of accuracy is within a limit, without labels.
 
-    The expectation is that of the calibrated confidences in the router's table. It is
-    no guarantee: it is as right as those confidences are calibrated in the bins kept
-    small.
+    The expectation comes from the calibrated confidences in the router's table. It is
+    not a guarantee: it is only as good as their calibration in the bins kept small.
 
     .. math:: \sum_{b \in S_K} \frac{W_b}{W} a_b \le \alpha, \quad
         a_b = \bar c_b^{\,large} - \bar c_b^{\,small}
 
-    To choose on other rows without labels, pass the router of
-    `fit_router(small, large, bins=router.bins)`, which also orders the bins by them.
+    To choose on other rows without labels, pass what `fit_router(small, large,
+    bins=router.bins)` gives, which also orders the bins by those rows.
 
     Args:
       router: `Router` of `[num_bins]` bins.
@@ -214,7 +213,7 @@ def fit_router_with_guarantee(
     Args:
       key: a JAX random key, for the split.
       small_scores: floating `[N]`, which `fit` calibrates; without `fit`, confidences
-        in `[0, 1]` that were calibrated on rows other than these.
+        in `[0, 1]` that were calibrated on other rows.
       large_scores: floating `[N]`, like `small_scores` for the large model.
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
         model's answer is correct; bool for `control_small_error`.
@@ -369,7 +368,7 @@ def _choose_by_confidence(router: Router, level: jax.Array) -> Selection:
         first_bins.sum_for_every_k(router.order, part)
         for part in (table.weight, table.weight * table.advantage)
     )
-    risk, small_share = (first_bins.over(part, kept[-1]) for part in (lost, kept))
+    risk, small_share = (masking.ratio(part, kept[-1]) for part in (lost, kept))
     return select(
         (risk <= level) & (jnp.arange(risk.shape[0]) > 0),
         level=level,
@@ -388,7 +387,7 @@ def _halves(
     key: jax.Array, rows: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Masks of two random halves of the valid rows."""
-    valid = jnp.ones(rows.shape, bool) if where is None else where
+    valid = masking.valid_rows(rows.shape[0], where)
     order = jax.random.permutation(key, rows.shape[0])
     shuffled = valid[order]
     number = jnp.cumsum(shuffled, dtype=jnp.int32)

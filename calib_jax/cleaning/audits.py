@@ -1,13 +1,9 @@
 r"""Audits: how many flagged labels are wrong, judged from a random sample of them.
 
-Rows are drawn at random from the flagged ones, without replacement, and people judge
-them. The only chance involved is that of the draw, so the bounds hold whatever the
-models, the flags and the labels are.
-
-`audit_bounds` and `audit_size` run on the host, in float64, and return NumPy arrays;
-they take no traced values.
-
-Shapes: N rows.
+Shapes: N rows. Rows are drawn at random from the flagged ones, without replacement, and
+people judge them. The only randomness is in the draw, so the bounds hold whatever the
+models, the flags and the labels are. `audit_bounds` and `audit_size` run on the host,
+in float64, and return NumPy arrays; they take no traced values.
 """
 
 import dataclasses
@@ -50,7 +46,7 @@ class AuditPlan:
     """How many rows to audit.
 
     Attributes:
-      num_audited: how many; -1 where no number up to the largest one is enough.
+      num_audited: how many; -1 if no number up to `max_audited` is enough.
       num_wrong: how many of them must be found wrong; -1 likewise.
       chance: probability of finding that many; NaN likewise.
       feasible: whether any number is enough.
@@ -141,8 +137,8 @@ def audit_bounds(
       `AuditBounds`; 0 and 1 without audited rows, NaN for impossible counts.
 
     Raises:
-      ValueError: for traced arguments, dtypes other than these, shapes that do not
-        broadcast, or a level outside `(0, 1)`.
+      ValueError: for traced arguments, other dtypes, shapes that do not broadcast, or a
+        level outside `(0, 1)`.
 
     References:
       Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the
@@ -269,7 +265,7 @@ def audit_size(
 def _sample_audit(
     key: jax.Array, flagged: jax.Array, where: jax.Array | None, *, size: int
 ) -> jax.Array:
-    valid = masking.valid_rows(flagged.shape[0], where, None) & flagged
+    valid = masking.valid_rows(flagged.shape[0], where) & flagged
     bits = jax.random.bits(key, flagged.shape, jnp.uint32)
     row = jnp.arange(flagged.shape[0], dtype=jnp.int32)
     *_, row = lax.sort((~valid, bits, jnp.where(valid, row, -1)), num_keys=2)

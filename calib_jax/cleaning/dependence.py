@@ -1,8 +1,8 @@
 r"""Do experts err together more often than by chance?
 
 All experts flag a right label only where all of them are wrong, so several experts
-clean labels better the less their errors are related. Measuring that takes rows on
-which it is known who is right.
+clean labels better the less their errors are related. Measuring that takes rows whose
+right answers are known.
 
 Shapes: M experts, N examples.
 """
@@ -59,7 +59,7 @@ def expert_dependence(
     confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
 ) -> ExpertDependence:
-    r"""Observed joint errors of experts against those of independent experts.
+    r"""Joint errors of experts, compared with what independent experts would make.
 
     .. math:: L = \frac{P(\text{all wrong})}{\prod_m P(m \text{ wrong})}, \quad
         L_c = \frac{\sum_i 1[\text{all wrong on } i]}{\sum_i \prod_m (1 - c_{mi})}
@@ -138,7 +138,7 @@ def _expert_dependence(
     where: jax.Array | None,
 ) -> ExpertDependence:
     size = outcomes.shape[0]
-    valid = masking.valid_rows(outcomes.shape[1], where, None)
+    valid = masking.valid_rows(outcomes.shape[1], where)
 
     def products(rows: tuple, live: jax.Array) -> jax.Array:
         """Products of each expert's error, the joint error, its expectation, and 1."""

@@ -1,16 +1,12 @@
 r"""How many flagged labels will turn out wrong, before anybody looks at one.
 
-What a confidence says depends on what it is calibrated *to*. Calibrated to true labels,
-1 - p(g | x) is the probability that the given label g is wrong, ignoring the evidence
-that it was given. Calibrated to given, noisy labels, it is the probability that another
-label would have been given. Neither is the precision of a flag. Under class-conditional
-noise, `label_error_probability` is. Without a noise matrix, from answers and
-confidences alone, `expected_false_flags` limits the expected number of false flags.
-
-None of this is a guarantee: it is as good as the calibration and the stated assumption.
-`audit_bounds` gives a guarantee, from people's answers.
-
-Shapes: N examples, C classes, M experts.
+Shapes: N examples, C classes, M experts. Calibrated to true labels, 1 - p(g | x) is the
+probability that the given label g is wrong, ignoring that it was given; calibrated to
+given labels, that another label would have been given. Neither is the precision of a
+flag: `label_error_probability` is, under class-conditional noise. Without a noise
+matrix, `expected_false_flags` limits the expected number of false flags. Both are only
+as good as the calibration and the stated assumption; `audit_bounds` gives a guarantee,
+from people's answers.
 """
 
 import dataclasses
@@ -24,6 +20,7 @@ from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..stats import intervals
 from ..stats.intervals import Counts
+from . import label_issues
 from . import noise as label_noise
 
 
@@ -85,8 +82,8 @@ def label_error_probability(
     than that. The formula is exact if p is calibrated for every class, with x the
     model's own output, and the noise is class-conditional. It is not exact for a model
     calibrated on noisy labels (apply `true_label_probabilities` first), for a mean over
-    models that was not recalibrated, or where labels are wrong on the examples on which
-    models are.
+    models that was not recalibrated, or where labels tend to be wrong on the same
+    examples as models.
 
     For several experts pass one matrix: the mean of their probabilities, recalibrated
     by `fit_temperature` of its logarithm. A product of their probabilities would assume
@@ -114,10 +111,8 @@ def label_error_probability(
       >>> print(label_error_probability([[0.9, 0.07, 0.01, 0.01, 0.01]], [1], noise))
       [0.122]
     """
-    array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
-    label = checks.integers("labels", labels)
+    array, label, _ = label_issues.checked_rows(probabilities, labels)
     matrix = label_noise.noise_matrix(noise, array.shape[1])
-    checks.same_rows(probabilities=array, labels=label)
     return _label_error_probability(array, label, matrix)
 
 
@@ -172,12 +167,11 @@ def expected_precision_by_bin(
 
     The score may be the smallest confidence of the experts, for example.
 
+    Args, errors and NaN as for `expected_precision`, and also:
+
     Args:
       bins: `Bins` of the scores.
       scores: floating `[N]`.
-      label_error_probability: floating `[N]`, as for `expected_precision`.
-      flagged: bool `[N]`.
-      where: optional bool `[N]`.
 
     Returns:
       `ExpectedPrecision` with arrays `[num_bins]`; NaN in bins without flags, and in
@@ -337,7 +331,7 @@ def _expected_false_flags(
     flagged: jax.Array,
     where: jax.Array | None,
 ) -> FalseFlags:
-    valid = masking.valid_rows(flagged.shape[0], where, None)
+    valid = masking.valid_rows(flagged.shape[0], where)
 
     def sums(rows: tuple[jax.Array, jax.Array], live: jax.Array) -> list:
         wrong, flag = 1 - rows[0], rows[1].astype(jnp.float32)

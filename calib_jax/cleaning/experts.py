@@ -1,12 +1,10 @@
 r"""Flags: labels that every model contradicts.
 
 Shapes: M models (experts), N examples, `num_bins` bins. These are the first two methods
-of the paper's Algorithm 2: (1) every model contradicts the label, (2) and does so with
-high confidence. The third is `calib_jax.confident_learning`. Each returns flags `[N]`;
-`suggest_labels` and `repair_labels` turn flags into a repaired dataset.
-
-`top1` returns a negative prediction for an invalid row; it contradicts nothing.
-Negative labels are compared like any other: leave out unlabelled rows beforehand.
+of the paper's Algorithm 2: every model contradicts the label (1), and does so with high
+confidence (2); the third is in `label_issues`. `repairs` turns flags into a repaired
+dataset. `top1` returns a negative prediction for an invalid row; it contradicts
+nothing. Negative labels are compared like any other: leave out unlabelled rows.
 """
 
 import dataclasses
@@ -117,8 +115,8 @@ def high_confidence_disagreement(
     Args:
       experts: `ExpertBins` of the M models.
       predictions: integer `[M, N]`; a negative one contradicts nothing.
-      confidences: floating `[M, N]`, calibrated like those of the fit; NaN is in no
-        bin.
+      confidences: floating `[M, N]`, calibrated as in the fit; NaN is in none of the
+        bins.
       labels: integer `[N]`, as given.
       num_top_bins: the paper's K, 0 to num_bins; may be traced. Fewer bins flag fewer
         labels, with higher precision.
@@ -142,11 +140,7 @@ def high_confidence_disagreement(
       [ True False]
     """
     checks.instance("experts", experts, ExpertBins)
-    predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
-    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    label = checks.integers("labels", labels)
-    checks.same_shape(predictions=predicted, confidences=confidence)
-    checks.same_columns(predictions=predicted, labels=label)
+    predicted, confidence, label = checked_answers(predictions, confidences, labels)
     if predicted.shape[0] != experts.order.shape[0]:
         raise ValueError(
             f"predictions: expected a row for each of the {experts.order.shape[0]} "
@@ -190,12 +184,19 @@ def label_issue_score(
       >>> print(label_issue_score(predictions, confidences, [0, 0]))
       [ 0.5  -0.25]
     """
+    return _label_issue_score(*checked_answers(predictions, confidences, labels))
+
+
+def checked_answers(
+    predictions: ArrayLike, confidences: ArrayLike, labels: ArrayLike
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Predictions and confidences `[M, N]` of the experts, and labels `[N]`."""
     predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
     confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
     label = checks.integers("labels", labels)
     checks.same_shape(predictions=predicted, confidences=confidence)
     checks.same_columns(predictions=predicted, labels=label)
-    return _label_issue_score(predicted, confidence, label)
+    return predicted, confidence, label
 
 
 def contradicts(predictions: jax.Array, labels: jax.Array) -> jax.Array:
@@ -219,7 +220,7 @@ def _fit_expert_bins(
 ) -> ExpertBins:
     def fit(confidence: jax.Array, outcome: jax.Array) -> ExpertBins:
         bins = cut_evenly(confidence, num_bins, where)
-        table = tables.reliability_table(bins, confidence, outcome, where=where)
+        table = tables.table_of_rows(bins, confidence, outcome, where, None)
         order = bin_sums.bin_order(table.count, -table.outcome)
         return ExpertBins(bins=bins, table=table, order=order)
 

@@ -91,7 +91,7 @@ def _cleaning_interval(
     alpha: jax.Array,
     where: jax.Array | None,
 ) -> CleaningInterval:
-    valid = masking.valid_rows(flagged.shape[0], where, None)
+    valid = masking.valid_rows(flagged.shape[0], where)
 
     def of_rows(rows: Any, live: jax.Array) -> tuple[jax.Array, ...]:
         flag, error = rows

@@ -66,13 +66,21 @@ def confident_learning(
       >>> print(issues.flagged, issues.suggestion)
       [False False  True False] [0 0 0 1]
     """
+    rows = checked_rows(probabilities, labels, where)
+    usable, strict, thresholds = class_thresholds(*rows)
+    flagged, suggestion, _ = beaten_labels(*rows[:2], usable, strict)
+    return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
+
+
+def checked_rows(
+    probabilities: ArrayLike, labels: ArrayLike, where: ArrayLike | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+    """Probabilities `[N, C]`, labels `[N]` and an optional mask `[N]`."""
     array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
     label = checks.integers("labels", labels)
     mask = checks.mask("where", where)
     checks.same_rows(probabilities=array, labels=label, where=mask)
-    usable, strict, thresholds = class_thresholds(array, label, mask)
-    flagged, suggestion, _ = beaten_labels(array, label, usable, strict)
-    return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
+    return array, label, mask
 
 
 @dispatch.core

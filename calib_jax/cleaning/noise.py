@@ -43,7 +43,7 @@ def uniform_label_noise(rate: ArrayLike, num_classes: int) -> jax.Array:
        [0.1 0.8 0.1]
        [0.1 0.1 0.8]]
     """
-    share = checks.floats("rate", rate, rank=0, axes="")
+    share = checks.scalar("rate", rate)
     size = checks.static_int("num_classes", num_classes, minimum=2)
     return _uniform_label_noise(share, num_classes=size)
 
@@ -64,14 +64,10 @@ def estimate_label_noise(
     uncertainty for noise, so it overestimates the noise; `benchmarks/audits` measures
     by how much in a simulation with calibrated probabilities.
 
-    A given label none of whose rows has a candidate counts as right, and so do all
-    labels of a class that is no row's true class.
+    A given label counts as right if none of its rows has a candidate; so do all labels
+    of a class that is never a row's true class.
 
-    Args:
-      probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained
-        on these labels.
-      labels: integer `[N]`, as given.
-      where: optional bool `[N]`.
+    Args, errors and NaN as for `calib_jax.confident_learning`.
 
     Returns:
       float32 `[C, C]`, rows by true class.
@@ -88,11 +84,9 @@ def estimate_label_noise(
       [[0.67 0.33]
        [0.   1.  ]]
     """
-    array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
-    label = checks.integers("labels", labels)
-    mask = checks.mask("where", where)
-    checks.same_rows(probabilities=array, labels=label, where=mask)
-    return _estimate_label_noise(array, label, mask)
+    return _estimate_label_noise(
+        *label_issues.checked_rows(probabilities, labels, where)
+    )
 
 
 def true_label_probabilities(probabilities: ArrayLike, noise: ArrayLike) -> jax.Array:
@@ -159,7 +153,7 @@ def true_label_confidence(
       [0.05  0.526 1.   ]
     """
     array = checks.floats("confidence", confidence)
-    share = checks.floats("rate", rate, rank=0, axes="")
+    share = checks.scalar("rate", rate)
     size = checks.static_int("num_classes", num_classes, minimum=2)
     return _true_label_confidence(array, share, num_classes=size)
 

@@ -60,14 +60,10 @@ def suggest_labels(
       >>> print(suggest_labels(predictions, confidences, [0, 0], [True, False]))
       [2 0]
     """
-    predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
-    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    label = checks.integers("labels", labels)
+    answers = experts.checked_answers(predictions, confidences, labels)
     flags = checks.bools("flagged", flagged)
-    checks.same_shape(predictions=predicted, confidences=confidence)
-    checks.same_shape(labels=label, flagged=flags)
-    checks.same_columns(predictions=predicted, labels=label)
-    return _suggest_labels(predicted, confidence, label, flags)
+    checks.same_shape(labels=answers[2], flagged=flags)
+    return _suggest_labels(*answers, flags)
 
 
 def repair_labels(
@@ -195,12 +191,9 @@ def _cleaning_curve(
     flagged, found = jnp.cumsum(weight)[end], jnp.cumsum(error)[end]
     total, errors_total = jnp.sum(weight), jnp.sum(error)
 
-    def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
-        return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), jnp.nan)
-
     return CleaningCurve(
         threshold=jnp.where(total > 0, -key[end], jnp.nan),
-        flagged_share=ratio(flagged, total),
-        precision=ratio(found, flagged),
-        recall=ratio(found, errors_total),
+        flagged_share=masking.ratio(flagged, total),
+        precision=masking.ratio(found, flagged),
+        recall=masking.ratio(found, errors_total),
     )

@@ -9,7 +9,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line.
 
     Args:
-      argv: arguments without the program's name; by default those of the process.
+      argv: arguments without the program's name; by default the process's.
 
     Returns:
       The exit status, 0.

@@ -4,10 +4,6 @@ Shapes: N examples, C classes, A answer options, V vocabulary. Classes are on th
 axis; leading axes are free. Everything is computed in float32: bfloat16 and float16
 logits are read as they are, float64 ones become float32. The largest logit is
 subtracted before exponentials are taken, so no finite logit overflows.
-
-A confidence that the model states in its answer, or that was saved in place of the
-logits, becomes a score by `log_odds`; a saved log-probability by `log_odds_from_log`.
-`calib_jax.fit_platt` calibrates either.
 """
 
 import dataclasses
@@ -69,7 +65,7 @@ def scaled_softmax(
        [0.5   0.5  ]]
     """
     array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
-    scale = checks.floats("temperature", temperature, rank=0, axes="")
+    scale = checks.scalar("temperature", temperature)
     return softmax(array, scale, checks.class_mask(class_where, array))
 
 
@@ -106,7 +102,7 @@ def top1(
       [0.576 0.452] [0 2]
     """
     array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
-    scale = checks.floats("temperature", temperature, rank=0, axes="")
+    scale = checks.scalar("temperature", temperature)
     return _top1(array, scale, checks.class_mask(class_where, array))
 
 

@@ -1,14 +1,10 @@
 r"""Scores of sequences while they are decoded, and from saved log-likelihoods.
 
 Shapes: B sequences, T tokens, V vocabulary. A decoding loop need not keep its logits
-`[B, T, V]`: a summary of a few numbers per sequence, updated in each step with the
-logits `[B, V]` and the chosen tokens, gives the same scores as
-`calib_jax.sequence_mean_logit` and `calib_jax.sequence_log_likelihood`. It is a pytree
-of constant shapes and dtypes, so it can be the carry of a `jax.lax.scan` or
-`jax.lax.while_loop`.
-
-A server returns log-likelihoods of tokens but not their logits. Read its files with
-`calib_jax.io.read_log_probabilities` and score them with `likelihood_scores`.
+`[B, T, V]`: a summary of a few numbers per sequence, updated in each step, gives the
+scores of `sequences`. It is a pytree of constant shapes and dtypes, so it can be the
+carry of a `jax.lax.scan` or `jax.lax.while_loop`. `likelihood_scores` takes what
+`calib_jax.io.read_log_probabilities` reads from a server's file.
 """
 
 import dataclasses
@@ -24,7 +20,7 @@ from . import sequences
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class DecodingSummary:
-    """What a decoding loop keeps of each sequence.
+    """What a decoding loop keeps for each sequence.
 
     Attributes:
       num_tokens: int32 `[B]`, number of valid tokens so far.
@@ -188,8 +184,8 @@ def likelihood_scores(
 ) -> LikelihoodScores:
     """Scores of sequences from the saved log-likelihoods of their tokens.
 
-    The mean raw logit is not among them, because a softmax removes what it needs. To
-    calibrate the sum over a short answer, take its `log_odds_from_log`.
+    They do not include the mean raw logit, which cannot be recovered after a softmax.
+    To calibrate the sum over a short answer, take its `log_odds_from_log`.
 
     Args:
       log_likelihoods: floating `[B, T]`, in nats, at most 0; -inf is an impossible

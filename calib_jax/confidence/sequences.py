@@ -66,16 +66,13 @@ def sequence_log_likelihood(
     does not favour short sequences) or the minimum (the weakest token). Unlike the mean
     logit it does not change when a constant is added to the logits of a step.
 
+    Args, errors and NaN as for `sequence_mean_logit`, and also:
+
     Args:
-      logits: floating `[B, T, V]`; `logits[:, t]` are the raw logits from which
-        `tokens[:, t]` was drawn.
-      tokens: integer `[B, T]`; a valid token outside `[0, V)` gives NaN.
-      where: optional bool `[B, T]`, the tokens that count.
       reduction: `"sum"`, `"mean"` or `"min"`.
 
     Returns:
-      float32 `[B]` in nats, at most 0; -inf if a chosen token has logit -inf; NaN for a
-      sequence without a valid token.
+      float32 `[B]` in nats, at most 0; -inf if a chosen token has logit -inf.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or reduction.

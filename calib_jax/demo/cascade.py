@@ -157,13 +157,13 @@ def _gain_interval(
     def gain(*arrays: jax.Array, weights: jax.Array) -> jax.Array:
         uncalibrated, calibrated, *outcomes = arrays
         scores = {UNCALIBRATED: uncalibrated, CALIBRATED: calibrated}
-        recovered = {
+        apgr = {
             name: cj.average_performance_gap_recovered(
                 cj.cascade_curve(routers[name], score, *outcomes, weights=weights)
             )
             for name, score in scores.items()
         }
-        return recovered[CALIBRATED] - recovered[UNCALIBRATED]
+        return apgr[CALIBRATED] - apgr[UNCALIBRATED]
 
     draws = cj.bootstrap(
         key,

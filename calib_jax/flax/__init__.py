@@ -3,11 +3,26 @@
 `import calib_jax` alone imports neither this nor flax.
 """
 
-from .metrics import CalibrationError as CalibrationError
-from .metrics import CascadeMetric as CascadeMetric
-from .metrics import PlattFit as PlattFit
-from .metrics import Reliability as Reliability
-from .metrics import TemperatureFit as TemperatureFit
-from .modules import Calibrated as Calibrated
-from .modules import Deferred as Deferred
-from .modules import Fitted as Fitted
+from .metrics import (
+    CalibrationError,
+    CascadeMetric,
+    PlattFit,
+    Reliability,
+    TemperatureFit,
+)
+from .modules import Calibrated, Deferred, Fitted
+
+__all__ = [
+    "Calibrated",
+    "CalibrationError",
+    "CascadeMetric",
+    "Deferred",
+    "Fitted",
+    "PlattFit",
+    "Reliability",
+    "TemperatureFit",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -154,15 +154,7 @@ class TemperatureFit(_OfStream):
     """
 
     def __init__(self, log_temperatures: ArrayLike | None = None) -> None:
-        """Starts without rows.
-
-        Args:
-          log_temperatures: optional grid `[G]`: see
-            `calib_jax.streaming.init_temperature`.
-
-        Raises:
-          ValueError: for a wrong grid.
-        """
+        """Starts without rows: see `calib_jax.streaming.init_temperature`."""
         super().__init__(streaming.init_temperature(log_temperatures))
 
     def update(
@@ -175,18 +167,7 @@ class TemperatureFit(_OfStream):
         class_where: ArrayLike | None = None,
         **others: Any,
     ) -> None:
-        """Adds a batch.
-
-        Args:
-          logits: floating `[N, C]`.
-          labels: integer `[N]` in `[0, C)`.
-          mask: optional bool `[N]`.
-          weights: optional non-negative `[N]`.
-          class_where: optional bool `[C]` or `[N, C]`, the classes that take part.
-
-        Raises:
-          ValueError: for a wrong rank, shape or dtype.
-        """
+        """Adds a batch: see `streaming.update_temperature`; `mask` is its `where`."""
         rows = {"logits": logits, "labels": labels}
         more = {"where": mask, "weights": weights, "class_where": class_where}
         self._add(streaming.update_temperature, rows, others, **more)
@@ -210,14 +191,7 @@ class PlattFit(_OfStream):
     """
 
     def __init__(self, num_buckets: int = DEFAULT_NUM_BUCKETS) -> None:
-        """Starts without rows.
-
-        Args:
-          num_buckets: static: see `calib_jax.streaming.init_platt`.
-
-        Raises:
-          ValueError: for a wrong number.
-        """
+        """Starts without rows: see `calib_jax.streaming.init_platt`."""
         super().__init__(streaming.init_platt(num_buckets))
 
     def update(
@@ -229,17 +203,7 @@ class PlattFit(_OfStream):
         weights: ArrayLike | None = None,
         **others: Any,
     ) -> None:
-        """Adds a batch.
-
-        Args:
-          scores: floating `[N]`, finite.
-          outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-          mask: optional bool `[N]`.
-          weights: optional non-negative `[N]`.
-
-        Raises:
-          ValueError: for a wrong rank, shape or dtype.
-        """
+        """Adds a batch: see `streaming.update_platt`; `mask` is its `where`."""
         rows = {"scores": scores, "outcomes": outcomes}
         more = {"where": mask, "weights": weights}
         self._add(streaming.update_platt, rows, others, **more)
@@ -306,21 +270,7 @@ class CascadeMetric(_OfStream):
         weights: ArrayLike | None = None,
         **others: Any,
     ) -> None:
-        """Adds a batch.
-
-        Args:
-          small_confidence: floating `[N]`, in `[0, 1]`, of the small model.
-          large_confidence: floating `[N]`, in `[0, 1]`, of the large model.
-          small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
-            model's answer is correct.
-          large_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the large
-            model's answer is correct.
-          mask: optional bool `[N]`.
-          weights: optional non-negative `[N]`.
-
-        Raises:
-          ValueError: for a wrong rank, shape or dtype.
-        """
+        """Adds a batch: see `streaming.update_cascade`; `mask` is its `where`."""
         rows = {
             "small_confidence": small_confidence,
             "large_confidence": large_confidence,

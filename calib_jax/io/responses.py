@@ -1,7 +1,7 @@
 """One response of a serving engine: its choices, their tokens and log-probabilities.
 
-Field names are those of OpenAI's chat completions, completions and batches, which vLLM
-and others use too.
+Field names follow OpenAI's chat completions, completions and batches, as vLLM and other
+servers do.
 """
 
 import dataclasses

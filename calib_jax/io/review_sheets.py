@@ -30,7 +30,7 @@ class ReviewAnswer(enum.IntEnum):
     BOTH = 1
     #: Only the given label is right ("right").
     RIGHT = 2
-    #: It cannot be told ("cannot tell").
+    # : Nobody can tell ("cannot tell").
     CANNOT_TELL = 3
 
     @property
@@ -151,7 +151,7 @@ def write_review_sheet(
             cells.append(f"{confidence[m - 1, r]:.4f}")
         writer.writerow([*cells, sheet ^ _check(item, len(row), r, named), ""])
     if not row.size:
-        # A sheet without any line cannot be told from one that lost its lines.
+        # A sheet without any line would look like one that lost its lines.
         blank = [""] * (len(header) - 4)
         writer.writerow([*_NOTHING, *blank, sheet ^ _check(*_NOTHING), ""])
     # Mode "x" fails if the file exists.
@@ -174,7 +174,7 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
 
     Raises:
       ValueError: for missing columns, missing or repeated lines, and, with their
-        numbers, lines with another answer, a changed row or label, or from another
+        numbers, lines with an unknown answer, a changed row or label, or from another
         sheet.
       OSError: if the file cannot be read.
 

@@ -4,6 +4,9 @@ Compiled functions never raise on values. Call these once where data enters, out
 `jax.jit`. Arrays are copied to the host; masked rows may hold anything.
 """
 
+from typing import Any
+
+import jax
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -38,16 +41,15 @@ def validate_logits(
     checks.same_rows(logits=array, where=mask)
     classes = checks.class_mask(class_where, array)
     values = np.asarray(masking.fill(array, classes, -np.inf)).astype(np.float32)
-    valid = np.ones(len(values), bool) if mask is None else np.asarray(mask)
     for bad, what in (
         (np.isnan(values), "holds NaN"),
         (values == np.inf, "holds +inf"),
     ):
-        rows = np.flatnonzero(bad.any(axis=1) & valid)
+        rows = _rows(bad.any(axis=1), mask)
         if rows.size:
             place = f"{what} at class {int(np.argmax(bad[rows[0]]))}"
             raise ValueError(_row("logits", rows, place))
-    rows = np.flatnonzero((values == -np.inf).all(axis=1) & valid)
+    rows = _rows((values == -np.inf).all(axis=1), mask)
     if rows.size:
         raise ValueError(_row("logits", rows, "has no class: all are -inf or masked"))
 
@@ -81,11 +83,10 @@ def validate_scores(
     mask = checks.mask("where", where)
     checks.same_shape(scores=array, where=mask)
     values = np.asarray(array)
-    valid = np.ones(len(values), bool) if mask is None else np.asarray(mask)
-    rows = np.flatnonzero(~np.isfinite(values) & valid)
+    rows = _rows(~np.isfinite(values), mask)
     if rows.size:
         raise ValueError(_row("scores", rows, f"is {values[rows[0]]}"))
-    rows = np.flatnonzero(((values < lower) | (values > upper)) & valid)
+    rows = _rows((values < lower) | (values > upper), mask)
     if rows.size:
         what = f"is {values[rows[0]]}, outside [{lower:g}, {upper:g}]"
         raise ValueError(_row("scores", rows, what))
@@ -116,12 +117,16 @@ def validate_labels(
     mask = checks.mask("where", where)
     checks.same_shape(labels=array, where=mask)
     values = np.asarray(array)
-    valid = np.ones(len(values), bool) if mask is None else np.asarray(mask)
-    rows = np.flatnonzero(((values < 0) | (values >= size)) & valid)
+    rows = _rows((values < 0) | (values >= size), mask)
     if rows.size:
         raise ValueError(
             _row("labels", rows, f"is {values[rows[0]]}, outside [0, {size})")
         )
+
+
+def _rows(bad: Any, mask: jax.Array | None) -> np.ndarray:
+    """Numbers of the rows that are bad and valid."""
+    return np.flatnonzero(bad if mask is None else bad & np.asarray(mask))
 
 
 def _row(name: str, rows: np.ndarray, what: str) -> str:

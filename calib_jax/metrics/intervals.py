@@ -8,9 +8,9 @@ The estimand is the calibration error of the population on the given bins,
     \delta_b = \mathrm{E}[(c - v) \, 1\{c \in b\}].
 
 Its estimate from rows is biased upwards, most where the model is calibrated, and no
-interval can be short everywhere: many small gaps cannot be told from noise (Cai and
-Low). So this interval is bias-aware (Armstrong and Kolesar): it uses an estimate with a
-small, bounded bias and leaves room for that bound.
+interval can be short everywhere: many small gaps cannot be distinguished from noise
+(Cai and Low). So this interval is bias-aware (Armstrong and Kolesar): it uses an
+estimate with a small, bounded bias and leaves room for that bound.
 """
 
 import dataclasses
@@ -40,7 +40,7 @@ _BELOW, _BELOW_RATE = 2.03, 1.4
 _SPREAD, _SPREAD_RATE = 2.69, 1.15
 
 # Prior rows added to each bin's variance: their variance is the one its confidences
-# claim or, if larger, that of the bin with one right and one wrong answer more.
+# claim or, if larger, that of the bin with one more right and one more wrong answer.
 _PRIOR_ROWS = 2.0
 _LARGEST_GAP = 50.0
 _BISECTIONS = 30
@@ -159,12 +159,9 @@ def calibration_error_interval(
     """
     random = checks.key("key", key)
     checks.instance("bins", bins, Bins)
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
+    score, outcome, mask, _ = checks.scored_rows(scores, outcomes, where)
     size = checks.static_int("num_resamples", num_resamples, minimum=1)
     error_rate = checks.error_rate("confidence_level", confidence_level)
-    mask = checks.mask("where", where)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask)
     return interval_of_rows(
         random, bins, score, outcome, error_rate, mask, num_resamples=size
     )
@@ -182,7 +179,7 @@ def interval_of_rows(
     num_resamples: int,
 ) -> CalibrationErrorInterval:
     """`calibration_error_interval` without its checks."""
-    valid = masking.valid_rows(scores.shape[0], where, None)
+    valid = masking.valid_rows(scores.shape[0], where)
     scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
     squares = (scores - outcomes) ** 2
     claimed = jnp.maximum(scores * (1 - scores), 0.0)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
-from ..binning import bin_sums, search
-from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly
+from ..binning import search, tables
+from ..binning.bins import DEFAULT_NUM_BINS, Bins, checked_size, given_or_cut
 from ..binning.tables import ReliabilityTable
 
 
@@ -32,7 +32,7 @@ def expected_calibration_error(
     Bins of equal count are cut from the valid scores, unless `bins` are given, such as
     those of the calibration half: the two ECEs differ. Even a perfectly calibrated
     model has an ECE above 0, of the order of sqrt(num_bins / N), so only compare ECEs
-    with equal N and number of bins. Derivatives take the bins as given.
+    with equal N and number of bins. Derivatives treat the bins as fixed.
 
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.
@@ -57,7 +57,7 @@ def expected_calibration_error(
       >>> print(expected_calibration_error(scores, outcomes, num_bins=2).round(3))
       0.275
     """
-    return _gap_in_bins(_expected_gap, scores, outcomes, num_bins, bins, where, weights)
+    return _gap_in_bins(expected_gap, scores, outcomes, num_bins, bins, where, weights)
 
 
 def maximum_calibration_error(
@@ -121,7 +121,8 @@ def brier_score(
       >>> print(brier_score([0.9, 0.4], [1, 0]).round(3))
       0.085
     """
-    return _mean_squared_gap(*_arguments(scores, outcomes, where, weights))
+    rows = checks.scored_rows(scores, outcomes, where, weights)
+    return _mean_loss(*rows, loss=_squared_gap)
 
 
 def log_loss(
@@ -133,18 +134,14 @@ def log_loss(
 ) -> jax.Array:
     r"""Mean of :math:`-v \log c - (1 - v) \log (1 - c)`, in nats.
 
-    This scores the confidence of one answer against whether it is correct; it is not
-    the log loss of a whole class distribution.
+    Like `brier_score`, it is the score of one answer's confidence and not the log loss
+    of a whole class distribution.
 
-    Args:
-      scores: floating `[N]`, confidences in `[0, 1]`.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`, the rows that count.
-      weights: optional non-negative `[N]`.
+    Args, errors and NaN as for `brier_score`.
 
     Returns:
-      float32 scalar in nats; inf if a confidence of 0 or 1 is wrong; NaN without a
-      valid row, or with a valid NaN or score outside `[0, 1]`.
+      float32 scalar in nats; inf if a confidence of 0 or 1 is wrong; NaN also with a
+      valid score outside `[0, 1]`.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -156,7 +153,8 @@ def log_loss(
       >>> print(log_loss([0.5, 1.0], [1, 1]).round(3))
       0.347
     """
-    return _mean_log_loss(*_arguments(scores, outcomes, where, weights))
+    rows = checks.scored_rows(scores, outcomes, where, weights)
+    return _mean_loss(*rows, loss=_log_loss)
 
 
 def area_under_roc(
@@ -170,20 +168,16 @@ def area_under_roc(
 
     .. math:: P(s_i > s_j) + \tfrac12 P(s_i = s_j), \quad i \sim w v, j \sim w (1 - v)
 
-    It measures how well scores separate right answers from wrong ones, and not whether
-    they are calibrated: only the order of the scores counts, so derivatives with
-    respect to scores are 0. Random scores give 0.5. A partly correct answer counts in
-    part on both sides. All rows are sorted, so sharded rows are gathered.
+    It measures how well scores separate right answers from wrong ones, not whether they
+    are calibrated: only the order of the scores counts, so derivatives with respect to
+    scores are 0. Random scores give 0.5. A partly correct answer counts in part on both
+    sides. All rows are sorted, so sharded rows are gathered.
 
-    Args:
-      scores: floating `[N]`, confidences or any other scores, infinite ones too.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`, the rows that count.
-      weights: optional non-negative `[N]`.
+    Args, errors and NaN as for `brier_score`, but scores may be any numbers, infinite
+    ones too.
 
     Returns:
-      float32 scalar in `[0, 1]`; NaN without a right or without a wrong answer, or with
-      a valid NaN.
+      float32 scalar in `[0, 1]`; NaN also without a right or without a wrong answer.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype.
@@ -196,7 +190,7 @@ def area_under_roc(
       >>> print(area_under_roc([0.9, 0.4, 0.6, 0.4], [1, 1, 0, 0]))
       0.625
     """
-    return _area_under_roc(*_arguments(scores, outcomes, where, weights))
+    return _area_under_roc(*checks.scored_rows(scores, outcomes, where, weights))
 
 
 def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
@@ -204,8 +198,8 @@ def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
 
     .. math:: \mathrm{ECE} = \sum_b \frac{W_b}{W} \left| \bar c_b - \bar v_b \right|
 
-    `expected_calibration_error` is this for the table of its bins. For tables of many
-    draws, models or devices it needs no examples.
+    `expected_calibration_error` is this number for the table of its bins. It needs no
+    examples, so it suits tables of many draws, models or devices.
 
     Args:
       table: `ReliabilityTable` with entries `[..., num_bins]`.
@@ -227,7 +221,7 @@ def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
       0.275
     """
     checks.instance("table", table, ReliabilityTable)
-    return _expected_gap(table)
+    return expected_gap(table)
 
 
 def rank_correlation(table: ReliabilityTable) -> jax.Array:
@@ -263,20 +257,6 @@ def rank_correlation(table: ReliabilityTable) -> jax.Array:
     return _rank_correlation(table)
 
 
-def _arguments(
-    scores: ArrayLike,
-    outcomes: ArrayLike,
-    where: ArrayLike | None,
-    weights: ArrayLike | None,
-    keep_bool: bool = False,
-) -> tuple[jax.Array, jax.Array, jax.Array | None, jax.Array | None]:
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes, keep_bool=keep_bool)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    return score, outcome, mask, weight
-
-
 def _gap_in_bins(
     gap: Callable[[ReliabilityTable], jax.Array],
     scores: ArrayLike,
@@ -287,12 +267,8 @@ def _gap_in_bins(
     weights: ArrayLike | None,
 ) -> jax.Array:
     """Checks the arguments and runs the core that both calibration errors share."""
-    rows = _arguments(scores, outcomes, where, weights, keep_bool=True)
-    if bins is None:
-        size = checks.static_int("num_bins", num_bins, minimum=1)
-    else:
-        checks.instance("bins", bins, Bins)
-        size = bins.num_bins
+    rows = checks.scored_rows(scores, outcomes, where, weights, keep_bool=True)
+    size = checked_size(bins, num_bins)
     return _gap_of_rows(*rows, bins, num_bins=size, gap=gap)
 
 
@@ -307,22 +283,8 @@ def _gap_of_rows(
     num_bins: int,
     gap: Callable[[ReliabilityTable], jax.Array],
 ) -> jax.Array:
-    if bins is None:
-        # A row of weight 0 is removed, for the edges too.
-        keep = where
-        if weights is not None:
-            keep = masking.valid_rows(scores.shape[0], where, weights)
-        bins = cut_evenly(scores, num_bins, keep)
-    table = bin_sums.bin_means(bins, scores, (scores, outcomes), where, weights)
-    confidence, outcome = table.means
-    return gap(
-        ReliabilityTable(
-            count=table.count,
-            weight=table.weight,
-            confidence=confidence,
-            outcome=outcome,
-        )
-    )
+    bins = given_or_cut(bins, scores, num_bins, where, weights)
+    return gap(tables.table_of_rows(bins, scores, outcomes, where, weights))
 
 
 def _gaps(table: ReliabilityTable) -> jax.Array:
@@ -335,10 +297,10 @@ def _gaps(table: ReliabilityTable) -> jax.Array:
 
 
 @dispatch.core
-def _expected_gap(table: ReliabilityTable) -> jax.Array:
-    gaps = table.weight * _gaps(table)
-    total, gap = jnp.sum(table.weight, axis=-1), jnp.sum(gaps, axis=-1)
-    return jnp.where(total > 0, gap / total, jnp.nan)
+def expected_gap(table: ReliabilityTable) -> jax.Array:
+    """The core of `calibration_error_of_table`."""
+    gaps = jnp.sum(table.weight * _gaps(table), axis=-1)
+    return masking.ratio(gaps, jnp.sum(table.weight, axis=-1))
 
 
 @dispatch.core
@@ -349,45 +311,35 @@ def _largest_gap(table: ReliabilityTable) -> jax.Array:
     return jnp.where(shown, jnp.max(gap), jnp.nan)
 
 
-def _weighted_mean(
-    values: jax.Array, where: jax.Array | None, weights: jax.Array | None
+def _squared_gap(scores: jax.Array, outcomes: jax.Array) -> jax.Array:
+    return (scores - outcomes) ** 2
+
+
+def _log_loss(scores: jax.Array, outcomes: jax.Array) -> jax.Array:
+    loss = -jax.scipy.special.xlogy(outcomes, scores)
+    return loss - jax.scipy.special.xlog1py(1 - outcomes, -scores)
+
+
+@dispatch.core(static=["loss"])
+def _mean_loss(
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    *,
+    loss: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> jax.Array:
-    valid = masking.valid_rows(values.shape[0], where, weights)
-    weight = jnp.ones(values.shape, jnp.float32) if weights is None else weights
+    valid = masking.valid_rows(scores.shape[0], where, weights)
+    losses = loss(*masking.clean_rows(valid, 0.5, scores, outcomes))
+    weight = jnp.ones(losses.shape, jnp.float32) if weights is None else weights
     total, weighted = reduce.sum_rows(
         lambda rows, live: tuple(
             jnp.where(live, x, 0.0) for x in (rows[1], rows[0] * rows[1])
         ),
-        (values, weight),
+        (losses, weight),
         valid,
     )
-    return jnp.where(total > 0, weighted / jnp.where(total > 0, total, 1.0), jnp.nan)
-
-
-@dispatch.core
-def _mean_squared_gap(
-    scores: jax.Array,
-    outcomes: jax.Array,
-    where: jax.Array | None,
-    weights: jax.Array | None,
-) -> jax.Array:
-    valid = masking.valid_rows(scores.shape[0], where, weights)
-    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
-    return _weighted_mean((scores - outcomes) ** 2, where, weights)
-
-
-@dispatch.core
-def _mean_log_loss(
-    scores: jax.Array,
-    outcomes: jax.Array,
-    where: jax.Array | None,
-    weights: jax.Array | None,
-) -> jax.Array:
-    valid = masking.valid_rows(scores.shape[0], where, weights)
-    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
-    loss = -jax.scipy.special.xlogy(outcomes, scores)
-    loss = loss - jax.scipy.special.xlog1py(1 - outcomes, -scores)
-    return _weighted_mean(loss, where, weights)
+    return masking.ratio(weighted, total)
 
 
 @dispatch.core

@@ -1,8 +1,8 @@
 r"""Accuracy of a cascade on new rows without labels.
 
 Shapes: R labelled reference rows, N new rows, `num_bins` bins, K from 0 to num_bins. No
-estimate without labels holds for every shift. There are two here, with different
-assumptions; where they differ by more than their intervals, an assumption is wrong.
+estimate without labels holds for every shift. The two here make different assumptions;
+if they differ by more than their intervals, one assumption is wrong.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ _PRIOR_ROWS = 2.0
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class EstimatedAccuracy:
-    """What a cascade does on new rows, for 0 to num_bins bins kept small.
+    """Share and accuracy on new rows, for 0 to num_bins bins kept small.
 
     At K = 0 the large model answers everything, at K = num_bins the small one.
 
@@ -37,8 +37,8 @@ class EstimatedAccuracy:
         the small model.
       by_confidence: `Interval` of `[num_bins + 1]`, accuracy if confidences are
         calibrated.
-      by_bins: `Interval` of `[num_bins + 1]`, accuracy if each bin's is that of the
-        reference.
+      by_bins: `Interval` of `[num_bins + 1]`, accuracy if answers in each bin are as
+        accurate as in the reference.
       num_reference: int32 scalar, valid reference rows.
       num_unseen: int32 scalar, new rows in bins without reference rows.
       counts: `Counts`: valid new rows, bins that hold new rows, masked rows of both
@@ -100,7 +100,8 @@ def estimated_accuracy(
       router: `Router`; its bins and order are used as they are.
       reference_confidence: floating `[R]`, of the small model, calibrated.
       reference_small_outcome: bool, integer or floating `[R]` in `[0, 1]`.
-      reference_large_outcome: the same for the large model's answer.
+      reference_large_outcome: `[R]`, like `reference_small_outcome` for the large
+        model.
       small_confidence: floating `[N]`, of the small model on new rows, calibrated.
       large_confidence: floating `[N]`, of the large model; NaN where it was not asked.
         `by_confidence` is NaN for every K that would have asked it there.

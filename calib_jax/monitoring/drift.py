@@ -87,7 +87,7 @@ def occupancy_drift(
     reference_where: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> OccupancyDrift:
-    r"""Do new confidences fall into the bins like those of a reference? No labels.
+    r"""Do new confidences fall into the bins like a reference's? Needs no labels.
 
     .. math:: \mathrm{PSI} = \sum_b (q_b - p_b) \log \frac{q_b}{p_b}
 
@@ -102,9 +102,10 @@ def occupancy_drift(
     If the bins were cut from the reference itself, the reference is spread evenly by
     construction and nothing is guaranteed: with few reference rows per bin, false
     alarms are several times as frequent as they should be; from 20 in each of 15 bins
-    they are about as rare (`benchmarks/alarms`, section 1). The p-value is exact over
-    references too: a reference reused for many batches may by chance alarm on most of
-    them. `init_monitor` is exact in either case, for one stream.
+    they are about as rare as they should be (`benchmarks/alarms`, section 1). The
+    p-value is exact over references too: a reference reused for many batches may by
+    chance alarm on most of them. `init_monitor` is exact in either case, for one
+    stream.
 
     New rows like the R reference rows fall outside their range with an average share of
     at most 2 / (R + 1). The running time grows with the smaller sample, which is drawn
@@ -164,7 +165,7 @@ def calibration_drift(
     reference_where: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> CalibrationDrift:
-    r"""Are answers of the same confidence right as often as in a reference? Few labels.
+    r"""Are answers at a confidence right as often as in a reference? Needs few labels.
 
     This answers two questions. Are the confidences calibrated, now or on the reference?
     See the p-values of `new` and `reference`, from `calibration_error_interval`. And
@@ -189,22 +190,16 @@ def calibration_drift(
     calibrated, a shift within a bin can pass for a change; narrow bins, 15 or more,
     make it small.
 
+    Args, errors and NaN as for `occupancy_drift`, and also:
+
     Args:
-      key: a JAX random key.
-      bins: `Bins` of the scores, from other rows.
-      reference_scores: floating `[R]`, confidences in `[0, 1]`.
       reference_outcomes: bool `[R]`, whether each is correct.
-      scores: floating `[N]`, new confidences, calibrated like the reference.
-      outcomes: bool `[N]`, whether each is correct.
-      num_resamples: static number of draws D, at least 1.
+      outcomes: bool `[N]`, whether each is correct; `where` may select labelled rows.
       confidence_level: floating scalar in `(0, 1)`, of the two intervals; may be
         traced.
-      reference_where: optional bool `[R]`.
-      where: optional bool `[N]`, such as a mask of the labelled rows.
 
     Returns:
-      `CalibrationDrift`; its floats are NaN if no bin holds rows of both, or a valid
-      row is NaN.
+      `CalibrationDrift`; its floats are NaN also if no bin holds rows of both.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
@@ -278,8 +273,8 @@ def _occupancy_drift(
     )
 
     counts, num_reference = samples.count_rows(reference, scores, masks, pooled)
-    was_valid = masking.valid_rows(reference.shape[0], masks[0], None)
-    valid = masking.valid_rows(scores.shape[0], masks[1], None)
+    was_valid = masking.valid_rows(reference.shape[0], masks[0])
+    valid = masking.valid_rows(scores.shape[0], masks[1])
     least, greatest = (
         -jnp.max(-reference, where=was_valid, initial=-jnp.inf),
         jnp.max(reference, where=was_valid, initial=-jnp.inf),

@@ -1,10 +1,10 @@
 r"""An alarm for a stream of unlabelled rows that bounds false alarms at all times.
 
 Shapes: R reference rows, N new rows in a batch, `num_bins` bins, G gamblers. A monitor
-is a pytree of constant shapes and dtypes, fit for the carry of a `jax.lax.scan`. It
-bets that new confidences do not fall into the bins like those of the reference, at odds
-that are fair as long as they do. A capital of M is evidence of strength 1 / M, however
-long one waits for it (Ville).
+is a pytree of constant shapes and dtypes, so it can be the carry of a `jax.lax.scan`.
+It bets that new confidences do not fall into the bins like those of the reference, at
+odds that are fair as long as they do. A capital of M is evidence of strength 1 / M,
+however long one waits for it (Ville).
 """
 
 import dataclasses
@@ -63,7 +63,7 @@ class DriftAlarm:
       log_capital: float32 scalar, natural logarithm of the current capital.
       share: float32 `[num_bins]`, share of new rows in each bin, in order of
         confidence; NaN without rows.
-      expected_share: float32 `[num_bins]`, the same for the reference.
+      expected_share: float32 `[num_bins]`, share of the reference in each bin.
       num_rows: int32 scalar, valid new rows.
       num_reference: int32 scalar, valid reference rows.
     """
@@ -109,9 +109,9 @@ def init_monitor(
     Args:
       key: a JAX random key, to break ties.
       reference: floating `[R]`, confidences with which new rows are exchangeable
-        without drift: of the rows on which the router was fitted, or of others. If they
-        were calibrated on these very rows, the calibration should be monotone, as Platt
-        scaling is, so that ranks stay.
+        without drift: of the rows on which the router was fitted, or of other rows. If
+        they were calibrated on these very rows, the calibration should be monotone, as
+        Platt scaling is, so that ranks stay.
       num_bins: static number of bins.
       confidence_level: floating scalar in `(0, 1)`, probability of no alarm at any time
         without drift; may be traced.
@@ -229,7 +229,7 @@ def _drift_monitor(
     num_bins: int,
 ) -> DriftMonitor:
     size = reference.shape[0]
-    valid = masking.valid_rows(size, where, None)
+    valid = masking.valid_rows(size, where)
     bad = jnp.any(valid & jnp.isnan(reference))
     num_rows = jnp.sum(valid, dtype=jnp.int32)
     # Equal scores are ordered by random numbers.
@@ -272,7 +272,7 @@ def _update(
     size, num_bins = scores.shape[0], state.count.shape[0]
     if size == 0:
         return jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), state)
-    valid = masking.valid_rows(size, where, None)
+    valid = masking.valid_rows(size, where)
     drawn = jax.random.uniform(key, (size,), jnp.float32)
     above = scores[:, None] > state.edges[None]
     equal = scores[:, None] == state.edges[None]
@@ -291,7 +291,7 @@ def _update(
 
     total = jnp.sum(state.gaps, dtype=jnp.int32).astype(jnp.float32)
     gaps = state.gaps[index].astype(jnp.float32)
-    # From a drift of any size to one half as large as chance makes.
+    # From bets on a drift of any size down to one half as large as noise.
     boldest = np.float32(np.log(0.5 * num_bins))
     meekest = jnp.maximum(jnp.log(0.5 * total), boldest)
     steps = np.linspace(0, 1, _NUM_GAMBLERS, dtype=np.float32)
@@ -326,13 +326,12 @@ def _update(
 def _drift_alarm(state: DriftMonitor) -> DriftAlarm:
     rows = state.num_rows.astype(jnp.float32)
     num_gaps = jnp.sum(state.gaps, dtype=jnp.int32)
-    share = state.count.astype(jnp.float32) / jnp.where(rows > 0, rows, 1.0)
     return DriftAlarm(
         alarm=state.alarm_row >= 0,
         alarm_row=jnp.array(state.alarm_row, copy=True),
         p_value=jnp.exp(-state.max_log_capital),
         log_capital=_log_mean(state.log_capital),
-        share=jnp.where(rows > 0, share, jnp.nan),
+        share=masking.ratio(state.count.astype(jnp.float32), rows),
         expected_share=state.gaps.astype(jnp.float32) / num_gaps.astype(jnp.float32),
         num_rows=jnp.array(state.num_rows, copy=True),
         num_reference=num_gaps - 1,

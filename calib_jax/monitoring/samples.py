@@ -43,7 +43,7 @@ def count_rows(
 ) -> tuple[Counts, jax.Array]:
     """`Counts` of new rows, with masked rows of either sample, and reference rows."""
     was_valid, valid = (
-        masking.valid_rows(rows.shape[0], mask, None)
+        masking.valid_rows(rows.shape[0], mask)
         for rows, mask in zip((reference, new), masks, strict=True)
     )
     num_reference, num_rows = (

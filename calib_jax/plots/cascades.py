@@ -29,8 +29,8 @@ def cascade_curves(
         `[num_bins + 1]` points on the same examples, with shares and accuracies in
         `[0, 1]`, drawn in %.
       title: optional text above the legend, which is above the panel.
-      axes: optional axes to draw into, in the style of the caller; by default those of
-        a new figure in the style of `style`.
+      axes: optional axes to draw into, in the caller's style; by default a new
+        figure's, in the style of `style`.
       dark: whether a new figure is light on dark.
 
     Returns:

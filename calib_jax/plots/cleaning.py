@@ -36,16 +36,13 @@ def cleaning_curves(
       points: optional, from names to `(flagged_share, precision)`: scalars, or arrays
         of one shape `[P]` for a method with a parameter, whose P points are joined.
       max_flagged_share: right end of the panel, in `(0, 1]`.
-      title: optional text above the legend, which is above the panel.
-      axes: optional axes to draw into, in the style of the caller; by default those of
-        a new figure in the style of `style`.
-      dark: whether a new figure is light on dark.
+      title, axes, dark: as for `cascade_curves`.
 
     Returns:
       The `Figure` that was drawn into.
 
     Raises:
-      ValueError: if there is neither a curve nor a point, one is not of rank 1, or
+      ValueError: without a curve or point, if one is not of rank 1, or
         `max_flagged_share` is out of range.
 
     Examples:

@@ -27,10 +27,7 @@ def reliability_diagram(
     Args:
       tables: from names, such as "before", to `ReliabilityTable`s of shape
         `[num_bins]`, with confidence and outcome in `[0, 1]`.
-      title: optional text above the legend, which is above the panel.
-      axes: optional axes to draw into, in the style of the caller; by default those of
-        a new figure in the style of `style`.
-      dark: whether a new figure is light on dark.
+      title, axes, dark: as for `cascade_curves`.
 
     Returns:
       The `Figure` that was drawn into.

@@ -49,7 +49,7 @@ def deviance(count: Pair, trials: jax.Array, probability: Pair) -> jax.Array:
       At least 0; inf where p is 0 or 1 and k / n another number.
     """
     mean = times(trials, probability)
-    rest = minus((trials, jnp.zeros_like(trials)), mean)
+    rest = minus(pair(trials), mean)
     above = to_float(minus(count, mean))
     return _part(above, to_float(mean)) + _part(-above, to_float(rest))
 
@@ -67,7 +67,7 @@ def tails(count: jax.Array, trials: jax.Array, probability: Pair) -> Pair:
     """
     high, low = probability
     other = exact.two_sum(1 - high, ((1 - (1 - high)) - high) - low)
-    above = to_float(minus((count, jnp.zeros_like(count)), times(trials, probability)))
+    above = to_float(minus(pair(count), times(trials, probability)))
     # Compute the smaller tail: 1 minus the other would lose its digits.
     below = above < -0.5
     k = jnp.where(below, count, trials - count - 1)
@@ -95,7 +95,7 @@ def mass(k: jax.Array, n: jax.Array, probability: Pair) -> jax.Array:
     # Stirling's formula for the factorials.
     size = jnp.sqrt(_some(n) / (2 * np.pi * _some(k) * _some(n - k)))
     log_rest = _stirling(n) - _stirling(k) - _stirling(n - k)
-    distance = deviance((k, jnp.zeros_like(k)), n, probability)
+    distance = deviance(pair(k), n, probability)
     return size * jnp.exp(log_rest - distance)
 
 
@@ -121,6 +121,10 @@ def least_float(holds: Callable[[jax.Array], jax.Array]) -> Pair:
     low, high = lax.fori_loop(0, 31, halve, (jnp.full_like(one, -1), one))
     below = lax.bitcast_convert_type(jnp.maximum(low, 0), jnp.float32)
     return lax.bitcast_convert_type(high, jnp.float32), below
+
+
+def pair(value: jax.Array) -> Pair:
+    return value, jnp.zeros_like(value)
 
 
 def times(a: jax.Array, b: Pair) -> Pair:

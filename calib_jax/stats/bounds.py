@@ -1,11 +1,11 @@
-"""Exact and finite-sample statements about a rate or a mean, for any number of trials.
+"""Bounds and p-values for a rate or a mean that hold for any number of trials.
 
-Trials are exchangeable: independent rows of one distribution, chosen before any of them
-was looked at. Each bound and p-value then holds at its stated rate for every sample
-size, not only in the limit.
+Trials are exchangeable: independent rows of one distribution, chosen before looking at
+any of them. Each bound and p-value then holds at its stated rate for every sample size,
+not only in the limit.
 
-`clopper_pearson` and `binomial_p_value` run on the host in float64 (`tails`): they are
-called on a handful of counts. What risk control needs under `jax.jit` stays in JAX:
+`clopper_pearson` and `binomial_p_value` run on the host in float64 (`tails`), for a
+handful of counts. The bounds that risk control needs under `jax.jit` are in JAX:
 `hoeffding_bentkus_p_value`, `betting_p_value` and `upper_rate`, for counts up to 2^24,
 p-values down to 1e-10 and bounds accurate to 1e-5, relative.
 """
@@ -13,7 +13,6 @@ p-values down to 1e-10 and bounds accurate to 1e-5, relative.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, masking, reduce
@@ -30,9 +29,9 @@ def clopper_pearson(
     .. math:: P(X \ge k \mid p = lower) = \alpha, \quad P(X \le k \mid p = upper) =
         \alpha, \quad X \sim \mathrm{Binomial}(n, p)
 
-    Each bound by itself holds with probability `confidence_level`,
-    :math:`1 - \alpha`; both together hold with at least :math:`1 - 2 \alpha`. So 0.975
-    gives the usual two-sided 95 % interval.
+    Each bound on its own holds with probability `confidence_level`, :math:`1 - \alpha`;
+    both together hold with at least :math:`1 - 2 \alpha`. So 0.975 gives the usual
+    two-sided 95 % interval.
 
     Runs on the host, in float64; arrays of counts broadcast.
 
@@ -189,7 +188,7 @@ def upper_rate(
     """The upper bound of Clopper and Pearson, for use under jit; float32 scalars."""
 
     def excluded(rate: jax.Array) -> jax.Array:
-        lower, _ = binomial.tails(successes, trials, _pair(rate))
+        lower, _ = binomial.tails(successes, trials, binomial.pair(rate))
         return lower <= error_rate
 
     rate = binomial.least_float(excluded)[0]
@@ -200,7 +199,7 @@ def hoeffding_bentkus(
     total: binomial.Pair, rows: jax.Array, level: jax.Array
 ) -> jax.Array:
     """The p-value of Hoeffding and Bentkus from float32 scalars, the total a pair."""
-    mean = _pair(level)
+    mean = binomial.pair(level)
     high = jnp.ceil(total[0])
     whole = jnp.where((high == total[0]) & (total[1] > 0), high + 1, high)
     bentkus = np.float32(np.e) * binomial.tails(whole, rows, mean)[0]
@@ -221,12 +220,12 @@ def betting(counts: jax.Array, losses: jax.Array, level: jax.Array) -> jax.Array
       level: float32 scalar.
     """
     stakes = _stakes(jnp.sum(counts), level)
-    zero = jnp.zeros_like(losses)
-    distance = binomial.minus((jnp.full_like(losses, level), zero), (losses, zero))
-    below = binomial.to_float(_sum_pairs(binomial.times(counts, distance)))
+    most = binomial.pair(jnp.full_like(losses, level))
+    distance = binomial.minus(most, binomial.pair(losses))
+    below = exact.sum_pairs(binomial.times(counts, distance), axis=0)
     bets = stakes[:, None] * (level - losses)[None]
     rest = jnp.sum(counts[None] * binomial.log1p_minus(bets), axis=1)
-    return _capital_p_value(stakes, below, rest)
+    return _capital_p_value(stakes, binomial.to_float(below), rest)
 
 
 # The number of bettors, the ratio of the largest stake to the smallest, and the largest
@@ -254,36 +253,23 @@ def _capital_p_value(stakes: jax.Array, below: jax.Array, rest: jax.Array) -> ja
     return jnp.exp(-jnp.maximum(log_mean, 0.0))
 
 
-def _sum_pairs(values: binomial.Pair) -> binomial.Pair:
-    def add(first: binomial.Pair, second: binomial.Pair) -> binomial.Pair:
-        high, error = exact.two_sum(first[0], second[0])
-        return exact.two_sum(high, error + (first[1] + second[1]))
-
-    zero = np.float32(0)
-    return lax.reduce(values, (zero, zero), add, (0,))
-
-
-def _pair(value: jax.Array) -> binomial.Pair:
-    return value, jnp.zeros_like(value)
-
-
 @dispatch.core
 def _hoeffding_bentkus_p_value(
     total: jax.Array, rows: jax.Array, level: jax.Array
 ) -> jax.Array:
-    return hoeffding_bentkus(_pair(total), rows.astype(jnp.float32), level)
+    return hoeffding_bentkus(binomial.pair(total), rows.astype(jnp.float32), level)
 
 
 @dispatch.core
 def _betting_p_value(
     losses: jax.Array, level: jax.Array, where: jax.Array | None
 ) -> jax.Array:
-    valid = masking.valid_rows(losses.shape[0], where, None)
+    valid = masking.valid_rows(losses.shape[0], where)
     sums = reduce.sum_bins(
         lambda rows: (jnp.zeros(rows.shape, jnp.int32), (rows,)), losses, 1, where
     )
     (rows, high), (_, low) = (part[:, 0] for part in exact.to_float(sums))
-    below = binomial.minus(binomial.times(rows, _pair(level)), (high, low))
+    below = binomial.minus(binomial.times(rows, binomial.pair(level)), (high, low))
     stakes = _stakes(rows, level)
 
     def rest(block: jax.Array, live: jax.Array) -> jax.Array:

@@ -7,7 +7,7 @@ population from which the rows are exchangeable draws.
 Methods, from summary numbers rather than rows: `wilson` (a share), `agresti_coull` (a
 mean in [0, 1]), `bonett_price` (a paired difference), `student_quantile`, `byar` (a
 Poisson mean) and `interval_of_draws` (percentiles of a bootstrap). Clopper-Pearson is
-exact and stands with the bounds.
+exact and is in `bounds`.
 """
 
 import dataclasses
@@ -99,7 +99,7 @@ def bootstrap_interval(
       key: a JAX random key.
       statistic: takes `*arrays` and `weights`, float32 `[N]` of whole numbers, and
         returns a pytree of float32 arrays; masked rows reach it as zeros of weight 0.
-        Build it once: each new function is compiled anew.
+        Build it once: each new function is compiled again.
       num_resamples: static, at least 1; use 2 / (1 - confidence_level) or more.
       *arrays: arrays `[N, ...]` whose first axis is the examples.
       confidence_level: floating scalar in `(0, 1)`; may be traced.
@@ -145,7 +145,7 @@ def _bootstrap_interval(
     statistic: Callable[..., Any],
     num_resamples: int,
 ) -> BootstrapInterval:
-    valid = masking.valid_rows(arrays[0].shape[0], where, None)
+    valid = masking.valid_rows(arrays[0].shape[0], where)
     arrays = masking.clean_rows(valid, 0, *arrays)
     draws = resampling.draws_of(
         key, arrays, where, statistic=statistic, num_resamples=num_resamples
@@ -170,7 +170,7 @@ def interval_of_draws(estimate: Any, draws: Any, error_rate: jax.Array) -> Inter
     # One sort of all numbers, which takes long to compile.
     ordered = jnp.sort(jnp.concatenate(flat, axis=1), axis=0)
     num_draws = ordered.shape[0]
-    # Draws beyond either end; a product that is whole but for rounding is whole.
+    # Draws beyond either end; a product within rounding of a whole number is whole.
     outside = jnp.floor(0.5 * error_rate * (num_draws + 1) + 1e-3)
     outside = jnp.clip(outside.astype(jnp.int32) - 1, 0, (num_draws - 1) // 2)
     # NaN sort last; they stand for -inf at the lower end and inf at the upper one.
@@ -215,7 +215,8 @@ def wilson(share: jax.Array, rows: jax.Array, quantile: jax.Array) -> Interval:
 def agresti_coull(
     total: jax.Array, squares: jax.Array, rows: jax.Array, error_rate: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Both ends for a mean in `[0, 1]`: z^2 / 2 more rows of 0, and as many of 1.
+    """Both ends for a mean in `[0, 1]`, after adding z^2 / 2 rows of 0 and as many of
+    1.
 
     Args:
       total: float32, sum of the values.
@@ -232,7 +233,7 @@ def agresti_coull(
 def bonett_price(
     total: jax.Array, squares: jax.Array, rows: jax.Array, error_rate: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Both ends for a mean paired difference in `[-1, 1]`: either side wins once more.
+    """Both ends for a mean paired difference in `[-1, 1]`: each side wins one more row.
 
     Arguments as for `agresti_coull`.
     """

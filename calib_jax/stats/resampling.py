@@ -1,7 +1,7 @@
 """The bootstrap, for any weighted statistic, and a fast one for reliability tables.
 
-Shapes: N examples, D draws in a batch. How often each row is taken depends on the key,
-the number of the draw and N alone, so everything drawn with one key is paired. This
+Shapes: N examples, D draws in a batch. How often each row is taken depends only on the
+key, the number of the draw and N, so everything drawn with one key is paired. This
 holds for JAX's default keys (threefry); other kinds give other numbers when the batch
 size changes.
 """
@@ -50,7 +50,7 @@ def bootstrap(
     Args:
       key: a JAX random key.
       statistic: takes `*arrays` and `weights`, float32 `[N]` of whole numbers, and
-        returns a pytree of arrays. Build it once: each new function is compiled anew.
+        returns a pytree of arrays. Build it once: each new function is compiled again.
       num_resamples: static number of draws, at least 1.
       *arrays: arrays whose first axis is the N examples.
 
@@ -134,16 +134,11 @@ def bootstrap_reliability(
     """
     random = checks.key("key", key)
     checks.instance("bins", bins, Bins)
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
+    rows = checks.scored_rows(scores, outcomes, where, weights)
     size = checks.static_int("num_resamples", num_resamples, minimum=1)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    if score.shape[0] == 0:
+    if rows[0].shape[0] == 0:
         raise ValueError("scores: expected N > 0 examples to draw from, got 0.")
-    return tables_of_draws(
-        random, bins, score, outcome, mask, weight, num_resamples=size
-    )
+    return tables_of_draws(random, bins, *rows, num_resamples=size)
 
 
 def arguments(
@@ -272,8 +267,8 @@ def _features(
 
     The values `[rows, Q]` are 1, the weight if there are weights, the weighted distance
     of the score from its bin's base, and the weighted outcome. The distance is a
-    smaller number than the score, so more of its digits are kept. A row in no bin adds
-    a value that is not finite to every bin.
+    smaller number than the score, so more of its digits are kept. A row without a bin
+    adds a value that is not finite to every bin.
     """
     index, scores, outcomes, weights = rows
     nowhere = index < 0

@@ -1,8 +1,8 @@
 """Exact binomial and hypergeometric tails on the host, by SciPy in float64.
 
-These serve a handful of counts: bounds on a rate, p-values, audits. They take NumPy and
-JAX arrays with values, of any shape, and refuse traced ones. The bounds that risk
-control needs inside `jax.jit` are in `bounds` and stay in JAX.
+For a handful of counts: bounds on a rate, p-values, audits. They take NumPy and JAX
+arrays with values, of any shape, and refuse traced ones. The bounds that risk control
+needs inside `jax.jit` are in `bounds`.
 """
 
 import bisect
@@ -16,12 +16,12 @@ from scipy import special as functions
 
 from .._core import checks
 
-# A tail this close to a probability, relative to it, is equal to it but for rounding.
+# A tail this close to a probability, relatively, is equal to it up to rounding.
 _ROUNDING = 1e-10
 
 
 def counts(name: str, value: ArrayLike) -> np.ndarray:
-    """Whole numbers of any shape, int64; `ValueError` for traced or other ones."""
+    """Whole numbers of any shape, int64; `ValueError` otherwise, or if traced."""
     _refuse_traced(name, value)
     checks.integers(name, value, rank=range(8), axes="or scalar")
     return np.asarray(value).astype(np.int64)
@@ -114,7 +114,7 @@ def hypergeometric_at_least(count: int, drawn: int, special: int, total: int) ->
 
 
 def least_special(found: int, drawn: int, total: int, error: float) -> int:
-    r"""The least number of special things for which this many found is not unlikely.
+    r"""The least number of special things that makes finding this many not unlikely.
 
     .. math:: \min\{W : P(X \ge k) > \delta\}
     """

@@ -1,8 +1,8 @@
 """Summaries of a stream, and what is read off them; data read in blocks.
 
 A summary is a pytree of fixed size: `init_*` makes it, `update_*` adds a batch, `merge`
-and `psum` join those of batches, processes and devices to the same bits in any order.
-Readers carry the names of the functions of arrays and return a `Reading`, fits
+and `psum` join summaries of batches, processes and devices, with the same bits in any
+order. Readers are named like the functions for arrays and return a `Reading`, fits
 `(params, FitReading)`. Rows that `where` or a weight of 0 removes may hold anything.
 """
 

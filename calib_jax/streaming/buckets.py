@@ -1,8 +1,8 @@
 """Summaries of scores in buckets, for tables, routers and curves.
 
-Shapes: N examples in a batch, `num_buckets` buckets of a score. What is read off a
-summary (`readings`) is cut at the boundaries of buckets, and comes with a bound on the
-difference that makes.
+Shapes: N examples in a batch, `num_buckets` buckets of a score. Results read off a
+summary (`readings`) are cut at boundaries of buckets and come with a bound on the
+difference.
 """
 
 import dataclasses
@@ -17,20 +17,20 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch, masking, reduce
 from ..binning import bin_sums, search
 from ..binning.bins import Bins
-from .states import CascadeSummary, ReliabilitySummary
+from .states import BucketSummary, CascadeSummary, ReliabilitySummary
 
 DEFAULT_NUM_BUCKETS = 4096
-# Digits of at most 2^11 of so many buckets still add up to an int32.
+# Digits of at most 2^11, summed over this many buckets, still fit an int32.
 MAX_BUCKETS = 2**19
 
 
 def score_buckets(num_buckets: int = DEFAULT_NUM_BUCKETS) -> Bins:
     r"""Fixed buckets of a score in `[0, 1]`, as fine near 1 as near 0.
 
-    Edges are evenly spaced in log-odds, :math:`\log (c / (1 - c))`, from 2^-24 to
-    1 - 2^-24, the greatest float32 below 1. Scores of exactly 0 and exactly 1 have
-    buckets of their own. Near 1, float32 numbers lie further apart than the edges: each
-    has a bucket of its own there, and some buckets stay empty.
+    Edges are evenly spaced in log-odds, :math:`\log (c / (1 - c))`, from 2^-24 to 1 -
+    2^-24, the greatest float32 below 1. Scores of exactly 0 and exactly 1 have buckets
+    of their own. Near 1, float32 numbers lie further apart than the edges: there each
+    number has its own bucket, and some buckets stay empty.
 
     Args:
       num_buckets: static number of buckets, at least 3.
@@ -57,7 +57,7 @@ def score_buckets(num_buckets: int = DEFAULT_NUM_BUCKETS) -> Bins:
 
 
 def init_reliability(buckets: Bins | None = None) -> ReliabilitySummary:
-    """A summary without rows, to be updated with scores and outcomes.
+    """An empty summary, to be updated with scores and outcomes.
 
     Args:
       buckets: optional `Bins` with edges `[num_buckets - 1]`; default
@@ -82,7 +82,7 @@ def init_reliability(buckets: Bins | None = None) -> ReliabilitySummary:
 
 
 def init_cascade(buckets: Bins | None = None) -> CascadeSummary:
-    """A summary without rows, to be updated with the outputs of two models.
+    """An empty summary, to be updated with the outputs of two models.
 
     Args:
       buckets: optional `Bins` of the small model's confidence, with edges
@@ -156,11 +156,8 @@ def update_reliability(
       0.4 0.9
     """
     checks.instance("state", state, ReliabilitySummary)
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    return _update(state, (score, outcome), mask, weight)
+    rows = checks.scored_rows(scores, outcomes, where, weights)
+    return _update(state, rows[:2], *rows[2:])
 
 
 def update_cascade(
@@ -215,11 +212,11 @@ def update_cascade(
 
 @dispatch.core
 def _update(
-    state: ReliabilitySummary | CascadeSummary,
+    state: BucketSummary,
     quantities: tuple[jax.Array, ...],
     where: jax.Array | None,
     weights: jax.Array | None,
-) -> ReliabilitySummary | CascadeSummary:
+) -> Any:
     """Adds rows by their quantities, the first of which is the score of the buckets."""
     quantities, weights = lax.stop_gradient((quantities, weights))
     index = search.bin_of(state.buckets.edges, quantities[0])

@@ -25,7 +25,7 @@ _MIN_BUCKETS, _MAX_BUCKETS = 2**9, 2**19
 
 
 def init_platt(num_buckets: int = DEFAULT_NUM_BUCKETS) -> PlattSummary:
-    """A summary without rows, to be updated with scores and outcomes.
+    """An empty summary, to be updated with scores and outcomes.
 
     Args:
       num_buckets: static power of two from 512 to 2^19; each bucket takes 0.8 kB.
@@ -62,12 +62,8 @@ def update_platt(
 ) -> PlattSummary:
     """Adds a batch of scores and outcomes to a summary; in a loop, donate the state.
 
-    Args:
-      state: `PlattSummary`.
-      scores: floating `[N]`, finite.
-      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
-      where: optional bool `[N]`, such as the mask of a padded last batch.
-      weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
+    Args, errors and NaN as for `update_reliability`, with a `PlattSummary` and any
+    finite scores.
 
     Returns:
       `PlattSummary` of the rows so far and the valid rows of the batch.
@@ -87,11 +83,8 @@ def update_platt(
       1.214 -0.607
     """
     checks.instance("state", state, PlattSummary)
-    score = checks.floats("scores", scores)
-    outcome = checks.outcomes("outcomes", outcomes)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(scores=score, outcomes=outcome, where=mask, weights=weight)
-    return _update_platt(state, score, outcome, mask, weight)
+    rows = checks.scored_rows(scores, outcomes, where, weights)
+    return _update_platt(state, *rows)
 
 
 @dispatch.core
@@ -105,7 +98,7 @@ def _update_platt(
     scores, outcomes, weights = lax.stop_gradient((scores, outcomes, weights))
     valid = masking.valid_rows(scores.shape[0], where, weights)
     usable = jnp.isfinite(scores) & masking.usable_outcomes(outcomes, weights)
-    # A valid row that is not usable goes in no bucket, which the fit detects.
+    # A valid row that is not usable gets no bucket, and the fit detects that.
     bucket, x = _place(scores, state.least.shape[1])
     index = jnp.where(usable, bucket, -1)
     x, right = jnp.where(usable, x, 0.0), jnp.where(usable, outcomes, 0.0)
@@ -127,9 +120,9 @@ def _update_platt(
 def fit_platt(state: PlattSummary) -> tuple[Platt, FitReading]:
     r"""Logistic calibration of a stream of scores, from their moments in buckets.
 
-    The scores of a bucket, right and wrong ones apart, are replaced by three points:
-    the least score a, the mean m and the greatest score b, with the weights that keep
-    their number, mean and variance v,
+    The scores of a bucket, right and wrong ones separately, are replaced by three
+    points: the least score a, the mean m and the greatest score b, with the weights
+    that keep their number, mean and variance v,
 
     .. math:: \frac{v}{(m - a)(b - a)}, \quad 1 - \frac{v}{(m - a)(b - m)}, \quad
        \frac{v}{(b - m)(b - a)},
@@ -174,7 +167,8 @@ def _fit_streamed_platt(state: PlattSummary) -> tuple[Platt, FitReading]:
     both = jax.tree.map(lambda *arrays: jnp.stack(arrays), nodes, spread)
 
     def fit(rows: Any) -> tuple[Platt, FitReport]:
-        return platt.fit_platt(rows["score"], rows["outcome"], weights=rows["weight"])
+        arrays = rows["score"], rows["outcome"], None, rows["weight"]
+        return platt.fit_rows(*arrays, smooth=False, solver=None)
 
     fits, reports = jax.vmap(fit)(both)
     params, report = jax.tree.map(lambda leaf: leaf[0], (fits, reports))
@@ -226,7 +220,7 @@ def rows_of_buckets(state: PlattSummary) -> tuple[Any, Any]:
     outcome = jnp.zeros((3, 2, size), jnp.float32).at[:, 0].set(1.0)
     deviation = jnp.sqrt(variance)
     half = jnp.array([0.5, 0.0, 0.5], jnp.float32)
-    # A row that is in no bucket is no row that a fit may have.
+    # The fit must reject rows that are outside every bucket.
     invalid = jnp.any(sums[0, -1] != 0)
 
     def rows(scores: list[jax.Array], shares: jax.Array) -> Any:

@@ -4,8 +4,8 @@ Shapes: `num_buckets` buckets of the summary, `num_bins` bins of the result. Onl
 bucket of a row is known, not its place in it, so bins of equal count are cut at
 boundaries of buckets: a row may be counted one bin too high if an exact cut would
 divide its bucket. Everything else is exact. Where no cut divides a bucket (heavily tied
-scores, or frozen bins as buckets) the tables are bit for bit those of the functions of
-arrays.
+scores, or frozen bins as buckets) the tables equal those of the functions for arrays,
+bit for bit.
 """
 
 import dataclasses
@@ -15,13 +15,12 @@ import jax.numpy as jnp
 
 from .. import metrics
 from .._core import checks, dispatch, exact
-from ..binning import bin_sums, search
+from ..binning import bin_sums, search, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
-from ..binning.tables import ReliabilityTable
 from ..cascade import curves
 from ..cascade.routers import AdvantageTable, Router
 from .results import Reading
-from .states import CascadeSummary, ReliabilitySummary
+from .states import BucketSummary, CascadeSummary, ReliabilitySummary
 
 # So that products of a bin's number and half a count fit an int32.
 _MAX_BINS = 2**12
@@ -47,8 +46,7 @@ def reliability_table(
         table of the buckets themselves.
 
     Returns:
-      `Reading` of a `ReliabilityTable`; its bound is that of
-      `expected_calibration_error`.
+      `Reading` of a `ReliabilityTable`; with the bound of `expected_calibration_error`.
 
     Raises:
       ValueError: for a wrong type or count.
@@ -89,11 +87,7 @@ def expected_calibration_error(
     two of the G by at most its weight. If `bins` are given, D are the buckets that
     their edges divide.
 
-    Args:
-      state: `ReliabilitySummary` with sums `[4, num_buckets + 1, digits]`.
-      num_bins: static number of fresh equal-count bins, at most 4096; not used if
-        `bins` are given.
-      bins: optional `Bins` to use as they are.
+    Args, errors and NaN as for `reliability_table`.
 
     Returns:
       `Reading` of a float32 scalar, NaN without a valid row or with a valid NaN.
@@ -132,7 +126,7 @@ def fit_router(
 
     The bound is on :math:`\sum_b (W_b / W) |a_b|`, with a the advantage, for the reason
     given at `expected_calibration_error`; half of it bounds the share of rows that are
-    in another bin. If it is 0, the order of bins is that of `calib_jax.fit_router`;
+    in another bin. If it is 0, the bins have the order of `calib_jax.fit_router`;
     otherwise bins of nearly equal advantage may change places.
 
     Args:
@@ -170,10 +164,10 @@ def cascade_curve(state: CascadeSummary, router: Router) -> Reading:
     its least score. Each of its rows may then be answered by the other model, which
     changes a share by the row's weight and an accuracy by at most that. The bound, on
     every accuracy, gain and share of the curve, is the share of rows in such buckets.
-    It is 0 if edges are boundaries of buckets, as those of `fit_router` with the same
-    buckets are. The accuracies of both models alone are always exact, so with :math:`e`
-    the bound and :math:`g` the gap between them PGR is within :math:`e / |g|` at each
-    number of bins; for APGR see `average_performance_gap_recovered`.
+    It is 0 if edges are boundaries of buckets, as they are from `fit_router` with the
+    same buckets. The accuracies of both models alone are always exact, so with
+    :math:`e` the bound and :math:`g` the gap between them PGR is within :math:`e / |g|`
+    at each number of bins; for APGR see `average_performance_gap_recovered`.
 
     Args:
       state: `CascadeSummary` with sums `[7, num_buckets + 1, digits]`, of the rows to
@@ -211,10 +205,7 @@ def average_performance_gap_recovered(state: CascadeSummary, router: Router) -> 
 
     .. math:: |\mathrm{APGR} - \mathrm{APGR}_{exact}| \le e / |g| + e V
 
-    Args:
-      state: `CascadeSummary` with sums `[7, num_buckets + 1, digits]`, of the rows to
-        judge the router by.
-      router: `Router`.
+    Args, errors and NaN as for `cascade_curve`.
 
     Returns:
       `Reading` of a float32 scalar, NaN where
@@ -262,17 +253,8 @@ def _reliability(
 ) -> Reading:
     edges = jnp.append(state.least, jnp.float32(jnp.inf))
     bins, sums, share = _binned(state, bins, edges, num_bins)
-    table = bin_sums.compute(sums)
-    return Reading(
-        value=ReliabilityTable(
-            count=table.count,
-            weight=table.weight,
-            confidence=table.means[0],
-            outcome=table.means[1],
-        ),
-        error_bound=jnp.minimum(2 * share, 1.0),
-        bins=bins,
-    )
+    table = tables.table_of_means(bin_sums.compute(sums))
+    return Reading(value=table, error_bound=jnp.minimum(2 * share, 1.0), bins=bins)
 
 
 @dispatch.core(static=["num_bins"])
@@ -280,8 +262,9 @@ def _calibration_error(
     state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
 ) -> Reading:
     reading = _reliability(state, bins, num_bins=num_bins)
-    error = metrics.calibration_error_of_table(reading.value)
-    return dataclasses.replace(reading, value=error)
+    return dataclasses.replace(
+        reading, value=metrics.scores.expected_gap(reading.value)
+    )
 
 
 @dispatch.core(static=["num_bins"])
@@ -329,26 +312,26 @@ def _curve(state: CascadeSummary, router: Router) -> Reading:
 def _average_gap_recovered(state: CascadeSummary, router: Router) -> Reading:
     reading = _curve(state, router)
     curve, share = reading.value, reading.error_bound
-    recovered = curves.performance_gap_recovered(curve)
+    pgr = curves.pgr_of(curve)
     gap = jnp.abs(curve.large_accuracy - curve.small_accuracy)
-    variation = jnp.sum(jnp.abs(jnp.diff(recovered)))
+    variation = jnp.sum(jnp.abs(jnp.diff(pgr)))
     bound = share / jnp.where(gap > 0, gap, 1.0) + share * variation
     return Reading(
-        value=curves.average_performance_gap_recovered(curve),
+        value=curves.apgr_of(curve),
         error_bound=jnp.where(gap > 0, bound, jnp.nan),
     )
 
 
 def _binned(
-    state: ReliabilitySummary | CascadeSummary,
+    state: BucketSummary,
     bins: Bins | None,
     edges: jax.Array,
     num_bins: int,
 ) -> tuple[Bins, bin_sums.BinSums, jax.Array]:
     """Given bins or bins of equal count, their sums, and the share of rows at risk.
 
-    Fresh bins start at one of the `edges` `[num_buckets + 1]`, the start of each bucket
-    and of none.
+    Fresh bins start at one of the `edges` `[num_buckets + 1]`: where each bucket
+    starts, then +inf.
     """
     if bins is not None:
         return bins, *_in_bins(state, bins)
@@ -357,9 +340,7 @@ def _binned(
     return bins, _in_bins(state, bins)[0], share
 
 
-def _cuts(
-    state: ReliabilitySummary | CascadeSummary, num_bins: int
-) -> tuple[jax.Array, jax.Array]:
+def _cuts(state: BucketSummary, num_bins: int) -> tuple[jax.Array, jax.Array]:
     """The bucket of each cut into bins of equal count, and the share of rows at risk.
 
     Returns:
@@ -379,7 +360,7 @@ def _cuts(
 
 
 def _counts_upto(
-    state: ReliabilitySummary | CascadeSummary,
+    state: BucketSummary,
 ) -> tuple[jax.Array, jax.Array]:
     """Rows up to and in each bucket: int32 high and low of `high * 2^19 + low`."""
     # An exact sum of ones has digits of 12 bits from ONE_PLACE on, and 1 is 2^5 there.
@@ -400,7 +381,7 @@ def _counts_upto(
 def _starts(
     high: jax.Array, low: jax.Array, num_bins: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The rank at which each bin but the first starts, as `binning.equal_count_bins`.
+    """The rank at which each bin but the first starts, as in `equal_count_bins`.
 
     In two halves, because counts pass 2^31.
     """
@@ -411,9 +392,7 @@ def _starts(
     return start_high, start & (2**_HALF_BITS - 1)
 
 
-def _in_bins(
-    state: ReliabilitySummary | CascadeSummary, bins: Bins
-) -> tuple[bin_sums.BinSums, jax.Array]:
+def _in_bins(state: BucketSummary, bins: Bins) -> tuple[bin_sums.BinSums, jax.Array]:
     """The sums of the buckets whose least score is in each bin, and the share of rows
     in buckets that an edge divides."""
     sums = state.sums.sums
@@ -422,7 +401,7 @@ def _in_bins(
     place = jnp.append(first, jnp.int32(bins.num_bins))
     shape = (sums.shape[0], bins.num_bins + 1, sums.shape[2])
     result = jnp.zeros(shape, jnp.int32).at[:, place].add(sums)
-    # After a merge of different buckets: a row in no bin makes all means NaN.
+    # After a merge of different buckets: a row outside every bin makes all means NaN.
     bad = jnp.any(jnp.isnan(state.buckets.edges))
     result = result.at[0, -1, exact.ONE_PLACE].add(jnp.where(bad, exact.ONE_DIGIT, 0))
     divided = (state.least < state.greatest) & (first != last)
@@ -430,7 +409,7 @@ def _in_bins(
     return bin_sums.BinSums(sums=result), jnp.sum(at_risk)
 
 
-def _share(state: ReliabilitySummary | CascadeSummary) -> jax.Array:
+def _share(state: BucketSummary) -> jax.Array:
     """Share of the rows in each bucket, by weight; 0 if it is empty."""
     sums = state.sums.sums[1, :-1]
     every = jnp.sum(sums, axis=0, keepdims=True, dtype=jnp.int32)

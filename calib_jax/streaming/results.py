@@ -12,12 +12,13 @@ from ..calibration.reports import FitReport
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class Reading:
-    """A result read off a summary, and how far it may be from that of arrays.
+    """A result read off a summary, and how far it may be from the exact one.
 
     Attributes:
       value: what the function of the same name in `calib_jax` returns for arrays: a
         float32 scalar, `ReliabilityTable`, `Router` or `CascadeCurve`.
-      error_bound: float32 scalar, a bound on the difference; the reader says of what.
+      error_bound: float32 scalar, a bound on the difference; each reader says what it
+        bounds.
       bins: `Bins` of the result, where the reader takes `num_bins` or `bins`; None
         where it takes a router.
     """
@@ -30,7 +31,7 @@ class Reading:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class FitReading(FitReport):
-    """The report of a fit to a summary, and how far it may be from that to the rows.
+    """The report of a fit to a summary, and how far it may be from a fit to the rows.
 
     Attributes:
       estimated_error: float32 scalar, an estimate and not a bound: for a temperature

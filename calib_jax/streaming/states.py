@@ -1,4 +1,4 @@
-"""What is kept of a stream, and how two states of it become one.
+"""States of a stream, and how two of them are merged.
 
 Shapes: `num_buckets` buckets of a score, G grid points of a temperature, Q quantities.
 A state holds exact integer sums (`_core.exact`), so combining states is associative and
@@ -23,13 +23,13 @@ from ..binning.bins import Bins
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class ReliabilitySummary:
-    """Exact sums of scores and outcomes in buckets of the score.
+class BucketSummary:
+    """Exact sums of some quantities in buckets of a score.
 
     Attributes:
       buckets: `Bins` of `num_buckets` buckets. Edges on which merged summaries differed
         are NaN, and so is everything read off the result.
-      sums: `BinSums` of two quantities: score, outcome.
+      sums: `BinSums` of the quantities.
       least: float32 `[num_buckets]`, least score of each bucket; +inf if it is empty.
       greatest: float32 `[num_buckets]`, the greatest; -inf if it is empty.
     """
@@ -42,25 +42,22 @@ class ReliabilitySummary:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CascadeSummary:
-    """Exact sums of two models' confidences and outcomes in buckets of the small one's.
+class ReliabilitySummary(BucketSummary):
+    """Exact sums of two quantities, score and outcome, in buckets of the score.
 
-    Attributes:
-      buckets: `Bins` of `num_buckets` buckets of the small model's confidence. Edges on
-        which merged summaries differed are NaN, and so is everything read off the
-        result.
-      sums: `BinSums` of five quantities: confidence of the small and of the large
-        model, outcome of the small and of the large model, and the squared difference
-        of the outcomes.
-      least: float32 `[num_buckets]`, least small confidence of each bucket; +inf if it
-        is empty.
-      greatest: float32 `[num_buckets]`, the greatest; -inf if it is empty.
+    Attributes as for `BucketSummary`: `buckets`, `sums`, `least` and `greatest`.
     """
 
-    buckets: Bins
-    sums: BinSums
-    least: jax.Array
-    greatest: jax.Array
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CascadeSummary(BucketSummary):
+    """Exact sums of two models' outputs in buckets of the small model's confidence.
+
+    Five quantities: confidence of the small and of the large model, outcome of the
+    small and of the large model, and the squared difference of the outcomes. Attributes
+    as for `BucketSummary`: `buckets`, `sums`, `least` and `greatest`.
+    """
 
 
 @jax.tree_util.register_dataclass
@@ -70,9 +67,9 @@ class TemperatureSummary:
 
     Attributes:
       log_temperatures: float32 `[G]`, ascending; NaN where merged grids differed.
-      totals: int32 `[3, digits]`, exact sums of the weight and, times it, of how far
-        the label's logit lies below the largest and the mean logit above the label's;
-        not finite after an invalid row.
+      totals: int32 `[3, digits]`, exact sums of the weight, of the weight times
+        (largest logit - label's logit), and of the weight times (mean logit - label's
+        logit); not finite after an invalid row.
       curves: int32 `[3, G, digits]`, exact sums of the loss in nats and of its first
         (sign turned) and second derivative by 1 / T.
     """
@@ -111,7 +108,7 @@ _KINDS = Summary.__constraints__
 
 
 def merge(first: Summary, second: Summary) -> Summary:
-    """The summary of the rows of both: associative and commutative, bit for bit.
+    """Merges two summaries: associative and commutative, bit for bit.
 
     Args:
       first: a summary: `ReliabilitySummary` or `CascadeSummary` with sums `[2 + Q,
@@ -147,7 +144,7 @@ def merge(first: Summary, second: Summary) -> Summary:
 
 
 def psum(state: Summary, axis_name: str | Sequence[str]) -> Summary:
-    """The summary of the rows of all devices, on every device.
+    """One summary of the rows of all devices, on every device.
 
     For use inside `jax.shard_map`, `jax.pmap` or a named `jax.vmap`, where each device
     updates its own summary. Rows sharded under plain `jax.jit` do not need it.
@@ -187,7 +184,7 @@ def psum(state: Summary, axis_name: str | Sequence[str]) -> Summary:
 
 
 def without_rows(state: Summary) -> Summary:
-    """The summary of no rows, with the buckets or the grid of `state`."""
+    """An empty summary with the buckets or the grid of `state`."""
     kept = {"buckets", "log_temperatures"}
     ends = {"least": jnp.inf, "greatest": -jnp.inf}
 

@@ -23,7 +23,7 @@ from .states import TemperatureSummary
 # A factor of 1.28 in T between neighbours; one of them is T = 1.
 _LOG_TEMPERATURES = np.linspace(-6.0, 6.0, 49)
 _MIN_POINTS = 4
-# So many halvings of an interval of the grid leave one float32.
+# Halvings that narrow an interval of the grid down to one float32.
 _NUM_HALVINGS = 24
 # Relative rounding of the sums and of T itself in float32.
 _ROUNDING = 1e-6
@@ -32,7 +32,7 @@ _ROUNDING = 1e-6
 def init_temperature(
     log_temperatures: ArrayLike | None = None,
 ) -> TemperatureSummary:
-    """A summary without rows, to be updated with logits and labels.
+    """An empty summary, to be updated with logits and labels.
 
     Args:
       log_temperatures: optional floating `[G]`, at least 4 distinct natural logarithms
@@ -85,7 +85,7 @@ def update_temperature(
       labels: integer `[N]` in `[0, C)`.
       where: optional bool `[N]`, such as the mask of a padded last batch.
       weights: optional non-negative `[N]`; weight 2 is the row twice, 0 removes it.
-      class_where: optional bool `[C]` or `[N, C]`, the classes that take part.
+      class_where: optional bool `[C]` or `[N, C]`, the classes that count.
 
     Returns:
       `TemperatureSummary` of the rows so far and the valid rows of the batch.
@@ -105,12 +105,8 @@ def update_temperature(
       4.366
     """
     checks.instance("state", state, TemperatureSummary)
-    array = checks.logits("logits", logits, rank=2, axes="[N, C]")
-    label = checks.integers("labels", labels)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_rows(logits=array, labels=label, where=mask, weights=weight)
-    classes = checks.class_mask(class_where, array)
-    return _update_temperature(state, array, label, mask, weight, classes)
+    rows = temperature.checked_rows(logits, labels, where, weights, class_where)
+    return _update_temperature(state, *rows)
 
 
 @dispatch.core

@@ -1,8 +1,8 @@
 """Tables and fits of data larger than memory, read block by block.
 
-Blocks are any object that gives them anew at each `iter()`: a list, a data loader, or
+Blocks are any iterable that starts anew at each `iter()`: a list, a data loader, or
 `from_arrays` of NumPy arrays or memory maps. A function makes several passes over them
-and holds one block at a time. Rows that a block's mask removes may hold anything.
+and holds one block at a time. Masked rows may hold anything.
 """
 
 from .fits import fit_platt, fit_temperature

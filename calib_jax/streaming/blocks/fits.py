@@ -1,6 +1,6 @@
 """Fits to data larger than memory, read block by block.
 
-Shapes: N examples in all, n in a block, C classes. The answers are those of the fits to
+Shapes: N examples in all, n in a block, C classes. Results equal those of the fits to
 arrays, up to the rounding of float32.
 """
 
@@ -24,8 +24,9 @@ from ..results import FitReading
 from ..states import PlattSummary
 from .passes import Blocks, Passes
 
-# Of a grid over all temperatures, then of one over the interval with the optimum, which
-# reaches one point further on each side in case rounding moved the ends.
+# Points of a grid over all temperatures, then of one over the interval with the
+# optimum. The second reaches one point further on each side in case rounding moved the
+# ends.
 _NUM_POINTS = 25
 _MAX_PASSES = 50
 # Newton steps shrink quadratically: the next after one this small is below 1e-6.
@@ -40,7 +41,7 @@ def fit_temperature(
 ) -> tuple[Temperature, FitReport]:
     """Temperature of least negative log-likelihood, of more rows than fit in memory.
 
-    As `calib_jax.fit_temperature`, from two passes of
+    Like `calib_jax.fit_temperature`, by two passes of
     `calib_jax.streaming.fit_temperature`: one with a grid over all temperatures, one
     with a finer grid over the interval that holds the optimum, which is off by at most
     1e-6, relative. The report counts passes as steps, and its gradient norm is an
@@ -49,7 +50,7 @@ def fit_temperature(
     Args:
       blocks: `Blocks` of (logits, labels) or (logits, labels, where): floating
         `[n, C]`, integer `[n]` in `[0, C)`, and bool `[n]`.
-      class_where: optional bool `[C]`, the classes that take part.
+      class_where: optional bool `[C]`, the classes that count.
       progress: whether to show a progress bar; needs rich.
 
     Returns:
@@ -97,9 +98,9 @@ def fit_temperature(
 def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitReport]:
     """Logistic calibration of scores, of more rows than fit in memory.
 
-    As `calib_jax.fit_platt`: the first pass finds the status and a start
+    Like `calib_jax.fit_platt`: the first pass finds the status and a start
     (`calib_jax.streaming.fit_platt`), each further pass takes a Newton step, and one
-    step is mostly enough.
+    step is usually enough.
 
     Args:
       blocks: `Blocks` of (scores, outcomes) or (scores, outcomes, where): floating
@@ -175,7 +176,7 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
 
 
 def _report(fit: FitReading, num_passes: int) -> FitReport:
-    """The report of a fit that ended with what was read in the last pass."""
+    """The report of a fit that ended with its last pass."""
     return FitReport(
         converged=fit.converged,
         num_steps=jnp.asarray(num_passes, jnp.int32),

@@ -1,4 +1,4 @@
-"""How data larger than memory are read: in passes over blocks of rows.
+"""Reading data larger than memory, in passes over blocks of rows.
 
 Shapes: N examples in all, n in a block.
 """
@@ -19,7 +19,7 @@ Blocks = Iterable[Sequence[ArrayLike]]
 def from_arrays(*arrays: ArrayLike, size: int = 65536) -> Blocks:
     """Blocks of arrays that share their first axis: NumPy arrays or memory maps.
 
-    A memory map is read block by block, as the blocks are.
+    A memory map is read one block at a time.
 
     Args:
       *arrays: arrays `[N, ...]`.
@@ -61,7 +61,7 @@ class _ArrayBlocks:
 
 
 class Passes:
-    """Passes over blocks, each of which has to see the same rows."""
+    """Passes over blocks; each must see the same rows."""
 
     def __init__(self, blocks: Blocks, names: Sequence[str], progress: bool) -> None:
         """Arguments as for `_each`."""
@@ -75,7 +75,7 @@ class Passes:
         blocks in memory.
 
         Raises:
-          ValueError: also where this pass sees another number of rows than the first.
+          ValueError: also if this pass sees a different number of rows than the first.
         """
         num_rows = 0
         passed = _each(self._blocks, self._names, self._progress, description)

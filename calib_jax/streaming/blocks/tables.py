@@ -1,6 +1,6 @@
 """Tables of data larger than memory, read block by block.
 
-Shapes: N examples in all, n in a block. The answers are those of the functions of
+Shapes: N examples in all, n in a block. Results equal those of the functions for
 arrays, bit for bit.
 """
 
@@ -30,9 +30,9 @@ def reliability_table(
 ) -> tuple[ReliabilityTable, Bins]:
     """The reliability table of more rows than fit in memory, and its bins.
 
-    As `calib_jax.reliability_table` with the bins of `calib_jax.equal_count_bins`, bit
-    for bit. Blocks are read four times, or once if `bins` are given. Counts are exact
-    beyond 2^31 rows.
+    Equal to `calib_jax.reliability_table` with the bins of
+    `calib_jax.equal_count_bins`, bit for bit. Blocks are read four times, or once if
+    `bins` are given. Counts are exact beyond 2^31 rows.
 
     Args:
       blocks: `Blocks` of (scores, outcomes) or (scores, outcomes, where): floating
@@ -72,15 +72,9 @@ def expected_calibration_error(
 ) -> jax.Array:
     """The expected calibration error of more rows than fit in memory.
 
-    As `calib_jax.expected_calibration_error`, bit for bit.
+    Equal to `calib_jax.expected_calibration_error`, bit for bit.
 
-    Args:
-      blocks: `Blocks` of (scores, outcomes) or (scores, outcomes, where), each `[n]`,
-        as for `reliability_table`.
-      num_bins: static number of fresh equal-count bins; not used if `bins` are
-        given.
-      bins: optional `Bins` to use as they are.
-      progress: whether to show a progress bar; needs rich.
+    Args, errors and NaN as for `reliability_table`.
 
     Returns:
       float32 scalar in `[0, 1]`; NaN without a valid row or with a valid NaN.
@@ -101,7 +95,7 @@ def expected_calibration_error(
       0.275
     """
     table, _ = _table(blocks, num_bins, bins, progress)
-    return metrics.calibration_error_of_table(table)
+    return metrics.scores.expected_gap(table)
 
 
 def _table(
@@ -118,9 +112,9 @@ def _table(
 
 
 def _equal_count_bins(passes: Passes, num_bins: int) -> Bins:
-    """The bins of `binning.equal_count_bins`, whose edges a few passes find.
+    """The bins of `binning.equal_count_bins`, found in a few passes.
 
-    Each pass counts in which part of the range that is left the edges lie.
+    Each pass narrows the range in which each edge lies, by counting.
     """
     nothing = np.int64(0), np.full(2, np.inf, np.float32)
     # In NumPy's int64, because there may be more than 2^31 rows.
@@ -166,7 +160,7 @@ def _fold_scores(
 
     def step(state: Any, scores: Any, outcomes: Any, *, where: Any) -> Any:
         score = checks.floats("scores", scores)
-        # Not used here, but wrong ones are better refused in the first pass.
+        # Not used here, but invalid ones should fail in the first pass.
         checks.outcomes("outcomes", outcomes)
         new = jax.tree.map(np.asarray, function(score, jnp.asarray(where)))
         return add(state, new)
