@@ -26,8 +26,8 @@ class FitStatus(enum.IntEnum):
     #: Temperatures only. The labels do no better than chance, so the loss falls as T
     #: grows.
     INFINITE_LIMIT = 3
-    #: Nothing to fit: no row is valid, the logits of each row are equal, or all scores
-    #: are equal.
+    #: There is nothing to fit, since no row is valid, the logits of each row are equal,
+    #: or all scores are equal.
     CONSTANT = 4
     #: Platt only. A threshold separates the outcomes, so the loss falls as the slope
     #: grows.
@@ -35,7 +35,7 @@ class FitStatus(enum.IntEnum):
     #: Platt only. All outcomes are 1, or all are 0, so the loss falls as the intercept
     #: grows.
     ONE_CLASS = 6
-    #: Platt only. Converged with a negative slope: higher scores are worse answers.
+    #: Platt only. Converged with a negative slope, so higher scores mean worse answers.
     REVERSED = 7
     #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
     #: class is masked or has logit -inf, an outcome outside [0, 1], or a negative or

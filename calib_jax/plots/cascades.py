@@ -25,8 +25,8 @@ def cascade_curves(
     of each curve, which is 0.5 for routing at random.
 
     Args:
-      curves: from names, such as "calibrated (CC)", to `CascadeCurve`s of
-        `[num_bins + 1]` points on the same examples, with shares and accuracies in
+      curves: from names, such as "calibrated (CC)", to a `CascadeCurve` each
+        of `[num_bins + 1]` points on the same examples, with shares and accuracies in
         `[0, 1]`, drawn in %.
       title: optional text above the legend, which is above the panel.
       axes: optional axes to draw into, in the caller's style; by default a new

@@ -31,8 +31,8 @@ def cleaning_curves(
     rate"; it is not the recall.
 
     Args:
-      curves: from names to `CleaningCurve`s of `[N]` points, with shares and precisions
-        in `[0, 1]`, drawn in %. Curves of more than 2,000 rows are thinned.
+      curves: from names to a `CleaningCurve` each of `[N]` points, with shares and
+        precisions in `[0, 1]`, drawn in %. Curves of more than 2,000 rows are thinned.
       points: optional, from names to `(flagged_share, precision)`: scalars, or arrays
         of one shape `[P]` for a method with a parameter, whose P points are joined.
       max_flagged_share: right end of the panel, in `(0, 1]`.

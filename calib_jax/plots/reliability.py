@@ -25,8 +25,8 @@ def reliability_diagram(
     diagonal. Both axes start at the same tenth, just below the lowest point.
 
     Args:
-      tables: from names, such as "before", to `ReliabilityTable`s of shape
-        `[num_bins]`, with confidence and outcome in `[0, 1]`.
+      tables: from names, such as "before", to a `ReliabilityTable` each
+        of shape `[num_bins]`, with confidence and outcome in `[0, 1]`.
       title, axes, dark: as for `cascade_curves`.
 
     Returns:
