@@ -94,6 +94,7 @@ def wrong_arrays(case, name, good):
     yield {"a": 1}, "dict|object|array"
     yield [[1.0], [2.0, 3.0]], "array|inhomogeneous"
     optional = BOOLS | {"weights", "log_temperatures", "num_flagged"}
+    optional |= {"min_accuracy", "max_large_share"}
     if (case.name, name) != ("cleaning.expert_dependence", "confidences") and (
         name not in optional
     ):
