@@ -30,6 +30,9 @@ OTHERS = {
 # These take long to compile: called in one way on each mesh.
 LONG = ("fit_", "advantage", "cascade", "confident", "reliability", "equal_count")
 LONG += ("defer", "update_")
+# The bound is the root of a sum of logarithms, which a program for several devices may
+# round to the next float.
+BISECTED = {"cascade.control_accuracy_drop"}
 SORTS = {"cleaning_curve", "area_under_roc", "defer"}
 COLLECTIVE = re.compile(
     r"= (\(?[^=]*?\)?) "
@@ -87,7 +90,8 @@ def check(case, actual, expected, kept, mesh):
         assert leaf.sharding.mesh.axis_types == mesh.axis_types
     rows = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], rows)
     assert_same(rows, expected_rows, exact=False, rtol=1e-6)
-    assert_same(whole, expected_whole, exact=case.exact)
+    exact = case.exact and case.name not in BISECTED
+    assert_same(whole, expected_whole, exact=exact, rtol=1e-6)
 
 
 def assert_no_rows_move(program):
