@@ -194,7 +194,6 @@ def test_equal_models_have_no_interval_of_ratios_to_their_gap():
     np.testing.assert_allclose(found.over_large.estimate, 0, atol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.once
 def test_coverage_of_a_cascade():
     """For few rows of two models whose probabilities are known."""

@@ -79,7 +79,6 @@ def test_audits_run_on_the_host():
         cj.cleaning.audit_size(0.5, [0.9])
 
 
-@pytest.mark.slow
 def test_bounds_hold_for_samples_of_real_draws():
     """Audits of 40 out of 100 flags, of which 80 are wrong: the bound seldom misses."""
     flagged = np.arange(150) % 3 != 0
@@ -307,7 +306,6 @@ def test_dependence():
         np.testing.assert_allclose(abs(z), stats.norm.isf(0.025), rtol=0.01)
 
 
-@pytest.mark.slow
 def test_coverage_of_the_lift():
     rng = np.random.default_rng(6)
     for shared in (0.0, 0.3):
@@ -327,7 +325,6 @@ def test_coverage_of_the_lift():
             assert 0.95 - 4 * np.sqrt(0.95 * 0.05 / 800) < held < 0.99
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("size", "num_experts", "rate"), [(150, 3, 0.1), (300, 2, 0.02)]
 )
