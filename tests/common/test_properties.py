@@ -1,7 +1,6 @@
 """Properties that every public function has, over the registry."""
 
 import dataclasses
-import zlib
 
 import chex
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import registry
-from registry import ROWS, assert_same, leaves, spoil, take
+from registry import ROWS, assert_same, cases, example, leaves, spoil, take
 
 import calib_jax as cj
 
@@ -17,15 +16,6 @@ ALL = [case for case in registry.CASES if case.make is not None]
 DEVICE = [case for case in ALL if not case.host]
 OF_ROWS = [case for case in ALL if case.rows]
 FEW = [case for case in ALL if not case.again]
-
-
-def cases(choice):
-    return pytest.mark.parametrize("case", choice, ids=str)
-
-
-def example(case, num_rows=ROWS, *, seed=0):
-    rng = np.random.default_rng([zlib.crc32(str(case).encode()), seed])
-    return case.make(rng, num_rows)
 
 
 def run(case, arguments):
@@ -288,118 +278,6 @@ def test_no_trace_inside_a_users_jit():
         scores = registry.tied(rng, ROWS).astype(np.float32)
         expected = cj.use_small(router, scores, budget)
         assert_same(answer(router, scores, budget), expected, exact=True)
-
-
-def dirty_for_gradients(case):
-    """Example arguments with hostile values in masked rows and unlikely classes."""
-    arguments = example(case, ROWS, seed=2)
-    if "outcomes" in arguments:
-        # Away from 0 and 1, which have one side only.
-        arguments["outcomes"] = 0.1 + 0.8 * arguments["outcomes"]
-        arguments["scores"] = np.where(
-            case.name == "log_loss",
-            0.1 + 0.8 * arguments["scores"],
-            arguments["scores"],
-        )
-    bad = np.array([2, 7, 11, 12])
-    mask = {}
-    if case.masked:
-        tokens = np.array([1, registry.NUM_TOKENS - 1])
-        where = np.ones((ROWS, registry.NUM_TOKENS), bool)
-        where[:, tokens] = where[bad] = False
-        mask["where"] = where
-        for name, axis in case.masked.items():
-            arguments[name] = spoil(spoil(arguments[name], tokens, axis), bad, 0)
-        keep = where
-    elif case.where:
-        keep = mask["where"] = ~np.isin(np.arange(ROWS), bad)
-        for name, axis in case.rows.items():
-            if name != "state":  # Its rows are kept, and would dominate the loss.
-                arguments[name] = spoil(arguments[name], bad, axis)
-        if "weights" in case.gradients:
-            weights = np.random.default_rng(5).integers(1, 3, ROWS).astype(float)
-            mask["weights"] = np.where(keep, weights, np.nan)
-    else:
-        keep = np.ones(ROWS, bool)
-    logits = "x" if case.name == "calibrate" else "logits"
-    if logits in arguments and arguments[logits].ndim == 2:
-        # -inf at a class that is not the label; at one class if there are no labels.
-        place = np.zeros(ROWS, int)
-        if "labels" in arguments:
-            place = (arguments["labels"] + 1) % registry.NUM_CLASSES
-        index = np.arange(0, ROWS, 5)
-        arguments[logits][index, place[index]] = -np.inf
-        if case.name in ("scaled_softmax", "top1", "calibrate"):
-            classes = np.ones((ROWS, registry.NUM_CLASSES), bool)
-            classes[bad] = False
-            classes[0, 1] = False
-            arguments[logits] = spoil(arguments[logits], bad, 0)
-            arguments[logits][0, 1] = np.nan
-            mask["class_where"] = classes
-            keep = classes
-    return {**arguments, **mask}, keep
-
-
-@cases([case for case in DEVICE if case.gradients])
-@pytest.mark.once
-def test_gradients(case):
-    """Finite, zero for masked entries, and equal to finite differences."""
-    arguments, keep = dirty_for_gradients(case)
-    names = [name for name in case.gradients if name in arguments]
-    function, arrays = case.traced(arguments)
-    arrays = {
-        k: float32(v) if isinstance(v, jax.Array) else v for k, v in arrays.items()
-    }
-    rest = {k: v for k, v in arrays.items() if k not in names}
-
-    def loss(inputs):
-        result = case.value(function({**rest, **inputs}))
-        total = jnp.float32(0)
-        for leaf in jax.tree.leaves(result):
-            factors = 1 + jnp.cos(jnp.arange(leaf.size, dtype=jnp.float32))
-            # Rows without a valid entry are NaN; users leave them out this way.
-            finite = jnp.isfinite(leaf)
-            terms = jnp.where(finite, leaf, 0.0) * factors.reshape(leaf.shape)
-            total += jnp.sum(terms)
-        return total
-
-    evaluate = jax.jit(jax.value_and_grad(loss))
-    inputs = {name: arrays[name] for name in names}
-    value, gradient = evaluate(inputs)
-    assert np.isfinite(value)
-    chex.assert_tree_all_finite(gradient)
-    for name in names:
-        part = np.asarray(jax.tree.leaves(gradient[name])[0])
-        masked = case.rows.keys() | {"weights"}
-        if name in masked and not keep.all() and part.shape[: keep.ndim] == keep.shape:
-            np.testing.assert_array_equal(part[~keep], 0.0)
-
-    rng = np.random.default_rng(6)
-    for name in names:
-        steps = jax.tree.map(
-            lambda leaf: np.float32(2e-3 * rng.normal(size=leaf.shape)), inputs[name]
-        )
-        ends = [
-            evaluate({**inputs, name: jax.tree.map(move, inputs[name], steps)})[0]
-            for move in (np.add, np.subtract)
-        ]
-        parts = jax.tree.map(lambda g, d: np.sum(g * d), gradient[name], steps)
-        actual = sum(jax.tree.leaves(parts))
-        norms = [np.linalg.norm(leaf) for leaf in leaves(gradient[name])]
-        size = 2e-3 * np.linalg.norm(norms)
-        assert size > 0
-        expected = (ends[0] - ends[1]) / 2
-        np.testing.assert_allclose(actual, expected, rtol=0.03, atol=0.02 * size)
-
-
-def test_gradient_of_the_calibration_error():
-    """With respect to scores on given bins: the sign of the bin's gap over N."""
-    scores = np.float32([0.1, 0.3, 0.6, 0.8])
-    outcomes, bins = np.float32([0, 0, 1, 1]), cj.equal_width_bins(2)
-    gradient = jax.grad(
-        lambda scores: cj.expected_calibration_error(scores, outcomes, bins=bins)
-    )(jnp.asarray(scores))
-    np.testing.assert_allclose(gradient, [0.25, 0.25, -0.25, -0.25])
 
 
 HALF = [c for c in FEW if {"logits", "probabilities"} & c.rows.keys() and not c.host]

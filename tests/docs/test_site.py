@@ -56,7 +56,6 @@ def pages(site):
     return {path.resolve(): Page(path) for path in sorted(site.rglob("*.html"))}
 
 
-@pytest.mark.slow
 def test_links_anchors_and_images_exist(site, pages):
     assert len(pages) > 20
     missing = []

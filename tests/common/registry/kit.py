@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import operator
 import pkgutil
+import zlib
 from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import calib_jax as cj
 
@@ -180,6 +182,15 @@ def case(
 def elsewhere(*names: str) -> list[Case]:
     """Functions of files or functions, which have tests of their own."""
     return [Case(name, None, host=True) for name in names]
+
+
+def cases(choice):
+    return pytest.mark.parametrize("case", choice, ids=str)
+
+
+def example(case: Case, num_rows: int = makers.ROWS, *, seed: int = 0) -> Arguments:
+    rng = np.random.default_rng([zlib.crc32(str(case).encode()), seed])
+    return case.make(rng, num_rows)
 
 
 GARBAGE = [np.nan, np.inf, -np.inf, 1e30]
