@@ -37,7 +37,7 @@ def dirty_for_gradients(case):
     elif case.where:
         keep = mask["where"] = ~np.isin(np.arange(ROWS), bad)
         for name, axis in case.rows.items():
-            if name != "state":  # Its rows are kept, and would be all of the loss.
+            if name != "state":  # Its rows are kept, and would dominate the loss.
                 arguments[name] = spoil(arguments[name], bad, axis)
         if "weights" in case.gradients:
             weights = np.random.default_rng(5).integers(1, 3, ROWS).astype(float)
