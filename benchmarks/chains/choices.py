@@ -126,8 +126,6 @@ def _judge(
     answers = jax.vmap(cj.cascade.chain_answers, (None, None, 0))(
         chain, new.confidence, kept
     )
-    # No model answers if no combination is within the budget.
-    answers = jnp.where(choice.feasible[:, None], answers, -1)
     spent = jnp.cumsum(new.cost, axis=0)
     size = budgets.shape
     return Chosen(
@@ -141,6 +139,5 @@ def _judge(
 
 
 def _of_answers(values: jax.Array, answers: jax.Array) -> jax.Array:
-    """`[G, T]` from values `[m, T]` and answers `[G, T]`; 0 where no model answers."""
-    taken = jnp.take_along_axis(values, jnp.maximum(answers, 0), axis=0)
-    return jnp.where(answers >= 0, taken, 0)
+    """`[G, T]` from values `[m, T]` and answers `[G, T]`."""
+    return jnp.take_along_axis(values, answers, axis=0)

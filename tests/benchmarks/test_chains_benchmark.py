@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
@@ -61,6 +62,27 @@ def test_families_take_their_best(by_family):
     np.testing.assert_array_equal(
         best[comparing.PAIR].right[1, 0, 2], found[at].right[1, 0, 2]
     )
+
+
+def test_a_single_model_is_judged_at_any_budget(sides):
+    """Always the largest is compared with at budgets that it exceeds, too."""
+    subset, new = np.array([NUM_MODELS - 1], np.int32), sides[1]
+    rows = [
+        dataclasses.replace(
+            side,
+            confidence=np.float32(side.confidence),
+            cost=np.array(side.cost, np.float32),
+        )
+        for side in sides
+    ]
+    with jax.numpy_dtype_promotion("standard"):  # As outside of tests.
+        found = choices._choose(subset, *rows, BUDGETS, num_bins=2)
+    np.testing.assert_array_equal(np.isfinite(found.value[0, 0]), [False, False, True])
+    expected = np.broadcast_to(
+        (new.correct[:, -1] & new.where)[:, None, None], found.right.shape
+    )
+    np.testing.assert_array_equal(found.right, expected)
+    np.testing.assert_allclose(found.cost, PRICES[-1], rtol=1e-6)
 
 
 def test_random_mixes_spend_the_budget(by_family, sides):
