@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_sharding
 
 import calib_jax as cj
 
@@ -68,18 +69,87 @@ def resolve(name: str) -> object:
         return found
 
 
-def test_changelog_has_every_new_name():
-    text = text_of("CHANGELOG.md")
+# What `calib_jax` exported before the packages.
+OLD_NAMES = """
+AdvantageTable AuditPlan AuditedRate Bins BootstrapInterval CalibrationDrift
+CalibrationErrorInterval CascadeCurve CascadeDifference CascadeGain CascadeInterval
+CascadeSummary Chain ChainChoice ChainCurve CleaningCurve CleaningInterval
+DecodingSummary Deferral DriftAlarm DriftMonitor EstimatedAccuracy ExpectedPrecision
+ExpertBins ExpertDependence FalseFlags FitReport FitStatus GuaranteedRouter Histogram
+Interval LabelIssues LikelihoodScores LogProbabilities OccupancyDrift Platt
+PlattSummary ReliabilitySummary ReliabilityTable ReviewAnswer ReviewSheet Router
+RunGains Selection SequenceScores Streamed StreamedCurve StreamedFit StreamedPlatt
+StreamedReliability StreamedRouter Temperature TemperatureSummary Top1 advantage_table
+area_under_roc array_blocks audit_sample audited_precision audited_rates
+average_performance_gap_recovered best_num_small_bins best_within_cost betting_p_value
+bin_index binomial_p_value bootstrap bootstrap_interval bootstrap_reliability
+brier_score calibrate calibration_drift calibration_error_interval
+calibration_error_of_blocks call_performance_threshold cascade_curve
+cascade_difference_interval cascade_gain_of_runs cascade_gain_test cascade_interval
+cascade_summary chain_answers chain_curve choice_log_probabilities choice_logits
+cleaning_curve cleaning_interval clopper_pearson confident_learning cost_frontier
+decoding_summary defer drift_alarm drift_monitor equal_count_bins equal_width_bins
+estimate_label_noise estimated_accuracy expected_calibration_error
+expected_false_flags expected_precision expected_precision_by_bin expert_dependence
+fit_chain fit_expert_bins fit_histogram fit_platt fit_platt_of_blocks fit_router
+fit_router_with_guarantee fit_streamed_platt fit_streamed_temperature fit_temperature
+fit_temperature_of_blocks high_confidence_disagreement hoeffding_bentkus_p_value
+label_error_probability likelihood_scores load log_loss log_odds log_odds_of_log
+maximum_calibration_error merge_fits merge_summaries num_small_bins_for_accuracy
+num_small_bins_for_accuracy_drop num_small_bins_for_cost
+num_small_bins_for_expected_loss num_small_bins_for_large_share
+num_small_bins_for_regret num_small_bins_for_small_error num_to_audit occupancy_drift
+performance_gap_recovered platt_summary psum_fit psum_summary random_curve
+rank_correlation read_log_probabilities read_review_sheet reliability_summary
+reliability_table reliability_table_of_blocks repair_labels save scaled_softmax
+score_buckets selection selective_accuracy sequence_log_likelihood sequence_mean_logit
+sequence_scores solvers streamed_average_performance_gap_recovered
+streamed_calibration_error streamed_cascade_curve streamed_reliability_table
+streamed_router suggest_labels summary suspicion table_calibration_error
+temperature_summary top1 top1_disagreement true_label_confidence
+true_label_probabilities uniform_label_noise update_cascade update_decoding
+update_drift_monitor update_platt update_reliability update_temperature use_small
+validate_labels validate_logits validate_scores with_abstaining write_review_sheet
+""".split()
+
+
+def table_of(heading: str) -> list[tuple[str, str]]:
+    """The rows of a table of the changelog, without its head."""
+    text = text_of("CHANGELOG.md").split(f"### {heading}\n")[1].split("\n### ")[0]
     rows = re.findall(r"^\| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    assert len(rows) == text.count("\n| ")
+    return rows[1:]
+
+
+def test_changelog_has_every_new_name():
+    rows = table_of("Old names and new") + table_of("Old keywords and fields, and new")
     new = {name for _, cell in rows for name in re.findall(r"`([\w.]+)`", cell)}
     new = {name for name in new if name.startswith(("cj.", "benchmarks."))}
-    assert len(new) > 70
+    assert len(new) > 80
     for name in sorted(new):
         resolve(name)
-    # Old names are gone.
-    old = {name for cell, _ in rows for name in re.findall(r"`(\w+)`", cell)}
-    assert len(old) > 90
-    assert {name for name in old if hasattr(cj, name)} <= {"confidence", "curve"}
+
+
+def test_changelog_has_every_old_name():
+    """A name is where it was, or it is gone and the table says where it went."""
+    assert len(OLD_NAMES) == 182
+    moved = [cell for cell, _ in table_of("Old names and new")]
+    gone = {f"`{name}`" for name in OLD_NAMES if not hasattr(cj, name)}
+    assert len(moved) == len(set(moved))
+    assert set(moved) == gone
+
+
+def test_page_on_streams_says_what_sharding_tests_check():
+    text = text_of("docs/streams.md")
+    stay, move, called = (
+        set(re.findall(r"`cj\.([\w.]+)`", cell))
+        for cell in re.findall(r"^\| same answers.*? \| (.*) \|$", text, re.MULTILINE)
+    )
+    # `tests/metrics/test_intervals.py` inspects its program.
+    inspected = {"calibration_error_interval"}
+    assert move == test_sharding.SORTS
+    assert stay == test_sharding.COVERED - test_sharding.SORTS | inspected
+    assert called == test_sharding.OTHERS.keys() - inspected
 
 
 def test_page_on_streams_reads_blocks(tmp_path, capsys):
@@ -102,7 +172,9 @@ def test_page_on_streams_reads_blocks(tmp_path, capsys):
     best = cj.top1(np.asarray(logits), params.temperature)
     error = cj.expected_calibration_error(best.confidence, best.prediction == labels)
     assert abs(names["ece"].value - error) <= names["ece"].error_bound + 1e-6
-    assert capsys.readouterr().out.splitlines()[-1].startswith("T = ")
+    *_, temperature, error = capsys.readouterr().out.splitlines()
+    assert temperature.startswith("T = ")
+    assert re.fullmatch(r"ECE 0\.\d{4}, at most 0\.\d{4} off", error)
 
 
 def test_page_on_language_models_decodes_and_reads(tmp_path, monkeypatch):
