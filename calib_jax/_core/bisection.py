@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+Ends = tuple[jax.Array, jax.Array]
+
 
 def bisect(
     too_low: Callable[[jax.Array], jax.Array],
@@ -26,11 +28,34 @@ def bisect(
       float32 `[...]`.
     """
 
-    def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def halve(low: jax.Array, high: jax.Array) -> jax.Array:
+        return 0.5 * (low + high)
+
+    return halve(*narrow(too_low, halve, low, high, num_halvings=num_halvings))
+
+
+def narrow(
+    too_low: Callable[[jax.Array], jax.Array],
+    middle_of: Callable[[jax.Array, jax.Array], jax.Array],
+    low: jax.Array,
+    high: jax.Array,
+    *,
+    num_halvings: int,
+) -> Ends:
+    """Both ends of the last interval of a bisection, of numbers of any dtype.
+
+    Args:
+      too_low: as for `bisect`.
+      middle_of: where to cut an interval, from its ends.
+      low: lower end of the first interval.
+      high: upper end of the first interval.
+      num_halvings: static number of steps.
+    """
+
+    def step(_: int, ends: Ends) -> Ends:
         low, high = ends
-        middle = 0.5 * (low + high)
+        middle = middle_of(low, high)
         below = too_low(middle)
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
-    low, high = lax.fori_loop(0, num_halvings, halve, (low, high))
-    return 0.5 * (low + high)
+    return lax.fori_loop(0, num_halvings, step, (low, high))

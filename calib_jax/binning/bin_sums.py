@@ -165,7 +165,8 @@ def _sums_of_rows(
         if weights is None:
             return index, quantities
         # A row of weight 0 is a removed row; no bin has this number.
-        index = jnp.where(weights != 0, index, num_bins + 1)
+        valid = masking.valid_rows(weights.shape[0], None, weights)
+        index = jnp.where(valid, index, num_bins + 1)
         return index, [weights, *(weights * x.astype(jnp.float32) for x in quantities)]
 
     rows = (keys, tuple(quantities), weights)

@@ -4,6 +4,7 @@ Masked rows (`where` False) may hold anything, NaN included.
 """
 
 from .audits import AuditBounds, AuditPlan, audit_bounds, audit_size, sample_audit
+from .curves import CleaningCurve, cleaning_curve
 from .dependence import ExpertDependence, expert_dependence
 from .expectations import (
     ExpectedPrecision,
@@ -17,18 +18,17 @@ from .experts import (
     ExpertBins,
     fit_expert_bins,
     high_confidence_disagreement,
-    label_issue_score,
     top1_disagreement,
 )
 from .intervals import CleaningInterval, cleaning_interval
-from .label_issues import LabelIssues, confident_learning
+from .label_issues import LabelIssues, confident_learning, label_issue_score
 from .noise import (
     estimate_label_noise,
     true_label_confidence,
     true_label_probabilities,
     uniform_label_noise,
 )
-from .repairs import CleaningCurve, cleaning_curve, repair_labels, suggest_labels
+from .repairs import repair_labels, suggest_labels
 
 __all__ = [
     "AuditBounds",

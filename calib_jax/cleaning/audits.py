@@ -130,8 +130,8 @@ def audit_bounds(
         broadcast.
       num_audited: integer n, from 0 to F.
       confidence_level: floating, in `(0, 1)`, of each bound.
-      num_flagged: optional integer F up to 2^24, of which the audited rows are a simple
-        random sample (`sample_audit`).
+      num_flagged: optional integer F, of which the audited rows are a simple random
+        sample (`sample_audit`).
 
     Returns:
       `AuditBounds`; 0 and 1 without audited rows, NaN for impossible counts.
@@ -162,13 +162,7 @@ def audit_bounds(
     }
     if num_flagged is not None:
         given["num_flagged"] = tails.counts("num_flagged", num_flagged)
-    try:
-        wrong, audited, error, *total = np.broadcast_arrays(*given.values())
-    except ValueError:
-        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in given.items())
-        raise ValueError(
-            f"{', '.join(given)}: expected shapes that broadcast, got {shapes}."
-        ) from None
+    wrong, audited, error, *total = tails.broadcast(**given)
     if total:
         lower, upper = _hypergeometric_bounds(wrong, audited, error, total[0])
     else:

@@ -2,9 +2,10 @@ r"""Flags: labels that every model contradicts.
 
 Shapes: M models (experts), N examples, `num_bins` bins. These are the first two methods
 of the paper's Algorithm 2: every model contradicts the label (1), and does so with high
-confidence (2); the third is in `label_issues`. `repairs` turns flags into a repaired
-dataset. `top1` returns a negative prediction for an invalid row; it contradicts
-nothing. Negative labels are compared like any other: leave out unlabelled rows.
+confidence (2); the third, and a score to rank labels by, are in `label_issues`.
+`repairs` turns flags into a repaired dataset. `top1` returns a negative prediction for
+an invalid row; it contradicts nothing. Negative labels are compared like any other:
+leave out unlabelled rows.
 """
 
 import dataclasses
@@ -154,39 +155,6 @@ def high_confidence_disagreement(
     )
 
 
-def label_issue_score(
-    predictions: ArrayLike, confidences: ArrayLike, labels: ArrayLike
-) -> jax.Array:
-    r"""How confidently all experts contradict a label: a score to rank labels by.
-
-    .. math:: s_i = \min_m \begin{cases} c_{mi} & \hat y_{mi} \ne y_i \\
-        -c_{mi} & \hat y_{mi} = y_i \end{cases}
-
-    Labels that all experts contradict come first, ordered by the smallest confidence.
-    Use it as the score of `cleaning_curve` for methods 1 and 2.
-
-    Args:
-      predictions: integer `[M, N]`; a negative one counts as certain agreement.
-      confidences: floating `[M, N]`, calibrated confidences in `[0, 1]`.
-      labels: integer `[N]`, as given.
-
-    Returns:
-      float32 `[N]` in `[-1, 1]`; NaN where the confidence of a prediction is NaN.
-
-    Raises:
-      ValueError: for a wrong rank, shape or dtype.
-
-    References:
-      Hao et al. 2026, arXiv 2601.07965, section 2.3.
-
-    Examples:
-      >>> predictions, confidences = [[1, 1], [2, 0]], [[0.75, 0.5], [0.5, 0.25]]
-      >>> print(label_issue_score(predictions, confidences, [0, 0]))
-      [ 0.5  -0.25]
-    """
-    return _label_issue_score(*checked_answers(predictions, confidences, labels))
-
-
 def checked_answers(
     predictions: ArrayLike, confidences: ArrayLike, labels: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -241,12 +209,3 @@ def _surely_contradicted(
     )
     agreed = jnp.all(predictions == predictions[:1], axis=0) | ~consensus
     return _contradicted(predictions, labels) & jnp.all(sure, axis=0) & agreed
-
-
-@jax.jit
-def _label_issue_score(
-    predictions: jax.Array, confidences: jax.Array, labels: jax.Array
-) -> jax.Array:
-    agrees = predictions == labels[None]
-    signed = jnp.where(agrees, -confidences, confidences)
-    return jnp.min(jnp.where(predictions < 0, -1.0, signed), axis=0)

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
@@ -100,11 +99,10 @@ def _cleaning_interval(
         return live.astype(jnp.float32), flag, error, jnp.where(flag > 0, error, 0.0)
 
     rows, flags, errors, found = reduce.sum_rows(of_rows, (flagged, is_error), valid)
-    z = ndtri(0.5 * alpha)
 
     def of_whole(part: jax.Array, whole: jax.Array) -> Interval:
         some, none = jnp.where(whole > 0, whole, 1.0), whole == 0
-        one = intervals.wilson(part / some, some, z)
+        one = intervals.wilson(part / some, some, alpha)
         return Interval(
             estimate=jnp.where(none, jnp.nan, one.estimate),
             lower=jnp.where(none, 0.0, one.lower),

@@ -1,6 +1,9 @@
-"""Confident learning: the paper's third method, from one model's probabilities.
+"""Confident learning, and a score that ranks labels by how wrong they look.
 
-Shapes: N examples, C classes.
+Confident learning is the paper's third method, from one model's probabilities. The
+score is for its first two, which are in `experts`.
+
+Shapes: N examples, C classes, M models (experts).
 """
 
 import dataclasses
@@ -11,6 +14,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, class_axis, dispatch, exact, masking, reduce
+from . import experts
 
 
 @jax.tree_util.register_dataclass
@@ -72,6 +76,41 @@ def confident_learning(
     return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
 
 
+def label_issue_score(
+    predictions: ArrayLike, confidences: ArrayLike, labels: ArrayLike
+) -> jax.Array:
+    r"""How confidently all experts contradict a label: a score to rank labels by.
+
+    .. math:: s_i = \min_m \begin{cases} c_{mi} & \hat y_{mi} \ne y_i \\
+        -c_{mi} & \hat y_{mi} = y_i \end{cases}
+
+    Labels that all experts contradict come first, ordered by the smallest confidence.
+    Use it as the score of `cleaning_curve` for methods 1 and 2.
+
+    Args:
+      predictions: integer `[M, N]`; a negative one counts as certain agreement.
+      confidences: floating `[M, N]`, calibrated confidences in `[0, 1]`.
+      labels: integer `[N]`, as given.
+
+    Returns:
+      float32 `[N]` in `[-1, 1]`; NaN where the confidence of a prediction is NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 2.3.
+
+    Examples:
+      >>> predictions, confidences = [[1, 1], [2, 0]], [[0.75, 0.5], [0.5, 0.25]]
+      >>> print(label_issue_score(predictions, confidences, [0, 0]))
+      [ 0.5  -0.25]
+    """
+    return _label_issue_score(
+        *experts.checked_answers(predictions, confidences, labels)
+    )
+
+
 def checked_rows(
     probabilities: ArrayLike, labels: ArrayLike, where: ArrayLike | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
@@ -128,3 +167,12 @@ def beaten_labels(
     chosen = reduce.map_rows(best_candidate, probabilities)
     flagged = usable & (chosen < num_classes) & (chosen != labels)
     return flagged, jnp.where(flagged, chosen, labels), chosen
+
+
+@jax.jit
+def _label_issue_score(
+    predictions: jax.Array, confidences: jax.Array, labels: jax.Array
+) -> jax.Array:
+    agrees = predictions == labels[None]
+    signed = jnp.where(agrees, -confidences, confidences)
+    return jnp.min(jnp.where(predictions < 0, -1.0, signed), axis=0)

@@ -22,7 +22,8 @@ from ..binning import bin_sums
 from ..binning.tables import ReliabilityTable
 from ..calibration import histogram, platt, reports, temperature
 from ..cascade import chains, curves, routers
-from ..cleaning import experts, label_issues, repairs
+from ..cleaning import experts, label_issues
+from ..cleaning.curves import CleaningCurve
 
 _FORMAT = "calib_jax"
 _VERSION = 1
@@ -39,7 +40,7 @@ _KINDS = {
         curves.CascadeCurve,
         routers.Router,
         chains.Chain,
-        repairs.CleaningCurve,
+        CleaningCurve,
         experts.ExpertBins,
         label_issues.LabelIssues,
         confidence.Top1,

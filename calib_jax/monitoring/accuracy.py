@@ -9,7 +9,6 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch
@@ -204,7 +203,7 @@ def _by_bins(
     square = first_bins.sum_for_every_k(order, *(share[None] * rate**2))
     variance = jnp.maximum(square - around**2, 0.0) / jnp.maximum(rows - 1, 1.0)
     variance = variance + first_bins.sum_for_every_k(order, *error)
-    return intervals.wilson(
+    return intervals.wilson_of_quantile(
         estimate,
         around * (1 - around) / variance,
         intervals.student_quantile(rows, alpha),
@@ -234,9 +233,7 @@ def _estimated_accuracy(
     share = table.weight / jnp.maximum(rows, 1.0)
     kept = first_bins.sum_for_every_k(router.order, share)
     found = {
-        "small_share": intervals.wilson(
-            kept, jnp.maximum(rows, 1.0), ndtri(0.5 * alpha)
-        ),
+        "small_share": intervals.wilson(kept, jnp.maximum(rows, 1.0), alpha),
         "by_confidence": _by_confidence(table, share, router.order, alpha),
         "by_bins": _by_bins(seen, share, router.order, jnp.maximum(rows, 1.0), alpha),
     }

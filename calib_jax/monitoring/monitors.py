@@ -2,9 +2,9 @@ r"""An alarm for a stream of unlabelled rows that bounds false alarms at all tim
 
 Shapes: R reference rows, N new rows in a batch, `num_bins` bins, G gamblers. A monitor
 is a pytree of constant shapes and dtypes, so it can be the carry of a `jax.lax.scan`.
-It bets that new confidences do not fall into the bins like those of the reference, at
-odds that are fair as long as they do. A capital of M is evidence of strength 1 / M,
-however long one waits for it (Ville).
+It bets that the shares of new confidences in the bins differ from those of the
+reference, at odds that are fair as long as they are equal. A capital of M is evidence
+of strength 1 / M, however long one waits for it (Ville).
 """
 
 import dataclasses

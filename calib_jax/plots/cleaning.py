@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..cleaning.repairs import CleaningCurve
+from ..cleaning.curves import CleaningCurve
 from . import panels, styles
 
 # A longer curve is thinned: the eye sees no difference, and the file stays small.

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._core import exact
+from .._core import bisection, exact
 
 Pair = tuple[jax.Array, jax.Array]  # An unevaluated sum of two float32 numbers.
 
@@ -111,14 +111,14 @@ def least_float(holds: Callable[[jax.Array], jax.Array]) -> Pair:
     """
 
     # Non-negative floats are ordered like their bits.
-    def halve(_: jax.Array, ends: Pair) -> Pair:
-        low, high = ends
-        middle = low + (high - low) // 2
-        true = holds(lax.bitcast_convert_type(middle, jnp.float32))
-        return jnp.where(true, low, middle), jnp.where(true, middle, high)
-
     one = lax.bitcast_convert_type(jnp.float32(1), jnp.int32)
-    low, high = lax.fori_loop(0, 31, halve, (jnp.full_like(one, -1), one))
+    low, high = bisection.narrow(
+        lambda bits: ~holds(lax.bitcast_convert_type(bits, jnp.float32)),
+        lambda low, high: low + (high - low) // 2,
+        jnp.full_like(one, -1),
+        one,
+        num_halvings=31,
+    )
     below = lax.bitcast_convert_type(jnp.maximum(low, 0), jnp.float32)
     return lax.bitcast_convert_type(high, jnp.float32), below
 

@@ -44,7 +44,8 @@ def clopper_pearson(
       Lower and upper bound, float64 NumPy scalars or arrays.
 
     Raises:
-      ValueError: for a wrong dtype, a level outside `(0, 1)`, or a traced array.
+      ValueError: for a wrong dtype, shapes that do not broadcast, a level outside
+        `(0, 1)`, or a traced array.
 
     References:
       Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the
@@ -55,10 +56,12 @@ def clopper_pearson(
       >>> print(f"{lower:.4f} {upper:.4f}")
       0.0274 0.0833
     """
-    successes = tails.counts("num_successes", num_successes)
-    trials = tails.counts("num_trials", num_trials)
-    error = tails.error_rate("confidence_level", confidence_level)
-    lower, upper = tails.binomial_bounds(successes, trials, error)
+    given = tails.broadcast(
+        num_successes=tails.counts("num_successes", num_successes),
+        num_trials=tails.counts("num_trials", num_trials),
+        confidence_level=tails.error_rate("confidence_level", confidence_level),
+    )
+    lower, upper = tails.binomial_bounds(*given)
     return lower[()], upper[()]
 
 
@@ -78,13 +81,13 @@ def binomial_p_value(
       num_successes: integer scalar or array, k, from 0 to n, usually of failures or
         errors; otherwise NaN.
       num_trials: integer scalar or array, n; 0 gives 1.
-      max_rate: floating scalar or array in `[0, 1]`.
+      max_rate: floating scalar or array in `[0, 1]`; otherwise NaN.
 
     Returns:
       float64 NumPy scalar or array in `[0, 1]`.
 
     Raises:
-      ValueError: for a wrong dtype, or a traced array.
+      ValueError: for a wrong dtype, shapes that do not broadcast, or a traced array.
 
     References:
       Angelopoulos et al., "Learn then Test", 2021, arXiv 2110.01052 (binary losses).
@@ -93,11 +96,13 @@ def binomial_p_value(
       >>> print(f"{binomial_p_value(10, 200, 0.1):.5f}")
       0.00807
     """
-    k = tails.counts("num_successes", num_successes)
-    n = tails.counts("num_trials", num_trials)
-    rate = tails.probabilities("max_rate", max_rate)
-    p_value = tails.binomial_at_most(k, n, rate)
-    return np.where((k >= 0) & (k <= n), p_value, np.nan)[()]
+    k, n, rate = tails.broadcast(
+        num_successes=tails.counts("num_successes", num_successes),
+        num_trials=tails.counts("num_trials", num_trials),
+        max_rate=tails.probabilities("max_rate", max_rate),
+    )
+    known = (k >= 0) & (k <= n) & (rate >= 0) & (rate <= 1)
+    return np.where(known, tails.binomial_at_most(k, n, rate), np.nan)[()]
 
 
 def hoeffding_bentkus_p_value(
@@ -116,7 +121,7 @@ def hoeffding_bentkus_p_value(
       total_loss: floating scalar from 0 to n, the sum of the losses, n times their
         mean; below 0 the p-value is NaN, above n it is 1.
       num_rows: integer scalar n; 0 gives 1.
-      max_mean: floating scalar in `[0, 1]`; may be traced.
+      max_mean: floating scalar in `[0, 1]`, otherwise NaN; may be traced.
 
     Returns:
       float32 scalar in `[0, 1]`.
@@ -158,7 +163,7 @@ def betting_p_value(
 
     Args:
       losses: floating `[N]` in `[0, 1]`.
-      max_mean: floating scalar in `[0, 1]`; may be traced.
+      max_mean: floating scalar in `[0, 1]`, otherwise NaN; may be traced.
       where: optional bool `[N]`, the rows that count.
 
     Returns:
@@ -242,7 +247,7 @@ def _stakes(rows: jax.Array, level: jax.Array) -> jax.Array:
     """
     steps = np.geomspace(1, _STAKES_RATIO, _NUM_STAKES).astype(np.float32)
     share = jnp.minimum(jnp.sqrt(6 / jnp.maximum(rows, 1.0)) * steps, _MAX_STAKE)
-    # With a level near 1 there is next to nothing to lose.
+    # With a level near 1 almost nothing can be lost.
     return share / jnp.maximum(1 - level, 1e-6)
 
 
@@ -257,7 +262,8 @@ def _capital_p_value(stakes: jax.Array, below: jax.Array, rest: jax.Array) -> ja
 def _hoeffding_bentkus_p_value(
     total: jax.Array, rows: jax.Array, level: jax.Array
 ) -> jax.Array:
-    return hoeffding_bentkus(binomial.pair(total), rows.astype(jnp.float32), level)
+    p_value = hoeffding_bentkus(binomial.pair(total), rows.astype(jnp.float32), level)
+    return _where_possible(level, p_value)
 
 
 @dispatch.core
@@ -278,4 +284,10 @@ def _betting_p_value(
         return jnp.sum(jnp.where(live[None], terms, 0.0), axis=1)
 
     nonlinear = reduce.sum_blocks(rest, (_NUM_STAKES,), losses, valid)
-    return _capital_p_value(stakes, binomial.to_float(below), nonlinear)
+    p_value = _capital_p_value(stakes, binomial.to_float(below), nonlinear)
+    return _where_possible(level, p_value)
+
+
+def _where_possible(level: jax.Array, p_value: jax.Array) -> jax.Array:
+    """The p-value, or NaN if no mean of losses in `[0, 1]` can be the level."""
+    return jnp.where((level >= 0) & (level <= 1), p_value, jnp.nan)

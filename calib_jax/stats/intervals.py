@@ -193,14 +193,21 @@ def interval_of_draws(estimate: Any, draws: Any, error_rate: jax.Array) -> Inter
     return Interval(estimate=estimate, lower=split(lower), upper=split(upper))
 
 
-def wilson(share: jax.Array, rows: jax.Array, quantile: jax.Array) -> Interval:
+def wilson(share: jax.Array, rows: jax.Array, error_rate: jax.Array) -> Interval:
     """Interval of a share of rows.
 
     Args:
       share: float32, in `[0, 1]`.
       rows: float32, at least 1; an effective number of rows need not be whole.
-      quantile: float32, how many standard errors the interval reaches; either sign.
+      error_rate: float32, 1 minus the confidence level.
     """
+    return wilson_of_quantile(share, rows, ndtri(0.5 * error_rate))
+
+
+def wilson_of_quantile(
+    share: jax.Array, rows: jax.Array, quantile: jax.Array
+) -> Interval:
+    """`wilson` that reaches a number of standard errors, float32 of either sign."""
     weight = quantile**2 / rows
     middle = share + 0.5 * weight
     around = jnp.sqrt(weight * (share * (1 - share) + 0.25 * weight))

@@ -46,6 +46,17 @@ def error_rate(name: str, confidence_level: ArrayLike) -> np.ndarray:
     return np.where(error > 1e-14, np.round(error, 15), error)
 
 
+def broadcast(**given: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Arrays as read-only views of one shape; `ValueError` with all names otherwise."""
+    try:
+        return tuple(np.broadcast_arrays(*given.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in given.items())
+        raise ValueError(
+            f"{', '.join(given)}: expected shapes that broadcast, got {shapes}."
+        ) from None
+
+
 def _refuse_traced(name: str, value: ArrayLike) -> None:
     if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
         raise ValueError(
@@ -95,7 +106,7 @@ def hypergeometric_at_least(count: int, drawn: int, special: int, total: int) ->
 
     The things are drawn without replacement. Masses are products of the ratios of
     neighbours, from the mode outwards and over their sum: unlike factorials, these
-    keep all digits up to a total of 2^24.
+    lose no digits as the total grows.
     """
     least, most = max(0, drawn + special - total), min(drawn, special)
     if count <= least or count > most:

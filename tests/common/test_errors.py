@@ -24,7 +24,7 @@ BOOLS = {"flagged", "where", "calibration"}
 SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}
 SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_loss"}
-SCALARS |= {"cost_limit", "error_probability", "worth", "cost"}
+SCALARS |= {"cost_limit", "worth", "cost"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "confidence.log_odds_from_log"}
 # Functions of audits.

@@ -413,6 +413,10 @@ metrics.rank_correlation log_odds confidence.log_odds_from_log
 """.split()
 
 
+def test_each_name_for_both_precisions_is_a_case():
+    assert set(BOTH_PRECISIONS) <= {str(case) for case in DEVICE}
+
+
 @cases([case for case in DEVICE if str(case) in BOTH_PRECISIONS])
 def test_x64_changes_nothing(case):
     arguments = example(case)

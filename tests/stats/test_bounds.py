@@ -117,6 +117,38 @@ def test_impossible_arguments_give_nan():
     assert np.isnan(call(rows, np.full(5, np.nan), where)).all()
 
 
+def test_a_mean_of_losses_cannot_be_outside_0_and_1():
+    levels = np.array([95.0, np.float32(1 + 2**-20), -1e-6, -3.0, np.inf])
+    for count, trials in ((3, 10), (10, 10), (0, 0)):
+        assert np.isnan(cj.stats.binomial_p_value(count, trials, levels)).all()
+    for total, size in ((10.0, 200), (200.0, 200), (0.0, 0)):
+        p_values = many(
+            cj.stats.hoeffding_bentkus_p_value, [total] * 5, [size] * 5, levels
+        )
+        assert np.isnan(p_values).all()
+    rows, where = np.full((5, 4), 0.25), np.ones((5, 4), bool)
+    where[1] = False
+    call = jax.vmap(lambda r, level, w: cj.stats.betting_p_value(r, level, where=w))
+    assert np.isnan(call(rows, levels, where)).all()
+
+
+def test_shapes_that_do_not_broadcast_are_named():
+    for message, call in (
+        (
+            r"num_successes, num_trials, confidence_level: .*num_successes \[2\], "
+            r"num_trials \[\], confidence_level \[3\]",
+            lambda: cj.stats.clopper_pearson([1, 2], 5, [0.9, 0.95, 0.99]),
+        ),
+        (
+            r"num_successes, num_trials, max_rate: .*num_successes \[2\], "
+            r"num_trials \[3\], max_rate \[\]",
+            lambda: cj.stats.binomial_p_value([1, 2], [5, 5, 5], 0.1),
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
 def test_functions_of_the_host_refuse_traced_arguments():
     for name, call in (
         ("num_successes", lambda k: cj.stats.clopper_pearson(k, 9)),

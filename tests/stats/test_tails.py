@@ -1,5 +1,8 @@
 """Tails on the host, against SciPy's distributions and by trying every number."""
 
+import fractions
+import math
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -43,6 +46,19 @@ def test_hypergeometric_tails_of_millions():
     half = tails.hypergeometric_at_least(total // 8, total // 4, total // 2, total)
     more = tails.hypergeometric_at_least(total // 8 + 1, total // 4, total // 2, total)
     np.testing.assert_allclose(half + more, 1, rtol=1e-9)
+
+
+def test_hypergeometric_tails_of_any_total():
+    """Against ratios of whole numbers, where SciPy's have errors up to 1e-6."""
+    for total in (2**24, 2**25, 2**40, 2**60):
+        for drawn, found, special in ((200, 120, total // 2), (50, 45, total * 4 // 5)):
+            ways = sum(
+                math.comb(special, k) * math.comb(total - special, drawn - k)
+                for k in range(found, drawn + 1)
+            )
+            expected = float(fractions.Fraction(ways, math.comb(total, drawn)))
+            actual = tails.hypergeometric_at_least(found, drawn, special, total)
+            np.testing.assert_allclose(actual, expected, rtol=1e-13)
 
 
 @pytest.mark.parametrize("error", [0.05, 0.3])
