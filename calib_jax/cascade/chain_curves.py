@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, masking, reduce
 from ..binning import bin_sums
-from . import chains, routers
+from . import chains, curves, routers
 from .chains import Chain
 
 # A curve with more combinations would take too much memory.
@@ -308,8 +308,7 @@ def _cost_frontier(curve: ChainCurve) -> jax.Array:
 @jax.jit
 def _best_within_cost(curve: ChainCurve, budget: jax.Array) -> ChainChoice:
     accuracy, cost = curve.accuracy.ravel(), curve.cost.ravel()
-    # A cost equal to the budget is within it, however float32 rounds the mean.
-    within = cost <= budget + jnp.abs(budget) * np.float32(2.0**-20)
+    within = curves.within_budget(cost, budget, jnp.abs(budget))
     best = within & (accuracy == jnp.max(jnp.where(within, accuracy, -jnp.inf)))
     best = best & (cost == jnp.min(jnp.where(best, cost, jnp.inf)))
     number = jnp.arange(accuracy.shape[0], dtype=jnp.int32)

@@ -76,17 +76,15 @@ def cascade_curve(
       [0.  0.5 1. ] [1.  1.  0.5]
     """
     checks.instance("router", router, Router)
-    confidence = checks.floats("small_confidence", small_confidence)
-    small = checks.outcomes("small_outcome", small_outcome, keep_bool=True)
-    large = checks.outcomes("large_outcome", large_outcome, keep_bool=True)
-    mask, weight = checks.mask("where", where), checks.weights("weights", weights)
-    checks.same_shape(
-        small_confidence=confidence,
-        small_outcome=small,
-        large_outcome=large,
-        where=mask,
-        weights=weight,
+    (confidence,), small, large, mask = checks.two_models(
+        {"small_confidence": small_confidence},
+        small_outcome,
+        large_outcome,
+        where,
+        keep_bool=True,
     )
+    weight = checks.weights("weights", weights)
+    checks.same_shape(small_confidence=confidence, weights=weight)
     return _cascade_curve(router, confidence, small, large, mask, weight)
 
 
@@ -281,6 +279,23 @@ def curve_of_means(
         large_accuracy=accuracy[0],
         gain=first_bins.sum_for_every_k(order, large=share * (by_large - by_small)),
     )
+
+
+def within_budget(
+    mean: jax.Array, budget: jax.Array, scale: jax.Array | float
+) -> jax.Array:
+    """Whether means are within a budget; one equal to it is, however float32 rounds.
+
+    Args:
+      mean: float32 `[...]`.
+      budget: float32 scalar.
+      scale: size of the numbers that were rounded: 1 for shares, which are differences
+        from 1, and the size of the budget for costs.
+
+    Returns:
+      bool `[...]`.
+    """
+    return mean <= budget + scale * 2.0**-20
 
 
 @jax.jit

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .. import confidence
 from .._core import checks, dispatch
 from ..calibration.temperature import Temperature
+from ..confidence import classes
+from ..confidence.classes import Top1
 from . import routers
 from .routers import Router
 
@@ -129,9 +130,7 @@ def defer(
     checks.instance("small_params", small_params, Temperature)
     checks.instance("large_params", large_params, Temperature)
     checks.instance("router", router, Router)
-    budget = checks.traced_int(
-        "num_small_bins", num_small_bins, minimum=0, maximum=router.bins.num_bins
-    )
+    budget = routers.checked_budget(router, num_small_bins)
     num_rows = leaves[0].shape[0]
     size = min(checks.static_int("capacity", capacity, minimum=1), num_rows)
 
@@ -153,14 +152,15 @@ def defer(
 
 def _answers(
     name: str, model: Model, inputs: Any, num_rows: int, params: Temperature
-) -> confidence.Top1:
+) -> Top1:
     logits = checks.logits(f"{name}(inputs)", model(inputs), rank=2, axes="[N, C]")
     if logits.shape[0] != num_rows:
         raise ValueError(
             f"{name}(inputs): expected {num_rows} rows of logits, as inputs has, got "
             f"{list(logits.shape)}."
         )
-    return confidence.top1(logits, params.temperature)
+    scale = checks.scalar(f"{name}_params.temperature", params.temperature)
+    return classes.best_class(logits, scale, None)
 
 
 @dispatch.core(static=["capacity"])
@@ -195,7 +195,7 @@ def _send(
 def _put_back(
     assurance: jax.Array,
     prediction: jax.Array,
-    large: confidence.Top1,
+    large: Top1,
     index: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Predictions, confidences, and which of them are the large model's."""

@@ -412,7 +412,8 @@ def _control_small_error(
     bound = jnp.where(jnp.isnan(wrong), jnp.nan, bound)
     # The smallest target at which each K is the first one tested. It may depend on the
     # router's own rows, but not on those to choose on.
-    seen = jnp.cumsum(router.table.count[router.order].astype(jnp.float32))
+    count = router.table.count.astype(jnp.float32)
+    seen = first_bins.sum_for_every_k(router.order, count)[1:]
     expected = sums.rows * seen / jnp.maximum(seen[-1], 1.0)
     start = -jnp.expm1(_START_ROWS * jnp.log(error) / jnp.maximum(expected, 1e-6))
     start = jnp.pad(start, (1, 0), constant_values=jnp.inf)

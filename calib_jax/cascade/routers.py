@@ -135,7 +135,7 @@ def advantage_table(
         where=mask,
         weights=weight,
     )
-    return _advantage_table(bins, small, large, outcomes, mask, weight)
+    return tabulate(bins, small, large, outcomes, mask, weight)
 
 
 def fit_router(
@@ -211,11 +211,21 @@ def use_small(
       [False False  True]
     """
     checks.instance("router", router, Router)
-    budget = checks.traced_int(
-        "num_small_bins", num_small_bins, minimum=0, maximum=router.bins.num_bins
-    )
+    budget = checked_budget(router, num_small_bins)
     confidence = checks.floats("small_confidence", small_confidence)
     return in_first_bins(router.bins, router.order, confidence, budget)
+
+
+def checked_budget(router: Router, num_small_bins: int | jax.Array) -> jax.Array:
+    """The argument `num_small_bins`, K, as an int32 scalar."""
+    if hasattr(num_small_bins, "num_small_bins"):
+        raise ValueError(
+            f"num_small_bins: expected an integer, got "
+            f"{type(num_small_bins).__name__}; pass its .num_small_bins."
+        )
+    return checks.traced_int(
+        "num_small_bins", num_small_bins, minimum=0, maximum=router.bins.num_bins
+    )
 
 
 def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
@@ -247,14 +257,14 @@ def fit_rows(
 ) -> Router:
     """The core of `fit_router`."""
     bins = given_or_cut(bins, small, num_bins, where, weights)
-    table = _advantage_table(bins, small, large, None, where, weights)
+    table = tabulate(bins, small, large, None, where, weights)
     return Router(
         bins=bins, table=table, order=bin_sums.bin_order(table.count, table.advantage)
     )
 
 
 @dispatch.core
-def _advantage_table(
+def tabulate(
     bins: Bins,
     small: jax.Array,
     large: jax.Array,
@@ -262,6 +272,7 @@ def _advantage_table(
     where: jax.Array | None,
     weights: jax.Array | None,
 ) -> AdvantageTable:
+    """The core of `advantage_table`."""
     quantities = [small, large]
     if outcomes is not None:
         difference = outcomes[1] - outcomes[0]

@@ -15,15 +15,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
 from ..calibration.reports import FitReport
-from . import first_bins
+from . import curves, first_bins, routers
 from .curves import CascadeCurve
-from .routers import Router, fit_router
+from .routers import AdvantageTable, Router, fit_router
 
 
 @jax.tree_util.register_dataclass
@@ -41,7 +42,7 @@ class Selection:
         nothing.
       level: float32 scalar, the target.
       min_feasible_level: float32 scalar, the smallest target that is feasible on these
-        rows.
+        rows; NaN where there is none.
       risk: float32 `[num_bins + 1]`, estimate of what the target limits, for every K.
       bound: float32 `[num_bins + 1]`, what is compared with the target.
       large_share: float32 `[num_bins + 1]`, share of inputs sent to the large model.
@@ -102,7 +103,8 @@ def choose_num_small_bins(
     Args:
       curve: `CascadeCurve` of calibration data.
       min_accuracy: floating scalar in `[0, 1]`, such as `curve.large_accuracy` for no
-        loss; may be traced.
+        loss; may be traced. A device array outside `[0, 1]` is not refused, here and
+        below.
       max_large_share: floating scalar in `[0, 1]`, of inputs sent to the large model; a
         share equal to the budget is within it. May be traced.
 
@@ -111,9 +113,12 @@ def choose_num_small_bins(
       shares where only `max_large_share` is given; without any target `level` is
       `min_feasible_level`. Not feasible where no K meets the target, or for a NaN
       curve: then K is num_bins if only `max_large_share` is given, and otherwise 0.
+      With both targets `min_feasible_level` is that of the accuracy within the budget,
+      and NaN where no K is within it.
 
     Raises:
-      ValueError: where `curve` is not a `CascadeCurve` or a target is not a scalar.
+      ValueError: where `curve` is not a `CascadeCurve`, a target is not a scalar, or a
+        number on the host is outside `[0, 1]`.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Table 2 (two large models).
@@ -138,34 +143,43 @@ def choose_num_small_bins(
     checks.instance("curve", curve, CascadeCurve)
     least = budget = None
     if min_accuracy is not None:
-        least = checks.scalar("min_accuracy", min_accuracy)
+        least = _share("min_accuracy", min_accuracy)
     if max_large_share is not None:
-        budget = checks.scalar("max_large_share", max_large_share)
+        budget = _share("max_large_share", max_large_share)
     return _choose_num_small_bins(curve, least, budget)
 
 
-def choose_by_confidence(router: Router, max_loss: ArrayLike) -> Selection:
+def choose_by_confidence(
+    router: Router,
+    max_loss: ArrayLike,
+    *,
+    small_confidence: ArrayLike | None = None,
+    large_confidence: ArrayLike | None = None,
+    where: ArrayLike | None = None,
+) -> Selection:
     r"""The largest K whose expected loss of accuracy is within a limit, without labels.
 
-    The expectation comes from the calibrated confidences in the router's table. It is
-    not a guarantee: it is only as good as their calibration in the bins kept small.
+    The expectation comes from the calibrated confidences of the rows given, or without
+    them from the router's table, which then both orders the bins and chooses K. It is
+    not a guarantee: it is only as good as the calibration in the bins kept small.
 
     .. math:: \sum_{b \in S_K} \frac{W_b}{W} a_b \le \alpha, \quad
         a_b = \bar c_b^{\,large} - \bar c_b^{\,small}
 
-    To choose on other rows without labels, pass what `fit_router(small, large,
-    bins=router.bins)` gives, which also orders the bins by those rows.
-
     Args:
-      router: `Router` of `[num_bins]` bins.
+      router: `Router`; its bins and their order stay.
       max_loss: floating scalar in `[-1, 1]`, an accuracy; may be traced.
+      small_confidence: optional floating `[N]`, calibrated, of the rows to choose on.
+      large_confidence: optional, like `small_confidence` for the large model; give both
+        or neither.
+      where: optional bool `[N]`, of these rows.
 
     Returns:
-      `Selection`, whose `bound` is its `risk` and whose rows are the router's; not
-      feasible where the table is NaN.
+      `Selection`, whose `bound` is its `risk`. Every K whose bins hold a valid NaN is
+      NaN and not chosen. Nothing is promised, so `same_rows` is never True.
 
     Raises:
-      ValueError: where `router` is not a `Router` or `max_loss` is not a scalar.
+      ValueError: for a wrong rank, shape or dtype, or one confidence without the other.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1; Jitkrittum et al., "When Does
@@ -180,7 +194,25 @@ def choose_by_confidence(router: Router, max_loss: ArrayLike) -> Selection:
       2 [ 0.    -0.044 -0.025  0.056  0.2  ]
     """
     checks.instance("router", router, Router)
-    return _choose_by_confidence(router, checks.scalar("max_loss", max_loss))
+    level = checks.scalar("max_loss", max_loss)
+    mask, table = checks.mask("where", where), router.table
+    rows = {
+        "small_confidence": small_confidence,
+        "large_confidence": large_confidence,
+        "where": where,
+    }
+    given = [name for name, value in rows.items() if value is not None]
+    if small_confidence is not None and large_confidence is not None:
+        small = checks.floats("small_confidence", small_confidence)
+        large = checks.floats("large_confidence", large_confidence)
+        checks.same_shape(small_confidence=small, large_confidence=large, where=mask)
+        table = routers.tabulate(router.bins, small, large, None, mask, None)
+    elif given:
+        raise ValueError(
+            f"{', '.join(rows)}: expected both confidences, or None for all three, got "
+            f"only {' and '.join(given)}."
+        )
+    return _choose_by_confidence(table, router.order, level)
 
 
 def fit_router_with_guarantee(
@@ -204,11 +236,18 @@ def fit_router_with_guarantee(
 
     `choose` is any of `control_accuracy_drop`, `control_regret`, `control_small_error`,
     `control_cost` and `choose_by_confidence`, with `functools.partial` binding its
-    limits, or a function of your own. It is called with the router, and by keyword with
-    those of `small_confidence`, `large_confidence`, `small_outcome`, `large_outcome`,
-    `small_cost`, `large_cost` and `where` that its signature names (with all of them if
-    it takes `**kwargs`). `where` selects the second half; costs are passed only where
-    they were given here.
+    limits by keyword, or a function of your own. It is called with the router, and by
+    keyword with those of `small_confidence`, `large_confidence`, `small_outcome`,
+    `large_outcome`, `small_cost`, `large_cost` and `where` that its signature names
+    (with all of them if it takes `**kwargs`). `where` selects the second half; costs
+    are passed only where they were given here.
+
+    `choose_num_small_bins` takes a curve, so wrap it. It promises nothing::
+
+        def choose(router, small_confidence, small_outcome, large_outcome, where):
+            rows = small_confidence, small_outcome, large_outcome
+            curve = cj.cascade_curve(router, *rows, where=where)
+            return cj.choose_num_small_bins(curve, min_accuracy=0.9)
 
     Args:
       key: a JAX random key, for the split.
@@ -231,8 +270,8 @@ def fit_router_with_guarantee(
       `GuaranteedRouter`. The second half has one or two rows more than the first.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, or a `choose` or `fit` that
-        is not a function.
+      ValueError: for a wrong rank, shape, dtype or count, a `choose` or `fit` that is
+        not a function, or a `choose` that cannot be called as described above.
 
     References:
       Angelopoulos et al., "Learn then Test", 2021, arXiv 2110.01052, section 2 (order
@@ -270,6 +309,8 @@ def fit_router_with_guarantee(
         if not callable(function) and not (name == "fit" and fit is None):
             kind = type(function).__name__
             raise ValueError(f"{name}: expected a function, got {kind}.")
+    names = ("small_confidence", "large_confidence", "small_outcome", "large_outcome")
+    taken = _names_taken(choose, (*names, *costs, "where"))
     first, second = _halves(random, small, mask)
     fitted: list[Any] = [(None, None), (None, None)]
     if fit is not None:
@@ -279,17 +320,11 @@ def fit_router_with_guarantee(
         ]
         small, large = calibrate(fitted[0][0], small), calibrate(fitted[1][0], large)
     router = fit_router(small, large, num_bins=num_bins, where=first)
-    rows = {
-        "small_confidence": small,
-        "large_confidence": large,
-        "small_outcome": by_small,
-        "large_outcome": by_large,
-        **costs,
-        "where": second,
-    }
+    values = (small, large, by_small, by_large)
+    rows = dict(zip(names, values, strict=True)) | costs | {"where": second}
     return GuaranteedRouter(
         router=router,
-        selection=choose(router, **_named_by(choose, rows)),
+        selection=choose(router, **{name: rows[name] for name in taken}),
         small_params=fitted[0][0],
         large_params=fitted[1][0],
         small_report=fitted[0][1],
@@ -297,12 +332,40 @@ def fit_router_with_guarantee(
     )
 
 
-def _named_by(function: Callable[..., Any], rows: dict[str, Any]) -> dict[str, Any]:
-    """Those of the rows that a function takes by keyword."""
-    parameters = inspect.signature(function).parameters
-    if any(one.kind == one.VAR_KEYWORD for one in parameters.values()):
-        return rows
-    return {name: value for name, value in rows.items() if name in parameters}
+def _share(name: str, value: ArrayLike) -> jax.Array:
+    """A float32 scalar in [0, 1]; only numbers on the host are looked at."""
+    number = checks.scalar(name, value)
+    if not isinstance(value, jax.Array) and not 0 <= float(np.asarray(value)) <= 1:
+        raise ValueError(f"{name}: expected a number in [0, 1], got {value}.")
+    return number
+
+
+def _names_taken(
+    choose: Callable[..., Selection], names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The names that a function takes by keyword, beside a router."""
+    if getattr(choose, "func", choose) is choose_num_small_bins:
+        raise ValueError(
+            "choose: expected a function that takes a router, got "
+            "choose_num_small_bins, which takes a curve. Pass a function that makes "
+            "the curve by cascade_curve first."
+        )
+    signature = inspect.signature(choose)
+    parameters = signature.parameters
+    if not any(one.kind == one.VAR_KEYWORD for one in parameters.values()):
+        names = tuple(name for name in names if name in parameters)
+    try:
+        signature.bind(None, **dict.fromkeys(names))
+    except TypeError as error:
+        reason = str(error)
+        hint = "Bind limits by keyword, as in functools.partial(choose, max_drop=0.01)."
+        if "missing" in reason and reason.endswith(("small_cost'", "large_cost'")):
+            hint = "Give small_cost and large_cost, too."
+        raise ValueError(
+            f"choose: cannot be called with {', '.join(('router', *names))}: {reason}. "
+            f"{hint}"
+        ) from None
+    return names
 
 
 def select(
@@ -338,15 +401,15 @@ def _choose_num_small_bins(
     share = 1.0 - curve.small_share.astype(jnp.float32)
     risk, passes = 1.0 - accuracy, jnp.ones(accuracy.shape, bool)
     if max_large_share is not None:
-        # A share of exactly the budget is within it, whatever float32 makes of it.
-        passes = share <= max_large_share + 1e-6
+        passes = curves.within_budget(share, max_large_share, 1.0)
     if min_accuracy is None and max_large_share is not None:
         risk, level, least = share, max_large_share, jnp.min(share)
     elif min_accuracy is None:
         passes = accuracy == jnp.max(accuracy)
         level = least = jnp.min(risk)
     else:
-        level, least = 1.0 - min_accuracy, jnp.min(jnp.where(passes, risk, 1.0))
+        least = jnp.min(jnp.where(passes, risk, jnp.inf))
+        level, least = 1.0 - min_accuracy, jnp.where(jnp.any(passes), least, jnp.nan)
         passes = passes & (accuracy >= min_accuracy)
     return select(
         passes,
@@ -362,10 +425,11 @@ def _choose_num_small_bins(
 
 
 @jax.jit
-def _choose_by_confidence(router: Router, level: jax.Array) -> Selection:
-    table = router.table
+def _choose_by_confidence(
+    table: AdvantageTable, order: jax.Array, level: jax.Array
+) -> Selection:
     kept, lost = (
-        first_bins.sum_for_every_k(router.order, part)
+        first_bins.sum_for_every_k(order, part)
         for part in (table.weight, table.weight * table.advantage)
     )
     risk, small_share = (masking.ratio(part, kept[-1]) for part in (lost, kept))

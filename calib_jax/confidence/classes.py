@@ -103,7 +103,7 @@ def top1(
     """
     array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
     scale = checks.scalar("temperature", temperature)
-    return _top1(array, scale, checks.class_mask(class_where, array))
+    return best_class(array, scale, checks.class_mask(class_where, array))
 
 
 def log_odds(confidence: ArrayLike) -> jax.Array:
@@ -230,9 +230,10 @@ def softmax(
 
 
 @dispatch.core(rows_of="logits")
-def _top1(
+def best_class(
     logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
 ) -> Top1:
+    """The core of `top1`."""
     shape, num_classes = logits.shape[:-1], logits.shape[-1]
     scale = jnp.where(temperature > 0, temperature, jnp.nan)
     rows, shared = {"logits": logits.reshape(-1, num_classes)}, None

@@ -190,7 +190,7 @@ def test_choosing_the_number_of_small_bins():
         equal([one.feasible for one in chosen], feasible)
 
     # As many large calls as the budget allows; 4 is safe if no K is within it.
-    shares = (1.0, 0.5, 0.3, 0.0, -0.1)
+    shares = (1.0, 0.5, 0.3, 0.0, jnp.float32(-0.1))
     check(
         [{"max_large_share": x} for x in shares], [0, 2, 3, 4, 4], [True] * 4 + [False]
     )
@@ -205,6 +205,29 @@ def test_choosing_the_number_of_small_bins():
     close(chosen.min_feasible_level, 0.25)
     close(chosen.risk, [0.25, 0.125, 0.375, 0.25, 0.5])
     close(chosen.large_share, [1.0, 0.75, 0.5, 0.25, 0.0])
-    for target in ({"min_accuracy": 0.5}, {"max_large_share": 0.5}, {}):
+    budget = {"max_large_share": 0.5}
+    for target in ({"min_accuracy": 0.5}, budget, {"min_accuracy": 0.5} | budget, {}):
         blank = cj.choose_num_small_bins(curve_of([np.nan] * 5), **target)
-        equal(blank.feasible, target == {"max_large_share": 0.5})
+        equal(blank.feasible, target == budget)
+        equal(np.isnan(blank.min_feasible_level), target != budget)
+    # Nothing is within this budget.
+    none = {"min_accuracy": 0.5, "max_large_share": jnp.float32(-0.1)}
+    chosen = cj.choose_num_small_bins(curve, **none)
+    assert not chosen.feasible and chosen.num_small_bins == 0
+    assert np.isnan(chosen.min_feasible_level)
+    assert not cj.choose_num_small_bins(curve, min_accuracy=jnp.float32(93)).feasible
+
+
+@pytest.mark.parametrize("number", [93, -0.1, np.float64(1.01), np.nan])
+@pytest.mark.parametrize("name", ["min_accuracy", "max_large_share"])
+def test_targets_on_the_host_are_shares(name, number):
+    curve = curve_of([0.75, 0.875, 0.625, 0.75, 0.5])
+    with pytest.raises(ValueError, match=rf"{name}: expected a number in \[0, 1\]"):
+        cj.choose_num_small_bins(curve, **{name: number})
+
+
+def test_a_selection_is_not_a_number_of_bins():
+    router = cj.fit_router(SMALL, LARGE, num_bins=2)
+    chosen = cj.cascade.choose_by_confidence(router, 0.1)
+    with pytest.raises(ValueError, match="got Selection; pass its .num_small_bins"):
+        cj.use_small(router, SMALL, chosen)

@@ -275,6 +275,28 @@ def test_expected_loss_agrees_with_the_table(router):
     np.testing.assert_allclose(impossible.min_feasible_level, drop[1], atol=1e-7)
 
 
+def test_expected_loss_of_other_rows(router, splits):
+    """Bins and their order stay the router's."""
+    confidence = splits[0][0]
+    large = np.where(confidence > 0.8, confidence + 0.1, confidence)
+    where = np.arange(NUM_ROWS) < 200
+    large[250] = np.nan
+    choose = functools.partial(
+        cj.cascade.choose_by_confidence, router, small_confidence=confidence
+    )
+    chosen = choose(0.01, large_confidence=large, where=where)
+    place = NUM_BINS - 1 - np.floor(confidence[where] * NUM_BINS)
+    lost = (large - confidence)[where]
+    risk = [np.sum(lost[place < k]) / 200 for k in range(NUM_BINS + 1)]
+    np.testing.assert_allclose(chosen.risk, risk, atol=1e-6)
+    assert chosen.num_rows == 200 and not chosen.feasible
+    assert choose(0.03, large_confidence=large, where=where).num_small_bins == NUM_BINS
+    with pytest.raises(ValueError, match="got only small_confidence and where"):
+        choose(0.1, where=where)
+    with pytest.raises(ValueError, match="got only where"):
+        cj.cascade.choose_by_confidence(router, 0.1, where=where)
+
+
 def test_one_call_splits_fits_and_chooses():
     rng = np.random.default_rng(6)
     confidence, small, large = draw(rng, 1001)
@@ -323,7 +345,7 @@ def test_every_choice_takes_the_same_call():
         "control_regret": "small_confidence small_outcome large_outcome where",
         "control_small_error": "small_confidence small_outcome where",
         "control_cost": "small_confidence small_cost large_cost where",
-        "choose_by_confidence": "",
+        "choose_by_confidence": "small_confidence large_confidence where",
     }
     rows = confidence, np.float32(confidence / 2 + 0.4), small, large
     costs = {"small_cost": 0 * cost, "large_cost": cost}
@@ -357,7 +379,37 @@ def test_every_choice_takes_the_same_call():
         )
         assert jax.tree.all(jax.tree.map(np.array_equal, found, expected))
         assert found.feasible and found.num_small_bins > 0
-        assert found.num_rows == (149 if name == "choose_by_confidence" else 151)
+        assert found.num_rows == 151
+
+    def of_curve(router, small_confidence, small_outcome, large_outcome, where):
+        rows = small_confidence, small_outcome, large_outcome
+        curve = cj.cascade_curve(router, *rows, where=where)
+        return cj.choose_num_small_bins(curve, min_accuracy=0.7)
+
+    assert fit(of_curve).selection.feasible
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "reason"),
+    [
+        ("control_regret", {}, "router, .* missing .*'max_regret'. Bind limits"),
+        ("control_cost", {"max_cost": 1.0, "cost_limit": 2.0}, "Give small_cost and"),
+        ("choose_num_small_bins", {"min_accuracy": 0.9}, "which takes a curve"),
+        ("control_accuracy_drop", 0.1, "multiple values for .* Bind limits by keyword"),
+    ],
+)
+def test_a_choice_that_cannot_be_called_is_refused_first(name, limits, reason):
+    def fit(*rows, where):
+        raise AssertionError("fitted before the check")
+
+    rows = [np.linspace(0, 1, 8)] * 2 + [np.ones(8, bool)] * 2
+    choose = getattr(cj.cascade, name)
+    if limits == 0.1:
+        choose = functools.partial(choose, limits)
+    else:
+        choose = functools.partial(choose, **limits)
+    with pytest.raises(ValueError, match=f"^choose: .*{reason}"):
+        cj.cascade.fit_router_with_guarantee(jax.random.key(0), *rows, choose, fit=fit)
 
 
 def test_wrong_functions(router):

@@ -94,9 +94,12 @@ def error_bars_say(names: dict[str, object]) -> None:
     curve = cj.cascade_curve(names["router"], *answers)
     apgr = cj.average_performance_gap_recovered(curve)
     np.testing.assert_allclose(names["apgr"].estimate, apgr, rtol=1e-5)
+
+
+def bins_and_k_says(names: dict[str, object]) -> None:
     # The half that K is chosen on is the larger one.
     chosen = names["chosen"]
-    assert chosen.num_rows == 1001 and not chosen.same_rows
+    assert chosen.num_rows == 2001 and not chosen.same_rows
 
 
 def two_files_say(names: dict[str, object]) -> None:
@@ -132,6 +135,7 @@ def two_files_say(names: dict[str, object]) -> None:
 CLAIMS = {
     "README": readme_says,
     "error_bars": error_bars_say,
+    "bins_and_k": bins_and_k_says,
     "two_files": two_files_say,
 }
 

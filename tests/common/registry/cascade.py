@@ -135,6 +135,14 @@ _SELECTIONS = [
             "max_loss": 0.1,
         },
     ),
+    case(
+        "cascade.choose_by_confidence",
+        f"router {_CONFIDENCES}",
+        "rows",
+        given={"max_loss": 0.1},
+        where=True,
+        again=True,
+    ),
     # See test_guarantees.py.
     *elsewhere("cascade.fit_router_with_guarantee"),
 ]
