@@ -24,7 +24,8 @@ for extra in ("matplotlib", "mlxtend", "orbax.checkpoint"):
 
 from calib_jax import plots  # noqa: E402
 
-pytestmark = pytest.mark.once
+# Programs of their own, which take longer than any other file: run by `pytest --slow`.
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
