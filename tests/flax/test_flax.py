@@ -371,7 +371,7 @@ def test_loop_of_the_page_on_flax(capsys):
     plain = cj.expected_calibration_error(best.confidence, correct)
     params, _ = cj.fit_temperature(logits, data().labels)
 
-    error, bound, temperature = map(float, re.findall(r"\d+\.\d+", lines[-1]))
+    temperature, error, bound = map(float, re.findall(r"\d+\.\d+", lines[-1]))
     assert bound < 0.2 and abs(error - plain) <= bound + 1e-4
     np.testing.assert_allclose(temperature, params.temperature, rtol=1e-4)
     result = names["metrics"].compute()
