@@ -73,7 +73,7 @@ def update(
     Args:
       state: `BinSums` of Q quantities.
       index: int32 `[N]` from `bin_index`; -1 is outside every bin.
-      quantities: Q floating arrays `[N]`.
+      quantities: Q float32 or bool arrays `[N]`.
       where: optional bool `[N]`.
       weights: optional non-negative float32 `[N]`.
 

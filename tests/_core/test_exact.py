@@ -156,7 +156,8 @@ def test_merging_is_associative_and_commutative_in_every_bit():
 def test_counts_are_exact_beyond_int32():
     """2^k - 1 rows for k up to 40: odd counts beyond 2^24, and beyond int32."""
     index = jnp.array([0, 1, 1], jnp.int32)
-    one = update(summary.init(2, 1), index, [jnp.array([0.1, 0.1, 0.2])])
+    values = jnp.array([0.1, 0.1, 0.2], jnp.float32)
+    one = update(summary.init(2, 1), index, [values])
     state, first = one, compute(one)
     for k in range(2, 41):
         state = merge(merge(state, state), one)
