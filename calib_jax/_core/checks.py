@@ -2,8 +2,8 @@
 
 Every public function passes its arguments through this module. A wrong rank, shape,
 dtype or count raises `ValueError` with the name of the argument, what was expected and
-what it got; lists, NumPy arrays and JAX arrays share one trace. Values of arrays are
-not read: `calib_jax.io.validate` does that, on the host.
+what it got; lists, NumPy arrays and JAX arrays share one trace. Values are looked at
+later: by `domains`, and on request by `calib_jax.io.validate`.
 
 An array of integers is refused where floating numbers are expected. Python numbers and
 lists have no dtype of their own and are converted.
@@ -21,35 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from . import arrays, records
+
 _INT32 = np.iinfo(np.int32)
+# Logits of these types are read without a converted copy.
+_AS_THEY_ARE = (jnp.float32, jnp.bfloat16, jnp.float16)
 
 
 def _describe(array: Any) -> str:
     return f"{np.dtype(array.dtype).name}{list(array.shape)}"
-
-
-def _array(name: str, value: ArrayLike, expected: str) -> tuple[Any, bool]:
-    """The value as a NumPy or JAX array, and whether it had a dtype of its own."""
-    if isinstance(value, np.generic):
-        # A NumPy scalar counts as a Python number.
-        value = value.item()
-    if hasattr(value, "dtype") and hasattr(value, "shape"):
-        return value, True
-    try:
-        if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)):
-            return jnp.asarray(value), True
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{name}: expected {expected}, got {type(value).__name__}, which is not an "
-            f"array ({error})."
-        ) from error
-    if array.dtype.kind not in "biuf":
-        raise ValueError(
-            f"{name}: expected {expected}, got {type(value).__name__} of "
-            f"{array.dtype.name}."
-        )
-    return array, False
 
 
 def _rank(name: str, array: Any, rank: int | Sequence[int], expected: str) -> None:
@@ -61,16 +41,20 @@ def _rank(name: str, array: Any, rank: int | Sequence[int], expected: str) -> No
         raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.{hint}")
 
 
-def _to_float32(array: Any) -> jax.Array:
-    if isinstance(array, jax.Array):
-        return array.astype(jnp.float32)
+def _to_float32(array: Any) -> Any:
+    """A float32 array where the given one is: on its device, or a copy on the host."""
     # A float64 beyond the range of float32 becomes inf, as in XLA.
     with np.errstate(over="ignore"):
-        return jnp.asarray(np.asarray(array).astype(np.float32))
+        return array.astype(np.float32)
+
+
+def _as_type(array: Any, dtype: Any) -> Any:
+    """A copy on the host, or the array of a device."""
+    return array.astype(dtype)
 
 
 def _floating(name: str, value: ArrayLike, expected: str) -> Any:
-    array, stated = _array(name, value, expected)
+    array, stated = arrays.from_any(name, value, expected)
     if stated and not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
             f"{name}: expected {expected}, got {_describe(array)}. If its values are "
@@ -92,9 +76,12 @@ def logits(
         raise ValueError(
             f"{name}: expected at least one class, got {_describe(array)}."
         )
-    if array.dtype in (jnp.float32, jnp.bfloat16, jnp.float16):
-        return jnp.asarray(array)
-    return _to_float32(array)
+    if isinstance(array, jax.Array) and array.dtype in _AS_THEY_ARE:
+        return array
+    if array.dtype in _AS_THEY_ARE:
+        # Logits are large: they are copied once, to the device.
+        return jax.block_until_ready(jnp.asarray(array))
+    return jnp.asarray(_to_float32(array))
 
 
 def floats(
@@ -127,14 +114,14 @@ def outcomes(
 ) -> jax.Array:
     """Bool, integer or floating array in [0, 1], as float32; bools may be kept."""
     expected = f"a bool, integer or floating array {axes} of outcomes in [0, 1]"
-    array, _ = _array(name, value, expected)
+    array, _ = arrays.from_any(name, value, expected)
     if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool) or (
         jnp.issubdtype(array.dtype, jnp.complexfloating)
     ):
         raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.")
     _rank(name, array, rank, expected)
     if keep_bool and array.dtype == bool:
-        return jnp.asarray(array)
+        return _as_type(array, bool)
     return _to_float32(array)
 
 
@@ -143,20 +130,20 @@ def integers(
 ) -> jax.Array:
     """Integer array, as int32; wider integers are clipped and do not wrap around."""
     expected = f"an integer array {axes}"
-    array, stated = _array(name, value, expected)
+    array, stated = arrays.from_any(name, value, expected)
     empty = not stated and array.size == 0
     if not empty and not jnp.issubdtype(array.dtype, jnp.integer):
         raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.")
     _rank(name, array, rank, expected)
     if np.can_cast(array.dtype, np.int32):
-        return jnp.asarray(array).astype(jnp.int32)
+        return _as_type(array, np.int32)
     if isinstance(array, jax.Array):
         top = jnp.asarray(_INT32.max, array.dtype)
         array = jnp.minimum(array, top)
         if jnp.issubdtype(array.dtype, jnp.signedinteger):
             array = jnp.maximum(array, jnp.asarray(_INT32.min, array.dtype))
         return array.astype(jnp.int32)
-    return jnp.asarray(np.clip(array, _INT32.min, _INT32.max).astype(np.int32))
+    return np.clip(array, _INT32.min, _INT32.max).astype(np.int32)
 
 
 def scored_rows(
@@ -199,14 +186,14 @@ def two_models(
 def bools(name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]") -> Any:
     """Bool array; 0/1 integers are refused, because they may be indices."""
     expected = f"a bool array {axes}"
-    array, stated = _array(name, value, expected)
+    array, stated = arrays.from_any(name, value, expected)
     if array.dtype != bool and not (not stated and array.size == 0):
         raise ValueError(
             f"{name}: expected {expected}, got {_describe(array)}. Convert it with "
             f".astype(bool)."
         )
     _rank(name, array, rank, expected)
-    return jnp.asarray(array, bool)
+    return _as_type(array, bool)
 
 
 def mask(
@@ -221,7 +208,7 @@ def weights(name: str, value: ArrayLike | None) -> jax.Array | None:
     if value is None:
         return None
     expected = "a floating or integer array [N] of non-negative weights"
-    array, _ = _array(name, value, expected)
+    array, _ = arrays.from_any(name, value, expected)
     if not (
         jnp.issubdtype(array.dtype, jnp.floating)
         or jnp.issubdtype(array.dtype, jnp.integer)
@@ -236,38 +223,38 @@ def class_mask(value: ArrayLike | None, class_logits: jax.Array) -> jax.Array | 
     if value is None:
         return None
     expected = f"a bool array [C] or {list(class_logits.shape)}, the logits' shape"
-    array, _ = _array("class_where", value, expected)
+    array, _ = arrays.from_any("class_where", value, expected)
     shapes = (class_logits.shape[-1:], class_logits.shape)
     if array.dtype != bool or tuple(array.shape) not in shapes:
         raise ValueError(f"class_where: expected {expected}, got {_describe(array)}.")
-    return jnp.asarray(array).reshape(
+    return _as_type(array, bool).reshape(
         (1,) * (class_logits.ndim - array.ndim) + array.shape
     )
 
 
-def same_shape(**arrays: jax.Array | None) -> None:
+def same_shape(**named: jax.Array | None) -> None:
     """Raises `ValueError` unless all given arrays have the same shape."""
-    _agree(chex.assert_equal_shape, "one shape, an entry for each example", arrays)
+    _agree(chex.assert_equal_shape, "one shape, an entry for each example", named)
 
 
-def same_rows(**arrays: jax.Array | None) -> None:
+def same_rows(**named: jax.Array | None) -> None:
     """Raises `ValueError` unless all given arrays have the same first axis."""
     check = functools.partial(chex.assert_equal_shape_prefix, prefix_len=1)
-    _agree(check, "one row for each example", arrays)
+    _agree(check, "one row for each example", named)
 
 
-def same_columns(**arrays: jax.Array | None) -> None:
+def same_columns(**named: jax.Array | None) -> None:
     """Raises `ValueError` unless all given arrays have the same last axis."""
     check = functools.partial(chex.assert_equal_shape_suffix, suffix_len=1)
-    _agree(check, "one entry for each example on the last axis", arrays)
+    _agree(check, "one entry for each example on the last axis", named)
 
 
 def _agree(
     check: Callable[[list[jax.Array]], None],
     expected: str,
-    arrays: dict[str, jax.Array | None],
+    named: dict[str, jax.Array | None],
 ) -> None:
-    given = {name: array for name, array in arrays.items() if array is not None}
+    given = {name: array for name, array in named.items() if array is not None}
     try:
         check(list(given.values()))
     except AssertionError:
@@ -301,7 +288,7 @@ def static_float(name: str, value: Any) -> float:
     return number
 
 
-def error_rate(name: str, confidence_level: ArrayLike) -> jax.Array:
+def error_rate(name: str, confidence_level: ArrayLike) -> Any:
     """One minus a confidence level, as a float32 scalar.
 
     A host number outside (0, 1) raises `ValueError`; a device array gives NaN.
@@ -314,26 +301,27 @@ def error_rate(name: str, confidence_level: ArrayLike) -> jax.Array:
         raise ValueError(
             f"{name}: expected a number in (0, 1), such as 0.95, got {number}."
         )
-    return jnp.asarray(1 - number, jnp.float32)
+    return np.asarray(1 - number, np.float32)
 
 
-def traced_int(name: str, value: Any, *, minimum: int, maximum: int) -> jax.Array:
+def traced_int(name: str, value: Any, *, minimum: int, maximum: int) -> Any:
     """A count that may be traced; a host integer out of range raises `ValueError`."""
     if isinstance(value, jax.Array):
         return count(name, value)
     number = static_int(name, value, minimum=minimum)
     if number > maximum:
         raise ValueError(f"{name}: expected at most {maximum}, got {number}.")
-    return jnp.asarray(number, jnp.int32)
+    return np.asarray(number, np.int32)
 
 
 def key(name: str, value: Any) -> jax.Array:
-    """A JAX random key, typed or raw."""
+    """A JAX random key, typed or raw; a raw one may be a NumPy array."""
     if isinstance(value, jax.Array):
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) and value.ndim == 0:
             return value
-        if value.dtype == jnp.uint32 and value.ndim == 1:
-            return value
+    if isinstance(value, (jax.Array, np.ndarray)):
+        if value.dtype == np.uint32 and value.ndim == 1:
+            return jnp.asarray(value)
     described = _describe(value) if hasattr(value, "dtype") else repr(value)
     raise ValueError(f"{name}: expected a key from jax.random.key, got {described}.")
 
@@ -341,7 +329,7 @@ def key(name: str, value: Any) -> jax.Array:
 def any_array(name: str, value: ArrayLike) -> jax.Array:
     """Numbers or bools with at least one axis, converted to at most 32 bits."""
     expected = "an array [N, ...] of numbers or bools"
-    array, _ = _array(name, value, expected)
+    array, _ = arrays.from_any(name, value, expected)
     if array.ndim == 0 or not (
         jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool
     ):
@@ -350,7 +338,7 @@ def any_array(name: str, value: ArrayLike) -> jax.Array:
         return _to_float32(array)
     if jnp.issubdtype(array.dtype, jnp.integer):
         return integers(name, array, rank=array.ndim)
-    return jnp.asarray(array)
+    return _as_type(array, array.dtype)
 
 
 def solver(value: Any) -> None:
@@ -362,8 +350,13 @@ def solver(value: Any) -> None:
         )
 
 
-def instance(name: str, value: Any, *types: type) -> None:
-    """Raises `ValueError` unless `value` is an instance of one of the types."""
+def instance(name: str, value: Any, *types: type, batched: bool = False) -> None:
+    """Raises `ValueError` unless `value` is an instance of one of the types.
+
+    The arrays of a record must have their axes, after others if it may be batched.
+    """
     if not isinstance(value, types):
         expected = " or ".join(kind.__name__ for kind in types)
         raise ValueError(f"{name}: expected {expected}, got {type(value).__name__}.")
+    if records.is_record(value):
+        records.check_axes(name, value, batched=batched)

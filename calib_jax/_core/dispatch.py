@@ -1,6 +1,7 @@
 """`core`, the decorator of the jitted function that a public function calls.
 
-A public function checks its arguments (`checks`) and calls one core.
+A public function checks its arguments (`checks`) and calls one core. Arguments whose
+annotation is a type of `domains` are kept to their domain.
 """
 
 import functools
@@ -10,6 +11,8 @@ from typing import Any
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
+
+from . import domains
 
 
 def core(
@@ -36,12 +39,16 @@ def core(
     if function is None:
         return functools.partial(core, static=static, rows_of=rows_of)
     names = list(inspect.signature(function).parameters)
+    limits = domains.of_parameters(function)
 
     @functools.partial(jax.jit, static_argnames=static)
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         arrays = {**dict(zip(names, args, strict=False)), **kwargs}
         fixed = {name: arrays.pop(name) for name in static}
+        for name, domain in limits.items():
+            if arrays.get(name) is not None:
+                arrays[name] = domain.confine(arrays[name])
         plain = functools.partial(function, **fixed)
         shardings = [
             sharding
@@ -59,4 +66,12 @@ def core(
             out_sharding=NamedSharding(mesh, spec),
         )(arrays)
 
-    return run
+    if not limits:
+        return run
+
+    @functools.wraps(function)
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        domains.check_host({**dict(zip(names, args, strict=False)), **kwargs}, limits)
+        return run(*args, **kwargs)
+
+    return checked

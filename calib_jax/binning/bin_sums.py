@@ -13,13 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._core import dispatch, exact, masking, reduce
+from .._core import dispatch, exact, masking, records, reduce
 from . import search
 from .bins import Bins, searches
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"sums": "Q+2 num_bins+1 digits"})
 class BinSums:
     """Exact sums in each bin.
 
@@ -32,8 +31,7 @@ class BinSums:
     sums: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("num_bins", axes={"means": "Q num_bins"})
 class BinMeans:
     """Counts and means of each bin.
 

@@ -9,20 +9,17 @@ return, bins of heavily tied scores differ in size and may be empty. Scores are 
 floating numbers; those below the smallest normal float32 (1.2e-38) in size count as 0.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch, masking, records
 from . import order_statistics, search
 
 DEFAULT_NUM_BINS = 15
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"edges": "num_bins-1"})
 class Bins:
     """Bins of a score, given by their inner edges.
 

@@ -3,18 +3,15 @@
 Shapes: N examples, `num_bins` bins.
 """
 
-import dataclasses
-
 import jax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, records
 from . import bin_sums
 from .bins import Bins
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("num_bins")
 class ReliabilityTable:
     """Mean confidence and mean outcome of a model in each bin.
 

@@ -3,20 +3,17 @@
 Shapes: N examples. One problem at a time; batch with `jax.vmap`. Not differentiable.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch, masking, records
 from ..binning import bin_sums, search
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly
 from .reports import FitReport, FitStatus
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"values": "num_bins"})
 class Histogram:
     """Parameters of histogram binning.
 

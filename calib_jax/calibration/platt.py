@@ -5,7 +5,6 @@ are differentiable with respect to scores, outcomes and weights (implicit functi
 theorem).
 """
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, reduce
+from .._core import checks, dispatch, masking, records, reduce
 from . import reports, solvers
 from .reports import FitReport, FitStatus
 from .solvers import Evaluation, Solution
@@ -28,8 +27,7 @@ _MIN_WIDTH = 1e-30
 _FIRST_ROWS = (2**16,)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class Platt:
     """Logistic calibration of a score: `sigmoid(slope * score + intercept)`.
 

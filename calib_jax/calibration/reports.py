@@ -1,11 +1,11 @@
 """How a fit ended: its status, and the report that every fit returns second."""
 
-import dataclasses
 import enum
 
 import jax
 import jax.numpy as jnp
 
+from .._core import records
 from .solvers import Solution
 
 
@@ -43,8 +43,7 @@ class FitStatus(enum.IntEnum):
     INVALID_VALUES = 8
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class FitReport:
     """Diagnostics of a fit.
 

@@ -5,7 +5,6 @@ temperature is differentiable with respect to logits and weights (implicit funct
 theorem).
 """
 
-import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from .._core import checks, class_axis, dispatch, masking, reduce
+from .._core import checks, class_axis, dispatch, masking, records, reduce
 from . import reports, solvers
 from .reports import FitReport, FitStatus
 from .solvers import Evaluation
@@ -24,8 +23,7 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 _FIRST_ROWS = (2**10, 2**16)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class Temperature:
     """Parameters of temperature scaling.
 

@@ -6,7 +6,6 @@ is a bin at each stage, given by its rank in the order of that stage's router. A
 combinations come from cumulative sums over cells; none is evaluated on its own.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, exact, masking, reduce
+from .._core import checks, dispatch, exact, masking, records, reduce
 from ..binning import bin_sums
 from . import chains, curves, routers
 from .chains import Chain
@@ -24,8 +23,9 @@ from .chains import Chain
 MAX_COMBINATIONS = 2**17
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(
+    axes={"accuracy": None, "cost": None, "share": None, "right_share": None}
+)
 class ChainCurve:
     """Accuracy and cost of a chain for every combination of K.
 
@@ -46,8 +46,7 @@ class ChainCurve:
     right_share: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"num_kept_bins": "M-1"})
 class ChainChoice:
     """A combination chosen within a budget.
 

@@ -8,20 +8,17 @@ which the next model has the least advantage; otherwise the next model is asked.
 model, fit the chain of the others.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, records
 from ..binning.bins import DEFAULT_NUM_BINS, in_first_bins
 from . import routers
 from .routers import Router
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"routers": "M-1"})
 class Chain:
     """The routers of a chain of models.
 

@@ -11,14 +11,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, exact
+from .._core import checks, dispatch, exact, records
 from ..binning import bin_sums
 from . import first_bins
 from .routers import Router
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("num_bins+1", axes={"small_accuracy": "", "large_accuracy": ""})
 class CascadeCurve:
     """Accuracy of a cascade for every number of bins kept small.
 

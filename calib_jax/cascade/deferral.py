@@ -6,7 +6,6 @@ large model runs on a fixed number of rows, the *capacity*, taken from the batch
 back, all in the caller's trace.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, records
 from ..calibration.temperature import Temperature
 from ..confidence import classes
 from ..confidence.classes import Top1
@@ -24,8 +23,7 @@ from .routers import Router
 Model = Callable[[Any], jax.Array]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("N", axes={"overflow": ""})
 class Deferral:
     """The answers of a cascade.
 

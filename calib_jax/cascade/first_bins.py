@@ -3,14 +3,13 @@
 Shapes: N rows, `num_bins` bins, K from 0 to num_bins, Q quantities, L levels of a loss.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core import dispatch, exact, masking, reduce
+from .._core import dispatch, exact, masking, records, reduce
 from ..binning import bin_sums, search
 from ..stats import binomial
 from .routers import Router
@@ -54,8 +53,7 @@ def sum_for_every_k(
     return sum(parts[1:], parts[0])
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("num_bins+1", axes={"totals": None, "same_rows": ""})
 class FirstBins:
     """Exact sums over rows, for every K; NaN throughout with a valid NaN confidence.
 

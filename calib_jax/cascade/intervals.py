@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch, masking, records
 from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
 from ..binning.tables import ReliabilityTable
@@ -26,8 +26,9 @@ from .curves import CascadeCurve
 from .routers import Router
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(
+    "num_bins+1", axes={"apgr": "", "outcome_advantage": "num_bins", "counts": ""}
+)
 class CascadeInterval:
     """What a cascade achieves, each with its interval.
 
@@ -51,8 +52,7 @@ class CascadeInterval:
     counts: Counts
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"accuracy": "num_bins+1"})
 class RouterDifference:
     """How much more a first router achieves than a second, each with its interval.
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, records
 from ..binning import bin_sums, search
 from ..binning.bins import (
     DEFAULT_NUM_BINS,
@@ -24,8 +24,7 @@ from ..binning.bins import (
 )
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("num_bins")
 class AdvantageTable:
     """How much better the large model is, in bins of the small model's confidence.
 
@@ -53,8 +52,7 @@ class AdvantageTable:
     outcome_advantage_standard_error: jax.Array | None = None
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"order": "num_bins"})
 class Router:
     """The router of Algorithm 1.
 

@@ -8,7 +8,6 @@ judge the cascade on rows that took no part in the choice.
 Shapes: N rows to choose on, `num_bins` bins, K from 0 to num_bins.
 """
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch, masking, records
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
 from ..calibration.reports import FitReport
@@ -27,8 +26,9 @@ from .curves import CascadeCurve
 from .routers import AdvantageTable, Router, fit_router
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(
+    axes={"risk": "num_bins+1", "bound": "num_bins+1", "large_share": "num_bins+1"}
+)
 class Selection:
     """K, the number of bins kept small, and the evidence for it.
 
@@ -65,8 +65,7 @@ class Selection:
     same_rows: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"small_params": None, "large_params": None})
 class GuaranteedRouter:
     """A router, and K chosen for it on other rows.
 

@@ -6,7 +6,6 @@ models, the flags and the labels are. `audit_bounds` and `audit_size` run on the
 in float64, and return NumPy arrays; they take no traced values.
 """
 
-import dataclasses
 import math
 
 import jax
@@ -15,15 +14,14 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch, masking, records
 from ..stats import tails
 
 # A product with a rounded decimal is this close to the whole number it stands for.
 _ROUNDING = 2.0**-22
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class AuditBounds:
     """A rate among the flagged rows with bounds; arrays of one shape.
 
@@ -40,8 +38,7 @@ class AuditBounds:
     num_audited: np.ndarray
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class AuditPlan:
     """How many rows to audit.
 

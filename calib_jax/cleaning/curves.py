@@ -3,17 +3,14 @@
 Shapes: N examples.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch, masking, records
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("N")
 class CleaningCurve:
     """Precision and recall as the threshold on a score falls, one point per row.
 

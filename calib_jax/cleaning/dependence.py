@@ -7,15 +7,13 @@ right answers are known.
 Shapes: M experts, N examples.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, reduce
+from .._core import checks, dispatch, masking, records, reduce
 from ..stats import intervals
 from ..stats.intervals import Counts, Interval
 
@@ -23,8 +21,7 @@ from ..stats.intervals import Counts, Interval
 _FEW = 5.0
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"error_rate": "M", "pair_lift": "M M", "correlation": "M M"})
 class ExpertDependence:
     """How often experts err, and err together.
 

@@ -9,13 +9,11 @@ as good as the calibration and the stated assumption; `audit_bounds` gives a gua
 from people's answers.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, reduce
+from .._core import checks, dispatch, masking, records, reduce
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..stats import intervals
@@ -24,8 +22,7 @@ from . import label_issues
 from . import noise as label_noise
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class ExpectedPrecision:
     """Expected precision of flags; arrays `[num_bins]` where it is by bin.
 
@@ -41,8 +38,7 @@ class ExpectedPrecision:
     num_flagged: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class FalseFlags:
     """How many right labels to expect among the flagged ones.
 

@@ -8,20 +8,17 @@ an invalid row; it contradicts nothing. Negative labels are compared like any ot
 leave out unlabelled rows.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, records
 from ..binning import bin_sums, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly, in_first_bins
 from ..binning.tables import ReliabilityTable
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("M", axes={"order": "M num_bins"})
 class ExpertBins:
     """Confidence bins of each expert, ordered by accuracy.
 

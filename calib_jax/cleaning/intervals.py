@@ -3,20 +3,18 @@
 Shapes: N examples.
 """
 
-import dataclasses
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, reduce
+from .._core import checks, dispatch, masking, records, reduce
 from ..stats import intervals
 from ..stats.intervals import Counts, Interval
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class CleaningInterval:
     """How good a set of flags is, each number with its interval.
 

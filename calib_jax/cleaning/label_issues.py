@@ -6,19 +6,16 @@ score is for its first two, which are in `experts`.
 Shapes: N examples, C classes, M models (experts).
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, class_axis, dispatch, exact, masking, reduce
+from .._core import checks, class_axis, dispatch, exact, masking, records, reduce
 from . import experts
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("N", axes={"thresholds": "C"})
 class LabelIssues:
     """What confident learning finds.
 

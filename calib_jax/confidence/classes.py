@@ -6,18 +6,16 @@ logits are read as they are, float64 ones become float32. The largest logit is
 subtracted before exponentials are taken, so no finite logit overflows.
 """
 
-import dataclasses
 import math
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, class_axis, dispatch, masking, reduce
+from .._core import checks, class_axis, dispatch, masking, records, reduce
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"confidence": None, "prediction": None})
 class Top1:
     """The most probable class and its probability.
 

@@ -7,18 +7,15 @@ carry of a `jax.lax.scan` or `jax.lax.while_loop`. `likelihood_scores` takes wha
 `calib_jax.io.read_log_probabilities` reads from a server's file.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, exact, masking
+from .._core import checks, dispatch, exact, masking, records
 from . import sequences
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("B")
 class DecodingSummary:
     """What a decoding loop keeps for each sequence.
 
@@ -39,8 +36,7 @@ class DecodingSummary:
     min_log_likelihood: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("B")
 class LikelihoodScores:
     """Scores that need log-likelihoods only; NaN for a sequence without a valid token.
 
@@ -57,8 +53,7 @@ class LikelihoodScores:
     min_log_likelihood: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("B")
 class SequenceScores(LikelihoodScores):
     """`LikelihoodScores` and the mean logit, which needs raw logits.
 

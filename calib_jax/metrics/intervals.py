@@ -13,15 +13,13 @@ interval can be short everywhere: many small gaps cannot be distinguished from n
 estimate with a small, bounded bias and leaves room for that bound.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 
-from .._core import bisection, checks, dispatch, masking, reduce
+from .._core import bisection, checks, dispatch, masking, records, reduce
 from ..binning import bin_sums, search
 from ..binning.bins import Bins
 from ..stats import intervals, resampling
@@ -55,8 +53,7 @@ _AT_LOWER_END = 0.8
 _EQUAL = 1e-6
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class CalibrationErrorInterval:
     """An expected calibration error, its interval, and a test of calibration.
 

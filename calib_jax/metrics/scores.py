@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
+from .._core.domains import Confidence, Outcome, Weights
 from ..binning import search, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, checked_size, given_or_cut
 from ..binning.tables import ReliabilityTable
@@ -220,7 +221,7 @@ def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
       >>> print(calibration_error_of_table(table).round(3))
       0.275
     """
-    checks.instance("table", table, ReliabilityTable)
+    checks.instance("table", table, ReliabilityTable, batched=True)
     return expected_gap(table)
 
 
@@ -274,10 +275,10 @@ def _gap_in_bins(
 
 @dispatch.core(static=["num_bins", "gap"])
 def _gap_of_rows(
-    scores: jax.Array,
-    outcomes: jax.Array,
+    scores: Confidence,
+    outcomes: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
     bins: Bins | None,
     *,
     num_bins: int,
@@ -322,10 +323,10 @@ def _log_loss(scores: jax.Array, outcomes: jax.Array) -> jax.Array:
 
 @dispatch.core(static=["loss"])
 def _mean_loss(
-    scores: jax.Array,
-    outcomes: jax.Array,
+    scores: Confidence,
+    outcomes: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
     *,
     loss: Callable[[jax.Array, jax.Array], jax.Array],
 ) -> jax.Array:
@@ -345,9 +346,9 @@ def _mean_loss(
 @dispatch.core
 def _area_under_roc(
     scores: jax.Array,
-    outcomes: jax.Array,
+    outcomes: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
 ) -> jax.Array:
     if scores.shape[0] == 0:
         return jnp.full((), jnp.nan, jnp.float32)

@@ -5,13 +5,11 @@ estimate without labels holds for every shift. The two here make different assum
 if they differ by more than their intervals, one assumption is wrong.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, records
 from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
 from ..cascade import first_bins
@@ -24,8 +22,13 @@ from . import samples
 _PRIOR_ROWS = 2.0
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(
+    axes={
+        "small_share": "num_bins+1",
+        "by_confidence": "num_bins+1",
+        "by_bins": "num_bins+1",
+    }
+)
 class EstimatedAccuracy:
     """Share and accuracy on new rows, for 0 to num_bins bins kept small.
 

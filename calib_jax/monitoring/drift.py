@@ -7,13 +7,11 @@ ones. Drawing from that null gives p-values that are exact for any number of row
 draws.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch, masking, records
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..metrics import intervals
@@ -22,8 +20,7 @@ from ..stats.intervals import Counts
 from . import samples
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"reference_count": "num_bins", "count": "num_bins"})
 class OccupancyDrift:
     """How new confidences fall into the bins, compared with a reference.
 
@@ -50,8 +47,7 @@ class OccupancyDrift:
     counts: Counts
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"bin_change": "num_bins"})
 class CalibrationDrift:
     """Whether confidence still means what it meant, from labelled rows.
 

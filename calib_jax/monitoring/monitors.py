@@ -15,15 +15,22 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch, masking, records
 from ..binning.bins import DEFAULT_NUM_BINS
 
 # Number of gamblers, each betting on a drift of a different size.
 _NUM_GAMBLERS = 8
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(
+    axes={
+        "edges": "num_bins-1",
+        "tie_breaks": "num_bins-1",
+        "gaps": "num_bins",
+        "count": "num_bins",
+        "log_capital": "G",
+    }
+)
 class DriftMonitor:
     """State of a monitored stream.
 
@@ -51,8 +58,7 @@ class DriftMonitor:
     false_alarm_rate: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"share": "num_bins", "expected_share": "num_bins"})
 class DriftAlarm:
     """What a monitor has found so far.
 

@@ -10,7 +10,6 @@ Poisson mean) and `interval_of_draws` (percentiles of a bootstrap). Clopper-Pear
 exact and is in `bounds`.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -21,12 +20,11 @@ import numpy as np
 from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking
+from .._core import checks, dispatch, masking, records
 from . import resampling
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"estimate": None, "lower": None, "upper": None})
 class Interval:
     """Estimates and intervals around them, three pytrees of one structure.
 
@@ -41,8 +39,7 @@ class Interval:
     upper: Any
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class Counts:
     """How many rows went into a result.
 
@@ -68,8 +65,7 @@ def count_rows(valid: jax.Array, rows_in_bins: jax.Array | None = None) -> Count
     )
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class BootstrapInterval(Interval):
     """An `Interval` of a statistic, and the rows that went into it.
 

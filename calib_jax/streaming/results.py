@@ -1,16 +1,15 @@
 """The two kinds of results that reading a summary returns."""
 
-import dataclasses
 from typing import Any
 
 import jax
 
+from .._core import records
 from ..binning.bins import Bins
 from ..calibration.reports import FitReport
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"value": None})
 class Reading:
     """A result read off a summary, and how far it may be from the exact one.
 
@@ -28,8 +27,7 @@ class Reading:
     bins: Bins | None = None
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class FitReading(FitReport):
     """The report of a fit to a summary, and how far it may be from a fit to the rows.
 

@@ -6,7 +6,6 @@ commutative bit for bit over batches, devices and processes, and counts are exac
 2^40 rows.
 """
 
-import dataclasses
 import functools
 import operator
 from collections.abc import Callable, Sequence
@@ -16,13 +15,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._core import checks, dispatch, exact
+from .._core import checks, dispatch, exact, records
 from ..binning.bin_sums import BinSums
 from ..binning.bins import Bins
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record(axes={"least": "num_bins", "greatest": "num_bins"})
 class BucketSummary:
     """Exact sums of some quantities in buckets of a score.
 
@@ -40,8 +38,7 @@ class BucketSummary:
     greatest: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class ReliabilitySummary(BucketSummary):
     """Exact sums of two quantities, score and outcome, in buckets of the score.
 
@@ -49,8 +46,7 @@ class ReliabilitySummary(BucketSummary):
     """
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record()
 class CascadeSummary(BucketSummary):
     """Exact sums of two models' outputs in buckets of the small model's confidence.
 
@@ -60,8 +56,7 @@ class CascadeSummary(BucketSummary):
     """
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("G", axes={"totals": "3 digits", "curves": "3 G digits"})
 class TemperatureSummary:
     """The negative log-likelihood on a grid of temperatures.
 
@@ -79,8 +74,7 @@ class TemperatureSummary:
     curves: jax.Array
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+@records.record("2 num_bins", axes={"sums": ""})
 class PlattSummary:
     """Exact moments of right and wrong answers in buckets of any score.
 
