@@ -7,11 +7,12 @@ Every fit returns parameters, which `calibrate` applies, and a `FitReport`. Rows
 from .apply import calibrate
 from .histogram import Histogram, fit_histogram
 from .platt import Platt, fit_platt
-from .reports import FitReport, FitStatus
+from .reports import ConvergenceWarning, FitReport, FitStatus
 from .solvers import newton
 from .temperature import Temperature, fit_temperature
 
 __all__ = [
+    "ConvergenceWarning",
     "FitReport",
     "FitStatus",
     "Histogram",

@@ -10,6 +10,7 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch, masking, records
 from ..binning import bin_sums, search
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly
+from . import reports
 from .reports import FitReport, FitStatus
 
 
@@ -56,19 +57,26 @@ def fit_histogram(
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
 
+    Warns:
+      ConvergenceWarning: where the fit did not converge and no array is on a device.
+
     References:
       Zadrozny and Elkan, "Obtaining calibrated probability estimates from decision
       trees and naive Bayesian classifiers", 2001; Hao et al. 2026, arXiv 2601.07965,
       Table 4.
 
     Examples:
-      >>> params, _ = fit_histogram([0.1, 0.2, 0.8, 0.9], [0, 1, 1, 1], num_bins=2)
+      >>> scores, outcomes = [0.1, 0.2, 0.8, 0.9], [0, 1, 1, 1]
+      >>> params, report = fit_histogram(scores, outcomes, num_bins=2)
       >>> print(params.values, apply_histogram(params, jnp.array([0.0, 0.7, 0.8])))
       [0.5 1. ] [0.5 0.5 1. ]
     """
     rows = checks.scored_rows(scores, outcomes, where, weights)
     size = checks.static_int("num_bins", num_bins, minimum=1)
-    return _fit_histogram(*rows, num_bins=size)
+    params, report = _fit_histogram(*rows, num_bins=size)
+    given = scores, outcomes, where, weights
+    reports.warn_of_failure("fit_histogram", report, given)
+    return params, report
 
 
 @dispatch.core(rows_of="scores")

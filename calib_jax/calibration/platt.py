@@ -79,6 +79,9 @@ def fit_platt(
     Raises:
       ValueError: for a wrong rank, shape or dtype.
 
+    Warns:
+      ConvergenceWarning: where the fit did not converge and no array is on a device.
+
     References:
       Platt, "Probabilistic Outputs for Support Vector Machines", 2000; Lin, Lin and
       Weng 2007; Hao et al. 2026, arXiv 2601.07965, section 2.
@@ -91,7 +94,10 @@ def fit_platt(
     """
     rows = checks.scored_rows(scores, outcomes, where, weights)
     checks.solver(solver)
-    return fit_rows(*rows, smooth=bool(smooth_targets), solver=solver)
+    params, report = fit_rows(*rows, smooth=bool(smooth_targets), solver=solver)
+    given = scores, outcomes, where, weights
+    reports.warn_of_failure("fit_platt", report, given)
+    return params, report
 
 
 @jax.jit

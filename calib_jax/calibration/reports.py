@@ -1,6 +1,9 @@
 """How a fit ended: its status, and the report that every fit returns second."""
 
+import dataclasses
 import enum
+import warnings
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +46,10 @@ class FitStatus(enum.IntEnum):
     INVALID_VALUES = 8
 
 
+class ConvergenceWarning(UserWarning):
+    """A fit of arrays on the host found no optimum."""
+
+
 @records.record()
 class FitReport:
     """Diagnostics of a fit.
@@ -62,6 +69,63 @@ class FitReport:
     loss: jax.Array
     gradient_norm: jax.Array
     status: jax.Array
+
+    def __repr__(self) -> str:
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        if _is_concrete(self.status):
+            fields = {name: value.item() for name, value in fields.items()}
+            fields["status"] = FitStatus(fields["status"]).name
+        inside = ", ".join(f"{name}={value}" for name, value in fields.items())
+        return f"{type(self).__name__}({inside})"
+
+
+def _is_concrete(status: Any) -> bool:
+    """Whether a status is one number that can be read; reading waits for the fit."""
+    return (
+        not isinstance(status, jax.core.Tracer)
+        and hasattr(status, "ndim")
+        and status.ndim == 0
+        and getattr(status, "is_fully_addressable", True)
+    )
+
+
+def warn_of_failure(name: str, report: FitReport, *given: Any) -> None:
+    """Warns that a fit did not converge, if nothing that it was given is on a device.
+
+    Reading the status waits for the fit; who holds arrays of a device may not want to.
+
+    Args:
+      name: of the public function.
+      report: its report.
+      *given: its arrays, as the caller gave them.
+    """
+    if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(given)):
+        return
+    if _is_concrete(report.status) and not bool(report.converged):
+        status = FitStatus(int(report.status))
+        warnings.warn(
+            f"{name} did not converge: {status.name}. {_MEANING[status]} Look at the "
+            "report before using the parameters.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+
+_MEANING = {
+    FitStatus.MAX_STEPS: "The solver ran out of steps.",
+    FitStatus.ZERO_LIMIT: "Every label has a largest logit, so there is no best "
+    "temperature above 0.",
+    FitStatus.INFINITE_LIMIT: "The labels do no better than chance, so there is no "
+    "finite best temperature.",
+    FitStatus.CONSTANT: "No row is valid, or all scores are equal.",
+    FitStatus.SEPARABLE: "A threshold separates right from wrong answers, so there is "
+    "no finite best slope: give more rows, or smooth_targets=True.",
+    FitStatus.ONE_CLASS: "All outcomes are 1, or all are 0: give more rows, or "
+    "smooth_targets=True.",
+    FitStatus.INVALID_VALUES: "A valid row holds NaN or inf, a label that is no class "
+    "or whose logit is -inf, or a value outside its domain: mask it with where=, or "
+    "find it with validate_logits, validate_labels or validate_scores.",
+}
 
 
 def fit_report(solution: Solution, status: jax.Array, total: jax.Array) -> FitReport:

@@ -70,6 +70,9 @@ def fit_temperature(
     Raises:
       ValueError: for a wrong rank, shape or dtype.
 
+    Warns:
+      ConvergenceWarning: where the fit did not converge and no array is on a device.
+
     References:
       Guo et al., "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599;
       Hao et al. 2026, arXiv 2601.07965, section 2.
@@ -82,7 +85,10 @@ def fit_temperature(
     """
     rows = checked_rows(logits, labels, where, weights, class_where)
     checks.solver(solver)
-    return _fit_temperature(*rows, solver=solver)
+    params, report = _fit_temperature(*rows, solver=solver)
+    given = logits, labels, where, weights, class_where
+    reports.warn_of_failure("fit_temperature", report, given)
+    return params, report
 
 
 def checked_rows(

@@ -42,3 +42,5 @@ class FitReading(FitReport):
     estimated_error: jax.Array
     lower: jax.Array
     upper: jax.Array
+
+    __repr__ = FitReport.__repr__

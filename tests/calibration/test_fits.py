@@ -1,5 +1,7 @@
 """Temperature and Platt fits against the float64 maximum likelihood."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -425,3 +427,49 @@ def test_platt_is_differentiable():
             lambda x: expected_confidence(scores, x), outcomes, index
         )
         close(grads[1][index], expected, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fit", "given", "status"),
+    [
+        (cj.fit_temperature, ([[4.0, 0.0], [0.0, 4.0]], [0, 1]), "ZERO_LIMIT"),
+        (cj.fit_temperature, ([[4.0, 0.0], [0.0, 4.0]], [1, 0]), "INFINITE_LIMIT"),
+        (cj.fit_temperature, ([[4.0, 0.0], [0.0, 4.0]], [0, 2]), "INVALID_VALUES"),
+        (cj.fit_platt, ([0.0, 1.0], [0, 1]), "SEPARABLE"),
+        (cj.fit_platt, ([0.0, 1.0], [1, 1]), "ONE_CLASS"),
+        (cj.fit_platt, ([1.0, 1.0], [0, 1]), "CONSTANT"),
+        (cj.fit_histogram, ([], []), "CONSTANT"),
+        (
+            lambda *blocks: cj.streaming.blocks.fit_temperature([blocks]),
+            (np.array([[4.0, 0.0], [0.0, 4.0]]), np.array([0, 1])),
+            "ZERO_LIMIT",
+        ),
+        (
+            lambda *blocks: cj.streaming.blocks.fit_platt([blocks]),
+            (np.array([0.0, 1.0]), np.array([1, 1])),
+            "ONE_CLASS",
+        ),
+    ],
+)
+def test_a_fit_that_found_no_optimum_warns_by_name(fit, given, status):
+    name = "fit_[a-z]+ did not converge: "
+    with pytest.warns(cj.calibration.ConvergenceWarning, match=name + status):
+        _, report = fit(*given)
+    assert f"status={status}" in repr(report)
+
+
+def test_fits_on_a_device_and_in_programs_do_not_warn(recwarn):
+    warnings.simplefilter("always")
+    scores, outcomes = np.array([0.0, 1.0]), np.array([1, 1])
+    cj.fit_platt(jnp.asarray(scores), outcomes)
+    report = jax.jit(lambda: cj.fit_platt(scores, outcomes)[1])()
+    assert report.status == cj.FitStatus.ONE_CLASS
+    assert not recwarn.list
+
+
+def test_a_fit_that_converged_does_not_warn_and_its_report_says_so(recwarn):
+    warnings.simplefilter("always")
+    _, report = cj.fit_platt([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0], [0, 0, 1, 0, 1, 1])
+    assert repr(report).startswith("FitReport(converged=True, num_steps=")
+    assert repr(report).endswith("status=CONVERGED)")
+    assert not recwarn.list

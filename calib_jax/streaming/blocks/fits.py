@@ -13,7 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ..._core import checks, dispatch, reduce
-from ...calibration import platt, solvers
+from ...calibration import platt, reports, solvers
 from ...calibration.platt import Platt
 from ...calibration.reports import FitReport, FitStatus
 from ...calibration.solvers import Evaluation
@@ -92,6 +92,7 @@ def fit_temperature(
         grid = np.linspace(start - margin, stop + margin, _NUM_POINTS)
         params, fit = one_pass(grid, 2)
         num_passes = 2
+    reports.warn_of_failure("fit_temperature", fit)
     return params, _report(fit, num_passes)
 
 
@@ -123,9 +124,9 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
       >>> from calib_jax.streaming.blocks import from_arrays
       >>> scores = np.array([-2.0, -1.0, 0.0, 1.0, 2.0, 3.0])
       >>> blocks = from_arrays(scores, np.array([0, 0, 1, 0, 1, 1]), size=3)
-      >>> params, _ = fit_platt(blocks)
-      >>> print(f"{params.slope:.3f} {params.intercept:.3f}")
-      1.214 -0.607
+      >>> params, report = fit_platt(blocks)
+      >>> print(f"{params.slope:.3f} {params.intercept:.3f}", report.converged)
+      1.214 -0.607 True
     """
     passes = Passes(blocks, ("scores", "outcomes"), progress)
 
@@ -133,6 +134,7 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
     state = passes.fold(platt_of_stream.update_platt, state, "Platt, pass 1")
     platt_params, fit = platt_of_stream.fit_platt(state)
     if not (fit.converged or fit.status == FitStatus.MAX_STEPS):
+        reports.warn_of_failure("fit_platt", fit)
         return platt_params, _report(fit, 1)
     center, scale = _coordinates(state, platt_params)
     slope, intercept = platt_params.slope, platt_params.intercept
@@ -172,6 +174,7 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
         gradient_norm=jnp.max(jnp.abs(found.gradient + by_step)),
         status=jnp.where(converged, status, FitStatus.MAX_STEPS).astype(jnp.int32),
     )
+    reports.warn_of_failure("fit_platt", report)
     return Platt(slope=slope, intercept=params[1] - slope * center), report
 
 
