@@ -74,6 +74,8 @@ def _of_document(number: int, data: bytes) -> Iterator[tuple[int, Any]]:
             return
         yield number, value
         start = _next(text, start, ",]")
+    if text.lstrip()[0] == "[" and text.rstrip()[-1] != "]":
+        yield number, responses.MalformedError("not JSON, the array does not end")
 
 
 def _next(text: str, start: int, skipped: str) -> int:
