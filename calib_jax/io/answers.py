@@ -85,16 +85,17 @@ def answer_positions(read: LogProbabilities, choices: Sequence[str]) -> np.ndarr
     It is looked for in the response's text, behind what a reasoning model thinks
     (`</think>` and the like). The answer is a choice that
 
-    - opens the text, as in "B", "(B) Rome" or "**B**. Because ...",
+    - opens the text, as in "B", "(B) Rome", "**B**. Because ..." or "Yes, it is",
     - stands on a line by itself,
     - or follows "answer", "answer is", "correct option is", "\\boxed{" and the like,
 
-    and that is followed by the end, a line's end, a full stop, a colon, a bracket, a
-    dash or "because", so that the article in "A good question" is not an answer. All
-    that are found must agree; if none follows "answer", no other choice may stand as
-    "A)" or "A." elsewhere. The first of them is taken, because later ones repeat it.
-    Anything else is -1, not a guess: a refusal, "A or B", thinking that did not end, a
-    choice of several tokens, tokens written as ids, a response without a text.
+    and that something sets off: the end, a line's end, a full stop, a colon, a bracket,
+    a dash or "because". So the article in "A good question" is not an answer, and
+    neither is "A or B". All that are found must agree, and if none follows "answer", no
+    other choice may be set off like them. The first one is taken, because later ones
+    repeat it. Where this finds nothing the result is -1, not a guess: for a refusal,
+    for thinking that did not end, for a choice of several tokens, for tokens written as
+    ids, for a response without a text.
 
     Args:
       read: `LogProbabilities` of responses with texts.
@@ -132,7 +133,7 @@ def answer_positions(read: LogProbabilities, choices: Sequence[str]) -> np.ndarr
 
 # Marks of a word's start in the tokens of GPT-2 and SentencePiece, and of a line's end.
 _SPACES = str.maketrans("\u0120\u2581\u010a", "  \n")
-_PUNCTUATION = " \t\r\n()[]{}<>*_\"'`.,:;!?"
+_PUNCTUATION = " \t\r\n()[]{}<>*_\"'`.,:;!?#$\\"
 
 
 def _columns(choices: Sequence[str]) -> dict[str, int]:
@@ -159,11 +160,11 @@ def _column(columns: dict[str, int], token: str) -> int | None:
     return columns.get(word, columns.get(word.strip(_PUNCTUATION)))
 
 
-_OPEN = r"""[\s("'`*_\[{#>]{0,20}"""
-_CLOSE = r"""["'`*_)\]}]{0,8}"""
+_OPEN = r"""[\s("'`*_\[{#>$\\]{0,20}"""
+_CLOSE = r"""["'`*_)\]}$\\]{0,8}"""
 # What may follow an answer. The rest of a word, "A or B" and "A is wrong" may not.
 _AFTER = (
-    rf"(?={_CLOSE}(?:\s{{0,20}}\Z|[ \t]{{0,20}}\n|[.:)\]}}]{_CLOSE}(?:\s|\Z|<)|<"
+    rf"(?={_CLOSE}(?:\s{{0,20}}\Z|[ \t]{{0,20}}\n|[.:!)\]}}]{_CLOSE}(?:\s|\Z|<)|<"
     r"|,?\s{1,20}(?:because|since)\b|\s{1,20}[-\u2013\u2014]\s))"
     rf"(?!{_CLOSE}[.:)\]}}]?{_CLOSE}\s{{1,20}}(?:is|was|isn|and|or|nor|not|but|vs)\b)"
 )
@@ -176,7 +177,11 @@ _CUE = (
 
 
 def _patterns(columns: dict[str, int]) -> tuple[re.Pattern[str], ...]:
-    """After "answer"; at the start or on a line by itself; any that is set off."""
+    """Where choices stand.
+
+    After "answer"; at the start; on a line by itself; set off; before a comma at the
+    start; anywhere.
+    """
     plain = {word: word.strip(_PUNCTUATION) for word in columns}
     words = [w for w in columns if w == plain[w] or plain[w] not in columns]
     either = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
@@ -187,6 +192,8 @@ def _patterns(columns: dict[str, int]) -> tuple[re.Pattern[str], ...]:
         re.compile(rf"\A{_OPEN}{choice}{_AFTER}"),
         re.compile(alone, re.MULTILINE),
         re.compile(choice + _AFTER),
+        re.compile(rf"\A{_OPEN}{choice}(?<=\w\w)(?=,\s)"),
+        re.compile(choice),
     )
 
 
@@ -212,30 +219,42 @@ def _position(
 ) -> int:
     """The place of the token that is certain to be the answer, or -1."""
     written = [_written(token) for token in tokens]
-    while written and _SPECIAL.fullmatch(written[-1]):
-        written.pop()
-    joined = "".join(written)
-    places = [match.start() for match in _VISIBLE.finditer(joined)]
-    wanted = "".join(_VISIBLE.findall(text))
-    found = "".join(joined[place] for place in places).rfind(wanted)
-    if not wanted or found < 0:
+    num_tokens = len(written)
+    while num_tokens and _SPECIAL.fullmatch(written[num_tokens - 1]):
+        num_tokens -= 1
+    joined = "".join(written[:num_tokens])
+    start = _start(joined, text, "".join(written[num_tokens:]))
+    if start < 0:
         return -1
-    thought = max((match.end() for match in _THOUGHT.finditer(joined)), default=0)
-    if _THINKING.search(joined, thought):
-        return -1
-    start = max(places[found], thought)
-    cue, *others, set_off = (
+    cue, opening, alone, set_off, comma, anywhere = (
         [(columns[match[1]], match.start(1)) for match in one.finditer(joined[start:])]
         for one in patterns
     )
-    answers = cue + others[0] + others[1]
+    answers = cue + opening + alone
     agreeing = answers if cue else answers + set_off
+    if not answers and comma:
+        # "Yes, it is" is an answer, "A, B and C" is not.
+        answers, agreeing = comma, anywhere
     if not answers or len({column for column, _ in agreeing}) > 1:
         return -1
     column, offset = min(answers, key=lambda answer: answer[1])
     ends = np.cumsum([len(token) for token in written])
     place = int(np.searchsorted(ends, start + offset, side="right"))
     return place if _column(columns, written[place]) == column else -1
+
+
+def _start(joined: str, text: str, rest: str) -> int:
+    """Where the tokens begin to write the text, behind any thought, or -1."""
+    wanted = "".join(_VISIBLE.findall(text))
+    places = [match.start() for match in _VISIBLE.finditer(joined + rest)]
+    shown = "".join((joined + rest)[place] for place in places)
+    # The tokens at the end, which are special or blank, are seldom part of the text.
+    found = shown.rfind(wanted, 0, len(_VISIBLE.findall(joined)))
+    found = shown.rfind(wanted) if found < 0 else found
+    thought = max((match.end() for match in _THOUGHT.finditer(joined)), default=0)
+    if not wanted or found < 0 or _THINKING.search(joined, thought):
+        return -1
+    return max(places[found], thought)
 
 
 def _written(token: str) -> str:
