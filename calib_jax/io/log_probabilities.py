@@ -96,7 +96,12 @@ class LogProbabilities:
 
         Returns:
           Pairs in the server's order; none if the response has no such token.
+
+        Raises:
+          ValueError: if there is no such row.
         """
+        if not 0 <= row < len(self.ids):
+            raise ValueError(f"row: expected 0 to {len(self.ids) - 1}, got {row}.")
         length = self.starts[row + 1] - self.starts[row]
         if not 0 <= position < length:
             return []

@@ -247,9 +247,9 @@ def _of_choice(where: str, place: int, choice: Any) -> _Answer:
     if "delta" in choice:
         raise MalformedError(f"{where} is {PIECE}")
     kept = choice.get("logprobs")
+    if choice.get("finish_reason") == "content_filter" and not _any_list(kept):
+        raise _WithheldError
     if kept is None:
-        if choice.get("finish_reason") == "content_filter":
-            raise _WithheldError
         raise MalformedError(
             f"{where} has no log-probabilities: ask the server for them, with "
             "logprobs=True, top_logprobs=20 for chats, logprobs=20 for completions"
@@ -271,6 +271,11 @@ def _of_choice(where: str, place: int, choice: Any) -> _Answer:
         values=values,
         tops=tops,
     )
+
+
+def _any_list(kept: Any) -> bool:
+    values = kept.values() if isinstance(kept, Mapping) else [kept]
+    return any(isinstance(value, (list, tuple)) and value for value in values)
 
 
 # Tokens, their log-probabilities, and pairs of both for each token's alternatives.

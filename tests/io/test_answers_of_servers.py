@@ -165,9 +165,11 @@ def test_a_bad_choice_leaves_the_others():
     withheld["choices"][1].update(
         logprobs=None, finish_reason="content_filter", message={"content": None}
     )
-    read = cj.io.read_log_probabilities([withheld])
-    assert read.texts == ("A", "C") and read.choice_index.tolist() == [0, 2]
-    assert read_all([withheld])[1] == []
+    for kept in (None, {"content": None, "refusal": None}, {"content": []}):
+        withheld["choices"][1]["logprobs"] = kept
+        read = cj.io.read_log_probabilities([withheld])
+        assert read.texts == ("A", "C") and read.choice_index.tolist() == [0, 2]
+        assert read_all([withheld])[1] == []
     withheld["choices"] = withheld["choices"][1:2]
     assert "withheld every choice" in reason(withheld)
 

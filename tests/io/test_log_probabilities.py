@@ -8,7 +8,7 @@ import random
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from servers import batch, chat, completion, entry
+from servers import batch, chat, completion, entry, responses
 
 import calib_jax as cj
 
@@ -83,6 +83,9 @@ def assert_read(read, first=1):
     assert read.alternatives(1, 0) == [("7", -0.125)]
     assert read.alternatives(3, 0) == []
     assert read.alternatives(3, 1) == [(" is", -3.0), (" was", -0.5)]
+    for row in (-1, 8):
+        with pytest.raises(ValueError, match=f"row: expected 0 to 7, got {row}"):
+            read.alternatives(row, 0)
     assert read.alternatives(7, 0) == [("B", 0.0), ("A", -20.5)]
     text = ("42", "7", "Sorry", "What istoken_id:5", "A", "", "\u2028ü", "B")
     assert read.texts == text
@@ -262,7 +265,7 @@ def test_mutated_lines_raise_nothing_else():
     rng = random.Random(0)
     num_read = num_malformed = 0
     for _ in range(3000):
-        line = mutated(rng, rng.choice(LINES))
+        line = mutated(rng, rng.choice([*LINES, responses("r", TWO)]))
         text = json.dumps(line)
         if rng.random() < 0.2:
             place = rng.randrange(len(text))
@@ -278,6 +281,8 @@ def test_mutated_lines_raise_nothing_else():
         assert not np.isnan(known).any() and (known <= 0).all()
         assert (read.top_values <= 0).all()
         assert read.starts[-1] == len(read.values) == len(read.tokens)
+        places = cj.io.answer_positions(read, ["4", "A", "x"])
+        assert (places >= -1).all() and (places < np.diff(read.starts)).all()
         assert read.top_starts[-1] == len(read.top_values) == len(read.top_tokens)
     assert num_read > 300 and num_malformed > 1000
 
