@@ -13,7 +13,7 @@ from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly
 from .reports import FitReport, FitStatus
 
 
-@records.record(axes={"values": "num_bins"})
+@records.record(axes={"values": "num_bins"}, values={"values": records.SHARE})
 class Histogram:
     """Parameters of histogram binning.
 

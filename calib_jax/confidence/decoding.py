@@ -15,7 +15,7 @@ from .._core import checks, dispatch, exact, masking, records
 from . import sequences
 
 
-@records.record("B")
+@records.record("B", values={"num_tokens": records.COUNT})
 class DecodingSummary:
     """What a decoding loop keeps for each sequence.
 
