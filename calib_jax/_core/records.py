@@ -61,7 +61,7 @@ SHARE = Rule(
     "values in [0, 1]",
     lambda array: domains.OUTCOME.holds(array) | np.isnan(array),
 )
-# For a field that is a record, where NaN says that its parts are not known.
+# For a field that is a record, where NaN says that its parts are nan_here.
 OR_NAN = Rule("anything", lambda array: True)
 
 
@@ -129,17 +129,18 @@ def _check_values(name: str, value: Any, nan: bool) -> None:
     for field in dataclasses.fields(value):
         place, part = f"{name}.{field.name}", getattr(value, field.name)
         rule = rules.get(field.name)
-        if is_record(part) and axes[field.name] is not None:
-            _check_values(place, part, nan or (rule is not None and rule.nan))
-        elif rule is not None and rule is not OR_NAN and part is not None:
-            _check_rule(place, np.asarray(part), rule, nan or rule.nan)
-        elif axes[field.name] is None:
+        nan_here = nan or (rule is not None and rule.nan)
+        if hasattr(part, "dtype"):
+            if rule is not None:
+                _check_rule(place, np.asarray(part), rule, nan_here)
+        elif is_record(part) and axes[field.name] is not None:
+            _check_values(place, part, nan_here)
+        else:
             # Records in a tree of any shape have sizes of their own.
             inside = jax.tree_util.tree_leaves_with_path(part, is_leaf=is_record)
             for path, leaf in inside:
                 if is_record(leaf):
-                    there = place + jax.tree_util.keystr(path)
-                    check(there, leaf, nan=nan or rule is OR_NAN)
+                    check(place + jax.tree_util.keystr(path), leaf, nan=nan_here)
 
 
 def _check_rule(place: str, array: np.ndarray, rule: Rule, nan: bool) -> None:

@@ -15,7 +15,7 @@ from .._core import checks, dispatch, exact, masking, records
 from . import sequences
 
 
-@records.record("B", values={"num_tokens": records.COUNT})
+@records.record("B")
 class DecodingSummary:
     """What a decoding loop keeps for each sequence.
 
