@@ -360,7 +360,7 @@ def test_loop_of_the_page_on_flax(capsys):
     assert len([line for line in loop.splitlines() if line]) <= 10
     mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
     rows = NamedSharding(mesh, PartitionSpec("rows"))
-    spread = [jax.device_put(batch, rows) for batch in batches()]
+    spread = [jax.device_put(batch[:2], rows) for batch in batches()]
     names = {"nnx": nnx, "model": model(), "batches": spread}
     exec(loop, names)
     lines = capsys.readouterr().out.splitlines()
@@ -382,9 +382,9 @@ def test_loop_of_the_page_on_flax(capsys):
     sums = names["metrics"].ece.summary.get_value().sums
     assert bin_sums.compute(sums).count.sum() == NUM_ROWS
 
-    *_, (inputs, _, mask) = batches()
+    *_, (inputs, labels, mask) = batches()
     names |= {"small_model": model(), "large_model": model(3.0), "router": ROUTER}
     names |= {"small_params": params, "large_params": params, "num_small_bins": 0}
-    names |= {"images": inputs, "mask": mask}
+    names |= {"images": inputs, "labels": labels}
     exec(modules, names)
     np.testing.assert_array_equal(names["answers"].used_large, mask)
