@@ -198,7 +198,7 @@ def choice_logits(logits: ArrayLike, choice_ids: ArrayLike) -> jax.Array:
 
 
 def is_right(prediction: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
-    """1 where a prediction is the label, else 0; NaN for a label that is not a class."""
+    """1 where a prediction is the label, else 0; NaN if the label is not a class."""
     known = (labels >= 0) & (labels < num_classes)
     right = (prediction == labels).astype(jnp.float32)
     return jnp.where(known, right, jnp.nan)
