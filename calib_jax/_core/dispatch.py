@@ -79,6 +79,5 @@ def core(
         domains.check_host({**dict(zip(names, args, strict=False)), **kwargs}, limits)
         return run(*args, **kwargs)
 
-    # Tests count the programs that were compiled.
     checked._cache_size = run._cache_size  # type: ignore[attr-defined]
     return checked
