@@ -20,6 +20,7 @@ def core(
     *,
     static: Sequence[str] = (),
     rows_of: str | None = None,
+    elementwise: bool = False,
 ) -> Callable[..., Any]:
     """Jits the core of a public function and makes it run on any mesh.
 
@@ -32,12 +33,16 @@ def core(
       static: names of its static arguments.
       rows_of: for a function with one result per example, the name of an argument
         whose first axis is the examples.
+      elementwise: whether the rules for single operations shard the result like the
+        arguments, on every axis; they are then left to it.
 
     Returns:
       The jitted function, or a decorator if `function` is not given.
     """
     if function is None:
-        return functools.partial(core, static=static, rows_of=rows_of)
+        return functools.partial(
+            core, static=static, rows_of=rows_of, elementwise=elementwise
+        )
     names = list(inspect.signature(function).parameters)
     limits = domains.of_parameters(function)
 
@@ -55,11 +60,11 @@ def core(
             for leaf in jax.tree.leaves(arrays)
             if (sharding := jax.typeof(leaf).sharding).mesh.explicit_axes
         ]
-        if not shardings:
+        if elementwise or not shardings:
             return plain(**arrays)
         mesh, spec = shardings[0].mesh, PartitionSpec()
         if rows_of is not None:
-            spec = PartitionSpec(jax.typeof(arrays[rows_of]).sharding.spec[0])
+            spec = PartitionSpec(*jax.typeof(arrays[rows_of]).sharding.spec[:1])
         return jax.sharding.auto_axes(
             lambda given: plain(**given),
             axes=mesh.explicit_axes,

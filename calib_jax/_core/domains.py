@@ -3,7 +3,8 @@
 A parameter of a core that is annotated with a type of this module, such as `Outcome`,
 is kept to its domain by `dispatch.core`: in the program a value outside is NaN, and in
 a host array it raises `ValueError` before the program runs. Up to 1e-6 beyond [0, 1] is
-rounding and is clipped. Rows that a mask or a weight of 0 removes are not looked at.
+rounding and is clipped, and so are logarithms up to 1e-6. Rows that a mask or a weight
+of 0 removes are not looked at.
 """
 
 import dataclasses
@@ -45,7 +46,7 @@ class Domain:
 
     def holds(self, values: Any) -> Any:
         """Bool, of the shape of NumPy or JAX values: which are inside; not NaN."""
-        slack = _ROUNDING if self.upper == 1 else 0.0
+        slack = _ROUNDING if self.upper < math.inf else 0.0
         above = values > self.lower if self.open_lower else values >= self.lower - slack
         below = (
             values < self.upper
@@ -59,7 +60,7 @@ class Domain:
         if not jnp.issubdtype(values.dtype, jnp.floating):
             return values
         inside = self.holds(values)
-        if self.upper == 1:
+        if self.upper < math.inf:
             moved = jax.lax.stop_gradient(jnp.clip(values, self.lower, self.upper))
             values = jnp.where(moved == values, values, moved)
         return jnp.where(inside, values, jnp.nan)
@@ -77,11 +78,13 @@ OUTCOME = Domain(
     "Outcomes say whether an answer is right: compare predictions with labels, or mask "
     "the rows with where=.",
 )
+SHARE = Domain(0.0, 1.0)
 Confidence = Annotated[jax.Array, CONFIDENCE]
 Outcome = Annotated[jax.Array, OUTCOME]
 Probabilities = Annotated[jax.Array, dataclasses.replace(CONFIDENCE, rows=0)]
+LogProbability = Annotated[jax.Array, Domain(-math.inf, 0.0)]
 Weights = Annotated[jax.Array, Domain(0.0, math.inf)]
-Share = Annotated[jax.Array, Domain(0.0, 1.0)]
+Share = Annotated[jax.Array, SHARE]
 Positive = Annotated[jax.Array, Domain(0.0, math.inf, open_lower=True)]
 NonNegative = Weights
 

@@ -156,14 +156,14 @@ def bin_index(bins: Bins, scores: ArrayLike) -> jax.Array:
 
     Args:
       bins: `Bins`.
-      scores: floating `[N]`.
+      scores: floating `[...]`.
 
     Returns:
-      int32 `[N]` in `[0, num_bins - 1]`; scores beyond the ends fall in the end bins,
+      int32 `[...]` in `[0, num_bins - 1]`; scores beyond the ends fall in the end bins,
       and NaN gives -1.
 
     Raises:
-      ValueError: for a wrong rank or dtype, or if `bins` is not a `Bins`.
+      ValueError: for a wrong dtype, or if `bins` is not a `Bins`.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase II.
@@ -173,7 +173,8 @@ def bin_index(bins: Bins, scores: ArrayLike) -> jax.Array:
       [ 0  1  1 -1]
     """
     checks.instance("bins", bins, Bins)
-    return search.bin_of(bins.edges, checks.floats("scores", scores))
+    array = checks.floats("scores", scores, rank=range(9), axes="[...]")
+    return search.bin_of(bins.edges, array)
 
 
 @dispatch.core(rows_of="scores")
@@ -185,11 +186,11 @@ def in_first_bins(
     Args:
       bins: `Bins`.
       order: int32 `[num_bins]`, a permutation of the bins.
-      scores: float32 `[N]`; NaN gives False.
+      scores: float32 `[...]`; NaN gives False.
       num_first: int32 scalar.
 
     Returns:
-      bool `[N]`.
+      bool `[...]`.
     """
     position = jnp.arange(order.shape[0], dtype=jnp.int32)
     chosen = jnp.zeros(order.shape, bool).at[order].set(position < num_first)

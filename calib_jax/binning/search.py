@@ -15,7 +15,7 @@ _TABLE_BITS = 16
 
 @dispatch.core(rows_of="scores")
 def bin_of(edges: jax.Array, scores: jax.Array) -> jax.Array:
-    """The bin of each score `[N]` among edges `[num_bins - 1]`, int32; NaN gives -1."""
+    """Bins int32 `[...]` of scores among edges `[num_bins - 1]`; NaN gives -1."""
     return jnp.where(jnp.isnan(scores), -1, count_at_or_below(edges, scores))
 
 
@@ -39,7 +39,7 @@ def count_at_or_below(
 ) -> jax.Array:
     """How many of the ascending edges are at or (strictly) below each value."""
     if edges.shape[0] > FEW_EDGES:
-        if values.shape[0] >= 2**_TABLE_BITS and edges.dtype == jnp.float32:
+        if values.size >= 2**_TABLE_BITS and edges.dtype == jnp.float32:
             return _search_from_table(edges, values)
         side = "left" if strictly else "right"
         return jnp.searchsorted(edges, values, side=side).astype(jnp.int32)

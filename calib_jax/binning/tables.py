@@ -7,6 +7,7 @@ import jax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, records
+from .._core.domains import Outcome, Weights
 from . import bin_sums
 from .bins import Bins
 
@@ -41,8 +42,8 @@ def reliability_table(
     """Mean confidence and mean outcome in each bin.
 
     The means come from exact sums, so reordering the rows changes no bit. A NaN score
-    in a valid row makes all means NaN; a NaN outcome makes the mean outcome of its bin
-    NaN.
+    in a valid row makes all means NaN; an outcome that is NaN or outside `[0, 1]` makes
+    the mean outcome of its bin NaN.
 
     Args:
       bins: `Bins` of the scores.
@@ -55,7 +56,8 @@ def reliability_table(
       `ReliabilityTable`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a host outcome or weight outside
+        its range.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2 and Figure 1.
@@ -76,9 +78,9 @@ def reliability_table(
 def table_of_rows(
     bins: Bins,
     scores: jax.Array,
-    outcomes: jax.Array,
+    outcomes: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
 ) -> ReliabilityTable:
     """The core of `reliability_table`."""
     quantities = scores, outcomes

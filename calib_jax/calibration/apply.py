@@ -24,13 +24,12 @@ def calibrate(
 
     Args:
       params: the first result of a fit.
-      x: floating logits `[..., C]` for a `Temperature`, scores `[N]` for the others.
+      x: floating logits `[..., C]` for a `Temperature`, scores `[...]` for the others.
       class_where: optional bool `[C]` or `[..., C]`, for a `Temperature` only.
 
     Returns:
       float32 in `[0, 1]`: class probabilities `[..., C]` for a `Temperature` (for the
-      largest alone use `top1(logits, params.temperature)`), `[N]` for the others. NaN
-      gives NaN.
+      largest alone use `top1(logits, params)`), `[...]` for the others. NaN gives NaN.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or kind of parameters.
@@ -55,10 +54,14 @@ def calibrate(
             mask = checks.class_mask(class_where, logits)
             return classes.softmax(logits, temperature, mask)
         case Platt():
-            return apply_platt(params, checks.floats("x", x))
+            return apply_platt(params, _scores(x))
         case Histogram():
-            return apply_histogram(params, checks.floats("x", x))
+            return apply_histogram(params, _scores(x))
     raise ValueError(
         "params: expected Temperature, Platt or Histogram, the first result of a fit, "
         f"got {type(params).__name__}."
     )
+
+
+def _scores(x: ArrayLike) -> jax.Array:
+    return checks.floats("x", x, rank=range(9), axes="[...]")

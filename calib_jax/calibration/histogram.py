@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records
+from .._core.domains import Outcome, Weights
 from ..binning import bin_sums, search
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly
 from . import reports
@@ -55,7 +56,8 @@ def fit_histogram(
       `Histogram` and `FitReport`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for a wrong rank, shape, dtype or count, or a host outcome or weight
+        outside its range.
 
     Warns:
       ConvergenceWarning: where the fit did not converge and no array is on a device.
@@ -81,7 +83,7 @@ def fit_histogram(
 
 @dispatch.core(rows_of="scores")
 def apply_histogram(params: Histogram, scores: jax.Array) -> jax.Array:
-    """Confidence float32 `[N]` of scores float32 `[N]`; NaN gives NaN."""
+    """Confidence float32 `[...]` of scores float32 `[...]`; NaN gives NaN."""
     index = search.bin_of(params.bins.edges, scores)
     return jnp.where(index >= 0, params.values[index], jnp.nan)
 
@@ -89,9 +91,9 @@ def apply_histogram(params: Histogram, scores: jax.Array) -> jax.Array:
 @dispatch.core(static=["num_bins"])
 def _fit_histogram(
     scores: jax.Array,
-    outcomes: jax.Array,
+    outcomes: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
     *,
     num_bins: int,
 ) -> tuple[Histogram, FitReport]:

@@ -13,6 +13,7 @@ import optax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records, reduce
+from .._core.domains import Outcome, Weights
 from . import reports, solvers
 from .reports import FitReport, FitStatus
 from .solvers import Evaluation, Solution
@@ -77,7 +78,8 @@ def fit_platt(
       `Platt` and `FitReport`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a host outcome or weight outside
+        its range.
 
     Warns:
       ConvergenceWarning: where the fit did not converge and no array is on a device.
@@ -102,16 +104,16 @@ def fit_platt(
 
 @jax.jit
 def apply_platt(params: Platt, scores: jax.Array) -> jax.Array:
-    """Confidence float32 `[N]` of scores float32 `[N]`."""
+    """Confidence float32 `[...]` of scores float32 `[...]`."""
     return jax.nn.sigmoid(params.slope * scores + params.intercept)
 
 
 @dispatch.core(static=["smooth", "solver"])
 def fit_rows(
     scores: jax.Array,
-    outcomes: jax.Array,
+    outcomes: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
     *,
     smooth: bool,
     solver: optax.GradientTransformation | None,

@@ -13,6 +13,7 @@ import optax
 from jax.typing import ArrayLike
 
 from .._core import checks, class_axis, dispatch, masking, records, reduce
+from .._core.domains import Weights
 from . import reports, solvers
 from .reports import FitReport, FitStatus
 from .solvers import Evaluation
@@ -68,7 +69,7 @@ def fit_temperature(
       `Temperature` and `FitReport`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a negative host weight.
 
     Warns:
       ConvergenceWarning: where the fit did not converge and no array is on a device.
@@ -112,7 +113,7 @@ def _fit_temperature(
     logits: jax.Array,
     labels: jax.Array,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
     class_where: jax.Array | None,
     *,
     solver: optax.GradientTransformation | None,

@@ -7,12 +7,14 @@ subtracted before exponentials are taken, so no finite logit overflows.
 """
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, class_axis, dispatch, masking, records, reduce
+from .._core.domains import Confidence, LogProbability, Positive
 
 
 @records.record(axes={"confidence": None, "prediction": None})
@@ -30,7 +32,7 @@ class Top1:
 
 def scaled_softmax(
     logits: ArrayLike,
-    temperature: ArrayLike = 1.0,
+    temperature: Any = 1.0,
     *,
     class_where: ArrayLike | None = None,
 ) -> jax.Array:
@@ -40,18 +42,19 @@ def scaled_softmax(
 
     A logit of -inf has probability 0 at any temperature. Masked classes get exactly 0,
     and a fully masked row is all 0. A row is NaN if it holds NaN or +inf or only -inf;
-    all rows are NaN if the temperature is not above 0.
+    all rows are NaN if the temperature is not positive and finite.
 
     Args:
       logits: floating `[..., C]`.
-      temperature: floating scalar, T > 0; above 1 lowers confidence.
+      temperature: floating scalar, positive and finite, or a `Temperature`; above 1
+        lowers confidence.
       class_where: optional bool `[C]` or `[..., C]`, the classes that count.
 
     Returns:
       float32 probabilities of the shape of `logits`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a host temperature not above 0.
 
     References:
       Guo et al., "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599;
@@ -63,13 +66,13 @@ def scaled_softmax(
        [0.5   0.5  ]]
     """
     array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
-    scale = checks.scalar("temperature", temperature)
+    scale = _checked_temperature(temperature)
     return softmax(array, scale, checks.class_mask(class_where, array))
 
 
 def top1(
     logits: ArrayLike,
-    temperature: ArrayLike = 1.0,
+    temperature: Any = 1.0,
     *,
     class_where: ArrayLike | None = None,
 ) -> Top1:
@@ -78,18 +81,18 @@ def top1(
     Equals the maximum of `scaled_softmax` without writing the probabilities. Among
     equal logits the first is predicted. A row with a NaN or +inf logit, or with no
     class left (all masked or -inf), has confidence NaN and prediction -1. All
-    confidences are NaN if the temperature is not above 0.
+    confidences are NaN if the temperature is not positive and finite.
 
     Args:
       logits: floating `[..., C]`.
-      temperature: floating scalar, T > 0.
+      temperature: floating scalar, positive and finite, or a `Temperature`.
       class_where: optional bool `[C]` or `[..., C]`, the classes that count.
 
     Returns:
       `Top1` with float32 `.confidence` and int32 `.prediction`, each `[...]`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a host temperature not above 0.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2 (confidence of a classifier).
@@ -100,7 +103,7 @@ def top1(
       [0.576 0.452] [0 2]
     """
     array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., C]")
-    scale = checks.scalar("temperature", temperature)
+    scale = _checked_temperature(temperature)
     return best_class(array, scale, checks.class_mask(class_where, array))
 
 
@@ -122,7 +125,7 @@ def log_odds(confidence: ArrayLike) -> jax.Array:
       float32 of the same shape, in nats; NaN for NaN or outside `[0, 1]`.
 
     Raises:
-      ValueError: for a wrong dtype.
+      ValueError: for a wrong dtype, or a host value outside `[0, 1]`.
 
     References:
       Platt, "Probabilistic outputs for support vector machines", 1999.
@@ -153,7 +156,7 @@ def log_odds_from_log(log_confidence: ArrayLike) -> jax.Array:
       and values above 0 give NaN.
 
     Raises:
-      ValueError: for a wrong dtype.
+      ValueError: for a wrong dtype, or a host value above 0.
 
     References:
       Platt, "Probabilistic outputs for support vector machines", 1999.
@@ -194,46 +197,55 @@ def choice_logits(logits: ArrayLike, choice_ids: ArrayLike) -> jax.Array:
     return _choice_logits(array, checks.integers("choice_ids", choice_ids, axes="[A]"))
 
 
+def is_right(prediction: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:
+    """1 where a prediction is the label, else 0; NaN if the label is not a class."""
+    known = (labels >= 0) & (labels < num_classes)
+    right = (prediction == labels).astype(jnp.float32)
+    return jnp.where(known, right, jnp.nan)
+
+
+def _checked_temperature(temperature: Any) -> jax.Array:
+    # A fitted `Temperature` holds one; its type lives on a higher floor.
+    number = getattr(temperature, "temperature", temperature)
+    return checks.scalar("temperature", number)
+
+
 # The distance from 1 to the next smaller float32.
 _LEAST = 2.0**-24
 
 
-@jax.jit
-def _log_odds(confidence: jax.Array) -> jax.Array:
-    valid = (confidence >= 0) & (confidence <= 1)
+@dispatch.core(elementwise=True)
+def _log_odds(confidence: Confidence) -> jax.Array:
     inside = jnp.clip(confidence, _LEAST, 1 - _LEAST)
-    return jnp.where(valid, jnp.log(inside) - jnp.log1p(-inside), jnp.nan)
+    return jnp.log(inside) - jnp.log1p(-inside)
 
 
-@jax.jit
-def _log_odds_from_log(log_confidence: jax.Array) -> jax.Array:
+@dispatch.core(elementwise=True)
+def _log_odds_from_log(log_confidence: LogProbability) -> jax.Array:
     inside = jnp.minimum(log_confidence, math.log1p(-_LEAST))
-    score = inside - jnp.log(-jnp.expm1(inside))
-    return jnp.where(log_confidence <= 0, score, jnp.nan)
+    return inside - jnp.log(-jnp.expm1(inside))
 
 
-@jax.jit
+@dispatch.core(elementwise=True)
 def softmax(
-    logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
+    logits: jax.Array, temperature: Positive, class_where: jax.Array | None
 ) -> jax.Array:
-    """The jitted core of `scaled_softmax`."""
+    """The core of `scaled_softmax`."""
     maximum = masking.class_maximum(logits, class_where)
     below, inside = masking.shifted(logits, maximum, class_where)
-    scale = jnp.where(temperature > 0, temperature, jnp.nan)
-    exponentials = jnp.where(inside, jnp.exp(below / scale), 0.0)
+    exponentials = jnp.where(inside, jnp.exp(below / temperature), 0.0)
     probabilities = exponentials / jnp.sum(exponentials, axis=-1, keepdims=True)
     # +inf minus +inf is NaN for the largest logit only; the others would become 0.
-    bad = jnp.isnan(scale) | ~jnp.isfinite(maximum[..., None])
+    bad = jnp.isnan(temperature) | ~jnp.isfinite(maximum[..., None])
     return masking.fill(jnp.where(bad, jnp.nan, probabilities), class_where, 0.0)
 
 
 @dispatch.core(rows_of="logits")
 def best_class(
-    logits: jax.Array, temperature: jax.Array, class_where: jax.Array | None
+    logits: jax.Array, temperature: Positive, class_where: jax.Array | None
 ) -> Top1:
     """The core of `top1`."""
     shape, num_classes = logits.shape[:-1], logits.shape[-1]
-    scale = jnp.where(temperature > 0, temperature, jnp.nan)
     rows, shared = {"logits": logits.reshape(-1, num_classes)}, None
     if class_where is not None and class_where.shape == logits.shape:
         rows["class_where"] = class_where.reshape(-1, num_classes)
@@ -247,7 +259,7 @@ def best_class(
             masking.fill(logits, classes, -jnp.inf)
         )
         below, inside = masking.shifted(logits, maximum, classes)
-        exponentials = jnp.where(inside, jnp.exp(below / scale), 0.0)
+        exponentials = jnp.where(inside, jnp.exp(below / temperature), 0.0)
         total = jnp.sum(exponentials, axis=-1)
         found = jnp.isfinite(maximum)
         return jnp.where(found, 1.0 / total, jnp.nan), jnp.where(found, first, -1)

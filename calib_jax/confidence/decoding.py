@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, masking, records
+from .._core.domains import LogProbability
 from . import sequences
 
 
@@ -192,7 +193,7 @@ def likelihood_scores(
       with a valid one that is NaN or above 0.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a valid host value above 0.
 
     References:
       Gupta et al., "Language Model Cascades", 2024, arXiv 2404.10136 (Chow-Sum and
@@ -269,13 +270,12 @@ def _scores(
 
 @dispatch.core(rows_of="log_likelihoods")
 def _likelihood_scores(
-    log_likelihoods: jax.Array, where: jax.Array | None
+    log_likelihoods: LogProbability, where: jax.Array | None
 ) -> LikelihoodScores:
-    values = jnp.where(log_likelihoods <= 0, log_likelihoods, jnp.nan)
-    valid = sequences.valid_tokens(values, where)
+    valid = sequences.valid_tokens(log_likelihoods, where)
     return LikelihoodScores(
         num_tokens=jnp.sum(valid, axis=-1, dtype=jnp.int32),
-        sum_log_likelihood=sequences.sum_tokens(values, where),
-        mean_log_likelihood=sequences.mean_tokens(values, where),
-        min_log_likelihood=sequences.least_token(values, where),
+        sum_log_likelihood=sequences.sum_tokens(log_likelihoods, where),
+        mean_log_likelihood=sequences.mean_tokens(log_likelihoods, where),
+        min_log_likelihood=sequences.least_token(log_likelihoods, where),
     )

@@ -18,15 +18,19 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import ArrayLike
 
-from .. import confidence, streaming
-from .._core import checks
+from .. import streaming
+from .._core import checks, dispatch
+from .._core.domains import Confidence, Outcome, Weights
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..calibration.platt import Platt
 from ..calibration.temperature import Temperature
 from ..cascade.routers import Router
+from ..confidence import classes
+from ..streaming import buckets as stream_buckets
 from ..streaming import readings, states
 from ..streaming.platt import DEFAULT_NUM_BUCKETS
 from ..streaming.results import FitReading, Reading
+from ..streaming.states import ReliabilitySummary
 from .modules import Fitted
 
 
@@ -96,7 +100,8 @@ class Reliability(_OfStream):
         Args:
           logits: floating `[N, C]`, whose top-1 confidence is taken; ignored, with the
             labels, if `confidence` is given.
-          labels: integer `[N]`.
+          labels: integer `[N]` in `[0, C)`; a valid row with another label makes the
+            result NaN. Mask those that mean "ignore", as in `mask=labels >= 0`.
           confidence: floating `[N]`, in `[0, 1]`.
           outcomes: bool, integer or floating `[N]` in `[0, 1]`; ignored if `confidence`
             is not given.
@@ -104,17 +109,18 @@ class Reliability(_OfStream):
           weights: optional non-negative `[N]`.
 
         Raises:
-          ValueError: for a wrong rank, shape or dtype, or too few arguments.
+          ValueError: for a wrong rank, shape or dtype, a host value outside its range,
+            or too few arguments.
         """
         more = {"where": mask, "weights": weights}
         if confidence is None:
             rows = {"logits": logits, "labels": labels}
-            self._add(_update_top1, rows, others, **more)
+            self._add(_update_of_logits, rows, others, **more)
         elif outcomes is None:
             raise ValueError("update: expected outcomes with confidence, got none.")
         else:
             rows = {"confidence": confidence, "outcomes": outcomes}
-            self._add(streaming.update_reliability, rows, others, **more)
+            self._add(_update_of_confidence, rows, others, **more)
 
     def compute(self) -> Reading:
         """The table: see `calib_jax.streaming.reliability_table`."""
@@ -291,9 +297,59 @@ class CascadeMetric(_OfStream):
         return dataclasses.replace(curve, error_bound=bound)
 
 
-def _update_top1(state: Any, logits: ArrayLike, labels: ArrayLike, **more: Any) -> Any:
-    best = confidence.top1(checks.logits("logits", logits, rank=2, axes="[N, C]"))
+def _update_of_confidence(
+    state: ReliabilitySummary,
+    confidence: ArrayLike,
+    outcomes: ArrayLike,
+    where: ArrayLike | None,
+    weights: ArrayLike | None,
+) -> Any:
+    rows = (
+        checks.floats("confidence", confidence),
+        checks.outcomes("outcomes", outcomes),
+    )
+    mask, weight = _checked_mask(where, weights)
+    checks.same_shape(confidence=rows[0], outcomes=rows[1], mask=mask, weights=weight)
+    return _add_confidence(state, *rows, mask, weight)
+
+
+def _update_of_logits(
+    state: ReliabilitySummary,
+    logits: ArrayLike,
+    labels: ArrayLike,
+    where: ArrayLike | None,
+    weights: ArrayLike | None,
+) -> Any:
+    array = checks.logits("logits", logits, rank=2, axes="[N, C]")
     label = checks.integers("labels", labels)
-    checks.same_shape(logits=best.prediction, labels=label)
-    outcomes: jax.Array = best.prediction == label
-    return streaming.update_reliability(state, best.confidence, outcomes, **more)
+    mask, weight = _checked_mask(where, weights)
+    checks.same_rows(logits=array, labels=label, mask=mask, weights=weight)
+    return _add_logits(state, array, label, mask, weight)
+
+
+def _checked_mask(where: ArrayLike | None, weights: ArrayLike | None) -> Any:
+    return checks.mask("mask", where), checks.weights("weights", weights)
+
+
+@dispatch.core
+def _add_confidence(
+    state: ReliabilitySummary,
+    confidence: Confidence,
+    outcomes: Outcome,
+    where: jax.Array | None,
+    weights: Weights | None,
+) -> Any:
+    return stream_buckets.add_rows(state, (confidence, outcomes), where, weights)
+
+
+@dispatch.core
+def _add_logits(
+    state: ReliabilitySummary,
+    logits: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    weights: Weights | None,
+) -> Any:
+    best = classes.best_class(logits, jnp.float32(1), None)
+    right = classes.is_right(best.prediction, labels, logits.shape[-1])
+    return stream_buckets.add_rows(state, (best.confidence, right), where, weights)

@@ -20,6 +20,7 @@ from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 
 from .._core import bisection, checks, dispatch, masking, records, reduce
+from .._core.domains import Confidence, Outcome
 from ..binning import bin_sums, search
 from ..binning.bins import Bins
 from ..stats import intervals, resampling
@@ -132,11 +133,12 @@ def calibration_error_interval(
       where: optional bool `[N]`, the rows that count.
 
     Returns:
-      `CalibrationErrorInterval`; its floats are NaN without a valid row or with a valid
-      NaN.
+      `CalibrationErrorInterval`; its floats are NaN without a valid row, or with a
+      valid NaN or value outside `[0, 1]`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype, count or level.
+      ValueError: for a wrong rank, shape, dtype, count or level, or a host score or
+        outcome outside `[0, 1]`.
 
     References:
       Armstrong and Kolesar, "Optimal inference in a class of regression models", 2018;
@@ -168,8 +170,8 @@ def calibration_error_interval(
 def interval_of_rows(
     key: jax.Array,
     bins: Bins,
-    scores: jax.Array,
-    outcomes: jax.Array,
+    scores: Confidence,
+    outcomes: Outcome,
     error_rate: jax.Array,
     where: jax.Array | None,
     *,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
-from .._core.domains import Confidence, Outcome, Weights
+from .._core.domains import CONFIDENCE, Confidence, Outcome, Weights
 from ..binning import search, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, checked_size, given_or_cut
 from ..binning.tables import ReliabilityTable
@@ -44,10 +44,12 @@ def expected_calibration_error(
       weights: optional non-negative `[N]`; they never move edges, but 0 removes a row.
 
     Returns:
-      float32 scalar in `[0, 1]`; NaN without a valid row, or with a valid NaN.
+      float32 scalar in `[0, 1]`; NaN without a valid row, or with a valid NaN or value
+      outside its range.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for a wrong rank, shape, dtype or count, or a host value outside its
+        range.
 
     References:
       Guo et al. 2017, arXiv 1706.04599, equation 3; Hao et al. 2026, arXiv 2601.07965,
@@ -78,7 +80,8 @@ def maximum_calibration_error(
       float32 scalar in `[0, 1]`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for a wrong rank, shape, dtype or count, or a host value outside its
+        range.
 
     References:
       Guo et al. 2017, arXiv 1706.04599, equation 5.
@@ -98,10 +101,10 @@ def brier_score(
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Mean squared difference of confidence and outcome, :math:`(c - v)^2`.
+    r"""Brier score of one confidence and its outcome, the mean :math:`(c - v)^2`.
 
-    This scores the confidence of one answer against whether it is correct; it is not
-    the Brier score of a whole class distribution.
+    It scores the confidence of the answer given. The multi-class Brier score, of a
+    whole distribution over classes, also counts the classes that were not answered.
 
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.
@@ -110,10 +113,11 @@ def brier_score(
       weights: optional non-negative `[N]`.
 
     Returns:
-      float32 scalar; NaN without a valid row, or with a valid NaN.
+      float32 scalar; NaN without a valid row, or with a valid NaN or value outside its
+      range.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a host value outside its range.
 
     References:
       Brier, "Verification of forecasts expressed in terms of probability", 1950.
@@ -133,19 +137,21 @@ def log_loss(
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> jax.Array:
-    r"""Mean of :math:`-v \log c - (1 - v) \log (1 - c)`, in nats.
+    r"""Log loss of one confidence and its outcome, in nats.
 
-    Like `brier_score`, it is the score of one answer's confidence and not the log loss
-    of a whole class distribution.
+    .. math:: -v \log c - (1 - v) \log (1 - c)
+
+    averaged over the rows. It scores the confidence of the answer given. The
+    multi-class log loss, of a whole distribution over classes, is the mean negative
+    log-probability of the label instead.
 
     Args, errors and NaN as for `brier_score`.
 
     Returns:
-      float32 scalar in nats; inf if a confidence of 0 or 1 is wrong; NaN also with a
-      valid score outside `[0, 1]`.
+      float32 scalar in nats; inf if a confidence of 0 or 1 is wrong.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a host value outside its range.
 
     References:
       Good, "Rational decisions", 1952.
@@ -181,7 +187,8 @@ def area_under_roc(
       float32 scalar in `[0, 1]`; NaN also without a right or without a wrong answer.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a host outcome or weight outside
+        its range.
 
     References:
       Hanley and McNeil, "The meaning and use of the area under a receiver operating
@@ -203,10 +210,11 @@ def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
     examples, so it suits tables of many draws, models or devices.
 
     Args:
-      table: `ReliabilityTable` with entries `[..., num_bins]`.
+      table: `ReliabilityTable` of confidences, with entries `[..., num_bins]`.
 
     Returns:
-      float32 `[...]` in `[0, 1]`; NaN for a table without rows or with a NaN.
+      float32 `[...]` in `[0, 1]`; NaN for a table without rows, with a NaN, or of other
+      scores, whose means are not in `[0, 1]`.
 
     Raises:
       ValueError: for another type.
@@ -300,7 +308,9 @@ def _gaps(table: ReliabilityTable) -> jax.Array:
 @dispatch.core
 def expected_gap(table: ReliabilityTable) -> jax.Array:
     """The core of `calibration_error_of_table`."""
-    gaps = jnp.sum(table.weight * _gaps(table), axis=-1)
+    # A bin without rows has mean 0, so it is inside.
+    gaps = jnp.where(CONFIDENCE.holds(table.confidence), _gaps(table), jnp.nan)
+    gaps = jnp.sum(table.weight * gaps, axis=-1)
     return masking.ratio(gaps, jnp.sum(table.weight, axis=-1))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, masking, reduce
+from .._core.domains import NonNegative, Share
 from . import binomial, tails
 
 
@@ -36,7 +37,7 @@ def clopper_pearson(
     Runs on the host, in float64; arrays of counts broadcast.
 
     Args:
-      num_successes: integer scalar or array, k, from 0 to n; otherwise NaN.
+      num_successes: integer scalar or array, k, from 0 to n.
       num_trials: integer scalar or array, n; 0 gives the bounds 0 and 1.
       confidence_level: floating scalar or array in `(0, 1)`, of each bound.
 
@@ -44,8 +45,8 @@ def clopper_pearson(
       Lower and upper bound, float64 NumPy scalars or arrays.
 
     Raises:
-      ValueError: for a wrong dtype, shapes that do not broadcast, a level outside
-        `(0, 1)`, or a traced array.
+      ValueError: for a wrong dtype, shapes that do not broadcast, impossible counts, a
+        level outside `(0, 1)`, or a traced array.
 
     References:
       Clopper and Pearson, "The Use of Confidence or Fiducial Limits Illustrated in the
@@ -56,12 +57,13 @@ def clopper_pearson(
       >>> print(f"{lower:.4f} {upper:.4f}")
       0.0274 0.0833
     """
-    given = tails.broadcast(
+    k, n, error = tails.broadcast(
         num_successes=tails.counts("num_successes", num_successes),
         num_trials=tails.counts("num_trials", num_trials),
         confidence_level=tails.error_rate("confidence_level", confidence_level),
     )
-    lower, upper = tails.binomial_bounds(*given)
+    tails.check_nested(num_successes=k, num_trials=n)
+    lower, upper = tails.binomial_bounds(k, n, error)
     return lower[()], upper[()]
 
 
@@ -79,15 +81,16 @@ def binomial_p_value(
 
     Args:
       num_successes: integer scalar or array, k, from 0 to n, usually of failures or
-        errors; otherwise NaN.
+        errors.
       num_trials: integer scalar or array, n; 0 gives 1.
-      max_rate: floating scalar or array in `[0, 1]`; otherwise NaN.
+      max_rate: floating scalar or array in `[0, 1]`.
 
     Returns:
-      float64 NumPy scalar or array in `[0, 1]`.
+      float64 NumPy scalar or array in `[0, 1]`; NaN for a NaN.
 
     Raises:
-      ValueError: for a wrong dtype, shapes that do not broadcast, or a traced array.
+      ValueError: for a wrong dtype, shapes that do not broadcast, impossible counts, a
+        rate outside `[0, 1]`, or a traced array.
 
     References:
       Angelopoulos et al., "Learn then Test", 2021, arXiv 2110.01052 (binary losses).
@@ -101,8 +104,8 @@ def binomial_p_value(
         num_trials=tails.counts("num_trials", num_trials),
         max_rate=tails.probabilities("max_rate", max_rate),
     )
-    known = (k >= 0) & (k <= n) & (rate >= 0) & (rate <= 1)
-    return np.where(known, tails.binomial_at_most(k, n, rate), np.nan)[()]
+    tails.check_nested(num_successes=k, num_trials=n)
+    return tails.binomial_at_most(k, n, rate)[()]
 
 
 def hoeffding_bentkus_p_value(
@@ -119,15 +122,15 @@ def hoeffding_bentkus_p_value(
 
     Args:
       total_loss: floating scalar from 0 to n, the sum of the losses, n times their
-        mean; below 0 the p-value is NaN, above n it is 1.
+        mean; above n the p-value is 1.
       num_rows: integer scalar n; 0 gives 1.
-      max_mean: floating scalar in `[0, 1]`, otherwise NaN; may be traced.
+      max_mean: floating scalar in `[0, 1]`; may be traced.
 
     Returns:
-      float32 scalar in `[0, 1]`.
+      float32 scalar in `[0, 1]`; NaN for a NaN or a value outside its range.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a host value outside its range.
 
     References:
       Bates et al., "Distribution-Free, Risk-Controlling Prediction Sets", 2021, arXiv
@@ -163,14 +166,14 @@ def betting_p_value(
 
     Args:
       losses: floating `[N]` in `[0, 1]`.
-      max_mean: floating scalar in `[0, 1]`, otherwise NaN; may be traced.
+      max_mean: floating scalar in `[0, 1]`; may be traced.
       where: optional bool `[N]`, the rows that count.
 
     Returns:
-      float32 scalar in `[0, 1]`; 1 without rows, NaN with a valid NaN.
+      float32 scalar in `[0, 1]`; 1 without rows, NaN with a valid NaN or value outside.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a host value outside its range.
 
     References:
       Waudby-Smith and Ramdas, "Estimating Means of Bounded Random Variables by
@@ -260,34 +263,29 @@ def _capital_p_value(stakes: jax.Array, below: jax.Array, rest: jax.Array) -> ja
 
 @dispatch.core
 def _hoeffding_bentkus_p_value(
-    total: jax.Array, rows: jax.Array, level: jax.Array
+    total_loss: NonNegative, num_rows: NonNegative, max_mean: Share
 ) -> jax.Array:
-    p_value = hoeffding_bentkus(binomial.pair(total), rows.astype(jnp.float32), level)
-    return _where_possible(level, p_value)
+    # Integers have no NaN to stand for a value outside.
+    rows = jnp.where(num_rows >= 0, num_rows.astype(jnp.float32), jnp.nan)
+    return hoeffding_bentkus(binomial.pair(total_loss), rows, max_mean)
 
 
 @dispatch.core
 def _betting_p_value(
-    losses: jax.Array, level: jax.Array, where: jax.Array | None
+    losses: Share, max_mean: Share, where: jax.Array | None
 ) -> jax.Array:
     valid = masking.valid_rows(losses.shape[0], where)
     sums = reduce.sum_bins(
         lambda rows: (jnp.zeros(rows.shape, jnp.int32), (rows,)), losses, 1, where
     )
     (rows, high), (_, low) = (part[:, 0] for part in exact.to_float(sums))
-    below = binomial.minus(binomial.times(rows, binomial.pair(level)), (high, low))
-    stakes = _stakes(rows, level)
+    below = binomial.minus(binomial.times(rows, binomial.pair(max_mean)), (high, low))
+    stakes = _stakes(rows, max_mean)
 
     def rest(block: jax.Array, live: jax.Array) -> jax.Array:
-        bets = stakes[:, None] * (level - block)[None]
+        bets = stakes[:, None] * (max_mean - block)[None]
         terms = binomial.log1p_minus(bets)
         return jnp.sum(jnp.where(live[None], terms, 0.0), axis=1)
 
     nonlinear = reduce.sum_blocks(rest, (_NUM_STAKES,), losses, valid)
-    p_value = _capital_p_value(stakes, binomial.to_float(below), nonlinear)
-    return _where_possible(level, p_value)
-
-
-def _where_possible(level: jax.Array, p_value: jax.Array) -> jax.Array:
-    """The p-value, or NaN if no mean of losses in `[0, 1]` can be the level."""
-    return jnp.where((level >= 0) & (level <= 1), p_value, jnp.nan)
+    return _capital_p_value(stakes, binomial.to_float(below), nonlinear)

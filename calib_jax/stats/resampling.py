@@ -17,6 +17,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, masking, reduce
+from .._core.domains import Outcome, Weights
 from ..binning import search
 from ..binning.bins import Bins
 from ..binning.tables import ReliabilityTable
@@ -117,7 +118,8 @@ def bootstrap_reliability(
       the row.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, or without rows.
+      ValueError: for a wrong rank, shape, dtype or count, a host outcome or weight
+        outside its range, or without rows.
 
     References:
       Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979; Hao et al. 2026,
@@ -195,9 +197,9 @@ def tables_of_draws(
     key: jax.Array,
     bins: Bins,
     scores: jax.Array,
-    outcomes: jax.Array,
+    outcomes: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
     *,
     num_resamples: int,
 ) -> ReliabilityTable:

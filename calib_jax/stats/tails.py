@@ -6,6 +6,7 @@ needs inside `jax.jit` are in `bounds`.
 """
 
 import bisect
+import itertools
 import math
 from collections.abc import Callable
 
@@ -14,7 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from scipy import special as functions
 
-from .._core import checks
+from .._core import checks, domains
 
 # A tail this close to a probability, relatively, is equal to it up to rounding.
 _ROUNDING = 1e-10
@@ -28,15 +29,15 @@ def counts(name: str, value: ArrayLike) -> np.ndarray:
 
 
 def probabilities(name: str, value: ArrayLike) -> np.ndarray:
-    """Floating numbers of any shape, float64; `ValueError` likewise."""
-    _refuse_traced(name, value)
-    checks.floats(name, value, rank=range(8), axes="or scalar")
-    return np.asarray(value, np.float64)
+    """Numbers in [0, 1] or NaN, of any shape, float64; `ValueError` likewise."""
+    found = _numbers(name, value)
+    domains.check_host({name: found}, {name: domains.SHARE})
+    return np.clip(found, 0.0, 1.0)
 
 
 def error_rate(name: str, confidence_level: ArrayLike) -> np.ndarray:
     """One minus a confidence level, float64, so that 0.9 gives 0.1 exactly."""
-    level = probabilities(name, confidence_level)
+    level = _numbers(name, confidence_level)
     if not np.all((level > 0) & (level < 1)):
         raise ValueError(
             f"{name}: expected a number in (0, 1), such as 0.95, got "
@@ -44,6 +45,21 @@ def error_rate(name: str, confidence_level: ArrayLike) -> np.ndarray:
         )
     error = 1 - level
     return np.where(error > 1e-14, np.round(error, 15), error)
+
+
+def check_nested(**given: np.ndarray) -> None:
+    """Raises `ValueError` unless counts of one shape are 0 <= first <= second ..."""
+    for (name, count), (other, most) in itertools.pairwise(given.items()):
+        for wrong, expected in (
+            (count < 0, "at least 0"),
+            (count > most, f"at most {other}"),
+        ):
+            if wrong.any():
+                place = ", ".join(map(str, np.argwhere(wrong)[0]))
+                where = f" at [{place}]" if place else ""
+                raise ValueError(
+                    f"{name}: expected {expected}, got {count[wrong][0]}{where}."
+                )
 
 
 def broadcast(**given: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -55,6 +71,12 @@ def broadcast(**given: np.ndarray) -> tuple[np.ndarray, ...]:
         raise ValueError(
             f"{', '.join(given)}: expected shapes that broadcast, got {shapes}."
         ) from None
+
+
+def _numbers(name: str, value: ArrayLike) -> np.ndarray:
+    _refuse_traced(name, value)
+    checks.floats(name, value, rank=range(8), axes="or scalar")
+    return np.asarray(value, np.float64)
 
 
 def _refuse_traced(name: str, value: ArrayLike) -> None:

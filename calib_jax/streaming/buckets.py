@@ -15,6 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
+from .._core.domains import Confidence, Outcome, Weights
 from ..binning import bin_sums, search
 from ..binning.bins import Bins
 from .states import BucketSummary, CascadeSummary, ReliabilitySummary
@@ -136,7 +137,7 @@ def update_reliability(
     Args:
       state: `ReliabilitySummary`.
       scores: floating `[N]`, confidences in `[0, 1]`, or any score that the buckets
-        are for.
+        are for; the calibration error of other scores than confidences is NaN.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
       where: optional bool `[N]`, such as the mask of a padded last batch.
       weights: optional non-negative `[N]`.
@@ -145,7 +146,8 @@ def update_reliability(
       `ReliabilitySummary` of the rows so far and the valid rows of the batch.
 
     Raises:
-      ValueError: for a wrong type, rank, shape or dtype.
+      ValueError: for a wrong type, rank, shape or dtype, or a host outcome or weight
+        outside its range.
 
     References:
       Kulisch, "Computer Arithmetic and Validity", 2013, for exact sums.
@@ -157,7 +159,7 @@ def update_reliability(
     """
     checks.instance("state", state, ReliabilitySummary)
     rows = checks.scored_rows(scores, outcomes, where, weights)
-    return _update(state, rows[:2], *rows[2:])
+    return _update_reliability(state, *rows)
 
 
 def update_cascade(
@@ -185,7 +187,8 @@ def update_cascade(
       `CascadeSummary` of the rows so far and the valid rows of the batch.
 
     Raises:
-      ValueError: for a wrong type, rank, shape or dtype.
+      ValueError: for a wrong type, rank, shape or dtype, or a host value outside its
+        range.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase I.
@@ -206,12 +209,39 @@ def update_cascade(
     )
     weight = checks.weights("weights", weights)
     checks.same_shape(small_confidence=small, weights=weight)
-    squared = (by_large - by_small) ** 2
-    return _update(state, (small, large, by_small, by_large, squared), mask, weight)
+    return _update_cascade(state, small, large, by_small, by_large, mask, weight)
 
 
 @dispatch.core
-def _update(
+def _update_reliability(
+    state: ReliabilitySummary,
+    scores: jax.Array,
+    outcomes: Outcome,
+    where: jax.Array | None,
+    weights: Weights | None,
+) -> Any:
+    return add_rows(state, (scores, outcomes), where, weights)
+
+
+@dispatch.core
+def _update_cascade(
+    state: CascadeSummary,
+    small_confidence: Confidence,
+    large_confidence: Confidence,
+    small_outcome: Outcome,
+    large_outcome: Outcome,
+    where: jax.Array | None,
+    weights: Weights | None,
+) -> Any:
+    squared = (large_outcome - small_outcome) ** 2
+    confidences, outcomes = (
+        (small_confidence, large_confidence),
+        (small_outcome, large_outcome),
+    )
+    return add_rows(state, (*confidences, *outcomes, squared), where, weights)
+
+
+def add_rows(
     state: BucketSummary,
     quantities: tuple[jax.Array, ...],
     where: jax.Array | None,

@@ -12,6 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, masking, reduce
+from .._core.domains import Outcome, Weights
 from ..binning import bin_sums, search
 from ..calibration import platt
 from ..calibration.platt import Platt
@@ -69,7 +70,8 @@ def update_platt(
       `PlattSummary` of the rows so far and the valid rows of the batch.
 
     Raises:
-      ValueError: for a wrong type, rank, shape or dtype.
+      ValueError: for a wrong type, rank, shape or dtype, or a host outcome or weight
+        outside its range.
 
     References:
       Platt, "Probabilistic Outputs for Support Vector Machines", 2000; Kulisch,
@@ -91,9 +93,9 @@ def update_platt(
 def _update_platt(
     state: PlattSummary,
     scores: jax.Array,
-    outcomes: jax.Array,
+    outcomes: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
 ) -> PlattSummary:
     scores, outcomes, weights = lax.stop_gradient((scores, outcomes, weights))
     valid = masking.valid_rows(scores.shape[0], where, weights)

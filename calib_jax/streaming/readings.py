@@ -15,6 +15,7 @@ import jax.numpy as jnp
 
 from .. import metrics
 from .._core import checks, dispatch, exact
+from .._core.domains import CONFIDENCE
 from ..binning import bin_sums, search, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..cascade import curves
@@ -90,7 +91,8 @@ def expected_calibration_error(
     Args, errors and NaN as for `reliability_table`.
 
     Returns:
-      `Reading` of a float32 scalar, NaN without a valid row or with a valid NaN.
+      `Reading` of a float32 scalar, NaN without a valid row, or with a valid NaN or
+      score outside `[0, 1]`.
 
     Raises:
       ValueError: for a wrong type or count.
@@ -262,9 +264,11 @@ def _calibration_error(
     state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
 ) -> Reading:
     reading = _reliability(state, bins, num_bins=num_bins)
-    return dataclasses.replace(
-        reading, value=metrics.scores.expected_gap(reading.value)
-    )
+    # A bucket without rows has the ends inf and -inf.
+    inside = CONFIDENCE.holds(state.least) & CONFIDENCE.holds(state.greatest)
+    inside = jnp.all(inside | (state.least > state.greatest))
+    value = metrics.scores.expected_gap(reading.value)
+    return dataclasses.replace(reading, value=jnp.where(inside, value, jnp.nan))
 
 
 @dispatch.core(static=["num_bins"])

@@ -14,6 +14,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import bisection, checks, dispatch, exact, reduce
+from .._core.domains import Weights
 from ..calibration import reports, temperature
 from ..calibration.reports import FitStatus
 from ..calibration.temperature import MAX_TEMPERATURE, MIN_TEMPERATURE, Temperature
@@ -91,7 +92,7 @@ def update_temperature(
       `TemperatureSummary` of the rows so far and the valid rows of the batch.
 
     Raises:
-      ValueError: for a wrong type, rank, shape or dtype.
+      ValueError: for a wrong type, rank, shape or dtype, or a negative host weight.
 
     References:
       Guo et al. 2017, arXiv 1706.04599; Kulisch, "Computer Arithmetic and Validity",
@@ -115,7 +116,7 @@ def _update_temperature(
     logits: jax.Array,
     labels: jax.Array,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
     class_where: jax.Array | None,
 ) -> TemperatureSummary:
     logits, weights = lax.stop_gradient((logits, weights))

@@ -56,6 +56,16 @@ def test_equal_count_bins_of_one_bin():
     equal(cj.bin_index(bins, np.array([-5.0, 0.5, NAN])), [0, 0, -1])
 
 
+@pytest.mark.parametrize("num_bins", [4, 40])
+def test_bins_of_scores_of_any_shape(num_bins):
+    """Compared with few edges, searched for among many, and in a table of them."""
+    bins = cj.equal_width_bins(num_bins)
+    for shape in ((), (3, 4), (2, 2, 3), (300, 300)):
+        scores = np.random.default_rng(0).random(shape).astype(np.float32)
+        expected = np.searchsorted(np.asarray(bins.edges), scores, side="right")
+        equal(cj.bin_index(bins, scores), expected)
+
+
 def test_bin_index():
     bins = cj.Bins(edges=jnp.array([0.25, 0.5, 0.5], jnp.float32))
     scores = np.array([-INF, 0.0, 0.25, 0.26, 0.5, 7.0, INF, NAN])

@@ -36,3 +36,31 @@ def test_calibrate_applies_parameters():
     platt = cj.Platt(slope=jnp.float32(2.0), intercept=jnp.float32(-1.0))
     scores = np.array([0.5, 100.0, -100.0, NAN, 1.0])
     close(cj.calibrate(platt, scores), [0.5, 1.0, 0.0, NAN, 1 / (1 + np.exp(-1.0))])
+
+
+@pytest.mark.parametrize("shape", [(), (6,), (2, 3), (2, 3, 1)])
+def test_scores_of_any_shape(shape):
+    scores = np.resize([0.1, 0.5, 0.9, NAN, -3.0, 7.0], shape)
+    platt = cj.Platt(slope=jnp.float32(2.0), intercept=jnp.float32(-1.0))
+    histogram = cj.Histogram(
+        bins=cj.equal_width_bins(2), values=jnp.array([0.25, 0.75], jnp.float32)
+    )
+    close(cj.calibrate(platt, scores), 1 / (1 + np.exp(1 - 2 * scores)))
+    steps = np.where(np.isnan(scores), NAN, np.where(scores < 0.5, 0.25, 0.75))
+    close(cj.calibrate(histogram, scores), steps)
+
+
+def test_fitted_temperatures_are_taken_as_they_are():
+    logits = np.array([[2.0, 0.0], [0.0, 3.0]])
+    params = cj.Temperature(temperature=jnp.float32(2.0))
+    assert (cj.top1(logits, params).confidence == cj.top1(logits, 2.0).confidence).all()
+    close(cj.scaled_softmax(logits, params), cj.calibrate(params, logits))
+    for wrong, message in (
+        (cj.Temperature(temperature=-1.0), r"temperature: .*\(0, inf\), got -1"),
+        (cj.Temperature(temperature=jnp.ones(2)), r"temperature: .*float32\[2\]"),
+        (cj.Platt(slope=1.0, intercept=0.0), "temperature: .*Platt"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cj.top1(logits, wrong)
+    with pytest.raises(ValueError, match="temperature: .*got 0"):
+        cj.calibrate(cj.Temperature(temperature=0.0), logits)

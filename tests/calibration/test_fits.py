@@ -249,6 +249,7 @@ def test_platt_of_invalid_values_is_one_half(wrong):
     rows = {name: np.asarray(array, np.float32) for name, array in rows.items()}
     for name, value in wrong.items():
         rows[name][3] = value
+    rows = {name: jnp.asarray(array) for name, array in rows.items()}
     params, report = cj.fit_platt(**rows)
     assert report.status == Status.INVALID_VALUES
     np.testing.assert_array_equal([params.slope, params.intercept], 0.0)

@@ -26,7 +26,8 @@ SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}
 SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_loss"}
 SCALARS |= {"cost_limit", "worth", "cost"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
-ANY_SHAPE = {"log_odds", "confidence.log_odds_from_log"}
+ANY_SHAPE = {"log_odds", "confidence.log_odds_from_log", "bin_index"}
+ANY_SHAPE |= {"calibrate-platt", "calibrate-histogram"}
 # Functions of audits.
 INTEGERS |= {"num_wrong", "num_audited", "num_flagged"}
 BOOLS |= {"candidates"}
@@ -70,10 +71,10 @@ def wrong_arrays(case, name, good):
         return array, re.escape(f"{array.dtype.name}{list(array.shape)}")
 
     if name not in SCALARS and not (case.name in CLASSES and name == "logits"):
-        if case.name not in ANY_SHAPE and str(case) != "calibrate-temperature":
+        if str(case) not in ANY_SHAPE and str(case) != "calibrate-temperature":
             yield shown(good[..., None])
             yield good[..., None].tolist(), re.escape(str([*good.shape, 1]))
-    if good.ndim and case.name not in ANY_SHAPE:
+    if good.ndim and str(case) not in ANY_SHAPE:
         yield shown(good[(0,) * good.ndim])
     rows = {**case.rows, "where": 0, "weights": 0}
     together = [key for key in names_of(case) if key in rows]

@@ -237,7 +237,9 @@ def test_likelihood_scores_of_saved_tokens():
 def test_invalid_likelihoods():
     nothing = [[-1.0, 0.5], [-1.0, NAN], [-1.0, -INF], [-1.0, 0.0], [0.0, 0.0]]
     where = [[True, True]] * 4 + [[False, False]]
-    scores = cj.confidence.likelihood_scores(nothing, where=where)
+    with pytest.raises(ValueError, match=r"log_likelihoods: .* \[0, 1\] holds 0.5"):
+        cj.confidence.likelihood_scores(nothing, where=where)
+    scores = cj.confidence.likelihood_scores(jnp.array(nothing), where=where)
     for name, expected in (
         ("sum_log_likelihood", [NAN, NAN, -INF, -1.0, NAN]),
         ("mean_log_likelihood", [NAN, NAN, -INF, -0.5, NAN]),

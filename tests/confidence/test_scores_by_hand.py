@@ -174,8 +174,8 @@ def test_sequence_log_likelihood_of_an_impossible_token():
         (1.0, 24 * np.log(2.0)),
         (1 - 2.0**-30, 24 * np.log(2.0)),
         (NAN, NAN),
-        (-0.1, NAN),
-        (1.1, NAN),
+        (jnp.float32(-0.1), NAN),
+        (jnp.float32(1.1), NAN),
     ],
 )
 def test_log_odds(confidence, expected):
@@ -203,4 +203,5 @@ def test_log_odds_of_logarithms():
     )
     # In float32 the confidence itself is off by 3 %.
     close(cj.log_odds(confidence), expected, atol=0.05)
-    equal(cj.confidence.log_odds_from_log([NAN, 1e-3, INF]), [NAN] * 3)
+    beyond = jnp.array([NAN, 1e-3, INF], jnp.float32)
+    equal(cj.confidence.log_odds_from_log(beyond), [NAN] * 3)

@@ -227,6 +227,40 @@ class Score(nnx.Module):
         return self.factor[...] * inputs + shift
 
 
+@pytest.mark.once
+@pytest.mark.parametrize("ignored", [-1, -100, NUM_CLASSES])
+def test_labels_that_are_not_classes_are_not_wrong_answers(ignored):
+    given = of_rows(np.random.default_rng(2), registry.ROWS)
+    given = {name: given[name] for name in CLASSES}
+    labels = given["labels"].copy()
+    labels[[3, 5]] = ignored
+    # No class is left in the row, which has the prediction -1.
+    given["logits"][5] = np.nan
+    metric = CalibrationError(num_bins=5)
+    mask = (labels >= 0) & (labels < NUM_CLASSES)
+    metric.update(logits=given["logits"], labels=labels, mask=mask)
+    assert np.isfinite(metric.compute().value)
+    mask[3] = True
+    for rows in (labels, jnp.asarray(labels)):
+        metric.reset()
+        metric.update(logits=given["logits"], labels=rows, mask=mask)
+        assert np.isnan(metric.compute().value)
+
+
+@pytest.mark.once
+def test_confidences_in_percent_are_refused():
+    metric, outcomes = CalibrationError(num_bins=5), np.ones(registry.ROWS)
+    percent = np.linspace(50.0, 99.0, registry.ROWS)
+    with pytest.raises(ValueError, match="confidence: .* row 0 holds 50 .*by 100"):
+        metric.update(confidence=percent, outcomes=outcomes)
+    with pytest.raises(ValueError, match="outcomes: .* row 0 holds 50 "):
+        metric.update(confidence=percent / 100, outcomes=percent)
+    with pytest.raises(ValueError, match=r"confidence.*mask.* mask \[1\]"):
+        metric.update(confidence=percent / 100, outcomes=outcomes, mask=[True])
+    metric.update(confidence=jnp.float32(percent), outcomes=outcomes)
+    assert np.isnan(metric.compute().value)
+
+
 def test_a_mask_by_another_name_is_refused():
     rows = np.array([0.9, 0.2]), np.array([1, 0])
     with pytest.raises(ValueError, match="mask=, got where="):
@@ -360,7 +394,7 @@ def test_loop_of_the_page_on_flax(capsys):
     assert len([line for line in loop.splitlines() if line]) <= 10
     mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
     rows = NamedSharding(mesh, PartitionSpec("rows"))
-    spread = [jax.device_put(batch, rows) for batch in batches()]
+    spread = [jax.device_put(batch[:2], rows) for batch in batches()]
     names = {"nnx": nnx, "model": model(), "batches": spread}
     exec(loop, names)
     lines = capsys.readouterr().out.splitlines()
@@ -382,9 +416,9 @@ def test_loop_of_the_page_on_flax(capsys):
     sums = names["metrics"].ece.summary.get_value().sums
     assert bin_sums.compute(sums).count.sum() == NUM_ROWS
 
-    *_, (inputs, _, mask) = batches()
+    *_, (inputs, labels, mask) = batches()
     names |= {"small_model": model(), "large_model": model(3.0), "router": ROUTER}
     names |= {"small_params": params, "large_params": params, "num_small_bins": 0}
-    names |= {"images": inputs, "mask": mask}
+    names |= {"images": inputs, "labels": labels}
     exec(modules, names)
     np.testing.assert_array_equal(names["answers"].used_large, mask)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import reference
@@ -46,8 +47,14 @@ def test_blocks_equal_the_arrays(rng, tmp_path):
     ones = np.ones(ROWS)
     table = cj.reliability_table(bins, scores, outcomes, where=where, weights=ones)
     same(cj.streaming.blocks.reliability_table(blocks, NUM_BINS), (table, bins))
+    confidence = np.exp(-np.abs(scores))
+    bins = cj.equal_count_bins(confidence, NUM_BINS, where=where)
+    table = cj.reliability_table(bins, confidence, outcomes, where=where, weights=ones)
+    of_confidence = cj.streaming.blocks.from_arrays(
+        confidence, outcomes, where, size=250
+    )
     equal(
-        cj.streaming.blocks.expected_calibration_error(blocks, NUM_BINS),
+        cj.streaming.blocks.expected_calibration_error(of_confidence, NUM_BINS),
         cj.metrics.calibration_error_of_table(table),
     )
     # Blocks of other sizes, one empty; and a valid NaN shows.
@@ -130,6 +137,33 @@ def test_wrong_arrays_of_blocks():
     ):
         with pytest.raises(ValueError, match=shows):
             cj.streaming.blocks.from_arrays(*arrays, **given)
+
+
+def test_values_of_blocks_outside_their_domain():
+    """They are found in the first pass; device arrays give NaN."""
+    scores, outcomes = np.linspace(0, 1, 8), np.arange(8) % 2
+    blocks_of, read = cj.streaming.blocks, []
+
+    class Blocks:
+        def __iter__(self):
+            read.append(None)
+            yield from blocks_of.from_arrays(self.scores, self.outcomes, size=4)
+
+    blocks = Blocks()
+    for blocks.scores, blocks.outcomes, message in (
+        (100 * scores, outcomes, r"scores: .*\[0, 1\], row 1 holds 14.28"),
+        (scores, 3 * outcomes, r"outcomes: .*\[0, 1\], row 1 holds 3 "),
+    ):
+        read.clear()
+        with pytest.raises(ValueError, match=message):
+            blocks_of.expected_calibration_error(blocks, 2)
+        assert len(read) == 1
+    with pytest.raises(ValueError, match="outcomes"):
+        blocks_of.reliability_table(blocks, 2)
+    with pytest.raises(ValueError, match="outcomes"):
+        blocks_of.fit_platt(blocks)
+    on_device = [(jnp.float32(100 * scores), jnp.asarray(outcomes))]
+    assert np.isnan(blocks_of.expected_calibration_error(on_device, 2))
 
 
 def test_progress(capsys, monkeypatch):

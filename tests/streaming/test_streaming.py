@@ -230,6 +230,21 @@ def test_nothing_and_nan(buckets, rng):
     assert np.isnan(curve.value.accuracy).all()
 
 
+def test_a_calibration_error_is_of_confidences(buckets, rng):
+    """A table may be of any scores; their ECE would be a number that means nothing."""
+    scores, outcomes = rng.random(BATCH), rng.random(BATCH) < 0.5
+    for wrong in (7.0, -0.5, np.inf):
+        spoiled = np.append(scores[1:], wrong)
+        state = summarise(buckets, spoiled, outcomes)
+        error = cj.streaming.expected_calibration_error(state, NUM_BINS)
+        assert np.isnan(error.value)
+        table = cj.streaming.reliability_table(state, NUM_BINS).value
+        assert table.count.sum() == BATCH
+    state = summarise(buckets, scores, outcomes)
+    error = cj.streaming.expected_calibration_error(state, NUM_BINS)
+    assert np.isfinite(error.value)
+
+
 def test_half_precision_scores(buckets, rng):
     half = jnp.asarray(rng.random(BATCH), jnp.bfloat16)
     outcomes = rng.random(BATCH) < 0.5

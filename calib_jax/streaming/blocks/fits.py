@@ -112,8 +112,8 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
       `Platt` and `FitReport`, which counts passes as steps.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or blocks that can be read only
-        once.
+      ValueError: for a wrong rank, shape or dtype, a host outcome outside `[0, 1]`, or
+        blocks that can be read only once.
       ImportError: for a progress bar without rich.
 
     References:

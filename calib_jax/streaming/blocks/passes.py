@@ -4,14 +4,16 @@ Shapes: N examples in all, n in a block.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..._core import checks
+from ..._core import checks, domains
+from ..._core.domains import Domain
 
 Blocks = Iterable[Sequence[ArrayLike]]
 
@@ -63,9 +65,16 @@ class _ArrayBlocks:
 class Passes:
     """Passes over blocks; each must see the same rows."""
 
-    def __init__(self, blocks: Blocks, names: Sequence[str], progress: bool) -> None:
-        """Arguments as for `_each`."""
+    def __init__(
+        self,
+        blocks: Blocks,
+        names: Sequence[str],
+        progress: bool,
+        limits: Mapping[str, Domain] = types.MappingProxyType({}),
+    ) -> None:
+        """Arguments as for `_each`, and domains that the first pass looks at."""
         self._blocks, self._names, self._progress = blocks, names, progress
+        self._limits = limits
         self._num_rows: int | None = None
 
     def fold(self, step: Callable[..., Any], state: Any, description: str) -> Any:
@@ -80,6 +89,9 @@ class Passes:
         num_rows = 0
         passed = _each(self._blocks, self._names, self._progress, description)
         for *arrays, mask in passed:
+            if self._num_rows is None:
+                named = dict(zip(self._names, arrays, strict=True))
+                domains.check_host({**named, "where": mask}, self._limits)
             state = jax.block_until_ready(step(state, *arrays, where=mask))
             num_rows += int(np.sum(mask))
         if self._num_rows is None:

@@ -5,19 +5,20 @@ arrays, bit for bit.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ... import metrics
 from ..._core import checks, dispatch
+from ..._core.domains import CONFIDENCE, OUTCOME, Domain
 from ...binning import order_statistics, search
 from ...binning.bins import DEFAULT_NUM_BINS, Bins
 from ...binning.tables import ReliabilityTable
 from .. import buckets, readings
+from ..states import ReliabilitySummary
 from .passes import Blocks, Passes
 
 
@@ -46,8 +47,8 @@ def reliability_table(
       `(ReliabilityTable, Bins)`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, or blocks that can be read
-        only once.
+      ValueError: for a wrong rank, shape, dtype or count, a host value outside its
+        range, or blocks that can be read only once.
       ImportError: for a progress bar without rich.
 
     References:
@@ -60,7 +61,9 @@ def reliability_table(
       >>> print(table.count, table.outcome, bins.edges)
       [2 1] [0.5 0. ] [0.8]
     """
-    return _table(blocks, num_bins, bins, progress)
+    limits = {"outcomes": OUTCOME}
+    state, bins = _summary(blocks, num_bins, bins, progress, limits)
+    return readings.reliability_table(state, bins=bins).value, bins
 
 
 def expected_calibration_error(
@@ -80,8 +83,8 @@ def expected_calibration_error(
       float32 scalar in `[0, 1]`; NaN without a valid row or with a valid NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, or blocks that can be read
-        only once.
+      ValueError: for a wrong rank, shape, dtype or count, a host value outside its
+        range, or blocks that can be read only once.
       ImportError: for a progress bar without rich.
 
     References:
@@ -94,21 +97,26 @@ def expected_calibration_error(
       >>> print(expected_calibration_error(blocks, num_bins=2).round(3))
       0.275
     """
-    table, _ = _table(blocks, num_bins, bins, progress)
-    return metrics.scores.expected_gap(table)
+    limits = {"scores": CONFIDENCE, "outcomes": OUTCOME}
+    state, bins = _summary(blocks, num_bins, bins, progress, limits)
+    return readings.expected_calibration_error(state, bins=bins).value
 
 
-def _table(
-    blocks: Blocks, num_bins: int, bins: Bins | None, progress: bool
-) -> tuple[ReliabilityTable, Bins]:
-    passes = Passes(blocks, ("scores", "outcomes"), progress)
+def _summary(
+    blocks: Blocks,
+    num_bins: int,
+    bins: Bins | None,
+    progress: bool,
+    limits: Mapping[str, Domain],
+) -> tuple[ReliabilitySummary, Bins]:
+    """A summary with the given bins, or those of equal count, as buckets."""
+    passes = Passes(blocks, ("scores", "outcomes"), progress, limits)
     if bins is None:
         size = checks.static_int("num_bins", num_bins, minimum=1)
         bins = _equal_count_bins(passes, size)
     checks.instance("bins", bins, Bins)
     state = buckets.init_reliability(bins)
-    state = passes.fold(buckets.update_reliability, state, "table")
-    return readings.reliability_table(state, bins=bins).value, bins
+    return passes.fold(buckets.update_reliability, state, "table"), bins
 
 
 def _equal_count_bins(passes: Passes, num_bins: int) -> Bins:
