@@ -161,7 +161,9 @@ def fit_router(
       weights: optional non-negative `[N]`; they never move edges.
 
     Returns:
-      `Router`. With a valid NaN its table holds NaN, and its order means nothing.
+      `Router`. A valid NaN in `large_confidence` makes the advantage of its bin NaN,
+      which puts the bin last but for empty ones; in `small_confidence`, that of every
+      bin, and then the order means nothing.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count, or a confidence on the host

@@ -81,7 +81,7 @@ def repair_labels(
     flags = checks.bools("flagged", flagged)
     suggested = checks.integers("suggestion", suggestion)
     checks.same_shape(labels=label, flagged=flags, suggestion=suggested)
-    return ~flags if drop else jnp.where(flags, suggested, label)
+    return jnp.logical_not(flags) if drop else jnp.where(flags, suggested, label)
 
 
 @dispatch.core(rows_of="labels")
