@@ -77,11 +77,10 @@ OUTCOME = Domain(
     "Outcomes say whether an answer is right: compare predictions with labels, or mask "
     "the rows with where=.",
 )
-NON_NEGATIVE = Domain(0.0, math.inf)
 Confidence = Annotated[jax.Array, CONFIDENCE]
 Outcome = Annotated[jax.Array, OUTCOME]
 Probabilities = Annotated[jax.Array, dataclasses.replace(CONFIDENCE, rows=0)]
-Weights = Annotated[jax.Array, NON_NEGATIVE]
+Weights = Annotated[jax.Array, Domain(0.0, math.inf)]
 Share = Annotated[jax.Array, Domain(0.0, 1.0)]
 Positive = Annotated[jax.Array, Domain(0.0, math.inf, open_lower=True)]
 NonNegative = Weights

@@ -311,7 +311,7 @@ def fit_router_with_guarantee(
     checks.in_domain(
         domains.OUTCOME, mask, small_outcome=by_small, large_outcome=by_large
     )
-    checks.in_domain(domains.NON_NEGATIVE, mask, **costs)
+    checks.in_domain(domains.Domain(0.0, jnp.inf), mask, **costs)
     if fit is None:
         scores = {"small_scores": small, "large_scores": large}
         checks.in_domain(domains.CONFIDENCE, mask, **scores)
