@@ -39,7 +39,7 @@ def count_at_or_below(
 ) -> jax.Array:
     """How many of the ascending edges are at or (strictly) below each value."""
     if edges.shape[0] > FEW_EDGES:
-        if values.shape[0] >= 2**_TABLE_BITS and edges.dtype == jnp.float32:
+        if values.size >= 2**_TABLE_BITS and edges.dtype == jnp.float32:
             return _search_from_table(edges, values)
         side = "left" if strictly else "right"
         return jnp.searchsorted(edges, values, side=side).astype(jnp.int32)

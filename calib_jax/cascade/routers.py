@@ -265,8 +265,7 @@ def _use_small(
     num_small_bins: jax.Array,
 ) -> jax.Array:
     budget = in_range(num_small_bins, bins.num_bins)
-    kept = in_first_bins(bins, order, small_confidence.reshape(-1), budget)
-    return kept.reshape(small_confidence.shape)
+    return in_first_bins(bins, order, small_confidence, budget)
 
 
 @dispatch.core(static=["num_bins"])

@@ -198,6 +198,13 @@ def test_use_small_takes_any_shape():
         np.testing.assert_array_equal(found, kept.reshape(shape))
     one = cj.use_small(ROUTER, float(confidence[0]), 2)
     assert one.shape == () and one == kept[0]
+    # Many edges are searched, not compared with one by one.
+    rows = (ROWS[name] for name in CONFIDENCES)
+    router = cj.fit_router(*rows, bins=cj.equal_width_bins(300))
+    some = [[0.2, 0.8], [0.4, 0.9]]
+    found = cj.use_small(router, some, 290)
+    for place in np.ndindex(2, 2):
+        assert cj.use_small(router, some[place[0]][place[1]], 290) == found[place]
     with pytest.raises(ValueError, match="small_confidence: .*, got 93"):
         cj.use_small(ROUTER, 93.0, 2)
 
