@@ -9,6 +9,7 @@ An array of integers is refused where floating numbers are expected. Python numb
 lists have no dtype of their own and are converted.
 """
 
+import dataclasses
 import functools
 import math
 import operator
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import arrays, records
+from . import arrays, domains, records
 
 _INT32 = np.iinfo(np.int32)
 # Logits of these types are read without a converted copy.
@@ -84,6 +85,17 @@ def logits(
     return jnp.asarray(_to_float32(array))
 
 
+def probabilities(name: str, value: ArrayLike, where: Any = None) -> jax.Array:
+    """Like `logits` `[N, C]`, but numbers of the host must be in [0, 1]."""
+    array = logits(name, value, rank=2, axes="[N, C]")
+    if where is None or where.shape == array.shape[:1]:
+        # Seen before they went to the device.
+        given, _ = arrays.from_any(name, value, "a floating array [N, C]")
+        rows = dataclasses.replace(domains.CONFIDENCE, rows=0)
+        in_domain(rows, where, **{name: given})
+    return array
+
+
 def floats(
     name: str, value: ArrayLike, *, rank: Sequence[int] | int = 1, axes: str = "[N]"
 ) -> jax.Array:
@@ -133,7 +145,10 @@ def integers(
     array, stated = arrays.from_any(name, value, expected)
     empty = not stated and array.size == 0
     if not empty and not jnp.issubdtype(array.dtype, jnp.integer):
-        raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.")
+        hint = ""
+        if jnp.issubdtype(array.dtype, jnp.floating):
+            hint = " If its values are whole numbers, convert it with .astype(int)."
+        raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.{hint}")
     _rank(name, array, rank, expected)
     if np.can_cast(array.dtype, np.int32):
         return _as_type(array, np.int32)
@@ -348,6 +363,14 @@ def solver(value: Any) -> None:
             "solver: expected an optax gradient transformation such as optax.lbfgs(), "
             f"or None, got {value!r}."
         )
+
+
+def in_domain(
+    domain: domains.Domain, where: Any = None, weights: Any = None, **named: Any
+) -> None:
+    """Raises `ValueError` for values of the host outside a domain, as cores do."""
+    given = {**named, "where": where, "weights": weights}
+    domains.check_host(given, dict.fromkeys(named, domain))
 
 
 def instance(name: str, value: Any, *types: type, batched: bool = False) -> None:

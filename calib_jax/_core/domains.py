@@ -87,6 +87,7 @@ Weights = Annotated[jax.Array, Domain(0.0, math.inf)]
 Share = Annotated[jax.Array, SHARE]
 Positive = Annotated[jax.Array, Domain(0.0, math.inf, open_lower=True)]
 NonNegative = Weights
+Difference = Annotated[jax.Array, Domain(-1.0, 1.0)]
 
 
 def of_parameters(function: Callable[..., Any]) -> dict[str, Domain]:

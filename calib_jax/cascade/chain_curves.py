@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, exact, masking, records, reduce
+from .._core import checks, dispatch, domains, exact, masking, records, reduce
+from .._core.domains import NonNegative, Outcome, Weights
 from ..binning import bin_sums
 from . import chains, curves, routers
 from .chains import Chain
@@ -86,11 +87,12 @@ def chain_curve(
 
     Args:
       chain: `Chain`; `(num_bins + 1) ** (M - 1)` must not exceed 131,072.
-      confidences: floating `[M, N]`, calibrated as in the fit; the last model's are not
-        used and may hold anything.
+      confidences: floating `[M, N]` in `[0, 1]`, calibrated as in the fit; the last
+        model's are not used and may hold anything.
       outcomes: bool, integer or floating `[M, N]` in `[0, 1]`, whether each model's
         answer is correct.
-      costs: floating `[M, N]`, of asking each model, in any unit, such as US dollars.
+      costs: floating `[M, N]`, at least 0, of asking each model, in any unit, such as
+        US dollars.
       where: optional bool `[N]`.
       weights: optional non-negative `[N]`.
 
@@ -98,7 +100,8 @@ def chain_curve(
       `ChainCurve`; NaN without a valid row, or with a valid NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or too many combinations.
+      ValueError: for a wrong rank, shape or dtype, too many combinations, or values on
+        the host out of range; in a device array they count as NaN.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1; Chen et al., "FrugalGPT", 2023,
@@ -121,6 +124,7 @@ def chain_curve(
     mask, weight = checks.mask("where", where), checks.weights("weights", weights)
     checks.same_shape(confidences=confidence, outcomes=outcome, costs=cost)
     checks.same_columns(confidences=confidence, where=mask, weights=weight)
+    chains.check_stages(confidence, mask, weight)
     size, stages = chain.num_bins + 1, chain.num_models - 1
     if size**stages > MAX_COMBINATIONS:
         raise ValueError(
@@ -157,7 +161,7 @@ def cost_frontier(curve: ChainCurve) -> jax.Array:
       >>> print(curve.accuracy, curve.cost, cost_frontier(curve))
       [0.75 0.75 0.5 ] [4.  2.5 1. ] [False  True  True]
     """
-    checks.instance("curve", curve, ChainCurve)
+    _check_curve(curve)
     return _cost_frontier(curve)
 
 
@@ -197,7 +201,7 @@ def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> ChainChoice:
        [2 2]
        [1 1]]
     """
-    checks.instance("curve", curve, ChainCurve)
+    _check_curve(curve)
     budget = checks.scalar("max_cost", max_cost)
     return _best_within_cost(curve, budget)
 
@@ -226,19 +230,37 @@ def selective_accuracy(curve: ChainCurve) -> tuple[jax.Array, jax.Array]:
       >>> print(coverage, accuracy)
       [0.  0.5 1. ] [nan 1.  0.5]
     """
-    checks.instance("curve", curve, ChainCurve)
+    _check_curve(curve)
     return _selective_accuracy(curve)
+
+
+def _check_curve(curve: ChainCurve) -> None:
+    """Raises `ValueError` unless it is the curve of one chain."""
+    checks.instance("curve", curve, ChainCurve)
+    shape = np.shape(curve.accuracy)
+    by_model = (len(shape) + 1, *shape)
+    wanted = {"cost": shape, "share": by_model, "right_share": by_model}
+    fits = all(np.shape(getattr(curve, name)) == want for name, want in wanted.items())
+    if not fits or len(set(shape)) > 1:
+        given = [f"{name} {list(np.shape(getattr(curve, name)))}" for name in wanted]
+        raise ValueError(
+            "curve: expected accuracy and cost with an axis [num_bins + 1] for each of "
+            "M - 1 stages, and both shares with an axis [M] before these, got accuracy "
+            f"{list(shape)}, {', '.join(given)}. Batch with jax.vmap, or take one with "
+            "jax.tree.map(lambda leaf: leaf[0], curve)."
+        )
 
 
 @dispatch.core
 def _chain_curve(
     chain: Chain,
     confidence: jax.Array,
-    outcome: jax.Array,
-    cost: jax.Array,
+    outcomes: Outcome,
+    costs: NonNegative,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
 ) -> ChainCurve:
+    confidence = domains.CONFIDENCE.confine(confidence)
     num_bins, num_stages = chain.num_bins, chain.num_models - 1
     num_rows = confidence.shape[1]
     valid = masking.valid_rows(num_rows, where, weights)
@@ -247,13 +269,13 @@ def _chain_curve(
     bad = jnp.any(valid & (cell < 0))
     valid, cell = valid & (cell >= 0), jnp.maximum(cell, 0)
     if weights is not None:
-        outcome = weights[None] * outcome.astype(jnp.float32)
-        cost = jnp.concatenate([weights[None] * cost, weights[None]])
+        outcomes = weights[None] * outcomes.astype(jnp.float32)
+        costs = jnp.concatenate([weights[None] * costs, weights[None]])
 
     # Correct answers, costs, and last the weight of each cell.
     num_cells = num_bins**num_stages
-    _, by_right = sum_joint_cells(cell, outcome, num_cells, valid)
-    count, by_cost = sum_joint_cells(cell, cost, num_cells, valid)
+    _, by_right = sum_joint_cells(cell, outcomes, num_cells, valid)
+    count, by_cost = sum_joint_cells(cell, costs, num_cells, valid)
     if weights is None:
         by_cost = jnp.concatenate([by_cost, count[None]])
     sums = jnp.concatenate([by_right, by_cost])

@@ -10,9 +10,11 @@ model, fit the chain of the others.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, records
+from .._core import checks, dispatch, domains, records
+from .._core.domains import Confidence, NonNegative, Outcome, Share, Weights
 from ..binning.bins import DEFAULT_NUM_BINS, in_first_bins
 from . import routers
 from .routers import Router
@@ -59,7 +61,8 @@ def fit_chain(
       `Chain`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, or without a model.
+      ValueError: for a wrong rank, shape, dtype or count, without a model, or for a
+        confidence on the host outside `[0, 1]`; in a device array it counts as NaN.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase I, for each stage; Chen et
@@ -90,17 +93,18 @@ def chain_answers(
 
     Args:
       chain: `Chain`.
-      confidences: floating `[M, N]`, of new inputs, calibrated as in the fit. Entries
-        of models that are not asked are not used and may hold anything.
+      confidences: floating `[M, N]` in `[0, 1]`, of new inputs, calibrated as in the
+        fit. Entries of models that are not asked are not used and may be NaN; those of
+        the last model may be anything.
       num_kept_bins: integer `[M - 1]`, the K of each stage, 0 to num_bins; may be
         traced.
 
     Returns:
       int32 `[N]`, the index of the model that answers. A NaN confidence is not kept:
-      the next model is asked. -1 for every row if any K is negative.
+      the next model is asked. -1 for every row if any traced K is out of range.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or numbers on the host out of range.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase II, for each stage.
@@ -118,6 +122,8 @@ def chain_answers(
             f"num_kept_bins: expected a K for each of the {chain.num_models - 1} "
             f"stages, got {list(kept.shape)}."
         )
+    checks.in_domain(domains.Domain(0, chain.num_bins), num_kept_bins=kept)
+    check_stages(confidence)
     return _chain_answers(chain, confidence, confidence[0], kept)
 
 
@@ -141,18 +147,19 @@ def with_abstaining(
     allows; `selective_accuracy` is the accuracy of the answers given.
 
     Args:
-      confidences: floating `[M, N]`.
+      confidences: floating `[M, N]` in `[0, 1]`.
       outcomes: bool, integer or floating `[M, N]` in `[0, 1]`.
-      costs: floating `[M, N]`.
+      costs: floating `[M, N]`, at least 0.
       worth: floating scalar in `[0, 1]`, the worth of no answer; may be traced.
-      cost: floating scalar, the price of abstaining, such as asking a person; may be
-        traced.
+      cost: floating scalar, at least 0, the price of abstaining, such as asking a
+        person; may be traced.
 
     Returns:
       Confidences, outcomes and costs, float32 `[M + 1, N]`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or numbers on the host out of range;
+        in device arrays they become NaN.
 
     References:
       Chow, "On Optimum Recognition Error and Reject Tradeoff", 1970.
@@ -186,21 +193,35 @@ def of_chain(chain: Chain, confidences: ArrayLike) -> jax.Array:
     return confidence
 
 
+def check_stages(
+    confidence: jax.Array,
+    where: jax.Array | None = None,
+    weights: jax.Array | None = None,
+) -> None:
+    """Raises `ValueError` for a confidence on the host outside `[0, 1]`.
+
+    That of the last model is not used and may be anything.
+    """
+    if isinstance(confidence, np.ndarray):
+        stages = {"confidences": confidence[:-1]}
+        checks.in_domain(domains.CONFIDENCE, where, weights, **stages)
+
+
 @dispatch.core(static=["num_bins"])
 def _fit_chain(
-    confidence: jax.Array,
+    confidences: Confidence,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
     *,
     num_bins: int,
 ) -> Chain:
     # The last model is followed by itself, so that a single model is a chain too.
-    following = jnp.concatenate([confidence[1:], confidence[-1:]])
+    following = jnp.concatenate([confidences[1:], confidences[-1:]])
     fitted = jax.vmap(
         lambda small, large: routers.fit_rows(
             small, large, None, where, weights, num_bins=num_bins
         )
-    )(confidence, following)
+    )(confidences, following)
     return Chain(routers=jax.tree.map(lambda leaf: leaf[:-1], fitted))
 
 
@@ -208,6 +229,7 @@ def _fit_chain(
 def _chain_answers(
     chain: Chain, confidence: jax.Array, first: jax.Array, num_kept_bins: jax.Array
 ) -> jax.Array:
+    confidence = domains.CONFIDENCE.confine(confidence)
     answers = jnp.full(first.shape, chain.num_models - 1, jnp.int32)
     for stage in range(chain.num_models - 2, -1, -1):
         router = jax.tree.map(lambda leaf, k=stage: leaf[k], chain.routers)
@@ -215,18 +237,19 @@ def _chain_answers(
             router.bins, router.order, confidence[stage], num_kept_bins[stage]
         )
         answers = jnp.where(kept, stage, answers)
-    return jnp.where(jnp.any(num_kept_bins < 0), -1, answers)
+    wrong = (num_kept_bins < 0) | (num_kept_bins > chain.num_bins)
+    return jnp.where(jnp.any(wrong), -1, answers)
 
 
-@jax.jit
+@dispatch.core
 def _with_abstaining(
-    confidence: jax.Array,
-    outcome: jax.Array,
-    costs: jax.Array,
-    worth: jax.Array,
-    cost: jax.Array,
+    confidences: Confidence,
+    outcomes: Outcome,
+    costs: NonNegative,
+    worth: Share,
+    cost: NonNegative,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     def add(rows: jax.Array, value: jax.Array) -> jax.Array:
         return jnp.concatenate([rows, jnp.full_like(rows[:1], value)])
 
-    return add(confidence, worth), add(outcome, worth), add(costs, cost)
+    return add(confidences, worth), add(outcomes, worth), add(costs, cost)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, records
+from .._core.domains import Confidence, Outcome, Share, Weights
 from ..binning import bin_sums
 from . import first_bins
 from .routers import Router
@@ -62,7 +63,8 @@ def cascade_curve(
       `CascadeCurve`; NaN without a valid row, or with a valid NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a value on the host outside
+        `[0, 1]`; such a value in a device array counts as NaN.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Figure 2.
@@ -184,10 +186,12 @@ def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Ar
       target: floating scalar in `[0, 1]`, a PGR; may be traced.
 
     Returns:
-      float32 scalar in `[0, 1]`; NaN where the curve never reaches the target.
+      float32 scalar in `[0, 1]`; NaN where the curve never reaches the target, and for
+      a traced target outside `[0, 1]`.
 
     Raises:
-      ValueError: where `curve` is not a `CascadeCurve` or `target` is not a scalar.
+      ValueError: where `curve` is not a `CascadeCurve`, or `target` is not a scalar or
+        is a number on the host outside `[0, 1]`.
 
     References:
       Ong et al., "RouteLLM", 2024, arXiv 2406.18665, section 3.2.
@@ -207,14 +211,15 @@ def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Ar
 @dispatch.core
 def _cascade_curve(
     router: Router,
-    confidence: jax.Array,
-    small: jax.Array,
-    large: jax.Array,
+    small_confidence: Confidence,
+    small_outcome: Outcome,
+    large_outcome: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
 ) -> CascadeCurve:
+    outcomes = small_outcome, large_outcome
     state, table = bin_sums.bin_sums_and_means(
-        router.bins, confidence, (small, large), where, weights
+        router.bins, small_confidence, outcomes, where, weights
     )
     # Exact sums have no derivatives: add those of the curve from means.
     by_small, by_large = table.means
@@ -324,8 +329,8 @@ def _random_curve(curve: CascadeCurve) -> CascadeCurve:
     return dataclasses.replace(curve, accuracy=accuracy, gain=gain)
 
 
-@jax.jit
-def _call_performance_threshold(curve: CascadeCurve, target: jax.Array) -> jax.Array:
+@dispatch.core
+def _call_performance_threshold(curve: CascadeCurve, target: Share) -> jax.Array:
     # From no large-model calls to large-model calls only.
     share = 1.0 - curve.small_share[::-1]
     pgr = pgr_of(curve)[::-1]

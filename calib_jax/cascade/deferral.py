@@ -74,7 +74,8 @@ def defer(
       small_params: `Temperature` of the small model.
       large_params: `Temperature` of the large model.
       router: `Router` of confidences at these temperatures.
-      num_small_bins: the paper's K, 0 to num_bins; may be traced.
+      num_small_bins: the paper's K, 0 to num_bins; may be traced. A traced one that is
+        out of range sends every row.
       capacity: static number of rows, at least 1, for the large model.
       where: optional bool `[N]`; the other rows, such as padding, are never sent, and
         their answers mean nothing.
@@ -174,7 +175,7 @@ def _send(
     """Which rows are sent, N for none, the rows themselves, and how many do not fit."""
     num_rows = small_confidence.shape[0]
     place = routers.place_in_order(router, small_confidence)
-    needed = place >= num_small_bins
+    needed = place >= routers.in_range(num_small_bins, router.bins.num_bins)
     if where is not None:
         needed = needed & where
     urgency = jnp.where(needed, place, -1)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import dispatch, exact, masking, records, reduce
+from .._core.domains import Confidence
 from ..binning import bin_sums, search
 from ..stats import binomial
 from .routers import Router
@@ -89,7 +90,7 @@ class FirstBins:
 @dispatch.core
 def sum_rows(
     router: Router,
-    confidence: jax.Array,
+    small_confidence: Confidence,
     small: tuple[jax.Array, ...],
     large: tuple[jax.Array, ...],
     where: jax.Array | None,
@@ -98,13 +99,14 @@ def sum_rows(
 
     Args:
       router: `Router`.
-      confidence: float32 `[N]`.
+      small_confidence: float32 `[N]`.
       small: quantities, float32 or bool `[N]`, summed over the first K bins.
       large: quantities summed over the other bins; in `totals` they follow `small`.
       where: optional bool `[N]`.
     """
+    quantities = *small, *large, small_confidence
     state, table = bin_sums.bin_sums_and_means(
-        router.bins, confidence, (*small, *large, confidence), where, None
+        router.bins, small_confidence, quantities, where, None
     )
     digits = exact.normalise(state.sums[1:-1])
     cut = 1 + len(small)

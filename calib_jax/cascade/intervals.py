@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records
+from .._core.domains import Confidence, Outcome
 from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
 from ..binning.tables import ReliabilityTable
@@ -107,7 +108,7 @@ def cascade_interval(
     Args:
       key: a JAX random key; the same key pairs calls on the same rows.
       router: `Router`, fitted on other rows.
-      small_confidence: floating `[N]`, calibrated as in the fit.
+      small_confidence: floating `[N]` in `[0, 1]`, calibrated as in the fit.
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`.
       large_outcome: `[N]`, like `small_outcome` for the large model.
       num_resamples: static number of resamples, at least 1 and better at least
@@ -119,8 +120,8 @@ def cascade_interval(
       `CascadeInterval`; NaN without a valid row, or with a valid NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype, count or confidence level, or without
-        rows.
+      ValueError: for a wrong rank, shape, dtype, count or confidence level, values on
+        the host outside `[0, 1]`, or without rows.
 
     References:
       Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13; Ong et
@@ -215,9 +216,9 @@ def router_difference_interval(
             f"second: expected a router of {first.bins.num_bins} bins, as the first "
             f"has, got {second.bins.num_bins}; fit both with one num_bins."
         )
-    both = (first, confidences[0]), (second, confidences[1])
+    rows = (*confidences, small, large)
     return _router_difference_interval(
-        random, both, small, large, error, mask, num_resamples=size
+        random, first, second, *rows, error, mask, num_resamples=size
     )
 
 
@@ -283,9 +284,9 @@ def _seen_and_drawn(
 def _cascade_interval(
     key: jax.Array,
     router: Router,
-    confidence: jax.Array,
-    small: jax.Array,
-    large: jax.Array,
+    small_confidence: Confidence,
+    small_outcome: Outcome,
+    large_outcome: Outcome,
     error: jax.Array,
     where: jax.Array | None,
     *,
@@ -294,9 +295,8 @@ def _cascade_interval(
     def read(curve: CascadeCurve) -> dict[str, jax.Array]:
         return {"pgr": curves.pgr_of(curve), "apgr": curves.apgr_of(curve)}
 
-    seen, drawn, table = _seen_and_drawn(
-        key, router, confidence, small, large, where, num_resamples
-    )
+    rows = small_confidence, small_outcome, large_outcome
+    seen, drawn, table = _seen_and_drawn(key, router, *rows, where, num_resamples)
     found = intervals.interval_of_draws(read(seen), jax.vmap(read)(drawn), error)
 
     sums = table.weight[None] * table.means
@@ -327,7 +327,7 @@ def _cascade_interval(
         return Interval(estimate=estimate, lower=lower, upper=upper)
 
     over = jnp.where(none, jnp.nan, -gain / num_rows)
-    valid = masking.valid_rows(confidence.shape[0], where)
+    valid = masking.valid_rows(small_confidence.shape[0], where)
     return CascadeInterval(
         **intervals.by_name(found),
         small_share=interval(
@@ -352,15 +352,18 @@ def _cascade_interval(
 @dispatch.core(static=["num_resamples"])
 def _router_difference_interval(
     key: jax.Array,
-    both: tuple[tuple[Router, jax.Array], tuple[Router, jax.Array]],
-    small: jax.Array,
-    large: jax.Array,
+    first: Router,
+    second: Router,
+    first_confidence: Confidence,
+    second_confidence: Confidence,
+    small_outcome: Outcome,
+    large_outcome: Outcome,
     error: jax.Array,
     where: jax.Array | None,
     *,
     num_resamples: int,
 ) -> RouterDifference:
-    num_bins = both[0][0].bins.num_bins
+    num_bins = first.bins.num_bins
     share = jnp.arange(num_bins + 1, dtype=jnp.float32) / num_bins
 
     def read_one(curve: CascadeCurve) -> dict[str, jax.Array]:
@@ -373,14 +376,15 @@ def _router_difference_interval(
     def read(pair: CascadeCurve) -> dict[str, jax.Array]:
         return jax.tree.map(lambda leaf: leaf[0] - leaf[1], jax.vmap(read_one)(pair))
 
-    routers, confidences = jax.tree.map(lambda *leaves: jnp.stack(leaves), *both)
+    both = (first, first_confidence), (second, second_confidence)
+    outcomes = small_outcome, large_outcome
     seen, drawn, table = jax.vmap(
         lambda router, confidence: _seen_and_drawn(
-            key, router, confidence, small, large, where, num_resamples
+            key, router, confidence, *outcomes, where, num_resamples
         )
-    )(routers, confidences)
+    )(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *both))
     found = intervals.interval_of_draws(read(seen), jax.vmap(read, 1)(drawn), error)
-    counts = intervals.count_rows(masking.valid_rows(small.shape[0], where))
+    counts = intervals.count_rows(masking.valid_rows(small_outcome.shape[0], where))
     num_bins_held = jnp.sum(table.count > 0, axis=1, dtype=jnp.int32)
     return RouterDifference(
         **intervals.by_name(found),

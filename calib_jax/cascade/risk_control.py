@@ -15,6 +15,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch
+from .._core.domains import Confidence, Difference, NonNegative, Outcome, Share
 from ..stats import binomial, bounds
 from . import first_bins
 from .first_bins import FirstBins
@@ -56,10 +57,11 @@ def control_regret(
       where: optional bool `[N]`.
 
     Returns:
-      `Selection`; every K whose bins hold a valid NaN is NaN and not chosen.
+      `Selection`; every K whose bins hold a valid NaN is NaN and not chosen. None is
+      for a limit that is NaN, or traced and out of range, here and below.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or numbers on the host out of range.
 
     References:
       Angelopoulos et al., "Conformal Risk Control", 2022, arXiv 2208.02814, theorem 1.
@@ -179,7 +181,8 @@ def control_small_error(
       the bound 1.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or confidence level.
+      ValueError: for a wrong rank, shape, dtype or confidence level, or numbers on the
+        host out of range.
 
     References:
       Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", 2017,
@@ -229,8 +232,8 @@ def control_cost(
       router: `Router`, fitted on other rows.
       small_confidence: floating `[N]`, calibrated on other rows.
       small_cost: floating `[N]`, at least 0, in any unit, such as US dollars.
-      large_cost: floating `[N]`, in the same unit.
-      max_cost: floating scalar, the mean cost of an input; may be traced.
+      large_cost: floating `[N]`, at least 0, in the same unit.
+      max_cost: floating scalar, at least 0, the mean cost of an input; may be traced.
       cost_limit: floating scalar, the most that both models together can cost for any
         input, known in advance (such as a limit of tokens times their price); may be
         traced. A row above it makes every budget infeasible.
@@ -246,7 +249,8 @@ def control_cost(
       valid NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or confidence level.
+      ValueError: for a wrong rank, shape, dtype or confidence level, or numbers on the
+        host out of range.
 
     References:
       Angelopoulos et al., "Conformal Risk Control", 2022, arXiv 2208.02814; Bates et
@@ -320,19 +324,20 @@ def _in_sequence(passes: jax.Array, tested: jax.Array) -> jax.Array:
 @dispatch.core
 def _control_regret(
     router: Router,
-    confidence: jax.Array,
-    small: jax.Array,
-    large: jax.Array,
-    level: jax.Array,
+    small_confidence: Confidence,
+    small_outcome: Outcome,
+    large_outcome: Outcome,
+    max_regret: Share,
     where: jax.Array | None,
 ) -> Selection:
+    small, large = small_outcome, large_outcome
     regret = large & ~small if small.dtype == bool else jnp.maximum(large - small, 0.0)
-    sums = first_bins.sum_rows(router, confidence, (regret,), (), where)
+    sums = first_bins.sum_rows(router, small_confidence, (regret,), (), where)
     total = binomial.to_float(sums.totals)[0]
     bound = (total + 1) / (sums.rows + 1)
     return select(
-        (bound <= level) & (jnp.arange(bound.shape[0]) > 0),
-        level=level,
+        (bound <= max_regret) & (jnp.arange(bound.shape[0]) > 0),
+        level=max_regret,
         min_feasible_level=bound[1],
         risk=sums.mean(total),
         bound=bound,
@@ -343,15 +348,16 @@ def _control_regret(
 @dispatch.core(static=["betting"])
 def _sum_differences(
     router: Router,
-    confidence: jax.Array,
-    small: jax.Array,
-    large: jax.Array,
+    small_confidence: Confidence,
+    small_outcome: Outcome,
+    large_outcome: Outcome,
     where: jax.Array | None,
     *,
     betting: bool,
 ) -> tuple[FirstBins, jax.Array | None]:
     """Sums of both outcomes, and for betting int32 `[num_bins, L]`, rows by loss."""
-    sums = first_bins.sum_rows(router, confidence, (small, large), (), where)
+    small, large = small_outcome, large_outcome
+    sums = first_bins.sum_rows(router, small_confidence, (small, large), (), where)
     if not betting:
         return sums, None
     # The loss in [0, 1] is half the difference plus one half.
@@ -360,17 +366,17 @@ def _sum_differences(
     else:
         place = first_bins.level_of(0.5 * (large - small) + 0.5)
         size = first_bins.NUM_LEVELS
-    return sums, first_bins.count_levels(router, confidence, place, size, where)
+    return sums, first_bins.count_levels(router, small_confidence, place, size, where)
 
 
 # A separate program, so that the bisections are not recompiled for every number of
 # rows.
-@jax.jit
+@dispatch.core
 def _control_accuracy_drop(
     sums: FirstBins,
     counts: jax.Array | None,
     order: jax.Array,
-    level: jax.Array,
+    max_drop: Difference,
     error: jax.Array,
 ) -> Selection:
     by_small, by_large = zip(*sums.totals, strict=True)
@@ -394,8 +400,8 @@ def _control_accuracy_drop(
     drop = binomial.to_float(lost)
     bound = jnp.where(jnp.isnan(drop) | jnp.isnan(error), jnp.nan, 2 * mean - 1)
     return select(
-        _in_sequence(bound <= level, jnp.arange(bound.shape[0]) > 0),
-        level=level,
+        _in_sequence(bound <= max_drop, jnp.arange(bound.shape[0]) > 0),
+        level=max_drop,
         min_feasible_level=bound[1],
         risk=sums.mean(drop),
         bound=bound,
@@ -403,9 +409,9 @@ def _control_accuracy_drop(
     )
 
 
-@jax.jit
+@dispatch.core
 def _control_small_error(
-    sums: FirstBins, router: Router, level: jax.Array, error: jax.Array
+    sums: FirstBins, router: Router, max_error: Share, error: jax.Array
 ) -> Selection:
     wrong = binomial.to_float(sums.totals)[0]
     bound = jax.vmap(lambda k, n: bounds.upper_rate(k, n, error))(wrong, sums.kept)
@@ -420,8 +426,8 @@ def _control_small_error(
     first = jnp.maximum(bound, start)[1:]
     least = jnp.min(jnp.where(first < start[:-1], first, 1.0))
     return select(
-        _in_sequence(bound <= level, start <= level),
-        level=level,
+        _in_sequence(bound <= max_error, start <= max_error),
+        level=max_error,
         min_feasible_level=jnp.where(jnp.isnan(sums.rows), jnp.nan, least),
         risk=wrong / jnp.maximum(sums.kept, 1.0),
         bound=bound,
@@ -432,40 +438,42 @@ def _control_small_error(
 @dispatch.core(static=["betting"])
 def _sum_costs(
     router: Router,
-    confidence: jax.Array,
-    small: jax.Array,
-    large: jax.Array,
-    limit: jax.Array,
+    small_confidence: Confidence,
+    small_cost: NonNegative,
+    large_cost: NonNegative,
+    cost_limit: NonNegative,
     where: jax.Array | None,
     *,
     betting: bool,
 ) -> tuple[FirstBins, tuple[jax.Array, ...] | None]:
     """Sums of costs, and for betting rows by cost, if kept small and if sent on."""
-    both = small + large
+    both = small_cost + large_cost
     # The sum of two prices may be rounded to just above a limit that is their sum.
-    too_high = both > limit * np.float32(1 + 2.0**-21)
-    sums = first_bins.sum_rows(router, confidence, (small, too_high), (large,), where)
+    too_high = both > cost_limit * np.float32(1 + 2.0**-21)
+    sums = first_bins.sum_rows(
+        router, small_confidence, (small_cost, too_high), (large_cost,), where
+    )
     if not betting:
         return sums, None
     return sums, tuple(
         first_bins.count_levels(
             router,
-            confidence,
-            first_bins.level_of(cost / limit),
+            small_confidence,
+            first_bins.level_of(cost / cost_limit),
             first_bins.NUM_LEVELS,
             where,
         )
-        for cost in (small, both)
+        for cost in (small_cost, both)
     )
 
 
-@jax.jit
+@dispatch.core
 def _control_cost(
     sums: FirstBins,
     counts: tuple[jax.Array, ...] | None,
     order: jax.Array,
-    level: jax.Array,
-    limit: jax.Array,
+    max_cost: NonNegative,
+    cost_limit: NonNegative,
     error: jax.Array | None,
 ) -> Selection:
     by_small, num_too_high, by_large = binomial.to_float(sums.totals)
@@ -473,17 +481,17 @@ def _control_cost(
     unknown = jnp.isnan(by_small[-1] + by_large[0])
     total = jnp.where(unknown, jnp.nan, by_small[-1] + by_large)
     if counts is None or error is None:
-        bound = (total + limit) / (sums.rows + 1)
+        bound = (total + cost_limit) / (sums.rows + 1)
     else:
         means = _least_means(first_bins.sum_for_every_k(order, *counts), error)
-        bound = jnp.where(unknown, jnp.nan, limit * means)
+        bound = jnp.where(unknown, jnp.nan, cost_limit * means)
     bound = jnp.where(num_too_high[-1] > 0, jnp.inf, bound)
     # The smallest K from which no K fails.
-    fails = ~(bound <= level)
+    fails = ~(bound <= max_cost)
     return select(
         jnp.cumsum(fails[::-1], dtype=jnp.int32)[::-1] == 0,
         smallest=True,
-        level=level,
+        level=max_cost,
         min_feasible_level=bound[-1],
         risk=sums.mean(total),
         bound=bound,

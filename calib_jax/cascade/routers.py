@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, records
+from .._core.domains import Confidence, Outcome, Weights
 from ..binning import bin_sums, search
 from ..binning.bins import (
     DEFAULT_NUM_BINS,
@@ -101,7 +102,9 @@ def advantage_table(
       `AdvantageTable`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or one outcome without the other.
+      ValueError: for a wrong rank, shape or dtype, one outcome without the other, or a
+        value on the host outside `[0, 1]`; such a value in a device array counts as
+        NaN, here and below.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase I.
@@ -120,22 +123,20 @@ def advantage_table(
         raise ValueError(
             "small_outcome, large_outcome: expected both or neither, got only one."
         )
-    outcomes = None
+    by_small = by_large = None
     if small_outcome is not None and large_outcome is not None:
-        outcomes = (
-            checks.outcomes("small_outcome", small_outcome),
-            checks.outcomes("large_outcome", large_outcome),
-        )
+        by_small = checks.outcomes("small_outcome", small_outcome)
+        by_large = checks.outcomes("large_outcome", large_outcome)
     mask, weight = checks.mask("where", where), checks.weights("weights", weights)
     checks.same_shape(
         small_confidence=small,
         large_confidence=large,
-        small_outcome=outcomes[0] if outcomes else None,
-        large_outcome=outcomes[1] if outcomes else None,
+        small_outcome=by_small,
+        large_outcome=by_large,
         where=mask,
         weights=weight,
     )
-    return tabulate(bins, small, large, outcomes, mask, weight)
+    return tabulate(bins, small, large, by_small, by_large, mask, weight)
 
 
 def fit_router(
@@ -162,10 +163,13 @@ def fit_router(
       weights: optional non-negative `[N]`; they never move edges.
 
     Returns:
-      `Router`.
+      `Router`. A valid NaN in `large_confidence` makes the advantage of its bin NaN,
+      which puts the bin last but for empty ones; in `small_confidence`, that of every
+      bin, and then the order means nothing.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for a wrong rank, shape, dtype or count, or a confidence on the host
+        outside `[0, 1]`.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase I.
@@ -193,14 +197,17 @@ def use_small(
 
     Args:
       router: `Router`.
-      small_confidence: floating `[N]`, of new inputs, calibrated as in the fit.
+      small_confidence: floating `[N]` in `[0, 1]`, of new inputs, calibrated as in the
+        fit; any other shape, such as a scalar for one input, is taken too.
       num_small_bins: the paper's K, 0 to num_bins; may be traced.
 
     Returns:
-      bool `[N]`; False where the confidence is NaN.
+      bool `[N]`, or of the confidence's shape; False where the confidence is NaN, and
+      everywhere if a traced K is out of range: the large model is called.
 
     Raises:
-      ValueError: for a wrong rank, dtype or count.
+      ValueError: for a wrong dtype or count, or a confidence on the host outside
+        `[0, 1]`.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1, phase II.
@@ -212,8 +219,15 @@ def use_small(
     """
     checks.instance("router", router, Router)
     budget = checked_budget(router, num_small_bins)
-    confidence = checks.floats("small_confidence", small_confidence)
-    return in_first_bins(router.bins, router.order, confidence, budget)
+    confidence = checks.floats(
+        "small_confidence", small_confidence, rank=range(8), axes="[...]"
+    )
+    return _use_small(router.bins, router.order, confidence, budget)
+
+
+def in_range(budget: jax.Array, num_bins: int) -> jax.Array:
+    """K, or 0 for a traced one beyond the bins, which the host would have refused."""
+    return jnp.where(budget > num_bins, 0, budget)
 
 
 def checked_budget(router: Router, num_small_bins: int | jax.Array) -> jax.Array:
@@ -245,19 +259,31 @@ def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
     return places[search.bin_of(router.bins.edges, confidence)]
 
 
+@dispatch.core(rows_of="small_confidence")
+def _use_small(
+    bins: Bins,
+    order: jax.Array,
+    small_confidence: Confidence,
+    num_small_bins: jax.Array,
+) -> jax.Array:
+    budget = in_range(num_small_bins, bins.num_bins)
+    return in_first_bins(bins, order, small_confidence, budget)
+
+
 @dispatch.core(static=["num_bins"])
 def fit_rows(
-    small: jax.Array,
-    large: jax.Array,
+    small_confidence: Confidence,
+    large_confidence: Confidence,
     bins: Bins | None,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
     *,
     num_bins: int,
 ) -> Router:
     """The core of `fit_router`."""
+    small, large = small_confidence, large_confidence
     bins = given_or_cut(bins, small, num_bins, where, weights)
-    table = tabulate(bins, small, large, None, where, weights)
+    table = tabulate(bins, small, large, None, None, where, weights)
     return Router(
         bins=bins, table=table, order=bin_sums.bin_order(table.count, table.advantage)
     )
@@ -266,17 +292,18 @@ def fit_rows(
 @dispatch.core
 def tabulate(
     bins: Bins,
-    small: jax.Array,
-    large: jax.Array,
-    outcomes: tuple[jax.Array, jax.Array] | None,
+    small_confidence: Confidence,
+    large_confidence: Confidence,
+    small_outcome: Outcome | None,
+    large_outcome: Outcome | None,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
 ) -> AdvantageTable:
     """The core of `advantage_table`."""
-    quantities = [small, large]
-    if outcomes is not None:
-        difference = outcomes[1] - outcomes[0]
-        quantities += [*outcomes, difference]
+    small, quantities = small_confidence, [small_confidence, large_confidence]
+    if small_outcome is not None and large_outcome is not None:
+        difference = large_outcome - small_outcome
+        quantities += [small_outcome, large_outcome, difference]
     table = bin_sums.bin_means(bins, small, quantities, where, weights)
     result = AdvantageTable(
         count=table.count,
@@ -285,7 +312,7 @@ def tabulate(
         large_confidence=table.means[1],
         advantage=table.means[1] - table.means[0],
     )
-    if outcomes is None:
+    if small_outcome is None:
         return result
     # Around the mean of the bin, since a difference of squares would cancel.
     mean = table.means[4]

@@ -14,10 +14,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, records
+from .._core import checks, dispatch, domains, masking, records
+from .._core.domains import Difference, Share
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
 from ..calibration.reports import FitReport
@@ -103,18 +103,18 @@ def choose_num_small_bins(
     Args:
       curve: `CascadeCurve` of calibration data.
       min_accuracy: floating scalar in `[0, 1]`, such as `curve.large_accuracy` for no
-        loss; may be traced. A device array outside `[0, 1]` is not refused, here and
-        below.
+        loss; may be traced.
       max_large_share: floating scalar in `[0, 1]`, of inputs sent to the large model; a
         share equal to the budget is within it. May be traced.
 
     Returns:
       `Selection`. Its `risk`, `bound` and levels are error rates (1 - accuracy), or
       shares where only `max_large_share` is given; without any target `level` is
-      `min_feasible_level`. Not feasible where no K meets the target, or for a NaN
-      curve: then K is num_bins if only `max_large_share` is given, and otherwise 0.
-      With both targets `min_feasible_level` is that of the accuracy within the budget,
-      and NaN where no K is within it.
+      `min_feasible_level`. Not feasible where no K meets the target, for a NaN curve,
+      or for a target that is NaN or traced and outside `[0, 1]`: then K is num_bins if
+      only `max_large_share` is given, and otherwise 0. With both targets
+      `min_feasible_level` is that of the accuracy within the budget, and NaN where no K
+      is within it.
 
     Raises:
       ValueError: where `curve` is not a `CascadeCurve`, a target is not a scalar, or a
@@ -143,9 +143,9 @@ def choose_num_small_bins(
     checks.instance("curve", curve, CascadeCurve)
     least = budget = None
     if min_accuracy is not None:
-        least = _share("min_accuracy", min_accuracy)
+        least = checks.scalar("min_accuracy", min_accuracy)
     if max_large_share is not None:
-        budget = _share("max_large_share", max_large_share)
+        budget = checks.scalar("max_large_share", max_large_share)
     return _choose_num_small_bins(curve, least, budget)
 
 
@@ -176,10 +176,12 @@ def choose_by_confidence(
 
     Returns:
       `Selection`, whose `bound` is its `risk`. Every K whose bins hold a valid NaN is
-      NaN and not chosen. Nothing is promised, so `same_rows` is never True.
+      NaN and not chosen, and none is for a limit that is NaN or traced and out of
+      range. Nothing is promised, so `same_rows` is never True.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or one confidence without the other.
+      ValueError: for a wrong rank, shape or dtype, one confidence without the other, or
+        numbers on the host out of range.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 1; Jitkrittum et al., "When Does
@@ -206,7 +208,7 @@ def choose_by_confidence(
         small = checks.floats("small_confidence", small_confidence)
         large = checks.floats("large_confidence", large_confidence)
         checks.same_shape(small_confidence=small, large_confidence=large, where=mask)
-        table = routers.tabulate(router.bins, small, large, None, mask, None)
+        table = routers.tabulate(router.bins, small, large, None, None, mask, None)
     elif given:
         raise ValueError(
             f"{', '.join(rows)}: expected both confidences, or None for all three, got "
@@ -270,8 +272,9 @@ def fit_router_with_guarantee(
       `GuaranteedRouter`. The second half has one or two rows more than the first.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, a `choose` or `fit` that is
-        not a function, or a `choose` that cannot be called as described above.
+      ValueError: for a wrong rank, shape, dtype or count, values on the host out of
+        range, a `choose` or `fit` that is not a function, or a `choose` that cannot be
+        called as described above.
 
     References:
       Angelopoulos et al., "Learn then Test", 2021, arXiv 2110.01052, section 2 (order
@@ -305,6 +308,14 @@ def fit_router_with_guarantee(
         if value is not None
     }
     checks.same_shape(small_scores=small, **costs)
+    # Here, where they have the names of this function's arguments.
+    checks.in_domain(
+        domains.OUTCOME, mask, small_outcome=by_small, large_outcome=by_large
+    )
+    checks.in_domain(domains.Domain(0.0, jnp.inf), mask, **costs)
+    if fit is None:
+        scores = {"small_scores": small, "large_scores": large}
+        checks.in_domain(domains.CONFIDENCE, mask, **scores)
     for name, function in (("choose", choose), ("fit", fit)):
         if not callable(function) and not (name == "fit" and fit is None):
             kind = type(function).__name__
@@ -330,14 +341,6 @@ def fit_router_with_guarantee(
         small_report=fitted[0][1],
         large_report=fitted[1][1],
     )
-
-
-def _share(name: str, value: ArrayLike) -> jax.Array:
-    """A float32 scalar in [0, 1]; only numbers on the host are looked at."""
-    number = checks.scalar(name, value)
-    if not isinstance(value, jax.Array) and not 0 <= float(np.asarray(value)) <= 1:
-        raise ValueError(f"{name}: expected a number in [0, 1], got {value}.")
-    return number
 
 
 def _names_taken(
@@ -391,11 +394,9 @@ def select(
     )
 
 
-@jax.jit
+@dispatch.core
 def _choose_num_small_bins(
-    curve: CascadeCurve,
-    min_accuracy: jax.Array | None,
-    max_large_share: jax.Array | None,
+    curve: CascadeCurve, min_accuracy: Share | None, max_large_share: Share | None
 ) -> Selection:
     accuracy = curve.accuracy.astype(jnp.float32)
     share = 1.0 - curve.small_share.astype(jnp.float32)
@@ -424,9 +425,9 @@ def _choose_num_small_bins(
     )
 
 
-@jax.jit
+@dispatch.core
 def _choose_by_confidence(
-    table: AdvantageTable, order: jax.Array, level: jax.Array
+    table: AdvantageTable, order: jax.Array, max_loss: Difference
 ) -> Selection:
     kept, lost = (
         first_bins.sum_for_every_k(order, part)
@@ -434,8 +435,8 @@ def _choose_by_confidence(
     )
     risk, small_share = (masking.ratio(part, kept[-1]) for part in (lost, kept))
     return select(
-        (risk <= level) & (jnp.arange(risk.shape[0]) > 0),
-        level=level,
+        (risk <= max_loss) & (jnp.arange(risk.shape[0]) > 0),
+        level=max_loss,
         min_feasible_level=jnp.min(risk[1:]),
         risk=risk,
         bound=risk,

@@ -43,10 +43,11 @@ class AuditPlan:
     """How many rows to audit.
 
     Attributes:
-      num_audited: how many; -1 if no number up to `max_audited` is enough.
-      num_wrong: how many of them must be found wrong; -1 likewise.
-      chance: probability of finding that many; NaN likewise.
-      feasible: whether any number is enough.
+      num_audited: how many; the largest number allowed if even that is not enough.
+      num_wrong: how many of them must be found wrong for the bound to be reached; one
+        more than `num_audited` if no audit of this size reaches it.
+      chance: probability of finding that many.
+      feasible: whether any number up to `max_audited` gives the chance asked for.
     """
 
     num_audited: int
@@ -201,7 +202,7 @@ def audit_size(
       max_audited: the largest number to try, at least 1.
 
     Returns:
-      `AuditPlan`.
+      `AuditPlan`; look at `feasible`.
 
     Raises:
       ValueError: for traced arguments, arrays, or values outside these ranges.
@@ -219,6 +220,8 @@ def audit_size(
     wanted = _share("min_precision", min_precision)
     rate = _share("expected", expected)
     likely = _share("chance", chance)
+    if not 0 < likely < 1:
+        raise ValueError(f"chance: expected a number in (0, 1), got {likely}.")
     error = float(
         _scalar(
             "confidence_level", tails.error_rate("confidence_level", confidence_level)
@@ -240,7 +243,7 @@ def audit_size(
 
     # The fewest wrong labels that refute a lower precision: one more audited row raises
     # this number by at most one. A bound of 0 needs none.
-    needed = 1 if wanted > 0 else 0
+    needed, reached = 1 if wanted > 0 else 0, 0.0
     for n in range(1, most + 1):
         if wanted > 0 and tails.exceeds(at_least(needed, n, refuted), error):
             needed += 1
@@ -249,7 +252,7 @@ def audit_size(
             return AuditPlan(
                 num_audited=n, num_wrong=needed, chance=reached, feasible=True
             )
-    return AuditPlan(num_audited=-1, num_wrong=-1, chance=math.nan, feasible=False)
+    return AuditPlan(num_audited=most, num_wrong=needed, chance=reached, feasible=False)
 
 
 @dispatch.core(static=["size"])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records
+from .._core.domains import Outcome, Weights
 
 
 @records.record("N")
@@ -48,10 +49,12 @@ def cleaning_curve(
       weights: optional non-negative `[N]`.
 
     Returns:
-      `CleaningCurve`; NaN without a valid row.
+      `CleaningCurve`; NaN without a valid row. If a valid `is_error` or weight is NaN,
+      so are shares and recall, and precision from that row on.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or values on the host out of range;
+        in a device array they count as NaN.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Figure 4 (its "detection rate" is the flagged
@@ -71,21 +74,21 @@ def cleaning_curve(
 
 @dispatch.core
 def _cleaning_curve(
-    scores: jax.Array,
-    errors: jax.Array,
+    score: jax.Array,
+    is_error: Outcome,
     where: jax.Array | None,
-    weights: jax.Array | None,
+    weights: Weights | None,
 ) -> CleaningCurve:
-    valid = masking.valid_rows(scores.shape[0], where, weights)
-    weight = jnp.ones(scores.shape, jnp.float32) if weights is None else weights
+    valid = masking.valid_rows(score.shape[0], where, weights)
+    weight = jnp.ones(score.shape, jnp.float32) if weights is None else weights
     weight = jnp.where(valid, weight, 0.0)
-    error = jnp.where(valid, weight * errors, 0.0)
+    error = jnp.where(valid, weight * is_error, 0.0)
     # Ascending in minus the score; masked rows come last.
-    key = jnp.where(jnp.isnan(scores), jnp.inf, -scores)
+    key = jnp.where(jnp.isnan(score), jnp.inf, -score)
     _, key, weight, error = jax.lax.sort(
         ((~valid).astype(jnp.int32), key, weight, error), num_keys=2
     )
-    num_rows = scores.shape[0]
+    num_rows = score.shape[0]
     if num_rows == 0:
         empty = jnp.zeros(0, jnp.float32)
         return CleaningCurve(

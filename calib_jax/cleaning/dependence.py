@@ -14,6 +14,7 @@ from jax.scipy.special import ndtri
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records, reduce
+from .._core.domains import Confidence
 from ..stats import intervals
 from ..stats.intervals import Counts, Interval
 
@@ -84,17 +85,18 @@ def expert_dependence(
       outcomes: bool `[M, N]`, whether each expert is right. If given labels stand in
         for the truth, wrong labels count as errors of all experts, and the lift is too
         high.
-      confidences: optional floating `[M, N]`, calibrated to the same labels, so that
-        1 minus a confidence is the probability of an error.
+      confidences: optional floating `[M, N]` in `[0, 1]`, calibrated to the same
+        labels, so that 1 minus a confidence is the probability of an error.
       confidence_level: floating scalar in `(0, 1)`, of each interval; may be traced.
       where: optional bool `[N]`.
 
     Returns:
       `ExpertDependence`; lifts are NaN with the interval `[0, inf]` where an expert is
-      never wrong.
+      never wrong, and the one given confidences also with a valid NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or fewer than two experts.
+      ValueError: for a wrong rank, shape or dtype, fewer than two experts, or a
+        confidence on the host outside `[0, 1]`; in a device array it counts as NaN.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2.3, assumes independence; Kuncheva and
@@ -130,7 +132,7 @@ def expert_dependence(
 @dispatch.core
 def _expert_dependence(
     outcomes: jax.Array,
-    confidences: jax.Array | None,
+    confidences: Confidence | None,
     alpha: jax.Array,
     where: jax.Array | None,
 ) -> ExpertDependence:

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, records, reduce
+from .._core import checks, dispatch, domains, masking, records, reduce
+from .._core.domains import Confidence, Share
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..stats import intervals
@@ -86,16 +87,17 @@ def label_error_probability(
     independent errors; `expert_dependence` shows whether they are.
 
     Args:
-      probabilities: floating `[N, C]`, p, calibrated to true labels.
+      probabilities: floating `[N, C]` in `[0, 1]`, p, calibrated to true labels.
       labels: integer `[N]`, as given, in `[0, C)`.
-      noise: floating `[C, C]`, the noise matrix T, rows by true class.
+      noise: floating `[C, C]` in `[0, 1]`, the noise matrix T, rows by true class.
 
     Returns:
       float32 `[N]` in `[0, 1]`; 1 for a label that is impossible under p and T, NaN for
       a label outside `[0, C)` and for a row with NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a value on the host outside
+        `[0, 1]`; in a device array it counts as NaN, here and below.
 
     References:
       Bayes' rule; the noise model of Northcutt et al., "Confident Learning", 2021,
@@ -130,10 +132,12 @@ def expected_precision(
       where: optional bool `[N]`.
 
     Returns:
-      `ExpectedPrecision`; NaN where a flagged row's probability is.
+      `ExpectedPrecision`; NaN where a flagged row's probability is, such as that of a
+      label that is not a class.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a flagged row's probability on
+        the host outside `[0, 1]`.
 
     References:
       The Poisson binomial distribution: mean and variance of the number of independent
@@ -148,7 +152,7 @@ def expected_precision(
     flags = checks.bools("flagged", flagged)
     mask = checks.mask("where", where)
     checks.same_shape(label_error_probability=error, flagged=flags, where=mask)
-    return _expected_precision(error, flags, mask)
+    return _expected_precision(error, flags if mask is None else flags & mask)
 
 
 def expected_precision_by_bin(
@@ -196,7 +200,8 @@ def expected_precision_by_bin(
     checks.same_shape(
         scores=score, label_error_probability=error, flagged=flags, where=mask
     )
-    return _expected_precision_by_bin(bins, score, error, flags, mask)
+    valid = flags if mask is None else flags & mask
+    return _expected_precision_by_bin(bins, score, error, valid)
 
 
 def expected_false_flags(
@@ -218,8 +223,8 @@ def expected_false_flags(
     summed over the candidates, the rows that would be flagged if every expert
     contradicted their label. For `top1_disagreement` these are all rows; for
     `high_confidence_disagreement` those on which every expert is in one of its K best
-    bins, `high_confidence_disagreement(experts, predictions, confidences,
-    -jnp.ones_like(labels), K)`.
+    bins: what it flags with labels that no expert predicts, such as
+    `jnp.full_like(labels, num_classes)`.
 
     The first sum holds if experts err independently given their confidences. It is too
     small if they share errors, and too large if they avoid each other's: it is not a
@@ -268,13 +273,14 @@ def expected_false_flags(
 
 @dispatch.core(rows_of="labels")
 def _label_error_probability(
-    probabilities: jax.Array, labels: jax.Array, noise: jax.Array
+    probabilities: jax.Array, labels: jax.Array, noise: Share
 ) -> jax.Array:
     num_classes = noise.shape[0]
 
     def of_block(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
         array, label = rows
-        array = array.astype(jnp.float32)
+        # Block by block, so that nothing of the size of the probabilities is made.
+        array = domains.CONFIDENCE.confine(array.astype(jnp.float32))
         inside = (label >= 0) & (label < num_classes)
         # Row g: how often each true class is given as g.
         given = jnp.take(noise.T, jnp.where(inside, label, 0), axis=0)
@@ -291,25 +297,20 @@ def _label_error_probability(
 
 @dispatch.core
 def _expected_precision(
-    error: jax.Array, flagged: jax.Array, where: jax.Array | None
+    label_error_probability: Share, where: jax.Array
 ) -> ExpectedPrecision:
-    one_bin = Bins(edges=jnp.zeros(0, jnp.float32))
-    found = _expected_precision_by_bin(
-        one_bin, jnp.zeros_like(error), error, flagged, where
-    )
+    """The argument `where` holds the flagged rows; the others are not looked at."""
+    one_bin, error = Bins(edges=jnp.zeros(0, jnp.float32)), label_error_probability
+    found = _expected_precision_by_bin(one_bin, jnp.zeros_like(error), error, where)
     return jax.tree.map(lambda entry: entry[0], found)
 
 
 @dispatch.core
 def _expected_precision_by_bin(
-    bins: Bins,
-    scores: jax.Array,
-    error: jax.Array,
-    flagged: jax.Array,
-    where: jax.Array | None,
+    bins: Bins, scores: jax.Array, label_error_probability: Share, where: jax.Array
 ) -> ExpectedPrecision:
-    valid = flagged if where is None else flagged & where
-    table = bin_sums.bin_means(bins, scores, (error, error * (1 - error)), valid, None)
+    error = label_error_probability
+    table = bin_sums.bin_means(bins, scores, (error, error * (1 - error)), where, None)
     mean, spread = table.means
     none = table.count == 0
     some = jnp.where(none, 1.0, table.weight)
@@ -322,7 +323,7 @@ def _expected_precision_by_bin(
 
 @dispatch.core
 def _expected_false_flags(
-    confidences: jax.Array,
+    confidences: Confidence,
     candidates: jax.Array,
     flagged: jax.Array,
     where: jax.Array | None,

@@ -4,8 +4,8 @@ Shapes: M models (experts), N examples, `num_bins` bins. These are the first two
 of the paper's Algorithm 2: every model contradicts the label (1), and does so with high
 confidence (2); the third, and a score to rank labels by, are in `label_issues`.
 `repairs` turns flags into a repaired dataset. `top1` returns a negative prediction for
-an invalid row; it contradicts nothing. Negative labels are compared like any other:
-leave out unlabelled rows.
+an invalid row; it contradicts nothing. A negative label, such as -1 or -100 for
+"unknown", is not a class: nothing contradicts it, and it is never flagged.
 """
 
 import jax
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, records
+from .._core.domains import Confidence, Outcome
 from ..binning import bin_sums, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly, in_first_bins
 from ..binning.tables import ReliabilityTable
@@ -41,7 +42,7 @@ def top1_disagreement(predictions: ArrayLike, labels: ArrayLike) -> jax.Array:
 
     Args:
       predictions: integer `[M, N]`; a negative one contradicts nothing.
-      labels: integer `[N]`, as given.
+      labels: integer `[N]`, as given; a negative one is not contradicted.
 
     Returns:
       bool `[N]`.
@@ -79,10 +80,12 @@ def fit_expert_bins(
       where: optional bool `[N]`.
 
     Returns:
-      `ExpertBins`.
+      `ExpertBins`; with a valid NaN the expert's table holds NaN, and its order means
+      nothing.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for a wrong rank, shape, dtype or count, or values on the host outside
+        `[0, 1]`; in a device array they count as NaN.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 2, method 2.
@@ -115,18 +118,19 @@ def high_confidence_disagreement(
     Args:
       experts: `ExpertBins` of the M models.
       predictions: integer `[M, N]`; a negative one contradicts nothing.
-      confidences: floating `[M, N]`, calibrated as in the fit; NaN is in none of the
-        bins.
-      labels: integer `[N]`, as given.
+      confidences: floating `[M, N]` in `[0, 1]`, calibrated as in the fit; NaN is in
+        none of the bins.
+      labels: integer `[N]`, as given; a negative one is not contradicted.
       num_top_bins: the paper's K, 0 to num_bins; may be traced. Fewer bins flag fewer
-        labels, with higher precision.
+        labels, with higher precision; a traced K out of range flags none.
       consensus: whether the models must also agree on one other class.
 
     Returns:
       bool `[N]`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for a wrong rank, shape, dtype or count, or a confidence on the host
+        outside `[0, 1]`; in a device array it counts as NaN.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 2, method 2.
@@ -167,8 +171,9 @@ def checked_answers(
 
 
 def contradicts(predictions: jax.Array, labels: jax.Array) -> jax.Array:
-    """Bool `[M, N]`: valid predictions other than the given label."""
-    return (predictions != labels[None]) & (predictions >= 0)
+    """Bool `[M, N]`: valid predictions other than the given label, a class too."""
+    classes = (predictions >= 0) & (labels >= 0)[None]
+    return (predictions != labels[None]) & classes
 
 
 @jax.jit
@@ -179,8 +184,8 @@ def _contradicted(predictions: jax.Array, labels: jax.Array) -> jax.Array:
 
 @dispatch.core(static=["num_bins"])
 def _fit_expert_bins(
-    confidences: jax.Array,
-    outcomes: jax.Array,
+    confidences: Confidence,
+    outcomes: Outcome,
     where: jax.Array | None,
     *,
     num_bins: int,
@@ -198,13 +203,15 @@ def _fit_expert_bins(
 def _surely_contradicted(
     experts: ExpertBins,
     predictions: jax.Array,
-    confidences: jax.Array,
+    confidences: Confidence,
     labels: jax.Array,
     num_top_bins: jax.Array,
     consensus: jax.Array,
 ) -> jax.Array:
+    # The host refuses a K beyond the bins; a traced one flags nothing.
+    beyond = num_top_bins > experts.bins.num_bins
     sure = jax.vmap(in_first_bins, (0, 0, 0, None))(
-        experts.bins, experts.order, confidences, num_top_bins
+        experts.bins, experts.order, confidences, jnp.where(beyond, 0, num_top_bins)
     )
     agreed = jnp.all(predictions == predictions[:1], axis=0) | ~consensus
     return _contradicted(predictions, labels) & jnp.all(sure, axis=0) & agreed

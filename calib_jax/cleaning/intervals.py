@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records, reduce
+from .._core.domains import Outcome
 from ..stats import intervals
 from ..stats.intervals import Counts, Interval
 
@@ -57,10 +58,12 @@ def cleaning_interval(
       where: optional bool `[N]`.
 
     Returns:
-      `CleaningInterval`; a share of no rows is NaN with the interval `[0, 1]`.
+      `CleaningInterval`; a share of no rows is NaN with the interval `[0, 1]`, one that
+      a valid NaN enters is NaN throughout.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or an `is_error` on the host outside
+        `[0, 1]`; in a device array it counts as NaN.
 
     References:
       Wilson, "Probable inference, the law of succession, and statistical inference",
@@ -84,7 +87,7 @@ def cleaning_interval(
 @dispatch.core
 def _cleaning_interval(
     flagged: jax.Array,
-    is_error: jax.Array,
+    is_error: Outcome,
     alpha: jax.Array,
     where: jax.Array | None,
 ) -> CleaningInterval:
@@ -99,7 +102,8 @@ def _cleaning_interval(
     rows, flags, errors, found = reduce.sum_rows(of_rows, (flagged, is_error), valid)
 
     def of_whole(part: jax.Array, whole: jax.Array) -> Interval:
-        some, none = jnp.where(whole > 0, whole, 1.0), whole == 0
+        none = whole == 0
+        some = jnp.where(none, 1.0, whole)
         one = intervals.wilson(part / some, some, alpha)
         return Interval(
             estimate=jnp.where(none, jnp.nan, one.estimate),

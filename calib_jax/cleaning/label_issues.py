@@ -8,10 +8,19 @@ Shapes: N examples, C classes, M models (experts).
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, class_axis, dispatch, exact, masking, records, reduce
+from .._core import (
+    checks,
+    class_axis,
+    dispatch,
+    domains,
+    exact,
+    masking,
+    records,
+    reduce,
+)
+from .._core.domains import Confidence
 from . import experts
 
 
@@ -42,8 +51,8 @@ def confident_learning(
        \text{flagged where } \hat y_i \ne y_i
 
     A row without a candidate keeps its label; ties go to the first candidate; a class
-    without rows is never a candidate. A row with a NaN or infinite probability, or a
-    label outside `[0, C)`, is not flagged and enters no threshold.
+    without rows is never a candidate. A row with a NaN, or with a label outside
+    `[0, C)`, is not flagged and enters no threshold.
 
     Args:
       probabilities: floating `[N, C]`, in `[0, 1]`, from a model that was not trained
@@ -55,7 +64,8 @@ def confident_learning(
       `LabelIssues`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a probability on the host outside
+        `[0, 1]`; in a device array it counts as NaN.
 
     References:
       Northcutt et al., "Confident Learning", 2021, arXiv 1911.00068; Hao et al. 2026,
@@ -90,10 +100,12 @@ def label_issue_score(
       labels: integer `[N]`, as given.
 
     Returns:
-      float32 `[N]` in `[-1, 1]`; NaN where the confidence of a prediction is NaN.
+      float32 `[N]` in `[-1, 1]`; NaN where the confidence of a prediction is NaN, and
+      for a negative label. `cleaning_curve` puts NaN last.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a confidence on the host outside
+        `[0, 1]`; in a device array it counts as NaN.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2.3.
@@ -112,9 +124,9 @@ def checked_rows(
     probabilities: ArrayLike, labels: ArrayLike, where: ArrayLike | None = None
 ) -> tuple[jax.Array, jax.Array, jax.Array | None]:
     """Probabilities `[N, C]`, labels `[N]` and an optional mask `[N]`."""
-    array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
-    label = checks.integers("labels", labels)
     mask = checks.mask("where", where)
+    array = checks.probabilities("probabilities", probabilities, mask)
+    label = checks.integers("labels", labels)
     checks.same_rows(probabilities=array, labels=label, where=mask)
     return array, label, mask
 
@@ -129,12 +141,11 @@ def class_thresholds(
     number at or below that mean.
     """
     num_classes = probabilities.shape[1]
-    # The sum of a row is finite only if all its entries are; it is the fastest pass.
-    row_total = jnp.sum(lax.stop_gradient(probabilities), axis=1, dtype=jnp.float32)
-    usable = jnp.isfinite(row_total)
+    # Not `confine`, which would make an array of the size of the probabilities.
+    usable = jnp.all(domains.CONFIDENCE.holds(probabilities), axis=1)
     usable = usable & (labels >= 0) & (labels < num_classes)
     usable = usable if where is None else usable & where
-    own = masking.take_last(probabilities, labels)
+    own = domains.CONFIDENCE.confine(masking.take_last(probabilities, labels))
     sums = reduce.sum_bins(
         lambda rows: (rows[0], (rows[1],)), (labels, own), num_classes, usable
     )
@@ -166,10 +177,11 @@ def beaten_labels(
     return flagged, jnp.where(flagged, chosen, labels), chosen
 
 
-@jax.jit
+@dispatch.core(rows_of="labels")
 def _label_issue_score(
-    predictions: jax.Array, confidences: jax.Array, labels: jax.Array
+    predictions: jax.Array, confidences: Confidence, labels: jax.Array
 ) -> jax.Array:
     agrees = predictions == labels[None]
     signed = jnp.where(agrees, -confidences, confidences)
-    return jnp.min(jnp.where(predictions < 0, -1.0, signed), axis=0)
+    score = jnp.min(jnp.where(predictions < 0, -1.0, signed), axis=0)
+    return jnp.where(labels < 0, jnp.nan, score)

@@ -15,6 +15,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, reduce
+from .._core.domains import Confidence, Probabilities, Share
 from . import label_issues
 
 # Beyond this no digit of a float32 inverse is reliable.
@@ -32,7 +33,8 @@ def uniform_label_noise(rate: ArrayLike, num_classes: int) -> jax.Array:
       float32 `[C, C]`, rows by true class.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for a wrong rank, shape, dtype or count, or values on the host outside
+        `[0, 1]`; in a device array they count as NaN, here and below.
 
     References:
       Northcutt et al., "Confident Learning", 2021, arXiv 1911.00068, section 2.
@@ -100,8 +102,8 @@ def true_label_probabilities(probabilities: ArrayLike, noise: ArrayLike) -> jax.
     Negative results are set to 0, and each row is scaled to sum to 1.
 
     Args:
-      probabilities: floating `[N, C]`, q, calibrated to given labels.
-      noise: floating `[C, C]`, the noise matrix, rows by true class.
+      probabilities: floating `[N, C]` in `[0, 1]`, q, calibrated to given labels.
+      noise: floating `[C, C]` in `[0, 1]`, the noise matrix, rows by true class.
 
     Returns:
       float32 `[N, C]`, p; NaN for a noise matrix without a usable inverse in float32
@@ -119,7 +121,7 @@ def true_label_probabilities(probabilities: ArrayLike, noise: ArrayLike) -> jax.
       >>> print(true_label_probabilities([[0.66, 0.17, 0.17]], noise).round(2))
       [[0.8 0.1 0.1]]
     """
-    array = checks.logits("probabilities", probabilities, rank=2, axes="[N, C]")
+    array = checks.probabilities("probabilities", probabilities)
     return _true_label_probabilities(array, noise_matrix(noise, array.shape[1]))
 
 
@@ -134,13 +136,14 @@ def true_label_confidence(
     .. math:: c = \frac{c' - e}{1 - \epsilon - e}, \quad e = \frac{\epsilon}{C - 1}
 
     Args:
-      confidence: floating `[N]`, calibrated to given labels.
-      rate: floating scalar in `[0, 1)`, share of wrong labels; may be traced.
+      confidence: floating `[N]` in `[0, 1]`, calibrated to given labels; any other
+        shape is taken too.
+      rate: floating scalar in `[0, 1]`, share of wrong labels; may be traced.
       num_classes: static number of classes C, at least 2.
 
     Returns:
-      float32 `[N]` in `[0, 1]`; NaN at a rate within 1e-6 of (C - 1) / C, where the
-      given label says nothing about the true one.
+      float32 in `[0, 1]`, of the confidence's shape; NaN at a rate within 1e-6 of
+      (C - 1) / C, where the given label says nothing about the true one.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count.
@@ -152,7 +155,7 @@ def true_label_confidence(
       >>> print(true_label_confidence([0.05, 0.5, 0.95], 0.05, 20).round(3))
       [0.05  0.526 1.   ]
     """
-    array = checks.floats("confidence", confidence)
+    array = checks.floats("confidence", confidence, rank=range(8), axes="[...]")
     share = checks.scalar("rate", rate)
     size = checks.static_int("num_classes", num_classes, minimum=2)
     return _true_label_confidence(array, share, num_classes=size)
@@ -170,7 +173,7 @@ def noise_matrix(noise: ArrayLike, num_classes: int) -> jax.Array:
 
 
 @dispatch.core(static=["num_classes"])
-def _uniform_label_noise(rate: jax.Array, *, num_classes: int) -> jax.Array:
+def _uniform_label_noise(rate: Share, *, num_classes: int) -> jax.Array:
     others = jnp.full((num_classes, num_classes), rate / (num_classes - 1))
     return jnp.fill_diagonal(others, 1 - rate, inplace=False)
 
@@ -203,7 +206,7 @@ def _estimate_label_noise(
 
 
 @dispatch.core(rows_of="probabilities")
-def _true_label_probabilities(probabilities: jax.Array, noise: jax.Array) -> jax.Array:
+def _true_label_probabilities(probabilities: Probabilities, noise: Share) -> jax.Array:
     identity = jnp.eye(noise.shape[0], dtype=jnp.float32)
     inverse = jnp.linalg.solve(noise, identity)
     condition = jnp.linalg.norm(noise, ord=1) * jnp.linalg.norm(inverse, ord=1)
@@ -218,7 +221,7 @@ def _true_label_probabilities(probabilities: jax.Array, noise: jax.Array) -> jax
 
 @dispatch.core(rows_of="confidence", static=["num_classes"])
 def _true_label_confidence(
-    confidence: jax.Array, rate: jax.Array, *, num_classes: int
+    confidence: Confidence, rate: Share, *, num_classes: int
 ) -> jax.Array:
     other = rate / (num_classes - 1)
     kept = 1 - rate - other

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks
+from .._core import checks, dispatch
+from .._core.domains import Confidence
 from . import experts
 
 
@@ -21,16 +22,19 @@ def suggest_labels(
 
     Args:
       predictions: integer `[M, N]`.
-      confidences: floating `[M, N]`, calibrated, so that experts are comparable.
+      confidences: floating `[M, N]` in `[0, 1]`, calibrated, so that experts are
+        comparable; an expert whose confidence is NaN suggests nothing.
       labels: integer `[N]`, as given.
       flagged: bool `[N]`.
 
     Returns:
       int32 `[N]`: where flagged, the prediction of the most confident expert that
-      contradicts the label (the first one on ties); otherwise the given label.
+      contradicts the label (the first one on ties); the given label otherwise, and
+      where none contradicts it, such as a negative one.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a confidence on the host outside
+        `[0, 1]`; in a device array it counts as NaN.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2.3 (corrected labels).
@@ -77,22 +81,22 @@ def repair_labels(
     flags = checks.bools("flagged", flagged)
     suggested = checks.integers("suggestion", suggestion)
     checks.same_shape(labels=label, flagged=flags, suggestion=suggested)
-    return ~flags if drop else jnp.where(flags, suggested, label)
+    return jnp.logical_not(flags) if drop else jnp.where(flags, suggested, label)
 
 
-@jax.jit
+@dispatch.core(rows_of="labels")
 def _suggest_labels(
     predictions: jax.Array,
-    confidences: jax.Array,
+    confidences: Confidence,
     labels: jax.Array,
     flagged: jax.Array,
 ) -> jax.Array:
     contradicts = experts.contradicts(predictions, labels)
-    confidence = jnp.where(contradicts, jnp.nan_to_num(confidences, nan=-1.0), -2.0)
+    confidence = jnp.where(contradicts & (confidences >= 0), confidences, -1.0)
     best = jnp.max(confidence, axis=0)[None]
     model = jax.lax.broadcasted_iota(jnp.int32, predictions.shape, 0)
     first = jnp.min(jnp.where(confidence == best, model, len(predictions)), axis=0)
     chosen = jnp.sum(
         jnp.where(model == first[None], predictions, 0), axis=0, dtype=jnp.int32
     )
-    return jnp.where(flagged & jnp.any(contradicts, axis=0), chosen, labels)
+    return jnp.where(flagged & (best[0] >= 0), chosen, labels)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, records
+from .._core.domains import Confidence, Outcome
 from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
 from ..cascade import first_bins
@@ -100,13 +101,14 @@ def estimated_accuracy(
 
     Args:
       router: `Router`; its bins and order are used as they are.
-      reference_confidence: floating `[R]`, of the small model, calibrated.
+      reference_confidence: floating `[R]` in `[0, 1]`, of the small model, calibrated.
       reference_small_outcome: bool, integer or floating `[R]` in `[0, 1]`.
       reference_large_outcome: `[R]`, like `reference_small_outcome` for the large
         model.
-      small_confidence: floating `[N]`, of the small model on new rows, calibrated.
-      large_confidence: floating `[N]`, of the large model; NaN where it was not asked.
-        `by_confidence` is NaN for every K that would have asked it there.
+      small_confidence: floating `[N]` in `[0, 1]`, of the small model on new rows,
+        calibrated.
+      large_confidence: floating `[N]` in `[0, 1]`, of the large model; NaN where it was
+        not asked. `by_confidence` is NaN for every K that would have asked it there.
       confidence_level: floating scalar in `(0, 1)`, of each interval; may be traced.
       reference_where: optional bool `[R]`.
       where: optional bool `[N]`.
@@ -116,7 +118,8 @@ def estimated_accuracy(
       valid row is NaN in anything but `large_confidence`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or a value on the host outside
+        `[0, 1]`; in a device array it counts as NaN.
 
     References:
       Garg et al., "Leveraging unlabeled data to predict out-of-distribution
@@ -160,7 +163,7 @@ def estimated_accuracy(
         reference_where,
         where,
     )
-    return _estimated_accuracy(router, reference, new, alpha, masks)
+    return _estimated_accuracy(router, *reference, *new, alpha, *masks)
 
 
 def _by_confidence(
@@ -216,22 +219,27 @@ def _by_bins(
 @dispatch.core
 def _estimated_accuracy(
     router: Router,
-    reference: tuple[jax.Array, ...],
-    new: tuple[jax.Array, jax.Array],
+    reference_confidence: Confidence,
+    reference_small_outcome: Outcome,
+    reference_large_outcome: Outcome,
+    small_confidence: Confidence,
+    large_confidence: Confidence,
     alpha: jax.Array,
-    masks: samples.Masks,
+    reference_where: jax.Array | None,
+    where: jax.Array | None,
 ) -> EstimatedAccuracy:
-    _, *outcomes = reference
+    masks = reference_where, where
+    outcomes = reference_small_outcome, reference_large_outcome
     seen = bin_sums.bin_means(
         router.bins,
-        reference[0],
+        reference_confidence,
         (*outcomes, *(outcome**2 for outcome in outcomes)),
-        masks[0],
+        reference_where,
         None,
     )
-    table = bin_sums.bin_means(
-        router.bins, new[0], (*new, *(part**2 for part in new)), masks[1], None
-    )
+    new = small_confidence, large_confidence
+    squares = (part**2 for part in new)
+    table = bin_sums.bin_means(router.bins, new[0], (*new, *squares), where, None)
     rows = jnp.sum(table.weight)
     share = table.weight / jnp.maximum(rows, 1.0)
     kept = first_bins.sum_for_every_k(router.order, share)
@@ -243,7 +251,9 @@ def _estimated_accuracy(
     was_bad = jnp.any(jnp.isnan(seen.means)) | (jnp.sum(seen.weight) == 0)
     is_bad = jnp.any(jnp.isnan(table.means[0])) | (rows == 0)
     bad = {"small_share": is_bad, "by_confidence": is_bad, "by_bins": was_bad | is_bad}
-    counts, num_reference = samples.count_rows(reference[0], new[0], masks, table.count)
+    counts, num_reference = samples.count_rows(
+        reference_confidence, small_confidence, masks, table.count
+    )
     return EstimatedAccuracy(
         **{
             name: jax.tree.map(

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records
+from .._core.domains import Confidence
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..metrics import intervals
@@ -189,6 +190,8 @@ def calibration_drift(
     Args, errors and NaN as for `occupancy_drift`, and also:
 
     Args:
+      reference_scores: floating `[R]`, confidences in `[0, 1]`.
+      scores: floating `[N]`, new confidences in `[0, 1]`.
       reference_outcomes: bool `[R]`, whether each is correct.
       outcomes: bool `[N]`, whether each is correct; `where` may select labelled rows.
       confidence_level: floating scalar in `(0, 1)`, of the two intervals; may be
@@ -198,7 +201,8 @@ def calibration_drift(
       `CalibrationDrift`; its floats are NaN also if no bin holds rows of both.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count.
+      ValueError: for a wrong rank, shape, dtype or count, or a confidence on the host
+        outside `[0, 1]`; in a device array it counts as NaN.
 
     References:
       Mantel and Haenszel, "Statistical aspects of the analysis of data from
@@ -233,10 +237,12 @@ def calibration_drift(
     return _calibration_drift(
         random,
         bins,
-        (earlier, right),
-        (later, right_now),
+        earlier,
+        right,
+        later,
+        right_now,
         alpha,
-        masks,
+        *masks,
         num_resamples=size,
     )
 
@@ -308,13 +314,18 @@ def _stability_index(before: jax.Array, after: jax.Array) -> jax.Array:
 def _calibration_drift(
     key: jax.Array,
     bins: Bins,
-    reference: tuple[jax.Array, jax.Array],
-    new: tuple[jax.Array, jax.Array],
+    reference_scores: Confidence,
+    reference_outcomes: jax.Array,
+    scores: Confidence,
+    outcomes: jax.Array,
     alpha: jax.Array,
-    masks: samples.Masks,
+    reference_where: jax.Array | None,
+    where: jax.Array | None,
     *,
     num_resamples: int,
 ) -> CalibrationDrift:
+    reference, new = (reference_scores, reference_outcomes), (scores, outcomes)
+    masks = reference_where, where
     keys = jax.random.split(key, 3)
     change, p_value, bin_change, bin_p_value, num_compared = _compare(
         keys[0], bins, reference, new, masks, num_resamples=num_resamples
@@ -323,13 +334,13 @@ def _calibration_drift(
         intervals.interval_of_rows(
             one,
             bins,
-            scores,
-            outcomes.astype(jnp.float32),
+            confidence,
+            right.astype(jnp.float32),
             alpha,
-            where,
+            mask,
             num_resamples=num_resamples,
         )
-        for one, (scores, outcomes), where in zip(
+        for one, (confidence, right), mask in zip(
             keys[1:], (reference, new), masks, strict=True
         )
     )

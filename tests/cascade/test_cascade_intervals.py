@@ -257,11 +257,16 @@ def test_routers_of_other_numbers_of_bins_raise():
     rng = np.random.default_rng(0)
     confidences, small, large, _ = cascade_rows(rng)
     router = registry.router(rng)
-    other = dataclasses.replace(router, bins=cj.equal_width_bins(4))
-    with pytest.raises(ValueError, match="second: expected a router of 5 bins.*got 4"):
-        cj.cascade.router_difference_interval(
-            KEY, router, other, *confidences, small, large
-        )
+    other = cj.fit_router(*confidences, num_bins=4)
+    torn = dataclasses.replace(router, bins=cj.equal_width_bins(4))
+    for second, reason in (
+        (other, "second: expected a router of 5 bins.*got 4"),
+        (torn, "second.table.count: .* with num_bins = 4, as in the rest of second"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            cj.cascade.router_difference_interval(
+                KEY, router, second, *confidences, small, large
+            )
     none = np.zeros(0, np.float32)
     with pytest.raises(ValueError, match="N > 0"):
         cj.cascade_interval(KEY, router, none, none, none)

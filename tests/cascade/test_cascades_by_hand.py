@@ -62,7 +62,7 @@ def test_advantage_table_without_outcomes():
 )
 def test_fit_router_orders_its_bins(small, advantage, order):
     small, advantage = np.array(small) / 16, np.array(advantage) / 16
-    router = cj.fit_router(small, small + advantage, num_bins=4)
+    router = cj.fit_router(small, small + advantage + 0.25, num_bins=4)
     assert router.order.dtype == jnp.int32
     equal(router.order[: len(order)], order)  # empty bins last
     equal(np.sort(router.order), np.arange(4))
@@ -96,7 +96,7 @@ def router():
     ],
 )
 def test_use_small(router, num_small_bins, kept):
-    scores = np.array([-1.0, 1 / 16, 3 / 16, 4 / 16, 9.0, NAN])
+    scores = np.array([0.0, 1 / 16, 3 / 16, 4 / 16, 1.0, NAN])
     result = cj.use_small(router, scores, num_small_bins)
     assert result.dtype == jnp.bool_
     equal(result, np.array(kept, bool))
@@ -168,7 +168,11 @@ def test_call_performance_threshold(accuracy, target, share):
 
 def test_call_performance_threshold_may_never_be_reached():
     curve = curve_of([0.9, 0.8, 0.7, 0.6, 0.5])
-    assert np.isnan(cj.call_performance_threshold(curve, 1.01))
+    level = curve_of([0.5, 0.6, 0.4, 0.5])
+    assert np.isnan(cj.call_performance_threshold(level, 0.5))
+    assert np.isnan(cj.call_performance_threshold(curve, jnp.float32(1.01)))
+    with pytest.raises(ValueError, match=r"target: expected a number in \[0, 1\]"):
+        cj.call_performance_threshold(curve, 1.01)
 
 
 def test_two_models_together_beat_either():
@@ -218,7 +222,7 @@ def test_choosing_the_number_of_small_bins():
     assert not cj.choose_num_small_bins(curve, min_accuracy=jnp.float32(93)).feasible
 
 
-@pytest.mark.parametrize("number", [93, -0.1, np.float64(1.01), np.nan])
+@pytest.mark.parametrize("number", [93, -0.1, np.float64(1.01), np.inf])
 @pytest.mark.parametrize("name", ["min_accuracy", "max_large_share"])
 def test_targets_on_the_host_are_shares(name, number):
     curve = curve_of([0.75, 0.875, 0.625, 0.75, 0.5])

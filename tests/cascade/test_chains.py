@@ -118,10 +118,14 @@ def test_answers_match_the_curve(chain, rows, curve):
     passed = cj.cascade.chain_answers(chain, unread, [NUM_BINS, NUM_BINS])
     np.testing.assert_array_equal(passed, np.arange(NUM_ROWS) < 5)
     # Without a combination no model answers.
-    for kept in ([-1, -1], [NUM_BINS, -1], [-1, 0]):
+    for kept in ([-1, -1], [NUM_BINS, -1], [NUM_BINS + 1, 0]):
         np.testing.assert_array_equal(
-            cj.cascade.chain_answers(chain, confidence, kept), -1
+            cj.cascade.chain_answers(chain, confidence, jnp.array(kept)), -1
         )
+        with pytest.raises(
+            ValueError, match=rf"num_kept_bins: .* in \[0, {NUM_BINS}\]"
+        ):
+            cj.cascade.chain_answers(chain, confidence, kept)
 
 
 def first_of(chain, num_stages):

@@ -131,7 +131,12 @@ def test_audit_size(total):
     hopeless = cj.cleaning.audit_size(
         wanted, 0.7, 1 - delta, chance, num_flagged=total, max_audited=most
     )
-    assert not hopeless.feasible and hopeless.num_audited == -1
+    # The safe end, with numbers that are true of it.
+    assert not hopeless.feasible and hopeless.num_audited == most
+    enough = np.flatnonzero(upper(np.arange(most + 1), most, null) <= delta)
+    assert hopeless.num_wrong == enough[0]
+    true = 0.7 if total is None else 140
+    np.testing.assert_allclose(hopeless.chance, upper(enough[0], most, true), rtol=1e-4)
     trivial = cj.cleaning.audit_size(
         0.0, 0.7, 1 - delta, chance, num_flagged=total, max_audited=most
     )

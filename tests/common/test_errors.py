@@ -36,6 +36,7 @@ SCALARS |= {"expected", "chance", "confidence_level"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
 NOT_ARRAYS |= {"small_params", "large_params", "state", "first", "second", "buckets"}
 NOT_ARRAYS |= {"chain"}
+ANY_SHAPE |= {"use_small", "cleaning.true_label_confidence"}
 
 
 def kind_of(case, name):

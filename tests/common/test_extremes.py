@@ -152,7 +152,10 @@ def test_an_infinite_probability_enters_no_threshold():
         rows = np.float32([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.2, 0.8], [0.1, 0.9]])
         labels = np.array([0, 0, 1, 1, 0])
         spoiled = np.append(rows, [[infinite, 0.9], [0.9, infinite]], axis=0)
-        issues = cj.confident_learning(spoiled.astype(np.float32), [*labels, 0, 0])
+        given = [*labels, 0, 0]
+        with pytest.raises(ValueError, match=r"probabilities: .*, entry \[5, 0\]"):
+            cj.confident_learning(spoiled, given)
+        issues = cj.confident_learning(jnp.asarray(spoiled, jnp.float32), given)
         expected = cj.confident_learning(rows, labels)
         np.testing.assert_array_equal(issues.flagged[:5], expected.flagged)
         assert not issues.flagged[5:].any()
