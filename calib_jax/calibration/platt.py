@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, reduce
+from .._core import checks, dispatch, masking, reduce, transforms
 from . import reports, solvers
 from .reports import FitReport, FitStatus
 from .solvers import Evaluation, Solution
@@ -365,7 +365,7 @@ def _solve(
     nothing = solvers.unsolved(start)
     state = (coordinates, start, jnp.int32(0), jnp.int32(1), nothing, jnp.array(True))
     coordinates, _, _, _, solution, _ = jax.lax.while_loop(
-        lambda state: state[-1], next_round, state
+        lambda state: state[-1], next_round, transforms.carry(next_round, state)
     )
     data = data | coordinates
     value = _loss(solution.params, jax.lax.stop_gradient(data))
