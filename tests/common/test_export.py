@@ -65,7 +65,7 @@ def test_more_rows_than_a_block(monkeypatch):
     scores = jnp.asarray(rng.random(100_000), jnp.float32)
     outcomes = scores > 0.4
     (size,) = export.symbolic_shape("n")
-    shapes = jax.ShapeDtypeStruct((size,), jnp.float32), jax.ShapeDtypeStruct((size,), bool)
+    shapes = [jax.ShapeDtypeStruct((size,), x.dtype) for x in (scores, outcomes)]
     program = export.export(jax.jit(cj.expected_calibration_error))(*shapes)
     expected = cj.expected_calibration_error(scores, outcomes)
     assert program.call(scores, outcomes) == expected
