@@ -198,6 +198,38 @@ def test_router_with_guarantee(small_mesh):
     assert_same(placed, found(rows), exact=False)
 
 
+def test_paths_follow_the_arrays():
+    """Rows on one device take its path, however many devices the process has."""
+
+    def program(scores):
+        return str(
+            jax.make_jaxpr(lambda scores: cj.equal_count_bins(scores, 5))(scores)
+        )
+
+    def lanes(scores):
+        return reduce._blocks(scores)[0]
+
+    assert jax.device_count() == 8
+    scores = jnp.linspace(0, 1, 64)
+    assert "sort[" in program(scores) and "while[" not in program(scores)
+    assert lanes(scores) == 1
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+    rows = PartitionSpec("rows")
+    placed = jax.device_put(scores, NamedSharding(mesh, rows))
+    for found in placed, jax.jit(lambda scores: scores * 2)(placed), 1 - placed:
+        assert "sort[" not in program(found) and "while[" in program(found)
+        assert lanes(found) == 8
+    # In the user's own jit the mesh is known, too.
+    assert jax.jit(lanes)(placed) == 8
+    inside = jax.shard_map(
+        lambda scores: jnp.full(1, lanes(scores)),
+        mesh=mesh,
+        in_specs=rows,
+        out_specs=rows,
+    )
+    np.testing.assert_array_equal(inside(placed), np.ones(8))
+
+
 def test_the_program_check_sees_rows_move():
     mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
     rows = jax.device_put(
