@@ -2,7 +2,7 @@
 
 Shapes: N examples. One problem at a time; batch with `jax.vmap`. The fitted parameters
 are differentiable with respect to scores, outcomes and weights (implicit function
-theorem).
+theorem); their derivatives are NaN if the status is INVALID_VALUES or MAX_STEPS.
 """
 
 import dataclasses
@@ -205,9 +205,11 @@ def fit_rows(
     }
     searched = status == FitStatus.CONVERGED
     solution, data = _solve(data, start, searched, solver)
+    lost = invalid | (searched & ~solution.converged)
     params = solvers.differentiable(
-        _derivatives, solution, data, inside=searched & solution.converged
+        _derivatives, solution, data, inside=(searched & solution.converged) | lost
     )
+    params = reports.undefined(params, lost, solution.params)
     status, params = reports.first_case(
         (~searched, status, params),
         (jnp.any(jnp.abs(params) >= MAX_PLATT), FitStatus.SEPARABLE, params),
