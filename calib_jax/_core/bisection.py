@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from . import transforms
+
 Ends = tuple[jax.Array, jax.Array]
 
 
@@ -52,10 +54,11 @@ def narrow(
       num_halvings: static number of steps.
     """
 
-    def step(_: int, ends: Ends) -> Ends:
+    def step(ends: Ends) -> Ends:
         low, high = ends
         middle = middle_of(low, high)
         below = too_low(middle)
         return jnp.where(below, middle, low), jnp.where(below, high, middle)
 
-    return lax.fori_loop(0, num_halvings, step, (low, high))
+    ends = transforms.carry(step, (low, high))
+    return lax.fori_loop(0, num_halvings, lambda _, ends: step(ends), ends)

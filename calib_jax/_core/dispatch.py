@@ -46,7 +46,8 @@ def core(
     names = list(inspect.signature(function).parameters)
     limits = domains.of_parameters(function)
 
-    @functools.partial(jax.jit, static_argnames=static)
+    # An argument whose values are unused still tells which devices to run on.
+    @functools.partial(jax.jit, static_argnames=static, keep_unused=True)
     @functools.wraps(function)
     def run(*args: Any, **kwargs: Any) -> Any:
         arrays = {**dict(zip(names, args, strict=False)), **kwargs}
@@ -62,13 +63,16 @@ def core(
         ]
         if elementwise or not shardings:
             return plain(**arrays)
-        mesh, spec = shardings[0].mesh, PartitionSpec()
+        mesh = shardings[0].mesh
+
+        def of_arrays(given: dict[str, Any]) -> Any:
+            return plain(**given)
+
+        out_sharding: Any = NamedSharding(mesh, PartitionSpec())
         if rows_of is not None:
-            spec = PartitionSpec(*jax.typeof(arrays[rows_of]).sharding.spec[:1])
+            out_sharding = _like_rows(of_arrays, arrays, rows_of, mesh)
         return jax.sharding.auto_axes(
-            lambda given: plain(**given),
-            axes=mesh.explicit_axes,
-            out_sharding=NamedSharding(mesh, spec),
+            of_arrays, axes=mesh.explicit_axes, out_sharding=out_sharding
         )(arrays)
 
     if not limits:
@@ -81,3 +85,23 @@ def core(
 
     checked._cache_size = run._cache_size  # type: ignore[attr-defined]
     return checked
+
+
+def _like_rows(
+    function: Callable[[Any], Any], arrays: dict[str, Any], rows_of: str, mesh: Any
+) -> Any:
+    """Shardings of results: those with an entry for each row are placed like the rows.
+
+    Logits `[C]` without a row are on the axes of the classes, which no result has.
+    """
+    rows = jax.typeof(arrays[rows_of])
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arrays
+    )
+
+    def place(result: jax.ShapeDtypeStruct) -> NamedSharding:
+        found = result.shape[:1] == rows.shape[:1]
+        spec = rows.sharding.spec[:1] if found else ()
+        return NamedSharding(mesh, PartitionSpec(*spec))
+
+    return jax.tree.map(place, jax.eval_shape(function, shapes))

@@ -19,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from . import transforms
+
 DIGIT_BITS = 12
 # 277 bits for 2^-149 to 2^128, 40 for 2^40 addends, and one for the sign.
 NUM_DIGITS = 27
@@ -73,7 +75,7 @@ def _counts_in_bins(
     """Rows in each bin, int32 `[num_bins]`, then those where each bool is True."""
     ones = [jnp.ones(index.shape, bool), *bools]
     # Every scatter costs a pass, so two counts share one: 16 bits each.
-    step = 2 if index.shape[0] < 2**16 else 1
+    step = 2 if transforms.at_most(index.shape[0], 2**16 - 1) else 1
     counts = []
     for first in range(0, len(ones), step):
         pair = ones[first : first + step]

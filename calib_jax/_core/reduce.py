@@ -5,9 +5,9 @@ row go through `map_rows` or `map_and_sum_rows`. Only this module decides how ro
 cut into blocks, what depends on the platform, and how sharded rows are treated:
 
 - Rows `[N, ...]` are viewed as `[lanes, N / lanes, ...]`, where the number of lanes is
-  the greatest common divisor of N and the number of devices. Each device holds whole
-  lanes of sharded rows. Blocks are cut along the second axis, which is not sharded, so
-  no row leaves its device and only results are summed across devices.
+  the greatest common divisor of N and the number of devices in their mesh. Each device
+  holds whole lanes of sharded rows. Blocks are cut along the second axis, which is not
+  sharded, so no row leaves its device and only results are summed across devices.
 - Blocks are small enough for the cache, so nothing of the size of the rows is
   allocated. The last block starts early and masks the rows already seen, which needs
   neither padding nor a copy.
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from . import exact
+from . import exact, transforms
 
 Rows = Any  # A pytree of arrays that share their first axis, the examples.
 
@@ -175,6 +175,8 @@ def thinnings(rows: Rows, num_rows: Sequence[int]) -> tuple[int, ...]:
     With fewer blocks the result is empty.
     """
     lanes, length, size = _blocks(rows)
+    if not isinstance(length, int):
+        return ()
     most = -(-length // max(size, 1)) // 2
     strides = {min(most, max(3, lanes * length // number)) for number in num_rows}
     return tuple(sorted((every for every in strides if every > 1), reverse=True))
@@ -306,31 +308,43 @@ def fold(
 
 def pairwise_sum(values: jax.Array) -> jax.Array:
     """Sum over the last axis in pieces of 64; the error does not grow with length."""
-    while values.shape[-1] > 64:
-        pad = -values.shape[-1] % 64
-        values = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, pad)])
-        values = jnp.sum(values.reshape(*values.shape[:-1], -1, 64), axis=-1)
+    longest = _longest(values)
+    while longest > 64:
+        values = jnp.sum(_in_pieces(values, 64), axis=-1)
+        longest = -(-longest // 64)
     return jnp.sum(values, axis=-1)
 
 
-def sums_before(values: jax.Array) -> jax.Array:
+def sums_before(values: jax.Array, longest: int | None = None) -> jax.Array:
     """Sum of all entries before each entry of the last axis, in pieces of 32.
 
     The error hardly grows with length. Products with a triangle of ones compile to a
     small program, while `jnp.cumsum` of many entries takes seconds to compile. Sharded
-    entries are gathered.
+    entries are gathered. `longest` is a bound on a symbolic length.
     """
-    length = values.shape[-1]
-    size = min(length, 32)
-    if length > size:
-        pad = -length % size
-        values = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, pad)])
-        pieces = values.reshape(*values.shape[:-1], -1, size)
-        before = sums_before(jnp.sum(pieces, axis=-1))[..., None]
-        sums = before + sums_before(pieces)
-        return sums.reshape(values.shape)[..., :length]
-    earlier = jnp.triu(jnp.ones((size, size), values.dtype), 1)
+    length, size = values.shape[-1], 32
+    longest = longest or _longest(values)
+    if longest > size:
+        pieces = _in_pieces(values, size)
+        before = sums_before(jnp.sum(pieces, axis=-1), -(-longest // size))
+        sums = before[..., None] + sums_before(pieces)
+        return sums.reshape(*values.shape[:-1], -1)[..., :length]
+    earlier = jnp.triu(jnp.ones((length, length), values.dtype), 1)
     return jnp.dot(values, earlier, precision=lax.Precision.HIGHEST)
+
+
+def _longest(values: jax.Array) -> int:
+    """The length of the last axis, or a bound on it if it is symbolic."""
+    length = values.shape[-1]
+    return length if isinstance(length, int) else 2**31
+
+
+def _in_pieces(values: jax.Array, size: int) -> jax.Array:
+    """Entries `[..., L]` as `[..., pieces, size]`, the last piece filled with 0."""
+    length = values.shape[-1]
+    num_pieces = -(-length // size)
+    pad = [(0, 0)] * (values.ndim - 1) + [(0, num_pieces * size - length)]
+    return jnp.pad(values, pad).reshape(*values.shape[:-1], num_pieces, size)
 
 
 # Largest number of rows in a block, and of float32 entries if rows are vectors: a few
@@ -345,7 +359,9 @@ def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int
     """Number of lanes, rows per lane, and rows per block (about `least` or more)."""
     arrays = jax.tree.leaves(rows)
     num_rows = arrays[0].shape[0]
-    lanes = math.gcd(num_rows, jax.device_count())
+    lanes = 1
+    if isinstance(num_rows, int):
+        lanes = math.gcd(num_rows, transforms.num_devices(rows))
     entries = max(entries, *(math.prod(array.shape[1:]) for array in arrays))
     cpu = jax.default_backend() == "cpu"
     most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
@@ -357,6 +373,8 @@ def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int
 
 def _block_size(length: int, most: int) -> int:
     """Rows per block: blocks are as even as possible, and of a round length."""
+    if not isinstance(length, int):
+        return jax.core.min_dim(length, most)
     if length <= most:
         return length
     num_blocks = -(-length // most)
@@ -386,6 +404,7 @@ def _each_block(
         return visit(state, jnp.minimum(first_new, length - size), first_new)
 
     num_blocks = -(-length // size)
+    state = transforms.carry(lambda state: body(jnp.int32(0), state), state)
     return lax.fori_loop(0, -(-num_blocks // every), body, state)
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._core import dispatch, exact, masking, records, reduce
+from .._core import dispatch, exact, masking, records, reduce, transforms
 from . import search
 from .bins import Bins, searches
 
@@ -90,7 +90,7 @@ def update(
             lambda index: index, index, quantities, where, weights, num_bins=num_bins
         )
 
-    if num_rows >= num_bins:
+    if not transforms.at_most(num_rows, num_bins - 1):
         return merge(state, BinSums(sums=sums_of(index, num_bins)))
     # Bringing the sums of all bins to canonical form would take most of the time of a
     # batch of fewer rows.

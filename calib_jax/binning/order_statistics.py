@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._core import dispatch, reduce
+from .._core import dispatch, reduce, transforms
 from . import search
 
 # Up to this many rows, sorting is as fast as counting, and a smaller program.
@@ -46,8 +46,8 @@ def order_statistics(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     Two methods give the same floats. One sorts, which gathers sharded rows. The other
     maps scores to integers of the same order and finds their bits in rounds, by
     counting among the scores that share the bits found so far; counts add up across
-    blocks and devices, so rows stay where they are. With several devices rows are
-    counted, because whether they are sharded is unknown under `jax.jit`. One device
+    blocks and devices, so rows stay where they are. On a mesh of several devices rows
+    are counted, because whether they are sharded is unknown under `jax.jit`. One device
     sorts, except that a CPU, which sorts slowly, counts many rows for few ranks. Under
     `jax.vmap` over the ranks of the same scores, all ranks are selected at once.
 
@@ -60,9 +60,12 @@ def order_statistics(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
       float32 `[K]`; +inf for ranks at or beyond the number of valid scores.
     """
     counting, sorting = _select_by_counting, _select_by_sorting
-    if jax.device_count() > 1:
+    if transforms.num_devices(rows) > 1:
         return counting(rows, extent, ranks)
-    if rows[0].shape[0] <= _FEW_ROWS or ranks.shape[0] > search.FEW_EDGES:
+    if (
+        transforms.at_most(rows[0].shape[0], _FEW_ROWS)
+        or ranks.shape[0] > search.FEW_EDGES
+    ):
         return sorting(rows, extent, ranks)
     return lax.platform_dependent(rows, extent, ranks, cpu=counting, default=sorting)
 
@@ -122,28 +125,30 @@ def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     num_ranks = ranks.shape[0]
     count, ends = extent
     lowest, unknown = key_range(ends)
+    most = digit_bits(num_ranks, transforms.num_devices(rows))
 
     def refine(state: Any) -> Any:
         """Finds more bits of each key, and its rank among keys that share them."""
         prefix, within, unknown = state
-        counts = count_digits(rows, lowest, prefix, unknown)
+        counts = count_digits(rows, lowest, prefix, unknown, most)
         # Ranks that share a prefix share the counts of the first of them.
         first = search.count_at_or_below(prefix, prefix, strictly=True)
-        counts = counts.reshape(num_ranks, -1, 2 ** (digit_bits(num_ranks) // 2))
+        counts = counts.reshape(num_ranks, -1, 2 ** (most // 2))
         # First find the group of counts that holds the rank, then the count within it.
         sums = jnp.dot(counts, np.ones(counts.shape[2], np.int32))
         group, within = _find_rank(sums[first], within)
         digit, within = _find_rank(counts[first, group], within)
         digit = (group * counts.shape[2] + digit).astype(jnp.uint32)
-        bits = jnp.minimum(unknown, digit_bits(num_ranks))
+        bits = jnp.minimum(unknown, most)
         return (prefix << bits) + digit, within, unknown - bits
 
     state = (jnp.zeros(num_ranks, jnp.uint32), jnp.minimum(ranks, count), unknown)
+    state = transforms.carry(refine, state)
     found, _, _ = lax.while_loop(lambda state: state[2] > 0, refine, state)
     return jnp.where(ranks < count, search.from_key(lowest + found), jnp.inf)
 
 
-def digit_bits(num_ranks: int) -> int:
+def digit_bits(num_ranks: int, num_devices: int = 1) -> int:
     """Bits of each key that one round of counting finds.
 
     More bits need fewer rounds, but all counts have to stay in the cache and travel
@@ -151,7 +156,7 @@ def digit_bits(num_ranks: int) -> int:
     """
     if num_ranks > search.FEW_EDGES:
         return 8
-    return 13 if jax.device_count() == 1 else 11
+    return 13 if num_devices == 1 else 11
 
 
 def key_range(ends: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -161,7 +166,7 @@ def key_range(ends: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def count_digits(
-    rows: Any, lowest: jax.Array, prefix: jax.Array, unknown: jax.Array
+    rows: Any, lowest: jax.Array, prefix: jax.Array, unknown: jax.Array, most: int
 ) -> jax.Array:
     """One round of counting; counts add up over blocks of rows.
 
@@ -170,15 +175,16 @@ def count_digits(
       lowest: uint32 scalar, subtracted from all keys.
       prefix: uint32 `[K]`, ascending, the first bits of the keys to be found.
       unknown: uint32 scalar, the number of bits still unknown.
+      most: static number of bits that a round finds, from `digit_bits`.
 
     Returns:
-      int32 `[K, 2^digit_bits(K)]`: the number of keys with each prefix, by the value of
-      their next `digit_bits(K)` bits (or fewer, if fewer are unknown). Among equal
-      prefixes the first has the counts.
+      int32 `[K, 2^most]`: the number of keys with each prefix, by the value of their
+      next `most` bits (or fewer, if fewer are unknown). Among equal prefixes the first
+      has the counts.
     """
     num_ranks = prefix.shape[0]
-    width = 2 ** digit_bits(num_ranks)
-    bits = jnp.minimum(unknown, digit_bits(num_ranks))
+    width = 2**most
+    bits = jnp.minimum(unknown, most)
 
     def place(block: Any) -> jax.Array:
         rest = (search.sort_key(block[0]) - lowest) >> (unknown - bits)

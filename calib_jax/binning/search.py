@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._core import dispatch
+from .._core import dispatch, transforms
 
 # Up to this many edges each value is compared with all of them; beyond, it is searched.
 FEW_EDGES = 32
@@ -39,7 +39,8 @@ def count_at_or_below(
 ) -> jax.Array:
     """How many of the ascending edges are at or (strictly) below each value."""
     if edges.shape[0] > FEW_EDGES:
-        if values.size >= 2**_TABLE_BITS and edges.dtype == jnp.float32:
+        few = transforms.at_most(values.size, 2**_TABLE_BITS - 1)
+        if not few and edges.dtype == jnp.float32:
             return _search_from_table(edges, values)
         side = "left" if strictly else "right"
         return jnp.searchsorted(edges, values, side=side).astype(jnp.int32)
@@ -73,6 +74,7 @@ def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
         return low, jnp.where(up, high, jnp.minimum(middle, high)), width >> 1
 
     state = below[group], below[group + 1], widest
+    state = transforms.carry(halve, state)
     low, _, _ = lax.while_loop(lambda state: state[2] > 0, halve, state)
     return low
 

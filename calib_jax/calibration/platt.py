@@ -2,7 +2,7 @@
 
 Shapes: N examples. One problem at a time; batch with `jax.vmap`. The fitted parameters
 are differentiable with respect to scores, outcomes and weights (implicit function
-theorem).
+theorem); their derivatives are NaN if the status is INVALID_VALUES or MAX_STEPS.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, records, reduce
+from .._core import checks, dispatch, masking, records, reduce, transforms
 from .._core.domains import Outcome, Weights
 from . import reports, solvers
 from .reports import FitReport, FitStatus
@@ -211,9 +211,11 @@ def fit_rows(
     }
     searched = status == FitStatus.CONVERGED
     solution, data = _solve(data, start, searched, solver)
+    lost = invalid | (searched & ~solution.converged)
     params = solvers.differentiable(
-        _derivatives, solution, data, inside=searched & solution.converged
+        _derivatives, solution, data, inside=(searched & solution.converged) | lost
     )
+    params = reports.undefined(params, lost, solution.params)
     status, params = reports.first_case(
         (~searched, status, params),
         (jnp.any(jnp.abs(params) >= MAX_PLATT), FitStatus.SEPARABLE, params),
@@ -371,7 +373,7 @@ def _solve(
     nothing = solvers.unsolved(start)
     state = (coordinates, start, jnp.int32(0), jnp.int32(1), nothing, jnp.array(True))
     coordinates, _, _, _, solution, _ = jax.lax.while_loop(
-        lambda state: state[-1], next_round, state
+        lambda state: state[-1], next_round, transforms.carry(next_round, state)
     )
     data = data | coordinates
     value = _loss(solution.params, jax.lax.stop_gradient(data))

@@ -152,3 +152,17 @@ def first_case(
         status = jnp.where(holds, jnp.int32(case_status), status)
         value = jnp.where(holds, case_value, value)
     return status, value
+
+
+@jax.custom_jvp
+def undefined(value: jax.Array, holds: jax.Array, fallback: jax.Array) -> jax.Array:
+    """`value`, or the fallback where `holds`: there its derivatives are NaN.
+
+    A fallback would have derivatives of 0, as if the data did not matter.
+    """
+    return jnp.where(holds, fallback, value)
+
+
+@undefined.defjvp
+def _undefined_derivative(primals: Any, tangents: Any) -> Any:
+    return undefined(*primals), tangents[0] * jnp.where(primals[1], jnp.nan, 1.0)

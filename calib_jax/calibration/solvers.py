@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from .._core import transforms
+
 
 class Evaluation(NamedTuple):
     """Loss, gradient `[P]` and (positive semidefinite) Hessian `[P, P]`, from one pass.
@@ -289,7 +291,7 @@ def minimize(
         jnp.array(False),
     )
     params, evaluation, _, steps, _, _, settled, _ = lax.while_loop(
-        lambda carry: ~carry[-1], advance, carry
+        lambda carry: ~carry[-1], advance, transforms.carry(advance, carry)
     )
     return Solution(
         params=params, evaluation=evaluation, num_steps=steps, converged=settled

@@ -2,7 +2,7 @@
 
 Shapes: N examples, C classes. One problem at a time; batch with `jax.vmap`. The fitted
 temperature is differentiable with respect to logits and weights (implicit function
-theorem).
+theorem); its derivatives are NaN if the status is INVALID_VALUES or MAX_STEPS.
 """
 
 from typing import Any, NamedTuple
@@ -170,12 +170,16 @@ def _fit_temperature(
         (weight,) = masking.clean_rows(valid, 0, rows["weight"])
         rows = rows | {"weight": weight}
     data = data | {"rows": rows | {"logits": logits, "label": label - rows["max"]}}
+    searched = status == FitStatus.CONVERGED
+    lost = problem.invalid | (searched & ~solution.converged)
     log_temperature = solvers.differentiable(
-        evaluate, solution, data, inside=solution.converged
+        evaluate, solution, data, inside=solution.converged | lost
     )[0]
+    log_temperature = reports.undefined(log_temperature, lost, solution.params[0])
     temperature = jnp.exp(log_temperature)
     status, temperature = reports.first_case(
-        (status != FitStatus.CONVERGED, status, start),
+        (problem.invalid, status, temperature),
+        (~searched, status, start),
         (log_temperature <= jnp.log(lowest), FitStatus.ZERO_LIMIT, lowest),
         (log_temperature >= jnp.log(highest), FitStatus.INFINITE_LIMIT, highest),
         (~solution.converged, FitStatus.MAX_STEPS, temperature),

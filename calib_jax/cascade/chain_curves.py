@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, domains, exact, masking, records, reduce
+from .._core import (
+    checks,
+    dispatch,
+    domains,
+    exact,
+    masking,
+    records,
+    reduce,
+    transforms,
+)
 from .._core.domains import NonNegative, Outcome, Weights
 from ..binning import bin_sums
 from . import chains, curves, routers
@@ -376,7 +385,7 @@ def sum_joint_cells(
       where a term is not finite.
     """
     num_rows = cell.shape[0]
-    if num_rows >= num_cells:
+    if not transforms.at_most(num_rows, num_cells - 1):
         return _sum_all_cells(cell, quantities, num_cells, valid)
     # The exact sums of all cells would be many times larger than the result.
     held, row = bin_sums.held_bins(jnp.where(valid, cell, num_cells), num_cells)

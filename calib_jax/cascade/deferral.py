@@ -131,7 +131,9 @@ def defer(
     checks.instance("router", router, Router)
     budget = routers.checked_budget(router, num_small_bins)
     num_rows = leaves[0].shape[0]
-    size = min(checks.static_int("capacity", capacity, minimum=1), num_rows)
+    size = jax.core.min_dim(
+        checks.static_int("capacity", capacity, minimum=1), num_rows
+    )
 
     first = _answers("small", small, rows, num_rows, small_params)
     index, sent, overflow = _send(

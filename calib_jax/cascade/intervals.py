@@ -232,8 +232,7 @@ def _arguments(
 ) -> tuple[Any, ...]:
     """All but key and routers, checked and converted."""
     given = checks.two_models(confidences, small_outcome, large_outcome, where)
-    if given[1].shape[0] == 0:
-        raise ValueError("small_outcome: expected N > 0 examples to draw from, got 0.")
+    resampling.check_drawn("small_outcome", given[1])
     size = checks.static_int("num_resamples", num_resamples, minimum=1)
     return *given, checks.error_rate("confidence_level", confidence_level), size
 

@@ -263,7 +263,7 @@ def _sample_audit(
     bits = jax.random.bits(key, flagged.shape, jnp.uint32)
     row = jnp.arange(flagged.shape[0], dtype=jnp.int32)
     *_, row = lax.sort((~valid, bits, jnp.where(valid, row, -1)), num_keys=2)
-    return jnp.pad(row[:size], (0, max(size - row.shape[0], 0)), constant_values=-1)
+    return jnp.pad(row, (0, size), constant_values=-1)[:size]
 
 
 def _hypergeometric_bounds(

@@ -377,8 +377,10 @@ def _area_under_roc(
     before = reduce.sums_before(parts)
     below = before / (before[:, -1:] + parts[:, -1:])
     # At the first of tied scores: for right answers the wrong ones below, and vice
-    # versa.
-    below = below[::-1, jnp.searchsorted(scores, scores)]
+    # versa. NaN scores have NaN weights, so it does not matter that none of them tie.
+    position = jnp.arange(scores.shape[0], dtype=jnp.int32)
+    first = jnp.where(scores == jnp.roll(scores, 1), 0, position)
+    below = below[::-1, jax.lax.cummax(first)]
     won, lost = reduce.pairwise_sum(parts * below) / reduce.pairwise_sum(parts)
     return jnp.clip(0.5 + 0.5 * (won - lost), 0.0, 1.0)
 

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, exact, masking, reduce
+from .._core import checks, dispatch, exact, masking, reduce, transforms
 from .._core.domains import Outcome, Weights
 from ..binning import search
 from ..binning.bins import Bins
@@ -138,8 +138,7 @@ def bootstrap_reliability(
     checks.instance("bins", bins, Bins)
     rows = checks.scored_rows(scores, outcomes, where, weights)
     size = checks.static_int("num_resamples", num_resamples, minimum=1)
-    if rows[0].shape[0] == 0:
-        raise ValueError("scores: expected N > 0 examples to draw from, got 0.")
+    check_drawn("scores", rows[0])
     return tables_of_draws(random, bins, *rows, num_resamples=size)
 
 
@@ -163,8 +162,7 @@ def arguments(
         checks.any_array(f"arrays[{number}]", array)
         for number, array in enumerate(arrays)
     )
-    if given[0].shape[0] == 0:
-        raise ValueError("arrays: expected N > 0 examples to draw from, got 0.")
+    check_drawn("arrays", given[0])
     mask = checks.mask("where", where)
     named = {f"arrays[{k}]": array for k, array in enumerate(given)}
     checks.same_rows(**named, where=mask)
@@ -302,8 +300,16 @@ def _table(bases: jax.Array, count: jax.Array, sums: jax.Array) -> ReliabilityTa
     )
 
 
+def check_drawn(name: str, rows: jax.Array) -> None:
+    """Raises `ValueError` unless there is a known number of rows to draw from."""
+    if transforms.known(name, rows.shape[0]) == 0:
+        raise ValueError(f"{name}: expected N > 0 examples to draw from, got 0.")
+
+
 def most_at_once(num_rows: int) -> int:
     """How many draws, of one number a row, are held side by side."""
+    if not isinstance(num_rows, int):
+        return 1
     return max(1, min(_BATCH, _COUNTS // max(num_rows, 1)))
 
 

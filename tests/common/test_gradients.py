@@ -4,6 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import registry
 from registry import ROWS, cases, example, leaves, spoil
@@ -120,3 +121,57 @@ def test_gradient_of_the_calibration_error():
         lambda scores: cj.expected_calibration_error(scores, outcomes, bins=bins)
     )(jnp.asarray(scores))
     np.testing.assert_allclose(gradient, [0.25, 0.25, -0.25, -0.25])
+
+
+def _bad(name, row):
+    """A row of an argument that makes it invalid."""
+    return np.full(np.shape(row), {"outcomes": 7.0, "weights": -1.0}.get(name, np.nan))
+
+
+@pytest.mark.parametrize("name", ["logits", "scores", "outcomes", "weights"])
+@pytest.mark.once
+def test_fits_of_invalid_values_have_no_gradient(name):
+    """NaN for every row that counts: 0 would say that the data do not matter."""
+    rng = np.random.default_rng(0)
+    if name == "logits":
+        rows = dict(
+            zip(("logits", "labels"), registry.class_rows(rng, ROWS), strict=True)
+        )
+    else:
+        rows = registry.platt_rows(rng, ROWS)
+    function = cj.fit_temperature if name == "logits" else cj.fit_platt
+    rows = jax.tree.map(jnp.asarray, rows | {"weights": np.ones(ROWS)})
+    where = jnp.arange(ROWS) != 5
+
+    def gradient(by, rows):
+        def loss(value):
+            params, report = function(**{**rows, by: value}, where=where)
+            return sum(jax.tree.leaves(params)), report.status
+
+        result, status = jax.grad(loss, has_aux=True)(rows[by])
+        return np.asarray(result), status
+
+    names = [by for by in rows if jnp.issubdtype(rows[by].dtype, jnp.floating)]
+    masked = rows | {name: rows[name].at[5].set(_bad(name, rows[name][5]))}
+    invalid = rows | {name: rows[name].at[3].set(_bad(name, rows[name][3]))}
+    for by in names:
+        result, status = gradient(by, masked)
+        assert status == cj.FitStatus.CONVERGED and np.isfinite(result).all()
+        result, status = gradient(by, invalid)
+        assert status == cj.FitStatus.INVALID_VALUES
+        assert np.isnan(result[np.asarray(where)]).all()
+
+
+@pytest.mark.once
+def test_unfinished_fits_have_no_gradient():
+    rng = np.random.default_rng(0)
+    logits, labels = registry.class_rows(rng, ROWS)
+    solver = optax.sgd(1e-4)
+
+    def loss(logits):
+        params, report = cj.fit_temperature(logits, labels, solver=solver)
+        return params.temperature, report.status
+
+    gradient, status = jax.grad(loss, has_aux=True)(jnp.asarray(logits, jnp.float32))
+    assert status == cj.FitStatus.MAX_STEPS
+    assert np.isnan(gradient).all()

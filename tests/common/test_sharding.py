@@ -1,6 +1,7 @@
 """Rows sharded over 8 devices: the same results, and no row leaves its device."""
 
 import dataclasses
+import functools
 import re
 import zlib
 
@@ -12,6 +13,7 @@ import registry
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from registry import assert_same, spoil, take
 
+import calib_jax as cj
 from calib_jax._core import reduce
 
 # More rows than counters in a histogram of `registry.NUM_BINS - 1` edges.
@@ -141,6 +143,91 @@ def test_other_functions_take_sharded_rows(case):
     axes = {k: axis for k, axis in case.arrays.items() if np.ndim(arguments[k]) > axis}
     placed = shard(dataclasses.replace(case, rows=axes), arguments, mesh)
     assert_same(case(**placed), expected, exact=False)
+
+
+@pytest.fixture(params=["Auto", "Explicit"])
+def small_mesh(request):
+    types = (getattr(AxisType, request.param),) * 2
+    return jax.make_mesh((4, 2), ("rows", "other"), axis_types=types)
+
+
+def test_one_bin(small_mesh):
+    """No edge depends on the scores, which still tell where to run."""
+    sharding = NamedSharding(small_mesh, PartitionSpec("rows"))
+    scores, outcomes = jax.device_put(
+        (np.float32([0.2, 0.6] * 4), np.ones(8)), sharding
+    )
+    assert cj.equal_count_bins(scores, 1).edges.shape == (0,)
+    error = cj.expected_calibration_error(scores, outcomes, num_bins=1)
+    np.testing.assert_allclose(error, 0.6, rtol=1e-6)
+
+
+def test_one_row_over_classes(small_mesh):
+    """Results of one row have no axis on which its classes were sharded."""
+    logits = np.random.default_rng(0).normal(size=8).astype(np.float32)
+    tokens = np.int32([3])
+    for spec, row in (("rows",), logits), ((None, "rows"), logits[None]):
+        placed = jax.device_put(row, NamedSharding(small_mesh, PartitionSpec(*spec)))
+        for function in (
+            cj.top1,
+            cj.scaled_softmax,
+            lambda x: cj.choice_logits(x, [5, 1]),
+        ):
+            assert_same(function(placed), function(row), exact=False)
+    spec = PartitionSpec(None, None, "rows")
+    placed = jax.device_put(logits[None, None], NamedSharding(small_mesh, spec))
+    for function in cj.sequence_mean_logit, cj.sequence_log_likelihood:
+        expected = function(logits[None, None], tokens[None])
+        assert_same(function(placed, tokens[None]), expected, exact=False)
+
+
+def test_router_with_guarantee(small_mesh):
+    rng = np.random.default_rng(0)
+    small, large = rng.normal(size=(2, 512)).astype(np.float32)
+    rows = small, large, small > 0, large > -1, small < 3
+
+    def found(rows):
+        choose = functools.partial(cj.cascade.control_regret, max_regret=0.1)
+        key = jax.random.key(0)
+        return cj.cascade.fit_router_with_guarantee(
+            key, *rows[:4], choose, fit=cj.fit_platt, num_bins=5, where=rows[4]
+        )
+
+    sharding = NamedSharding(small_mesh, PartitionSpec("rows"))
+    placed = found(jax.device_put(rows, sharding))
+    assert_same(placed, found(rows), exact=False)
+
+
+def test_paths_follow_the_arrays():
+    """Rows on one device take its path, however many devices the process has."""
+
+    def program(scores):
+        return str(
+            jax.make_jaxpr(lambda scores: cj.equal_count_bins(scores, 5))(scores)
+        )
+
+    def lanes(scores):
+        return reduce._blocks(scores)[0]
+
+    assert jax.device_count() == 8
+    scores = jnp.linspace(0, 1, 64)
+    assert "sort[" in program(scores) and "while[" not in program(scores)
+    assert lanes(scores) == 1
+    mesh = jax.make_mesh((8,), ("rows",), axis_types=(AxisType.Auto,))
+    rows = PartitionSpec("rows")
+    placed = jax.device_put(scores, NamedSharding(mesh, rows))
+    for found in placed, jax.jit(lambda scores: scores * 2)(placed), 1 - placed:
+        assert "sort[" not in program(found) and "while[" in program(found)
+        assert lanes(found) == 8
+    # In the user's own jit the mesh is known, too.
+    assert jax.jit(lanes)(placed) == 8
+    inside = jax.shard_map(
+        lambda scores: jnp.full(1, lanes(scores)),
+        mesh=mesh,
+        in_specs=rows,
+        out_specs=rows,
+    )
+    np.testing.assert_array_equal(inside(placed), np.ones(8))
 
 
 def test_the_program_check_sees_rows_move():

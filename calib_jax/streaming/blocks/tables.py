@@ -141,7 +141,7 @@ def _equal_count_bins(passes: Passes, num_bins: int) -> Bins:
     while num_bins > 1 and unknown > 0:
         counts = _fold_scores(
             np.add,
-            functools.partial(_count_block, lowest, prefix, unknown),
+            functools.partial(_count_block, lowest, prefix, unknown, most=most),
             np.zeros((num_bins - 1, 1), np.int64),
             passes,
             f"bins, {unknown} bits left",
@@ -181,12 +181,15 @@ def _extent_of_block(scores: jax.Array, mask: jax.Array) -> Any:
     return order_statistics.extent((scores, mask))
 
 
-@dispatch.core
+@dispatch.core(static=["most"])
 def _count_block(
     lowest: jax.Array,
     prefix: jax.Array,
     unknown: jax.Array,
     scores: jax.Array,
     mask: jax.Array,
+    *,
+    most: int,
 ) -> jax.Array:
-    return order_statistics.count_digits((scores, mask), lowest, prefix, unknown)
+    rows = scores, mask
+    return order_statistics.count_digits(rows, lowest, prefix, unknown, most)

@@ -20,6 +20,7 @@ from . import (
 from .kit import (
     ROOMS,
     Case,
+    all_rows,
     assert_same,
     cases,
     example,
@@ -73,6 +74,7 @@ __all__ = [
     "ROOMS",
     "ROWS",
     "Case",
+    "all_rows",
     "assert_same",
     "bins",
     "cases",
