@@ -70,23 +70,28 @@ class Judged:
 def judge(outputs: Outputs, *, seed: int, num_audits: int) -> list[Judged]:
     """Every group of experts of a task."""
     fitted = flags.cross_fit(outputs, split(outputs, seed, 1))
-    probabilities = None
+    log_probabilities = None
     if outputs.logits is not None:
-        by_half = jax.vmap(jax.vmap(cj.scaled_softmax), (None, 0))(
+        by_half = jax.vmap(jax.vmap(_log_softmax), (None, 0))(
             outputs.logits, fitted.temperature
         )
         first = fitted.in_first[None, :, None]
-        probabilities = np.where(first, by_half[1], by_half[0])
+        log_probabilities = np.where(first, by_half[1], by_half[0])
     return [
-        _judge(outputs, fitted.confidence, probabilities, group, seed, num_audits)
+        _judge(outputs, fitted.confidence, log_probabilities, group, seed, num_audits)
         for group in outputs.experts
     ]
+
+
+def _log_softmax(logits: jax.Array, temperature: jax.Array) -> jax.Array:
+    """Finite where a softmax in float32 is 0."""
+    return jax.nn.log_softmax(logits.astype(jnp.float32) / temperature)
 
 
 def _judge(
     outputs: Outputs,
     confidence: np.ndarray,
-    probabilities: np.ndarray | None,
+    log_probabilities: np.ndarray | None,
     group: tuple[int, ...],
     seed: int,
     num_audits: int,
@@ -101,8 +106,8 @@ def _judge(
         np.asarray, _expect(confidence, flagged, RATES, num_classes=num_classes)
     )
     by_class = np.nan
-    if probabilities is not None:
-        by_class = float(_expect_classes(probabilities[members], label, flagged))
+    if log_probabilities is not None:
+        by_class = float(_expect_classes(log_probabilities[members], label, flagged))
     known = ~outputs.is_error
     if outputs.is_judged.mean() > 0.5:
         known = known & outputs.is_judged
@@ -152,15 +157,17 @@ def _expect(
 
 @jax.jit
 def _expect_classes(
-    probabilities: jax.Array, label: jax.Array, flagged: jax.Array
+    log_probabilities: jax.Array, label: jax.Array, flagged: jax.Array
 ) -> jax.Array:
-    logits = jnp.log(jnp.maximum(jnp.mean(probabilities, axis=0), 1e-30))
-    params, _ = cj.fit_temperature(logits, label)
+    # Of the mean over the experts; temperature scaling ignores their number.
+    logits = jax.nn.logsumexp(log_probabilities, axis=0)
+    params, report = cj.fit_temperature(logits, label)
     given = cj.calibrate(params, logits)
     noise = cj.cleaning.estimate_label_noise(given, label)
     true = cj.cleaning.true_label_probabilities(given, noise)
     error = cj.cleaning.label_error_probability(true, label, noise)
-    return cj.cleaning.expected_precision(error, flagged).precision
+    expected = cj.cleaning.expected_precision(error, flagged).precision
+    return jnp.where(report.converged, expected, jnp.nan)
 
 
 def _audit(

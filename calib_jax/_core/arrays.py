@@ -1,7 +1,7 @@
 """Anything that holds numbers, as a NumPy or JAX array.
 
 Arrays of the host become NumPy arrays and stay on the host until a core runs, so that
-their values can be looked at without waiting for a device. They are copies, because a
+their values can be looked at without waiting for a device. `checks` copies them: a
 caller may overwrite a buffer before an asynchronous program has read it.
 """
 
@@ -11,13 +11,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_PLAIN = (bool, int, float, complex, str, np.generic)
+_STRINGS = " Number the classes, such as by np.unique(labels, return_inverse=True)[1]."
+# What to do about arrays of a kind that holds no numbers.
+_HINTS = {
+    "O": " Mask or remove missing values, number classes that are strings, and convert "
+    "it with .astype.",
+    "U": _STRINGS,
+    "S": _STRINGS,
+    "T": _STRINGS,
+    "void16": " NumPy reads saved bfloat16 as raw bytes: pass .view(jnp.bfloat16).",
+}
+
 
 def from_any(name: str, value: Any, expected: str) -> tuple[Any, bool]:
     """The value as an array, and whether it had a dtype of its own.
 
     Takes JAX arrays and what offers `__jax_array__`, NumPy arrays and scalars, what
     offers `to_numpy`, `__array__` or DLPack (pandas, polars, torch on the CPU), and
-    Python numbers and nested lists.
+    Python numbers and nested lists. Arrays of the host are not copied where they can
+    be read as they are.
 
     Args:
       name: of the argument, for errors.
@@ -30,69 +43,77 @@ def from_any(name: str, value: Any, expected: str) -> tuple[Any, bool]:
     """
     if not isinstance(value, jax.Array) and hasattr(value, "__jax_array__"):
         value = value.__jax_array__()
-    if isinstance(value, jax.Array):
-        return value, True
     if isinstance(value, np.generic):
         # A NumPy scalar counts as a Python number.
         value = value.item()
-    if isinstance(value, np.ma.MaskedArray):
-        masked = int(np.ma.count_masked(value))
-        if masked:
-            raise ValueError(
-                f"{name}: expected {expected}, got a masked array with {masked} masked "
-                f"entries. Pass {name}.data, and the rows to keep as where=."
-            )
-        value = value.data
-    stated = not isinstance(value, (bool, int, float, complex, str, list, tuple))
+    stated = not isinstance(value, (*_PLAIN, list, tuple))
     try:
-        array = _to_numpy(value)
+        array = value if isinstance(value, jax.Array) else _to_numpy(value)
+    except _MaskedError as error:
+        raise ValueError(
+            f"{name}: expected {expected}, got a masked array with {error} masked "
+            f"entries. Pass {name}.data, and the rows to keep as where=."
+        ) from None
     except Exception as error:
         # What fails to convert raises errors of many types.
         raise ValueError(
             f"{name}: expected {expected}, got {_type(value)}, which is not an array "
             f"({error})."
         ) from error
-    if isinstance(array, jax.Array):
-        return array, stated
-    if not (array.dtype.kind in "biufc" or jnp.issubdtype(array.dtype, jnp.number)):
-        hint = ""
-        if array.dtype == object and array.shape:
-            hint = (
-                " Missing values and mixed types have no number: remove or mask them."
-            )
-        raise ValueError(
-            f"{name}: expected {expected}, got {_type(value)} of {array.dtype.name}."
-            f"{hint}"
-        )
-    if not array.dtype.isnative:
+    if not (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.number)):
+        got, hint = _type(value), ""
+        if array.ndim:
+            got = f"{got} of {array.dtype.name}"
+            # A structured array is a void of another length.
+            kind = getattr(array.dtype, "kind", "").replace("V", array.dtype.name)
+            hint = _HINTS.get(kind, "")
+        raise ValueError(f"{name}: expected {expected}, got {got}.{hint}")
+    if isinstance(array, np.ndarray) and not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     return array, stated
 
 
+class _MaskedError(Exception):
+    """A masked array; says how many entries it masks."""
+
+
 def _to_numpy(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, (list, tuple)) and any(
-        isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value)
-    ):
-        return jnp.asarray(value)
+    if isinstance(value, np.ma.MaskedArray):
+        if masked := int(np.ma.count_masked(value)):
+            raise _MaskedError(masked)
+        value = value.data
+    if isinstance(value, (list, tuple)):
+        leaves = jax.tree.leaves(value)
+        if any(isinstance(leaf, jax.Array) for leaf in leaves):
+            return jnp.asarray(value)
+        if not all(isinstance(leaf, _PLAIN) for leaf in leaves):
+            value = [_to_numpy(part) for part in value]
+        return np.asarray(value)
     if hasattr(value, "detach"):
         # A torch tensor with gradients refuses to become an array.
         value = value.detach()
     if hasattr(value, "to_numpy"):
-        return np.asarray(value.to_numpy())
-    if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
-        return np.asarray(jax.dlpack.from_dlpack(value))
-    try:
-        return np.asarray(value)
-    except TypeError:
-        if not hasattr(value, "__dlpack__"):
-            raise
-        # NumPy has no bfloat16 of its own, and torch knows no other.
-        return np.asarray(jax.dlpack.from_dlpack(value))
+        array = np.asarray(value.to_numpy())
+        if array.dtype == object and array.ndim == 2 and hasattr(value, "iloc"):
+            # A pandas frame of nullable columns, each of which has numbers.
+            columns = range(array.shape[1])
+            array = np.stack([value.iloc[:, k].to_numpy() for k in columns], axis=1)
+        return array
+    if hasattr(value, "__array__") or not hasattr(value, "__dlpack__"):
+        try:
+            return np.asarray(value)
+        except TypeError:
+            if not hasattr(value, "__dlpack__"):
+                raise
+    # NumPy has no bfloat16 of its own, and torch knows no other.
+    if hasattr(value, "contiguous"):
+        value = value.contiguous()
+    return np.asarray(jax.dlpack.from_dlpack(value))
 
 
 def _type(value: Any) -> str:
     kind = type(value)
+    if value is None:
+        return "None"
     module = kind.__module__.partition(".")[0]
     return kind.__name__ if module == "builtins" else f"{module}.{kind.__name__}"

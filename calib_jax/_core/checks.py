@@ -145,10 +145,10 @@ def integers(
     array, stated = arrays.from_any(name, value, expected)
     empty = not stated and array.size == 0
     if not empty and not jnp.issubdtype(array.dtype, jnp.integer):
-        hint = ""
-        if jnp.issubdtype(array.dtype, jnp.floating):
-            hint = " If its values are whole numbers, convert it with .astype(int)."
-        raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.{hint}")
+        hint = "If its values are integers, convert it with .astype(int)."
+        if isinstance(array, np.ndarray) and np.isnan(array).any():
+            hint = "Put -1 for missing labels and mask them with where=."
+        raise ValueError(f"{name}: expected {expected}, got {_describe(array)}. {hint}")
     _rank(name, array, rank, expected)
     if np.can_cast(array.dtype, np.int32):
         return _as_type(array, np.int32)

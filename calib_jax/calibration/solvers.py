@@ -50,7 +50,7 @@ _MAX_STEPS = 200
 # temperatures and standardised slopes are of order 1.
 _TOLERANCE = 1e-6
 # When a Newton step on part of the data is this small, the solver moves on to a larger
-# part: the optimum of a few thousand rows is a percent or two from that of all.
+# part: the optimum of a few thousand rows is near that of all.
 _NEAR, _COARSE_STEPS = 0.1, 10
 # Steps below this size that no longer shrink are rounding noise.
 _NOISE = 3e-5

@@ -98,8 +98,7 @@ def occupancy_drift(
 
     If the bins were cut from the reference itself, the reference is spread evenly by
     construction and nothing is guaranteed: with few reference rows per bin, false
-    alarms are several times as frequent as they should be; from 20 in each of 15 bins
-    they are about as rare as they should be (`benchmarks/alarms`, section 1). The
+    alarms are more frequent than they should be (`benchmarks/alarms`, section 1). The
     p-value is exact over references too: a reference reused for many batches may by
     chance alarm on most of them. `init_monitor` is exact in either case, for one
     stream.
@@ -181,7 +180,7 @@ def calibration_drift(
 
     Both are exact where all confidences in a bin are equal. Otherwise they assume that
     outcomes rise with confidence within a bin, as calibrated ones do: confidences may
-    then shift, and false alarms stay about as rare as they should be, even with 5 bins
+    then shift, and false alarms stay about as rare as they should be
     (`benchmarks/alarms`, section 1). Draws are whole numbers of rows and the third term
     is not, so up to half a row of it is taken back. With confidences that were never
     calibrated, a shift within a bin can pass for a change; narrow bins, 15 or more,

@@ -132,11 +132,39 @@ def two_files_say(names: dict[str, object]) -> None:
     assert wrong.sum() > 0.6 * (labels != truth).sum()
 
 
+def which_model_says(names: dict[str, object]) -> None:
+    """What not to do about zeros, and about tails that were rounded away."""
+    y, fitted, test = names["y"], names["fitted"], names["test"]
+
+    def error(probabilities: np.ndarray) -> float:
+        logits = np.log(probabilities)
+        params, report = cj.fit_temperature(logits[fitted], y[fitted])
+        assert report.converged
+        best = cj.top1(logits[test], params.temperature)
+        right = best.prediction == y[test]
+        return float(cj.expected_calibration_error(best.confidence, right))
+
+    votes, smooth, rounded = names["votes"], names["smooth"], names["rounded"]
+    right = votes.argmax(axis=1) == y
+    before = cj.expected_calibration_error(votes[test].max(axis=1), right[test])
+    floored = error(np.maximum(votes, 1e-30))
+    page = " ".join((DOCS / "which_model.md").read_text("utf-8").split())
+    assert f"With 1e-30 the ECE below would be {floored:.3f}, worse than" in page
+    assert error(smooth) < 0.03 < before < floored
+    # Half a unit of the last digit, or a tenth, for each class.
+    size, top = rounded.shape[1], cj.calibrate(names["binned"], names["top"][test])
+    right = rounded.argmax(axis=1) == y
+    binned = cj.expected_calibration_error(top, right[test])
+    shares = [(rounded + unit / 100) / (1 + size * unit / 100) for unit in (0.5, 0.1)]
+    assert min(map(error, shares)) > 1.3 * binned
+
+
 CLAIMS = {
     "README": readme_says,
     "error_bars": error_bars_say,
     "bins_and_k": bins_and_k_says,
     "two_files": two_files_say,
+    "which_model": which_model_says,
 }
 
 

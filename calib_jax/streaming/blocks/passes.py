@@ -12,16 +12,17 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from ..._core import checks, domains
+from ..._core import arrays, checks, domains
 from ..._core.domains import Domain
 
-Blocks = Iterable[Sequence[ArrayLike]]
+Block = Sequence[ArrayLike] | Mapping[str, ArrayLike]
+Blocks = Iterable[Block]
 
 
 def from_arrays(*arrays: ArrayLike, size: int = 65536) -> Blocks:
-    """Blocks of arrays that share their first axis: NumPy arrays or memory maps.
+    """Blocks of arrays that share their first axis.
 
-    A memory map is read one block at a time.
+    A memory map, or an array on disk that can be sliced, is read one block at a time.
 
     Args:
       *arrays: arrays `[N, ...]`.
@@ -40,13 +41,19 @@ def from_arrays(*arrays: ArrayLike, size: int = 65536) -> Blocks:
       [2] [1.]
     """
     size = checks.static_int("size", size, minimum=1)
-    given: tuple[Any, ...] = tuple(
-        array if hasattr(array, "shape") else np.asarray(array) for array in arrays
-    )
+    given: tuple[Any, ...] = tuple(map(_sliceable, arrays))
     if not given or any(not array.shape for array in given):
         raise ValueError("arrays: expected one array [N, ...] or more, got none.")
     checks.same_rows(**{f"arrays[{k}]": array for k, array in enumerate(given)})
     return _ArrayBlocks(arrays=given, size=size)
+
+
+def _sliceable(array: Any) -> Any:
+    """The array itself, which may be on disk; lists and pandas columns as NumPy's."""
+    # A slice of a pandas column may mean its index.
+    if hasattr(array, "shape") and not hasattr(array, "iloc"):
+        return array
+    return arrays.from_any("arrays", array, "arrays [N, ...] of numbers or bools")[0]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -88,11 +95,11 @@ class Passes:
         """
         num_rows = 0
         passed = _each(self._blocks, self._names, self._progress, description)
-        for *arrays, mask in passed:
+        for *rows, mask in passed:
             if self._num_rows is None:
-                named = dict(zip(self._names, arrays, strict=True))
+                named = dict(zip(self._names, rows, strict=True))
                 domains.check_host({**named, "where": mask}, self._limits)
-            state = jax.block_until_ready(step(state, *arrays, where=mask))
+            state = jax.block_until_ready(step(state, *rows, where=mask))
             num_rows += int(np.sum(mask))
         if self._num_rows is None:
             self._num_rows = num_rows
@@ -117,7 +124,8 @@ def _each(
     padded with masked zeros, so that all share one trace.
 
     Args:
-      blocks: tuples of arrays `[n, ...]`, one for each name, and maybe a bool mask.
+      blocks: tuples of arrays `[n, ...]`, one for each name, and maybe a bool mask; or
+        dictionaries of them by name.
       names: names of the arrays, for errors.
       progress: whether to show a progress bar.
       description: the text before the bar.
@@ -134,7 +142,7 @@ def _each(
             f"blocks: expected an iterable of tuples ({', '.join(names)}[, where]), "
             f"got {type(blocks).__name__}."
         )
-    if iter(blocks) is blocks:
+    if isinstance(blocks, Iterator):
         raise ValueError(
             "blocks: expected an object whose every iter() starts anew, because it is "
             f"read several times, got an iterator ({type(blocks).__name__}); pass a "
@@ -143,36 +151,42 @@ def _each(
         )
     size = 0
     for number, block in enumerate(_shown(blocks, progress, description)):
-        arrays, mask = _parts(block, names, number)
-        num_rows = arrays[0].shape[0]
+        columns, mask = _parts(block, names, number)
+        num_rows = columns[0].shape[0]
         size = size or num_rows
         for start in range(0, num_rows, max(size, 1)):
             rows = slice(start, start + size)
             yield (
-                *(_padded(array[rows], size) for array in arrays),
+                *(_padded(column[rows], size) for column in columns),
                 _padded(mask[rows], size),
             )
 
 
-def _parts(
-    block: Sequence[ArrayLike], names: Sequence[str], number: int
-) -> tuple[list[Any], Any]:
+def _parts(block: Block, names: Sequence[str], number: int) -> tuple[list[Any], Any]:
     """The arrays of a block and its mask: a tuple of arrays with the same rows."""
-    expected = f"({', '.join(names)}) or ({', '.join(names)}, where)"
+    every = (*names, "where")
+    got = type(block).__name__
+    if isinstance(block, Mapping):
+        got = f"{got} of {', '.join(map(str, block))}"
+        if set(names) <= set(block) <= set(every):
+            block = [block[name] for name in every if name in block]
+    elif isinstance(block, (tuple, list)):
+        got = f"{got} of {len(block)}"
     if not isinstance(block, (tuple, list)) or not (
-        len(names) <= len(block) <= len(names) + 1
+        len(names) <= len(block) <= len(every)
     ):
-        size = f" of {len(block)}" if isinstance(block, (tuple, list)) else ""
         raise ValueError(
-            f"blocks[{number}]: expected a tuple {expected}, got "
-            f"{type(block).__name__}{size}."
+            f"blocks[{number}]: expected a tuple ({', '.join(names)}) or "
+            f"({', '.join(every)}), or a dictionary with these keys, got {got}."
         )
-    given: list[Any] = [x if hasattr(x, "shape") else np.asarray(x) for x in block]
-    if any(not x.shape for x in given):
+    named = {
+        name: arrays.from_any(name, part, "an array [n, ...]")[0]
+        for name, part in zip(every, block, strict=False)
+    }
+    if any(not array.shape for array in named.values()):
         raise ValueError(f"blocks[{number}]: expected arrays [n, ...], got a scalar.")
-    named = dict(zip((*names, "where"), given, strict=False))
     checks.same_rows(**named)
-    mask = named.pop("where", np.ones(given[0].shape[0], bool))
+    mask = named.pop("where", np.ones(named[names[0]].shape[0], bool))
     return list(named.values()), checks.bools("where", mask)
 
 
