@@ -250,11 +250,17 @@ def multiply(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 def divide(
     numerator: tuple[jax.Array, jax.Array], denominator: tuple[jax.Array, jax.Array]
 ) -> tuple[jax.Array, jax.Array]:
-    """The quotient of two `(high, low)` numbers as `(high, low)`; 0 / 0 is 0."""
+    """The quotient of two `(high, low)` numbers as `(high, low)`; 0 / 0 is 0.
+
+    The high part is rounded correctly, so n / n is 1. A plain quotient need not be:
+    XLA multiplies by the reciprocal of a denominator that many numerators share.
+    """
     zero = denominator[0] == 0
     bottom = jnp.where(zero, 1.0, denominator[0])
     quotient = numerator[0] / bottom
     product, error = multiply(quotient, bottom)
     rest = (numerator[0] - product) - error + numerator[1] - quotient * denominator[1]
+    # An infinite quotient leaves no rest.
+    rest = jnp.where(jnp.isfinite(quotient), rest, 0.0)
     high, low = two_sum(quotient, rest / bottom)
     return jnp.where(zero, 0.0, high), jnp.where(zero, 0.0, low)

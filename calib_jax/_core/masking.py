@@ -8,6 +8,8 @@ one mask, and `clean_rows` overwrites what it removes.
 import jax
 import jax.numpy as jnp
 
+from . import exact
+
 
 def valid_rows(
     num_rows: int, where: jax.Array | None, weights: jax.Array | None = None
@@ -34,8 +36,12 @@ def clean_rows(
 
 
 def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
-    """`part / whole`, such as a mean; NaN where the whole is not above 0."""
-    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), jnp.nan)
+    """`part / whole`, such as a mean, correctly rounded; NaN where the whole is not
+    above 0."""
+    quotient, _ = exact.divide(
+        (part, jnp.zeros_like(part)), (whole, jnp.zeros_like(whole))
+    )
+    return jnp.where(whole > 0, quotient, jnp.nan)
 
 
 def usable_outcomes(outcomes: jax.Array, weights: jax.Array | None) -> jax.Array:
@@ -52,18 +58,23 @@ def usable_weights(weights: jax.Array) -> jax.Array:
 def scaled_weights(
     num_rows: int, weights: jax.Array | None, valid: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Weights `[N]` divided by the largest valid one, and that one.
+    """Weights `[N]` divided by a power of two near the largest valid one, and that.
 
-    Their sums stay in the range of float32.
+    The division is exact, and their sums stay in the range of float32.
     """
     if weights is None:
         return jnp.ones(num_rows, jnp.float32), jnp.float32(1)
     largest = jnp.max(weights, where=valid, initial=0.0)
     usable = (largest > 0) & (largest < jnp.inf)
     largest = jax.lax.stop_gradient(jnp.where(usable, largest, 1.0))
-    # Two factors, because the reciprocal of a very large weight is subnormal.
-    factor = jax.lax.rsqrt(largest)
-    return weights * factor * factor, largest
+    # The exponent with its sign flipped, but no subnormal number.
+    exponent = jax.lax.bitcast_convert_type(largest, jnp.int32) >> 23
+    exponent = jnp.clip(254 - exponent, 1, 253)
+    factor, unit = (
+        jax.lax.bitcast_convert_type(part << 23, jnp.float32)
+        for part in (exponent, 254 - exponent)
+    )
+    return weights * factor, unit
 
 
 def fill(

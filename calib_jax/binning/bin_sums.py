@@ -17,6 +17,9 @@ from .._core import dispatch, exact, masking, records, reduce, transforms
 from . import search
 from .bins import Bins, searches
 
+# Bins whose weights are smaller than this on average have no mean.
+_LEAST_WEIGHT = 2.0**-100
+
 
 @records.record(axes={"sums": "Q+2 num_bins+1 digits"})
 class BinSums:
@@ -38,8 +41,9 @@ class BinMeans:
     Attributes:
       count: int32 `[num_bins]`, rows; at most 2^31 - 1.
       weight: float32 `[num_bins]`, sum of weights; equal to `count` without weights.
-      means: float32 `[Q, num_bins]`, weighted means; 0 in a bin without rows, NaN in
-        every bin if a valid row is outside all of them.
+      means: float32 `[Q, num_bins]`, weighted means, correctly rounded; 0 in a bin
+        without rows, NaN in every bin if a valid row is outside all of them, and in one
+        whose weights are below 1e-30 on average.
     """
 
     count: jax.Array
@@ -133,12 +137,17 @@ def compute(state: BinSums) -> BinMeans:
     """Counts, weights and means of each bin."""
     high, low = exact.to_float(state.sums)
     in_no_bin = high[0, -1] > 0
-    weight = high[1, :-1]
-    means = high[2:, :-1] / jnp.where(weight > 0, weight, 1.0)[None]
+    count, weight = high[0, :-1], high[1, :-1]
+    # Rounded correctly, so that equal means of different bins are equal numbers.
+    means, _ = exact.divide(
+        (high[2:, :-1], low[2:, :-1]), (high[1:2, :-1], low[1:2, :-1])
+    )
+    # Products of weights and quantities below 2^-126 count as 0.
+    unknown = in_no_bin | (weight < count * _LEAST_WEIGHT)
     return BinMeans(
-        count=exact.to_count(high[0, :-1], low[0, :-1]),
+        count=exact.to_count(count, low[0, :-1]),
         weight=weight,
-        means=jnp.where(in_no_bin, jnp.nan, means),
+        means=jnp.where(unknown, jnp.nan, means),
     )
 
 

@@ -24,6 +24,16 @@ MAX_PLATT = 1e6
 _MAX_ROUNDS = 4
 # If all scores lie within this width they count as equal: a slope would overflow.
 _MIN_WIDTH = 1e-30
+# A scale this many times as large as the range of scores whose outcomes are mixed is one
+# of outliers.
+_OUTLYING = 1e3
+# Scores as close to the least or greatest, in units of half their range, are equal to it
+# in float32; and the logits that are too close to tell such scores apart.
+_COLLAPSED, _NO_SPREAD = 2.0**-23, 1e-3
+# Half a range that only fill values of masks have, not all of them the same.
+_OVERFLOWING = 1e30
+# Standardised scores beyond this are certain at any slope that is not 0.
+_FARTHEST = 1e12
 # The solver gets near the optimum on this many rows before it reads all of them.
 _FIRST_ROWS = (2**16,)
 
@@ -59,7 +69,9 @@ def fit_platt(
     log-odds of a confidence. Slope and intercept of the standardised scores are limited
     to `[-1e6, 1e6]`; `SEPARABLE` and `ONE_CLASS` outcomes have no finite optimum and
     end up at a bound of that range. `CONSTANT` scores get slope 0 and the logit of the
-    mean outcome. `INVALID_VALUES` get slope and intercept 0, a confidence of one half.
+    mean outcome. `INVALID_VALUES` get slope and intercept 0, a confidence of one half;
+    they include scores so extreme, such as a mask's fill value, that float32 cannot
+    tell the others apart, unless their outcomes are certain at any slope.
 
     Args:
       scores: floating `[N]`, finite.
@@ -157,15 +169,32 @@ def fit_rows(
         score, outcome, weight = _clean(block, live)
         x = (score - middle) * factor * factor
         first, right = weight * x, weight * outcome
-        return weight, first, first * x, right, weight * (1 - outcome)
+        to_end = jnp.minimum(score - lowest, highest - score)
+        apart = jnp.where(to_end < _COLLAPSED * width, 0.0, weight)
+        between = jnp.where(to_end > 0, weight, 0.0)
+        wrong = weight * (1 - outcome)
+        return weight, first, first * x, right, wrong, apart, between
 
-    total, first, second, positive, negative = reduce.sum_rows(moments, rows)
+    total, first, second, positive, negative, apart, between = reduce.sum_rows(
+        moments, rows
+    )
     some = jnp.where(total > 0, total, 1.0)
     # Standardising only changes coordinates, not the optimum or its derivatives, so it
     # need not be exact.
     variance = second / some - (first / some) ** 2
     scale = jnp.sqrt(jnp.maximum(variance, 1e-8)) * some_width
     center = middle + first / some * some_width
+    # Outliers whose outcomes are certain have no say: what counts are the scores at
+    # which some rows are right and some are wrong, whichever way the slope goes. No
+    # smoothed target is certain.
+    rising_reach = 0.5 * highest_wrong - 0.5 * lowest_right
+    falling_reach = 0.5 * highest_right - 0.5 * lowest_wrong
+    up = rising_reach <= falling_reach
+    reach = jnp.minimum(rising_reach, falling_reach)
+    outliers = (reach > 0) & (scale > _OUTLYING * reach) & (not smooth)
+    mixed = jnp.where(up, highest_wrong, highest_right) - reach
+    center = jnp.where(outliers, mixed, center)
+    scale = jnp.where(outliers, reach, scale)
     center, scale = jnp.where(invalid, 0.0, center), jnp.where(invalid, 1.0, scale)
     center, scale = jax.lax.stop_gradient((center, scale))
 
@@ -194,13 +223,16 @@ def fit_rows(
     threshold = (0.5 * gap - center) / scale
     step = jnp.stack([steepest, -steepest * threshold])
     nothing = jnp.zeros(2, jnp.float32)
+    # From a slope of 0 the outliers would keep the solver from moving.
+    sign = jnp.where(up, jnp.float32(1), jnp.float32(-1))
+    guess = jnp.where(outliers, jnp.stack([sign, jnp.float32(0)]), flat)
     status, start = reports.first_case(
         (invalid, FitStatus.INVALID_VALUES, nothing),
         (~(total > 0), FitStatus.CONSTANT, nothing),
         (one_class, FitStatus.ONE_CLASS, flat),
         (width == 0, FitStatus.CONSTANT, flat),
         (separable, FitStatus.SEPARABLE, step),
-        (True, FitStatus.CONVERGED, flat),
+        (True, FitStatus.CONVERGED, guess),
     )
     data = {
         "rows": rows,
@@ -216,8 +248,19 @@ def fit_rows(
         _derivatives, solution, data, inside=(searched & solution.converged) | lost
     )
     params = reports.undefined(params, lost, solution.params)
+    # A few scores, so far from the others that float32 cannot tell those apart, have
+    # set the slope, which is the same to all others.
+    few = jnp.where(width > _OVERFLOWING, 0.5 * total, 0.0)
+    spread = _COLLAPSED * jnp.abs(params[0]) * (width / data["scale"])
+    useless = (spread < _NO_SPREAD) | ~solution.converged
+    useless = useless & (apart <= few) & (between > 0)
     status, params = reports.first_case(
         (~searched, status, params),
+        (
+            useless,
+            FitStatus.INVALID_VALUES,
+            reports.undefined(params, useless, nothing),
+        ),
         (jnp.any(jnp.abs(params) >= MAX_PLATT), FitStatus.SEPARABLE, params),
         (~solution.converged, FitStatus.MAX_STEPS, params),
         (params[0] < 0, FitStatus.REVERSED, params),
@@ -311,6 +354,7 @@ def _logit(
     # Two factors, because the reciprocal of a very large scale is subnormal.
     factor = jax.lax.rsqrt(data["scale"])
     x = (score - data["center"]) * factor * factor
+    x = jnp.clip(x, -_FARTHEST, _FARTHEST)
     return x, params[0] * x + params[1]
 
 

@@ -41,8 +41,8 @@ class FitStatus(enum.IntEnum):
     #: Platt only. Converged with a negative slope, so higher scores mean worse answers.
     REVERSED = 7
     #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
-    #: class is masked or has logit -inf, an outcome outside [0, 1], or a negative or
-    #: infinite weight.
+    #: class is masked or has logit -inf, an outcome outside [0, 1], a negative or
+    #: infinite weight, or a score that is a mask's fill value (`fit_platt`).
     INVALID_VALUES = 8
 
 

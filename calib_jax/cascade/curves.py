@@ -252,9 +252,9 @@ def curve_of_sums(
     kept = first_bins.sum_for_every_k(order, weight)
     right = first_bins.sum_for_every_k(order, by_small, by_large)
     sums = jnp.stack([kept, right, right - right[-1:]])
-    high, _ = exact.to_float(exact.normalise(sums))
+    high, low = exact.to_float(exact.normalise(sums))
     total = jnp.where((high[0, -1] > 0) & ~bad, high[0, -1], jnp.nan)
-    share, accuracy, gain = high / total
+    (share, accuracy, gain), _ = exact.divide((high, low), (total, low[0, -1]))
     if moved is not None:
         accuracy, gain = accuracy + moved, gain + (moved - moved[-1])
     return CascadeCurve(
@@ -310,7 +310,10 @@ def pgr_of(curve: CascadeCurve) -> jax.Array:
         gain = curve.accuracy - curve.small_accuracy
     else:
         gap, gain = curve.gain[0], curve.gain
-    return jnp.where(gap != 0, gain / jnp.where(gap != 0, gap, 1.0), jnp.nan)
+    # Exactly 1 where the gain is the gap.
+    zero = jnp.zeros_like(gap)
+    pgr, _ = exact.divide((gain, zero), (gap, zero))
+    return jnp.where(gap != 0, pgr, jnp.nan)
 
 
 @jax.jit
@@ -334,11 +337,12 @@ def _call_performance_threshold(curve: CascadeCurve, target: Share) -> jax.Array
     # From no large-model calls to large-model calls only.
     share = 1.0 - curve.small_share[::-1]
     pgr = pgr_of(curve)[::-1]
-    reached = pgr >= target
+    # A point at the target reaches it, however float32 rounds.
+    reached = within_budget(target, pgr, 1.0)
     at = jnp.argmax(reached)
     before = jnp.maximum(at - 1, 0)
     rise = pgr[at] - pgr[before]
-    part = (target - pgr[before]) / jnp.where(rise > 0, rise, 1.0)
+    part = jnp.minimum((target - pgr[before]) / jnp.where(rise > 0, rise, 1.0), 1.0)
     crossing = share[before] + jnp.where(rise > 0, part, 1.0) * (
         share[at] - share[before]
     )

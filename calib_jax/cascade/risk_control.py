@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch
+from .._core import checks, dispatch, exact
 from .._core.domains import Confidence, Difference, NonNegative, Outcome, Share
 from ..stats import binomial, bounds
 from . import first_bins
@@ -315,6 +315,13 @@ def _least_means(counts: jax.Array, error: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(error), jnp.nan, means)
 
 
+def _bound_of_mean(total: binomial.Pair, most: jax.Array, rows: jax.Array) -> jax.Array:
+    """The mean with one more row at the most, rounded once: equal to a limit or not."""
+    most = jnp.broadcast_to(-most, total[0].shape)
+    added = binomial.minus(total, binomial.pair(most))
+    return exact.divide(added, binomial.pair(rows + 1))[0]
+
+
 def _in_sequence(passes: jax.Array, tested: jax.Array) -> jax.Array:
     """Which K pass before the first that is tested and fails, `[num_bins + 1]`."""
     fails = tested & ~passes
@@ -333,13 +340,13 @@ def _control_regret(
     small, large = small_outcome, large_outcome
     regret = large & ~small if small.dtype == bool else jnp.maximum(large - small, 0.0)
     sums = first_bins.sum_rows(router, small_confidence, (regret,), (), where)
-    total = binomial.to_float(sums.totals)[0]
-    bound = (total + 1) / (sums.rows + 1)
+    high, low = sums.totals[0][0], sums.totals[1][0]
+    bound = _bound_of_mean((high, low), jnp.float32(1), sums.rows)
     return select(
         (bound <= max_regret) & (jnp.arange(bound.shape[0]) > 0),
         level=max_regret,
         min_feasible_level=bound[1],
-        risk=sums.mean(total),
+        risk=sums.mean(high),
         bound=bound,
         **sums.described(),
     )
@@ -476,16 +483,19 @@ def _control_cost(
     cost_limit: NonNegative,
     error: jax.Array | None,
 ) -> Selection:
-    by_small, num_too_high, by_large = binomial.to_float(sums.totals)
+    by_small, num_too_high, by_large = zip(*sums.totals, strict=True)
+    # The small model answers every input first.
+    every = tuple(jnp.broadcast_to(-part[-1], part.shape) for part in by_small)
+    cost = binomial.minus(by_large, (every[0], every[1]))
     # At K = 0 every row is in the sums: a NaN anywhere makes the cost unknown.
-    unknown = jnp.isnan(by_small[-1] + by_large[0])
-    total = jnp.where(unknown, jnp.nan, by_small[-1] + by_large)
+    unknown = jnp.isnan(cost[0][0])
+    total = jnp.where(unknown, jnp.nan, cost[0])
     if counts is None or error is None:
-        bound = (total + cost_limit) / (sums.rows + 1)
+        bound = jnp.where(unknown, jnp.nan, _bound_of_mean(cost, cost_limit, sums.rows))
     else:
         means = _least_means(first_bins.sum_for_every_k(order, *counts), error)
         bound = jnp.where(unknown, jnp.nan, cost_limit * means)
-    bound = jnp.where(num_too_high[-1] > 0, jnp.inf, bound)
+    bound = jnp.where(num_too_high[0][-1] > 0, jnp.inf, bound)
     # The smallest K from which no K fails.
     fails = ~(bound <= max_cost)
     return select(

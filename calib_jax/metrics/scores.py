@@ -327,8 +327,10 @@ def _squared_gap(scores: jax.Array, outcomes: jax.Array) -> jax.Array:
 
 
 def _log_loss(scores: jax.Array, outcomes: jax.Array) -> jax.Array:
-    loss = -jax.scipy.special.xlogy(outcomes, scores)
-    return loss - jax.scipy.special.xlog1py(1 - outcomes, -scores)
+    # A certain and right answer loses nothing, and has a finite derivative.
+    right = jnp.where((scores == 0) & (outcomes == 0), 1.0, scores)
+    wrong = jnp.where((scores == 1) & (outcomes == 1), 0.0, scores)
+    return -outcomes * jnp.log(right) - (1 - outcomes) * jnp.log1p(-wrong)
 
 
 @dispatch.core(static=["loss"])
@@ -342,7 +344,7 @@ def _mean_loss(
 ) -> jax.Array:
     valid = masking.valid_rows(scores.shape[0], where, weights)
     losses = loss(*masking.clean_rows(valid, 0.5, scores, outcomes))
-    weight = jnp.ones(losses.shape, jnp.float32) if weights is None else weights
+    weight, _ = masking.scaled_weights(losses.shape[0], weights, valid)
     total, weighted = reduce.sum_rows(
         lambda rows, live: tuple(
             jnp.where(live, x, 0.0) for x in (rows[1], rows[0] * rows[1])

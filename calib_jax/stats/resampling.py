@@ -293,7 +293,12 @@ def _table(bases: jax.Array, count: jax.Array, sums: jax.Array) -> ReliabilityTa
     """Tables `[D, num_bins]` from sums `[D, Q, num_bins]` of `_features`."""
     sums = jnp.where(jnp.abs(sums) < _LIMIT, sums, jnp.nan)
     weight = count.astype(jnp.float32) if sums.shape[1] == 3 else sums[:, 1]
-    means = sums[:, -2:] / jnp.where(weight > 0, weight, 1.0)[:, None]
+    # Where all outcomes are 1, so is each mean.
+    above, below = sums[:, -2:], weight[:, None]
+    below = jnp.where(below > 0, below, 1.0)
+    means, _ = exact.divide(
+        (above, jnp.zeros_like(above)), (below, jnp.zeros_like(below))
+    )
     confidence = jnp.where(count > 0, means[:, 0] + bases[None], means[:, 0])
     return ReliabilityTable(
         count=count, weight=weight, confidence=confidence, outcome=means[:, 1]
