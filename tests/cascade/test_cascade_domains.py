@@ -60,7 +60,7 @@ FUNCTIONS = {
             cj.cascade.router_difference_interval, KEY, ROUTER, ROUTER, num_resamples=9
         ),
         ("first_confidence", "second_confidence", *OUTCOMES),
-        lambda found: jnp.stack([*jax.tree.leaves(found.apgr)]),
+        lambda found: jnp.stack([*jax.tree.leaves(found.area)]),
     ),
     "control_regret": (
         functools.partial(cj.cascade.control_regret, ROUTER, max_regret=0.9),
@@ -179,7 +179,9 @@ def test_rounding_is_clipped_and_no_rows_are_nan():
     curve, names, _ = FUNCTIONS["cascade_curve"]
     confidence, small, large, _ = (ROWS[name] for name in names)
     found = curve(confidence, small + np.float32(5e-7), large)
-    assert found.small_accuracy <= small.mean() + 5e-7 * np.mean(small == 0)
+    # What is right already does not become more than right.
+    most = small.mean() + 5e-7 * np.mean(small == 0)
+    assert float(found.small_accuracy) <= most + 1e-7
     none = np.zeros(0, np.float32)
     assert np.isnan(curve(none, none, none).accuracy).all()
     assert cj.use_small(ROUTER, none, 1).shape == (0,)
