@@ -61,8 +61,9 @@ def _floating(name: str, value: ArrayLike, expected: str) -> Any:
             f"{name}: expected {expected}, got {_describe(array)}. If its values are "
             f"correct, convert it with .astype(float)."
         )
-    if not stated and array.dtype == bool:
-        raise ValueError(f"{name}: expected {expected}, got Python bools.")
+    if not stated and array.dtype.kind in "bc":
+        kind = "bools" if array.dtype == bool else "complex numbers"
+        raise ValueError(f"{name}: expected {expected}, got Python {kind}.")
     return array
 
 
@@ -293,12 +294,12 @@ def static_int(name: str, value: Any, *, minimum: int) -> int:
 
 
 def static_float(name: str, value: Any) -> float:
-    """A static finite number."""
+    """A static number, finite in float32."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if isinstance(value, str) or not math.isfinite(number):
+    if isinstance(value, str) or not abs(number) <= np.finfo(np.float32).max:
         raise ValueError(f"{name}: expected a finite number, got {value!r}.")
     return number
 

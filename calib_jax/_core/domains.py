@@ -123,19 +123,23 @@ def check_host(arguments: Mapping[str, Any], domains: Mapping[str, Domain]) -> N
         )
         if removed is None:
             continue
-        if values.ndim and np.ndim(removed) == 1:
-            shape = [1] * values.ndim
-            shape[domain.rows] = -1
-            removed = removed.reshape(shape)
-        outside = outside & ~removed
+        if values.ndim:
+            if removed.ndim == 1:
+                shape = [1] * values.ndim
+                shape[domain.rows] = -1
+                removed = removed.reshape(shape)
+            outside = outside & ~removed
         if outside.any():
             raise ValueError(_message(name, domain, values, np.argwhere(outside)))
 
 
 def _removed(where: Any, weights: Any) -> Any:
-    """Which rows are removed; None while a traced mask hides it."""
-    if isinstance(where, jax.core.Tracer) or isinstance(weights, jax.core.Tracer):
-        return None
+    """Which rows are removed; None where a traced or distant mask hides it."""
+    for mask in (where, weights):
+        if isinstance(mask, jax.core.Tracer) or (
+            isinstance(mask, jax.Array) and not mask.is_fully_addressable
+        ):
+            return None
     removed = np.zeros((), bool) if where is None else ~np.asarray(where)
     return removed if weights is None else removed | (np.asarray(weights) == 0)
 

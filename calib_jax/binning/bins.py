@@ -186,7 +186,7 @@ def in_first_bins(
     Args:
       bins: `Bins`.
       order: int32 `[num_bins]`, a permutation of the bins.
-      scores: float32 `[...]`; NaN gives False.
+      scores: float32 `[...]`; NaN gives False, and so does a NaN edge.
       num_first: int32 scalar.
 
     Returns:
@@ -194,8 +194,8 @@ def in_first_bins(
     """
     position = jnp.arange(order.shape[0], dtype=jnp.int32)
     chosen = jnp.zeros(order.shape, bool).at[order].set(position < num_first)
-    index = search.count_at_or_below(bins.edges, scores)
-    return chosen[index] & ~jnp.isnan(scores)
+    index = search.bin_of(bins.edges, scores)
+    return chosen[index] & (index >= 0)
 
 
 def searches(bins: Bins) -> bool:

@@ -15,8 +15,12 @@ _TABLE_BITS = 16
 
 @dispatch.core(rows_of="scores")
 def bin_of(edges: jax.Array, scores: jax.Array) -> jax.Array:
-    """Bins int32 `[...]` of scores among edges `[num_bins - 1]`; NaN gives -1."""
-    return jnp.where(jnp.isnan(scores), -1, count_at_or_below(edges, scores))
+    """Bins int32 `[...]` of scores among edges `[num_bins - 1]`; NaN gives -1.
+
+    So does any score where an edge is NaN, as after summaries that differed.
+    """
+    unknown = jnp.isnan(scores) | jnp.any(jnp.isnan(edges))
+    return jnp.where(unknown, -1, count_at_or_below(edges, scores))
 
 
 def find(prefixes: jax.Array, values: jax.Array) -> jax.Array:

@@ -47,21 +47,13 @@ def calibrate(
         raise ValueError(
             "class_where: expected None, because scores have no classes, got a mask."
         )
-    match params:
-        case Temperature():
-            logits = checks.logits("x", x, rank=range(1, 9), axes="[..., C]")
-            temperature = checks.scalar("temperature", params.temperature)
-            mask = checks.class_mask(class_where, logits)
-            return classes.softmax(logits, temperature, mask)
-        case Platt():
-            return apply_platt(params, _scores(x))
-        case Histogram():
-            return apply_histogram(params, _scores(x))
-    raise ValueError(
-        "params: expected Temperature, Platt or Histogram, the first result of a fit, "
-        f"got {type(params).__name__}."
-    )
-
-
-def _scores(x: ArrayLike) -> jax.Array:
-    return checks.floats("x", x, rank=range(9), axes="[...]")
+    checks.instance("params", params, Temperature, Platt, Histogram)
+    if isinstance(params, Temperature):
+        logits = checks.logits("x", x, rank=range(1, 9), axes="[..., C]")
+        temperature = checks.scalar("temperature", params.temperature)
+        mask = checks.class_mask(class_where, logits)
+        return classes.softmax(logits, temperature, mask)
+    scores = checks.floats("x", x, rank=range(9), axes="[...]")
+    if isinstance(params, Platt):
+        return apply_platt(params, scores)
+    return apply_histogram(params, scores)

@@ -21,8 +21,6 @@ pytestmark = pytest.mark.once
 
 # Rooms of decisions, which a NaN leaves as documented: see their own tests.
 DECISIONS = {"cascade", "cleaning", "monitoring"}
-# Rooms whose cores state their domains.
-ROOMS = {"binning", "calibration", "confidence", "metrics", "stats", "streaming"}
 
 SHARES = """
 confidence confidences small_confidence large_confidence reference_confidence
@@ -82,7 +80,7 @@ def room_of(case):
     return registry.public(case.name).__module__.split(".")[1]
 
 
-CASES = [c for c in registry.CASES if c.make is not None and room_of(c) in ROOMS]
+CASES = [c for c in registry.CASES if c.make is not None]
 PAIRS = [(case, name) for case in CASES for name in names_of(case)]
 pairs = pytest.mark.parametrize(
     ("case", "name"), PAIRS, ids=[f"{case}-{name}" for case, name in PAIRS]
