@@ -105,6 +105,7 @@ def pytest_runtest_teardown(item):
 # One worker runs all tests of a file, which share programs. The longest files are dealt
 # out by the function that is tested. Other files share a fixture that takes long.
 BY_FUNCTION = ("test_properties.py", "test_gradients.py", "test_sharding.py")
+BY_FUNCTION += ("test_shard_map.py", "test_export.py")
 SHARED = ("test_paper",)
 
 

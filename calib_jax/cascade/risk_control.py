@@ -395,7 +395,7 @@ def _control_accuracy_drop(
         mean = _least_means(first_bins.sum_for_every_k(order, counts, even), error)
     else:
         half, rest = (0.5 * part for part in lost)
-        rows = jnp.full_like(half, -0.5 * sums.rows)
+        rows = jnp.broadcast_to(-0.5 * sums.rows, half.shape)
         total = binomial.minus((half, rest), binomial.pair(rows))
         mean = jax.vmap(
             lambda high, low: binomial.least_float(

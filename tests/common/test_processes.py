@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -19,7 +20,11 @@ import json, sys
 import jax
 jax.config.update("jax_cpu_collectives_implementation", "gloo")
 number = int(sys.argv[2])
-jax.distributed.initialize(sys.argv[1], num_processes=2, process_id=number)
+timeouts = "heartbeat_timeout_seconds", "shutdown_timeout_seconds"
+jax.distributed.initialize(
+    sys.argv[1], num_processes=2, process_id=number,
+    **dict.fromkeys(timeouts, int(sys.argv[3])),
+)
 """
 
 # Computed from rows that are NumPy arrays, or sharded over both processes.
@@ -51,14 +56,18 @@ def shown(results):
             for k, v in results.items()}
 """
 
-PROCESS = """
-from jax.experimental import multihost_utils
+PLACE = """
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-assert jax.process_count() == 2 and jax.device_count() == 2
 sharding = NamedSharding(Mesh(jax.devices(), "rows"), PartitionSpec("rows"))
 half = slice(256 * number, 256 * (number + 1))
 place = lambda x: jax.make_array_from_process_local_data(sharding, x[half])
+"""
+
+PROCESS = """
+from jax.experimental import multihost_utils
+
+assert jax.process_count() == 2 and jax.device_count() == 2
 results = answers(*map(place, (logits, labels, scores, outcomes)))
 # Each process summarises its own rows and hands the summary to the other.
 mine = summarise(scores[half], outcomes[half])
@@ -69,14 +78,30 @@ print(json.dumps(shown(results)))
 """
 
 
-def test_two_processes():
+# The second process ends before the first one needs its rows.
+LOSING = """
+import os, signal
+
+rows = place(scores), place(outcomes)
+cj.fit_platt(*rows)[0].slope.block_until_ready()
+print("joined", flush=True)
+if number == 1 and sys.argv[4] == "killed":
+    os.kill(os.getpid(), signal.SIGKILL)
+if number == 1:
+    raise RuntimeError("an error in one process")
+cj.expected_calibration_error(*rows).block_until_ready()
+"""
+
+
+def start(code, *arguments):
+    """Two processes that run the code."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
-    processes = [
+    return [
         subprocess.Popen(
-            [sys.executable, "-c", JOIN + FUNCTIONS + PROCESS, address, str(number)],
+            [sys.executable, "-c", code, address, str(number), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -85,6 +110,10 @@ def test_two_processes():
         )
         for number in range(2)
     ]
+
+
+def test_two_processes():
+    processes = start(JOIN + FUNCTIONS + PLACE + PROCESS, "100")
     space = {}
     exec(FUNCTIONS, space)
     rows = [space[name] for name in ("logits", "labels", "scores", "outcomes")]
@@ -104,3 +133,22 @@ def test_two_processes():
         assert found["exact"] == expected["exact"]
         for name in ("temperature", "platt"):
             np.testing.assert_allclose(found[name], expected[name], rtol=2e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "shows"), [("killed", "JaxRuntimeError: .*"), ("failed", "task.*logs")]
+)
+def test_a_lost_process_ends_the_other(how, shows):
+    """With an error, within a minute of the loss."""
+    first, second = start(JOIN + FUNCTIONS + PLACE + LOSING, "10", how)
+    try:
+        joined = any(line == "joined\n" for line in first.stdout)
+        _, errors = first.communicate(timeout=60)
+    finally:
+        for process in (first, second):
+            process.kill()
+            process.communicate()
+    assert joined, errors[-2000:]
+    assert first.returncode != 0
+    assert re.search(shows, errors), errors[-2000:]

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import test_export
 import test_sharding
 
 import calib_jax as cj
@@ -149,7 +150,12 @@ def test_page_on_streams_says_what_sharding_tests_check():
     inspected = {"calibration_error_interval"}
     assert move == test_sharding.SORTS
     assert stay == test_sharding.COVERED - test_sharding.SORTS | inspected
-    assert called == test_sharding.OTHERS.keys() - inspected
+    # A test of its own calls this one.
+    alone = {"cascade.fit_router_with_guarantee"}
+    assert called == test_sharding.OTHERS.keys() - inspected | alone
+    _, _, exported = text.partition("except functions that resample rows:")
+    drawn = re.findall(r"`cj\.([\w.]+)`", exported.partition("draw by")[0])
+    assert set(drawn) == test_export.DRAWN
 
 
 def test_page_on_streams_reads_blocks(tmp_path, capsys):

@@ -99,8 +99,8 @@ def test_counting_in_blocks_beyond_32_bits(rng, monkeypatch):
     for name in ("_extent_of_block", "_count_block"):
         function = getattr(block_tables, name)
 
-        def many(*arguments, function=function):
-            found = function(*arguments)
+        def many(*arguments, function=function, **static):
+            found = function(*arguments, **static)
             if isinstance(found, tuple):
                 return np.asarray(found[0], np.int64) * 2**33, found[1]
             return np.asarray(found, np.int64) * 2**33
