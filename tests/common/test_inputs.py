@@ -221,6 +221,12 @@ REFUSED_BY = [
     ("logits", lambda x: x.astype(int), r"int64\[8, 3\]", "integers"),
     ("logits", lambda x: np.ma.array(x, mask=x == 0), "masked array", "masked"),
     ("logits", lambda x: x.astype(object), "ndarray of object", "object"),
+    (
+        "temperature",
+        lambda x: cj.Temperature(temperature=x),
+        r"calib_jax\.Temperature\. Pass an array of it: \.temperature\.",
+        "Temperature",
+    ),
 ]
 
 
