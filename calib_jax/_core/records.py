@@ -2,7 +2,8 @@
 
 Parameters, bins, tables and results are frozen dataclasses and pytrees. The decorator
 takes the axes of their arrays, so that a batched or mismatched one is refused where one
-is expected, and registers the type for `jax.export`.
+is expected, and what must hold of their values, which a file may break. It registers
+the type for `jax.export`, and in `KINDS` for files.
 """
 
 import dataclasses
@@ -10,20 +11,66 @@ import re
 import types
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.export
 import numpy as np
 
+from . import domains
+
 Record = TypeVar("Record")
 
-_AXES = "__axes__"
+_AXES, _VALUES = "__axes__", "__values__"
+_NONE: Mapping[str, Any] = types.MappingProxyType({})
+
+# Every type that `record` made, by name.
+KINDS: dict[str, type] = {}
+
+
+class Rule(NamedTuple):
+    """What holds of the values of an array of a record.
+
+    Attributes:
+      expected: the same in words.
+      holds: whether it does, for each value; NaN is left to `nan`.
+      nan: whether NaN is allowed; for a field that is a record, anywhere inside.
+    """
+
+    expected: str
+    holds: Callable[[np.ndarray], Any]
+    nan: bool = True
+
+
+ASCENDING = Rule(
+    "values that ascend",
+    lambda array: ~(array < np.fmax.accumulate(array, axis=-1)),
+    nan=False,
+)
+PERMUTATION = Rule(
+    "each of the numbers from 0 on once",
+    lambda array: np.sort(array) == np.arange(array.shape[-1]),
+)
+COUNT = Rule(
+    "whole numbers of at least 0",
+    lambda array: (array >= 0) & (array.dtype.kind in "iu"),
+)
+NON_NEGATIVE = Rule("values of at least 0", lambda array: ~(array < 0))
+POSITIVE = Rule("values above 0", lambda array: ~(array <= 0))
+SHARE = Rule(
+    "values in [0, 1]",
+    lambda array: domains.OUTCOME.holds(array) | np.isnan(array),
+)
+# For a field that is a record, where NaN says that its parts are nan_here.
+OR_NAN = Rule("anything", lambda array: True)
 
 
 @typing.dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
 def record(
-    every: str = "", *, axes: Mapping[str, str | None] = types.MappingProxyType({})
+    every: str = "",
+    *,
+    axes: Mapping[str, str | None] = _NONE,
+    values: Mapping[str, Rule] = _NONE,
 ) -> Callable[[type[Record]], type[Record]]:
     """Makes a class a frozen dataclass, a pytree and a type that exports.
 
@@ -32,6 +79,7 @@ def record(
         `"M num_bins-1"`; a name has one size in the whole record, and none is a scalar.
         A field that is a record itself has these axes before its own.
       axes: the same for single fields; None is for any shape.
+      values: what holds of the values of single fields, for `check`.
 
     Returns:
       The decorator of the class.
@@ -41,6 +89,8 @@ def record(
         made = dataclasses.dataclass(frozen=True, eq=False, kw_only=True)(cls)
         own = dict.fromkeys(cls.__annotations__, every) | dict(axes)
         setattr(made, _AXES, getattr(cls, _AXES, {}) | own)
+        setattr(made, _VALUES, getattr(cls, _VALUES, {}) | dict(values))
+        KINDS[made.__name__] = made
         jax.tree_util.register_dataclass(made)
         jax.export.register_pytree_node_serialization(
             made,
@@ -57,6 +107,47 @@ def record(
 def is_record(value: Any) -> bool:
     """Whether a value or type was made by `record`."""
     return hasattr(value, _AXES)
+
+
+def check(name: str, value: Any, *, nan: bool = False) -> None:
+    """Raises `ValueError` unless a record of arrays, batched or not, is a sound one.
+
+    Its arrays have their axes and values, and so have those of all records inside. This
+    waits for the values.
+
+    Args:
+      name: of the record, for errors.
+      value: a record.
+      nan: whether rules that forbid NaN allow it.
+    """
+    check_axes(name, value, batched=True)
+    _check_values(name, value, nan)
+
+
+def _check_values(name: str, value: Any, nan: bool) -> None:
+    axes, rules = getattr(type(value), _AXES), getattr(type(value), _VALUES)
+    for field in dataclasses.fields(value):
+        place, part = f"{name}.{field.name}", getattr(value, field.name)
+        rule = rules.get(field.name)
+        nan_here = nan or (rule is not None and rule.nan)
+        if hasattr(part, "dtype"):
+            if rule is not None:
+                _check_rule(place, np.asarray(part), rule, nan_here)
+        elif is_record(part) and axes[field.name] is not None:
+            _check_values(place, part, nan_here)
+        else:
+            # Records in a tree of any shape have sizes of their own.
+            inside = jax.tree_util.tree_leaves_with_path(part, is_leaf=is_record)
+            for path, leaf in inside:
+                if is_record(leaf):
+                    check(place + jax.tree_util.keystr(path), leaf, nan=nan_here)
+
+
+def _check_rule(place: str, array: np.ndarray, rule: Rule, nan: bool) -> None:
+    if not np.all(rule.holds(array)) or not (nan or np.all(array == array)):
+        got = np.array2string(array, threshold=8, edgeitems=4, separator=", ")
+        without = "" if nan else ", without NaN"
+        raise ValueError(f"{place}: expected {rule.expected}{without}, got {got}.")
 
 
 def check_axes(name: str, value: Any, *, batched: bool = False) -> None:

@@ -19,7 +19,7 @@ from . import order_statistics, search
 DEFAULT_NUM_BINS = 15
 
 
-@records.record(axes={"edges": "num_bins-1"})
+@records.record(axes={"edges": "num_bins-1"}, values={"edges": records.ASCENDING})
 class Bins:
     """Bins of a score, given by their inner edges.
 

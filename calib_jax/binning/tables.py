@@ -11,7 +11,9 @@ from . import bin_sums
 from .bins import Bins
 
 
-@records.record("num_bins")
+@records.record(
+    "num_bins", values={"count": records.COUNT, "weight": records.NON_NEGATIVE}
+)
 class ReliabilityTable:
     """Mean confidence and mean outcome of a model in each bin.
 

@@ -14,7 +14,7 @@ from . import reports
 from .reports import FitReport, FitStatus
 
 
-@records.record(axes={"values": "num_bins"})
+@records.record(axes={"values": "num_bins"}, values={"values": records.SHARE})
 class Histogram:
     """Parameters of histogram binning.
 

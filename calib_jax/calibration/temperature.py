@@ -23,7 +23,7 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 _FIRST_ROWS = (2**10, 2**16)
 
 
-@records.record()
+@records.record(values={"temperature": records.POSITIVE})
 class Temperature:
     """Parameters of temperature scaling.
 

@@ -46,7 +46,7 @@ class ChainCurve:
     right_share: jax.Array
 
 
-@records.record(axes={"num_kept_bins": "M-1"})
+@records.record(axes={"num_kept_bins": "M-1"}, values={"num_kept_bins": records.COUNT})
 class ChainChoice:
     """A combination chosen within a budget.
 

@@ -24,7 +24,9 @@ from ..binning.bins import (
 )
 
 
-@records.record("num_bins")
+@records.record(
+    "num_bins", values={"count": records.COUNT, "weight": records.NON_NEGATIVE}
+)
 class AdvantageTable:
     """How much better the large model is, in bins of the small model's confidence.
 
@@ -52,7 +54,7 @@ class AdvantageTable:
     outcome_advantage_standard_error: jax.Array | None = None
 
 
-@records.record(axes={"order": "num_bins"})
+@records.record(axes={"order": "num_bins"}, values={"order": records.PERMUTATION})
 class Router:
     """The router of Algorithm 1.
 

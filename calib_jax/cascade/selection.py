@@ -27,7 +27,8 @@ from .routers import AdvantageTable, Router, fit_router
 
 
 @records.record(
-    axes={"risk": "num_bins+1", "bound": "num_bins+1", "large_share": "num_bins+1"}
+    axes={"risk": "num_bins+1", "bound": "num_bins+1", "large_share": "num_bins+1"},
+    values={"num_small_bins": records.COUNT, "num_rows": records.COUNT},
 )
 class Selection:
     """K, the number of bins kept small, and the evidence for it.

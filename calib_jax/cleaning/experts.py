@@ -18,7 +18,9 @@ from ..binning.bins import DEFAULT_NUM_BINS, Bins, cut_evenly, in_first_bins
 from ..binning.tables import ReliabilityTable
 
 
-@records.record("M", axes={"order": "M num_bins"})
+@records.record(
+    "M", axes={"order": "M num_bins"}, values={"order": records.PERMUTATION}
+)
 class ExpertBins:
     """Confidence bins of each expert, ordered by accuracy.
 

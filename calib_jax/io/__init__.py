@@ -1,11 +1,8 @@
 """Files: parameters as JSON, answers of servers, review sheets, checks of values."""
 
+from .answers import answer_positions, choice_log_probabilities
 from .files import load, save
-from .log_probabilities import (
-    LogProbabilities,
-    choice_log_probabilities,
-    read_log_probabilities,
-)
+from .log_probabilities import LogProbabilities, read_log_probabilities
 from .review_sheets import (
     ReviewAnswer,
     ReviewSheet,
@@ -18,6 +15,7 @@ __all__ = [
     "LogProbabilities",
     "ReviewAnswer",
     "ReviewSheet",
+    "answer_positions",
     "choice_log_probabilities",
     "load",
     "read_log_probabilities",

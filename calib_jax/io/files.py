@@ -1,6 +1,6 @@
-"""Fitted parameters, bins, routers, tables and curves as plain JSON, and back.
+"""Parameters, routers, results and states of streams as plain JSON, and back.
 
-A file is text that any language reads: a format name and version, the kind of object,
+A file is text that any language reads: a format name and version, the kind of record,
 and its arrays with dtype and shape. Floating numbers are written with enough digits to
 restore every bit; inf and NaN, which JSON lacks, are strings. Nothing is pickled.
 """
@@ -9,7 +9,10 @@ import dataclasses
 import json
 import math
 import os
+import sys
 import tempfile
+import types
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -17,69 +20,52 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .. import binning, confidence
-from ..binning import bin_sums
-from ..binning.tables import ReliabilityTable
-from ..calibration import histogram, platt, reports, temperature
-from ..cascade import chains, curves, routers
-from ..cleaning import experts, label_issues
-from ..cleaning.curves import CleaningCurve
+from .._core import records
 
 _FORMAT = "calib_jax"
 _VERSION = 1
 
-# What can be saved, by name.
-_KINDS = {
-    kind.__name__: kind
-    for kind in (
-        binning.Bins,
-        temperature.Temperature,
-        platt.Platt,
-        histogram.Histogram,
-        routers.AdvantageTable,
-        curves.CascadeCurve,
-        routers.Router,
-        chains.Chain,
-        CleaningCurve,
-        experts.ExpertBins,
-        label_issues.LabelIssues,
-        confidence.Top1,
-        reports.FitReport,
-        bin_sums.BinSums,
-        ReliabilityTable,
-    )
-}
 _DTYPES = {
     np.dtype(dtype).name: np.dtype(dtype)
-    for dtype in (bool, np.int32, np.float32, np.float16, jnp.bfloat16)
+    for dtype in (
+        *(bool, np.int8, np.int16, np.int32, np.int64),
+        *(np.uint8, np.uint16, np.uint32, np.uint64),
+        *(np.float16, jnp.bfloat16, np.float32, np.float64),
+    )
 }
-_WORDS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan}
+_WORDS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan, "-nan": -math.nan}
+_ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
 def save(path: str | os.PathLike[str], params: Any) -> None:
-    """Writes parameters, bins, a router, a table or a curve to a JSON file.
+    """Writes fitted parameters, a router, a result or a state to a JSON file.
 
     The file is written completely or not at all: a temporary file next to it is moved
     into place, so a failure leaves an existing file unchanged.
 
     Args:
       path: of the file; an existing one is replaced.
-      params: `Temperature`, `Platt`, `Histogram`, `FitReport`, `Bins`,
-        `ReliabilityTable`, `AdvantageTable`, `Router`, `CascadeCurve`, `Chain`,
-        `ExpertBins`, `CleaningCurve`, `LabelIssues` or `Top1`, with arrays of float32,
-        bfloat16, float16, int32 or bool.
+      params: any of the library's types of arrays, whatever function returned it:
+        parameters (`Temperature`, `Platt`, `Histogram`), `FitReport`, `Bins`, tables,
+        `Router` and other routers, curves, `Selection`, intervals, drifts, audits; and
+        the states of streams (summaries, `DriftMonitor`, `DecodingSummary`), which go
+        on from the file to the same bits. Batches of them made by `jax.vmap` too.
+        Arrays are bool, integer or floating, of up to 64 bits.
 
     Raises:
-      ValueError: for anything else.
+      ValueError: for anything else, traced arrays, and values that `load` would refuse.
       OSError: if the file cannot be written.
 
     Examples:
+      >>> from calib_jax import Temperature
       >>> path = Path(tempfile.mkdtemp()) / "temperature.json"
-      >>> save(path, temperature.Temperature(temperature=jnp.float32(1.5)))
+      >>> save(path, Temperature(temperature=jnp.float32(1.5)))
       >>> print(load(path).temperature)
       1.5
     """
-    content = {"format": _FORMAT, "version": _VERSION, **_encode("params", params)}
+    part = _encode_record("params", params)
+    records.check("params", params)
+    content = {"format": _FORMAT, "version": _VERSION, **part}
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     target = Path(path)
     handle, temporary = tempfile.mkstemp(
@@ -108,16 +94,21 @@ def load(path: str | os.PathLike[str]) -> Any:
       path: a file written by `save`.
 
     Returns:
-      What was saved, with JAX arrays of the same dtypes.
+      What was saved, with arrays of the same dtypes and bits (of a NaN, its sign). They
+      are JAX arrays, or NumPy arrays where they are documented as such, and where they
+      have 64 bits and JAX is in 32-bit mode.
 
     Raises:
       ValueError: for any other file: not JSON, another format or version, unknown,
-        missing or extra parts, or numbers that do not fit their dtype.
+        missing or extra parts, numbers that do not fit their dtype, and parts that do
+        not fit each other: arrays of other shapes, edges that do not ascend, an order
+        that leaves out a bin, negative counts.
       OSError: if the file cannot be read.
 
     Examples:
+      >>> from calib_jax import equal_width_bins
       >>> path = Path(tempfile.mkdtemp()) / "bins.json"
-      >>> save(path, binning.equal_width_bins(2))
+      >>> save(path, equal_width_bins(2))
       >>> print(load(path).edges)
       [0.5]
     """
@@ -139,40 +130,61 @@ def load(path: str | os.PathLike[str]) -> Any:
         )
     body = {k: v for k, v in content.items() if k not in ("format", "version")}
     try:
-        return _decode("params", body)
-    except (OverflowError, RecursionError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    except ValueError as error:
+        params = _decode_record("params", body)
+        records.check("params", params)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
+    return params
 
 
 def _no_constant(word: str) -> Any:
     raise ValueError(f"{word} is not JSON")
 
 
-def _encode(name: str, value: Any) -> dict[str, Any]:
-    kind = type(value).__name__
-    if _KINDS.get(kind) is type(value):
-        fields = {
-            field.name: _encode_part(f"{name}.{field.name}", getattr(value, field.name))
-            for field in dataclasses.fields(value)
-        }
-        return {"kind": kind, "fields": fields}
-    raise ValueError(f"{name}: expected one of {', '.join(_KINDS)}, got {kind}.")
-
-
-def _encode_part(name: str, value: Any) -> Any:
-    if value is None:
-        return None
-    if dataclasses.is_dataclass(value):
-        return _encode(name, value)
-    if isinstance(value, jax.core.Tracer) or not hasattr(value, "dtype"):
-        raise ValueError(f"{name}: expected an array, got {type(value).__name__}.")
-    array = np.asarray(value)
-    if array.dtype.name not in _DTYPES:
+def _encode_record(name: str, value: Any) -> dict[str, Any]:
+    kind = type(value)
+    if records.KINDS.get(kind.__name__) is not kind:
         raise ValueError(
-            f"{name}: expected {', '.join(_DTYPES)}, got {array.dtype.name}."
+            f"{name}: expected parameters, a result or a state of calib_jax, such as a "
+            f"Router, got {kind.__name__}. Save each to a file of its own, and plain "
+            "arrays with numpy.savez."
         )
+    fields = {}
+    for field in dataclasses.fields(value):
+        place, part = f"{name}.{field.name}", getattr(value, field.name)
+        _check_kind(place, part, field)
+        fields[field.name] = _encode(place, part)
+    return {"kind": kind.__name__, "fields": fields}
+
+
+def _encode(name: str, value: Any) -> Any:
+    if value is None or type(value) in (bool, int):
+        return value
+    if type(value) is float:
+        return _number(value)
+    if isinstance(value, _ARRAYS):
+        return _encode_array(name, value)
+    if records.is_record(type(value)):
+        return _encode_record(name, value)
+    if type(value) in (list, tuple):
+        parts = [_encode(f"{name}[{i}]", part) for i, part in enumerate(value)]
+        return parts if type(value) is list else {"tuple": parts}
+    if type(value) is dict and all(type(key) is str for key in value):
+        return {"dict": {k: _encode(f"{name}[{k!r}]", v) for k, v in value.items()}}
+    raise ValueError(
+        f"{name}: expected arrays in lists, tuples and dicts with keys of text, got "
+        f"{type(value).__name__}."
+    )
+
+
+def _encode_array(name: str, value: Any) -> dict[str, Any]:
+    if isinstance(value, jax.core.Tracer):
+        raise ValueError(f"{name}: expected an array, got a traced one.")
+    if value.dtype.name not in _DTYPES:
+        raise ValueError(
+            f"{name}: expected {', '.join(_DTYPES)}, got {value.dtype.name}."
+        )
+    array = np.asarray(value)
     return {
         "dtype": array.dtype.name,
         "shape": list(array.shape),
@@ -182,36 +194,67 @@ def _encode_part(name: str, value: Any) -> Any:
 
 def _number(item: Any) -> Any:
     if isinstance(item, float) and not math.isfinite(item):
-        return "nan" if math.isnan(item) else "inf" if item > 0 else "-inf"
+        word = "nan" if math.isnan(item) else "inf"
+        return word if math.copysign(1, item) > 0 else f"-{word}"
     return item
 
 
-def _decode(name: str, part: Any) -> Any:
+def _kinds(field: dataclasses.Field[Any]) -> tuple[Any, ...]:
+    """Types that a field may hold; empty for any tree of arrays."""
+    kinds: tuple[Any, ...] = (field.type,)
+    if isinstance(field.type, types.UnionType):
+        kinds = typing.get_args(field.type)
+    some = Any not in kinds and all(isinstance(kind, type) for kind in kinds)
+    return kinds if some else ()
+
+
+def _check_kind(name: str, value: Any, field: dataclasses.Field[Any]) -> None:
+    kinds = _kinds(field)
+    if not kinds or type(value) in kinds or (value is None and field.default is None):
+        return
+    array = {jax.Array, np.ndarray} & {*kinds}
+    if array and isinstance(value, _ARRAYS):
+        return
+    expected = "an array" if array else kinds[0].__name__
+    raise ValueError(f"{name}: expected {expected}, got {type(value).__name__}.")
+
+
+def _decode_record(name: str, part: Any) -> Any:
     if not isinstance(part, dict) or set(part) != {"kind", "fields"}:
         raise ValueError(f"{name}: expected 'kind' and 'fields'.")
-    kind = _KINDS.get(part["kind"]) if isinstance(part["kind"], str) else None
+    kind = records.KINDS.get(part["kind"]) if isinstance(part["kind"], str) else None
     if kind is None:
         raise ValueError(f"{name}: unknown kind {part['kind']!r}.")
     fields = {field.name: field for field in dataclasses.fields(kind)}
     if not isinstance(part["fields"], dict) or set(part["fields"]) != set(fields):
         raise ValueError(f"{name}: expected the fields {', '.join(fields)}.")
     values: dict[str, Any] = {}
-    for key, value in part["fields"].items():
-        place, field = f"{name}.{key}", fields[key]
-        optional = field.default is None
-        nested = field.type if isinstance(field.type, type) else None
-        if value is None and optional:
-            values[key] = None
-        elif nested is not None and nested in _KINDS.values():
-            values[key] = _decode(place, value)
-            if type(values[key]) is not nested:
-                raise ValueError(f"{place}: expected {nested.__name__}.")
-        else:
-            values[key] = _decode_array(place, value)
+    for key, field in fields.items():
+        place = f"{name}.{key}"
+        host = np.ndarray in _kinds(field)
+        values[key] = _decode(place, part["fields"][key], host=host)
+        _check_kind(place, values[key], field)
     return kind(**values)
 
 
-def _decode_array(name: str, part: Any) -> jax.Array:
+def _decode(name: str, part: Any, *, host: bool = False) -> Any:
+    if part is None or type(part) in (bool, int):
+        return part
+    if type(part) in (float, str):
+        return _read_number(name, part, np.dtype(float))
+    if isinstance(part, list):
+        return [_decode(f"{name}[{i}]", item) for i, item in enumerate(part)]
+    match part:
+        case {"kind": _, "fields": _}:
+            return _decode_record(name, part)
+        case {"tuple": list(items), **rest} if not rest:
+            return tuple(_decode(name, items))
+        case {"dict": dict(items), **rest} if not rest:
+            return {k: _decode(f"{name}[{k!r}]", v) for k, v in items.items()}
+    return _decode_array(name, part, host=host)
+
+
+def _decode_array(name: str, part: Any, *, host: bool) -> jax.Array | np.ndarray:
     if not isinstance(part, dict) or set(part) != {"dtype", "shape", "values"}:
         raise ValueError(f"{name}: expected 'dtype', 'shape' and 'values'.")
     dtype = _DTYPES.get(part["dtype"]) if isinstance(part["dtype"], str) else None
@@ -227,20 +270,22 @@ def _decode_array(name: str, part: Any) -> jax.Array:
     numbers = [_read_number(name, value, dtype) for value in values]
     with np.errstate(over="raise"):
         try:
-            array = np.array(numbers, np.float64 if dtype.kind not in "bi" else dtype)
+            array = np.array(numbers, np.float64 if dtype.kind not in "biu" else dtype)
             array = array.astype(dtype).reshape(shape)
         except (FloatingPointError, OverflowError):
             raise ValueError(f"{name}: a value does not fit {dtype.name}.") from None
-    return jnp.asarray(array)
+    # Without 64-bit mode JAX would narrow them.
+    host = host or jax.dtypes.canonicalize_dtype(dtype) != dtype
+    return array if host else jnp.asarray(array)
 
 
 def _read_number(name: str, value: Any, dtype: np.dtype) -> Any:
-    wanted = {"b": bool, "i": int}.get(dtype.kind)
+    wanted = {"b": bool, "i": int, "u": int}.get(dtype.kind)
     if wanted is not None:
         if type(value) is wanted:
             return value
     elif isinstance(value, str) and value in _WORDS:
         return _WORDS[value]
-    elif type(value) in (int, float) and abs(value) < math.inf:
+    elif type(value) in (int, float) and abs(value) <= sys.float_info.max:
         return float(value)
     raise ValueError(f"{name}: expected {dtype.name} values, got {value!r}.")

@@ -1,12 +1,12 @@
 """One response of a serving engine: its choices, their tokens and log-probabilities.
 
-Field names follow OpenAI's chat completions, completions and batches, as vLLM and other
-servers do.
+Chat completions, completions, bodies of the Responses API and batches of these are
+reduced to one form, `_Answer`, which one function checks.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,12 +14,29 @@ import numpy as np
 # Servers write this for tokens they did not keep (OpenAI), or for anything below it,
 # -inf included (vLLM): JSON has no infinity.
 _LEAST = -9999.0
+# A softmax in float32 or bfloat16 may round a log-probability to just above 0.
+_ROUNDING = 1e-6
 _NUMBERS = {int, float, np.float16, np.float32, np.float64}
 _LARGEST_INDEX = 2**31 - 1
 
+# Bodies that other endpoints write, by a field that only they have.
+_FOREIGN = {
+    "completion_probabilities": "llama.cpp's /completion",
+    "generation_settings": "llama.cpp's /completion",
+    "done": "Ollama's /api",
+    "meta_info": "SGLang's /generate",
+    "generated_text": "Text Generation Inference's /generate",
+    "details": "Text Generation Inference's /generate",
+    "cumulative_logprob": "vLLM without a server",
+}
+PIECE = (
+    "a part of a stream, not a whole answer: request whole ones (stream off), or save "
+    "what the client puts together"
+)
+
 
 class MalformedError(ValueError):
-    """Why a line is not a response with log-probabilities."""
+    """Why a line, or one of its choices, is not read."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True, slots=True)
@@ -30,6 +47,7 @@ class Choice:
       identity: of the request.
       index: of the answer.
       text: the answer.
+      finished: False for a completion without a reason to end, a piece of a stream.
       tokens: the T tokens of the answer.
       values: float32 `[T]`, their log-probabilities; NaN where unknown.
       counts: int `[T]`, number of alternatives of each token.
@@ -40,6 +58,7 @@ class Choice:
     identity: str
     index: int
     text: str
+    finished: bool
     tokens: list[str]
     values: np.ndarray
     counts: list[int]
@@ -47,16 +66,70 @@ class Choice:
     top_values: np.ndarray
 
 
-def parse(line: Any, names: dict[str, str]) -> list[Choice]:
-    """The choices of a line; none for a blank line.
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class _Answer:
+    """What every kind of answer is reduced to; nothing in the lists is checked yet.
+
+    Attributes:
+      where: its place in the body, for messages.
+      index: among the answers to the request.
+      text: the answer.
+      finished: False for a piece of a stream.
+      echoed: True if the first log-probability may be null, that of a prompt's start.
+      tokens: the T tokens.
+      values: T log-probabilities.
+      tops: T lists of pairs of an alternative and its log-probability.
+    """
+
+    where: str
+    index: Any
+    text: str
+    finished: bool = True
+    echoed: bool = False
+    tokens: list[Any]
+    values: list[Any]
+    tops: list[list[tuple[Any, Any]]]
+
+
+def parse(line: Any, names: dict[str, str]) -> tuple[list[Choice], list[str]]:
+    """The choices of a line, and why others in it are left out.
 
     Args:
-      line: text, bytes, or parsed JSON.
+      line: text, bytes, or parsed JSON; a list of bodies counts as one line.
       names: tokens seen so far, so that each is kept in memory once.
-
-    Raises:
-      MalformedError: with the reason.
     """
+    found: list[Choice] = []
+    reasons: list[str] = []
+    try:
+        responses = _responses(line)
+    except MalformedError as error:
+        return [], [str(error)]
+    for response in responses:
+        num_before = len(found), len(reasons)
+        try:
+            identity, body = _body(_mapping("the line", response))
+            for reduce, arguments in _answers(body):
+                try:
+                    found.append(_checked(identity, reduce(*arguments), names))
+                except _WithheldError:
+                    continue
+                except MalformedError as error:
+                    reasons.append(str(error))
+            if num_before == (len(found), len(reasons)):
+                raise MalformedError("a content filter withheld every choice")
+        except MalformedError as error:
+            reasons.append(str(error))
+    return found, reasons
+
+
+class _WithheldError(Exception):
+    """A content filter withheld a choice, which has no tokens."""
+
+
+def _responses(line: Any) -> list[Any]:
+    """The responses in a line: none, one, or those of a list."""
+    if isinstance(line, MalformedError):
+        raise line
     if isinstance(line, (bytes, bytearray)):
         try:
             line = line.decode("utf-8-sig")
@@ -65,33 +138,59 @@ def parse(line: Any, names: dict[str, str]) -> list[Choice]:
     if isinstance(line, str):
         if not line.strip():
             return []
-        try:
-            line = json.loads(line)
-        except json.JSONDecodeError as error:
-            reason = f"not JSON, {error.msg} at column {error.colno}"
-            raise MalformedError(reason) from None
-        except (ValueError, RecursionError) as error:
-            raise MalformedError(f"not readable JSON, {error}") from None
-    identity, body = _body(_mapping("the line", line))
-    choices = _list("choices", body.get("choices"))
-    if not choices:
-        raise MalformedError("no choices")
-    found = []
-    for place, choice in enumerate(choices):
-        where = f"choices[{place}]"
-        found.append(_choice(where, place, identity, _mapping(where, choice), names))
+        text = line
+        line, end = json_value(text, len(text) - len(text.lstrip()))
+        if text[end:].strip():
+            raise MalformedError(f"not JSON, Extra data at column {end + 1}")
+    if line == []:
+        raise MalformedError("the line: expected an object, got an empty list")
+    return line if isinstance(line, list) else [line]
+
+
+def json_value(text: str, start: int) -> tuple[Any, int]:
+    """The JSON value that starts at a place in a text, and the place where it ends.
+
+    Raises:
+      MalformedError: if there is none, or if an object in it has a key twice.
+    """
+    try:
+        return _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError as error:
+        reason = f"not JSON, {error.msg} at column {error.colno}"
+        if text.strip() in ("{", "["):
+            reason += " (for indented JSON pass the file's path)"
+        raise MalformedError(reason) from None
+    except MalformedError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise MalformedError(f"not readable JSON, {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MalformedError(f"an object has the key {_shown(twice)} twice")
     return found
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
+
+
 def _body(line: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The id of the request, and its chat completion or completion."""
+    """The id of the request, and the body of its response."""
     body = line
     if line.get("error") or line.get("object") == "error":
         raise MalformedError(f"a failed request, {_message(line)}")
+    if not isinstance(line.get("response"), Mapping):
+        _refuse_foreign(line)
     if "response" in line:
-        response = _mapping("response", line["response"])
-        body = _mapping("response.body", response.get("body"))
-        status = response.get("status_code")
+        body = _mapping("response", line["response"])
+        status = body.get("status_code")
+        if "choices" not in body and "output" not in body:
+            _refuse_foreign(body)
+            body = _mapping("response.body", body.get("body"))
         if (
             status not in (None, 200)
             or body.get("error")
@@ -100,12 +199,29 @@ def _body(line: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
             raise MalformedError(
                 f"a failed request of status {_shown(status)}, {_message(body)}"
             )
+        _refuse_foreign(body)
     for identity in (line.get("custom_id"), line.get("id"), body.get("id")):
         if identity is not None:
-            if isinstance(identity, bool) or not isinstance(identity, (str, int)):
+            if not isinstance(identity, str) and (
+                type(identity) is not int or abs(identity) >= 2**63
+            ):
                 raise MalformedError(f"expected an id, got {_shown(identity)}")
             return str(identity), body
     return "", body
+
+
+def _refuse_foreign(body: Mapping[str, Any]) -> None:
+    if "choices" in body or "output" in body:
+        return
+    for field, name in _FOREIGN.items():
+        if field in body:
+            raise MalformedError(
+                f"{name} wrote this, which is not read: request /v1/chat/completions "
+                "of an OpenAI-compatible server, with logprobs and top_logprobs"
+            )
+    kind = body.get("type")
+    if isinstance(kind, str) and kind.startswith("response.") and "delta" in body:
+        raise MalformedError(PIECE)
 
 
 def _message(body: Mapping[str, Any]) -> str:
@@ -113,70 +229,73 @@ def _message(body: Mapping[str, Any]) -> str:
     return _shown(error.get("message", error) if isinstance(error, Mapping) else error)
 
 
-def _choice(
-    where: str,
-    place: int,
-    identity: str,
-    choice: Mapping[str, Any],
-    names: dict[str, str],
-) -> Choice:
+def _answers(body: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+    """How to reduce each answer of a body, one by one: a bad one leaves the others."""
+    if "output" in body and "choices" not in body:
+        yield _of_responses, (body,)
+        return
+    choices = _list("choices", body.get("choices"))
+    if not choices:
+        raise MalformedError("no choices")
+    for place, choice in enumerate(choices):
+        yield _of_choice, (f"choices[{place}]", place, choice)
+
+
+def _of_choice(where: str, place: int, choice: Any) -> _Answer:
+    """A choice of a chat completion or of a completion."""
+    choice = _mapping(where, choice)
     if "delta" in choice:
-        raise MalformedError(f"{where} is a part of a stream, not a whole response")
-    index = choice.get("index")
-    index = place if index is None else index
-    if type(index) is not int or not 0 <= index <= _LARGEST_INDEX:
-        raise MalformedError(f"{where}.index: expected an index, got {_shown(index)}")
+        raise MalformedError(f"{where} is {PIECE}")
     kept = choice.get("logprobs")
+    if choice.get("finish_reason") == "content_filter" and not _any_list(kept):
+        raise _WithheldError
     if kept is None:
         raise MalformedError(
-            f"{where} has no log-probabilities: ask the server for them"
+            f"{where} has no log-probabilities: ask the server for them, with "
+            "logprobs=True, top_logprobs=20 for chats, logprobs=20 for completions"
         )
-    kept = _mapping(f"{where}.logprobs", kept)
-    where = f"{where}.logprobs"
+    message = choice.get("message")
+    message = {} if message is None else _mapping(f"{where}.message", message)
+    texts = choice.get("text"), message.get("content"), message.get("refusal")
+    index = choice.get("index")
+    where, kept = f"{where}.logprobs", _mapping(f"{where}.logprobs", kept)
     completion = kept.get("token_logprobs") is not None
-    tokens, values, tops = (_of_completion if completion else _of_chat)(where, kept)
-    # The first token of an echoed prompt has no log-probability.
-    unknown = completion and values[:1] == [None]
-    known = _numbers(where, values[1:] if unknown else values)
-    first = np.full(int(unknown), np.nan, np.float32)
-    _strings(where, tokens)
-    top_tokens = [token for top, _ in tops for token in top]
-    _strings(f"{where}.top_logprobs", top_tokens)
-    top_values = [value for _, top in tops for value in top]
-    return Choice(
-        identity=identity,
-        index=index,
-        text=_text(choice),
-        tokens=[names.setdefault(token, token) for token in tokens],
-        values=np.concatenate([first, known]),
-        counts=[len(top) for top, _ in tops],
-        top_tokens=[names.setdefault(token, token) for token in top_tokens],
-        top_values=_numbers(f"{where}.top_logprobs", top_values),
+    tokens, values, tops = (_of_lists if completion else _of_chat)(where, kept)
+    return _Answer(
+        where=where,
+        index=place if index is None else index,
+        text=next(filter(None, map(_text, texts)), ""),
+        finished="message" in choice or choice.get("finish_reason", "") is not None,
+        echoed=completion,
+        tokens=tokens,
+        values=values,
+        tops=tops,
     )
 
 
-# Tokens, their log-probabilities, and both for each token's alternatives.
-_Lists = tuple[list[Any], list[Any], list[tuple[list[Any], list[Any]]]]
+def _any_list(kept: Any) -> bool:
+    values = kept.values() if isinstance(kept, Mapping) else [kept]
+    return any(isinstance(value, (list, tuple)) and value for value in values)
 
 
-def _of_completion(where: str, kept: Mapping[str, Any]) -> _Lists:
+# Tokens, their log-probabilities, and pairs of both for each token's alternatives.
+_Lists = tuple[list[Any], list[Any], list[list[tuple[Any, Any]]]]
+
+
+def _of_lists(where: str, kept: Mapping[str, Any]) -> _Lists:
     """From a completion: a list of tokens and a list of log-probabilities."""
     tokens = _list(f"{where}.tokens", kept.get("tokens"))
     values = _list(f"{where}.token_logprobs", kept.get("token_logprobs"))
     tops = kept.get("top_logprobs")
-    tops = _list(
-        f"{where}.top_logprobs", [None] * len(tokens) if tops is None else tops
-    )
+    name = f"{where}.top_logprobs"
+    tops = _list(name, [None] * len(tokens) if tops is None else tops)
     if not len(tokens) == len(values) == len(tops):
         raise MalformedError(
             f"{where}: {len(tokens)} tokens, {len(values)} token_logprobs, {len(tops)} "
             "top_logprobs"
         )
-    pairs = []
-    for top in tops:
-        top = _mapping(f"{where}.top_logprobs", {} if top is None else top)
-        pairs.append((list(top), list(top.values())))
-    return tokens, values, pairs
+    tops = [{} if top is None else _mapping(name, top) for top in tops]
+    return tokens, values, [list(top.items()) for top in tops]
 
 
 def _of_chat(where: str, kept: Mapping[str, Any]) -> _Lists:
@@ -184,21 +303,98 @@ def _of_chat(where: str, kept: Mapping[str, Any]) -> _Lists:
     content, refusal = kept.get("content"), kept.get("refusal")
     if content is None and refusal is None:
         raise MalformedError(f"{where} has neither content nor token_logprobs")
-    entries = _list(f"{where}.content", content or refusal or [])
-    tokens, values = _pairs(f"{where}.content", entries)
-    tops = []
+    return _of_records(f"{where}.content", content or refusal or [], where)
+
+
+def _of_records(name: str, records: Any, where: str) -> _Lists:
+    entries = [_mapping(name, entry) for entry in _list(name, records)]
+    name, tops = f"{where}.top_logprobs", []
     for entry in entries:
         top = entry.get("top_logprobs")
-        name = f"{where}.top_logprobs"
-        tops.append(_pairs(name, _list(name, [] if top is None else top)))
-    return tokens, values, tops
-
-
-def _pairs(name: str, entries: Sequence[Any]) -> tuple[list[Any], list[Any]]:
-    entries = [_mapping(name, entry) for entry in entries]
+        pairs = [
+            (one.get("token"), one.get("logprob", _MISSING))
+            for one in ([] if top is None else _list(name, top))
+            if one is not None and _mapping(name, one)
+        ]
+        tops.append(pairs)
     return (
         [entry.get("token") for entry in entries],
         [entry.get("logprob") for entry in entries],
+        tops,
+    )
+
+
+class _Missing:
+    def __repr__(self) -> str:
+        return "nothing"
+
+
+_MISSING = _Missing()
+
+
+def _of_responses(body: Mapping[str, Any]) -> _Answer:
+    """A body of the Responses API: the text of its messages, in order."""
+    parts = []
+    for item in _list("output", body.get("output")):
+        item = _mapping("output", item)
+        # Reasoning and calls of tools have no log-probabilities.
+        if item.get("type", "message") == "message":
+            parts += _list("output.content", item.get("content"))
+    if not parts:
+        status = _shown(body.get("status"))
+        raise MalformedError(f"output: expected a message, got none (status {status})")
+    text, records = "", []
+    for part in parts:
+        part = _mapping("output.content", part)
+        if part.get("type") == "refusal":
+            raise MalformedError("a refusal, which has no log-probabilities here")
+        text += (written := _text([part]))
+        kept = part.get("logprobs")
+        if written and not kept:
+            raise MalformedError(
+                "output has no log-probabilities: ask for them, with "
+                'include=["message.output_text.logprobs"] and top_logprobs=20 '
+                "(reasoning models have none)"
+            )
+        records += _list("output.logprobs", [] if kept is None else kept)
+    tokens, values, tops = _of_records("output.logprobs", records, "output.logprobs")
+    return _Answer(
+        where="output.logprobs",
+        index=0,
+        text=text,
+        tokens=tokens,
+        values=values,
+        tops=tops,
+    )
+
+
+def _checked(identity: str, answer: _Answer, names: dict[str, str]) -> Choice:
+    """The only check of an answer's contents."""
+    where, index = answer.where, answer.index
+    if type(index) is not int or not 0 <= index <= _LARGEST_INDEX:
+        raise MalformedError(f"{where}: expected an index, got {_shown(index)}")
+    if answer.text and not answer.tokens:
+        raise MalformedError(f"{where} has a text and no tokens")
+    # The first token of an echoed prompt has no log-probability.
+    unknown = answer.echoed and answer.values[:1] == [None]
+    known = _numbers(where, answer.values[1:] if unknown else answer.values)
+    first = np.full(int(unknown), np.nan, np.float32)
+    _strings(where, answer.tokens)
+    # A null log-probability among the alternatives says nothing of them.
+    tops = [[pair for pair in top if pair[1] is not None] for top in answer.tops]
+    top_tokens = [token for top in tops for token, _ in top]
+    _strings(f"{where}.top_logprobs", top_tokens)
+    top_values = [value for top in tops for _, value in top]
+    return Choice(
+        identity=identity,
+        index=index,
+        text=answer.text,
+        finished=answer.finished,
+        tokens=[names.setdefault(token, token) for token in answer.tokens],
+        values=np.concatenate([first, known]),
+        counts=[len(top) for top in tops],
+        top_tokens=[names.setdefault(token, token) for token in top_tokens],
+        top_values=_numbers(f"{where}.top_logprobs", top_values),
     )
 
 
@@ -212,12 +408,13 @@ def _numbers(name: str, values: Sequence[Any]) -> np.ndarray:
         numbers = np.array(values, np.float64)
     except OverflowError:
         raise MalformedError(f"{name}: an integer beyond every float") from None
-    bad = ~(numbers <= 0)
+    bad = ~(numbers <= _ROUNDING)
     if bad.any():
         value = numbers[bad][0]
         reason = "is NaN" if np.isnan(value) else f"is {value:g}, above 0"
         raise MalformedError(f"{name}: a log-probability {reason}")
-    return np.where(numbers <= _LEAST, -np.inf, numbers).astype(np.float32)
+    numbers = np.where(numbers <= _LEAST, -np.inf, np.minimum(numbers, 0.0))
+    return numbers.astype(np.float32)
 
 
 def _strings(name: str, values: Iterable[Any]) -> None:
@@ -226,11 +423,24 @@ def _strings(name: str, values: Iterable[Any]) -> None:
             raise MalformedError(f"{name}: expected a token, got {_shown(value)}")
 
 
-def _text(choice: Mapping[str, Any]) -> str:
-    message = choice.get("message")
-    message = message if isinstance(message, Mapping) else {}
-    texts = choice.get("text"), message.get("content"), message.get("refusal")
-    return next((text for text in texts if isinstance(text, str)), "")
+def _text(content: Any) -> str:
+    """A text, or the texts of a list of parts."""
+    if isinstance(content, (list, tuple)):
+        return "".join(map(_text_of_part, content))
+    if content is None or isinstance(content, str):
+        return content or ""
+    raise MalformedError(f"expected a text or a list of parts, got {_shown(content)}")
+
+
+def _text_of_part(part: Any) -> str:
+    part = {"text": part} if isinstance(part, str) else _mapping("content", part)
+    kind = part.get("type", "text")
+    if kind not in ("text", "output_text", "refusal"):
+        return ""  # an image, a sound, a thought
+    text = part.get("refusal" if kind == "refusal" else "text")
+    if not isinstance(text, str):
+        raise MalformedError(f"content: expected a text, got {_shown(text)}")
+    return text
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
@@ -249,5 +459,8 @@ def _shown(value: Any) -> str:
     """The value for a message, shortened."""
     if isinstance(value, (Mapping, list, tuple)):
         return "an object" if isinstance(value, Mapping) else "a list"
-    text = "nothing" if value is None else ascii(value)
+    try:
+        text = "nothing" if value is None else ascii(value)
+    except ValueError:
+        text = "an integer of thousands of digits"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -29,7 +29,14 @@ _NUM_GAMBLERS = 8
         "gaps": "num_bins",
         "count": "num_bins",
         "log_capital": "G",
-    }
+    },
+    values={
+        # NaN if a reference score is, as the capital then.
+        "edges": records.ASCENDING._replace(nan=True),
+        "gaps": records.COUNT,
+        "count": records.COUNT,
+        "num_rows": records.COUNT,
+    },
 )
 class DriftMonitor:
     """State of a monitored stream.

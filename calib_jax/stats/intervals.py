@@ -39,7 +39,10 @@ class Interval:
     upper: Any
 
 
-@records.record()
+@records.record(
+    axes={"num_bins": None},
+    values=dict.fromkeys(["num_rows", "num_masked", "num_bins"], records.COUNT),
+)
 class Counts:
     """How many rows went into a result.
 

@@ -9,7 +9,9 @@ from ..binning.bins import Bins
 from ..calibration.reports import FitReport
 
 
-@records.record(axes={"value": None})
+@records.record(
+    axes={"value": None}, values={"value": records.OR_NAN, "bins": records.OR_NAN}
+)
 class Reading:
     """A result read off a summary, and how far it may be from the exact one.
 

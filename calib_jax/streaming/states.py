@@ -20,7 +20,10 @@ from ..binning.bin_sums import BinSums
 from ..binning.bins import Bins
 
 
-@records.record(axes={"least": "num_bins", "greatest": "num_bins"})
+@records.record(
+    axes={"least": "num_bins", "greatest": "num_bins"},
+    values={"buckets": records.OR_NAN},
+)
 class BucketSummary:
     """Exact sums of some quantities in buckets of a score.
 
@@ -56,7 +59,11 @@ class CascadeSummary(BucketSummary):
     """
 
 
-@records.record("G", axes={"totals": "3 digits", "curves": "3 G digits"})
+@records.record(
+    "G",
+    axes={"totals": "3 digits", "curves": "3 G digits"},
+    values={"log_temperatures": records.ASCENDING._replace(nan=True)},
+)
 class TemperatureSummary:
     """The negative log-likelihood on a grid of temperatures.
 

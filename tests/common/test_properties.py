@@ -11,6 +11,7 @@ import registry
 from registry import ROWS, assert_same, cases, example, leaves, spoil, take
 
 import calib_jax as cj
+from calib_jax._core import records
 
 ALL = [case for case in registry.CASES if case.make is not None]
 DEVICE = [case for case in ALL if not case.host]
@@ -19,7 +20,7 @@ FEW = [case for case in ALL if not case.again]
 
 
 def run(case, arguments):
-    """The result, after checking the dtypes of its arrays: the same with x64."""
+    """The result, after checking its dtypes, the same with x64, and its records."""
     result = case(**arguments)
     if case.host:
         assert not any(isinstance(x, jax.Array) for x in jax.tree.leaves(result))
@@ -29,6 +30,9 @@ def run(case, arguments):
         assert leaf.dtype in (jnp.float32, jnp.int32, bool)
         # A weak type would make a function that takes the result trace again.
         assert not leaf.weak_type
+    for part in jax.tree.leaves(result, is_leaf=records.is_record):
+        if records.is_record(part):
+            records.check("result", part)
     return result
 
 

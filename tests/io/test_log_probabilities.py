@@ -8,58 +8,13 @@ import random
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from servers import batch, chat, completion, entry, responses
 
 import calib_jax as cj
 
 NAN, INF = np.nan, np.inf
 
 pytestmark = pytest.mark.once
-
-
-def entry(token, logprob, *top):
-    """A token of a chat completion with its alternatives."""
-    return {
-        "token": token,
-        "logprob": logprob,
-        "bytes": list(token.encode()),
-        "top_logprobs": [
-            {"token": name, "logprob": value, "bytes": None} for name, value in top
-        ],
-    }
-
-
-def chat(name, *contents, key="content", **more):
-    """A chat completion with a choice for each list of entries."""
-    choices = [
-        {
-            "index": index,
-            "message": {
-                "role": "assistant",
-                "content": None,
-                key: "".join(token["token"] for token in content),
-            },
-            "logprobs": {"content": None, "refusal": None, key: content},
-            "finish_reason": "stop",
-        }
-        for index, content in enumerate(contents)
-    ]
-    return {"id": name, "object": "chat.completion", "choices": choices, **more}
-
-
-def completion(name, tokens, values, tops=None, **more):
-    logprobs = {
-        "tokens": tokens,
-        "token_logprobs": values,
-        "top_logprobs": tops,
-        "text_offset": list(range(len(tokens))),
-    }
-    choice = {"index": 0, "text": "".join(tokens), "logprobs": logprobs, **more}
-    return {"id": name, "object": "text_completion", "choices": [choice]}
-
-
-def batch(name, body, status=200, error=None):
-    response = {"status_code": status, "request_id": "r", "body": body}
-    return {"id": "b", "custom_id": name, "response": response, "error": error}
 
 
 TWO = [
@@ -117,15 +72,21 @@ def assert_read(read, first=1):
     where[3, 0] = False
     assert read.where.dtype == bool
     np.testing.assert_array_equal(read.where, where)
-    assert read.tokens[0].tolist() == ["4", "2", ""]
-    assert read.tokens[3].tolist() == ["What", " is", "token_id:5"]
-    assert read.top_tokens.shape == read.top_log_probabilities.shape == (8, 3, 3)
-    assert read.top_tokens[0, 0].tolist() == ["4", " four", "5"]
-    assert read.top_tokens[3, 1].tolist() == [" is", " was", ""]
-    assert read.top_log_probabilities.dtype == np.float32
-    np.testing.assert_array_equal(read.top_log_probabilities[0, 0], [-0.5, -1.5, -INF])
-    np.testing.assert_array_equal(read.top_log_probabilities[1], -INF)
-    np.testing.assert_array_equal(read.top_log_probabilities[7, 0], [0, -20.5, -INF])
+    assert read.starts.tolist() == [0, 2, 3, 4, 7, 8, 8, 9, 10]
+    assert read.tokens[:2].tolist() == ["4", "2"]
+    assert read.tokens[4:7].tolist() == ["What", " is", "token_id:5"]
+    assert read.values.dtype == read.top_values.dtype == np.float32
+    three = [("4", -0.5), (" four", -1.5), ("5", -INF)]
+    assert read.alternatives(0, 0) == three
+    assert read.top_tokens[:4].tolist() == ["4", " four", "5", "2"]
+    assert read.alternatives(0, 2) == read.alternatives(5, 0) == []
+    assert read.alternatives(1, 0) == [("7", -0.125)]
+    assert read.alternatives(3, 0) == []
+    assert read.alternatives(3, 1) == [(" is", -3.0), (" was", -0.5)]
+    for row in (-1, 8):
+        with pytest.raises(ValueError, match=f"row: expected 0 to 7, got {row}"):
+            read.alternatives(row, 0)
+    assert read.alternatives(7, 0) == [("B", 0.0), ("A", -20.5)]
     text = ("42", "7", "Sorry", "What istoken_id:5", "A", "", "\u2028ü", "B")
     assert read.texts == text
     names = "chat-1 chat-1 chat-2 cmpl-1 cmpl-2 empty mine theirs"
@@ -166,8 +127,9 @@ def test_numbers_of_clients_and_missing_names():
 @pytest.mark.parametrize("lines", [[], ["", "  "]])
 def test_nothing_to_read(lines):
     read = cj.io.read_log_probabilities(lines)
-    assert read.log_likelihoods.shape == read.where.shape == read.tokens.shape == (0, 0)
-    assert read.top_log_probabilities.shape == read.top_tokens.shape == (0, 0, 0)
+    assert read.log_likelihoods.shape == read.where.shape == (0, 0)
+    assert read.where.dtype == bool and read.starts.tolist() == [0]
+    assert read.tokens.shape == read.top_tokens.shape == read.top_values.shape == (0,)
     assert read.ids == read.texts == ()
     assert read.choice_index.shape == read.line_numbers.shape == (0,)
     assert cj.io.choice_log_probabilities(read, ["A", "B"]).shape == (0, 2)
@@ -194,7 +156,8 @@ def said(**more):
 MALFORMED = {
     "{": "not JSON",
     "data: {}": "not JSON",
-    "[1, 2]": "the line: expected an object, got a list",
+    "[1, 2]": "the line: expected an object, got 1; line 2: .* got 2",
+    "[]": "the line: expected an object, got an empty list",
     "null": "the line: expected an object, got nothing",
     "NaN": "expected an object",
     "9" * 5000: "not readable JSON",
@@ -211,7 +174,7 @@ MALFORMED = {
     json.dumps(batch("a", {"error": {"message": "no"}}, 400)): "status 400, 'no'",
     json.dumps(batch("a", None, error={"code": "expired"})): "a failed request",
     json.dumps(chat(True, TWO)): "expected an id, got True",
-    json.dumps(changed(LINES[3], lambda c: c.update(delta={}))): "part of a stream",
+    json.dumps(changed(LINES[3], lambda c: c.update(delta={}))): "a part of a stream",
     json.dumps(changed(LINES[3], lambda c: c.update(index=-1))): "index, got -1",
     json.dumps(changed(LINES[3], lambda c: c.update(index=2**31))): "expected an index",
     json.dumps(changed(LINES[3], lambda c: c.update(logprobs=None))): "ask the server",
@@ -247,7 +210,7 @@ def test_malformed_line(number):
     read = cj.io.read_log_probabilities(
         [LINES[0], line, LINES[1]], on_malformed=lambda *report: found.append(report)
     )
-    assert [where for where, _ in found] == [2]
+    assert {where for where, _ in found} == {2}
     assert read.line_numbers.tolist() == [1, 1, 3]
 
 
@@ -302,7 +265,7 @@ def test_mutated_lines_raise_nothing_else():
     rng = random.Random(0)
     num_read = num_malformed = 0
     for _ in range(3000):
-        line = mutated(rng, rng.choice(LINES))
+        line = mutated(rng, rng.choice([*LINES, responses("r", TWO)]))
         text = json.dumps(line)
         if rng.random() < 0.2:
             place = rng.randrange(len(text))
@@ -316,8 +279,11 @@ def test_mutated_lines_raise_nothing_else():
         num_read += len(read.ids) > 0
         known = read.log_likelihoods[read.where]
         assert not np.isnan(known).any() and (known <= 0).all()
-        assert (read.top_log_probabilities <= 0).all()
-        assert (read.top_log_probabilities[read.top_tokens == ""] < 0).all()
+        assert (read.top_values <= 0).all()
+        assert read.starts[-1] == len(read.values) == len(read.tokens)
+        places = cj.io.answer_positions(read, ["4", "A", "x"])
+        assert (places >= -1).all() and (places < np.diff(read.starts)).all()
+        assert read.top_starts[-1] == len(read.top_values) == len(read.top_tokens)
     assert num_read > 300 and num_malformed > 1000
 
 

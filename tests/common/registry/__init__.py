@@ -45,6 +45,7 @@ from .makers import (
     router,
     tied,
 )
+from .records import PUBLIC_RECORDS, record
 from .stats import OF_STATISTICS, weighted_mean
 
 _ROOMS = (
@@ -67,6 +68,7 @@ __all__ = [
     "NUM_CLASSES",
     "NUM_MODELS",
     "NUM_TOKENS",
+    "PUBLIC_RECORDS",
     "OF_STATISTICS",
     "ROOMS",
     "ROWS",
@@ -84,6 +86,7 @@ __all__ = [
     "platt_rows",
     "public",
     "public_names",
+    "record",
     "router",
     "spoil",
     "take",

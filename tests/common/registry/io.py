@@ -17,6 +17,7 @@ CASES = [
         "io.write_review_sheet",
         "io.read_review_sheet",
         "io.read_log_probabilities",
+        "io.answer_positions",
         "io.choice_log_probabilities",
         "save",
         "load",

@@ -1,0 +1,85 @@
+"""The lines of a file of JSON lines, or the values of one indented JSON document."""
+
+import gzip
+import os
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import responses
+
+
+def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
+    """The source's name for messages, and its lines with their numbers."""
+    expected = "lines: expected a path, or an iterable of JSON lines"
+    if isinstance(lines, str) and lines.lstrip()[:1] in ("{", "["):
+        raise ValueError(
+            f"{expected}; a string is taken as a path: .splitlines() it, or put it in a"
+            " list if it is one response."
+        )
+    if isinstance(lines, (str, os.PathLike)):
+        return str(lines), _of_file(Path(lines))
+    if isinstance(lines, (bytes, Mapping)) or not isinstance(lines, Iterable):
+        raise ValueError(
+            f"{expected}, got {type(lines).__name__}; put one response in a list."
+        )
+    return "lines", enumerate(lines, start=1)
+
+
+def _of_file(path: Path) -> Iterator[tuple[int, Any]]:
+    number = 0
+    # Bytes are split at line feeds only: texts may contain other separators.
+    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        try:
+            entries = enumerate(file, start=1)
+            for number, line in entries:
+                if not (bare := line.removeprefix(b"\xef\xbb\xbf").strip()):
+                    continue
+                # A response of one line ends as it begins.
+                if bare[:1] == b"[" or (bare[:1] == b"{" and bare[-1:] != b"}"):
+                    yield from _of_document(number, line + file.read())
+                    return
+                yield number, line
+                break
+            for number, line in entries:
+                yield number, line
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(
+                f"{path}: gzip is damaged after line {number} ({error})."
+            ) from error
+
+
+def _of_document(number: int, data: bytes) -> Iterator[tuple[int, Any]]:
+    """JSON values in a row, or in one array, with the lines they start in.
+
+    One value is held at a time. If the first is broken these are lines after all.
+    """
+    try:
+        text = data.decode("utf-8-sig")
+        start = _next(text, 0, "[")
+        responses.json_value(text, start)
+    except ValueError:  # MalformedError and UnicodeDecodeError
+        yield from enumerate(data.split(b"\n"), start=number)
+        return
+    counted = 0
+    while start < len(text):
+        number += text.count("\n", counted, start)
+        counted = start
+        try:
+            value, start = responses.json_value(text, start)
+        except responses.MalformedError as error:
+            reason = f"{error}; the rest of the file is not read"
+            yield number, responses.MalformedError(reason)
+            return
+        yield number, value
+        start = _next(text, start, ",]")
+    if text.lstrip()[0] == "[" and text.rstrip()[-1] != "]":
+        yield number, responses.MalformedError("not JSON, the array does not end")
+
+
+def _next(text: str, start: int, skipped: str) -> int:
+    """The place of the next value."""
+    while start < len(text) and (text[start].isspace() or text[start] in skipped):
+        start += 1
+    return start
