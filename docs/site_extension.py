@@ -183,7 +183,7 @@ def write_llms(app: Sphinx, exception: Exception | None) -> None:
     names = []
     for name, _, kind, page, anchor, rank in app.env.domains["py"].get_objects():
         # Names of rank -1 are of the modules that define what is public elsewhere.
-        if kind in ("function", "class") and rank >= 0:
+        if kind in ("function", "class", "exception") and rank >= 0:
             value = pkgutil.resolve_name(name)
             says = (inspect.getdoc(value) or "").partition("\n")[0]
             names.append(f"- [{name}]({page}.html#{anchor}): {says}")

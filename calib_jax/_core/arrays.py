@@ -5,6 +5,7 @@ their values can be looked at without waiting for a device. `checks` copies them
 caller may overwrite a buffer before an asynchronous program has read it.
 """
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -62,7 +63,10 @@ def from_any(name: str, value: Any, expected: str) -> tuple[Any, bool]:
         ) from error
     if not (array.dtype == bool or jnp.issubdtype(array.dtype, jnp.number)):
         got, hint = _type(value), ""
-        if array.ndim:
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            names = (f".{field.name}" for field in dataclasses.fields(value))
+            hint = f" Pass an array of it: {', '.join(names)}."
+        elif array.ndim:
             got = f"{got} of {array.dtype.name}"
             # A structured array is a void of another length.
             kind = getattr(array.dtype, "kind", "").replace("V", array.dtype.name)

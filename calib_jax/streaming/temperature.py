@@ -105,8 +105,9 @@ def update_temperature(
       >>> batch = [[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0]], [0, 0, 1, 1]
       >>> state = update_temperature(init_temperature(), *batch)
       >>> state = update_temperature(state, *batch, where=[True, True, True, False])
-      >>> print(fit_temperature(state)[0].temperature.round(3))
-      4.366
+      >>> params, fit = fit_temperature(state)
+      >>> print(params.temperature.round(3), fit.converged)
+      4.366 True
     """
     checks.instance("state", state, TemperatureSummary)
     rows = temperature.checked_rows(logits, labels, where, weights, class_where)

@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from flax import nnx
+from registry import CASES, cases, example
 
 import calib_jax as cj
 
@@ -220,6 +221,12 @@ REFUSED_BY = [
     ("logits", lambda x: x.astype(int), r"int64\[8, 3\]", "integers"),
     ("logits", lambda x: np.ma.array(x, mask=x == 0), "masked array", "masked"),
     ("logits", lambda x: x.astype(object), "ndarray of object", "object"),
+    (
+        "temperature",
+        lambda x: cj.Temperature(temperature=x),
+        r"calib_jax\.Temperature\. Pass an array of it: \.temperature\.",
+        "Temperature",
+    ),
 ]
 
 
@@ -278,4 +285,28 @@ def test_buffers_may_be_reused_at_once(kind):
         return results
 
     for ours, theirs in zip(results(True), results(False), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def as_tensor(value):
+    """The same numbers; keys of JAX and what is no array as they are."""
+    if not isinstance(value, (np.ndarray, jax.Array)):
+        return value
+    if value.dtype == np.uint32 or jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        return value
+    kind = {"f": "float32", "b": "bool"}.get(np.dtype(value.dtype).kind, "int64")
+    return tensor(value, kind)
+
+
+@pytest.mark.slow
+@pytest.mark.once
+@cases([case for case in CASES if case.make is not None])
+def test_every_function_takes_tensors(case):
+    given = example(case)
+    tensors = {
+        name: value if name in case.static else as_tensor(value)
+        for name, value in given.items()
+    }
+    found, expected = jax.tree.leaves(case(**tensors)), jax.tree.leaves(case(**given))
+    for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_array_equal(ours, theirs)

@@ -151,6 +151,11 @@ def which_model_says(names: dict[str, object]) -> None:
     page = " ".join((DOCS / "which_model.md").read_text("utf-8").split())
     assert f"With 1e-30 the ECE below would be {floored:.3f}, worse than" in page
     assert error(smooth) < 0.03 < before < floored
+    for s in (0.01, 0.3):
+        scores = cj.log_odds(((1 - s) * votes + s / votes.shape[1]).max(axis=1))
+        platt, _ = cj.fit_platt(scores[fitted], right[fitted])
+        confidence = cj.calibrate(platt, scores[test])
+        assert cj.expected_calibration_error(confidence, right[test]) < 0.03
     # Half a unit of the last digit, or a tenth, for each class.
     size, top = rounded.shape[1], cj.calibrate(names["binned"], names["top"][test])
     right = rounded.argmax(axis=1) == y
