@@ -90,8 +90,11 @@ def record(
         own = dict.fromkeys(cls.__annotations__, every) | dict(axes)
         setattr(made, _AXES, getattr(cls, _AXES, {}) | own)
         setattr(made, _VALUES, getattr(cls, _VALUES, {}) | dict(values))
-        KINDS[made.__name__] = made
         jax.tree_util.register_dataclass(made)
+        if made.__name__ in KINDS:
+            # Its module is imported once more, as doctest and reload do.
+            return made
+        KINDS[made.__name__] = made
         jax.export.register_pytree_node_serialization(
             made,
             serialized_name=f"calib_jax.{made.__name__}",
