@@ -56,7 +56,7 @@ def test_command(tmp_path, monkeypatch):
     assert "| 200 rows, 1 bin |" in text and "| 200 rows, 30 bins |" in text
     # Four kinds of scores, two numbers of rows and five numbers of bins; and one kind
     # of few rows, two numbers each.
-    assert "are 0 of 352 coverages; of the 44 of a clear error" in text
+    assert "are 0 of 348 coverages; of the 44 of a clear error" in text
     assert "96.1 %, 10 are above 97 % by as much" in text
     assert "| APGR | small gap | 200 | 90.0 |  | wide |" in text
     assert len(json.loads((tmp_path / "results.json").read_text())) == 5
