@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
@@ -18,6 +19,7 @@ _QUANTILES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "wide": lambda u: 0.25 + 0.74 * u,
     "tied": lambda u: np.round((1 - (1 - u) ** (1 / 1.3)) ** (1 / 5) * 20) / 20,
     "saturated": lambda u: 1 - 0.75 * (1 - u) ** 12,
+    "nearly certain": lambda u: 1 - 0.01 * (1 - u),
 }
 # Confidence minus the probability of being right, from confidences and their bins.
 _GAPS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -31,6 +33,8 @@ _GAPS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "growing to 0.2": lambda c, b: 0.2 * c**4,
 }
 NUM_ROWS, NUM_BINS = (200, 1000, 10_000), (1, 3, 5, 15, 30)
+# Always included, with confidences near 1: all answers of a sample may be right.
+FEW_ROWS, FEW_BINS = (20, 50), (1, 15)
 # The fewest draws under the null that allow the level of one end of a 95 % interval.
 NUM_DRAWS = 39
 _SIDE_BY_SIDE = 20
@@ -92,14 +96,17 @@ class Coverage:
 
 def settings(rows: Sequence[int] = NUM_ROWS) -> Iterator[Setting]:
     """Every combination; only some of those with many rows, which take longest."""
-    for num_rows in rows:
-        many = num_rows >= max(NUM_ROWS)
-        for num_bins in NUM_BINS[::2] if many else NUM_BINS:
-            for scores in ("confident", "tied") if many else _QUANTILES:
-                for gap in _GAPS:
-                    yield Setting(
-                        num_rows=num_rows, num_bins=num_bins, scores=scores, gap=gap
-                    )
+    kinds = [name for name in _QUANTILES if name != "nearly certain"]
+    for num_rows in (*FEW_ROWS, *rows):
+        scores, num_bins = kinds, NUM_BINS
+        if num_rows in FEW_ROWS:
+            scores, num_bins = ["nearly certain"], FEW_BINS
+        elif num_rows >= max(NUM_ROWS):
+            scores, num_bins = ["confident", "tied"], NUM_BINS[::2]
+        for size, name, gap in itertools.product(num_bins, scores, _GAPS):
+            # Nearly certain answers cannot be right more often by 0.1.
+            if name != "nearly certain" or "-0.1" not in gap:
+                yield Setting(num_rows=num_rows, num_bins=size, scores=name, gap=gap)
 
 
 def population(setting: Setting, seed: int) -> tuple[cj.Bins, jax.Array, jax.Array]:

@@ -253,10 +253,12 @@ def divide(
     """The quotient of two `(high, low)` numbers as `(high, low)`; 0 / 0 is 0.
 
     The high part is rounded correctly, so n / n is 1. A plain quotient need not be:
-    XLA multiplies by the reciprocal of a denominator that many numerators share.
+    XLA multiplies by the reciprocal of a denominator that many numerators share. NaN
+    for a denominator above 2^126, whose reciprocal would be 0.
     """
     zero = denominator[0] == 0
     bottom = jnp.where(zero, 1.0, denominator[0])
+    bottom = jnp.where(jnp.abs(bottom) <= 2.0**126, bottom, jnp.nan)
     quotient = numerator[0] / bottom
     product, error = multiply(quotient, bottom)
     rest = (numerator[0] - product) - error + numerator[1] - quotient * denominator[1]

@@ -24,11 +24,11 @@ MAX_PLATT = 1e6
 _MAX_ROUNDS = 4
 # If all scores lie within this width they count as equal: a slope would overflow.
 _MIN_WIDTH = 1e-30
-# A scale this many times as large as the range of scores whose outcomes are mixed is one
-# of outliers.
+# A scale this many times as large as the range of scores whose outcomes are mixed is
+# one of outliers.
 _OUTLYING = 1e3
-# Scores as close to the least or greatest, in units of half their range, are equal to it
-# in float32; and the logits that are too close to tell such scores apart.
+# Scores this close to the least or greatest, in units of half their range, are equal to
+# it in float32; and logits this close do not tell such scores apart.
 _COLLAPSED, _NO_SPREAD = 2.0**-23, 1e-3
 # Half a range that only fill values of masks have, not all of them the same.
 _OVERFLOWING = 1e30

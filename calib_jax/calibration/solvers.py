@@ -340,8 +340,9 @@ def differentiable(
 
     @attach.defjvp
     def attached_derivative(primals: Any, tangents: Any) -> Any:
+        _, inside, data = primals
         # Attached again, so that this derivative has the right derivative, too.
-        params, inside, data = attach(*primals), *primals[1:]
+        params = attach(*primals)
 
         def gradient(data: Any) -> tuple[jax.Array, jax.Array]:
             evaluation = evaluate(params, data, 1)

@@ -26,7 +26,7 @@ _FIRST_ROWS = (2**10, 2**16)
 # Where 1 / T times the mean gap of the logits is below this, the slope of the loss is
 # computed from the curvature at these shares of 1 / T, two for quadrature and 1 / T.
 FLAT = 0.25
-NODES = np.float32([0.5 - 0.75**0.5 / 3, 0.5 + 0.75**0.5 / 3, 1.0])
+NODES = np.array([0.5 - 0.75**0.5 / 3, 0.5 + 0.75**0.5 / 3, 1.0], np.float32)
 # The most by which the curvature may change from one node to another.
 _MOST_CHANGE = 1.25
 
@@ -291,13 +291,13 @@ def prepare(
             ),
         )
         weight = block.get("weight", jnp.ones_like(maximum))
-        usable = jnp.isfinite(maximum) & jnp.isfinite(label - maximum)
+        usable = jnp.isfinite(maximum) & jnp.isfinite(label)
         usable = usable & masking.usable_weights(weight)
         # Subtracting a number from all logits of a row does not move the optimum.
         maximum = jnp.where(counts, maximum, 0.0)
-        below = jnp.where(counts, label, 0.0) - maximum
-        weight = jnp.where(live, weight, 0.0)
         # Large negative logits may stand for masked classes; sums must not overflow.
+        below = jnp.maximum(jnp.where(counts, label, 0.0) - maximum, -1e30)
+        weight = jnp.where(live, weight, 0.0)
         mean_above = jnp.clip(total / jnp.maximum(count, 1.0), -1e30, 1e30)
         mean_above = jnp.where(live, mean_above, 0.0)
         sums = weight, weight * mean_above, -weight * below, live & ~usable

@@ -122,6 +122,11 @@ def calibration_error_interval(
     absolute values where :math:`|\hat\delta|` is not clear of 0. Both kinds of interval
     are shifted by the skewness of rare outcomes.
 
+    *Outcomes all alike.* Where all rows of a bin are right, or all are wrong, nothing
+    is seen of the rarer outcome. Both ends leave room for as many as an exact binomial
+    bound allows for all such bins together, :math:`1 - (\alpha / 2)^{1 / n}` of their n
+    rows.
+
     Args:
       key: a JAX random key, for the draws under the null.
       bins: `Bins` of the scores, from other rows.
@@ -143,7 +148,9 @@ def calibration_error_interval(
     References:
       Armstrong and Kolesar, "Optimal inference in a class of regression models", 2018;
       Cai and Low, "Testing composite hypotheses, Hermite polynomials and optimal
-      estimation of a nonsmooth functional", 2011; Brocker and Smith, "Increasing the
+      estimation of a nonsmooth functional", 2011; Clopper and Pearson, 1934; Zou and
+      Donner, "Construction of confidence limits about effect measures", 2008 (joining
+      the parts of an interval); Brocker and Smith, "Increasing the
       reliability of reliability diagrams", 2007 (draws under the null).
 
     Examples:
@@ -342,8 +349,53 @@ def _ends(
     shift, half = 0.5 * quantile**2 / total, 0.5 / total
     lower = lower + shift * sure - half * jnp.abs(sure)
     upper = upper + shift * (sure + unsure) + half * (jnp.abs(sure) + unsure)
+    varies = rows**2 * jnp.maximum(square - gap**2, 0.0) / jnp.maximum(rows - 1, 1.0)
+    fewer, more = _unseen(rows, outcome, found, varies, of_shares, total, error_rate)
+    # Of the noise, the part in those bins was made up.
+    alike = (outcome == 0) | (outcome == 1)
+    rest = jnp.sqrt(jnp.sum(jnp.where(alike, 0.0, squares)) / some)
+    lower = seen - jnp.hypot(jnp.maximum(seen - lower, 0.0) * rest, fewer)
+    upper = seen + jnp.hypot(jnp.maximum(upper - seen, 0.0) * rest, more)
     estimate = jnp.maximum(estimate, 0.0)
     return estimate, jnp.clip(lower, 0.0, estimate), jnp.clip(upper, estimate, 1.0)
+
+
+def _unseen(
+    rows: jax.Array,
+    outcome: jax.Array,
+    found: jax.Array,
+    spread: jax.Array,
+    of_shares: jax.Array,
+    total: jax.Array,
+    error_rate: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """How far the ECE may be below and above the estimate because of outcomes unseen.
+
+    Where all rows of a bin are right, or all are wrong, the others are rare, but their
+    rate need not be 0. Their share of all rows is bounded as in one sample of all such
+    bins (Clopper-Pearson for a count of 0), at half the error rate.
+
+    Args:
+      rows: float32 `[num_bins]`.
+      outcome: float32 `[num_bins]`, mean outcome.
+      found: float32 `[num_bins]`, share of the rows times the absolute gap.
+      spread: float32 `[num_bins]`, variance of the sum of confidences less outcomes.
+      of_shares: float32 scalar, variance of the ECE from the number of rows in bins.
+      total: float32 scalar, rows of all bins.
+      error_rate: float32 scalar.
+    """
+    alike = (rows > 0) & ((outcome == 0) | (outcome == 1))
+    size = jnp.sum(jnp.where(alike, rows, 0.0))
+    rare = -jnp.expm1(jnp.log(0.5 * error_rate) / jnp.maximum(size, 1.0))
+    rare = rare * size / total
+    # They close the gap of a bin before they open one on the other side.
+    least = jnp.min(jnp.where(alike, found, jnp.inf))
+    # Confidences and numbers of rows vary even where outcomes do not.
+    variance = jnp.sum(jnp.where(alike, spread, 0.0)) / total**2
+    variance = variance + of_shares * size / total
+    chance = -ndtri(0.5 * error_rate) * jnp.sqrt(variance)
+    more = jnp.maximum(rare - 2 * least, 0.0)
+    return jnp.hypot(rare, chance), jnp.hypot(more, chance)
 
 
 def _critical_value(room: jax.Array, error_rate: jax.Array) -> jax.Array:

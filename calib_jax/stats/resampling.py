@@ -6,6 +6,7 @@ holds for JAX's default keys (threefry); other kinds give other numbers when the
 size changes.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -94,7 +95,8 @@ def bootstrap_reliability(
     With the same key and N, each draw takes the same rows as in `bootstrap`, so both
     are paired. Functions of a table follow by `jax.vmap`, as in
     `jax.vmap(calibration_error_of_table)(tables)`; as with `bootstrap`, draws of an ECE
-    do not make a confidence interval.
+    do not make a confidence interval. Where all outcomes of a bin are equal, they are
+    equal in every draw, which shows no noise where there is some.
 
     Each draw takes N of all N rows, and masked ones among them do not count, so with a
     mask the number of rows in a table varies. Sums are float32 products of counts and
@@ -204,8 +206,11 @@ def tables_of_draws(
     """`bootstrap_reliability` without its checks."""
     num_rows, num_bins = scores.shape[0], bins.num_bins
     bases = _bases(bins)
-    rows: Any = (search.bin_of(bins.edges, scores), scores, outcomes, weights)
     every = masking.valid_rows(num_rows, where, weights)
+    unit = jnp.float32(1)
+    if weights is not None:
+        weights, unit = masking.scaled_weights(num_rows, weights, every)
+    rows: Any = (search.bin_of(bins.edges, scores), scores, outcomes, weights)
     valid: jax.Array | None = every
     num_quantities = 3 if weights is None else 4
     shape = (num_quantities, num_bins)
@@ -244,7 +249,8 @@ def tables_of_draws(
         return count, jnp.sum(total, axis=0) + jnp.sum(error, axis=0)
 
     most = min(_BATCH, _TABLE_COUNTS // num_rows)
-    return _table(bases, *in_batches(batch, num_resamples, most))
+    table = _table(bases, *in_batches(batch, num_resamples, most))
+    return dataclasses.replace(table, weight=table.weight * unit)
 
 
 def _bases(bins: Bins) -> jax.Array:

@@ -235,3 +235,39 @@ def test_a_selection_is_not_a_number_of_bins():
     chosen = cj.cascade.choose_by_confidence(router, 0.1)
     with pytest.raises(ValueError, match="got Selection; pass its .num_small_bins"):
         cj.use_small(router, SMALL, chosen)
+
+
+@pytest.mark.parametrize("count", [41, 47, 55, 61])
+def test_accuracy_of_right_answers_is_one(count):
+    scores, right = np.linspace(0, 1, count), np.ones(count, bool)
+    router = cj.fit_router(scores, np.full(count, 0.5), num_bins=4)
+    curve = cj.cascade_curve(router, scores, right, right)
+    equal(curve.accuracy, np.ones(5))
+    chosen = cj.choose_num_small_bins(curve, min_accuracy=1.0)
+    assert chosen.feasible and chosen.num_small_bins == 4
+
+
+@pytest.mark.parametrize("count", [55, 41, 61, 110])
+def test_the_large_model_recovers_the_whole_gap(count):
+    """A gap of one row: the small model is wrong on one of the middle."""
+    scores, small = np.arange(count) / count, np.ones(count, bool)
+    small[27] = False
+    router = cj.fit_router(scores, scores[::-1], num_bins=count)
+    curve = cj.cascade_curve(router, scores, small, np.ones(count, bool))
+    assert cj.cascade.performance_gap_recovered(curve)[0] == 1
+    share = cj.cascade.call_performance_threshold(curve, 1.0)
+    close(share, 28 / count)
+
+
+def test_regret_at_its_limit_is_within_it():
+    """4 regrets among 499 rows: (4 + 1) / (499 + 1) is the limit."""
+    scores = np.linspace(0, 1, 499)
+    router = cj.fit_router(np.linspace(0, 1, 400), np.full(400, 0.7), num_bins=4)
+    small = np.ones(499, bool)
+    small[:300] = small[-4:] = False
+    chosen = cj.cascade.control_regret(router, scores, small, np.ones(499, bool), 0.01)
+    assert chosen.feasible and chosen.num_small_bins == 1
+    equal(chosen.bound[1], np.float32(0.01))
+    costs = np.zeros(499), np.repeat([0.0, 1.0], [495, 4])
+    chosen = cj.cascade.control_cost(router, scores, *costs, 0.01, 1.0)
+    assert chosen.num_small_bins == 0

@@ -168,3 +168,14 @@ def test_cleaning_curve():
     close(curve.flagged_share, [0.2, 0.8, 0.8, 1, 1, 1])
     close(curve.precision, [1, 0.75, 0.75, 0.8, 0.8, 0.8])
     close(curve.recall, [0.25, 0.75, 0.75, 1, 1, 1])
+
+
+@pytest.mark.parametrize("count", [41, 47, 61, 83])
+def test_among_equal_bins_the_more_confident_comes_first(count):
+    """Though they hold different numbers of rows, all of them right."""
+    confidences = np.linspace(0, 1, 4 * count + 1)
+    experts = cj.fit_expert_bins(
+        confidences[None], np.ones((1, 4 * count + 1)), num_bins=4
+    )
+    equal(experts.table.outcome, np.ones((1, 4)))
+    equal(experts.order, [[3, 2, 1, 0]])

@@ -61,6 +61,7 @@ def reference_ends(edges, scores, outcomes, alpha):
     place = np.searchsorted(edges, scores, side="right")
     total, estimate, middle, above, below, of_gaps = len(scores), *np.zeros(5)
     shares, clears, errors, sizes, skewed = [], [], [], [], []
+    unseen, alike, varies, made_up = [1.0], 0, 0.0, 0.0
     for b in range(len(edges) + 1):
         c, v = scores[place == b], outcomes[place == b]
         n = len(c)
@@ -80,6 +81,11 @@ def reference_ends(edges, scores, outcomes, alpha):
         above += error * 0.51 * np.exp(-2 * y)
         below += error * 2.03 * y * np.exp(-1.4 * y) + taken * (added / spread) ** 2
         of_gaps += error**2 * (1 + 2.69 * y**2 * np.exp(-1.15 * y))
+        if np.all(v == v[0]) and v[0] in (0, 1):
+            unseen.append(found)
+            alike += n
+            made_up += error**2
+            varies += n * np.var(c - v, ddof=1) if n > 1 else 0.0
         shares.append(n / total)
         errors.append(error)
         sizes.append(size)
@@ -112,6 +118,12 @@ def reference_ends(edges, scores, outcomes, alpha):
     unsure = np.sum(errors**2 * (1 - abs(sign)) * abs(skewness)) / noise
     lower = ends[0] + (z**2 * sure - abs(sure)) / (2 * total)
     upper = ends[1] + (z**2 * (sure + unsure) + abs(sure) + unsure) / (2 * total)
+    rare = alike / total * (1 - (alpha / 2) ** (1 / max(alike, 1)))
+    chance = z * np.sqrt(varies / total**2 + of_shares * alike / total)
+    more = max(rare - 2 * min(unseen), 0)
+    rest = np.sqrt(1 - made_up / noise)
+    lower = estimate - np.hypot(max(estimate - lower, 0) * rest, np.hypot(rare, chance))
+    upper = estimate + np.hypot(max(upper - estimate, 0) * rest, np.hypot(more, chance))
     middle = max(middle, 0)
     lower, upper = np.clip(lower, 0, middle), np.clip(upper, middle, 1)
     return estimate, middle, lower, upper, random * estimate
@@ -199,6 +211,37 @@ def test_calibration_error_interval_at_its_edges():
     np.testing.assert_allclose((found.estimate, found.upper), 1, rtol=1e-6)
     one = interval(0.9, 1, np.arange(ROWS) == 7)
     assert one.lower == 0 and one.upper > 0.5 and one.counts.num_rows == 1
+
+
+def test_interval_of_answers_that_are_all_right():
+    """An error rate of 7 % would still leave 50 of 50 right once in 40 times."""
+    found = cj.calibration_error_interval(
+        KEY, cj.equal_width_bins(1), np.full(50, 0.995), np.ones(50)
+    )
+    assert found.lower == 0
+    bound = 1 - 0.025 ** (1 / 50)
+    np.testing.assert_allclose(found.upper, bound - 0.005, rtol=1e-4)
+    # In bins, and all wrong.
+    scores = np.linspace(0.001, 0.009, 50)
+    for num_bins in (1, 5):
+        bins = cj.equal_count_bins(scores, num_bins)
+        found = cj.calibration_error_interval(KEY, bins, scores, np.zeros(50))
+        assert bound - 0.015 < found.upper < bound + 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.once
+@pytest.mark.parametrize("num_rows", [20, 50])
+@pytest.mark.parametrize("num_bins", [1, 15])
+def test_coverage_near_certainty(num_rows, num_bins):
+    room = 3.5 * np.sqrt(0.07 * 0.93 / 300)
+    for gap in ("none", "0.02 everywhere", "0.05 everywhere"):
+        setting = calibration_errors.Setting(
+            num_rows=num_rows, num_bins=num_bins, scores="nearly certain", gap=gap
+        )
+        found = calibration_errors.cover(setting, seed=1, num_samples=300)
+        assert found.coverage >= 0.93 - room, found
+        assert found.width < 0.3
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from by_hand import INF, NAN, close, padded
+from by_hand import INF, NAN, close, equal, padded
 
 import calib_jax as cj
 
@@ -88,3 +88,72 @@ def test_calibration_error_of_table():
     nothing = jax.tree.map(jnp.zeros_like, table)
     both = jax.tree.map(lambda *leaves: jnp.stack(leaves), table, nothing)
     close(cj.metrics.calibration_error_of_table(both), [0.275, np.nan])
+
+
+@pytest.mark.parametrize("size", [1, 7, 300])
+def test_log_loss_of_a_certain_error_is_infinite(size):
+    scores, outcomes = np.full(size, 0.5), np.ones(size)
+    scores[0], outcomes[0] = 1.0, 0.0
+    weights, where = np.full(size, 0.25), np.ones(size, bool)
+    for options in ({}, {"where": where}, {"weights": weights}):
+        assert cj.log_loss(scores, outcomes, **options) == np.inf
+        assert cj.log_loss(1 - scores, 1 - outcomes, **options) == np.inf
+    where[0], weights[0] = False, 0.0
+    if size > 1:
+        for options in ({"where": where}, {"weights": weights}):
+            close(cj.log_loss(scores, outcomes, **options), np.log(2))
+
+
+def test_derivative_of_log_loss_at_certain_answers():
+    scores = jnp.array([1.0, 0.0, 0.5, 1.0])
+    found = jax.grad(cj.log_loss)(scores, jnp.array([1.0, 0.0, 1.0, 1.0]))
+    close(found, [-0.25, 0.25, -0.5, -0.25])
+
+
+@pytest.mark.parametrize("count", [41, 47, 55, 61, 83, 97])
+def test_equal_means_are_equal_numbers(count):
+    """The mean of all right rows is 1, whatever their number."""
+    scores = np.repeat([0.1, 0.5, 0.9], [count, 2, 3])
+    outcomes = np.r_[np.ones(count), 0, 1, np.ones(3)]
+    table = cj.reliability_table(cj.equal_width_bins(3), scores, outcomes)
+    equal(table.outcome, [1, 0.5, 1])
+    equal(cj.metrics.rank_correlation(table), 0)
+    # A third of either bin.
+    scores, outcomes = np.repeat([0.1, 0.9], [3, 3 * count]), np.zeros(3 + 3 * count)
+    outcomes[[0, *range(3, 3 + count)]] = 1
+    table = cj.reliability_table(cj.equal_width_bins(2), scores, outcomes)
+    equal(table.outcome, np.float32([1 / 3, 1 / 3]))
+
+
+@pytest.mark.parametrize("scale", [1e-37, 1e-36, 1e-31, 1e-20, 1e20, 1.5e38])
+def test_extreme_weights(scale):
+    """The right number or NaN, never another number."""
+    scores = np.float32([0.1, 0.2, 0.35, 0.6, 0.8, 0.95])
+    outcomes, weights = np.float32([0, 0, 1, 0, 1, 1]), np.float32([1, 2, 1, 1, 0.5, 1])
+    bins = cj.equal_width_bins(3)
+
+    def table(*rows, weights):
+        found = cj.reliability_table(bins, *rows, weights=weights)
+        return jnp.stack([found.confidence, found.outcome])
+
+    def draws(*rows, weights):
+        key = jax.random.key(0)
+        found = cj.stats.bootstrap_reliability(key, bins, *rows, 4, weights=weights)
+        return jnp.stack([found.confidence, found.outcome])
+
+    for measure, always in (
+        (cj.expected_calibration_error, False),
+        (cj.metrics.maximum_calibration_error, False),
+        (table, False),
+        (draws, False),
+        (cj.brier_score, True),
+        (cj.log_loss, True),
+        (cj.area_under_roc, True),
+        (lambda *rows, weights: cj.fit_platt(*rows, weights=weights)[0].slope, True),
+    ):
+        expected = np.asarray(measure(scores, outcomes, weights=weights))
+        with np.errstate(all="ignore"):
+            found = np.asarray(measure(scores, outcomes, weights=weights * scale))
+        known = ~np.isnan(found)
+        close(found[known], expected[known], rtol=2e-6)
+        assert known.all() or not always

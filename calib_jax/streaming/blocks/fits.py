@@ -44,8 +44,8 @@ def fit_temperature(
     Like `calib_jax.fit_temperature`, by two passes of
     `calib_jax.streaming.fit_temperature`: one with a grid over all temperatures, one
     with a finer grid over the interval that holds the optimum, which is off by at most
-    1e-6, relative. The report counts passes as steps, and its gradient norm is an
-    estimate.
+    1e-6, relative, and by the rounding of the sums of each block. The report counts
+    passes as steps, and its gradient norm is an estimate.
 
     Args:
       blocks: `Blocks` of (logits, labels) or (logits, labels, where): floating

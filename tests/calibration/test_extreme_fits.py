@@ -1,0 +1,103 @@
+"""Fits where float32 is tight, and their second derivatives."""
+
+import jax
+import numpy as np
+import pytest
+import reference
+
+import calib_jax as cj
+
+Status = cj.FitStatus
+
+
+def close(actual, expected, rtol):
+    np.testing.assert_allclose(np.asarray(actual), expected, rtol=rtol)
+
+
+@pytest.mark.parametrize(("right", "scale"), [(501, 1.0), (510, 1.0), (501, 0.25)])
+def test_temperature_far_above_the_logits(right, scale):
+    """One-hot logits: T is the scale over the log-odds of the share of right ones."""
+    given = np.where(np.arange(1000) < right, 0, 1)
+    logits, labels = scale * np.eye(2, dtype=np.float32)[given], np.zeros(1000, int)
+    expected = scale / np.log(right / (1000 - right))
+    params, report = cj.fit_temperature(logits, labels)
+    assert report.status == Status.CONVERGED
+    close(params.temperature, expected, rtol=2e-6)
+    blocks = cj.streaming.blocks.from_arrays(logits, labels, size=500)
+    close(
+        cj.streaming.blocks.fit_temperature(blocks)[0].temperature, expected, rtol=1e-5
+    )
+
+
+OUTLIERS = [-1e4, -65504.0, -1e9, -1e20, float(np.finfo(np.float32).min)]
+
+
+def platt_fits(scores, outcomes):
+    """Parameters and statuses of one set of rows, in memory, streamed and in blocks."""
+    scores, outcomes = np.float32(scores), np.float32(outcomes)
+    state = cj.streaming.update_platt(cj.streaming.init_platt(), scores, outcomes)
+    blocks = cj.streaming.blocks.from_arrays(scores, outcomes, size=len(scores))
+    for params, report in (
+        cj.fit_platt(scores, outcomes),
+        cj.streaming.fit_platt(state),
+        cj.streaming.blocks.fit_platt(blocks),
+    ):
+        yield params.slope, params.intercept, report.status
+
+
+@pytest.mark.parametrize("outlier", OUTLIERS)
+def test_platt_with_an_outlier_of_certain_outcome(outlier):
+    """The rest alone decides, on either side and with either sign."""
+    rest, outcomes = np.array([-2.0, -1, 0, 1, 2, 3]), np.array([0, 0, 1, 0, 1, 1])
+    scores, all_outcomes = np.append(rest, outlier), np.append(outcomes, 0)
+    for slope, intercept, status in platt_fits(scores, all_outcomes):
+        close((slope, intercept), (1.2140, -0.6070), rtol=1e-4)
+        assert status == Status.CONVERGED
+    for sign, right in ((-1, False), (1, True), (-1, True)):
+        flipped = 1 - all_outcomes if right else all_outcomes
+        params, report = cj.fit_platt(sign * scores, flipped)
+        expected = np.array([sign * 1.2140, -0.6070]) * (-1 if right else 1)
+        close((params.slope, params.intercept), expected, rtol=1e-4)
+        assert report.converged
+
+
+@pytest.mark.parametrize("outlier", [-1e9, float(np.finfo(np.float32).min)])
+@pytest.mark.parametrize("right", [[0, 1], [1], [1, 1]])
+def test_platt_with_outliers_of_mixed_outcome(outlier, right):
+    """Such as scores of masked tokens: nothing that looks like a fit."""
+    scores = np.r_[[-2.0, -1, 0, 1, 2, 3], np.full(len(right), outlier)]
+    outcomes = np.r_[[0, 0, 1, 0, 1, 1], right]
+    for slope, intercept, status in platt_fits(scores, outcomes):
+        assert status == Status.INVALID_VALUES and slope == intercept == 0
+    _, report = cj.fit_platt(
+        np.append(scores[:6], outlier),
+        np.append(outcomes[:6], 0),
+        smooth_targets=True,
+    )
+    assert report.status == Status.INVALID_VALUES
+
+
+def test_fits_have_second_derivatives():
+    """Along a line, against differences of float64 fits."""
+    rng = np.random.default_rng(0)
+    z, scores = rng.normal(size=(64, 3)), rng.normal(size=64)
+    labels = (z + rng.gumbel(size=z.shape)).argmax(1)
+    outcomes = 0.1 + 0.8 * (rng.random(64) < reference.sigmoid(scores))
+    by_z, by_scores = rng.normal(size=z.shape), rng.normal(size=64)
+    singles = [np.float32(x) for x in (z, by_z, scores, by_scores)]
+
+    def temperature(t):
+        return cj.fit_temperature(singles[0] + t * singles[1], labels)[0].temperature
+
+    def slope(t):
+        return cj.fit_platt(singles[2] + t * singles[3], np.float32(outcomes))[0].slope
+
+    step = 1e-3
+    for fit, expected in (
+        (temperature, lambda t: reference.fit_temperature(z + t * by_z, labels)),
+        (slope, lambda t: reference.fit_platt(scores + t * by_scores, outcomes)[0]),
+    ):
+        before, here, after = (expected(t) for t in (-step, 0.0, step))
+        second = (after - 2 * here + before) / step**2
+        for derivative in (jax.jacfwd, jax.grad):
+            close(derivative(jax.grad(fit))(0.0), second, rtol=1e-3)
