@@ -13,7 +13,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
-from .._core import checks, class_axis, dispatch, masking, records, reduce
+from .._core import checks, class_axis, dispatch, masking, records, reduce, transforms
 from .._core.domains import Weights
 from . import reports, solvers
 from .reports import FitReport, FitStatus
@@ -166,11 +166,12 @@ def _fit_temperature(
             return found, state[1].at[number].set(curvature)
 
         state = solvers.unsolved(params).evaluation._replace(bend=params)
+        initial = state, jnp.zeros(len(NODES), jnp.float32)
         found, curvatures = jax.lax.fori_loop(
             jnp.where(flat, 0, len(NODES) - 1),
             len(NODES),
             visit,
-            (state, jnp.zeros(len(NODES), jnp.float32)),
+            transforms.carry(lambda state: visit(jnp.int32(0), state), initial),
         )
         start = -mean_above / jnp.where(total > 0, total, 1.0)
         slope = slope_from_start(start, inverse, curvatures, found.gradient / inverse)

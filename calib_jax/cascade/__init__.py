@@ -12,6 +12,7 @@ from .chain_curves import (
     selective_accuracy,
 )
 from .chains import Chain, chain_answers, fit_chain, with_abstaining
+from .cost_control import control_cost
 from .curves import (
     CascadeCurve,
     average_performance_gap_recovered,
@@ -29,7 +30,6 @@ from .intervals import (
 )
 from .risk_control import (
     control_accuracy_drop,
-    control_cost,
     control_regret,
     control_small_error,
 )

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import bisection, checks, dispatch, exact, reduce
+from .._core import bisection, checks, dispatch, exact, reduce, transforms
 from .._core.domains import Weights
 from ..calibration import reports, temperature
 from ..calibration.reports import FitStatus
@@ -143,6 +143,7 @@ def _update_temperature(
 
             flat = inverse * mean_gap < _FLAT * problem.weight
             state = jnp.zeros(2, jnp.float32), jnp.zeros(nodes, jnp.float32)
+            state = transforms.carry(lambda state: visit(jnp.int32(0), state), state)
             sums, curvatures = lax.fori_loop(
                 jnp.where(flat, 0, nodes - 1), nodes, visit, state
             )
