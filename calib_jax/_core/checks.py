@@ -299,7 +299,7 @@ def static_float(name: str, value: Any) -> float:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
-    if isinstance(value, str) or not abs(number) <= np.finfo(np.float32).max:
+    if isinstance(value, str) or not abs(number) <= float(np.finfo(np.float32).max):
         raise ValueError(f"{name}: expected a finite number, got {value!r}.")
     return number
 

@@ -159,7 +159,12 @@ def test_fits_of_invalid_values_have_no_gradient(name):
         assert status == cj.FitStatus.CONVERGED and np.isfinite(result).all()
         result, status = gradient(by, invalid)
         assert status == cj.FitStatus.INVALID_VALUES
-        assert np.isnan(result[np.asarray(where)]).all()
+        counts = np.asarray(where).copy()
+        if by == name and name in ("outcomes", "weights"):
+            # What is outside its domain became NaN, whose own derivative is 0: a NaN
+            # there would reach rows that are masked later.
+            counts[3] = False
+        assert np.isnan(result[counts]).all()
 
 
 @pytest.mark.once

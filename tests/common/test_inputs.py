@@ -222,7 +222,7 @@ REFUSED_BY = [
     ("logits", lambda x: np.ma.array(x, mask=x == 0), "masked array", "masked"),
     ("logits", lambda x: x.astype(object), "ndarray of object", "object"),
     (
-        "temperature",
+        "scores",
         lambda x: cj.Temperature(temperature=x),
         r"calib_jax\.Temperature\. Pass an array of it: \.temperature\.",
         "Temperature",
