@@ -46,6 +46,7 @@ def platt_fits(scores, outcomes):
 
 
 @pytest.mark.parametrize("outlier", OUTLIERS)
+@pytest.mark.once
 def test_platt_with_an_outlier_of_certain_outcome(outlier):
     """The rest alone decides, on either side and with either sign."""
     rest, outcomes = np.array([-2.0, -1, 0, 1, 2, 3]), np.array([0, 0, 1, 0, 1, 1])
@@ -77,6 +78,7 @@ def test_platt_with_outliers_of_mixed_outcome(outlier, right):
     assert report.status == Status.INVALID_VALUES
 
 
+@pytest.mark.once
 def test_fits_have_second_derivatives():
     """Along a line, against differences of float64 fits."""
     rng = np.random.default_rng(0)

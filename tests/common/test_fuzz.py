@@ -85,6 +85,14 @@ NAN_MEANS = {
     "equal_count_bins": "NaN scores are left out",
     "confident_learning": "a row with NaN is not flagged",
     "cleaning.label_issue_score": "a missing prediction has no confidence",
+    "choice_logits": "only the chosen classes are looked at",
+    "sequence_mean_logit": "only the chosen tokens are looked at",
+    "confidence.update_decoding": "the same of its mean logit",
+    # Integers: the row is counted outside every bin, and what is read off is NaN.
+    "streaming.update_reliability": "sums of invalid rows",
+    "streaming.update_cascade": "sums of invalid rows",
+    "streaming.update_temperature": "sums of invalid rows",
+    "streaming.update_platt": "sums of invalid rows",
 }
 
 
