@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 _PLAIN = (bool, int, float, complex, str, np.generic)
-_STRINGS = " Number the classes, such as by np.unique(labels, return_inverse=True)[1]."
+_STRINGS = " Convert it with .astype(float)."
+_NAMES = " Number the classes, such as by np.unique(labels, return_inverse=True)[1]."
 # What to do about arrays of a kind that holds no numbers.
 _HINTS = {
     "O": " Mask or remove missing values, number classes that are strings, and convert "
@@ -71,6 +72,8 @@ def from_any(name: str, value: Any, expected: str) -> tuple[Any, bool]:
             # A structured array is a void of another length.
             kind = getattr(array.dtype, "kind", "").replace("V", array.dtype.name)
             hint = _HINTS.get(kind, "")
+            if hint == _STRINGS and name in ("labels", "predictions", "suggestion"):
+                hint = _NAMES
         raise ValueError(f"{name}: expected {expected}, got {got}.{hint}")
     if isinstance(array, np.ndarray) and not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))

@@ -373,7 +373,8 @@ def key(name: str, value: Any) -> jax.Array:
         if jnp.issubdtype(value.dtype, jax.dtypes.prng_key) and value.ndim == 0:
             return value
     if isinstance(value, (jax.Array, np.ndarray)):
-        if value.dtype == np.uint32 and value.ndim == 1:
+        size = jax.eval_shape(jax.random.PRNGKey, 0).shape
+        if value.dtype == np.uint32 and value.shape == size:
             return jnp.asarray(value)
     described = repr(value)
     if hasattr(value, "dtype") and hasattr(value, "shape"):

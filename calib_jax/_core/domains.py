@@ -83,7 +83,8 @@ Confidence = Annotated[jax.Array, CONFIDENCE]
 Outcome = Annotated[jax.Array, OUTCOME]
 Probabilities = Annotated[jax.Array, dataclasses.replace(CONFIDENCE, rows=0)]
 LogProbability = Annotated[jax.Array, Domain(-math.inf, 0.0)]
-Weights = Annotated[jax.Array, Domain(0.0, math.inf)]
+NON_NEGATIVE = Domain(0.0, math.inf)
+Weights = Annotated[jax.Array, NON_NEGATIVE]
 Share = Annotated[jax.Array, SHARE]
 Positive = Annotated[jax.Array, Domain(0.0, math.inf, open_lower=True)]
 NonNegative = Weights
@@ -134,7 +135,8 @@ def check_host(arguments: Mapping[str, Any], domains: Mapping[str, Domain]) -> N
 
 
 def _removed(where: Any, weights: Any) -> Any:
-    """Which rows are removed; None where a traced or distant mask hides it."""
+    """Which rows are removed; None where a mask cannot be read, because it is traced
+    or spread over processes."""
     for mask in (where, weights):
         if isinstance(mask, jax.core.Tracer) or (
             isinstance(mask, jax.Array) and not mask.is_fully_addressable

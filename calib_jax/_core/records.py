@@ -207,8 +207,12 @@ def _arrays(name: str, value: Any, before: tuple[str, ...]) -> Any:
         place, together = f"{name}.{field.name}", (*before, *axes.split())
         if is_record(part):
             yield from _arrays(place, part, together)
-        else:
-            yield place, part, together
+            continue
+        rule = getattr(type(value), _VALUES).get(field.name)
+        if rule is not None and isinstance(part, np.ndarray):
+            # Made by hand: arrays of a device are not waited for.
+            _check_rule(place, part, rule, nan=True)
+        yield place, part, together
 
 
 def _split(axis: str) -> tuple[str, int]:

@@ -1,6 +1,7 @@
 """Histogram binning: the confidence of a score is the mean outcome of its bin.
 
-Shapes: N examples. One problem at a time; batch with `jax.vmap`. Not differentiable.
+Shapes: N examples. One problem at a time; batch with `jax.vmap`. The bins
+treat scores as fixed: values have derivatives by outcomes and weights alone.
 """
 
 import jax
@@ -101,10 +102,13 @@ def _fit_histogram(
     bins = cut_evenly(scores, num_bins, valid)
     usable = ~jnp.isnan(scores) & masking.usable_outcomes(outcomes, weights)
     invalid = jnp.any(valid & ~usable)
+    if weights is not None:
+        # Their sums stay in the range of float32.
+        weights, _ = masking.scaled_weights(scores.shape[0], weights, valid & usable)
     table = bin_sums.bin_means(bins, scores, (outcomes,), valid & usable, weights)
     rate, weight = table.means[0], table.weight
     total = jnp.sum(weight)
-    invalid = invalid | ~(total < jnp.inf)
+    invalid = invalid | ~(total < jnp.inf) | jnp.any(jnp.isnan(rate))
     some = jnp.where(total > 0, total, 1.0)
     overall = jnp.where(total > 0, jnp.sum(weight * rate) / some, 0.5)
     values = jnp.where(table.count > 0, rate, overall)

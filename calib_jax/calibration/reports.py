@@ -123,8 +123,9 @@ _MEANING = {
     FitStatus.ONE_CLASS: "All outcomes are 1, or all are 0: give more rows, or "
     "smooth_targets=True.",
     FitStatus.INVALID_VALUES: "A valid row holds NaN or inf, a label that is no class "
-    "or whose logit is -inf, or a value outside its domain: mask it with where=, or "
-    "find it with validate_logits, validate_labels or validate_scores.",
+    "or whose logit is -inf, a value outside its domain, or scores so far from the "
+    "others that they look like fill values: mask it with where=, or find it with "
+    "validate_logits, validate_labels or validate_scores.",
 }
 
 

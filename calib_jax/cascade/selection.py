@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, domains, masking, records
+from .._core import checks, dispatch, domains, masking, records, transforms
 from .._core.domains import Difference, Share
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
@@ -312,7 +312,7 @@ def fit_router_with_guarantee(
     checks.in_domain(
         domains.OUTCOME, mask, small_outcome=by_small, large_outcome=by_large
     )
-    checks.in_domain(domains.Domain(0.0, jnp.inf), mask, **costs)
+    checks.in_domain(domains.NON_NEGATIVE, mask, **costs)
     if fit is None:
         scores = {"small_scores": small, "large_scores": large}
         checks.in_domain(domains.CONFIDENCE, mask, **scores)
@@ -322,6 +322,7 @@ def fit_router_with_guarantee(
             raise ValueError(f"{name}: expected a function, got {kind}.")
     names = ("small_confidence", "large_confidence", "small_outcome", "large_outcome")
     taken = _names_taken(choose, (*names, *costs, "where"))
+    transforms.known("small_scores", small.shape[0])
     first, second = _halves(random, small, mask)
     fitted: list[Any] = [(None, None), (None, None)]
     if fit is not None:

@@ -103,3 +103,16 @@ def test_fits_have_second_derivatives():
         second = (after - 2 * here + before) / step**2
         for derivative in (jax.jacfwd, jax.grad):
             close(derivative(jax.grad(fit))(0.0), second, rtol=1e-3)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("weight", [1e-37, 1e-34, 1.0, 1e38])
+def test_a_histogram_of_rows_of_any_weight(weight):
+    scores = np.linspace(0.05, 0.95, 24)
+    outcomes = (np.arange(24) % 3 > 0).astype(float)
+    params, report = cj.fit_histogram(
+        scores, outcomes, num_bins=4, weights=np.full(24, weight)
+    )
+    expected, _ = cj.fit_histogram(scores, outcomes, num_bins=4)
+    assert report.status == Status.CONVERGED and np.isfinite(report.loss)
+    close(params.values, expected.values, rtol=1e-6)

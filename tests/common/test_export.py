@@ -20,6 +20,7 @@ DRAWN = {
     "cascade_interval",
     "cascade.router_difference_interval",
     "stats.bootstrap_reliability",
+    "cascade.fit_router_with_guarantee",
 }
 CASES = [case for case in registry.CASES if case.arrays and not case.host]
 EXPORTED = [case for case in CASES if case.name not in DRAWN and not case.again]

@@ -153,8 +153,8 @@ def test_page_on_streams_says_what_sharding_tests_check():
     # A test of its own calls this one.
     alone = {"cascade.fit_router_with_guarantee"}
     assert called == test_sharding.OTHERS.keys() - inspected | alone
-    _, _, exported = text.partition("except functions that resample rows:")
-    drawn = re.findall(r"`cj\.([\w.]+)`", exported.partition("draw by")[0])
+    _, _, exported = text.partition("except functions that draw rows:")
+    drawn = re.findall(r"`cj\.([\w.]+)`", exported.partition("raise `ValueError`")[0])
     assert set(drawn) == test_export.DRAWN
 
 
