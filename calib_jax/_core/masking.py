@@ -38,6 +38,9 @@ def clean_rows(
 def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
     """`part / whole`, such as a mean, correctly rounded; NaN where the whole is not
     above 0."""
+    if part.ndim == whole.ndim == 0:
+        # No other numerator shares the denominator, so it stays a division.
+        return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1.0), jnp.nan)
     quotient, _ = exact.divide(
         (part, jnp.zeros_like(part)), (whole, jnp.zeros_like(whole))
     )

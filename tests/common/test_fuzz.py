@@ -10,6 +10,7 @@ test_properties.py, because each new shape would compile a program. Four things 
   is an error there and NaN here.
 """
 
+import inspect
 import re
 import zlib
 
@@ -97,12 +98,14 @@ NAN_MEANS = {
 
 
 def names_of(case):
-    return [*case.names, "where", "weights"]
+    return [*case.names, "where", "weights", "confidence_level"]
 
 
 def base(case, size):
     """Good arguments, and masks where the shape of masked examples is used."""
     arguments = example(case, size)
+    if "confidence_level" in inspect.signature(registry.public(case.name)).parameters:
+        arguments.setdefault("confidence_level", 0.95)
     if size == PADDED:
         arguments["where"] = np.arange(size) < size - 8
         if case.weights:
