@@ -97,7 +97,8 @@ def answer_positions(read: LogProbabilities, choices: Sequence[str]) -> np.ndarr
     - The text ends with such a sentence or line, or with "\\boxed{B}" as one, and the
       sentence before it has ended, with a full stop or the like.
     - The option's own words may follow, up to the end of the line: "B) Rome",
-      "B. Rome", "Answer: (B) Rome"; of a choice of several letters, "Yes, it is".
+      "B. Rome", "Answer: (B) Rome"; of a choice of several letters, "Yes, it is". A
+      text that opens with "1. " or "1) " may be a list, so numbers need "Answer:".
     - An explanation may follow one that opens the text: "B because ...",
       "B. Since ...", or a new line with "Explanation", "Reason" or "Rationale", or any
       text behind a blank line.
@@ -199,9 +200,10 @@ _LABEL = (
     r"|[*_]{0,4}(?=\s{0,3}\n))[*_]{0,4}\s{0,20}(?:(?:option|choice) )?"
     r"|<answer>\s{0,9})"
 )
-# The start of the text or of a sentence, behind one that has ended.
+# The start of the text, or of a line or sentence behind a sentence that has ended. A
+# small letter goes on behind an abbreviation.
 _START = (
-    r"""(?:\A\s{0,20}|[.!?]["'*_)]{0,8} {1,2}"""
+    r"""(?:\A\s{0,20}|[.!?]["'*_)]{0,8} {1,2}(?=[*_$]{0,4}[A-Z\\<])"""
     r"""|[.!?)\]}$0-9]["'*_)\]}]{0,8}[ \t]{0,8}\n\s{0,20})"""
 )
 # An option's own words: one sentence on the same line, and not "B) is" or "B) or".
@@ -251,7 +253,7 @@ def _patterns(columns: _Columns) -> _Patterns:
     )
     longest = 8 + max(map(len, words))
     return _Patterns(
-        re.compile(rf"\A\s{{0,20}}{_LABEL}?{marked}"),
+        re.compile(rf"\A\s{{0,20}}(?P<label>{_LABEL})?{marked}"),
         re.compile(
             rf"{_START}(?:{_LABEL}|(?i:{_THUS})(?=[$*_]{{0,4}}\\boxed)){marked}"
         ),
@@ -309,7 +311,7 @@ def _offset(body: str, patterns: _Patterns) -> int:
         certain.append(opening)
     if not certain:
         return -1
-    given = [*stated, *patterns.named.finditer(body)]
+    given = [*certain, *stated, *patterns.named.finditer(body)]
     if opening and opening.end() > opening.end("choice"):
         # Not the article of "A good question", nor "A) is wrong".
         if not _CLAUSE.match(body, opening.end()):
@@ -337,15 +339,20 @@ def _is_whole(
     """Whether a choice, its option's words and an explanation are all that follows."""
     end = head.end()
     rest = body[end:]
+    if head["choice"].isdigit() and "!" in head["mark"]:
+        return False
     if not rest.strip():
         return True
     if _DENIAL.search(rest) or any(
         word["choice"] != head["choice"] for word in patterns.anywhere.finditer(rest)
     ):
         return False
+    # "1. First" may be an item of a list, and "3!" is a product.
+    item = head["choice"].isdigit() and explained and not head["label"]
     comma = explained and len(head["choice"]) > 1 and rest[0] == ","
-    listed = ")" in body[head.end("choice") : end] or (
-        "." in head["mark"] and not head["sentence"]
+    listed = not item and (
+        ")" in body[head.end("choice") : end]
+        or ("." in head["mark"] and not head["sentence"])
     )
     ends = [end]
     if (comma or (listed and rest[0] != ",")) and (words := _WORDS.match(body, end)):

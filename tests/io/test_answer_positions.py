@@ -147,6 +147,7 @@ The user's answer: A\nis wrong
 Eliminate answer A.
 neither answer is A.
 It is not \boxed{A}
+I doubt it, i.e. the answer is A.
 A. Incorrect.
 A - wrong
 ~~A~~
@@ -224,7 +225,12 @@ def test_other_choices():
     for choices in (["(A)", "(B)"], [" A", " B"], ["A.", "B."]):
         assert positions(tokens_of("The answer is (B)."), choices=choices) == 5
     numbers = ["1", "2", "10"]
-    for text, place in (("10", 0), ("1.5", -1), ("-1", -1), ("1", 0), ("1 or 2", -1)):
+    for text, place in (
+        *(("10", 0), ("1", 0), ("1.", 0), ("Answer: 1) Rome", 2), ("1\n\nRome.", 0)),
+        *(("1.5", -1), ("-1", -1), ("1 or 2", -1), ("Answer: 1.5", -1), ("1/2", -1)),
+        *(("1. First, add.", -1), ("1) Add.", -1), ("1!", -1), ("10,000", -1)),
+        *(("Answer: $-1$", -1), ("Answer: 1%", -1)),
+    ):
         assert positions(tokens_of(text), choices=numbers) == place
     # Signs are part of a word.
     tokens = ["1", "(1", " 1.", "1:", '"1"', ".1", "1%", "$1", "\u22121", "-1", "+1"]
