@@ -91,9 +91,9 @@ def answer_positions(read: LogProbabilities, choices: Sequence[str]) -> np.ndarr
 
     - The text is the choice: "B", "(B)", "B.", "**B**", "$B$", "\\boxed{B}".
     - The text says that it is the answer, and nothing else: "The answer is B.",
-      "Answer: B", "<answer>B</answer>". The words are "answer", "option" and "choice"
-      behind "the", "my", "final", "correct", "right" or "best", and "so", "thus",
-      "hence" or "therefore" in front of them.
+      "Answer: B", "<answer>B</answer>". The words are "answer", alone or behind "the",
+      "my", "final", "correct", "right" or "best", and "option" or "choice" behind one
+      of the last three, with "so", "thus", "hence" or "therefore" in front.
     - The text ends with such a sentence or line, or with "\\boxed{B}" as one, and the
       sentence before it has ended, with a full stop or the like.
     - The option's own words may follow, up to the end of the line: "B) Rome",
