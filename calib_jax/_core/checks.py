@@ -397,6 +397,16 @@ def any_array(name: str, value: ArrayLike) -> jax.Array:
     return _as_type(array, array.dtype)
 
 
+def on_host(name: str, value: Any) -> None:
+    """Raises `ValueError` for a traced array, or a tree that holds one."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
+        raise ValueError(
+            f"{name}: expected a number or an array of numbers, got a traced array. "
+            "This function runs on the host: call it outside jax.jit, and pass arrays "
+            "instead of using jax.vmap."
+        )
+
+
 def solver(value: Any) -> None:
     """Raises `ValueError` unless `value` is None or an optax transformation."""
     if value is not None and not (hasattr(value, "init") and hasattr(value, "update")):

@@ -5,6 +5,7 @@ Shapes: B responses, N choices of a question. Everything runs on the host.
 
 import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
@@ -21,8 +22,10 @@ def choice_log_probabilities(
     .. math:: \ell_a = \log \sum_{v \text{ writes } a} p_v
 
     over the chosen token and the alternatives that the server returned. " A", "A" and
-    "(A" all write "A": spaces around a token, the marks that tokenizers use for them,
-    and punctuation do not count, except where a choice is written with it. The result
+    "(A" all write "A": around a token, spaces and the marks that tokenizers use for
+    them, brackets "()[]", "*" and quotation marks do not count, nor does a full stop,
+    colon or comma at its end, except where a choice is written with them. All else
+    does: "-1" and "1%" do not write "1", and "C++" does not write "C". The result
     is a valid input of `calib_jax.fit_temperature` and `calib_jax.top1`, which make the
     answers' probabilities add up to 1.
 
@@ -44,8 +47,8 @@ def choice_log_probabilities(
 
     Raises:
       ValueError: if `read` is not a `LogProbabilities`; if choices are missing, equal
-        or empty; for a position that is negative, but for -1 in `[B]`, or of a wrong
-        shape or dtype.
+        or empty; for a position that is traced, negative, but for -1 in `[B]`, or of a
+        wrong shape or dtype.
 
     References:
       Hao et al. 2026, arXiv 2601.07965 (multiple-choice tasks).
@@ -60,6 +63,7 @@ def choice_log_probabilities(
       [[-1.187 -0.5    -inf]]
     """
     checks.instance("read", read, LogProbabilities)
+    checks.on_host("position", position)
     columns = _columns(choices)
     num_rows = len(read.ids)
     place = np.asarray(checks.integers("position", position, rank=(0, 1), axes="[B]"))
@@ -83,19 +87,30 @@ def answer_positions(read: LogProbabilities, choices: Sequence[str]) -> np.ndarr
     r"""Finds the token with which each response answers a multiple-choice question.
 
     It is looked for in the response's text, behind what a reasoning model thinks
-    (`</think>` and the like). The answer is a choice that
+    (`</think>` and the like). These forms count, with B a choice:
 
-    - opens the text, as in "B", "(B) Rome", "**B**. Because ..." or "Yes, it is",
-    - stands on a line by itself,
-    - or follows "answer", "answer is", "correct option is", "\\boxed{" and the like,
+    - The text is the choice: "B", "(B)", "B.", "**B**", "$B$", "\\boxed{B}".
+    - The text says that it is the answer, and nothing else: "The answer is B.",
+      "Answer: B", "<answer>B</answer>". The words are "answer", alone or behind "the",
+      "my", "final", "correct", "right" or "best", and "option" or "choice" behind one
+      of the last three, with "so", "thus", "hence" or "therefore" in front.
+    - The text ends with such a sentence or line, or with "\\boxed{B}" as one, and the
+      sentence before it has ended, with a full stop or the like.
+    - The option's own words may follow, up to the end of the line: "B) Rome",
+      "B. Rome", "Answer: (B) Rome"; of a choice of several letters, "Yes, it is". A
+      text that opens with "1. " or "1) " may be a list, so numbers need "Answer:".
+    - An explanation may follow one that opens the text: "B because ...",
+      "B. Since ...", or a new line with "Explanation", "Reason" or "Rationale", or any
+      text behind a blank line.
 
-    and that something sets off: the end, a line's end, a full stop, a colon, a bracket,
-    a dash or "because". So the article in "A good question" is not an answer, and
-    neither is "A or B". All that are found must agree, and if none follows "answer", no
-    other choice may be set off like them. The first one is taken, because later ones
-    repeat it. Where this finds nothing the result is -1, not a guess: for a refusal,
-    for thinking that did not end, for a choice of several tokens, for tokens written as
-    ids, for a response without a text.
+    All words behind the choice are searched for other choices and for words of denial
+    or doubt ("not", "wrong", "but", "maybe", "wait", a question mark, and so on): where
+    there are any the answer is not certain. Neither is it where other sentences or
+    lines of the text give another answer. If several give the same one, the first is
+    taken, because later ones repeat it. Anything else is -1, not a guess: an answer
+    within a sentence ("I doubt that the answer is B."), a refusal, thinking that did
+    not end, a choice of several tokens, tokens written as ids, a response without a
+    text.
 
     Args:
       read: `LogProbabilities` of responses with texts.
@@ -133,67 +148,121 @@ def answer_positions(read: LogProbabilities, choices: Sequence[str]) -> np.ndarr
 
 # Marks of a word's start in the tokens of GPT-2 and SentencePiece, and of a line's end.
 _SPACES = str.maketrans("\u0120\u2581\u010a", "  \n")
-_PUNCTUATION = " \t\r\n()[]{}<>*_\"'`.,:;!?#$\\"
+# What may stand around a choice in a token, besides a full stop, colon or comma after
+# it. Signs are part of a word: "C++" is not "C", and "-1" and "1%" are not "1".
+_AROUND = " \t\r\n()[]*\"'"
 
 
-def _columns(choices: Sequence[str]) -> dict[str, int]:
-    """The column of each choice, as it is written and without punctuation."""
+class _Columns(NamedTuple):
+    """The column of each choice, as it is written, and without what is around it.
+
+    The second is empty if choices differ in nothing else.
+    """
+
+    written: dict[str, int]
+    plain: dict[str, int]
+
+
+def _columns(choices: Sequence[str]) -> _Columns:
     if isinstance(choices, str) or not isinstance(choices, Sequence):
         raise ValueError(f"choices: expected a list of tokens, got {choices!r}.")
     if not choices or not all(isinstance(choice, str) for choice in choices):
         raise ValueError(f"choices: expected one token or more, got {choices!r}.")
-    columns = {_bare(choice): column for column, choice in enumerate(choices)}
-    if len(columns) < len(choices) or "" in columns:
+    written = {_bare(choice): column for column, choice in enumerate(choices)}
+    if len(written) < len(choices) or "" in written:
         raise ValueError(f"choices: expected different words, got {choices!r}.")
-    plain = [word.strip(_PUNCTUATION) for word in columns]
-    if len(set(plain)) == len(plain) and "" not in plain:
-        columns = dict(zip(plain, range(len(plain)), strict=True)) | columns
-    return columns
+    plain = {_plain(word): column for word, column in written.items()}
+    distinct = len(plain) == len(written) and "" not in plain
+    return _Columns(written, plain if distinct else {})
 
 
 def _bare(token: str) -> str:
     return token.translate(_SPACES).strip()
 
 
-def _column(columns: dict[str, int], token: str) -> int | None:
+def _plain(word: str) -> str:
+    word = word.strip(_AROUND)
+    return word[:-1].rstrip(_AROUND) if word.endswith((".", ":", ",")) else word
+
+
+def _column(columns: _Columns, token: str) -> int | None:
     word = _bare(token)
-    return columns.get(word, columns.get(word.strip(_PUNCTUATION)))
+    return columns.written.get(word, columns.plain.get(_plain(word)))
 
 
-_OPEN = r"""[\s("'`*_\[{#>$\\]{0,20}"""
-_CLOSE = r"""["'`*_)\]}$\\]{0,8}"""
-# What may follow an answer. The rest of a word, "A or B" and "A is wrong" may not.
-_AFTER = (
-    rf"(?={_CLOSE}(?:\s{{0,20}}\Z|[ \t]{{0,20}}\n|[.:!)\]}}]{_CLOSE}(?:\s|\Z|<)|<"
-    r"|,?\s{1,20}(?:because|since)\b|\s{1,20}[-\u2013\u2014]\s))"
-    rf"(?!{_CLOSE}[.:)\]}}]?{_CLOSE}\s{{1,20}}(?:is|was|isn|and|or|nor|not|but|vs)\b)"
+_THUS = r"(?:(?:so|thus|hence|therefore),? )?"
+# What says that an answer follows: "Thus, the correct answer is:", "**Answer:**", or
+# "### Answer" on a line of its own.
+_LABEL = (
+    rf"(?i:(?:#{{1,6}} )?[*_]{{0,4}}{_THUS}(?:(?:the|my) )?"
+    r"(?:(?:final |correct |right |best )?answer|(?:correct|right|best) "
+    r"(?:option|choice))(?:(?P<sentence> is[*_]{0,4}:?)|[*_]{0,4}:"
+    r"|[*_]{0,4}(?=\s{0,3}\n))[*_]{0,4}\s{0,20}(?:(?:option|choice) )?"
+    r"|<answer>\s{0,9})"
 )
-_CUE = (
-    r"(?i:(?<!wrong )(?<!incorrect )(?<!not the )"
-    r"\b(?:answer|(?:correct|right|best) (?:option|choice))"
-    r"(?: (?:option|choice|letter))?(?: is)?|\\boxed)"
-    r"[\s:=(\"'`*_\[{>\\]{0,20}(?i:text\{|(?:option|choice) )?[(\"'`*_]{0,8}"
+# The start of the text, or of a line or sentence behind a sentence that has ended. A
+# small letter goes on behind an abbreviation.
+_START = (
+    r"""(?:\A\s{0,20}|[.!?]["'*_)]{0,8} {1,2}(?=[*_$]{0,4}[A-Z\\<])"""
+    r"""|[.!?)\]}$0-9]["'*_)\]}]{0,8}[ \t]{0,8}\n\s{0,20})"""
+)
+# An option's own words: one sentence on the same line, and not "B) is" or "B) or".
+_WORDS = re.compile(
+    r",?[ \t]{1,3}(?!(?i:is|was|are|were|has|had|and|or|nor|vs|can|must|seems|looks)\b)"
+    r"(?:[^\n.!?]|\.(?=\S)){1,300}\.?"
+)
+# What may follow an answer that opens the text, if `_DENIAL` is nowhere in it.
+_EXPLAINED = re.compile(
+    r"[ \t]{0,3}\n[ \t]{0,3}\n|(?:[ \t]{0,3}\n[*_# ]{0,20}|,?[ ])"
+    r"(?i:because|since|explanation|reason|reasoning|rationale)\b"
+)
+_DENIAL = re.compile(
+    r"[?\u274c\u2717\u2718]|(?i:n[\u2019']t\b|\b(?:no|not|nope|nah|none|nobody|nothing|"
+    r"never|neither|nor|cannot|without|un(?:like|true|sure|certain)\w*|"
+    r"im(?:poss|prob|plaus)\w*|in(?:correct|valid|accura)\w*|wrong\w*|fals\w*|"
+    r"mis(?:take|taken|lead)\w*|error\w*|reject\w*|eliminat\w*|exclud\w*|ruled?|"
+    r"discard\w*|dismiss\w*|refut\w*|contra\w*|disagree\w*|den(?:y|ied|ies)|doubt\w*|"
+    r"fail\w*|but|however|although|though|except|unless|instead|rather|other|wait|"
+    r"actually|correction|sorry|oops|maybe|perhaps|prob\w*|possib\w*|guess\w*|might|"
+    r"may|could|would|nonsense|rubbish|jok\w*|kidding|suppos\w*|assum\w*|if)\b)"
 )
 
 
-def _patterns(columns: dict[str, int]) -> tuple[re.Pattern[str], ...]:
-    """Where choices stand.
+class _Patterns(NamedTuple):
+    """Where choices stand, each a group `choice`."""
 
-    After "answer"; at the start; on a line by itself; set off; before a comma at the
-    start; anywhere.
-    """
-    plain = {word: word.strip(_PUNCTUATION) for word in columns}
-    words = [w for w in columns if w == plain[w] or plain[w] not in columns]
-    either = "|".join(map(re.escape, sorted(words, key=len, reverse=True)))
-    choice = rf"(?<![^\W_])(?<![-+./])({either})(?![^\W_])"
-    alone = rf"^{_OPEN}{choice}(?={_CLOSE}\.?{_CLOSE}[ \t]{{0,20}}$)"
-    return (
-        re.compile(_CUE + choice + _AFTER),
-        re.compile(rf"\A{_OPEN}{choice}{_AFTER}"),
-        re.compile(alone, re.MULTILINE),
-        re.compile(choice + _AFTER),
-        re.compile(rf"\A{_OPEN}{choice}(?<=\w\w)(?=,\s)"),
-        re.compile(choice),
+    #: At the start of the text.
+    opening: re.Pattern[str]
+    #: Behind `_LABEL`, or boxed, at the start of the text or of a sentence.
+    stated: re.Pattern[str]
+    #: Behind "answer" in any sentence, or alone on a line.
+    named: re.Pattern[str]
+    anywhere: re.Pattern[str]
+
+
+def _patterns(columns: _Columns) -> _Patterns:
+    words = sorted(columns.plain or columns.written, key=len, reverse=True)
+    word = (
+        rf"(?<![^\W_])(?<![-+./])(?P<choice>{'|'.join(map(re.escape, words))})"
+        r"(?![^\W_])"
+    )
+    marked = (
+        rf"""[*_(\[]{{0,6}}(?P<quote>\$\$|["'`$]|)(?:\\boxed\{{)?(?:\\text\{{)?"""
+        rf"""[*_(]{{0,4}}{word}[*_)]{{0,4}}\}}{{0,2}}(?P=quote)"""
+        r"(?P<mark>[*_)\]]{0,6}[.!]?[*_]{0,4})(?:\s{0,9}</answer>)?"
+    )
+    longest = 8 + max(map(len, words))
+    return _Patterns(
+        re.compile(rf"\A\s{{0,20}}(?P<label>{_LABEL})?{marked}"),
+        re.compile(
+            rf"{_START}(?:{_LABEL}|(?i:{_THUS})(?=[$*_]{{0,4}}\\boxed)){marked}"
+        ),
+        re.compile(
+            rf"(?:(?i:answer(?: is)?)[\s:*_($]{{0,20}}|^[ \t*_(]{{0,8}}"
+            rf"(?=\S{{1,{longest}}}[ \t]{{0,8}}$)){word}",
+            re.MULTILINE,
+        ),
+        re.compile(word),
     )
 
 
@@ -212,10 +281,7 @@ _VISIBLE = re.compile("[!-~]")
 
 
 def _position(
-    tokens: list[str],
-    text: str,
-    columns: dict[str, int],
-    patterns: tuple[re.Pattern[str], ...],
+    tokens: list[str], text: str, columns: _Columns, patterns: _Patterns
 ) -> int:
     """The place of the token that is certain to be the answer, or -1."""
     written = [_written(token) for token in tokens]
@@ -224,23 +290,77 @@ def _position(
         num_tokens -= 1
     joined = "".join(written[:num_tokens])
     start = _start(joined, text, "".join(written[num_tokens:]))
-    if start < 0:
+    offset = -1 if start < 0 else _offset(joined[start:], patterns)
+    if offset < 0:
         return -1
-    cue, opening, alone, set_off, comma, anywhere = (
-        [(columns[match[1]], match.start(1)) for match in one.finditer(joined[start:])]
-        for one in patterns
-    )
-    answers = cue + opening + alone
-    agreeing = answers if cue else answers + set_off
-    if not answers and comma:
-        # "Yes, it is" is an answer, "A, B and C" is not.
-        answers, agreeing = comma, anywhere
-    if not answers or len({column for column, _ in agreeing}) > 1:
-        return -1
-    column, offset = min(answers, key=lambda answer: answer[1])
     ends = np.cumsum([len(token) for token in written])
     place = int(np.searchsorted(ends, start + offset, side="right"))
-    return place if _column(columns, written[place]) == column else -1
+    column = _column(columns, written[place])
+    word = patterns.anywhere.match(joined, start + offset)
+    # The token may write less or more than the choice.
+    same = word and column is not None and column == _column(columns, word["choice"])
+    return place if same else -1
+
+
+def _offset(body: str, patterns: _Patterns) -> int:
+    """Where the choice stands that is certain to be the answer, or -1."""
+    opening = patterns.opening.match(body)
+    stated = list(patterns.stated.finditer(body))
+    certain = [head for head in stated if _is_whole(body, head, patterns)]
+    if opening and _is_whole(body, opening, patterns, explained=True):
+        certain.append(opening)
+    if not certain:
+        return -1
+    given = [*certain, *stated, *patterns.named.finditer(body)]
+    if opening and opening.end() > opening.end("choice"):
+        # Not the article of "A good question", nor "A) is wrong".
+        if not _CLAUSE.match(body, opening.end()):
+            given.append(opening)
+    if {head["choice"] for head in given} - {certain[0]["choice"]}:
+        return -1
+    # Of sentences that say the same, the later ones repeat the first.
+    ended = (head for head in (*stated, opening) if head and _ends(body, head))
+    return min(head.start("choice") for head in (*certain, *ended))
+
+
+_CLAUSE = re.compile(r"\s{1,3}(?:is|was)\b")
+
+
+def _ends(body: str, head: re.Match[str]) -> bool:
+    """Whether the sentence or the line ends with the choice."""
+    return head["mark"].rstrip("*_").endswith((".", "!")) or (
+        body[head.end() : head.end() + 1] in ("", "\n")
+    )
+
+
+def _is_whole(
+    body: str, head: re.Match[str], patterns: _Patterns, explained: bool = False
+) -> bool:
+    """Whether a choice, its option's words and an explanation are all that follows."""
+    end = head.end()
+    rest = body[end:]
+    if head["choice"].isdigit() and "!" in head["mark"]:
+        return False
+    if not rest.strip():
+        return True
+    if _DENIAL.search(rest) or any(
+        word["choice"] != head["choice"] for word in patterns.anywhere.finditer(rest)
+    ):
+        return False
+    # "1. First" may be an item of a list, and "3!" is a product.
+    item = head["choice"].isdigit() and explained and not head["label"]
+    comma = explained and len(head["choice"]) > 1 and rest[0] == ","
+    listed = not item and (
+        ")" in body[head.end("choice") : end]
+        or ("." in head["mark"] and not head["sentence"])
+    )
+    ends = [end]
+    if (comma or (listed and rest[0] != ",")) and (words := _WORDS.match(body, end)):
+        ends.append(words.end())
+    return any(
+        not body[end:].strip() or (explained and _EXPLAINED.match(body, end))
+        for end in ends
+    )
 
 
 def _start(joined: str, text: str, rest: str) -> int:

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import types
 import typing
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import records
+from . import host
 
 _FORMAT = "calib_jax"
 _VERSION = 1
@@ -53,21 +53,23 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
         Arrays are bool, integer or floating, of up to 64 bits.
 
     Raises:
-      ValueError: for anything else, traced arrays, and values that `load` would refuse.
+      ValueError: for anything else, traced arrays, values that `load` would refuse, and
+        what is not a path.
       OSError: if the file cannot be written.
 
     Examples:
+      >>> import pathlib
       >>> from calib_jax import Temperature
-      >>> path = Path(tempfile.mkdtemp()) / "temperature.json"
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "temperature.json"
       >>> save(path, Temperature(temperature=jnp.float32(1.5)))
       >>> print(load(path).temperature)
       1.5
     """
+    target = host.path("path", path)
     part = _encode_record("params", params)
     records.check("params", params)
     content = {"format": _FORMAT, "version": _VERSION, **part}
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    target = Path(path)
     handle, temporary = tempfile.mkstemp(
         dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
     )
@@ -102,19 +104,21 @@ def load(path: str | os.PathLike[str]) -> Any:
       ValueError: for any other file: not JSON, another format or version, unknown,
         missing or extra parts, numbers that do not fit their dtype, and parts that do
         not fit each other: arrays of other shapes, edges that do not ascend, an order
-        that leaves out a bin, negative counts.
+        that leaves out a bin, negative counts; and for what is not a path.
       OSError: if the file cannot be read.
 
     Examples:
+      >>> import pathlib
       >>> from calib_jax import equal_width_bins
-      >>> path = Path(tempfile.mkdtemp()) / "bins.json"
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "bins.json"
       >>> save(path, equal_width_bins(2))
       >>> print(load(path).edges)
       [0.5]
     """
+    source = host.path("path", path)
     try:
         content = json.loads(
-            Path(path).read_text(encoding="utf-8"), parse_constant=_no_constant
+            source.read_text(encoding="utf-8"), parse_constant=_no_constant
         )
     except (ValueError, RecursionError) as error:
         raise ValueError(

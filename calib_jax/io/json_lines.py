@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import responses
+from . import host, responses
 
 
 def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
@@ -19,7 +19,7 @@ def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
             " list if it is one response."
         )
     if isinstance(lines, (str, os.PathLike)):
-        return str(lines), _of_file(Path(lines))
+        return str(lines), _of_file(host.path("lines", lines))
     if isinstance(lines, (bytes, Mapping)) or not isinstance(lines, Iterable):
         raise ValueError(
             f"{expected}, got {type(lines).__name__}; put one response in a list."

@@ -10,15 +10,16 @@ import dataclasses
 import enum
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks
+from .._core import checks, domains
+from . import host
 
 
 class ReviewAnswer(enum.IntEnum):
@@ -81,8 +82,8 @@ def write_review_sheet(
     such as for a picture or a remark. Without rows to audit the only line is item 0 of
     0.
 
-    Names that look like formulas get an apostrophe in front, so that spreadsheets do
-    not evaluate them.
+    Names that look like formulas, also behind spaces and line ends, get an apostrophe
+    in front, so that spreadsheets do not evaluate them.
 
     Args:
       path: of the new file; an existing file is never overwritten, because it may hold
@@ -91,12 +92,14 @@ def write_review_sheet(
         are left out.
       labels: integer `[N]`, as given, of all rows.
       predictions: integer `[M, N]`, of the experts.
-      confidences: floating `[M, N]`, of the experts, calibrated.
+      confidences: floating `[M, N]` in `[0, 1]`, of the experts, calibrated; NaN where
+        there is none.
       class_names: optional names of all classes.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, a row beyond N, a row twice, or a
-        class without a name.
+      ValueError: for a wrong rank, shape or dtype, traced arrays, a row beyond N, a row
+        twice, a class beyond int32 or without a name, a name that is not Unicode, a
+        confidence outside `[0, 1]`, or what is not a path. Nothing is written then.
       FileExistsError: if the file exists.
       OSError: if the file cannot be written.
 
@@ -104,16 +107,18 @@ def write_review_sheet(
       Hao et al. 2026, arXiv 2601.07965, section 2.3 (the four answers).
 
     Examples:
-      >>> import tempfile
-      >>> path = Path(tempfile.mkdtemp()) / "sheet.csv"
+      >>> import pathlib, tempfile
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "sheet.csv"
       >>> write_review_sheet(path, [1], [0, 2], [[0, 1]], [[0.5, 0.9]])
       >>> print(path.read_text("utf-8-sig").strip())
       item,of,row,given,expert_1,confidence_1,check,answer
       1,1,1,2,1,0.9000,1794305143,
     """
+    target = host.path("path", path)
+    checks.on_host("confidences", confidences)
     given = {
-        "labels": checks.integers("labels", labels),
-        "predictions": checks.integers(
+        "labels": host.class_numbers("labels", labels),
+        "predictions": host.class_numbers(
             "predictions", predictions, rank=2, axes="[M, N]"
         ),
         "confidences": checks.floats("confidences", confidences, rank=2, axes="[M, N]"),
@@ -125,7 +130,8 @@ def write_review_sheet(
             "predictions, confidences: expected a row for each expert, got "
             f"{list(predicted.shape)} and {list(confidence.shape)}."
         )
-    row = np.asarray(checks.integers("rows", rows, axes="[n]"))
+    checks.in_domain(domains.CONFIDENCE, confidences=confidence)
+    row = host.integers("rows", rows, axes="[n]")
     row = row[row >= 0]
     if row.size and row.max() >= len(label):
         raise ValueError(
@@ -155,7 +161,7 @@ def write_review_sheet(
         blank = [""] * (len(header) - 4)
         writer.writerow([*_NOTHING, *blank, sheet ^ _check(*_NOTHING), ""])
     # Mode "x" fails if the file exists.
-    with open(path, "x", encoding="utf-8-sig", newline="") as file:
+    with target.open("x", encoding="utf-8-sig", newline="") as file:
         file.write(text.getvalue())
 
 
@@ -173,17 +179,17 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
       `ReviewSheet` with arrays `[n]`.
 
     Raises:
-      ValueError: for missing columns, missing or repeated lines, and, with their
-        numbers, lines with an unknown answer, a changed row or label, or from another
-        sheet.
+      ValueError: for missing or repeated columns, missing or repeated lines, and, with
+        their numbers, lines with an unknown answer, a changed row or label, or from
+        another sheet; and for what is not a path.
       OSError: if the file cannot be read.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2.3 (the four answers).
 
     Examples:
-      >>> import tempfile
-      >>> path = Path(tempfile.mkdtemp()) / "sheet.csv"
+      >>> import pathlib, tempfile
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "sheet.csv"
       >>> write_review_sheet(path, [1, 0], [0, 2], [[3, 1]], [[0.5, 0.9]])
       >>> first, second, third = path.read_text("utf-8-sig").splitlines()
       >>> _ = path.write_text("\\n".join([first, second + "wrong", third]))
@@ -191,8 +197,9 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
       >>> print(sheet.rows, sheet.answers, sheet.counts, sheet.num_blank)
       [1 0] [ 0 -1] [1 0 0 0] 1
     """
+    source = host.path("path", path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = source.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path}: not UTF-8 at byte {error.start}; save it as CSV UTF-8."
@@ -204,6 +211,12 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
     missing = [name for name in (*_NUMBERS, "answer") if name not in header]
     if missing:
         raise ValueError(f"{path}: missing column {', '.join(missing)}.")
+    twice = [name for name in (*_NUMBERS, "answer") if header.count(name) > 1]
+    if twice:
+        raise ValueError(
+            f"{path}: expected one column {twice[0]}, got {header.count(twice[0])}; "
+            "rename or remove the others."
+        )
     place = {name: header.index(name) for name in (*_NUMBERS, "answer")}
     found, numbers, bad = [], [], []
     for cells in reader:
@@ -317,6 +330,14 @@ class _Names:
             isinstance(names, str) or not all(isinstance(name, str) for name in names)
         ):
             raise ValueError(f"class_names: expected a list of names, got {names!r}.")
+        for number, name in enumerate(names or ()):
+            try:
+                name.encode("utf-8")
+            except UnicodeEncodeError:
+                raise ValueError(
+                    f"class_names: expected names in Unicode, got {name!r} for class "
+                    f"{number}, which UTF-8 cannot write."
+                ) from None
         self.names = names
 
     def column(self, name: str) -> list[str]:
@@ -332,4 +353,10 @@ class _Names:
             )
         # A negative prediction has no name.
         name = self.names[number] if number >= 0 else ""
-        return [f"'{name}" if name.startswith(("=", "+", "-", "@", "\t")) else name]
+        return [f"'{name}" if _FORMULA.match(name) else name]
+
+
+# Spreadsheets drop spaces and control characters, and widths of characters, in front.
+_FORMULA = re.compile(
+    r"[\t\r\n]|[\s\x00-\x1f\x7f\u200b-\u200f\u2060\ufeff]*[-=+@\uff1d\uff0b\uff0d\uff20]"
+)

@@ -4,13 +4,16 @@ Compiled functions never raise on values. Call these once where data enters, out
 `jax.jit`. Arrays are copied to the host; masked rows may hold anything.
 """
 
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import checks, masking
+from . import host
 
 
 def validate_logits(
@@ -28,7 +31,7 @@ def validate_logits(
 
     Raises:
       ValueError: for NaN, +inf, or a row without a class, naming the first bad row; for
-        a wrong rank, shape or dtype.
+        a wrong rank, shape or dtype, or traced arrays.
 
     Examples:
       >>> validate_logits([[1.0, 2.0], [0.0, float("nan")]])
@@ -36,6 +39,7 @@ def validate_logits(
         ...
       ValueError: logits: row 1 holds NaN at class 1; mask it with where=, or fix it.
     """
+    _on_host(logits=logits, where=where, class_where=class_where)
     array = checks.logits("logits", logits, rank=2, axes="[N, C]")
     mask = checks.mask("where", where)
     checks.same_rows(logits=array, where=mask)
@@ -71,7 +75,7 @@ def validate_scores(
 
     Raises:
       ValueError: for NaN, inf or a score out of range, naming the first bad row; for a
-        wrong rank, shape or dtype.
+        wrong rank, shape or dtype, traced arrays, or a limit that is no number.
 
     Examples:
       >>> validate_scores([0.2, 1.5])
@@ -79,6 +83,8 @@ def validate_scores(
         ...
       ValueError: scores: row 1 is 1.5, outside [0, 1]; mask it with where=, or fix it.
     """
+    _on_host(scores=scores, where=where)
+    least, most = _limit("lower", lower), _limit("upper", upper)
     array = checks.outcomes("scores", scores)
     mask = checks.mask("where", where)
     checks.same_shape(scores=array, where=mask)
@@ -86,9 +92,9 @@ def validate_scores(
     rows = _rows(~np.isfinite(values), mask)
     if rows.size:
         raise ValueError(_row("scores", rows, f"is {values[rows[0]]}"))
-    rows = _rows((values < lower) | (values > upper), mask)
+    rows = _rows((values < least) | (values > most), mask)
     if rows.size:
-        what = f"is {values[rows[0]]}, outside [{lower:g}, {upper:g}]"
+        what = f"is {values[rows[0]]}, outside [{least:g}, {most:g}]"
         raise ValueError(_row("scores", rows, what))
 
 
@@ -104,7 +110,7 @@ def validate_labels(
 
     Raises:
       ValueError: for a label outside `[0, C)`, naming the first bad row; for a wrong
-        rank, shape or dtype.
+        rank, shape or dtype, or traced arrays.
 
     Examples:
       >>> validate_labels([0, 3], num_classes=3)
@@ -113,15 +119,33 @@ def validate_labels(
       ValueError: labels: row 1 is 3, outside [0, 3); mask it with where=, or fix it.
     """
     size = checks.static_int("num_classes", num_classes, minimum=1)
-    array = checks.integers("labels", labels)
+    _on_host(labels=labels, where=where)
+    values = host.integers("labels", labels)
     mask = checks.mask("where", where)
-    checks.same_shape(labels=array, where=mask)
-    values = np.asarray(array)
+    checks.same_shape(labels=values, where=mask)
     rows = _rows((values < 0) | (values >= size), mask)
     if rows.size:
         raise ValueError(
             _row("labels", rows, f"is {values[rows[0]]}, outside [0, {size})")
         )
+
+
+def _on_host(**named: Any) -> None:
+    for name, value in named.items():
+        checks.on_host(name, value)
+    # In jax.jit this one is traced, whatever was given.
+    checks.on_host(next(iter(named)), jnp.zeros(()))
+
+
+def _limit(name: str, value: Any) -> float:
+    """A number, which may be infinite."""
+    try:
+        number = math.nan if isinstance(value, str) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isnan(number):
+        raise ValueError(f"{name}: expected a number, got {value!r}.")
+    return number
 
 
 def _rows(bad: Any, mask: jax.Array | None) -> np.ndarray:

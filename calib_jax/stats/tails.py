@@ -10,7 +10,6 @@ import itertools
 import math
 from collections.abc import Callable
 
-import jax
 import numpy as np
 from jax.typing import ArrayLike
 from scipy import special as functions
@@ -23,7 +22,7 @@ _ROUNDING = 1e-10
 
 def counts(name: str, value: ArrayLike) -> np.ndarray:
     """Whole numbers of any shape, int64; `ValueError` otherwise, or if traced."""
-    _refuse_traced(name, value)
+    checks.on_host(name, value)
     found = checks.integers(name, value, rank=range(8), axes="or scalar")
     given = np.asarray(value)
     if (np.asarray(found) != given).any():
@@ -77,18 +76,9 @@ def broadcast(**given: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def _numbers(name: str, value: ArrayLike) -> np.ndarray:
-    _refuse_traced(name, value)
+    checks.on_host(name, value)
     checks.floats(name, value, rank=range(8), axes="or scalar")
     return np.asarray(value, np.float64)
-
-
-def _refuse_traced(name: str, value: ArrayLike) -> None:
-    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(value)):
-        raise ValueError(
-            f"{name}: expected a number or an array of numbers, got a traced array. "
-            "This function runs on the host: call it outside jax.jit, and pass arrays "
-            "instead of using jax.vmap."
-        )
 
 
 def binomial_at_most(

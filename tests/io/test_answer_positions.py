@@ -41,13 +41,16 @@ B!
 **B**
 "B"
 $B$
-B: Rome
 B) Rome
-B - Rome
 (B) Rome
-B. Rome is the capital. A and C are smaller.
-B because A is wrong
-B, because A is wrong
+**(B)** Rome
+B. Rome
+B) Rome\n\nRome lies in Italy.
+B because it lies in Italy
+B, because it lies in Italy.
+B. Because it lies in Italy. It is large.
+B\n\nExplanation: Rome lies in Italy.
+B\n\nRome lies in Italy.
 The answer is B
 The answer is B.
 The answer is **B**.
@@ -55,14 +58,24 @@ The answer is (B) Rome.
 The answer is option B.
 The correct option is B.
 The correct answer is:\n\nB
+The answer is "B".
+So the answer is B.
 Answer: B
+Answer:B
+Answer: B. Rome
+Answer: B\nReason: it lies in Italy.
+Final Answer: B
 **Answer:** B
+**Answer**: B
 ### Answer\n\n(B)
 <answer>B</answer>
 \boxed{B}
 $\boxed{\text{B}}$.
-Paris is in France.\n\nB
-Option A is wrong, so the answer is B.
+$$\boxed{B}$$
+Therefore, \boxed{B}.
+2 + 2 = 4\n\n**Answer: B**
+Not A. Therefore, the correct option is: **B**
+I do not think that it is A.\n\nThe answer is B.
 A) is Paris, C) is Bonn. The answer is B.
 B. Rome. The answer is B.
 """.strip("\n").split("\n")
@@ -92,10 +105,54 @@ The answer is A\n\nB
 The answer is A's.
 The answer is Apple.
 The answer is A+
+A++
+A%
+$A
 The answer is A?
 b
 E
 AB
+A: Rome
+A - Rome
+A because B is wrong
+A. Rome is the capital. B and C are smaller.
+A\n\nA is wrong.
+A.\n\nB
+A\n\nWait, it is B.
+A\nB is not.
+A, maybe
+Paris is in France.\n\nA
+Not this one:\nA
+B is wrong, so the answer is A.
+B) Rome. The answer is A.
+I don't think the answer is A. Probably B.
+I doubt the answer is A.
+It's unlikely that the answer is A.
+There is no way the answer is A.
+Nobody would say that the answer is A.
+Nobody would say:\nThe answer is A.
+He says, "Well. The answer is A."
+It is false that the answer is A.
+One might think that the answer is A. However, it is B.
+Assume the answer is A. Contradiction. Hence B.
+The answer is A - no, B.
+The answer is A: no.
+The answer is A.\nCorrection: B
+The answer is A. False.
+The answer is A. Nonsense.
+Rejected answer: A\nFinal: B
+Rejected answer: A
+Wrong answer: A
+The user's answer: A\nis wrong
+Eliminate answer A.
+neither answer is A.
+It is not \boxed{A}
+I doubt it, i.e. the answer is A.
+A. Incorrect.
+A - wrong
+~~A~~
+Answer:\n\nA) 3\nB) 4\n
+Answer: A?
 A.5
 -A
 Sorry, I cannot help.
@@ -145,13 +202,14 @@ def test_marks_of_tokenizers():
         (["<0x0A>", "B"], "\nB", 1),
         (["(B", ")"], "(B)", 0),
         (["**", "B", ".**"], "**B.**", 1),
-        (["Caf\ufffd", "\ufffd", ":", "\n", "B"], "Café:\nB", 4),
-        ([" The", " answer", " is", ":B"], "The answer is:B", 3),
+        (["Caf\ufffd", "\ufffd", ".", "\n", "Answer", ":", "B"], "Café.\nAnswer:B", 6),
+        ([" The", " answer", " is", ":", "B."], "The answer is:B.", 4),
     ):
         assert positions(tokens, text) == place
     # A choice that the tokens do not write by itself cannot be read there.
     assert positions(["Answer", ":", " B", "ern"]) == -1
-    assert positions(["The", " answer", "\u0120is", "=B"], "The answer is=B") == -1
+    assert positions([" The", " answer", " is", ":B"], "The answer is:B") == -1
+    assert positions(["Answer", ": ", "$B$"], "Answer: $B$") == -1
     assert positions(["token_id:33"], "B") == -1
     assert positions([], "") == positions(["B"], "") == -1
 
@@ -167,8 +225,29 @@ def test_other_choices():
     for choices in (["(A)", "(B)"], [" A", " B"], ["A.", "B."]):
         assert positions(tokens_of("The answer is (B)."), choices=choices) == 5
     numbers = ["1", "2", "10"]
-    for text, place in (("10", 0), ("1.5", -1), ("-1", -1), ("1", 0), ("1 or 2", -1)):
+    for text, place in (
+        *(("10", 0), ("1", 0), ("1.", 0), ("Answer: 1) Rome", 2), ("1\n\nRome.", 0)),
+        *(("1.5", -1), ("-1", -1), ("1 or 2", -1), ("Answer: 1.5", -1), ("1/2", -1)),
+        *(("1. First, add.", -1), ("1) Add.", -1), ("1!", -1), ("10,000", -1)),
+        *(("Answer: $-1$", -1), ("Answer: 1%", -1)),
+    ):
         assert positions(tokens_of(text), choices=numbers) == place
+    # Signs are part of a word.
+    tokens = ["1", "(1", " 1.", "1:", '"1"', ".1", "1%", "$1", "\u22121", "-1", "+1"]
+    tops = [{token: -0.5} for token in tokens]
+    line = completion("a", ["x"] * len(tokens), [-9.0] * len(tokens), tops)
+    read = cj.io.read_log_probabilities([line])
+    values = [
+        cj.io.choice_log_probabilities(read, ["1", "2"], position=at)[0, 0]
+        for at in range(len(tokens))
+    ]
+    np.testing.assert_array_equal(values, [-0.5] * 5 + [-np.inf] * 6)
+    tops = [{"C++": -0.5, "C#": -1.0, "C": -2.0, "C*": -3.0}]
+    read = cj.io.read_log_probabilities([completion("a", ["C"], [-2.0], tops)])
+    options = cj.io.choice_log_probabilities(read, ["C", "D"])
+    np.testing.assert_allclose(options, [[np.logaddexp(-2.0, -3.0), -np.inf]])
+    options = cj.io.choice_log_probabilities(read, ["C", "C#", "C++"])[0, 1:]
+    np.testing.assert_allclose(options, [-1.0, -0.5])
     # Written apart from each other only by punctuation.
     read = cj.io.read_log_probabilities(
         [completion("a", [".5"], [-0.5], [{".5": -0.5, "5": -1.5, "5.": -2.5}])]

@@ -2,6 +2,7 @@
 
 import csv
 
+import jax
 import numpy as np
 import pytest
 
@@ -122,16 +123,74 @@ def test_bad_lines_are_named(sheet, change, message):
         cj.io.read_review_sheet(sheet)
 
 
+@pytest.mark.parametrize("name", ["item", "row", "given", "answer", "check", "of"])
+def test_a_column_twice_is_refused(sheet, name):
+    fill(
+        sheet,
+        ["wrong", "both", "right"],
+        lambda rows: [[*rows[0], f" {name.upper()} "], *([*r, ""] for r in rows[1:])],
+    )
+    with pytest.raises(ValueError, match=f"expected one column {name}, got 2"):
+        cj.io.read_review_sheet(sheet)
+
+
+FORMULAS = ["=1", " =1", "\r=1", "\n=1", "\t=1", "\ufeff@a", "+1", "-1", "@a", "\x00=1"]
+FORMULAS += ["\uff1d1", "\uff0b1", "\uff0d1", " \uff20a", "\r1"]
+
+
+def test_names_like_formulas(tmp_path):
+    names = [*FORMULAS, "a=b", "cat", "", " x"]
+    every = range(len(names))
+    path = tmp_path / "sheet.csv"
+    cj.io.write_review_sheet(
+        path, every, every, [every], np.ones((1, len(names))), class_names=names
+    )
+    written = [row[4] for row in lines(path)[1:]]
+    assert written == [f"'{name}" for name in FORMULAS] + names[len(FORMULAS) :]
+    np.testing.assert_array_equal(cj.io.read_review_sheet(path).rows, every)
+
+
 def test_wrong_arguments(tmp_path):
     path = tmp_path / "new.csv"
 
-    def refuse(match, rows=(0,), labels=LABELS, predictions=PREDICTIONS, **more):
+    def refuse(
+        match,
+        rows=(0,),
+        labels=LABELS,
+        predictions=PREDICTIONS,
+        confidences=CONFIDENCES,
+        **more,
+    ):
         with pytest.raises(ValueError, match=match):
             cj.io.write_review_sheet(
-                path, rows, labels, predictions, CONFIDENCES, **more
+                path, rows, labels, predictions, confidences, **more
             )
 
     refuse("rows: expected rows below N = 4, got 4", rows=[4])
+    refuse("rows: expected rows below N = 4, got 5000000001", rows=[5_000_000_001])
+    refuse("labels: .* row 3 holds 5000000001", labels=[0, 1, 2, 5_000_000_001])
+    refuse(
+        r"predictions: .* entry \[1, 0\] holds -3000000000",
+        predictions=[[0] * 4, [-3_000_000_000, 0, 0, 0]],
+    )
+    refuse(
+        r"confidences: expected values in \[0, 1\], entry \[0, 1\] holds 80",
+        confidences=[[np.nan, 80, 0.7, 0.6], [0.5] * 4],
+    )
+    refuse("class_names: .*Unicode.* class 1", class_names=["a", "\ud800", "b"])
+    given = dict(
+        rows=[0], labels=LABELS, predictions=PREDICTIONS, confidences=CONFIDENCES
+    )
+    for name in given:
+        shape = (2, 4) if name in ("predictions", "confidences") else (4,)
+        dtype = np.float32 if name == "confidences" else np.int32
+        with pytest.raises(ValueError, match=f"{name}: .* runs on the host"):
+            jax.eval_shape(
+                lambda x, name=name: cj.io.write_review_sheet(
+                    path, **{**given, name: x}
+                ),
+                np.zeros(shape, dtype),
+            )
     refuse("rows: expected every row once", rows=[1, 1])
     refuse("predictions, confidences: expected a row", predictions=PREDICTIONS[:1])
     refuse("expected one entry for each example", labels=[0])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -86,6 +87,59 @@ def test_blocks_that_do_not_start_anew_are_refused():
         cj.streaming.blocks.fit_platt(Once((rows[0], np.array([1, 0, 1]))))
 
 
+class Shuffled:
+    """Rows in a new order at every `iter()`, like a data loader."""
+
+    def __init__(self, *rows, drop_last):
+        self.rows, self.drop_last = rows, drop_last
+        self.rng = np.random.default_rng(0)
+
+    def __iter__(self):
+        order = self.rng.permutation(len(self.rows[0]))
+        order = order[: len(order) - 7] if self.drop_last else order
+        for part in np.array_split(order, 3):
+            yield tuple(row[part] for row in self.rows)
+
+
+def test_other_rows_in_a_later_pass_are_noticed(rng):
+    labels = rng.integers(0, 9, 100)
+    logits = np.float32(rng.normal(size=(100, 9)) + 2 * np.eye(9)[labels])
+    outcomes = rng.random(100)
+    of_blocks = cj.streaming.blocks
+    for function, rows in (
+        (of_blocks.fit_temperature, (logits, labels)),
+        (of_blocks.fit_platt, (logits[:, 0], outcomes)),
+        (of_blocks.expected_calibration_error, (rng.random(100), outcomes)),
+        (of_blocks.reliability_table, (logits[:, 0], jnp.float32(outcomes))),
+    ):
+        with pytest.raises(ValueError, match="same 93 rows .* got others"):
+            function(Shuffled(*rows, drop_last=True))
+        function(Shuffled(*rows, drop_last=False))
+
+
+def test_blocks_are_read_on_the_host():
+    of_blocks = cj.streaming.blocks
+    scores, outcomes = np.float32([0.1, 0.4, 0.6]), np.array([0, 1, 1])
+    rows = of_blocks.from_arrays(scores, outcomes)
+    classes = of_blocks.from_arrays(np.eye(3, dtype=np.float32), outcomes)
+    for call in (
+        lambda x: of_blocks.fit_platt(rows),
+        lambda x: of_blocks.fit_platt([(x, outcomes)]),
+        lambda x: of_blocks.fit_temperature(classes),
+        lambda x: of_blocks.fit_temperature(classes, class_where=x > 0),
+        lambda x: of_blocks.reliability_table(rows, 2),
+        lambda x: of_blocks.expected_calibration_error(rows, bins=cj.Bins(edges=x)),
+    ):
+        with pytest.raises(ValueError, match="(blocks|class_where): .*on the host"):
+            jax.eval_shape(call, scores)
+    with pytest.raises(ValueError, match=r"blocks\[0\]: scores: .*on the host"):
+        jax.vmap(lambda x: of_blocks.fit_platt([(x, outcomes)]))(scores[None])
+    with pytest.raises(ValueError, match=r"bins: .*on the host"):
+        jax.vmap(lambda x: of_blocks.reliability_table(rows, bins=cj.Bins(edges=x)))(
+            scores[None]
+        )
+
+
 def test_no_blocks():
     table, bins = cj.streaming.blocks.reliability_table([], NUM_BINS)
     equal(bins.edges, np.inf)
@@ -151,8 +205,13 @@ def test_values_of_blocks_outside_their_domain():
 
     blocks = Blocks()
     for blocks.scores, blocks.outcomes, message in (
-        (100 * scores, outcomes, r"scores: .*\[0, 1\], row 1 holds 14.28"),
-        (scores, 3 * outcomes, r"outcomes: .*\[0, 1\], row 1 holds 3 "),
+        (100 * scores, outcomes, r"blocks\[0\]: scores: .* row 1 holds 14.28"),
+        (scores, 3 * outcomes, r"blocks\[0\]: outcomes: .* row 1 holds 3 "),
+        (
+            scores,
+            outcomes + 0.5 * (scores == 1),
+            r"\[1\]: outcomes: .* row 3 holds 1.5",
+        ),
     ):
         read.clear()
         with pytest.raises(ValueError, match=message):
@@ -160,8 +219,12 @@ def test_values_of_blocks_outside_their_domain():
         assert len(read) == 1
     with pytest.raises(ValueError, match="outcomes"):
         blocks_of.reliability_table(blocks, 2)
-    with pytest.raises(ValueError, match="outcomes"):
+    with pytest.raises(ValueError, match=r"^blocks\[1\]: outcomes: .* row 3 holds 1.5"):
         blocks_of.fit_platt(blocks)
+    # Cut to the size of the first: the row is that of the block as it was given.
+    cut = [(scores[:2], outcomes[:2]), (scores[2:], [*outcomes[2:7], 9])]
+    with pytest.raises(ValueError, match=r"^blocks\[1\]: outcomes: .* row 5 holds 9"):
+        blocks_of.fit_platt(cut)
     on_device = [(jnp.float32(100 * scores), jnp.asarray(outcomes))]
     assert np.isnan(blocks_of.expected_calibration_error(on_device, 2))
 

@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from ..._core import checks, dispatch, reduce
+from ..._core.domains import OUTCOME
 from ...calibration import platt, reports, solvers
 from ...calibration.platt import Platt
 from ...calibration.reports import FitReport, FitStatus
@@ -57,8 +58,8 @@ def fit_temperature(
       `Temperature` and `FitReport`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or blocks that can be read only
-        once.
+      ValueError: for a wrong rank, shape or dtype, traced arrays, blocks that can be
+        read only once, or other labels in the second pass.
       ImportError: for a progress bar without rich.
 
     References:
@@ -72,6 +73,7 @@ def fit_temperature(
       >>> print(params.temperature.round(4), report.num_steps)
       3.641 2
     """
+    checks.on_host("class_where", class_where)
     classes = checks.mask("class_where", class_where, axes="[C]")
     update = functools.partial(
         temperature_of_stream.update_temperature, class_where=classes
@@ -112,8 +114,9 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
       `Platt` and `FitReport`, which counts passes as steps.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, a host outcome outside `[0, 1]`, or
-        blocks that can be read only once.
+      ValueError: for a wrong rank, shape or dtype, traced arrays, a host outcome
+        outside `[0, 1]`, blocks that can be read only once, or other outcomes in a
+        later pass.
       ImportError: for a progress bar without rich.
 
     References:
@@ -128,7 +131,8 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
       >>> print(f"{params.slope:.3f} {params.intercept:.3f}", report.converged)
       1.214 -0.607 True
     """
-    passes = Passes(blocks, ("scores", "outcomes"), progress)
+    limits = {"outcomes": OUTCOME}
+    passes = Passes(blocks, ("scores", "outcomes"), progress, limits)
 
     state = platt_of_stream.init_platt()
     state = passes.fold(platt_of_stream.update_platt, state, "Platt, pass 1")

@@ -3,12 +3,14 @@
 Shapes: N examples in all, n in a block.
 """
 
+import contextlib
 import dataclasses
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -80,9 +82,11 @@ class Passes:
         limits: Mapping[str, Domain] = types.MappingProxyType({}),
     ) -> None:
         """Arguments as for `_each`, and domains that the first pass looks at."""
+        # In jax.jit this one is traced, and so would be all results.
+        checks.on_host("blocks", jnp.zeros(()))
         self._blocks, self._names, self._progress = blocks, names, progress
         self._limits = limits
-        self._num_rows: int | None = None
+        self._seen: tuple[int, int] | None = None
 
     def fold(self, step: Callable[..., Any], state: Any, description: str) -> Any:
         """`state = step(state, *arrays, where=mask)` for each block, one at a time.
@@ -91,34 +95,48 @@ class Passes:
         blocks in memory.
 
         Raises:
-          ValueError: also if this pass sees a different number of rows than the first.
+          ValueError: also if this pass sees a different number of rows than the first,
+            or other labels or outcomes.
         """
-        num_rows = 0
-        passed = _each(self._blocks, self._names, self._progress, description)
-        for *rows, mask in passed:
-            if self._num_rows is None:
-                named = dict(zip(self._names, rows, strict=True))
-                domains.check_host({**named, "where": mask}, self._limits)
-            state = jax.block_until_ready(step(state, *rows, where=mask))
+        num_rows = total = 0
+        limits = self._limits if self._seen is None else {}
+        shown = _shown(self._blocks, self._names, self._progress, description)
+        for number, *rows, mask in _each(shown, self._names, limits):
+            with _in_block(number):
+                state = jax.block_until_ready(step(state, *rows, where=mask))
             num_rows += int(np.sum(mask))
-        if self._num_rows is None:
-            self._num_rows = num_rows
-        if num_rows != self._num_rows:
+            # Blocks may be cut in other places.
+            total = (total + _sum_of_bits(rows[-1], mask)) % 2**64
+        self._seen = self._seen or (num_rows, total)
+        if (num_rows, total) != self._seen:
+            got = f"{num_rows}" if num_rows != self._seen[0] else "others"
             raise ValueError(
-                f"blocks: expected the same {self._num_rows} rows at every iter(), got "
-                f"{num_rows} at a later one; pass a list, from_arrays(...), or an "
-                "object whose __iter__ starts anew."
+                f"blocks: expected the same {self._seen[0]} rows at every iter(), got "
+                f"{got} at a later one; pass a list, from_arrays(...), or an object "
+                "whose __iter__ starts anew, and leave no rows out (drop_last)."
             )
         return state
 
 
+def _sum_of_bits(values: Any, mask: Any) -> int:
+    """A sum over the valid values that is exact, and the same in any order."""
+    valid = np.ascontiguousarray(np.asarray(values)[np.asarray(mask)])
+    return int(np.sum(valid.view(f"u{valid.itemsize}"), dtype=np.uint64))
+
+
+@contextlib.contextmanager
+def _in_block(number: int) -> Iterator[None]:
+    """Puts the number of the block before the message of a `ValueError`."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"blocks[{number}]: {error}") from error
+
+
 def _each(
-    blocks: Blocks,
-    names: Sequence[str],
-    progress: bool,
-    description: str,
+    blocks: Iterable[Block], names: Sequence[str], limits: Mapping[str, Domain]
 ) -> Iterator[tuple[Any, ...]]:
-    """Blocks of one size, each a tuple of the named arrays with their mask last.
+    """Blocks of one size: the number of the block, the named arrays, and their mask.
 
     The first block that holds rows sets the size. A longer one is cut, a shorter one is
     padded with masked zeros, so that all share one trace.
@@ -127,15 +145,41 @@ def _each(
       blocks: tuples of arrays `[n, ...]`, one for each name, and maybe a bool mask; or
         dictionaries of them by name.
       names: names of the arrays, for errors.
-      progress: whether to show a progress bar.
-      description: the text before the bar.
+      limits: domains of some of them.
 
     Returns:
-      An iterator over tuples of NumPy or JAX arrays `[size, ...]`.
+      An iterator over tuples of a number and NumPy or JAX arrays `[size, ...]`.
 
     Raises:
-      ValueError: for an iterator, which can be read only once, or a block that is not
-        such a tuple.
+      ValueError: for a block that is not such a tuple, or holds values outside a
+        domain.
+    """
+    size = 0
+    for number, block in enumerate(blocks):
+        with _in_block(number):
+            columns, mask = _parts(block, names)
+            named = zip(names, columns, strict=True)
+            flat = {name: column for name, column in named if column.ndim == 1}
+            domains.check_host({**flat, "where": mask}, limits)
+        num_rows = columns[0].shape[0]
+        size = size or num_rows
+        for start in range(0, num_rows, max(size, 1)):
+            rows = slice(start, start + size)
+            yield (
+                number,
+                *(_padded(column[rows], size) for column in columns),
+                _padded(mask[rows], size),
+            )
+
+
+def _shown(
+    blocks: Any, names: Sequence[str], progress: bool, description: str
+) -> Iterable[Block]:
+    """The blocks of one pass, with a progress bar if wanted.
+
+    Raises:
+      ValueError: for what is not iterable, and for an iterator, which can be read only
+        once.
     """
     if not isinstance(blocks, Iterable):
         raise ValueError(
@@ -149,20 +193,18 @@ def _each(
             "list, from_arrays(...), a data loader, or an object whose __iter__ opens "
             "the file."
         )
-    size = 0
-    for number, block in enumerate(_shown(blocks, progress, description)):
-        columns, mask = _parts(block, names, number)
-        num_rows = columns[0].shape[0]
-        size = size or num_rows
-        for start in range(0, num_rows, max(size, 1)):
-            rows = slice(start, start + size)
-            yield (
-                *(_padded(column[rows], size) for column in columns),
-                _padded(mask[rows], size),
-            )
+    if not progress:
+        return blocks
+    try:
+        from rich.progress import track
+    except ImportError as error:
+        raise ImportError(
+            "progress=True needs rich: pip install rich, or calib_jax[demo]."
+        ) from error
+    return track(blocks, description)
 
 
-def _parts(block: Block, names: Sequence[str], number: int) -> tuple[list[Any], Any]:
+def _parts(block: Block, names: Sequence[str]) -> tuple[list[Any], Any]:
     """The arrays of a block and its mask: a tuple of arrays with the same rows."""
     every = (*names, "where")
     got = type(block).__name__
@@ -176,15 +218,17 @@ def _parts(block: Block, names: Sequence[str], number: int) -> tuple[list[Any], 
         len(names) <= len(block) <= len(every)
     ):
         raise ValueError(
-            f"blocks[{number}]: expected a tuple ({', '.join(names)}) or "
-            f"({', '.join(every)}), or a dictionary with these keys, got {got}."
+            f"expected a tuple ({', '.join(names)}) or ({', '.join(every)}), or a "
+            f"dictionary with these keys, got {got}."
         )
+    for name, part in zip(every, block, strict=False):
+        checks.on_host(name, part)
     named = {
         name: arrays.from_any(name, part, "an array [n, ...]")[0]
         for name, part in zip(every, block, strict=False)
     }
     if any(not array.shape for array in named.values()):
-        raise ValueError(f"blocks[{number}]: expected arrays [n, ...], got a scalar.")
+        raise ValueError("expected arrays [n, ...], got a scalar.")
     checks.same_rows(**named)
     mask = named.pop("where", np.ones(named[names[0]].shape[0], bool))
     return list(named.values()), checks.bools("where", mask)
@@ -197,15 +241,3 @@ def _padded(rows: Any, size: int) -> Any:
         return rows
     rows = np.asarray(rows)
     return np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), rows.dtype)])
-
-
-def _shown(blocks: Blocks, progress: bool, description: str) -> Iterable[Any]:
-    if not progress:
-        return blocks
-    try:
-        from rich.progress import track
-    except ImportError as error:
-        raise ImportError(
-            "progress=True needs rich: pip install rich, or calib_jax[demo]."
-        ) from error
-    return track(blocks, description)

@@ -47,8 +47,9 @@ def reliability_table(
       `(ReliabilityTable, Bins)`.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, a host value outside its
-        range, or blocks that can be read only once.
+      ValueError: for a wrong rank, shape, dtype or count, traced arrays, a host value
+        outside its range, blocks that can be read only once, or other outcomes in a
+        later pass.
       ImportError: for a progress bar without rich.
 
     References:
@@ -83,8 +84,9 @@ def expected_calibration_error(
       float32 scalar in `[0, 1]`; NaN without a valid row or with a valid NaN.
 
     Raises:
-      ValueError: for a wrong rank, shape, dtype or count, a host value outside its
-        range, or blocks that can be read only once.
+      ValueError: for a wrong rank, shape, dtype or count, traced arrays, a host value
+        outside its range, blocks that can be read only once, or other outcomes in a
+        later pass.
       ImportError: for a progress bar without rich.
 
     References:
@@ -115,6 +117,7 @@ def _summary(
         size = checks.static_int("num_bins", num_bins, minimum=1)
         bins = _equal_count_bins(passes, size)
     checks.instance("bins", bins, Bins)
+    checks.on_host("bins", bins)
     state = buckets.init_reliability(bins)
     return passes.fold(buckets.update_reliability, state, "table"), bins
 
