@@ -123,35 +123,52 @@ def route(
 ) -> cascade.Cascade:
     """Routers by the mean logit, raw and calibrated, and by the likelihood."""
 
-    def raw(model: ModelResults, half: str) -> jax.Array:
+    def mean_logit(model: ModelResults, half: str) -> jax.Array:
         return model.scores[MEAN_LOGIT].score[half]
+
+    # One linear map of all mean logits to [0, 1], which changes no decision.
+    known = jnp.concatenate(
+        [
+            mean_logit(model, half)
+            for model in (small, large)
+            for half in (CALIBRATION, TEST)
+        ]
+    )
+    lowest, highest = jnp.min(known), jnp.max(known)
+
+    def raw(model: ModelResults, half: str) -> jax.Array:
+        scaled = (mean_logit(model, half) - lowest) / (highest - lowest)
+        return jnp.clip(scaled, 0.0, 1.0)
 
     def calibrated(model: ModelResults, half: str, name: str) -> jax.Array:
         return model.scores[name].after[half].confidence
 
-    halves = (CALIBRATION, TEST)
     return cascade.route(
         key,
         {
             cascade.UNCALIBRATED: {
-                half: Pair(raw(small, half), raw(large, half)) for half in halves
+                half: Pair(raw(small, half), raw(large, half))
+                for half in (CALIBRATION, TEST)
             },
             cascade.CALIBRATED: {
                 half: Pair(
                     calibrated(small, half, MEAN_LOGIT),
                     calibrated(large, half, MEAN_LOGIT),
                 )
-                for half in halves
+                for half in (CALIBRATION, TEST)
             },
             LIKELIHOOD: {
                 half: Pair(
                     calibrated(small, half, LOG_ODDS),
                     calibrated(large, half, LOG_ODDS),
                 )
-                for half in halves
+                for half in (CALIBRATION, TEST)
             },
         },
-        {half: Pair(small.correct[half], large.correct[half]) for half in halves},
+        {
+            half: Pair(small.correct[half], large.correct[half])
+            for half in (CALIBRATION, TEST)
+        },
         settings.num_bins,
         settings.num_draws,
         settings.max_loss,

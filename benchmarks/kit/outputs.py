@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 import calib_jax as cj
@@ -232,9 +233,11 @@ def _read_correct(
 ) -> dict[str, Any]:
     rows = [arrays["models"].tolist().index(key) for key in keys]
     log_confidence = arrays["log_confidence"][rows]
+    # On the device: what is no confidence is refused later, with the names of files.
+    score = cj.confidence.log_odds_from_log(jnp.asarray(log_confidence, jnp.float32))
     return {
         "confidence": np.exp(log_confidence),
-        "score": np.asarray(cj.confidence.log_odds_from_log(log_confidence)),
+        "score": np.asarray(score),
         "correct": arrays["correct"][rows],
         "cost": arrays["cost_usd"][rows],
     }

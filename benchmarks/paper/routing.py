@@ -284,12 +284,12 @@ def _tally(
 def _read(routers: cj.Router, weights: jax.Array) -> Reading:
     def one(router: cj.Router, weights: jax.Array) -> Reading:
         num_bins = router.order.shape[0]
-        # The number of the bin replaces the confidence.
-        edges = jnp.arange(1, num_bins, dtype=jnp.float32)
+        # The number of the bin replaces the confidence, scaled to [0, 1].
+        edges = jnp.arange(1, num_bins, dtype=jnp.float32) / num_bins
         cell = jnp.arange(4 * num_bins, dtype=jnp.int32)
         curve = cj.cascade_curve(
             dataclasses.replace(router, bins=cj.Bins(edges=edges)),
-            (cell // 4).astype(jnp.float32),
+            ((cell // 4).astype(jnp.float32) + 0.5) / num_bins,
             cell % 4 >= 2,
             cell % 2 == 1,
             weights=weights,

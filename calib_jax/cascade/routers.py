@@ -151,7 +151,8 @@ def fit_router(
     """The router of Algorithm 1, from validation data without labels.
 
     With calibrated confidences this is the paper's CC router, with raw ones its UC
-    router.
+    router. Bring raw scores of another range, such as mean logits, to [0, 1] by one
+    linear map for both models: that changes no decision.
 
     Args:
       small_confidence: floating `[N]`, in `[0, 1]`.

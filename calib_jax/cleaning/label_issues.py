@@ -8,6 +8,7 @@ Shapes: N examples, C classes, M models (experts).
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import (
@@ -141,8 +142,11 @@ def class_thresholds(
     number at or below that mean.
     """
     num_classes = probabilities.shape[1]
-    # Not `confine`, which would make an array of the size of the probabilities.
-    usable = jnp.all(domains.CONFIDENCE.holds(probabilities), axis=1)
+    # Block by block, since the ends of a whole array would be as large as it is.
+    usable = reduce.map_rows(
+        lambda block: jnp.all(domains.CONFIDENCE.holds(block), axis=1),
+        lax.stop_gradient(probabilities),
+    )
     usable = usable & (labels >= 0) & (labels < num_classes)
     usable = usable if where is None else usable & where
     own = domains.CONFIDENCE.confine(masking.take_last(probabilities, labels))
