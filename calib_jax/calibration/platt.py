@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.typing import ArrayLike
 
@@ -35,8 +34,8 @@ _COLLAPSED, _NO_SPREAD = 2.0**-23, 1e-3
 _OVERFLOWING = 1e30
 # Standardised scores beyond this are certain at any slope that is not 0.
 _FARTHEST = 1e12
-# Relative changes of a slope among which one is chosen, by steps of a rounding.
-_TURNS = (np.arange(-256, 257) * 2.0**-23).astype(np.float32)
+# A slope is chosen among as many neighbours in float32 on either side.
+_NEIGHBOURS = 256
 # The solver gets near the optimum on this many rows before it reads all of them.
 _FIRST_ROWS = (2**16,)
 
@@ -158,12 +157,14 @@ def in_units_of_scores(params: jax.Array, center: jax.Array, scale: jax.Array) -
     slope = jnp.clip(params[0] / scale, -most, most)
     intercept = jnp.clip(params[1] - slope * center, -most, most)
     best, last, (steep, level) = jax.lax.stop_gradient((slope, intercept, params))
-    slopes = best + best * jnp.asarray(_TURNS)
+    turns = jnp.arange(-_NEIGHBOURS, _NEIGHBOURS + 1, dtype=jnp.int32)
+    bits = jax.lax.bitcast_convert_type(best, jnp.int32) + turns
+    slopes = jax.lax.bitcast_convert_type(bits, jnp.float32)
     head, rest = _product(slopes, jax.lax.stop_gradient(center))
     intercepts = (level - rest) - head
     # By how much the curve moves in the middle, and two deviations from there.
     moved = jnp.abs(((intercepts + head) + rest) - level)
-    moved = moved + jnp.abs(2.0 * steep * jnp.asarray(_TURNS))
+    moved = moved + jnp.abs(2.0**-22 * steep * turns.astype(jnp.float32))
     chosen = jnp.argmin(jnp.where(jnp.isfinite(moved), moved, jnp.inf))
     found = jnp.isfinite(moved[chosen])
     # Both differences are exact, and the derivatives are those of the best slope.
