@@ -141,7 +141,10 @@ def outcomes(
 def integers(
     name: str, value: ArrayLike, *, rank: Sequence[int] | int = 1, axes: str = "[N]"
 ) -> jax.Array:
-    """Integer array, as int32; wider integers are clipped and do not wrap around."""
+    """Integer array, as int32; wider integers are clipped and do not wrap around.
+
+    A clipped integer is beyond the end of any axis, as it was.
+    """
     expected = f"an integer array {axes}"
     array, stated = arrays.from_any(name, value, expected)
     empty = not stated and array.size == 0
@@ -160,6 +163,38 @@ def integers(
             array = jnp.maximum(array, jnp.asarray(_INT32.min, array.dtype))
         return array.astype(jnp.int32)
     return np.clip(array, _INT32.min, _INT32.max).astype(np.int32)
+
+
+def class_numbers(
+    name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]"
+) -> jax.Array:
+    """Integers that are compared with each other, as int32.
+
+    Clipped ones would be equal: on the host they are refused, on a device they are -1,
+    no class.
+    """
+    numbers = integers(name, value, rank=rank, axes=axes)
+    given, _ = arrays.from_any(name, value, "integers")
+    if np.can_cast(given.dtype, np.int32) or not given.size:
+        return numbers
+    if isinstance(given, jax.Array):
+        return jnp.where(numbers.astype(given.dtype) == given, numbers, -1)
+    beyond = np.argwhere(numbers != given)
+    if beyond.size:
+        place = tuple(beyond[0].tolist())
+        row = f"row {place[0]}" if len(place) == 1 else f"entry {list(place)}"
+        raise ValueError(
+            f"{name}: expected values in [-2^31, 2^31), {row} holds {given[place]}. "
+            "Number the classes from 0."
+        )
+    return numbers
+
+
+def flag(name: str, value: Any) -> bool:
+    """A static bool: a string such as "False" would count as true."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}: expected True or False, got {value!r}.")
+    return bool(value)
 
 
 def scored_rows(
@@ -290,6 +325,8 @@ def static_int(name: str, value: Any, *, minimum: int) -> int:
         raise ValueError(f"{name}: expected a static integer, got {value!r}.")
     if number < minimum:
         raise ValueError(f"{name}: expected at least {minimum}, got {number}.")
+    if number > _INT32.max:
+        raise ValueError(f"{name}: expected below 2^31, got {number}.")
     return number
 
 
@@ -338,8 +375,10 @@ def key(name: str, value: Any) -> jax.Array:
     if isinstance(value, (jax.Array, np.ndarray)):
         if value.dtype == np.uint32 and value.ndim == 1:
             return jnp.asarray(value)
-    described = _describe(value) if hasattr(value, "dtype") else repr(value)
-    raise ValueError(f"{name}: expected a key from jax.random.key, got {described}.")
+    described = repr(value)
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        described = f"{value.dtype}{list(value.shape)}"
+    raise ValueError(f"{name}: expected one key, from jax.random.key, got {described}.")
 
 
 def any_array(name: str, value: ArrayLike) -> jax.Array:

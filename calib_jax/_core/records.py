@@ -202,7 +202,7 @@ def _arrays(name: str, value: Any, before: tuple[str, ...]) -> Any:
     declared = getattr(type(value), _AXES)
     for field in dataclasses.fields(value):
         axes, part = declared[field.name], getattr(value, field.name)
-        if axes is None or part is None:
+        if axes is None or (part is None and field.default is None):
             continue
         place, together = f"{name}.{field.name}", (*before, *axes.split())
         if is_record(part):

@@ -114,7 +114,9 @@ def fit_platt(
     """
     rows = checks.scored_rows(scores, outcomes, where, weights)
     checks.solver(solver)
-    params, report = fit_rows(*rows, smooth=bool(smooth_targets), solver=solver)
+    params, report = fit_rows(
+        *rows, smooth=checks.flag("smooth_targets", smooth_targets), solver=solver
+    )
     given = scores, outcomes, where, weights
     reports.warn_of_failure("fit_platt", report, given)
     return params, report

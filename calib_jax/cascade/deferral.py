@@ -135,11 +135,16 @@ def defer(
         checks.static_int("capacity", capacity, minimum=1), num_rows
     )
 
-    first = _answers("small", small, rows, num_rows, small_params)
+    first, num_classes = _answers("small", small, rows, num_rows, small_params)
     index, sent, overflow = _send(
         rows, first.confidence, router, budget, mask, capacity=size
     )
-    second = _answers("large", large, sent, size, large_params)
+    second, others = _answers("large", large, sent, size, large_params)
+    if others != num_classes:
+        raise ValueError(
+            f"large(inputs): expected logits of the {num_classes} classes of small, "
+            f"got {others} classes."
+        )
     prediction, assurance, used_large = _put_back(
         first.confidence, first.prediction, second, index
     )
@@ -153,7 +158,8 @@ def defer(
 
 def _answers(
     name: str, model: Model, inputs: Any, num_rows: int, params: Temperature
-) -> Top1:
+) -> tuple[Top1, int]:
+    """The answers of a model, and its number of classes."""
     logits = checks.logits(f"{name}(inputs)", model(inputs), rank=2, axes="[N, C]")
     if logits.shape[0] != num_rows:
         raise ValueError(
@@ -161,7 +167,7 @@ def _answers(
             f"{list(logits.shape)}."
         )
     scale = checks.scalar(f"{name}_params.temperature", params.temperature)
-    return classes.best_class(logits, scale, None)
+    return classes.best_class(logits, scale, None), logits.shape[1]
 
 
 @dispatch.core(static=["capacity"])

@@ -141,7 +141,12 @@ def control_accuracy_drop(
     level = checks.scalar("max_drop", max_drop)
     error = checks.error_rate("confidence_level", confidence_level)
     sums, counts = _sum_differences(
-        router, confidence, small, large, mask, betting=betting
+        router,
+        confidence,
+        small,
+        large,
+        mask,
+        betting=checks.flag("betting", betting),
     )
     return _control_accuracy_drop(sums, counts, router.order, level, error)
 

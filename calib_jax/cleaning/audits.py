@@ -230,7 +230,7 @@ def audit_size(
     most = checks.static_int("max_audited", max_audited, minimum=1)
     refuted, true, total = wanted, rate, None
     if num_flagged is not None:
-        total = int(_scalar("num_flagged", tails.counts("num_flagged", num_flagged)))
+        total = checks.static_int("num_flagged", num_flagged, minimum=0)
         most = min(most, total)
         # Bounds are whole numbers over `total`, up to rounding.
         refuted = max(math.ceil(wanted * total * (1 - _ROUNDING)) - 1, 0)

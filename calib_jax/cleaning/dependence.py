@@ -205,8 +205,11 @@ def _interval(
     upper = jnp.where(few, jnp.maximum(upper, ends[1] / expected), upper)
     # With an expert that is never wrong the ratio is unknown.
     unknown = ~jnp.isfinite(ratio)
+    lower = jnp.where(unknown | (ratio == 0), 0.0, lower)
+    upper = jnp.where(unknown, jnp.inf, upper)
+    no_level = jnp.isnan(alpha)
     return Interval(
         estimate=jnp.where(unknown, jnp.nan, ratio),
-        lower=jnp.where(unknown | (ratio == 0), 0.0, lower),
-        upper=jnp.where(unknown, jnp.inf, upper),
+        lower=jnp.where(no_level, jnp.nan, lower),
+        upper=jnp.where(no_level, jnp.nan, upper),
     )

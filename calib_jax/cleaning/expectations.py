@@ -275,7 +275,7 @@ def expected_false_flags(
 def _label_error_probability(
     probabilities: jax.Array, labels: jax.Array, noise: Share
 ) -> jax.Array:
-    num_classes = noise.shape[0]
+    num_classes, noise = noise.shape[0], label_noise.known_rows(noise)
 
     def of_block(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
         array, label = rows

@@ -57,8 +57,8 @@ def top1_disagreement(predictions: ArrayLike, labels: ArrayLike) -> jax.Array:
       >>> print(top1_disagreement([[1, 2, 0], [1, 0, 0]], [0, 0, 0]))
       [ True False False]
     """
-    predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
-    label = checks.integers("labels", labels)
+    predicted = checks.class_numbers("predictions", predictions, rank=2, axes="[M, N]")
+    label = checks.class_numbers("labels", labels)
     checks.same_columns(predictions=predicted, labels=label)
     return _contradicted(predicted, label)
 
@@ -154,7 +154,12 @@ def high_confidence_disagreement(
         "num_top_bins", num_top_bins, minimum=0, maximum=experts.bins.num_bins
     )
     return _surely_contradicted(
-        experts, predicted, confidence, label, budget, jnp.asarray(bool(consensus))
+        experts,
+        predicted,
+        confidence,
+        label,
+        budget,
+        jnp.asarray(checks.flag("consensus", consensus)),
     )
 
 
@@ -162,11 +167,13 @@ def checked_answers(
     predictions: ArrayLike, confidences: ArrayLike, labels: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Predictions and confidences `[M, N]` of the experts, and labels `[N]`."""
-    predicted = checks.integers("predictions", predictions, rank=2, axes="[M, N]")
+    predicted = checks.class_numbers("predictions", predictions, rank=2, axes="[M, N]")
     confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
-    label = checks.integers("labels", labels)
+    label = checks.class_numbers("labels", labels)
     checks.same_shape(predictions=predicted, confidences=confidence)
     checks.same_columns(predictions=predicted, labels=label)
+    if predicted.shape[0] == 0:
+        raise ValueError("predictions: expected at least one expert, got [0, N].")
     return predicted, confidence, label
 
 

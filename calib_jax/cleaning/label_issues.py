@@ -126,7 +126,7 @@ def checked_rows(
     """Probabilities `[N, C]`, labels `[N]` and an optional mask `[N]`."""
     mask = checks.mask("where", where)
     array = checks.probabilities("probabilities", probabilities, mask)
-    label = checks.integers("labels", labels)
+    label = checks.class_numbers("labels", labels)
     checks.same_rows(probabilities=array, labels=label, where=mask)
     return array, label, mask
 

@@ -6,20 +6,23 @@ label is given to examples of true class y,
 .. math:: T_{yg} = P(\text{given } g \mid \text{true } y)
 
 Using one assumes that nothing else about an example affects its label
-(class-conditional noise).
+(class-conditional noise). Its rows sum to 1; cleanlab stores the transpose.
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, reduce
-from .._core.domains import Confidence, Probabilities, Share
+from .._core.domains import SHARE, Confidence, Probabilities, Share
 from . import label_issues
 
 # Beyond this no digit of a float32 inverse is reliable.
 _MOST_CONDITION = 1e6
+# Rows sum to 1 up to this: a matrix written by hand has few decimals.
+_ROW_ROUNDING = 1e-3
 
 
 def uniform_label_noise(rate: ArrayLike, num_classes: int) -> jax.Array:
@@ -169,7 +172,25 @@ def noise_matrix(noise: ArrayLike, num_classes: int) -> jax.Array:
             f"noise: expected a row and a column for each of the {num_classes} "
             f"classes, got {list(matrix.shape)}."
         )
+    checks.in_domain(SHARE, noise=matrix)
+    if isinstance(matrix, np.ndarray):
+        sums = matrix.sum(axis=1)
+        wrong = np.flatnonzero(np.abs(sums - 1) > _ROW_ROUNDING)
+        if wrong.size:
+            hint = ""
+            if np.abs(matrix.sum(axis=0) - 1).max() <= _ROW_ROUNDING:
+                hint = " Its columns do: pass noise.T."
+            raise ValueError(
+                f"noise: expected rows, by true class, that sum to 1, row {wrong[0]} "
+                f"sums to {sums[wrong[0]]:.7g}.{hint}"
+            )
     return matrix
+
+
+def known_rows(noise: jax.Array) -> jax.Array:
+    """A noise matrix with NaN in rows that do not sum to 1."""
+    sums = jnp.sum(noise, axis=1, keepdims=True)
+    return jnp.where(jnp.abs(sums - 1) <= _ROW_ROUNDING, noise, jnp.nan)
 
 
 @dispatch.core(static=["num_classes"])
@@ -207,6 +228,7 @@ def _estimate_label_noise(
 
 @dispatch.core(rows_of="probabilities")
 def _true_label_probabilities(probabilities: Probabilities, noise: Share) -> jax.Array:
+    noise = known_rows(noise)
     identity = jnp.eye(noise.shape[0], dtype=jnp.float32)
     inverse = jnp.linalg.solve(noise, identity)
     condition = jnp.linalg.norm(noise, ord=1) * jnp.linalg.norm(inverse, ord=1)

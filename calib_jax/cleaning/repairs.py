@@ -77,11 +77,13 @@ def repair_labels(
       >>> print(repair_labels([3, 4], [True, False], [5, 6], drop=True))
       [False  True]
     """
-    label = checks.integers("labels", labels)
+    label = checks.class_numbers("labels", labels)
     flags = checks.bools("flagged", flagged)
-    suggested = checks.integers("suggestion", suggestion)
+    suggested = checks.class_numbers("suggestion", suggestion)
     checks.same_shape(labels=label, flagged=flags, suggestion=suggested)
-    return jnp.logical_not(flags) if drop else jnp.where(flags, suggested, label)
+    if checks.flag("drop", drop):
+        return jnp.logical_not(flags)
+    return jnp.where(flags, suggested, label)
 
 
 @dispatch.core(rows_of="labels")

@@ -193,7 +193,7 @@ def interval_of_rows(
         bins, scores, (scores, outcomes, squares, claimed), valid, None
     )
     num_rows = jnp.sum(table.count, dtype=jnp.int32)
-    bad = (num_rows == 0) | jnp.any(jnp.isnan(table.means))
+    bad = (num_rows == 0) | jnp.any(jnp.isnan(table.means)) | jnp.isnan(error_rate)
     total = jnp.maximum(num_rows, 1).astype(jnp.float32)
     confidence, outcome = table.means[:2]
     share, gap = table.weight / total, confidence - outcome

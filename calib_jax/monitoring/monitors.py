@@ -342,7 +342,12 @@ def _drift_alarm(state: DriftMonitor) -> DriftAlarm:
     return DriftAlarm(
         alarm=state.alarm_row >= 0,
         alarm_row=jnp.array(state.alarm_row, copy=True),
-        p_value=jnp.exp(-state.max_log_capital),
+        # Without a level there is no alarm to wait for, and this shows it.
+        p_value=jnp.where(
+            jnp.isnan(state.false_alarm_rate),
+            jnp.nan,
+            jnp.exp(-state.max_log_capital),
+        ),
         log_capital=_log_mean(state.log_capital),
         share=masking.ratio(state.count.astype(jnp.float32), rows),
         expected_share=state.gaps.astype(jnp.float32) / num_gaps.astype(jnp.float32),

@@ -181,6 +181,7 @@ def interval_of_draws(estimate: Any, draws: Any, error_rate: jax.Array) -> Inter
     lower = jnp.where(bad > outside, -jnp.inf, found[0])
     upper = jnp.where(bad > outside, jnp.inf, found[1])
     unknown = jnp.isnan(jnp.concatenate([leaf.reshape(-1) for leaf in leaves]))
+    unknown = unknown | jnp.isnan(error_rate)
 
     def split(values: jax.Array) -> Any:
         sizes = [math.prod(shape) for shape in shapes]

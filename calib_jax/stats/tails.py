@@ -24,8 +24,11 @@ _ROUNDING = 1e-10
 def counts(name: str, value: ArrayLike) -> np.ndarray:
     """Whole numbers of any shape, int64; `ValueError` otherwise, or if traced."""
     _refuse_traced(name, value)
-    checks.integers(name, value, rank=range(8), axes="or scalar")
-    return np.asarray(value).astype(np.int64)
+    found = checks.integers(name, value, rank=range(8), axes="or scalar")
+    given = np.asarray(value)
+    if (np.asarray(found) != given).any():
+        raise ValueError(f"{name}: expected counts below 2^31, got {value!r}.")
+    return given.astype(np.int64)
 
 
 def probabilities(name: str, value: ArrayLike) -> np.ndarray:

@@ -166,7 +166,7 @@ def test_inputs_of_several_arrays_and_kinds():
     seen = []
 
     def small(rows):
-        return jnp.asarray(arguments["inputs"])[rows["tokens"][0]][:, :3]
+        return jnp.asarray(arguments["inputs"])[rows["tokens"][0]][:, ::-1]
 
     def large(rows):
         seen.append(rows)

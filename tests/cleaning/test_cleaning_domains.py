@@ -282,3 +282,66 @@ def test_a_plan_without_flags():
     plan = cj.cleaning.audit_size(0.8, 0.9, max_audited=5)
     assert (plan.num_audited, plan.num_wrong, plan.feasible) == (5, 6, False)
     assert cj.cleaning.audit_bounds(5, 5).lower < 0.8
+
+
+def test_a_noise_matrix_has_rows_that_sum_to_1():
+    """Its transpose, and the half of one, are refused; on a device they give NaN."""
+    noise, given = np.float32([[0.95, 0.05], [0.4, 0.6]]), np.float32([[0.3, 0.7]])
+    for function, more in (
+        (cj.cleaning.true_label_probabilities, ()),
+        (cj.cleaning.label_error_probability, ([0],)),
+    ):
+        assert np.isfinite(function(given, *more, noise)).all()
+        with pytest.raises(ValueError, match=r"row 0 sums to 1\.35.*noise\.T"):
+            function(given, *more, noise.T)
+        with pytest.raises(ValueError, match=r"noise: .*row 0 sums to 0\.5\.$"):
+            function(given, *more, 0.5 * noise)
+        assert np.isnan(function(given, *more, jnp.asarray(noise.T))).all()
+
+
+WIDE = np.array([5_000_000_001, 5_000_000_002])
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda x: cj.repair_labels(x, [False, True], [0, 0]), "labels"),
+        (lambda x: cj.repair_labels([0, 0], [False, True], x), "suggestion"),
+        (lambda x: cj.top1_disagreement([[0, 1]], x), "labels"),
+        (lambda x: cj.top1_disagreement(x[None], [0, 1]), "predictions"),
+        (
+            lambda x: cj.suggest_labels([[0, 1]], [[0.9, 0.9]], x, [True, True]),
+            "labels",
+        ),
+        (lambda x: cj.cleaning.label_issue_score(x[None], [[0.9] * 2], x), "pred"),
+        (lambda x: cj.confident_learning(np.eye(2), x), "labels"),
+    ],
+)
+def test_class_numbers_beyond_int32_are_not_made_equal(call, name):
+    with pytest.raises(ValueError, match=f"{name}.* holds 5000000001"):
+        call(WIDE)
+
+
+def test_class_numbers_beyond_int32_on_a_device_are_no_class():
+    wide = jnp.asarray(np.uint32([4_000_000_001, 1]))
+    found = cj.top1_disagreement([[0, 0]], wide)
+    np.testing.assert_array_equal(found, [False, True])
+
+
+def test_strings_are_no_flags():
+    for call in (
+        lambda: cj.repair_labels([0], [True], [1], drop="False"),
+        lambda: cj.fit_platt([0.0, 1.0], [0, 1], smooth_targets="False"),
+    ):
+        with pytest.raises(ValueError, match="expected True or False, got 'False'"):
+            call()
+
+
+def test_no_experts():
+    nothing = np.zeros((0, 2))
+    for function, more in (
+        (cj.cleaning.label_issue_score, ()),
+        (cj.suggest_labels, ([True, False],)),
+    ):
+        with pytest.raises(ValueError, match="predictions: expected at least one"):
+            function(nothing.astype(int), nothing, [0, 1], *more)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import registry
 from scipy import stats
 
 import calib_jax as cj
@@ -96,3 +97,33 @@ def test_wilson_and_byar_agree_with_scipy(alpha):
     assert lower[0] == 0
     np.testing.assert_allclose(lower[2:], exact[0][2:], rtol=0.1)
     np.testing.assert_allclose(upper, exact[1], rtol=0.04)
+
+
+@pytest.mark.parametrize("level", [95.0, 1.0, 0.0, -3.0, np.nan])
+@pytest.mark.once
+def test_a_level_on_a_device_outside_its_domain_leaves_no_interval(level):
+    """On the host it is an error; here every end is NaN, and no alarm is promised."""
+    level, rng = jnp.float32(level), np.random.default_rng(0)
+    scores = rng.random(24).astype(np.float32)
+    outcomes = rng.random(24) < scores
+    key, bins = jax.random.key(0), cj.equal_width_bins(5)
+    router = cj.fit_router(scores, scores, num_bins=5)
+    routed = key, router, scores, outcomes, ~outcomes
+    found = [
+        cj.bootstrap_interval(
+            key, registry.weighted_mean, 3, scores, confidence_level=level
+        ),
+        cj.calibration_error_interval(
+            key, bins, scores, outcomes, num_resamples=3, confidence_level=level
+        ),
+        cj.cleaning.expert_dependence(
+            np.stack([outcomes, outcomes]), confidence_level=level
+        ).lift,
+    ]
+    cascade = cj.cascade_interval(*routed, num_resamples=3, confidence_level=level)
+    found += [cascade.apgr, cascade.pgr, cascade.accuracy]
+    for interval in found:
+        assert np.isnan(interval.lower).all() and np.isnan(interval.upper).all()
+    state = cj.monitoring.init_monitor(key, scores, num_bins=5, confidence_level=level)
+    state = cj.monitoring.update_monitor(key, state, 0.01 * scores)
+    assert np.isnan(cj.monitoring.read_monitor(state).p_value)
