@@ -34,6 +34,8 @@ _COLLAPSED, _NO_SPREAD = 2.0**-23, 1e-3
 _OVERFLOWING = 1e30
 # Standardised scores beyond this are certain at any slope that is not 0.
 _FARTHEST = 1e12
+# A slope is chosen among as many neighbours in float32 on either side.
+_NEIGHBOURS = 256
 # The solver gets near the optimum on this many rows before it reads all of them.
 _FIRST_ROWS = (2**16,)
 
@@ -72,6 +74,10 @@ def fit_platt(
     mean outcome. `INVALID_VALUES` get slope and intercept 0, a confidence of one half;
     they include scores so extreme, such as a mask's fill value, that float32 cannot
     tell the others apart, unless their outcomes are certain at any slope.
+
+    Slope and intercept are rounded to float32 together. Confidences are right to 1e-5
+    for scores up to about 1e4 standard deviations from 0, and to 1e-3 up to 1e7, where
+    float32 hardly tells the scores apart: subtract their mean first.
 
     Args:
       scores: floating `[N]`, finite.
@@ -119,7 +125,54 @@ def fit_platt(
 @jax.jit
 def apply_platt(params: Platt, scores: jax.Array) -> jax.Array:
     """Confidence float32 `[...]` of scores float32 `[...]`."""
-    return jax.nn.sigmoid(params.slope * scores + params.intercept)
+    head, rest = _product(params.slope, scores)
+    logit = (head + params.intercept) + rest
+    plain = params.slope * scores + params.intercept
+    return jax.nn.sigmoid(jnp.where(jnp.isfinite(logit), logit, plain))
+
+
+def _product(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """`a * b` as a product that is exact in float32, and the rest; NaN if it overflows.
+
+    The rounding of a plain product would count where an intercept cancels most of it.
+    """
+    a_head, b_head = jax.lax.stop_gradient(
+        tuple(jax.lax.reduce_precision(x, 8, 11) for x in (a, b))
+    )
+    return a_head * b_head, a_head * (b - b_head) + (a - a_head) * b
+
+
+@jax.jit
+def in_units_of_scores(params: jax.Array, center: jax.Array, scale: jax.Array) -> Platt:
+    """The curve of standardised scores, `(score - center) / scale`, as a `Platt`.
+
+    Far from 0 the rounding of the intercept would move the whole curve. So of the
+    slopes next to the best one, whose rounding differs, it takes the one that moves the
+    curve least.
+
+    Args:
+      params: float32 `[2]`, slope and intercept of the standardised scores.
+      center: float32 scalar.
+      scale: float32 scalar, positive.
+    """
+    most = jnp.finfo(jnp.float32).max
+    slope = jnp.clip(params[0] / scale, -most, most)
+    intercept = jnp.clip(params[1] - slope * center, -most, most)
+    best, last, (steep, level) = jax.lax.stop_gradient((slope, intercept, params))
+    turns = jnp.arange(-_NEIGHBOURS, _NEIGHBOURS + 1, dtype=jnp.int32)
+    bits = jax.lax.bitcast_convert_type(best, jnp.int32) + turns
+    slopes = jax.lax.bitcast_convert_type(bits, jnp.float32)
+    head, rest = _product(slopes, jax.lax.stop_gradient(center))
+    intercepts = (level - rest) - head
+    # By how much the curve moves in the middle, and two deviations from there.
+    moved = jnp.abs(((intercepts + head) + rest) - level)
+    moved = moved + jnp.abs(2.0**-22 * steep * turns.astype(jnp.float32))
+    chosen = jnp.argmin(jnp.where(jnp.isfinite(moved), moved, jnp.inf))
+    found = jnp.isfinite(moved[chosen])
+    # Both differences are exact, and the derivatives are those of the best slope.
+    slope = slope + jnp.where(found, slopes[chosen] - best, 0.0)
+    intercept = intercept + jnp.where(found, intercepts[chosen] - last, 0.0)
+    return Platt(slope=slope, intercept=intercept)
 
 
 @dispatch.core(static=["smooth", "solver"])
@@ -268,11 +321,8 @@ def fit_rows(
         (params[0] < 0, FitStatus.REVERSED, params),
         (True, FitStatus.CONVERGED, params),
     )
-    most = jnp.finfo(jnp.float32).max
-    slope = jnp.clip(params[0] / data["scale"], -most, most)
-    intercept = jnp.clip(params[1] - slope * data["center"], -most, most)
     report = reports.fit_report(solution, status, total)
-    return Platt(slope=slope, intercept=intercept), report
+    return in_units_of_scores(params, data["center"], data["scale"]), report
 
 
 def _valid(block: Any) -> jax.Array:

@@ -60,7 +60,9 @@ class FitReport:
       loss: float32 scalar, mean negative log-likelihood at the parameters, in nats; NaN
         without a valid row or with invalid values.
       gradient_norm: float32 scalar, largest absolute derivative of the loss with
-        respect to the unconstrained parameters; NaN whenever the loss is.
+        respect to the unconstrained parameters, as the quadratic model of the last step
+        has it: after convergence near 0, and no measure of the accuracy; NaN whenever
+        the loss is.
       status: int32 scalar, a `FitStatus`.
     """
 

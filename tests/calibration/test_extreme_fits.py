@@ -29,6 +29,80 @@ def test_temperature_far_above_the_logits(right, scale):
     )
 
 
+def test_temperature_of_a_few_rows():
+    """Of 3 to 30 rows and 2 or 3 classes, one program for all."""
+    rng = np.random.default_rng(5)
+    where = np.arange(30) < np.repeat([3, 5, 10, 30], 50)[:, None]
+    spread = np.tile([3.0, 3e-3], 100)[:, None, None]
+    logits = np.float32(spread * rng.normal(size=(200, 30, 3)))
+    logits[::4, :, 2] = logits[1::4, :, 2] = -np.inf
+    likely = (logits / spread + 0.5 * rng.gumbel(size=logits.shape)).argmax(2)
+    labels = np.where(rng.random((200, 30)) < 0.5, likely, rng.integers(2, size=30))
+    # This one has a loss whose curvature changes a lot between 0 and 1 / T.
+    logits[0, :5, :2] = [
+        [2.235121, 0.91775298],
+        [-3.8041432, -1.7553711],
+        [0.74883664, 0.0373818],
+        [-2.3182766, -1.3134379],
+        [-1.7083137, 3.3182619],
+    ]
+    where[0], labels[0, :5] = np.arange(30) < 5, [1, 0, 0, 1, 1]
+    params, report = jax.jit(
+        jax.vmap(lambda z, y, w: cj.fit_temperature(z, y, where=w))
+    )(logits, labels, where)
+    close(params.temperature[0], 4.482730, rtol=1e-6)
+    near = np.asarray(params.temperature) < 100 * spread[:, 0, 0]
+    checked = np.flatnonzero(near & np.asarray(report.converged))
+    assert len(checked) > 100
+    expected = [
+        reference.fit_temperature(logits[i, w], labels[i, w])
+        for i, w in ((i, where[i]) for i in checked)
+    ]
+    close(params.temperature[checked], expected, rtol=1e-5)
+
+
+def test_temperature_of_weak_signals():
+    """Labels that hardly depend on the logits, which 1000 rows find at last."""
+    rng = np.random.default_rng(7)
+    logits = np.float32(3 * rng.normal(size=(40, 1000, 2)))
+    labels = (logits / 20 + rng.gumbel(size=logits.shape)).argmax(2)
+    params, report = jax.jit(jax.vmap(cj.fit_temperature))(logits, labels)
+    checked = np.flatnonzero(report.converged)
+    assert len(checked) > 35
+    expected = [reference.fit_temperature(logits[i], labels[i]) for i in checked]
+    close(params.temperature[checked], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("spread", "offset", "most"),
+    [
+        (1, -3000, 1e-5),
+        (10, 1e5, 1e-5),
+        (10, 1e6, 3e-5),
+        (1, 1e6, 1e-4),
+        (1, 1e7, 1e-3),
+    ],
+)
+def test_platt_of_scores_far_from_zero(spread, offset, most):
+    """A rounded intercept alone would move the last confidences by up to 0.1."""
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        normal = rng.normal(size=1000)
+        scores = np.float32(spread * normal + offset)
+        outcomes = rng.random(1000) < reference.sigmoid(1.5 * normal - 0.3)
+        expected = reference.platt(reference.fit_platt(scores, outcomes), scores)
+        params, report = cj.fit_platt(scores, outcomes)
+        assert report.status == Status.CONVERGED
+        found = np.asarray(cj.calibrate(params, scores))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=most)
+        blocks = cj.streaming.blocks.from_arrays(
+            scores, outcomes.astype(np.float32), size=500
+        )
+        streamed, _ = cj.streaming.blocks.fit_platt(blocks)
+        found = np.asarray(cj.calibrate(streamed, scores))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=most)
+
+
 OUTLIERS = [-1e4, -65504.0, -1e9, -1e20, float(np.finfo(np.float32).min)]
 
 

@@ -168,9 +168,7 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
         moved = newton_step if converged else updates
         params = params + moved
     by_step = jnp.sum(found.hessian * moved[None], axis=1)
-    slope = params[0] / scale
-    reversed_slope = slope < 0
-    status = jnp.where(reversed_slope, FitStatus.REVERSED, FitStatus.CONVERGED)
+    status = jnp.where(params[0] < 0, FitStatus.REVERSED, FitStatus.CONVERGED)
     report = FitReport(
         converged=jnp.asarray(converged),
         num_steps=jnp.asarray(number, jnp.int32),
@@ -179,7 +177,7 @@ def fit_platt(blocks: Blocks, *, progress: bool = False) -> tuple[Platt, FitRepo
         status=jnp.where(converged, status, FitStatus.MAX_STEPS).astype(jnp.int32),
     )
     reports.warn_of_failure("fit_platt", report)
-    return Platt(slope=slope, intercept=params[1] - slope * center), report
+    return platt.in_units_of_scores(params, center, scale), report
 
 
 def _report(fit: FitReading, num_passes: int) -> FitReport:
