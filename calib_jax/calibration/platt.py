@@ -36,6 +36,8 @@ _OVERFLOWING = 1e30
 _FARTHEST = 1e12
 # A slope is chosen among as many neighbours in float32 on either side.
 _NEIGHBOURS = 256
+# Up to this product of slope and center both roundings move a logit by 1e-6 at most.
+_NEAR = 16.0
 # The solver gets near the optimum on this many rows before it reads all of them.
 _FIRST_ROWS = (2**16,)
 
@@ -168,7 +170,8 @@ def in_units_of_scores(params: jax.Array, center: jax.Array, scale: jax.Array) -
     moved = jnp.abs(((intercepts + head) + rest) - level)
     moved = moved + jnp.abs(2.0**-22 * steep * turns.astype(jnp.float32))
     chosen = jnp.argmin(jnp.where(jnp.isfinite(moved), moved, jnp.inf))
-    found = jnp.isfinite(moved[chosen])
+    # Near 0 both roundings are small.
+    found = jnp.isfinite(moved[chosen]) & (jnp.abs(best * center) > _NEAR)
     # Both differences are exact, and the derivatives are those of the best slope.
     slope = slope + jnp.where(found, slopes[chosen] - best, 0.0)
     intercept = intercept + jnp.where(found, intercepts[chosen] - last, 0.0)
