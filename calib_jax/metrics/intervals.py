@@ -396,37 +396,43 @@ def _allow_for_rare(
     alike = (rows > 0) & (rare == 0)
     scarce = (rows > 0) & (partial == 0) & (rare < _RARE)
     scarce = scarce & (jnp.sign(gap) == jnp.sign(0.5 - outcome))
-    scarce = scarce & (jnp.sum(jnp.where(scarce, rare, 0.0)) < _RARE)
     count = jnp.sum(jnp.where(scarce, rare, 0.0))
-    inside = jnp.stack([alike, alike | scarce])
-    size = jnp.sum(jnp.where(inside, rows[None], 0.0), axis=1)
+    few = count < _RARE
+    count = jnp.where(few, count, 0.0)
+    inside = jnp.stack([alike, alike | (scarce & few)])
+    # Confidences and numbers of rows vary even where outcomes do not.
+    varies = jnp.maximum(square - gap**2, 0.0) - outcome * (1 - outcome)
+    varies = jnp.maximum(varies, 0.0) * rows**2 / jnp.maximum(rows - 1, 1.0)
+    size, variance, rest = jnp.sum(
+        jnp.stack(
+            [
+                jnp.where(inside, rows[None], 0.0),
+                jnp.where(inside, varies[None], 0.0),
+                jnp.where(inside, 0.0, squares[None]),
+            ]
+        ),
+        axis=2,
+    )
+    chance = ndtri(0.5 * error_rate) ** 2
+    chance = chance * (variance / total**2 + of_shares * size / total)
+    # The normal bounds are those of the noise of the other bins.
+    noise = jnp.sum(squares)
+    rest = rest / jnp.where(noise > 0, noise, 1.0)
 
     unseen = -jnp.expm1(jnp.log(0.5 * error_rate) / jnp.maximum(size[0], 1.0))
     unseen = unseen * size[0] / total
     # They close the gap of a bin before they open one on the other side.
     more = unseen - 2 * jnp.min(jnp.where(alike, found, jnp.inf))
     # From a Poisson mean to a binomial share by Bol'shev's approximation.
-    fewest = intervals.byar(count, error_rate)[0]
-    fewest = fewest / (1 - 0.5 * (count - 1 - fewest) / jnp.maximum(size[1], 1.0))
-    room = jnp.maximum(jnp.stack([more, (count - fewest) / total]), 0.0)
+    least = intervals.byar(count, error_rate)[0]
+    least = least / (1 - 0.5 * (count - 1 - least) / jnp.maximum(size[1], 1.0))
+    room = jnp.maximum(jnp.stack([more, (count - least) / total]), 0.0)
 
-    # Confidences and numbers of rows vary even where outcomes do not.
-    varies = rows * jnp.maximum(square - gap**2, 0.0) - rare * jnp.maximum(
-        outcome, 1 - outcome
-    )
-    varies = jnp.maximum(varies, 0.0) * rows / jnp.maximum(rows - 1, 1.0)
-    variance = jnp.sum(jnp.where(inside, varies[None], 0.0), axis=1) / total**2
-    variance = variance + of_shares * size / total
-    chance = -ndtri(0.5 * error_rate) * jnp.sqrt(variance)
-    # The normal bounds are those of the noise of the other bins.
-    noise = jnp.sum(squares)
-    rest = jnp.sum(jnp.where(inside, 0.0, squares[None]), axis=1)
-    rest = jnp.sqrt(rest / jnp.where(noise > 0, noise, 1.0))
     seen = jnp.sum(found)
-    below = jnp.maximum(seen - lower, 0.0)
-    above = jnp.hypot(jnp.maximum(upper - seen, 0.0) * rest, jnp.hypot(room, chance))
-    below = jnp.hypot(below * rest[0], jnp.hypot(unseen, chance[0]))
-    return seen - below, seen + jnp.max(above)
+    below, above = jnp.maximum(seen - lower, 0.0), jnp.maximum(upper - seen, 0.0)
+    below = below**2 * rest[0] + unseen**2 + chance[0]
+    above = jnp.max(above**2 * rest + room**2 + chance)
+    return seen - jnp.sqrt(below), seen + jnp.sqrt(above)
 
 
 def _critical_value(room: jax.Array, error_rate: jax.Array) -> jax.Array:
