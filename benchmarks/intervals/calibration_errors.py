@@ -20,6 +20,7 @@ _QUANTILES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "tied": lambda u: np.round((1 - (1 - u) ** (1 / 1.3)) ** (1 / 5) * 20) / 20,
     "saturated": lambda u: 1 - 0.75 * (1 - u) ** 12,
     "nearly certain": lambda u: 1 - 0.01 * (1 - u),
+    "from 0.9 to 0.99": lambda u: 0.9 + 0.09 * u,
 }
 # Confidence minus the probability of being right, from confidences and their bins.
 _GAPS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
@@ -31,10 +32,14 @@ _GAPS: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "0.2 in every other bin": lambda c, b: 0.2 * (b % 2),
     "0.1 and -0.1 in turns": lambda c, b: 0.2 * (b % 2) - 0.1,
     "growing to 0.2": lambda c, b: 0.2 * c**4,
+    "right at 0.998": lambda c, b: c - 0.998,
+    "right at 0.999": lambda c, b: c - 0.999,
 }
 NUM_ROWS, NUM_BINS = (200, 1000, 10_000), (1, 3, 5, 15, 30)
 # Always included, with confidences near 1: all answers of a sample may be right.
 FEW_ROWS, FEW_BINS = (20, 50), (1, 15)
+# And with answers that are right more often than claimed: hardly any is wrong.
+RARE_ROWS = (100, 400)
 # The fewest draws under the null that allow the level of one end of a 95 % interval.
 NUM_DRAWS = 39
 _SIDE_BY_SIDE = 20
@@ -96,16 +101,20 @@ class Coverage:
 
 def settings(rows: Sequence[int] = NUM_ROWS) -> Iterator[Setting]:
     """Every combination; only some of those with many rows, which take longest."""
-    kinds = [name for name in _QUANTILES if name != "nearly certain"]
-    for num_rows in (*FEW_ROWS, *rows):
+    certain, high = "nearly certain", "from 0.9 to 0.99"
+    kinds = [name for name in _QUANTILES if name not in (certain, high)]
+    for num_rows in (*FEW_ROWS, *RARE_ROWS, *rows):
         scores, num_bins = kinds, NUM_BINS
         if num_rows in FEW_ROWS:
-            scores, num_bins = ["nearly certain"], FEW_BINS
+            scores, num_bins = [certain], FEW_BINS
+        elif num_rows in RARE_ROWS:
+            scores, num_bins = [high], FEW_BINS
         elif num_rows >= max(NUM_ROWS):
             scores, num_bins = ["confident", "tied"], NUM_BINS[::2]
         for size, name, gap in itertools.product(num_bins, scores, _GAPS):
             # Nearly certain answers cannot be right more often by 0.1.
-            if name != "nearly certain" or "-0.1" not in gap:
+            possible = name != certain or "-0.1" not in gap
+            if possible and (name == high) == gap.startswith("right at"):
                 yield Setting(num_rows=num_rows, num_bins=size, scores=name, gap=gap)
 
 

@@ -50,6 +50,8 @@ _FEW_BINS, _KNOWN_SIGN, _ERROR_DRAWS, _ERROR_KEY = 4.0, 2.5, 4000, 2**32 - 1
 # With few bins, the share of the error rate spent at the lower end if no sign is known;
 # half if all are.
 _AT_LOWER_END = 0.8
+# Fewer rare outcomes than this are too few for a normal bound.
+_RARE = 4.5
 # A drawn error this close to the estimate counts as equal: both are rounded.
 _EQUAL = 1e-6
 
@@ -122,10 +124,12 @@ def calibration_error_interval(
     absolute values where :math:`|\hat\delta|` is not clear of 0. Both kinds of interval
     are shifted by the skewness of rare outcomes.
 
-    *Outcomes all alike.* Where all rows of a bin are right, or all are wrong, nothing
-    is seen of the rarer outcome. Both ends leave room for as many as an exact binomial
+    *Rare outcomes.* Where all rows of a bin are right, or all are wrong, nothing is
+    seen of the rarer outcome. Both ends leave room for as many as an exact binomial
     bound allows for all such bins together, :math:`1 - (\alpha / 2)^{1 / n}` of their n
-    rows.
+    rows. Where up to four are seen, in all bins whose confidences claim more, they may
+    be too many by luck: the upper end leaves room for as few as a binomial bound
+    allows.
 
     Args:
       key: a JAX random key, for the draws under the null.
@@ -187,10 +191,10 @@ def interval_of_rows(
     """`calibration_error_interval` without its checks."""
     valid = masking.valid_rows(scores.shape[0], where)
     scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
-    squares = (scores - outcomes) ** 2
+    squares, partial = (scores - outcomes) ** 2, outcomes * (1 - outcomes)
     claimed = jnp.maximum(scores * (1 - scores), 0.0)
     table = bin_sums.bin_means(
-        bins, scores, (scores, outcomes, squares, claimed), valid, None
+        bins, scores, (scores, outcomes, squares, claimed, partial), valid, None
     )
     num_rows = jnp.sum(table.count, dtype=jnp.int32)
     bad = (num_rows == 0) | jnp.any(jnp.isnan(table.means)) | jnp.isnan(error_rate)
@@ -282,7 +286,7 @@ def _ends(
     error_rate: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The debiased estimate and both ends of the interval, before the test."""
-    _, outcome, square, claimed = table.means
+    _, outcome, square, claimed, _ = table.means
     rows = table.weight
     # One right and one wrong answer are added, so that no variance is 0.
     around = (rows * outcome + 1) / (rows + 2)
@@ -349,53 +353,86 @@ def _ends(
     shift, half = 0.5 * quantile**2 / total, 0.5 / total
     lower = lower + shift * sure - half * jnp.abs(sure)
     upper = upper + shift * (sure + unsure) + half * (jnp.abs(sure) + unsure)
-    varies = rows**2 * jnp.maximum(square - gap**2, 0.0) / jnp.maximum(rows - 1, 1.0)
-    fewer, more = _unseen(rows, outcome, found, varies, of_shares, total, error_rate)
-    # Of the noise, the part in those bins was made up.
-    alike = (outcome == 0) | (outcome == 1)
-    rest = jnp.sqrt(jnp.sum(jnp.where(alike, 0.0, squares)) / some)
-    lower = seen - jnp.hypot(jnp.maximum(seen - lower, 0.0) * rest, fewer)
-    upper = seen + jnp.hypot(jnp.maximum(upper - seen, 0.0) * rest, more)
+    lower, upper = _allow_for_rare(
+        table, gap, found, squares, of_shares, total, error_rate, lower, upper
+    )
     estimate = jnp.maximum(estimate, 0.0)
     return estimate, jnp.clip(lower, 0.0, estimate), jnp.clip(upper, estimate, 1.0)
 
 
-def _unseen(
-    rows: jax.Array,
-    outcome: jax.Array,
+def _allow_for_rare(
+    table: bin_sums.BinMeans,
+    gap: jax.Array,
     found: jax.Array,
-    spread: jax.Array,
+    squares: jax.Array,
     of_shares: jax.Array,
     total: jax.Array,
     error_rate: jax.Array,
+    lower: jax.Array,
+    upper: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    """How far the ECE may be below and above the estimate because of outcomes unseen.
+    """Both ends, with room for outcomes too rare for normal bounds.
 
     Where all rows of a bin are right, or all are wrong, the others are rare, but their
     rate need not be 0. Their share of all rows is bounded as in one sample of all such
     bins (Clopper-Pearson for a count of 0), at half the error rate.
 
+    Where a bin has few rare outcomes and claims more, their rate may be lower still. It
+    is bounded as in one sample of all such bins, if these are few together.
+
     Args:
-      rows: float32 `[num_bins]`.
-      outcome: float32 `[num_bins]`, mean outcome.
+      table: means in each bin, and its rows.
+      gap: float32 `[num_bins]`, confidence less outcome.
       found: float32 `[num_bins]`, share of the rows times the absolute gap.
-      spread: float32 `[num_bins]`, variance of the sum of confidences less outcomes.
+      squares: float32 `[num_bins]`, variance of each bin's part of the ECE.
       of_shares: float32 scalar, variance of the ECE from the number of rows in bins.
       total: float32 scalar, rows of all bins.
       error_rate: float32 scalar.
+      lower: float32 scalar, lower end by normal bounds.
+      upper: float32 scalar, upper end by normal bounds.
     """
-    alike = (rows > 0) & ((outcome == 0) | (outcome == 1))
-    size = jnp.sum(jnp.where(alike, rows, 0.0))
-    rare = -jnp.expm1(jnp.log(0.5 * error_rate) / jnp.maximum(size, 1.0))
-    rare = rare * size / total
-    # They close the gap of a bin before they open one on the other side.
-    least = jnp.min(jnp.where(alike, found, jnp.inf))
+    rows, (_, outcome, square, _, partial) = table.weight, table.means
+    rare = rows * jnp.minimum(outcome, 1 - outcome)
+    alike = (rows > 0) & (rare == 0)
+    scarce = (rows > 0) & (partial == 0) & (rare < _RARE)
+    scarce = scarce & (jnp.sign(gap) == jnp.sign(0.5 - outcome))
+    count = jnp.sum(jnp.where(scarce, rare, 0.0))
+    few = count < _RARE
+    count = jnp.where(few, count, 0.0)
+    inside = jnp.stack([alike, alike | (scarce & few)])
     # Confidences and numbers of rows vary even where outcomes do not.
-    variance = jnp.sum(jnp.where(alike, spread, 0.0)) / total**2
-    variance = variance + of_shares * size / total
-    chance = -ndtri(0.5 * error_rate) * jnp.sqrt(variance)
-    more = jnp.maximum(rare - 2 * least, 0.0)
-    return jnp.hypot(rare, chance), jnp.hypot(more, chance)
+    varies = jnp.maximum(square - gap**2, 0.0) - outcome * (1 - outcome)
+    varies = jnp.maximum(varies, 0.0) * rows**2 / jnp.maximum(rows - 1, 1.0)
+    size, variance, rest = jnp.sum(
+        jnp.stack(
+            [
+                jnp.where(inside, rows[None], 0.0),
+                jnp.where(inside, varies[None], 0.0),
+                jnp.where(inside, 0.0, squares[None]),
+            ]
+        ),
+        axis=2,
+    )
+    chance = ndtri(0.5 * error_rate) ** 2
+    chance = chance * (variance / total**2 + of_shares * size / total)
+    # The normal bounds are those of the noise of the other bins.
+    noise = jnp.sum(squares)
+    rest = rest / jnp.where(noise > 0, noise, 1.0)
+
+    unseen = -jnp.expm1(jnp.log(0.5 * error_rate) / jnp.maximum(size[0], 1.0))
+    unseen = unseen * size[0] / total
+    # They close the gap of a bin before they open one on the other side.
+    more = unseen - 2 * jnp.min(jnp.where(alike, found, jnp.inf))
+    # From a Poisson mean to a binomial share by Bol'shev's approximation.
+    least = intervals.byar(count, error_rate)[0]
+    least = least / (1 - 0.5 * (count - 1 - least) / jnp.maximum(size[1], 1.0))
+    room = jnp.maximum(jnp.stack([more, (count - least) / total]), 0.0)
+
+    seen = jnp.sum(found)
+    below, above = jnp.maximum(seen - lower, 0.0), jnp.maximum(upper - seen, 0.0)
+    below = below**2 * rest[0] + unseen**2 + chance[0]
+    above = jnp.max(above**2 * rest + room**2 + chance)
+    return seen - jnp.sqrt(below), seen + jnp.sqrt(above)
 
 
 def _critical_value(room: jax.Array, error_rate: jax.Array) -> jax.Array:

@@ -54,9 +54,9 @@ def test_command(tmp_path, monkeypatch):
     command.main()
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "| 200 rows, 1 bin |" in text and "| 200 rows, 30 bins |" in text
-    # Four kinds of scores, two numbers of rows and five numbers of bins; and one kind
-    # of few rows, two numbers each.
-    assert "are 0 of 348 coverages; of the 44 of a clear error" in text
+    # Four kinds of scores, two numbers of rows and five numbers of bins; one kind
+    # of few rows, two numbers each; and one of hardly any wrong answers, two each.
+    assert "are 0 of 356 coverages; of the 44 of a clear error" in text
     assert "96.1 %, 10 are above 97 % by as much" in text
     assert "| APGR | small gap | 200 | 90.0 |  | wide |" in text
     assert len(json.loads((tmp_path / "results.json").read_text())) == 5

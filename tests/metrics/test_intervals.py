@@ -1,5 +1,6 @@
 """The interval of the calibration error, against float64 formulas and known truths."""
 
+import collections
 import dataclasses
 
 import jax
@@ -62,6 +63,7 @@ def reference_ends(edges, scores, outcomes, alpha):
     total, estimate, middle, above, below, of_gaps = len(scores), *np.zeros(5)
     shares, clears, errors, sizes, skewed = [], [], [], [], []
     unseen, alike, varies, made_up = [1.0], 0, 0.0, 0.0
+    few = []
     for b in range(len(edges) + 1):
         c, v = scores[place == b], outcomes[place == b]
         n = len(c)
@@ -86,6 +88,11 @@ def reference_ends(edges, scores, outcomes, alpha):
             alike += n
             made_up += error**2
             varies += n * np.var(c - v, ddof=1) if n > 1 else 0.0
+        wrong = min(np.sum(v), n - np.sum(v))
+        claims_more = np.sign(gap) == np.sign(0.5 - np.mean(v))
+        if set(v) <= {0, 1} and wrong < 5 and claims_more:
+            of_scores = np.sum((c - v - gap) ** 2) - n * np.var(v)
+            few.append((n, wrong, error**2, max(of_scores, 0) * n / max(n - 1, 1)))
         shares.append(n / total)
         errors.append(error)
         sizes.append(size)
@@ -121,9 +128,21 @@ def reference_ends(edges, scores, outcomes, alpha):
     rare = alike / total * (1 - (alpha / 2) ** (1 / max(alike, 1)))
     chance = z * np.sqrt(varies / total**2 + of_shares * alike / total)
     more = max(rare - 2 * min(unseen), 0)
-    rest = np.sqrt(1 - made_up / noise)
+    rest, normal = np.sqrt(1 - made_up / noise), max(upper - estimate, 0)
     lower = estimate - np.hypot(max(estimate - lower, 0) * rest, np.hypot(rare, chance))
-    upper = estimate + np.hypot(max(upper - estimate, 0) * rest, np.hypot(more, chance))
+    upper = estimate + np.hypot(normal * rest, np.hypot(more, chance))
+    size, wrong, made_up, varies = np.sum([(0, 0, 0, 0), *few], axis=0)
+    if 0 < wrong < 5:
+        # Byar's limit of a Poisson mean, as a binomial share.
+        least = wrong * max(1 - 1 / (9 * wrong) - z / (3 * np.sqrt(wrong)), 0) ** 3
+        exact = size * stats.beta.ppf(alpha / 2, wrong, size - wrong + 1)
+        least = least / (1 - (wrong - 1 - least) / (2 * size))
+        assert least < exact
+        luck = wrong - least
+        rest = np.sqrt(1 - made_up / noise)
+        chance = z * np.sqrt(varies / total**2 + of_shares * size / total)
+        luck = np.hypot(normal * rest, np.hypot(luck / total, chance))
+        upper = max(upper, estimate + luck)
     middle = max(middle, 0)
     lower, upper = np.clip(lower, 0, middle), np.clip(upper, middle, 1)
     return estimate, middle, lower, upper, random * estimate
@@ -229,19 +248,86 @@ def test_interval_of_answers_that_are_all_right():
         assert bound - 0.015 < found.upper < bound + 0.005
 
 
+@pytest.mark.parametrize("wrong", [0, 1, 2, 4, 5])
+def test_interval_of_answers_that_are_nearly_all_right(wrong):
+    """Confidences around 0.85 and around 0.95, in two bins."""
+    scores = np.repeat(np.float32([0.84, 0.86, 0.94, 0.96]), 30)
+    outcomes = ~np.isin(np.arange(120), [5, 70, 100, 20, 110][:wrong])
+    bins = cj.equal_width_bins(10)
+    found = cj.calibration_error_interval(KEY, bins, scores, outcomes)
+    expected = reference_ends(
+        np.asarray(bins.edges), scores.astype(float), outcomes.astype(float), 0.05
+    )
+    np.testing.assert_allclose(found.upper, expected[3], rtol=2e-5)
+
+
+@pytest.mark.once
+def test_exact_coverage_near_certainty():
+    """Of one confidence in one bin, over all numbers of rare outcomes."""
+    sizes, claims = np.array([20, 50, 60, 100, 200, 400]), (0.1, 0.05, 0.01, 5e-3, 1e-3)
+    rates = np.array([0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001])
+    # More rare outcomes than this are left out, as if they were never covered.
+    most = stats.binom.ppf(1 - 1e-3, sizes, max(rates)).astype(int)
+    cases = [
+        (n, k, 1 - claim if right else claim, right)
+        for n, last in zip(sizes, most, strict=True)
+        for k in range(last + 1)
+        for claim in claims
+        for right in (False, True)
+    ]
+    rows, counts, scores, right = (
+        np.array(x, t) for x, t in zip(zip(*cases, strict=True), "iif?", strict=True)
+    )
+    bins, place = cj.equal_width_bins(1), np.arange(max(sizes))
+
+    @jax.jit
+    def intervals_of(cases):
+        def one(case):
+            size, count, score, right = case
+            found = cj.calibration_error_interval(
+                KEY,
+                bins,
+                jnp.full(place.shape, score),
+                (place < count) != right,
+                num_resamples=DRAWS,
+                where=place < size,
+            )
+            return found.lower, found.upper
+
+        return jax.lax.map(one, cases, batch_size=100)
+
+    lower, upper = map(np.asarray, intervals_of((rows, counts, scores, right)))
+    claims = np.where(right, 1 - scores.astype(float), scores)
+    for rate in rates:
+        truth = np.abs(claims - rate)
+        covered = (lower <= truth + 1e-6) & (truth - 1e-6 <= upper)
+        chance = stats.binom.pmf(counts, rows, rate) * covered
+        found = collections.defaultdict(float)
+        for case, one in zip(zip(rows, scores, strict=True), chance, strict=True):
+            found[case] += one
+        assert len(found) == 60 and min(found.values()) >= 0.93, (rate, found)
+
+
 @pytest.mark.slow
 @pytest.mark.once
-@pytest.mark.parametrize("num_rows", [20, 50])
-@pytest.mark.parametrize("num_bins", [1, 15])
-def test_coverage_near_certainty(num_rows, num_bins):
-    room = 3.5 * np.sqrt(0.07 * 0.93 / 300)
-    for gap in ("none", "0.02 everywhere", "0.05 everywhere"):
-        setting = calibration_errors.Setting(
-            num_rows=num_rows, num_bins=num_bins, scores="nearly certain", gap=gap
-        )
-        found = calibration_errors.cover(setting, seed=1, num_samples=300)
-        assert found.coverage >= 0.93 - room, found
-        assert found.width < 0.3
+@pytest.mark.parametrize(
+    ("num_rows", "scores", "gap"),
+    [
+        (20, "nearly certain", "none"),
+        (20, "nearly certain", "0.05 everywhere"),
+        (50, "nearly certain", "0.02 everywhere"),
+        (100, "from 0.9 to 0.99", "right at 0.998"),
+        (400, "from 0.9 to 0.99", "right at 0.998"),
+        (400, "from 0.9 to 0.99", "right at 0.999"),
+    ],
+)
+def test_coverage_near_certainty_in_bins(num_rows, scores, gap):
+    setting = calibration_errors.Setting(
+        num_rows=num_rows, num_bins=15, scores=scores, gap=gap
+    )
+    found = calibration_errors.cover(setting, seed=1, num_samples=300)
+    assert found.coverage >= 0.93, found
+    assert found.width < 0.3
 
 
 @pytest.mark.slow
