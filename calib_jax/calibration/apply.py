@@ -55,5 +55,7 @@ def calibrate(
         return classes.softmax(logits, temperature, mask)
     scores = checks.floats("x", x, rank=range(9), axes="[...]")
     if isinstance(params, Platt):
-        return apply_platt(params, scores)
+        slope = checks.scalar("params.slope", params.slope)
+        intercept = checks.scalar("params.intercept", params.intercept)
+        return apply_platt(Platt(slope=slope, intercept=intercept), scores)
     return apply_histogram(params, scores)

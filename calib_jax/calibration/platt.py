@@ -77,9 +77,9 @@ def fit_platt(
     they include scores so extreme, such as a mask's fill value, that float32 cannot
     tell the others apart, unless their outcomes are certain at any slope.
 
-    Slope and intercept are rounded to float32 together. Confidences are right to 1e-5
-    for scores up to about 1e4 standard deviations from 0, and to 1e-3 up to 1e7, where
-    float32 hardly tells the scores apart: subtract their mean first.
+    Slope and intercept are rounded to float32 together. Confidences are right to 2e-5
+    for scores up to about 1e3 standard deviations from 0, to 2e-4 up to 1e4 and to 1e-3
+    up to 1e7, where float32 hardly tells the scores apart: subtract their mean first.
 
     Args:
       scores: floating `[N]`, finite.

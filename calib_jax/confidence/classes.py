@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import checks, class_axis, dispatch, masking, records, reduce
@@ -184,7 +185,7 @@ def choice_logits(logits: ArrayLike, choice_ids: ArrayLike) -> jax.Array:
       `[..., A]`, float32, bfloat16 or float16 as `logits`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype.
+      ValueError: for a wrong rank, shape or dtype, or equal ids on the host.
 
     References:
       Hao et al. 2026, arXiv 2601.07965 (multiple-choice tasks).
@@ -194,7 +195,13 @@ def choice_logits(logits: ArrayLike, choice_ids: ArrayLike) -> jax.Array:
       [[3. 2.]]
     """
     array = checks.logits("logits", logits, rank=range(1, 9), axes="[..., V]")
-    return _choice_logits(array, checks.integers("choice_ids", choice_ids, axes="[A]"))
+    ids = checks.integers("choice_ids", choice_ids, axes="[A]")
+    if isinstance(ids, np.ndarray) and len(np.unique(ids)) < len(ids):
+        raise ValueError(
+            f"choice_ids: expected a token of its own for each option, got "
+            f"{ids.tolist()}. Where options share their first token, take a later one."
+        )
+    return _choice_logits(array, ids)
 
 
 def is_right(prediction: jax.Array, labels: jax.Array, num_classes: int) -> jax.Array:

@@ -224,7 +224,8 @@ _DENIAL = re.compile(
     r"discard\w*|dismiss\w*|refut\w*|contra\w*|disagree\w*|den(?:y|ied|ies)|doubt\w*|"
     r"fail\w*|but|however|although|though|except|unless|instead|rather|other|wait|"
     r"actually|correction|sorry|oops|maybe|perhaps|prob\w*|possib\w*|guess\w*|might|"
-    r"may|could|would|nonsense|rubbish|jok\w*|kidding|suppos\w*|assum\w*|if)\b)"
+    r"may|could|would|nonsense|rubbish|jok\w*|kidding|chang\w*|scratch|reconsider\w*|recheck\w*|check\w*|hmm+|second|"
+    r"reflection|revis\w*|retract\w*|better|suppos\w*|assum\w*|if)\b)"
 )
 
 

@@ -330,6 +330,7 @@ class _Names:
             isinstance(names, str) or not all(isinstance(name, str) for name in names)
         ):
             raise ValueError(f"class_names: expected a list of names, got {names!r}.")
+        names = None if names is None else list(names)
         for number, name in enumerate(names or ()):
             try:
                 name.encode("utf-8")

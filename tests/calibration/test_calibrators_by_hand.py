@@ -38,6 +38,12 @@ def test_calibrate_applies_parameters():
     close(cj.calibrate(platt, scores), [0.5, 1.0, 0.0, NAN, 1 / (1 + np.exp(-1.0))])
 
 
+def test_numbers_as_platt_parameters():
+    close(cj.calibrate(cj.Platt(slope=2, intercept=-1), [0.5]), [0.5])
+    with pytest.raises(ValueError, match=r"params\.slope: expected a floating scalar"):
+        cj.calibrate(cj.Platt(slope=jnp.int32(2), intercept=-1.0), [0.5])
+
+
 @pytest.mark.parametrize("shape", [(), (6,), (2, 3), (2, 3, 1)])
 def test_scores_of_any_shape(shape):
     scores = np.resize([0.1, 0.5, 0.9, NAN, -3.0, 7.0], shape)

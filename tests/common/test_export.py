@@ -48,9 +48,11 @@ def exported(case, function, arrays):
 
 
 @cases(EXPORTED)
-def test_batches_of_any_size(case):
+def test_batches_of_any_size(case, monkeypatch):
     function, arrays = case.traced(example(case))
     program = exported(case, function, arrays)
+    # Plain calls share their programs with other tests.
+    monkeypatch.undo()
     # What is deployed gives each row an answer; the rest takes longer to compile.
     deployed = case.split is all_rows
     for num_rows in (ROWS, 3) if deployed else (ROWS,):

@@ -35,7 +35,7 @@ def on_each_device(function, specs):
 
 
 @cases(OF_ROWS)
-def test_each_device_on_its_own(case):
+def test_each_device_on_its_own(case, monkeypatch):
     """The results of plain calls, under JAX's check of what varies over devices."""
     examples = [example(case, seed=seed) for seed in range(NUM_DEVICES)]
     for arguments in examples:
@@ -49,6 +49,8 @@ def test_each_device_on_its_own(case):
         )
         specs[name] = PartitionSpec(*[None] * axis, "rows")
     found = jax.tree.map(np.asarray, jax.jit(on_each_device(function, specs))(arrays))
+    # Plain calls share their programs with other tests.
+    monkeypatch.undo()
     for number, arguments in enumerate(examples):
         own = jax.tree.map(lambda leaf, number=number: leaf[number], found)
         assert_same(own, case(**arguments), exact=False)

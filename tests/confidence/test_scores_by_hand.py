@@ -205,3 +205,8 @@ def test_log_odds_of_logarithms():
     close(cj.log_odds(confidence), expected, atol=0.05)
     beyond = jnp.array([NAN, 1e-3, INF], jnp.float32)
     equal(cj.confidence.log_odds_from_log(beyond), [NAN] * 3)
+
+
+def test_options_that_share_a_token_are_refused():
+    with pytest.raises(ValueError, match=r"choice_ids: .*\[1, 1\].*a later one"):
+        cj.choice_logits([[0.5, 2.0]], [1, 1])

@@ -140,6 +140,10 @@ The answer is A: no.
 The answer is A.\nCorrection: B
 The answer is A. False.
 The answer is A. Nonsense.
+A. I changed my mind.
+A\n\nScratch that, the second one.
+A\n\nHmm, let me reconsider.
+Answer: A\n\nLet me double-check.
 Rejected answer: A\nFinal: B
 Rejected answer: A
 Wrong answer: A

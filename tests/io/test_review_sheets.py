@@ -17,7 +17,12 @@ CONFIDENCES = [[0.9, 0.8, 0.7, 0.6], [0.5, 0.4, np.nan, 0.2]]
 def sheet(tmp_path):
     path = tmp_path / "sheet.csv"
     cj.io.write_review_sheet(
-        path, [3, 0, 2, -1], LABELS, PREDICTIONS, CONFIDENCES, class_names=NAMES
+        path,
+        [3, 0, 2, -1],
+        LABELS,
+        PREDICTIONS,
+        CONFIDENCES,
+        class_names=np.array(NAMES),
     )
     return path
 
