@@ -9,7 +9,6 @@ An array of integers is refused where floating numbers are expected. Python numb
 lists have no dtype of their own and are converted.
 """
 
-import dataclasses
 import functools
 import math
 import operator
@@ -92,8 +91,7 @@ def probabilities(name: str, value: ArrayLike, where: Any = None) -> jax.Array:
     if where is None or where.shape == array.shape[:1]:
         # Seen before they went to the device.
         given, _ = arrays.from_any(name, value, "a floating array [N, C]")
-        rows = dataclasses.replace(domains.CONFIDENCE, rows=0)
-        in_domain(rows, where, **{name: given})
+        in_domain(domains.PROBABILITY, where, **{name: given})
     return array
 
 

@@ -78,10 +78,12 @@ OUTCOME = Domain(
     "Outcomes say whether an answer is right: compare predictions with labels, or mask "
     "the rows with where=.",
 )
+# Of every class, one row for each example.
+PROBABILITY = dataclasses.replace(CONFIDENCE, rows=0)
 SHARE = Domain(0.0, 1.0)
 Confidence = Annotated[jax.Array, CONFIDENCE]
 Outcome = Annotated[jax.Array, OUTCOME]
-Probabilities = Annotated[jax.Array, dataclasses.replace(CONFIDENCE, rows=0)]
+Probabilities = Annotated[jax.Array, PROBABILITY]
 LogProbability = Annotated[jax.Array, Domain(-math.inf, 0.0)]
 NON_NEGATIVE = Domain(0.0, math.inf)
 Weights = Annotated[jax.Array, NON_NEGATIVE]

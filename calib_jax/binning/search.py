@@ -44,7 +44,7 @@ def count_at_or_below(
     """How many of the ascending edges are at or (strictly) below each value."""
     if edges.shape[0] > FEW_EDGES:
         few = transforms.at_most(values.size, 2**_TABLE_BITS - 1)
-        if not few and edges.dtype == jnp.float32:
+        if not few and not strictly and edges.dtype == jnp.float32:
             return _search_from_table(edges, values)
         side = "left" if strictly else "right"
         return jnp.searchsorted(edges, values, side=side).astype(jnp.int32)

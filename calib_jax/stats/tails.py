@@ -33,7 +33,7 @@ def counts(name: str, value: ArrayLike) -> np.ndarray:
 def probabilities(name: str, value: ArrayLike) -> np.ndarray:
     """Numbers in [0, 1] or NaN, of any shape, float64; `ValueError` likewise."""
     found = _numbers(name, value)
-    domains.check_host({name: found}, {name: domains.SHARE})
+    checks.in_domain(domains.SHARE, **{name: found})
     return np.clip(found, 0.0, 1.0)
 
 

@@ -24,12 +24,6 @@ ODD = 70_001  # Prime, so that there is one lane on any number of devices.
 pytestmark = pytest.mark.once
 
 
-@pytest.fixture(autouse=True)
-def sorted_as_on_one_device(monkeypatch):
-    """Uses the branches for a single device."""
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-
-
 def same(actual, expected):
     np.testing.assert_array_equal(np.asarray(actual), np.asarray(expected))
 
