@@ -1,7 +1,8 @@
 """`core`, the decorator of the jitted function that a public function calls.
 
 A public function checks its arguments (`checks`) and calls one core. Arguments whose
-annotation is a type of `domains` are kept to their domain.
+annotation is a type of `domains` are kept to their domain. A plain call, outside any
+transformation, compiles little and seldom (`small_programs`).
 """
 
 import functools
@@ -12,13 +13,15 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from . import domains
+from . import domains, small_programs
 
 
 def core(
     function: Callable[..., Any] | None = None,
     *,
     static: Sequence[str] = (),
+    rows: Sequence[str] = (),
+    loops: bool = False,
     rows_of: str | None = None,
     elementwise: bool = False,
 ) -> Callable[..., Any]:
@@ -31,6 +34,11 @@ def core(
     Args:
       function: the function to jit; its static arguments are passed by keyword.
       static: names of its static arguments.
+      rows: arguments whose rows may be padded in a plain call: the name of each, and
+        its axes if they are not `N`, as in `"logits N C"`. With `where` among them the
+        rows added are masked; without it, each result has to be one per row.
+      loops: whether it visits its rows many times, as fits and resampling do; few
+        optimisations would then cost more than they save.
       rows_of: for a function with one result per example, the name of an argument
         whose first axis is the examples.
       elementwise: whether the rules for single operations shard the result like the
@@ -41,15 +49,19 @@ def core(
     """
     if function is None:
         return functools.partial(
-            core, static=static, rows_of=rows_of, elementwise=elementwise
+            core,
+            static=static,
+            rows=rows,
+            loops=loops,
+            rows_of=rows_of,
+            elementwise=elementwise,
         )
     names = list(inspect.signature(function).parameters)
     limits = domains.of_parameters(function)
 
     # An argument whose values are unused still tells which devices to run on.
-    @functools.partial(jax.jit, static_argnames=static, keep_unused=True)
     @functools.wraps(function)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def program(*args: Any, **kwargs: Any) -> Any:
         arrays = {**dict(zip(names, args, strict=False)), **kwargs}
         fixed = {name: arrays.pop(name) for name in static}
         for name, domain in limits.items():
@@ -75,16 +87,34 @@ def core(
             of_arrays, axes=mesh.explicit_axes, out_sharding=out_sharding
         )(arrays)
 
-    if not limits:
-        return run
+    @functools.cache
+    def compiled_with(options: small_programs.Options) -> Callable[..., Any]:
+        return jax.jit(
+            program,
+            static_argnames=static,
+            keep_unused=True,
+            compiler_options=small_programs.accepted(options),
+        )
+
+    run = compiled_with(())
+    few = [small_programs.Rows.parse(text) for text in rows]
 
     @functools.wraps(function)
-    def checked(*args: Any, **kwargs: Any) -> Any:
-        domains.check_host({**dict(zip(names, args, strict=False)), **kwargs}, limits)
-        return run(*args, **kwargs)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        given = {**dict(zip(names, args, strict=False)), **kwargs}
+        domains.check_host(given, limits)
+        fixed = {name: given.pop(name) for name in static}
+        if not small_programs.is_plain(given):
+            return run(**given, **fixed)
+        given, num_rows = small_programs.pad(given, few)
+        options = small_programs.options(given, loops=loops)
+        results = compiled_with(options)(**given, **fixed)
+        if num_rows is None or "where" in names:
+            return results
+        return small_programs.cut(results, num_rows)
 
-    checked._cache_size = run._cache_size  # type: ignore[attr-defined]
-    return checked
+    call._cache_size = run._cache_size  # type: ignore[attr-defined]
+    return call
 
 
 def _like_rows(

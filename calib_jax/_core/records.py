@@ -112,6 +112,12 @@ def is_record(value: Any) -> bool:
     return hasattr(value, _AXES)
 
 
+def per_row(value: Any) -> list[str]:
+    """Names of the fields of a record that have an entry for each example, `[N]`."""
+    axes = getattr(type(value), _AXES)
+    return [name for name, words in axes.items() if words == "N"]
+
+
 def check(name: str, value: Any, *, nan: bool = False) -> None:
     """Raises `ValueError` unless a record of arrays, batched or not, is a sound one.
 

@@ -18,7 +18,7 @@ from . import search
 _FEW_ROWS = 4096
 
 
-@dispatch.core(static=["max_bins"])
+@dispatch.core(static=["max_bins"], rows=["scores", "where"])
 def equal_count_edges(
     scores: jax.Array, num_bins: jax.Array, where: jax.Array | None, *, max_bins: int
 ) -> jax.Array:

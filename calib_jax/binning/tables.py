@@ -74,7 +74,7 @@ def reliability_table(
     return table_of_rows(bins, *rows)
 
 
-@dispatch.core
+@dispatch.core(rows=["scores", "outcomes", "where", "weights"])
 def table_of_rows(
     bins: Bins,
     scores: jax.Array,

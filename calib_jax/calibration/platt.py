@@ -178,7 +178,11 @@ def in_units_of_scores(params: jax.Array, center: jax.Array, scale: jax.Array) -
     return Platt(slope=slope, intercept=intercept)
 
 
-@dispatch.core(static=["smooth", "solver"])
+@dispatch.core(
+    static=["smooth", "solver"],
+    rows=["scores", "outcomes", "where", "weights"],
+    loops=True,
+)
 def fit_rows(
     scores: jax.Array,
     outcomes: Outcome,

@@ -119,7 +119,11 @@ def checked_rows(
     return array, label, mask, weight, classes
 
 
-@dispatch.core(static=["solver"])
+@dispatch.core(
+    static=["solver"],
+    rows=["logits N C", "labels", "where", "weights", "class_where N C"],
+    loops=True,
+)
 def _fit_temperature(
     logits: jax.Array,
     labels: jax.Array,

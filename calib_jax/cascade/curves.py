@@ -208,7 +208,9 @@ def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Ar
     return _call_performance_threshold(curve, goal)
 
 
-@dispatch.core
+@dispatch.core(
+    rows=["small_confidence", "small_outcome", "large_outcome", "where", "weights"]
+)
 def _cascade_curve(
     router: Router,
     small_confidence: Confidence,

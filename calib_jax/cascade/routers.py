@@ -260,7 +260,7 @@ def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
     return places[search.bin_of(router.bins.edges, confidence)]
 
 
-@dispatch.core(rows_of="small_confidence")
+@dispatch.core(rows=["small_confidence"], rows_of="small_confidence")
 def _use_small(
     bins: Bins,
     order: jax.Array,
@@ -271,7 +271,10 @@ def _use_small(
     return in_first_bins(bins, order, small_confidence, budget)
 
 
-@dispatch.core(static=["num_bins"])
+@dispatch.core(
+    static=["num_bins"],
+    rows=["small_confidence", "large_confidence", "where", "weights"],
+)
 def fit_rows(
     small_confidence: Confidence,
     large_confidence: Confidence,

@@ -189,7 +189,7 @@ def _contradicted(predictions: jax.Array, labels: jax.Array) -> jax.Array:
     return jnp.all(contradicts(predictions, labels), axis=0) & some
 
 
-@dispatch.core(static=["num_bins"])
+@dispatch.core(static=["num_bins"], rows=["confidences M N", "outcomes M N", "where"])
 def _fit_expert_bins(
     confidences: Confidence,
     outcomes: Outcome,

@@ -247,7 +247,7 @@ def softmax(
     return masking.fill(jnp.where(bad, jnp.nan, probabilities), class_where, 0.0)
 
 
-@dispatch.core(rows_of="logits")
+@dispatch.core(rows=["logits N C", "class_where N C"], rows_of="logits")
 def best_class(
     logits: jax.Array, temperature: Positive, class_where: jax.Array | None
 ) -> Top1:

@@ -281,7 +281,9 @@ def _gap_in_bins(
     return _gap_of_rows(*rows, bins, num_bins=size, gap=gap)
 
 
-@dispatch.core(static=["num_bins", "gap"])
+@dispatch.core(
+    static=["num_bins", "gap"], rows=["scores", "outcomes", "where", "weights"]
+)
 def _gap_of_rows(
     scores: Confidence,
     outcomes: Outcome,
@@ -333,7 +335,7 @@ def _log_loss(scores: jax.Array, outcomes: jax.Array) -> jax.Array:
     return -outcomes * jnp.log(right) - (1 - outcomes) * jnp.log1p(-wrong)
 
 
-@dispatch.core(static=["loss"])
+@dispatch.core(static=["loss"], rows=["scores", "outcomes", "where", "weights"])
 def _mean_loss(
     scores: Confidence,
     outcomes: Outcome,
@@ -355,7 +357,7 @@ def _mean_loss(
     return masking.ratio(weighted, total)
 
 
-@dispatch.core
+@dispatch.core(rows=["scores", "outcomes", "where", "weights"])
 def _area_under_roc(
     scores: jax.Array,
     outcomes: Outcome,
