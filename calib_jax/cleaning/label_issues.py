@@ -6,6 +6,8 @@ score is for its first two, which are in `experts`.
 Shapes: N examples, C classes, M models (experts).
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -20,6 +22,7 @@ from .._core import (
     masking,
     records,
     reduce,
+    transforms,
 )
 from .._core.domains import Confidence
 from . import experts
@@ -78,10 +81,7 @@ def confident_learning(
       >>> print(issues.flagged, issues.suggestion)
       [False False  True False] [0 0 0 1]
     """
-    rows = checked_rows(probabilities, labels, where)
-    usable, strict, thresholds = class_thresholds(*rows)
-    flagged, suggestion, _ = beaten_labels(*rows[:2], usable, strict)
-    return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
+    return _confident_learning(*checked_rows(probabilities, labels, where))
 
 
 def label_issue_score(
@@ -132,24 +132,64 @@ def checked_rows(
     return array, label, mask
 
 
-@dispatch.core
-def class_thresholds(
+@dispatch.core(rows_of="labels")
+def _confident_learning(
+    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> LabelIssues:
+    usable, candidates, thresholds = best_candidates(probabilities, labels, where)
+    some = candidates < probabilities.shape[1]
+    flagged = usable & some & (candidates != labels)
+    return LabelIssues(
+        flagged=flagged,
+        suggestion=jnp.where(flagged, candidates, labels),
+        thresholds=thresholds,
+    )
+
+
+def best_candidates(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Usable rows, thresholds for a strict comparison, and the thresholds themselves.
+    """Usable rows, the best candidate of each (C if there is none), and thresholds.
+
+    All probabilities are read once, unless some row is not usable for the sake of
+    another class than its label's: only then the thresholds were wrong, and the second
+    time they are right.
+    """
+    num_classes = probabilities.shape[1]
+    probabilities = lax.stop_gradient(probabilities)
+    own = domains.CONFIDENCE.confine(masking.take_last(probabilities, labels))
+    known = (labels >= 0) & (labels < num_classes)
+    known = known if where is None else known & where
+
+    def read(state: Any) -> Any:
+        _, assumed, _, _ = state
+        strict, thresholds = _thresholds(own, labels, assumed, num_classes)
+
+        def best(block: jax.Array) -> tuple[jax.Array, jax.Array]:
+            values = block.astype(jnp.float32)
+            ahead = jnp.where(values > strict[None], values, -jnp.inf)
+            inside = domains.CONFIDENCE.holds(values)
+            largest, first = class_axis.largest_class(jnp.where(inside, ahead, jnp.inf))
+            return largest < jnp.inf, first
+
+        inside, candidates = reduce.map_rows(best, probabilities)
+        usable = known & inside
+        return jnp.all(usable == assumed), usable, candidates, thresholds
+
+    nothing = jnp.zeros(labels.shape, jnp.int32), jnp.zeros(num_classes, jnp.float32)
+    state = jnp.bool_(False), known & ~jnp.isnan(own), *nothing
+    state = transforms.carry(read, state)
+    return lax.while_loop(lambda state: ~state[0], read, state)[1:]
+
+
+def _thresholds(
+    own: jax.Array, labels: jax.Array, usable: jax.Array, num_classes: int
+) -> tuple[jax.Array, jax.Array]:
+    """Thresholds for a strict comparison, and the thresholds themselves.
 
     A probability exceeds the exact mean if and only if it exceeds the largest float32
     number at or below that mean.
     """
-    num_classes = probabilities.shape[1]
-    # Block by block, since the ends of a whole array would be as large as it is.
-    usable = reduce.map_rows(
-        lambda block: jnp.all(domains.CONFIDENCE.holds(block), axis=1),
-        lax.stop_gradient(probabilities),
-    )
-    usable = usable & (labels >= 0) & (labels < num_classes)
-    usable = usable if where is None else usable & where
-    own = domains.CONFIDENCE.confine(masking.take_last(probabilities, labels))
     sums = reduce.sum_bins(
         lambda rows: (rows[0], (rows[1],)), (labels, own), num_classes, usable
     )
@@ -157,28 +197,7 @@ def class_thresholds(
     high, low = exact.divide(total, count)
     strict = jnp.where(low < 0, jnp.nextafter(high, jnp.float32(-jnp.inf)), high)
     missing = count[0] == 0
-    strict, high = (jnp.where(missing, jnp.inf, x) for x in (strict, high))
-    return usable, strict, high
-
-
-@dispatch.core(rows_of="labels")
-def beaten_labels(
-    probabilities: jax.Array,
-    labels: jax.Array,
-    usable: jax.Array,
-    thresholds: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Flags, suggestions, and the best candidate of each row (C if there is none)."""
-    num_classes = probabilities.shape[1]
-
-    def best_candidate(block: jax.Array) -> jax.Array:
-        values = block.astype(jnp.float32)
-        candidates = jnp.where(values > thresholds[None], values, -jnp.inf)
-        return class_axis.largest_class(candidates)[1]
-
-    chosen = reduce.map_rows(best_candidate, probabilities)
-    flagged = usable & (chosen < num_classes) & (chosen != labels)
-    return flagged, jnp.where(flagged, chosen, labels), chosen
+    return jnp.where(missing, jnp.inf, strict), jnp.where(missing, jnp.inf, high)
 
 
 @dispatch.core(rows_of="labels")
