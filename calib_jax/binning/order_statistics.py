@@ -14,9 +14,6 @@ from jax import lax
 from .._core import dispatch, reduce, transforms
 from . import search
 
-# Up to this many rows, sorting is as fast as counting, and a smaller program.
-_FEW_ROWS = 4096
-
 
 @dispatch.core(static=["max_bins"], rows=["scores", "where"])
 def equal_count_edges(
@@ -43,13 +40,14 @@ def equal_count_edges(
 def order_statistics(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     """The scores of given ranks, 0 being the smallest.
 
-    Two methods give the same floats. One sorts, which gathers sharded rows. The other
-    maps scores to integers of the same order and finds their bits in rounds, by
-    counting among the scores that share the bits found so far; counts add up across
-    blocks and devices, so rows stay where they are. On a mesh of several devices rows
-    are counted, because whether they are sharded is unknown under `jax.jit`. One device
-    sorts, except that a CPU, which sorts slowly, counts many rows for few ranks. Under
-    `jax.vmap` over the ranks of the same scores, all ranks are selected at once.
+    Two methods give the same floats. One sorts, which gathers sharded rows and is the
+    smaller program. The other maps scores to integers of the same order and finds their
+    bits in rounds, by counting among the scores that share the bits found so far;
+    counts add up across blocks and devices, so rows stay where they are. On a mesh of
+    several devices rows are counted, because whether they are sharded is unknown under
+    `jax.jit`. One device sorts, except that a CPU, which sorts slowly, counts many rows
+    for few ranks. Under `jax.vmap` over the ranks of the same scores, all ranks are
+    selected at once.
 
     Args:
       rows: scores and mask.
@@ -63,7 +61,7 @@ def order_statistics(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     if transforms.num_devices(rows) > 1:
         return counting(rows, extent, ranks)
     if (
-        transforms.at_most(rows[0].shape[0], _FEW_ROWS)
+        transforms.at_most(rows[0].shape[0], search.FEW_VALUES)
         or ranks.shape[0] > search.FEW_EDGES
     ):
         return sorting(rows, extent, ranks)

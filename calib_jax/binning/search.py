@@ -10,6 +10,8 @@ from .._core import dispatch, transforms
 
 # Up to this many edges each value is compared with all of them; beyond, it is searched.
 FEW_EDGES = 32
+# Up to this many values a program should be small rather than fast.
+FEW_VALUES = 2**13
 _TABLE_BITS = 16
 
 
@@ -49,8 +51,11 @@ def count_at_or_below(
         side = "left" if strictly else "right"
         return jnp.searchsorted(edges, values, side=side).astype(jnp.int32)
     # Comparing with every edge vectorises; a search does less work when there are many.
-    # The loop is unrolled because XLA would write out the edges for a whole block.
     compare = jnp.less if strictly else jnp.less_equal
+    if transforms.at_most(values.size, FEW_VALUES):
+        edges = edges.reshape(-1, *[1] * values.ndim)
+        return jnp.sum(compare(edges, values[None]), axis=0, dtype=jnp.int32)
+    # The loop is unrolled because XLA would write out the edges for a whole block.
     below = jnp.zeros(values.shape, jnp.int32)
     for number in range(edges.shape[0]):
         below = below + compare(edges[number], values).astype(jnp.int32)
