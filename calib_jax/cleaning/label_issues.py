@@ -6,8 +6,6 @@ score is for its first two, which are in `experts`.
 Shapes: N examples, C classes, M models (experts).
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -22,7 +20,6 @@ from .._core import (
     masking,
     records,
     reduce,
-    transforms,
 )
 from .._core.domains import Confidence
 from . import experts
@@ -81,7 +78,8 @@ def confident_learning(
       >>> print(issues.flagged, issues.suggestion)
       [False False  True False] [0 0 0 1]
     """
-    return _confident_learning(*checked_rows(probabilities, labels, where))
+    rows = checked_rows(probabilities, labels, where)
+    return issues_and_candidates(*rows)[0]
 
 
 def label_issue_score(
@@ -132,58 +130,41 @@ def checked_rows(
     return array, label, mask
 
 
-@dispatch.core(rows_of="labels")
-def _confident_learning(
+def issues_and_candidates(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
-) -> LabelIssues:
-    usable, candidates, thresholds = best_candidates(probabilities, labels, where)
-    some = candidates < probabilities.shape[1]
-    flagged = usable & some & (candidates != labels)
-    return LabelIssues(
-        flagged=flagged,
-        suggestion=jnp.where(flagged, candidates, labels),
-        thresholds=thresholds,
-    )
+) -> tuple[LabelIssues, jax.Array, jax.Array]:
+    """Issues, usable rows, and the best candidate of each (C if there is none).
 
-
-def best_candidates(
-    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Usable rows, the best candidate of each (C if there is none), and thresholds.
-
-    All probabilities are read once, unless some row is not usable for the sake of
-    another class than its label's: only then the thresholds were wrong, and the second
-    time they are right.
+    In three programs: the exact sums, which take longest to compile, see few numbers.
     """
     num_classes = probabilities.shape[1]
-    probabilities = lax.stop_gradient(probabilities)
+    usable, own = _usable_rows(probabilities, labels, where)
+    strict, thresholds = _thresholds(own, labels, usable, num_classes=num_classes)
+    flagged, suggestion, candidates = _beaten_labels(
+        probabilities, labels, usable, strict
+    )
+    issues = LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
+    return issues, usable, candidates
+
+
+@dispatch.core(rows_of="labels")
+def _usable_rows(
+    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Rows without a value outside its domain, and the probability of each label."""
+    # Block by block, since the ends of a whole array would be as large as it is.
+    usable = reduce.map_rows(
+        lambda block: jnp.all(domains.CONFIDENCE.holds(block), axis=1),
+        lax.stop_gradient(probabilities),
+    )
+    usable = usable & (labels >= 0) & (labels < probabilities.shape[1])
     own = domains.CONFIDENCE.confine(masking.take_last(probabilities, labels))
-    known = (labels >= 0) & (labels < num_classes)
-    known = known if where is None else known & where
-
-    def read(state: Any) -> Any:
-        _, assumed, _, _ = state
-        strict, thresholds = _thresholds(own, labels, assumed, num_classes)
-
-        def best(block: jax.Array) -> tuple[jax.Array, jax.Array]:
-            values = block.astype(jnp.float32)
-            ahead = jnp.where(values > strict[None], values, -jnp.inf)
-            inside = domains.CONFIDENCE.holds(values)
-            largest, first = class_axis.largest_class(jnp.where(inside, ahead, jnp.inf))
-            return largest < jnp.inf, first
-
-        inside, candidates = reduce.map_rows(best, probabilities)
-        usable = known & inside
-        return jnp.all(usable == assumed), usable, candidates, thresholds
-
-    nothing = jnp.zeros(labels.shape, jnp.int32), jnp.zeros(num_classes, jnp.float32)
-    state = jnp.bool_(False), known & ~jnp.isnan(own), *nothing
-    state = transforms.carry(read, state)
-    return lax.while_loop(lambda state: ~state[0], read, state)[1:]
+    return usable if where is None else usable & where, own
 
 
+@dispatch.core(static=["num_classes"])
 def _thresholds(
-    own: jax.Array, labels: jax.Array, usable: jax.Array, num_classes: int
+    own: jax.Array, labels: jax.Array, usable: jax.Array, *, num_classes: int
 ) -> tuple[jax.Array, jax.Array]:
     """Thresholds for a strict comparison, and the thresholds themselves.
 
@@ -193,11 +174,30 @@ def _thresholds(
     sums = reduce.sum_bins(
         lambda rows: (rows[0], (rows[1],)), (labels, own), num_classes, usable
     )
-    count, total = (exact.to_float(part) for part in sums)
-    high, low = exact.divide(total, count)
+    (count, total), (rest, error) = exact.to_float(sums)
+    high, low = exact.divide((total, error), (count, rest))
     strict = jnp.where(low < 0, jnp.nextafter(high, jnp.float32(-jnp.inf)), high)
-    missing = count[0] == 0
+    missing = count == 0
     return jnp.where(missing, jnp.inf, strict), jnp.where(missing, jnp.inf, high)
+
+
+@dispatch.core(rows_of="labels")
+def _beaten_labels(
+    probabilities: jax.Array,
+    labels: jax.Array,
+    usable: jax.Array,
+    thresholds: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Flags, suggestions, and the best candidate of each row (C if there is none)."""
+
+    def best(block: jax.Array) -> jax.Array:
+        values = block.astype(jnp.float32)
+        candidates = jnp.where(values > thresholds[None], values, -jnp.inf)
+        return class_axis.largest_class(candidates)[1]
+
+    chosen = reduce.map_rows(best, probabilities)
+    flagged = usable & (chosen < probabilities.shape[1]) & (chosen != labels)
+    return flagged, jnp.where(flagged, chosen, labels), chosen
 
 
 @dispatch.core(rows_of="labels")
