@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from .. import metrics
-from .._core import checks, dispatch, exact, masking
+from .._core import checks, dispatch, exact, reduce
 from .._core.domains import CONFIDENCE
 from ..binning import bin_sums, search, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
@@ -285,10 +285,13 @@ def _table_and_bound(
     fresh = bins is None
     bins, sums, divisions = _binned(state, bins, edges, num_bins)
     table = tables.table_of_means(bin_sums.compute(sums))
-    weight, right = _shares(state.sums.sums[1::2])
+    total = jnp.sum(table.weight)
+    (weight, right), _ = exact.to_float(state.sums.sums[1::2, :-1])
     # By how much the rows of a bucket may raise and lower the gap of a bin, at most.
-    rise = jnp.where(divisions > 0, state.greatest * (weight - right), 0.0)
-    fall = jnp.where(divisions > 0, (1 - state.least) * right, 0.0)
+    moves = (divisions > 0) & (total != 0)
+    total = jnp.where(total == 0, 1.0, total)
+    rise = jnp.where(moves, state.greatest * (weight - right) / total, 0.0)
+    fall = jnp.where(moves, (1 - state.least) * right / total, 0.0)
     every = jnp.minimum(2 * jnp.sum(jnp.maximum(rise, fall)), 1.0)
     reading = Reading(value=table, error_bound=every, bins=bins)
     # A bucket is counted in the bin above a fresh cut, but below a given edge.
@@ -299,9 +302,7 @@ def _table_and_bound(
         for part in ((rise, fall) if fresh else (fall, rise))
     )
     gap = table.weight * (table.confidence - table.outcome)
-    bound = gap_bounds.bound_of_cuts(
-        masking.ratio(gap, jnp.sum(table.weight)), rise, fall
-    )
+    bound = gap_bounds.bound_of_cuts(gap / total, rise, fall)
     several = jnp.any(divisions > 1)
     return reading, jnp.where(several, every, jnp.minimum(bound, every))
 
@@ -413,11 +414,11 @@ def _counts_upto(
     # Canonical digits may be negative, of positive sums too.
     high, low = high + (low >> 24), (low & (2**24 - 1)) // exact.ONE_DIGIT
     # In parts of at most 12 bits the sum over 2^19 buckets fits an int32.
-    parts = jnp.stack([low & (2**12 - 1), low >> 12, high], axis=1)
-    parts = jnp.cumsum(parts, axis=0, dtype=jnp.int32)
-    middle = parts[:, 1] + (parts[:, 0] >> 12)
-    low = (parts[:, 0] & (2**12 - 1)) + ((middle & (2**7 - 1)) << 12)
-    return parts[:, 2] + (middle >> 7), low
+    parts = jnp.stack([low & (2**12 - 1), low >> 12, high])
+    low, middle, high = parts + reduce.sums_before(parts)
+    middle = middle + (low >> 12)
+    low = (low & (2**12 - 1)) + ((middle & (2**7 - 1)) << 12)
+    return high + (middle >> 7), low
 
 
 def _starts(
@@ -453,18 +454,13 @@ def _in_bins(state: BucketSummary, bins: Bins) -> tuple[bin_sums.BinSums, jax.Ar
 
 def _share_at_risk(state: BucketSummary, divisions: jax.Array) -> jax.Array:
     """Share of the rows, by weight, in buckets that an edge divides."""
-    (shares,) = _shares(state.sums.sums[1:2])
-    return jnp.sum(jnp.where(divisions > 0, shares, 0.0))
-
-
-def _shares(sums: jax.Array) -> jax.Array:
-    """Exact sums of buckets `[Q, num_buckets + 1, digits]`, the first of which are the
-    weights, as shares of all weight `[Q, num_buckets]`; 0 where there is none."""
-    every = jnp.sum(sums[0, :-1], axis=0, dtype=jnp.int32)
-    total, _ = exact.to_float(every)
-    parts, _ = exact.to_float(sums[:, :-1])
     # NaN where sums of weights exceed float32.
-    return jnp.where(total == 0, 0.0, parts / jnp.where(total == 0, 1.0, total))
+    sums = state.sums.sums[1]
+    every = jnp.sum(sums[:-1], axis=0, keepdims=True, dtype=jnp.int32)
+    weight, _ = exact.to_float(jnp.concatenate([sums[:-1], every]))
+    weight, total = weight[:-1], weight[-1]
+    part = jnp.sum(jnp.where(divisions > 0, weight, 0.0))
+    return jnp.where(total == 0, 0.0, part / jnp.where(total == 0, 1.0, total))
 
 
 def _variance(weight: jax.Array, squares: jax.Array, sums: jax.Array) -> jax.Array:
