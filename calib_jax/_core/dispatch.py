@@ -109,14 +109,15 @@ def core(
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         domains.check_host(given, limits)
         fixed = {name: given.pop(name) for name in static}
-        if not small_programs.is_plain(given):
-            return run(**given, **fixed)
-        if host:
-            small = functools.partial(function, **fixed)
-            return small_programs.run_on_host(small, given, limits)
-        given, num_rows = small_programs.pad(given, few)
-        options = small_programs.options(given, loops=loops)
-        results = compiled_with(options)(**given, **fixed)
+        with small_programs.where_arrays_are(given):
+            if not small_programs.is_plain(given):
+                return run(**given, **fixed)
+            if host:
+                small = functools.partial(function, **fixed)
+                return small_programs.run_on_host(small, given, limits)
+            given, num_rows = small_programs.pad(given, few)
+            options = small_programs.options(given, loops=loops)
+            results = compiled_with(options)(**given, **fixed)
         if num_rows is None or "where" in names:
             return results
         return small_programs.cut(results, num_rows)

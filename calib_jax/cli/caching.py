@@ -19,7 +19,7 @@ def turn_on() -> str:
     Returns:
       A line for the terminal: where they are kept, or why they are not.
     """
-    told = jax.config.jax_compilation_cache_dir
+    told = jax.config.values["jax_compilation_cache_dir"]
     if told:
         return f"Compiled programs are kept in {told}, the folder that JAX was given."
     folder = platformdirs.user_cache_path("calib_jax") / "programs"
