@@ -24,6 +24,7 @@ def core(
     loops: bool = False,
     rows_of: str | None = None,
     elementwise: bool = False,
+    host: bool = False,
 ) -> Callable[..., Any]:
     """Jits the core of a public function and makes it run on any mesh.
 
@@ -43,6 +44,9 @@ def core(
         whose first axis is the examples.
       elementwise: whether the rules for single operations shard the result like the
         arguments, on every axis; they are then left to it.
+      host: whether the function is that small that a plain call runs it as it is on
+        NumPy arrays, and compiles nothing. It takes functions from the namespace of its
+        arrays, `array.__array_namespace__()`.
 
     Returns:
       The jitted function, or a decorator if `function` is not given.
@@ -55,6 +59,7 @@ def core(
             loops=loops,
             rows_of=rows_of,
             elementwise=elementwise,
+            host=host,
         )
     names = list(inspect.signature(function).parameters)
     limits = domains.of_parameters(function)
@@ -104,11 +109,15 @@ def core(
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         domains.check_host(given, limits)
         fixed = {name: given.pop(name) for name in static}
-        if not small_programs.is_plain(given):
-            return run(**given, **fixed)
-        given, num_rows = small_programs.pad(given, few)
-        options = small_programs.options(given, loops=loops)
-        results = compiled_with(options)(**given, **fixed)
+        with small_programs.where_arrays_are(given):
+            if not small_programs.is_plain(given):
+                return run(**given, **fixed)
+            if host:
+                small = functools.partial(function, **fixed)
+                return small_programs.run_on_host(small, given, limits)
+            given, num_rows = small_programs.pad(given, few)
+            options = small_programs.options(given, loops=loops)
+            results = compiled_with(options)(**given, **fixed)
         if num_rows is None or "where" in names:
             return results
         return small_programs.cut(results, num_rows)

@@ -4,13 +4,16 @@ A call outside any transformation, on arrays of the host or of one CPU, is *plai
 
 - Few rows are padded to one of a few sizes, so that a new number of rows does not
   compile a new program. The rows added are masked, or their results are cut off again.
+- A function of a few numbers runs on the host, by NumPy.
 - On a CPU, few entries are read by a program that was compiled with few optimisations:
   in a third of the time, and it runs at most about 2 ms longer.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
@@ -18,7 +21,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
-from . import records
+from . import domains, records, transforms
 
 # Larger arrays are neither padded nor read by programs with few optimisations.
 _MOST_ROWS, _MOST_ENTRIES = 2**16, 2**20
@@ -68,6 +71,54 @@ def is_plain(arguments: Any) -> bool:
         for leaf in jax.tree.leaves(arguments)
         if isinstance(leaf, jax.Array)
     )
+
+
+def run_on_host(
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    limits: Mapping[str, domains.Domain],
+) -> Any:
+    """The results of a function of NumPy arrays, as arrays where the arguments are."""
+    given = jax.tree.map(_of_32_bits, arguments)
+    for name, domain in limits.items():
+        if given[name] is not None:
+            given[name] = domain.confine(given[name])
+    # As in XLA, a division by 0 is no error.
+    with np.errstate(all="ignore"):
+        results = function(**given)
+    results = jax.tree.map(_of_32_bits, results)
+    return jax.device_put(results, committed_device(arguments))
+
+
+def _of_32_bits(value: Any) -> np.ndarray:
+    """A copy: the result may outlive the argument that it was read from."""
+    array = np.array(value)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(np.float32, copy=False)
+    if jnp.issubdtype(array.dtype, jnp.signedinteger):
+        return array.astype(np.int32, copy=False)
+    return array
+
+
+def committed_device(arguments: Any) -> Any:
+    """The device on which arrays were put on purpose; None for the default one."""
+    for leaf in jax.tree.leaves(arguments):
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
+            if leaf.committed:
+                return next(iter(leaf.sharding.addressable_devices), None)
+    return None
+
+
+def where_arrays_are(arguments: Any) -> AbstractContextManager[Any]:
+    """Makes the device of arrays the default one, if it is of another platform.
+
+    What is traced meanwhile knows for which platform (`transforms.platform`); JAX
+    traces once more for another default device.
+    """
+    device = committed_device(arguments)
+    if device is None or device.platform == transforms.platform():
+        return contextlib.nullcontext()
+    return jax.default_device(device)
 
 
 def bucket(num_rows: int) -> int:
@@ -146,17 +197,10 @@ def cut(results: Any, num_rows: int) -> Any:
 
 
 def options(arguments: Any, *, loops: bool) -> Options:
-    """Options of the compiler for the program of a plain call."""
+    """Options of the compiler for the program of a plain call (`where_arrays_are`)."""
     leaves = jax.tree.leaves(arguments)
-    devices = {
-        device
-        for leaf in leaves
-        if isinstance(leaf, jax.Array)
-        for device in leaf.devices()
-    }
-    platforms = {device.platform for device in devices} or {jax.default_backend()}
     entries = sum(np.size(leaf) for leaf in leaves)
-    if platforms != {"cpu"} or entries > _MOST_ENTRIES:
+    if transforms.platform() != "cpu" or entries > _MOST_ENTRIES:
         return ()
     return _LIGHT if loops or entries > _FEW_ENTRIES else _LIGHTEST
 
