@@ -304,7 +304,7 @@ def within_budget(
     return mean <= budget + scale * 2.0**-20
 
 
-@jax.jit
+@dispatch.core
 def pgr_of(curve: CascadeCurve) -> jax.Array:
     """PGR of a curve that was checked."""
     if curve.gain is None:
@@ -318,7 +318,7 @@ def pgr_of(curve: CascadeCurve) -> jax.Array:
     return jnp.where(gap != 0, pgr, jnp.nan)
 
 
-@jax.jit
+@dispatch.core
 def apgr_of(curve: CascadeCurve) -> jax.Array:
     """APGR of a curve that was checked."""
     pgr = pgr_of(curve)
@@ -326,7 +326,7 @@ def apgr_of(curve: CascadeCurve) -> jax.Array:
     return jnp.sum(widths * 0.5 * (pgr[1:] + pgr[:-1]))
 
 
-@jax.jit
+@dispatch.core
 def _random_curve(curve: CascadeCurve) -> CascadeCurve:
     share = curve.small_share
     accuracy = share * curve.small_accuracy + (1 - share) * curve.large_accuracy
