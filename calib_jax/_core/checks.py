@@ -93,7 +93,7 @@ def logits(
     if array.size <= small_programs.MOST_ENTRIES:
         # Few stay on the host, where their rows may be padded.
         return array
-    # Many logits are copied once, to the device, before a caller may overwrite them.
+    # Many are copied once, to the device, before a caller may overwrite them.
     return jax.block_until_ready(jnp.asarray(array))
 
 

@@ -107,7 +107,7 @@ def core(
         leaves = jax.tree.leaves(given)
         if not small_programs.is_plain(leaves):
             return run(**given, **fixed)
-        given, num_rows = small_programs.pad(given, leaves, few)
+        given, num_rows = small_programs.pad(given, leaves, few, loops=loops)
         options = small_programs.options(jax.tree.leaves(given), loops=loops)
         results = compiled_with(options)(**given, **fixed)
         if num_rows is None:

@@ -16,13 +16,14 @@ from typing import Any
 
 import jax
 import jax.extend
-import jax.numpy as jnp
 import numpy as np
 
 from . import records
 
 # Larger arrays are neither padded nor read by programs with few optimisations.
-_MOST_ROWS, MOST_ENTRIES = 2**16, 2**20
+_MOST_ROWS, MOST_ENTRIES = 2**16, 2**19
+# Where each row is visited once, copying more than this would take as long as that.
+_MOST_COPIED = 2**18
 # Up to this many entries a program is run as it is written, without any optimisation.
 _FEW_ENTRIES = 2**15
 # The least number of rows after padding, and up to which it is a power of two.
@@ -112,7 +113,11 @@ def bucket(num_rows: int) -> int:
 
 
 def pad(
-    arguments: dict[str, Any], leaves: Sequence[Any], rows: Sequence[Rows]
+    arguments: dict[str, Any],
+    leaves: Sequence[Any],
+    rows: Sequence[Rows],
+    *,
+    loops: bool,
 ) -> tuple[dict[str, Any], int | None]:
     """Arguments with their rows padded, and the number of rows before.
 
@@ -123,6 +128,7 @@ def pad(
       arguments: by name.
       leaves: the arrays among them.
       rows: what may be padded.
+      loops: whether each row is visited many times.
     """
     if not rows or not all(map(_may_pad, leaves)):
         return arguments, None
@@ -134,7 +140,8 @@ def pad(
                 entries += array.size
             elif num_rows is None:
                 return arguments, None
-    if not num_rows or num_rows > _MOST_ROWS or entries > MOST_ENTRIES:
+    most = MOST_ENTRIES if loops else _MOST_COPIED
+    if not num_rows or num_rows > _MOST_ROWS or entries > most:
         return arguments, None
     padded, size = dict(arguments), bucket(num_rows)
     for row in rows:
@@ -183,22 +190,22 @@ def cut(results: Any, rows: Sequence[Rows], num_rows: int) -> Any:
     whose first axis is `N`; otherwise every array has.
     """
     if not any(row.masks for row in rows):
-        return jax.tree.map(lambda array: _first(array, num_rows), results)
+        return _first(results, num_rows)
     if not records.is_record(results):
         return results
-    return dataclasses.replace(
-        results,
-        **{
-            name: _first(getattr(results, name), num_rows)
-            for name in records.per_row(results)
-        },
-    )
+    of_rows = {name: getattr(results, name) for name in records.per_row(results)}
+    if not of_rows:
+        return results
+    return dataclasses.replace(results, **_first(of_rows, num_rows))
 
 
-def _first(array: jax.Array, num_rows: int) -> jax.Array:
-    # A slice on the device would be a program for each number of rows.
-    return (
-        array if len(array) == num_rows else jnp.asarray(np.asarray(array)[:num_rows])
+def _first(arrays: Any, num_rows: int) -> Any:
+    """The first entries of arrays, which all have equally many."""
+    if len(jax.tree.leaves(arrays)[0]) == num_rows:
+        return arrays
+    # Slicing on the device, and `jnp.asarray`, compile a program for each size.
+    return jax.device_put(
+        jax.tree.map(lambda array: np.asarray(array)[:num_rows], arrays)
     )
 
 
