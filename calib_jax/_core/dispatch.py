@@ -36,8 +36,8 @@ def core(
       function: the function to jit; its static arguments are passed by keyword.
       static: names of its static arguments.
       rows: arguments whose rows may be padded in a plain call: the name of each, and
-        its axes if they are not `N`, as in `"logits N C"`. With `where` among them the
-        rows added are masked; without it, each result has to be one per row.
+        its axes if they are not `N`, as in `"logits N ... C"`. With `where` among them
+        the rows added are masked; without it, each result has to be one per row.
       loops: whether it visits its rows many times, as fits and resampling do; few
         optimisations would then cost more than they save.
       rows_of: for a function with one result per example, the name of an argument
@@ -109,18 +109,19 @@ def core(
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         domains.check_host(given, limits)
         fixed = {name: given.pop(name) for name in static}
-        with small_programs.where_arrays_are(given):
-            if not small_programs.is_plain(given):
+        leaves = jax.tree.leaves(given)
+        with small_programs.where_arrays_are(leaves):
+            if not small_programs.is_plain(leaves):
                 return run(**given, **fixed)
             if host:
                 small = functools.partial(function, **fixed)
                 return small_programs.run_on_host(small, given, limits)
-            given, num_rows = small_programs.pad(given, few)
-            options = small_programs.options(given, loops=loops)
+            given, num_rows = small_programs.pad(given, leaves, few, loops=loops)
+            options = small_programs.options(jax.tree.leaves(given), loops=loops)
             results = compiled_with(options)(**given, **fixed)
-        if num_rows is None or "where" in names:
+        if num_rows is None:
             return results
-        return small_programs.cut(results, num_rows)
+        return small_programs.cut(results, few, num_rows)
 
     call._cache_size = run._cache_size  # type: ignore[attr-defined]
     return call

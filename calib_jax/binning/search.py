@@ -13,7 +13,7 @@ FEW_EDGES = 32
 _TABLE_BITS = 16
 
 
-@dispatch.core(rows=["scores"], rows_of="scores")
+@dispatch.core(rows=["scores N ..."], rows_of="scores")
 def bin_of(edges: jax.Array, scores: jax.Array) -> jax.Array:
     """Bins int32 `[...]` of scores among edges `[num_bins - 1]`; NaN gives -1.
 

@@ -79,9 +79,7 @@ def confident_learning(
       [False False  True False] [0 0 0 1]
     """
     rows = checked_rows(probabilities, labels, where)
-    usable, strict, thresholds = class_thresholds(*rows)
-    flagged, suggestion, _ = beaten_labels(*rows[:2], usable, strict)
-    return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
+    return _confident_learning(*rows)
 
 
 def label_issue_score(
@@ -130,6 +128,15 @@ def checked_rows(
     label = checks.class_numbers("labels", labels)
     checks.same_rows(probabilities=array, labels=label, where=mask)
     return array, label, mask
+
+
+@dispatch.core(rows=["probabilities N C", "labels", "where"], rows_of="labels")
+def _confident_learning(
+    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
+) -> LabelIssues:
+    usable, strict, thresholds = class_thresholds(probabilities, labels, where)
+    flagged, suggestion, _ = beaten_labels(probabilities, labels, usable, strict)
+    return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
 
 
 @dispatch.core
@@ -181,7 +188,7 @@ def beaten_labels(
     return flagged, jnp.where(flagged, chosen, labels), chosen
 
 
-@dispatch.core(rows_of="labels")
+@dispatch.core(rows=["predictions M N", "confidences M N", "labels"], rows_of="labels")
 def _label_issue_score(
     predictions: jax.Array, confidences: Confidence, labels: jax.Array
 ) -> jax.Array:
