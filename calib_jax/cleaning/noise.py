@@ -204,8 +204,9 @@ def _estimate_label_noise(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> jax.Array:
     num_classes = probabilities.shape[1]
-    usable, strict, _ = label_issues.class_thresholds(probabilities, labels, where)
-    *_, candidates = label_issues.beaten_labels(probabilities, labels, usable, strict)
+    _, usable, candidates = label_issues.issues_and_candidates(
+        probabilities, labels, where
+    )
 
     def cell(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
         label, candidate = rows
