@@ -365,7 +365,7 @@ def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int
     if isinstance(num_rows, int):
         lanes = math.gcd(num_rows, transforms.num_devices(rows))
     entries = max(entries, *(math.prod(array.shape[1:]) for array in arrays))
-    cpu = jax.default_backend() == "cpu"
+    cpu = transforms.platform() == "cpu"
     most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
     most_entries = _CPU_BLOCK_ENTRIES if cpu else _BLOCK_ENTRIES
     length = num_rows // lanes

@@ -21,7 +21,7 @@ _HALF, _MINUS_HALF, _LAST = (
 _NUM_CELLS = int(_LAST + _HALF - _MINUS_HALF) + 1
 
 
-@dispatch.core(rows=["scores"], rows_of="scores")
+@dispatch.core(rows=["scores N ..."], rows_of="scores")
 def bin_of(edges: jax.Array, scores: jax.Array) -> jax.Array:
     """Bins int32 `[...]` of scores among edges `[num_bins - 1]`; NaN gives -1.
 

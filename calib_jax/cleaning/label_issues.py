@@ -147,9 +147,9 @@ def issues_and_candidates(
     return issues, usable, candidates
 
 
-@dispatch.core(rows_of="labels")
+@dispatch.core(rows=["probabilities N C", "labels", "kept"], rows_of="labels")
 def _usable_rows(
-    probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
+    probabilities: jax.Array, labels: jax.Array, kept: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Rows without a value outside its domain, and the probability of each label."""
     # Block by block, since the ends of a whole array would be as large as it is.
@@ -159,12 +159,12 @@ def _usable_rows(
     )
     usable = usable & (labels >= 0) & (labels < probabilities.shape[1])
     own = domains.CONFIDENCE.confine(masking.take_last(probabilities, labels))
-    return usable if where is None else usable & where, own
+    return usable if kept is None else usable & kept, own
 
 
-@dispatch.core(static=["num_classes"])
+@dispatch.core(static=["num_classes"], rows=["own", "labels", "where"])
 def _thresholds(
-    own: jax.Array, labels: jax.Array, usable: jax.Array, *, num_classes: int
+    own: jax.Array, labels: jax.Array, where: jax.Array, *, num_classes: int
 ) -> tuple[jax.Array, jax.Array]:
     """Thresholds for a strict comparison, and the thresholds themselves.
 
@@ -172,7 +172,7 @@ def _thresholds(
     number at or below that mean.
     """
     sums = reduce.sum_bins(
-        lambda rows: (rows[0], (rows[1],)), (labels, own), num_classes, usable
+        lambda rows: (rows[0], (rows[1],)), (labels, own), num_classes, where
     )
     (count, total), (rest, error) = exact.to_float(sums)
     high, low = exact.divide((total, error), (count, rest))
@@ -181,7 +181,7 @@ def _thresholds(
     return jnp.where(missing, jnp.inf, strict), jnp.where(missing, jnp.inf, high)
 
 
-@dispatch.core(rows_of="labels")
+@dispatch.core(rows=["probabilities N C", "labels", "usable"], rows_of="labels")
 def _beaten_labels(
     probabilities: jax.Array,
     labels: jax.Array,
@@ -200,7 +200,7 @@ def _beaten_labels(
     return flagged, jnp.where(flagged, chosen, labels), chosen
 
 
-@dispatch.core(rows_of="labels")
+@dispatch.core(rows=["predictions M N", "confidences M N", "labels"], rows_of="labels")
 def _label_issue_score(
     predictions: jax.Array, confidences: Confidence, labels: jax.Array
 ) -> jax.Array:

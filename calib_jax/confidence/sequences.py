@@ -112,14 +112,18 @@ def _sequence_arguments(
     return array, chosen, mask
 
 
-@dispatch.core(rows_of="logits")
+@dispatch.core(rows=["logits N T V", "tokens N T", "where N T"], rows_of="logits")
 def _sequence_mean_logit(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None
 ) -> jax.Array:
     return mean_tokens(masking.take_last(logits, tokens), where)
 
 
-@dispatch.core(static=["reduction"], rows_of="logits")
+@dispatch.core(
+    static=["reduction"],
+    rows=["logits N T V", "tokens N T", "where N T"],
+    rows_of="logits",
+)
 def _sequence_log_likelihood(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
 ) -> jax.Array:
