@@ -29,8 +29,12 @@ _LEAST, _POWERS_UP_TO = 16, 512
 
 Options = tuple[tuple[str, Any], ...]
 
-# Compiles with the older and quicker code generator, and without optimisations.
-_LIGHT: Options = (("xla_cpu_use_fusion_emitters", False),)
+# Compiles with the older and quicker code generator, all kernels as one module of LLVM
+# (each module takes a few milliseconds), and without optimisations.
+_LIGHT: Options = (
+    ("xla_cpu_use_fusion_emitters", False),
+    ("xla_cpu_parallel_codegen_split_count", 1),
+)
 _LIGHTEST: Options = (*_LIGHT, ("xla_backend_optimization_level", 0))
 
 _TOP = jax.extend.core.get_opaque_trace_state()
