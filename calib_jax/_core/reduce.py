@@ -59,7 +59,7 @@ def map_and_sum_rows(
     if num_rows == 0:
         nothing = jax.tree.map(lambda x: jnp.zeros(0, x.dtype), outputs)
         return nothing, jax.tree.map(lambda x: jnp.float32(0), quantities)
-    if _is_one_block(rows):
+    if is_one_block(rows):
         results, quantities = function(rows, *[_live(rows, valid)] * 2)
         return results, jax.tree.map(jnp.sum, quantities)
     lanes, length, size = _blocks(rows)
@@ -119,7 +119,7 @@ def sum_rows(
     Returns:
       The pytree with a float32 scalar for each array; 0 if no row is valid.
     """
-    if _is_one_block(rows):
+    if is_one_block(rows):
         return jax.tree.map(jnp.sum, function(rows, _live(rows, valid)))
     sample = _sample(rows)
     live = jax.ShapeDtypeStruct((1,), bool)
@@ -140,7 +140,7 @@ def sum_blocks(
     every: int | jax.Array = 1,
 ) -> jax.Array:
     """`sum_rows` for a function that sums its block to a float32 array of `shape`."""
-    if _is_one_block(rows):
+    if is_one_block(rows):
         return function(rows, _live(rows, valid))
 
     def step(sums: Any, block: Rows, live: jax.Array) -> Any:
@@ -165,7 +165,7 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
     Returns:
       The pytree with a float32 scalar for each array. It has no derivative.
     """
-    if _is_one_block(rows):
+    if is_one_block(rows):
         return jax.tree.map(jnp.min, function(lax.stop_gradient(rows)))
     sample = _sample(rows)
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample))
@@ -382,7 +382,7 @@ def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int
     return lanes, length, _block_size(length, most)
 
 
-def _is_one_block(rows: Rows) -> bool:
+def is_one_block(rows: Rows) -> bool:
     """Whether nothing is to be added up across blocks or lanes."""
     lanes, length, size = _blocks(rows)
     return isinstance(length, int) and lanes == 1 and 0 < length == size
