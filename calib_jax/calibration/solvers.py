@@ -220,7 +220,7 @@ def minimize(
     last_stage = len(stages) - 1
     # The loop itself is not differentiated; `differentiable` adds derivatives later.
     constant, initial = lax.stop_gradient((data, initial))
-    enabled, no_step = jnp.asarray(enabled), np.zeros(initial.shape, np.float32)
+    enabled, no_step = jnp.asarray(enabled), jnp.zeros(initial.shape, jnp.float32)
 
     @jax.custom_jvp
     def value_function(params: jax.Array, data: Any) -> jax.Array:
@@ -297,23 +297,16 @@ def minimize(
             size = jnp.where(switch, jnp.inf, size)
             stage = jnp.where(switch, jnp.where(near, stage + 1, last_stage), stage)
             finished, settled = finished & ~coarse, settled & ~coarse
-        moves = settled & enabled
-        step = lax.select(moves, step, no_step)
-        by_step = jnp.sum(evaluation.hessian * step[None], axis=1)
-        value = evaluation.value + _dot(step, evaluation.gradient + 0.5 * by_step)
-        evaluation = Evaluation(
-            value=value,
-            gradient=evaluation.gradient + by_step,
-            hessian=evaluation.hessian,
-        )
-        last = lax.select(moves, best, params)
+        settled = settled & enabled
+        last = lax.select(settled, best, params)
         params = lax.select(finished, last, after)
         steps = lax.select(finished, steps, steps + 1)
-        return params, evaluation, state, steps, size, stage, settled, finished
+        found = evaluation._replace(bend=None), step
+        return params, found, state, steps, size, stage, settled, finished
 
     carry = (
         initial,
-        unsolved(initial).evaluation,
+        (unsolved(initial).evaluation, no_step),
         transformation.init(initial),
         jnp.int32(0),
         jnp.float32(jnp.inf),
@@ -321,8 +314,15 @@ def minimize(
         jnp.array(False),
         jnp.array(False),
     )
-    params, evaluation, _, steps, _, _, settled, _ = lax.while_loop(
+    params, (evaluation, step), _, steps, _, _, settled, _ = lax.while_loop(
         lambda carry: ~carry[-1], advance, transforms.carry(advance, carry)
+    )
+    # By the quadratic model of the last step.
+    step = lax.select(settled, step, no_step)
+    moved = jnp.sum(evaluation.hessian * step[None], axis=1)
+    change = _dot(step, evaluation.gradient + 0.5 * moved)
+    evaluation = evaluation._replace(
+        value=evaluation.value + change, gradient=evaluation.gradient + moved
     )
     return Solution(
         params=params, evaluation=evaluation, num_steps=steps, converged=settled

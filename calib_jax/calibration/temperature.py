@@ -6,6 +6,7 @@ theorem); its derivatives are NaN if the status is INVALID_VALUES or MAX_STEPS.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,9 +28,12 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 _FIRST_ROWS = (2**10, 2**16)
 # Up to this many logits a small program counts more than a fast one.
 _FEW_ENTRIES = 2**20
-# The largest part of an integral that may come from the derivatives at its ends: the
-# error is at most twice the square of it.
-_MOST_TURN = 1e-3
+# Where 1 / T times the mean gap of the logits is below this, the slope of the loss is
+# computed from the curvature. Above it the rounding of means moves T by less than 1e-5.
+_FLAT = 0.05
+# The largest part of that slope that may come from changes of the curvature: the error
+# is about twice the square of it.
+_MOST_CHANGE = 1e-3
 _ONE, _LOWEST, _HIGHEST = np.float32([1.0, MIN_TEMPERATURE, MAX_TEMPERATURE])
 
 
@@ -134,8 +138,10 @@ def _fit_temperature(
     solver: optax.GradientTransformation | None,
 ) -> tuple[Temperature, FitReport]:
     few = transforms.at_most(logits.size, _FEW_ENTRIES) and reduce.is_one_block(logits)
-    problem = prepare(logits, labels, where, weights, class_where, few=few)
-    data, mean_gap = problem.data, problem.label_gap - problem.mean_above
+    problem = prepare(logits, labels, where, weights, class_where)
+    data, mean_gap = problem.data, problem.at_zero[0]
+    total = jnp.maximum(problem.weight, 1e-30)
+    at_zero = [value / total for value in problem.at_zero]
     rows, valid = data["rows"], data["valid"]
     # The maxima have no derivative, but logits and weights have.
     logits, label = masking.clean_rows(valid, 0, logits, problem.label)
@@ -147,10 +153,10 @@ def _fit_temperature(
         # Nothing of a row but this changes with T.
         allowed = rows.get("class_where", data["class_where"])
         below = masking.below_maximum(logits, rows["max"], allowed)
-        weight = varying.get("weight", valid)
-        varying = {"below": below, "label": label}
-        varying |= {} if weight is None else {"weight": weight.astype(jnp.float32)}
-        data = data | {"rows": varying, "total": problem.weight}
+        counts = jnp.float32(1) if valid is None else valid.astype(jnp.float32)
+        share = varying.get("weight", counts) / total
+        varying = {"below": below, "label": label, "weight": share}
+        data = data | {"rows": varying}
 
     def evaluate(
         params: jax.Array, data: Any, every: Any, closely: bool = False
@@ -158,9 +164,8 @@ def _fit_temperature(
         inverse = jnp.exp(-params[0])
         if few:
             sums = [jnp.sum(term) for term in derivatives(inverse, **data["rows"])]
-            total = data["total"]
         else:
-            total, *sums = reduce.sum_rows(
+            weight, *sums = reduce.sum_rows(
                 lambda block, live: likelihood(
                     inverse, block, live, data["class_where"], masked=valid is not None
                 ),
@@ -168,30 +173,28 @@ def _fit_temperature(
                 data["valid"],
                 every,
             )
+            sums = [value / jnp.maximum(weight, 1e-30) for value in sums]
         loss, slope, curvature, third = sums
         if closely:
-            better, smooth = slope_from_start(problem, inverse, curvature, third)
+            better, smooth = slope_from_start(at_zero, inverse, curvature, third)
             smooth = smooth if few else smooth & (jnp.asarray(every) == 1)
             slope = lax.select(smooth, better, slope)
         # Derivatives with respect to log T; the curvature is that of the convex problem
         # in 1 / T.
-        share = 1.0 / jnp.maximum(total, 1e-30)
-        scale = inverse * share
         return Evaluation(
-            value=loss * share,
-            gradient=(scale * slope)[None],
-            hessian=(scale * inverse * curvature)[None, None],
+            value=loss,
+            gradient=(inverse * slope)[None],
+            hessian=(inverse * inverse * curvature)[None, None],
             bend=(1.0 + inverse * third / jnp.maximum(curvature, 1e-30))[None],
         )
 
     # First guess: in calibrated logits the mean lies a few nats below the largest.
-    guess = mean_gap / (5.0 * jnp.maximum(problem.weight, 1e-30))
-    guess = lax.clamp(2 * _LOWEST, guess, _HIGHEST / 2)
+    guess = lax.clamp(2 * _LOWEST, at_zero[0] / 5.0, _HIGHEST / 2)
     status, start = reports.first_case(
         (problem.invalid, FitStatus.INVALID_VALUES, _ONE),
         (~(mean_gap > 0), FitStatus.CONSTANT, _ONE),
         (problem.label_gap == 0, FitStatus.ZERO_LIMIT, _LOWEST),
-        (problem.mean_above >= 0, FitStatus.INFINITE_LIMIT, _HIGHEST),
+        (problem.at_zero[1] <= 0, FitStatus.INFINITE_LIMIT, _HIGHEST),
         (True, FitStatus.CONVERGED, guess),
     )
     searched = status == FitStatus.CONVERGED
@@ -233,10 +236,10 @@ class Problem(NamedTuple):
     Attributes:
       data: rows, mask and shared classes, as `likelihood` takes them.
       weight: float32 scalar, sum of weights of the valid rows.
-      mean_above: float32 scalar, weighted sum of the mean logit less the label's.
+      at_zero: float32 scalars, weighted sums at 1 / T = 0: of the largest logit less
+        the mean, of the label's less the mean, which is the slope, of the curvature and
+        of its derivative.
       label_gap: float32 scalar, weighted sum of the largest logit less the label's.
-      curvature: float32 scalar, weighted sum of the variance of the logits.
-      third: float32 scalar, weighted sum of their third central moment.
       invalid: bool scalar, whether a valid row holds an invalid value.
       unit: float32 scalar, by which the weights are divided.
       label: float32 `[N]`, logits of the labels, differentiable.
@@ -244,10 +247,8 @@ class Problem(NamedTuple):
 
     data: dict[str, Any]
     weight: jax.Array
-    mean_above: jax.Array
+    at_zero: tuple[jax.Array, ...]
     label_gap: jax.Array
-    curvature: jax.Array
-    third: jax.Array
     invalid: jax.Array
     unit: jax.Array
     label: jax.Array
@@ -259,13 +260,8 @@ def prepare(
     where: jax.Array | None,
     weights: jax.Array | None,
     class_where: jax.Array | None,
-    *,
-    few: bool = False,
 ) -> Problem:
-    """The `Problem` of some rows, by one pass over them.
-
-    With `few` rows a small program counts more than a fast one.
-    """
+    """The `Problem` of some rows, by one pass over them."""
     num_rows = logits.shape[0]
     masked = where is not None or weights is not None
     counts = masking.valid_rows(num_rows, where, weights)
@@ -306,7 +302,6 @@ def prepare(
                 square,
                 square * above,
             ),
-            whole=few,
         )
         usable = jnp.isfinite(maximum) & jnp.isfinite(label)
         weight = block.get("weight")
@@ -332,10 +327,8 @@ def prepare(
     return Problem(
         data={"rows": rows, "valid": valid, "class_where": classes},
         weight=total,
-        mean_above=mean_above,
+        at_zero=(label_gap - mean_above, -mean_above, curvature, third),
         label_gap=label_gap,
-        curvature=curvature,
-        third=third,
         invalid=unusable > 0,
         unit=unit,
         label=label,
@@ -351,7 +344,10 @@ def central_moments(
 
 
 def slope_from_start(
-    problem: Problem, inverse: jax.Array, curvature: jax.Array, third: jax.Array
+    start: Sequence[jax.Array],
+    inverse: jax.Array,
+    curvature: jax.Array,
+    third: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """The slope at 1 / T as that at 0 less the integral of the curvature in between.
 
@@ -360,28 +356,30 @@ def slope_from_start(
     ends (Hermite).
 
     Args:
-      problem: with the sums at 1 / T = 0.
+      start: float32 scalars: how far the largest logit is above the mean, and slope,
+        curvature and its derivative at 1 / T = 0.
       inverse: float32 `[...]`, 1 / T.
-      curvature: float32 `[...]`, sum of the curvature there.
-      third: float32 `[...]`, sum of its derivative there.
+      curvature: float32 `[...]`, the curvature there.
+      third: float32 `[...]`, its derivative there.
 
     Returns:
       float32 `[...]`, with its sign as in `derivatives`, and bool `[...]`, whether the
       curvature is smooth enough for it.
     """
-    mean = 0.5 * (problem.curvature + curvature)
-    turn = inverse * (problem.third - third) / 12.0
-    smooth = jnp.abs(turn) < _MOST_TURN * mean
-    return -problem.mean_above - inverse * (mean + turn), smooth
+    gap, slope, first_curvature, first_third = start
+    mean = 0.5 * (first_curvature + curvature)
+    turn = inverse * (first_third - third) / 12.0
+    # Either may be small by chance, where the curvature is not smooth.
+    change = jnp.abs(turn) + jnp.abs(curvature - first_curvature) / 32.0
+    smooth = (inverse * gap < _FLAT) & (change < _MOST_CHANGE * mean)
+    return slope - inverse * (mean + turn), smooth
 
 
 def derivatives(
     inverse: jax.Array,
     below: jax.Array,
     label: jax.Array,
-    weight: jax.Array | None = None,
-    *,
-    whole: bool = True,
+    weight: jax.Array,
 ) -> tuple[jax.Array, ...]:
     """Loss and its first three derivatives by 1 / T of each row, times its weight.
 
@@ -391,22 +389,23 @@ def derivatives(
       inverse: float32 scalar.
       below: float32 `[N, C]`, logits less the largest of their row.
       label: float32 `[N]`, the same of the labels' logits.
-      weight: optional float32 `[N]`.
-      whole: as for `class_axis.reduce_classes`.
+      weight: float32 `[N]` or scalar.
     """
     exponentials = jnp.exp(inverse * below)
     first = exponentials * below
     second = first * below
-    normaliser, *sums = class_axis.reduce_classes(
-        [class_axis.SUM] * 4, (exponentials, first, second, second * below), whole=whole
+    normaliser, *sums = class_axis.sum_classes(
+        exponentials, first, second, second * below
     )
+    # It is 0 only in rows that do not count, if all their classes are masked.
+    normaliser = jnp.maximum(normaliser, 1e-30)
     mean, square, cube = (total / normaliser for total in sums)
     terms = (
         jnp.log(normaliser) - inverse * label,
         label - mean,
         *central_moments(mean, square, cube),
     )
-    return terms if weight is None else tuple(weight * term for term in terms)
+    return tuple(weight * term for term in terms)
 
 
 def likelihood(
@@ -425,6 +424,6 @@ def likelihood(
     below = masking.below_maximum(block["logits"], block["max"], classes)
     # Setting the weight to 0 costs less than setting each value.
     weight = jnp.where(live, block.get("weight", jnp.float32(1)), 0.0)
-    terms = derivatives(inverse, below, block["label"], weight, whole=False)
+    terms = derivatives(inverse, below, block["label"], weight)
     values = weight, *terms
     return tuple(jnp.where(live, x, 0.0) for x in values) if masked else values
