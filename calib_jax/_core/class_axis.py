@@ -36,19 +36,25 @@ _FIRST = Reduction(lax.min, np.iinfo(np.int32).max, jnp.min)
 
 
 def reduce_classes(
-    reductions: Sequence[Reduction], terms: Sequence[jax.Array]
+    reductions: Sequence[Reduction],
+    terms: Sequence[jax.Array],
+    *,
+    whole: bool = False,
 ) -> tuple[jax.Array, ...]:
     """Reduces several terms `[..., C]` over their last axis, in one loop.
 
     Args:
       reductions: Q reductions, one per term. Only sums have derivatives.
       terms: Q arrays `[..., C]`.
+      whole: whether the axis is reduced as it is, which is slower and less to compile.
 
     Returns:
       Q arrays `[...]`.
     """
-    pieces, rest = _cut(terms)
     reductions = tuple(reductions)
+    if whole:
+        return _reduce_together(reductions, -1, *terms)
+    pieces, rest = _cut(terms)
     if pieces is None:
         return _reduce_together(reductions, -1, *rest)
     parts = _reduce_together(reductions, -2, *pieces)
