@@ -134,7 +134,7 @@ def bootstrap_interval(
     )
 
 
-@dispatch.core(static=["statistic", "num_resamples"])
+@dispatch.core(static=["statistic", "num_resamples"], loops=True)
 def _bootstrap_interval(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
