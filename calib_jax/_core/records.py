@@ -113,9 +113,10 @@ def is_record(value: Any) -> bool:
 
 
 def per_row(value: Any) -> list[str]:
-    """Names of the fields of a record that have an entry for each example, `[N]`."""
+    """Names of the fields of a record that have an entry for each example: those with
+    the axes `[N]`, or any axes, as a result of scores of any shape."""
     axes = getattr(type(value), _AXES)
-    return [name for name, words in axes.items() if words == "N"]
+    return [name for name, words in axes.items() if words in ("N", None)]
 
 
 def check(name: str, value: Any, *, nan: bool = False) -> None:

@@ -32,10 +32,10 @@ def find(prefixes: jax.Array, values: jax.Array) -> jax.Array:
     repeated = jnp.pad(prefixes[1:] == prefixes[:-1], (1, 0))
     # No value has all 32 bits set.
     once = jnp.where(repeated, jnp.uint32(0xFFFFFFFF), prefixes)
-    found = jnp.full(values.shape, -1, jnp.int32)
-    for number in range(prefixes.shape[0]):
-        found = found + jnp.where(once[number] == values, number + 1, 0)
-    return found
+    shape = -1, *[1] * values.ndim
+    number = jnp.arange(1, once.shape[0] + 1, dtype=jnp.int32).reshape(shape)
+    equal = once.reshape(shape) == values[None]
+    return jnp.sum(jnp.where(equal, number, 0), axis=0, dtype=jnp.int32) - 1
 
 
 def count_at_or_below(
@@ -49,12 +49,9 @@ def count_at_or_below(
         side = "left" if strictly else "right"
         return jnp.searchsorted(edges, values, side=side).astype(jnp.int32)
     # Comparing with every edge vectorises; a search does less work when there are many.
-    # The loop is unrolled because XLA would write out the edges for a whole block.
     compare = jnp.less if strictly else jnp.less_equal
-    below = jnp.zeros(values.shape, jnp.int32)
-    for number in range(edges.shape[0]):
-        below = below + compare(edges[number], values).astype(jnp.int32)
-    return below
+    below = compare(edges.reshape(-1, *[1] * values.ndim), values[None])
+    return jnp.sum(below, axis=0, dtype=jnp.int32)
 
 
 def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
