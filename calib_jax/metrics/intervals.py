@@ -13,10 +13,12 @@ interval can be short everywhere: many small gaps cannot be distinguished from n
 estimate with a small, bounded bias and leaves room for that bound.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.scipy.special import ndtr
 from jax.typing import ArrayLike
 
 from .._core import bisection, checks, dispatch, masking, records, reduce
@@ -54,6 +56,7 @@ _AT_LOWER_END = 0.8
 _RARE = 4.5
 # A drawn error this close to the estimate counts as equal: both are rounded.
 _EQUAL = 1e-6
+_ROOT_HALF = np.float32(np.sqrt(0.5))
 
 
 @records.record()
@@ -193,8 +196,8 @@ def interval_of_rows(
     quickly, while the draws take time. Only the last one knows their number.
     """
     table = _table(bins, scores, outcomes, where)
-    drawn = _draw_right(key, bins, scores, where, num_resamples=num_resamples)
-    return _interval(key, table, drawn, error_rate, jnp.int32(scores.shape[0]))
+    right, errors = _draw(key, bins, scores, where, num_resamples=num_resamples)
+    return _interval(table, right, errors, error_rate, jnp.int32(scores.shape[0]))
 
 
 @dispatch.core(rows=["scores", "outcomes", "where"])
@@ -212,16 +215,16 @@ def _table(
 
 
 @dispatch.core(static=["num_resamples"], rows=["scores", "where"], loops=True)
-def _draw_right(
+def _draw(
     key: jax.Array,
     bins: Bins,
     scores: Confidence,
     where: jax.Array | None,
     *,
     num_resamples: int,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     """Right answers in each bin, int32 `[D, num_bins]`, if rows are right as often as
-    their scores say."""
+    their scores say; and errors in standard errors, of bins and of their shares."""
     num_rows, num_bins = scores.shape[0], bins.num_bins
     index = search.bin_of(bins.edges, scores)
     index = masking.fill(index, where, -1)
@@ -250,18 +253,23 @@ def _draw_right(
         return jnp.sum(count, axis=0, dtype=jnp.int32)
 
     most = resampling.most_at_once(num_rows)
-    return resampling.in_batches(batch, num_resamples, most)
+    right = resampling.in_batches(batch, num_resamples, most)
+    shape = _ERROR_DRAWS, num_bins + 1
+    words = random_words.words_of_draws(
+        key, jnp.array([_ERROR_KEY], jnp.uint32), math.prod(shape)
+    )
+    return right, random_words.normals(words).reshape(shape)
 
 
 @dispatch.core
 def _interval(
-    key: jax.Array,
     table: bin_sums.BinMeans,
-    drawn: jax.Array,
+    right: jax.Array,
+    errors: jax.Array,
     error_rate: jax.Array,
     num_given: jax.Array,
 ) -> CalibrationErrorInterval:
-    """The interval from the means of `_table` and the counts of `_draw_right`."""
+    """The interval from the means of `_table` and the results of `_draw`."""
     num_rows = jnp.sum(table.count, dtype=jnp.int32)
     bad = (num_rows == 0) | jnp.any(jnp.isnan(table.means)) | jnp.isnan(error_rate)
     total = jnp.maximum(num_rows, 1).astype(jnp.float32)
@@ -270,10 +278,9 @@ def _interval(
     estimate = jnp.sum(share * jnp.abs(gap))
 
     expected = table.weight * confidence
-    null = jnp.sum(jnp.abs(expected[None] - drawn.astype(jnp.float32)), axis=1) / total
+    null = jnp.sum(jnp.abs(expected[None] - right.astype(jnp.float32)), axis=1) / total
     p_value = resampling.p_value(null, estimate, _EQUAL)
 
-    errors = jax.random.fold_in(key, jnp.uint32(_ERROR_KEY))
     debiased, lower, upper = _ends(errors, table, share, gap, total, error_rate)
     lower = jnp.where(p_value <= 0.5 * error_rate, lower, 0.0)
     values = {
@@ -296,14 +303,17 @@ def _interval(
 
 
 def _ends(
-    key: jax.Array,
+    drawn: jax.Array,
     table: bin_sums.BinMeans,
     share: jax.Array,
     gap: jax.Array,
     total: jax.Array,
     error_rate: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The debiased estimate and both ends of the interval, before the test."""
+    """The debiased estimate and both ends of the interval, before the test.
+
+    `drawn` are the errors of `_draw`, float32 `[draws, num_bins + 1]`.
+    """
     _, outcome, square, claimed, _ = table.means
     rows = table.weight
     # One right and one wrong answer are added, so that no variance is 0.
@@ -347,7 +357,6 @@ def _ends(
     squares = error**2
     noise = jnp.sum(squares)
     few = jnp.sum(error) ** 2 < _FEW_BINS * noise
-    drawn = jax.random.normal(key, (_ERROR_DRAWS, error.shape[0] + 1), jnp.float32)
     known = gaps > _KNOWN_SIGN
     off = jnp.where(known[None], drawn[:, 1:], jnp.abs(drawn[:, 1:])) * error[None]
     off = jnp.sum(off, axis=1) + drawn[:, 0] * jnp.sqrt(of_shares)
@@ -365,7 +374,7 @@ def _ends(
     # that of Wilson's interval for a proportion, and half a row for whole outcomes.
     # Where the sign of a gap is not known, the skew may be upwards.
     skewness, weight = 2 * around - 1, squares / some
-    sign = jnp.sign(gap) * (1 - 2 * ndtr(-gaps))
+    sign = jnp.sign(gap) * lax.erf(gaps * _ROOT_HALF)
     sure = jnp.sum(weight * sign * skewness)
     unsure = jnp.sum(weight * (1 - jnp.abs(sign)) * jnp.abs(skewness))
     shift, half = 0.5 * quantile**2 / total, 0.5 / total
@@ -457,7 +466,8 @@ def _critical_value(room: jax.Array, error_rate: jax.Array) -> jax.Array:
     r"""The c of :math:`\Phi(-c) + \Phi(-c - r) = \alpha`."""
 
     def too_low(value: jax.Array) -> jax.Array:
-        return ndtr(-value) + ndtr(-value - room) > error_rate
+        both = jnp.stack([value, value + room])
+        return 0.5 * jnp.sum(lax.erfc(both * _ROOT_HALF), axis=0) > error_rate
 
     low, high = (intervals.normal_quantile(k * error_rate) for k in (2, 1))
     return bisection.bisect(too_low, low, high, num_halvings=_BISECTIONS)

@@ -53,6 +53,13 @@ def uniforms(words: jax.Array) -> jax.Array:
     return (words >> 9).astype(jnp.float32) * np.float32(2.0**-23)
 
 
+def normals(words: jax.Array) -> jax.Array:
+    """float32 normal variables of words, as `jax.random.normal` gives them."""
+    least = np.nextafter(np.float32(-1), np.float32(0))
+    uniform = jnp.maximum(uniforms(words) * np.float32(2) + least, least)
+    return np.float32(np.sqrt(2)) * lax.erf_inv(uniform)
+
+
 def _is_default(key: jax.Array) -> bool:
     return (
         jax.random.key_impl(key) == "threefry2x32"
