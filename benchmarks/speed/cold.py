@@ -280,7 +280,7 @@ def measure(
                 programs=[one["programs"] for one in found],
             )
         )
-    settings = Settings(rounds=plan.rounds, starts=1, budget=2.0, slow=5.0)
+    settings = Settings(rounds=plan.rounds, starts=1, budget=2.0)
     answers = []
     for name, candidates in CURVES.items():
         workload, results = load(name), []
