@@ -10,8 +10,9 @@ A call outside any transformation, on arrays of the host or of one device, is *p
 
 import dataclasses
 import functools
+import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -24,6 +25,8 @@ from . import records
 _MOST_ROWS, MOST_ENTRIES = 2**16, 2**19
 # Where each row is visited once, copying more than this would take as long as that.
 _MOST_COPIED = 2**18
+# Longer arrays are read by optimised programs: others would take half as long again.
+_MOST_LIGHT_ROWS = 2**14
 # Up to this many entries a program is run as it is written, without any optimisation.
 _FEW_ENTRIES = 2**15
 # The least number of rows after padding, and up to which it is a power of two.
@@ -91,7 +94,7 @@ def is_plain(leaves: Sequence[Any]) -> bool:
     """Whether arrays are on the host or on one device, outside any transformation."""
     if (
         _trace_state() != _TOP
-        or jax.config.jax_disable_jit
+        or jax.config.jax_disable_jit  # type: ignore[attr-defined]
         or not jax.sharding.get_abstract_mesh().empty
     ):
         return False
@@ -211,8 +214,14 @@ def _first(arrays: Any, num_rows: int) -> Any:
 
 def options(leaves: Sequence[Any], *, loops: bool) -> Options:
     """Options of the compiler for the program of a plain call."""
-    entries = sum(leaf.size if hasattr(leaf, "size") else 1 for leaf in leaves)
-    if entries > MOST_ENTRIES or _platforms(leaves) != {"cpu"}:
+    shapes = [np.shape(leaf) for leaf in leaves]
+    longest = max((max(shape, default=1) for shape in shapes), default=1)
+    entries = sum(map(math.prod, shapes))
+    if (
+        longest > _MOST_LIGHT_ROWS
+        or entries > MOST_ENTRIES
+        or _platforms(leaves) != {"cpu"}
+    ):
         return ()
     return _LIGHT if loops or entries > _FEW_ENTRIES else _LIGHTEST
 
@@ -227,12 +236,13 @@ def _platforms(leaves: Sequence[Any]) -> set[str]:
     }
     if found:
         return found
-    chosen = jax.config.jax_default_device or jax.default_backend()
+    chosen = jax.config.jax_default_device  # type: ignore[attr-defined]
+    chosen = chosen or jax.default_backend()
     return {chosen if isinstance(chosen, str) else chosen.platform}
 
 
 @functools.cache
-def accepted(wanted: Options) -> Mapping[str, Any] | None:
+def accepted(wanted: Options) -> dict[str, Any] | None:
     """The options that this version of XLA knows; an unknown one would fail a call."""
     known = {}
     for name, value in wanted:

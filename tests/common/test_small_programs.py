@@ -361,11 +361,13 @@ def test_no_nan_comes_from_the_rows_added(dtype):
 
 
 def test_options_follow_the_device_and_the_size():
-    few, many = np.zeros(100), np.zeros(small_programs.MOST_ENTRIES + 1)
+    few, many = np.zeros(100), np.zeros((2**9, 2**10 + 1))
     lightest = small_programs.options([few, 1.0], loops=False)
     light = small_programs.options([few, 1.0], loops=True)
     assert set(light) < set(lightest)
-    assert small_programs.options([many], loops=False) == ()
+    assert small_programs.options([many], loops=True) == ()
+    assert small_programs.options([many[:, 1:]], loops=False) == light
+    assert small_programs.options([np.zeros(2**14 + 1)], loops=False) == ()
     assert small_programs.accepted(lightest) == dict(lightest)
     assert small_programs.accepted((("xla_no_such_option", 1), *light)) == dict(light)
     assert small_programs.accepted(()) is None
