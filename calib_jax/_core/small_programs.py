@@ -22,13 +22,13 @@ import numpy as np
 from . import records
 
 # Larger arrays are neither padded nor read by programs with few optimisations.
-_MOST_ROWS, MOST_ENTRIES = 2**16, 2**19
+_MOST_ROWS, MOST_ENTRIES = 2**15, 2**19
 # Where each row is visited once, copying more than this would take as long as that.
 _MOST_COPIED = 2**18
 # Longer arrays are read by optimised programs: others would take half as long again.
 _MOST_LIGHT_ROWS = 2**14
 # Up to this many entries a program is run as it is written, without any optimisation.
-_FEW_ENTRIES = 2**15
+_FEW_ENTRIES = 25_600
 # The least number of rows after padding, and up to which it is a power of two.
 _LEAST, _POWERS_UP_TO = 16, 512
 
