@@ -137,7 +137,7 @@ def pad(
         return arguments, None
     num_rows, entries = None, 0
     for row in rows:
-        for array in _arrays(arguments[row.name]):
+        for array in _arrays(arguments.get(row.name)):
             if row.fits(array):
                 num_rows = array.shape[row.axis] if num_rows is None else num_rows
                 entries += array.size
@@ -148,7 +148,7 @@ def pad(
         return arguments, None
     padded, size = dict(arguments), bucket(num_rows)
     for row in rows:
-        value = arguments[row.name]
+        value = arguments.get(row.name)
         if value is not None:
             padded[row.name] = _padded(value, row, num_rows, size)
         elif row.masks:
