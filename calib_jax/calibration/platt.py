@@ -262,9 +262,9 @@ def fit_rows(
     mean = first / some
     scale = jnp.sqrt(jnp.maximum(second / some - mean * mean, 1e-8)) * width
     center = middle + mean * width
-    zero, one = np.float32([0, 1])
+    zero, one = np.float32(0), np.float32(1)
     rate = positive / some
-    slope, no_slope = zero, (zero, zero)
+    slope: Any = zero
     if not smooth:
         # Outliers whose outcomes are certain have no say: what counts are the scores at
         # which some rows are right and some are wrong, whichever way the slope goes. No
@@ -301,9 +301,9 @@ def fit_rows(
         data["targets"] = (bottom, top), (rest_of_bottom, rest_of_top)
     base = jnp.log(rate) - jnp.log1p(-rate)
     base = lax.clamp(np.float32(-MAX_PLATT), base, np.float32(MAX_PLATT))
-    cases = [
-        (invalid, FitStatus.INVALID_VALUES, *no_slope),
-        (~(total > 0), FitStatus.CONSTANT, *no_slope),
+    cases: list[tuple[Any, ...]] = [
+        (invalid, FitStatus.INVALID_VALUES, zero, zero),
+        (~(total > 0), FitStatus.CONSTANT, zero, zero),
         (~wide, FitStatus.CONSTANT, zero, base),
         (True, FitStatus.CONVERGED, slope, base),
     ]

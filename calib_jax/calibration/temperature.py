@@ -34,7 +34,8 @@ _FLAT = 0.05
 # The largest part of that slope that may come from changes of the curvature: the error
 # is about twice the square of it.
 _MOST_CHANGE = 1e-3
-_ONE, _LOWEST, _HIGHEST = np.float32([1.0, MIN_TEMPERATURE, MAX_TEMPERATURE])
+_ONE = np.float32(1)
+_LOWEST, _HIGHEST = np.float32(MIN_TEMPERATURE), np.float32(MAX_TEMPERATURE)
 
 
 @records.record(values={"temperature": records.POSITIVE})
@@ -306,7 +307,9 @@ def prepare(
         weight = block.get("weight")
         if weight is not None:
             usable = usable & masking.usable_weights(weight)
-        weight = jnp.where(live, 1.0 if weight is None else weight, 0.0)
+        weight = jnp.where(
+            live, np.float32(1) if weight is None else weight, np.float32(0)
+        )
         # Subtracting a number from all logits of a row does not move the optimum.
         maximum = jnp.where(counts, maximum, 0.0)
         # Large negative logits may stand for masked classes; sums must not overflow.
