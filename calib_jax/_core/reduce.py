@@ -71,7 +71,7 @@ def map_and_sum_rows(
     each = both if lanes == 1 else jax.vmap(both)
     axis = 0 if lanes == 1 else 1
 
-    def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
+    def visit(state: Any, start: Any, first_new: Any) -> Any:
         results, total, error = state
         block = _take_live(rows, valid, lanes, start, size, first_new)
         new, part = each(*block)
@@ -309,7 +309,7 @@ def fold(
             lambda x: jnp.broadcast_to(x, (lanes, *x.shape)), initial
         )
 
-    def visit(state: Any, start: jax.Array, first_new: jax.Array) -> Any:
+    def visit(state: Any, start: Any, first_new: Any) -> Any:
         block, _, live = _take_live(rows, valid, lanes, start, size, first_new)
         return step(state, block, live)
 
@@ -374,7 +374,7 @@ def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int
     if isinstance(num_rows, int):
         lanes = math.gcd(num_rows, transforms.num_devices(rows))
     entries = max(entries, *(math.prod(array.shape[1:]) for array in arrays))
-    cpu = jax.default_backend() == "cpu"
+    cpu = transforms.platform() == "cpu"
     most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
     most_entries = _CPU_BLOCK_ENTRIES if cpu else _BLOCK_ENTRIES
     length = num_rows // lanes
@@ -408,7 +408,7 @@ def _block_size(length: int, most: int) -> int:
 
 
 def _each_block(
-    visit: Callable[[Any, jax.Array, jax.Array], Any],
+    visit: Callable[[Any, int | jax.Array, int | jax.Array], Any],
     state: Any,
     length: int,
     size: int,
@@ -420,7 +420,7 @@ def _each_block(
     seen already.
     """
     if size == length:
-        return visit(state, jnp.int32(0), jnp.int32(0))
+        return visit(state, 0, 0)
 
     def body(number: jax.Array, state: Any) -> Any:
         first_new = jnp.asarray(number, jnp.int32) * (every * size)
@@ -442,19 +442,22 @@ def _take_live(
     rows: Rows,
     valid: jax.Array | None,
     lanes: int,
-    start: jax.Array,
+    start: int | jax.Array,
     size: int,
-    first_new: jax.Array,
+    first_new: int | jax.Array,
 ) -> tuple[Rows, jax.Array, jax.Array]:
     """A block of every lane, which rows are valid, and which of those are new."""
     block, block_valid = _take((rows, valid), lanes, start, size)
     shape = (size,) if lanes == 1 else (lanes, size)
     block_valid = jnp.ones(shape, bool) if valid is None else block_valid
+    if isinstance(first_new, int):
+        # The only block.
+        return block, block_valid, block_valid
     new = jnp.arange(size, dtype=jnp.int32) >= first_new - start
     return block, block_valid, block_valid & jnp.broadcast_to(new, shape)
 
 
-def _take(rows: Rows, lanes: int, start: jax.Array, size: int) -> Rows:
+def _take(rows: Rows, lanes: int, start: int | jax.Array, size: int) -> Rows:
     """A block of every lane: `[lanes, size, ...]`, or `[size, ...]` for a single lane.
 
     An axis of one lane would keep XLA from vectorising on the CPU.

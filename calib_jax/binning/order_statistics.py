@@ -14,8 +14,10 @@ from jax import lax
 from .._core import dispatch, reduce, transforms
 from . import search
 
-# Up to this many rows, sorting is as fast as counting, and a smaller program.
-_FEW_ROWS = 4096
+# Up to this many rows, sorting is about as fast as counting, and a smaller program.
+_FEW_ROWS = 2**13
+# From here on a round of counting takes longer than reading its counts.
+_MANY_ROWS = 2**18
 
 
 @dispatch.core(static=["max_bins"], rows=["scores", "where"])
@@ -43,13 +45,14 @@ def equal_count_edges(
 def order_statistics(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     """The scores of given ranks, 0 being the smallest.
 
-    Two methods give the same floats. One sorts, which gathers sharded rows. The other
-    maps scores to integers of the same order and finds their bits in rounds, by
-    counting among the scores that share the bits found so far; counts add up across
-    blocks and devices, so rows stay where they are. On a mesh of several devices rows
-    are counted, because whether they are sharded is unknown under `jax.jit`. One device
-    sorts, except that a CPU, which sorts slowly, counts many rows for few ranks. Under
-    `jax.vmap` over the ranks of the same scores, all ranks are selected at once.
+    Two methods give the same floats. One sorts, which gathers sharded rows and is the
+    smaller program. The other maps scores to integers of the same order and finds their
+    bits in rounds, by counting among the scores that share the bits found so far;
+    counts add up across blocks and devices, so rows stay where they are. On a mesh of
+    several devices rows are counted, because whether they are sharded is unknown under
+    `jax.jit`. One device sorts, except that a CPU, which sorts slowly, counts many rows
+    for few ranks. Under `jax.vmap` over the ranks of the same scores, all ranks are
+    selected at once.
 
     Args:
       rows: scores and mask.
@@ -125,7 +128,7 @@ def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     num_ranks = ranks.shape[0]
     count, ends = extent
     lowest, unknown = key_range(ends)
-    most = digit_bits(num_ranks, transforms.num_devices(rows))
+    most = digit_bits(num_ranks, transforms.num_devices(rows), rows[0].shape[0])
 
     def refine(state: Any) -> Any:
         """Finds more bits of each key, and its rank among keys that share them."""
@@ -148,15 +151,17 @@ def _select_by_counting(rows: Any, extent: Any, ranks: jax.Array) -> jax.Array:
     return jnp.where(ranks < count, search.from_key(lowest + found), jnp.inf)
 
 
-def digit_bits(num_ranks: int, num_devices: int = 1) -> int:
+def digit_bits(num_ranks: int, num_devices: int = 1, num_rows: int = 0) -> int:
     """Bits of each key that one round of counting finds.
 
     More bits need fewer rounds, but all counts have to stay in the cache and travel
-    between devices.
+    between devices. Over many rows two rounds of 15 bits find any score in [0, 1].
     """
     if num_ranks > search.FEW_EDGES:
         return 8
-    return 13 if num_devices == 1 else 11
+    if num_devices > 1:
+        return 11
+    return 13 if transforms.at_most(num_rows, _MANY_ROWS) else 15
 
 
 def key_range(ends: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -127,7 +127,7 @@ def fit_platt(
     return params, report
 
 
-@jax.jit
+@dispatch.core(rows=["scores N ..."], elementwise=True)
 def apply_platt(params: Platt, scores: jax.Array) -> jax.Array:
     """Confidence float32 `[...]` of scores float32 `[...]`."""
     head, rest = _product(params.slope, scores)

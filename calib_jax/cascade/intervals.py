@@ -8,18 +8,16 @@ are paired.
 """
 
 import dataclasses
-import operator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, records
+from .._core import checks, dispatch, domains, records
 from .._core.domains import Confidence, Outcome
-from ..binning import bin_sums
+from ..binning import bin_sums, search
 from ..binning.bin_sums import BinMeans
-from ..binning.tables import ReliabilityTable
 from ..stats import intervals, resampling
 from ..stats.intervals import Counts, Interval
 from . import curves, first_bins
@@ -150,8 +148,13 @@ def cascade_interval(
         confidence_level,
         where,
     )
+    rows = router, confidence[0], small, large, mask
     return _cascade_interval(
-        random, router, confidence[0], small, large, error, mask, num_resamples=size
+        router.order,
+        _table(*rows),
+        _draw(random, *rows, num_resamples=size),
+        error,
+        jnp.int32(small.shape[0]),
     )
 
 
@@ -216,9 +219,16 @@ def router_difference_interval(
             f"second: expected a router of {first.bins.num_bins} bins, as the first "
             f"has, got {second.bins.num_bins}; fit both with one num_bins."
         )
-    rows = (*confidences, small, large)
+    both = [
+        (router, confidence, small, large, mask)
+        for router, confidence in zip((first, second), confidences, strict=True)
+    ]
     return _router_difference_interval(
-        random, first, second, *rows, error, mask, num_resamples=size
+        (first.order, second.order),
+        tuple(_table(*rows) for rows in both),
+        tuple(_draw(random, *rows, num_resamples=size) for rows in both),
+        error,
+        jnp.int32(small.shape[0]),
     )
 
 
@@ -232,71 +242,103 @@ def _arguments(
 ) -> tuple[Any, ...]:
     """All but key and routers, checked and converted."""
     given = checks.two_models(confidences, small_outcome, large_outcome, where)
+    # Here, where each confidence has its own name.
+    checks.in_domain(
+        domains.CONFIDENCE, given[3], **dict(zip(confidences, given[0], strict=True))
+    )
     resampling.check_drawn("small_outcome", given[1])
     size = checks.static_int("num_resamples", num_resamples, minimum=1)
     return *given, checks.error_rate("confidence_level", confidence_level), size
 
 
-def _seen_and_drawn(
-    key: jax.Array,
+@dispatch.core(rows=["small_confidence", "small_outcome", "large_outcome", "where"])
+def _table(
     router: Router,
-    confidence: jax.Array,
-    small: jax.Array,
-    large: jax.Array,
+    small_confidence: Confidence,
+    small_outcome: Outcome,
+    large_outcome: Outcome,
     where: jax.Array | None,
-    num_resamples: int,
-) -> tuple[CascadeCurve, CascadeCurve, BinMeans]:
-    """The curve of the rows, and those of the resamples, which come first as an axis.
-
-    Also means in bins: of both outcomes, of the large model's gain, and of the squares
-    of these three.
+) -> tuple[jax.Array, BinMeans]:
+    """Exact sums int32 `[3, num_bins + 1, digits]` for `curves.curve_of_sums`, and
+    means in bins: of both outcomes, the large model's gain, and the squares of these.
     """
-    parts = small, large, large - small
+    parts = small_outcome, large_outcome, large_outcome - small_outcome
+    values = *parts, *(part**2 for part in parts)
     state, table = bin_sums.bin_sums_and_means(
-        router.bins, confidence, (*parts, *(part**2 for part in parts)), where, None
+        router.bins, small_confidence, values, where, None
     )
-    bad = jnp.any(jnp.isnan(table.means))
-    curve = curves.curve_of_sums(state.sums[1:4], router.order, bad)
-
-    def tables(outcome: jax.Array) -> ReliabilityTable:
-        rows = confidence, outcome, where, None
-        return resampling.tables_of_draws(
-            key, router.bins, *rows, num_resamples=num_resamples
-        )
-
-    def draw(by_small: ReliabilityTable, by_large: ReliabilityTable) -> CascadeCurve:
-        # A resample may hold masked rows only: 0 / 0.
-        weight = by_small.weight / jnp.minimum(jnp.sum(by_small.weight), 1.0)
-        return curves.curve_of_means(
-            weight, by_small.outcome, by_large.outcome, router.order
-        )
-
-    # The same rows are drawn for both outcomes, and counted only once.
-    both = jax.vmap(tables)(jnp.stack([small, large]))
-    drawn = jax.vmap(draw)(
-        *(jax.tree.map(operator.itemgetter(k), both) for k in (0, 1))
-    )
-    return curve, drawn, table
+    return state.sums[1:4], table
 
 
-@dispatch.core(static=["num_resamples"])
-def _cascade_interval(
+@dispatch.core(static=["num_resamples"], loops=True)
+def _draw(
     key: jax.Array,
     router: Router,
     small_confidence: Confidence,
     small_outcome: Outcome,
     large_outcome: Outcome,
-    error: jax.Array,
     where: jax.Array | None,
     *,
     num_resamples: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Rows `[D, num_bins]` and sums of both outcomes `[D, 2, num_bins]` of resamples.
+
+    The same rows are drawn for both outcomes, and for every router.
+    """
+    return resampling.sums_of_draws(
+        key,
+        search.bin_of(router.bins.edges, small_confidence),
+        (small_outcome, large_outcome),
+        where,
+        None,
+        router.bins.num_bins,
+        num_resamples,
+    )
+
+
+def _curve_of_rows(order: jax.Array, seen: tuple[jax.Array, BinMeans]) -> CascadeCurve:
+    """The curve of the rows, from what `_table` gives."""
+    digits, table = seen
+    return curves.curve_of_sums(digits, order, jnp.any(jnp.isnan(table.means)))
+
+
+def _curves_of_draws(
+    order: jax.Array, drawn: tuple[jax.Array, jax.Array]
+) -> CascadeCurve:
+    """The curves of what `_draw` gives, which come first as an axis."""
+    count, sums = drawn
+    rows = count.astype(jnp.float32)
+    # A resample may hold masked rows only: 0 / 0.
+    weight = rows / jnp.minimum(jnp.sum(rows, axis=1, keepdims=True), 1.0)
+    by_small, by_large = jnp.moveaxis(resampling.means_of_draws(rows, sums), 1, 0)
+    return jax.vmap(curves.curve_of_means, (0, 0, 0, None))(
+        weight, by_small, by_large, order
+    )
+
+
+def _count_rows(table: BinMeans, num_given: jax.Array) -> Counts:
+    num_rows = jnp.sum(table.count, dtype=jnp.int32)
+    return Counts(
+        num_rows=num_rows,
+        num_masked=num_given - num_rows,
+        num_bins=jnp.sum(table.count > 0, dtype=jnp.int32),
+    )
+
+
+@dispatch.core
+def _cascade_interval(
+    order: jax.Array,
+    seen: tuple[jax.Array, BinMeans],
+    drawn: tuple[jax.Array, jax.Array],
+    error: jax.Array,
+    num_given: jax.Array,
 ) -> CascadeInterval:
     def read(curve: CascadeCurve) -> dict[str, jax.Array]:
         return {"pgr": curves.pgr_of(curve), "apgr": curves.apgr_of(curve)}
 
-    rows = small_confidence, small_outcome, large_outcome
-    seen, drawn, table = _seen_and_drawn(key, router, *rows, where, num_resamples)
-    found = intervals.interval_of_draws(read(seen), jax.vmap(read)(drawn), error)
+    curve, table = _curve_of_rows(order, seen), seen[1]
+    several = _curves_of_draws(order, drawn)
+    found = intervals.interval_of_draws(read(curve), jax.vmap(read)(several), error)
 
     sums = table.weight[None] * table.means
     ends = intervals.bonett_price(sums[2], sums[5], table.weight, error)
@@ -304,16 +346,16 @@ def _cascade_interval(
     num_rows = jnp.sum(table.count, dtype=jnp.int32).astype(jnp.float32)
     by_small, by_large, gain, small_squares, large_squares, gain_squares = sums
     rows, gain, gain_squares = first_bins.sum_for_every_k(
-        router.order, jnp.stack([table.weight, gain, gain_squares]), axis=1
+        order, jnp.stack([table.weight, gain, gain_squares]), axis=1
     )
     correct, squares = first_bins.sum_for_every_k(
-        router.order,
+        order,
         jnp.stack([by_small, small_squares]),
         jnp.stack([by_large, large_squares]),
         axis=1,
     )
 
-    none = jnp.isnan(seen.accuracy)
+    none = jnp.isnan(curve.accuracy)
     number = jnp.arange(none.shape[0], dtype=jnp.int32)
     no_small, all_small = number == 0, number == number.shape[0] - 1
 
@@ -325,18 +367,17 @@ def _cascade_interval(
         lower, upper = (jnp.where(none | known, estimate, end) for end in ends)
         return Interval(estimate=estimate, lower=lower, upper=upper)
 
+    of_shares, of_accuracies = zip(
+        *intervals.agresti_coull(
+            jnp.stack([rows, correct]), jnp.stack([rows, squares]), num_rows, error
+        ),
+        strict=True,
+    )
     over = jnp.where(none, jnp.nan, -gain / num_rows)
-    valid = masking.valid_rows(small_confidence.shape[0], where)
     return CascadeInterval(
         **intervals.by_name(found),
-        small_share=interval(
-            seen.small_share,
-            intervals.agresti_coull(rows, rows, num_rows, error),
-            no_small | all_small,
-        ),
-        accuracy=interval(
-            seen.accuracy, intervals.agresti_coull(correct, squares, num_rows, error)
-        ),
+        small_share=interval(curve.small_share, of_shares, no_small | all_small),
+        accuracy=interval(curve.accuracy, of_accuracies),
         # With no bins kept small the large model answers everything.
         over_large=interval(
             over, intervals.bonett_price(-gain, gain_squares, num_rows, error), no_small
@@ -344,48 +385,44 @@ def _cascade_interval(
         outcome_advantage=jax.tree.map(
             lambda leaf: jnp.where(none[0], jnp.nan, leaf), advantage
         ),
-        counts=intervals.count_rows(valid, table.count),
+        counts=_count_rows(table, num_given),
     )
 
 
-@dispatch.core(static=["num_resamples"])
+@dispatch.core
 def _router_difference_interval(
-    key: jax.Array,
-    first: Router,
-    second: Router,
-    first_confidence: Confidence,
-    second_confidence: Confidence,
-    small_outcome: Outcome,
-    large_outcome: Outcome,
+    orders: tuple[jax.Array, jax.Array],
+    seen: tuple[Any, Any],
+    drawn: tuple[Any, Any],
     error: jax.Array,
-    where: jax.Array | None,
-    *,
-    num_resamples: int,
+    num_given: jax.Array,
 ) -> RouterDifference:
-    num_bins = first.bins.num_bins
+    num_bins = orders[0].shape[0]
     share = jnp.arange(num_bins + 1, dtype=jnp.float32) / num_bins
 
-    def read_one(curve: CascadeCurve) -> dict[str, jax.Array]:
+    def read(curve: CascadeCurve) -> dict[str, jax.Array]:
         return {
             "accuracy": jnp.interp(share, curve.small_share, curve.accuracy),
             "area": jnp.trapezoid(curve.accuracy, curve.small_share),
             "apgr": curves.apgr_of(curve),
         }
 
-    def read(pair: CascadeCurve) -> dict[str, jax.Array]:
-        return jax.tree.map(lambda leaf: leaf[0] - leaf[1], jax.vmap(read_one)(pair))
+    def both(one: Any) -> Any:
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *one)
 
-    both = (first, first_confidence), (second, second_confidence)
-    outcomes = small_outcome, large_outcome
-    seen, drawn, table = jax.vmap(
-        lambda router, confidence: _seen_and_drawn(
-            key, router, confidence, *outcomes, where, num_resamples
-        )
-    )(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *both))
-    found = intervals.interval_of_draws(read(seen), jax.vmap(read, 1)(drawn), error)
-    counts = intervals.count_rows(masking.valid_rows(small_outcome.shape[0], where))
-    num_bins_held = jnp.sum(table.count > 0, axis=1, dtype=jnp.int32)
+    def less(pair: dict[str, jax.Array]) -> dict[str, jax.Array]:
+        return jax.tree.map(lambda leaf: leaf[0] - leaf[1], pair)
+
+    order, table = both(orders), both(seen)[1]
+    curve = jax.vmap(_curve_of_rows)(order, both(seen))
+    several = jax.vmap(_curves_of_draws)(order, both(drawn))
+    found = intervals.interval_of_draws(
+        less(jax.vmap(read)(curve)), less(jax.vmap(jax.vmap(read))(several)), error
+    )
+    counts = jax.vmap(_count_rows, (0, None))(table, num_given)
     return RouterDifference(
         **intervals.by_name(found),
-        counts=dataclasses.replace(counts, num_bins=num_bins_held),
+        counts=dataclasses.replace(
+            counts, num_rows=counts.num_rows[0], num_masked=counts.num_masked[0]
+        ),
     )

@@ -13,17 +13,19 @@ interval can be short everywhere: many small gaps cannot be distinguished from n
 estimate with a small, bounded bias and leaves room for that bound.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jax.scipy.special import ndtr, ndtri
 from jax.typing import ArrayLike
 
 from .._core import bisection, checks, dispatch, masking, records, reduce
 from .._core.domains import Confidence, Outcome
 from ..binning import bin_sums, search
 from ..binning.bins import Bins
-from ..stats import intervals, resampling
+from ..stats import intervals, random_words, resampling
 from ..stats.intervals import Counts
 
 # A gap of y standard errors, whose true value is u, is estimated as
@@ -54,6 +56,7 @@ _AT_LOWER_END = 0.8
 _RARE = 4.5
 # A drawn error this close to the estimate counts as equal: both are rounded.
 _EQUAL = 1e-6
+_ROOT_HALF = np.float32(np.sqrt(0.5))
 
 
 @records.record()
@@ -177,72 +180,54 @@ def calibration_error_interval(
     )
 
 
-@dispatch.core(static=["num_resamples"])
 def interval_of_rows(
     key: jax.Array,
     bins: Bins,
-    scores: Confidence,
-    outcomes: Outcome,
+    scores: jax.Array,
+    outcomes: jax.Array,
     error_rate: jax.Array,
     where: jax.Array | None,
     *,
     num_resamples: int,
 ) -> CalibrationErrorInterval:
-    """`calibration_error_interval` without its checks."""
+    """`calibration_error_interval` without its checks.
+
+    Three programs: what is read from the rows, and the interval, run once and compile
+    quickly, while the draws take time. Only the last one knows their number.
+    """
+    table = _table(bins, scores, outcomes, where)
+    right, errors = _draw(key, bins, scores, where, num_resamples=num_resamples)
+    return _interval(table, right, errors, error_rate, jnp.int32(scores.shape[0]))
+
+
+@dispatch.core(rows=["scores", "outcomes", "where"])
+def _table(
+    bins: Bins, scores: Confidence, outcomes: Outcome, where: jax.Array | None
+) -> bin_sums.BinMeans:
+    """Means in bins: of confidences, outcomes, squared gaps, and of the variances that
+    confidences claim and that outcomes lack because they are partial."""
     valid = masking.valid_rows(scores.shape[0], where)
     scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
     squares, partial = (scores - outcomes) ** 2, outcomes * (1 - outcomes)
     claimed = jnp.maximum(scores * (1 - scores), 0.0)
-    table = bin_sums.bin_means(
-        bins, scores, (scores, outcomes, squares, claimed, partial), valid, None
-    )
-    num_rows = jnp.sum(table.count, dtype=jnp.int32)
-    bad = (num_rows == 0) | jnp.any(jnp.isnan(table.means)) | jnp.isnan(error_rate)
-    total = jnp.maximum(num_rows, 1).astype(jnp.float32)
-    confidence, outcome = table.means[:2]
-    share, gap = table.weight / total, confidence - outcome
-    estimate = jnp.sum(share * jnp.abs(gap))
-
-    index = jnp.where(valid, search.bin_of(bins.edges, scores), -1)
-    null = _null_errors(key, index, scores, table.weight * confidence, num_resamples)
-    null = null / total
-    p_value = resampling.p_value(null, estimate, _EQUAL)
-
-    errors = jax.random.fold_in(key, jnp.uint32(_ERROR_KEY))
-    debiased, lower, upper = _ends(errors, table, share, gap, total, error_rate)
-    lower = jnp.where(p_value <= 0.5 * error_rate, lower, 0.0)
-    values = {
-        "estimate": estimate,
-        "null_error": jnp.mean(null),
-        "null_quantile": jnp.quantile(null, 1 - error_rate),
-        "p_value": p_value,
-        "debiased": debiased,
-        "lower": lower,
-        "upper": upper,
-    }
-    return CalibrationErrorInterval(
-        **{name: jnp.where(bad, jnp.nan, value) for name, value in values.items()},
-        counts=intervals.count_rows(valid, table.count),
-    )
+    values = scores, outcomes, squares, claimed, partial
+    return bin_sums.bin_means(bins, scores, values, valid, None)
 
 
-def _null_errors(
+@dispatch.core(static=["num_resamples"], rows=["scores", "where"], loops=True)
+def _draw(
     key: jax.Array,
-    index: jax.Array,
-    scores: jax.Array,
-    expected: jax.Array,
+    bins: Bins,
+    scores: Confidence,
+    where: jax.Array | None,
+    *,
     num_resamples: int,
-) -> jax.Array:
-    """ECE times N, `[D]`, for outcomes that are right as often as the scores say.
-
-    Args:
-      key: a JAX random key.
-      index: int32 `[N]`, the bin of each row, or -1.
-      scores: float32 `[N]`.
-      expected: float32 `[num_bins]`, sum of the scores in each bin.
-      num_resamples: D.
-    """
-    num_rows, num_bins = scores.shape[0], expected.shape[0]
+) -> tuple[jax.Array, jax.Array]:
+    """Right answers in each bin, int32 `[D, num_bins]`, if rows are right as often as
+    their scores say; and errors in standard errors, of bins and of their shares."""
+    num_rows, num_bins = scores.shape[0], bins.num_bins
+    index = search.bin_of(bins.edges, scores)
+    index = masking.fill(index, where, -1)
     bin_number = jnp.arange(num_bins, dtype=jnp.int32)
 
     def step(
@@ -260,32 +245,75 @@ def _null_errors(
         return count + found.astype(jnp.int32)
 
     def batch(draws: jax.Array) -> jax.Array:
-        right = jax.vmap(
-            lambda draw: (
-                jax.random.uniform(
-                    jax.random.fold_in(key, draw), (num_rows,), jnp.float32
-                )
-                < scores
-            )
-        )(draws)
+        # The words of a row do not depend on how many rows there are.
+        words = random_words.words_of_draws(key, draws, num_rows)
+        right = random_words.uniforms(words) < scores[None]
         count = jnp.zeros((draws.shape[0], num_bins), jnp.int32)
         count = reduce.fold(step, count, (index, right.T), None, entries=num_bins)
-        count = jnp.sum(count, axis=0, dtype=jnp.int32).astype(jnp.float32)
-        return jnp.sum(jnp.abs(expected[None] - count), axis=1)
+        return jnp.sum(count, axis=0, dtype=jnp.int32)
 
     most = resampling.most_at_once(num_rows)
-    return resampling.in_batches(batch, num_resamples, most)
+    right = resampling.in_batches(batch, num_resamples, most)
+    shape = _ERROR_DRAWS, num_bins + 1
+    words = random_words.words_of_draws(
+        key, jnp.array([_ERROR_KEY], jnp.uint32), math.prod(shape)
+    )
+    return right, random_words.normals(words).reshape(shape)
+
+
+@dispatch.core
+def _interval(
+    table: bin_sums.BinMeans,
+    right: jax.Array,
+    errors: jax.Array,
+    error_rate: jax.Array,
+    num_given: jax.Array,
+) -> CalibrationErrorInterval:
+    """The interval from the means of `_table` and the results of `_draw`."""
+    num_rows = jnp.sum(table.count, dtype=jnp.int32)
+    bad = (num_rows == 0) | jnp.any(jnp.isnan(table.means)) | jnp.isnan(error_rate)
+    total = jnp.maximum(num_rows, 1).astype(jnp.float32)
+    confidence, outcome = table.means[:2]
+    share, gap = table.weight / total, confidence - outcome
+    estimate = jnp.sum(share * jnp.abs(gap))
+
+    expected = table.weight * confidence
+    null = jnp.sum(jnp.abs(expected[None] - right.astype(jnp.float32)), axis=1) / total
+    p_value = resampling.p_value(null, estimate, _EQUAL)
+
+    debiased, lower, upper = _ends(errors, table, share, gap, total, error_rate)
+    lower = jnp.where(p_value <= 0.5 * error_rate, lower, 0.0)
+    values = {
+        "estimate": estimate,
+        "null_error": jnp.mean(null),
+        "null_quantile": jnp.quantile(null, 1 - error_rate),
+        "p_value": p_value,
+        "debiased": debiased,
+        "lower": lower,
+        "upper": upper,
+    }
+    return CalibrationErrorInterval(
+        **{name: jnp.where(bad, jnp.nan, value) for name, value in values.items()},
+        counts=Counts(
+            num_rows=num_rows,
+            num_masked=num_given - num_rows,
+            num_bins=jnp.sum(table.count > 0, dtype=jnp.int32),
+        ),
+    )
 
 
 def _ends(
-    key: jax.Array,
+    drawn: jax.Array,
     table: bin_sums.BinMeans,
     share: jax.Array,
     gap: jax.Array,
     total: jax.Array,
     error_rate: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The debiased estimate and both ends of the interval, before the test."""
+    """The debiased estimate and both ends of the interval, before the test.
+
+    `drawn` are the errors of `_draw`, float32 `[draws, num_bins + 1]`.
+    """
     _, outcome, square, claimed, _ = table.means
     rows = table.weight
     # One right and one wrong answer are added, so that no variance is 0.
@@ -329,7 +357,6 @@ def _ends(
     squares = error**2
     noise = jnp.sum(squares)
     few = jnp.sum(error) ** 2 < _FEW_BINS * noise
-    drawn = jax.random.normal(key, (_ERROR_DRAWS, error.shape[0] + 1), jnp.float32)
     known = gaps > _KNOWN_SIGN
     off = jnp.where(known[None], drawn[:, 1:], jnp.abs(drawn[:, 1:])) * error[None]
     off = jnp.sum(off, axis=1) + drawn[:, 0] * jnp.sqrt(of_shares)
@@ -337,7 +364,7 @@ def _ends(
     of_known = jnp.sum(jnp.where(known, squares, 0.0)) / some
     part = _AT_LOWER_END - (_AT_LOWER_END - 0.5) * of_known
     off = jnp.quantile(off, 1 - error_rate * part)
-    quantile = -ndtri(0.5 * error_rate)
+    quantile = intervals.normal_quantile(error_rate)
     seen = jnp.sum(found)
     most = seen + quantile * jnp.sqrt(noise + of_shares)
     lower = jnp.where(few, seen - off, estimate - above - reach)
@@ -347,7 +374,7 @@ def _ends(
     # that of Wilson's interval for a proportion, and half a row for whole outcomes.
     # Where the sign of a gap is not known, the skew may be upwards.
     skewness, weight = 2 * around - 1, squares / some
-    sign = jnp.sign(gap) * (1 - 2 * ndtr(-gaps))
+    sign = jnp.sign(gap) * lax.erf(gaps * _ROOT_HALF)
     sure = jnp.sum(weight * sign * skewness)
     unsure = jnp.sum(weight * (1 - jnp.abs(sign)) * jnp.abs(skewness))
     shift, half = 0.5 * quantile**2 / total, 0.5 / total
@@ -413,7 +440,7 @@ def _allow_for_rare(
         ),
         axis=2,
     )
-    chance = ndtri(0.5 * error_rate) ** 2
+    chance = intervals.normal_quantile(error_rate) ** 2
     chance = chance * (variance / total**2 + of_shares * size / total)
     # The normal bounds are those of the noise of the other bins.
     noise = jnp.sum(squares)
@@ -439,7 +466,8 @@ def _critical_value(room: jax.Array, error_rate: jax.Array) -> jax.Array:
     r"""The c of :math:`\Phi(-c) + \Phi(-c - r) = \alpha`."""
 
     def too_low(value: jax.Array) -> jax.Array:
-        return ndtr(-value) + ndtr(-value - room) > error_rate
+        both = jnp.stack([value, value + room])
+        return 0.5 * jnp.sum(lax.erfc(both * _ROOT_HALF), axis=0) > error_rate
 
-    low, high = -ndtri(error_rate), -ndtri(0.5 * error_rate)
+    low, high = (intervals.normal_quantile(k * error_rate) for k in (2, 1))
     return bisection.bisect(too_low, low, high, num_halvings=_BISECTIONS)

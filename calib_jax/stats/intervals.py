@@ -134,7 +134,7 @@ def bootstrap_interval(
     )
 
 
-@dispatch.core(static=["statistic", "num_resamples"])
+@dispatch.core(static=["statistic", "num_resamples"], loops=True)
 def _bootstrap_interval(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
@@ -193,6 +193,15 @@ def interval_of_draws(estimate: Any, draws: Any, error_rate: jax.Array) -> Inter
     return Interval(estimate=estimate, lower=split(lower), upper=split(upper))
 
 
+@jax.jit
+def normal_quantile(error_rate: jax.Array) -> jax.Array:
+    """Two-sided quantile of the normal distribution, positive, in float32.
+
+    One function for all who ask, which is traced and lowered only once in a program.
+    """
+    return -ndtri(0.5 * error_rate)
+
+
 def wilson(share: jax.Array, rows: jax.Array, error_rate: jax.Array) -> Interval:
     """Interval of a share of rows.
 
@@ -201,7 +210,7 @@ def wilson(share: jax.Array, rows: jax.Array, error_rate: jax.Array) -> Interval
       rows: float32, at least 1; an effective number of rows need not be whole.
       error_rate: float32, 1 minus the confidence level.
     """
-    return wilson_of_quantile(share, rows, ndtri(0.5 * error_rate))
+    return wilson_of_quantile(share, rows, normal_quantile(error_rate))
 
 
 def wilson_of_quantile(
@@ -231,7 +240,7 @@ def agresti_coull(
       rows: float32, their number.
       error_rate: float32, 1 minus the confidence level.
     """
-    more = ndtri(0.5 * error_rate) ** 2
+    more = normal_quantile(error_rate) ** 2
     half = 0.5 * more
     ends = _normal(total + half, squares + half, rows + more, error_rate)
     return jnp.clip(ends[0], 0.0, 1.0), jnp.clip(ends[1], 0.0, 1.0)
@@ -253,7 +262,7 @@ def _normal(
 ) -> tuple[jax.Array, jax.Array]:
     mean, square = total / rows, squares / rows
     deviation = jnp.sqrt(jnp.maximum(square - mean**2, 0.0) / rows)
-    reach = -ndtri(0.5 * error_rate) * deviation
+    reach = normal_quantile(error_rate) * deviation
     return mean - reach, mean + reach
 
 
@@ -263,7 +272,7 @@ def student_quantile(rows: jax.Array, error_rate: jax.Array) -> jax.Array:
     Exact for one and two degrees of freedom, by the Cornish-Fisher expansion above;
     NaN for fewer than two rows.
     """
-    z = -ndtri(0.5 * error_rate)
+    z = normal_quantile(error_rate)
     n, square = jnp.maximum(rows - 1, 1.0), z**2
     terms = (
         (square + 1) / 4,
@@ -285,14 +294,14 @@ def byar(count: jax.Array, error_rate: jax.Array) -> tuple[jax.Array, jax.Array]
     Breslow and Day, "Statistical Methods in Cancer Research", volume 2, 1987, equations
     2.11 and 2.12.
     """
-    z = ndtri(0.5 * error_rate)
+    z = normal_quantile(error_rate)
 
     def end(count: jax.Array, z: jax.Array) -> jax.Array:
         some = jnp.maximum(count, 1.0)
         root = 1 - 1 / (9 * some) + z / (3 * jnp.sqrt(some))
         return some * jnp.maximum(root, 0.0) ** 3
 
-    return jnp.where(count > 0, end(count, z), 0.0), end(count + 1, -z)
+    return jnp.where(count > 0, end(count, -z), 0.0), end(count + 1, z)
 
 
 def by_name(found: Interval) -> dict[str, Any]:

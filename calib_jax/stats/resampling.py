@@ -8,7 +8,7 @@ size changes.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -22,13 +22,14 @@ from .._core.domains import Outcome, Weights
 from ..binning import search
 from ..binning.bins import Bins
 from ..binning.tables import ReliabilityTable
+from . import random_words
 
 # Draws computed side by side, and the most counts held at once for any statistic.
 _BATCH, _COUNTS = 8, 2**24
 # The same for tables, whose counts stay in cache.
-_TABLE_COUNTS = 2**19
+_TABLE_BATCH, _TABLE_COUNTS = 32, 2**21
 # Up to this number of entries, each row's summands are computed once and held.
-_HELD_ENTRIES = 2**20
+_HELD_ENTRIES = 2**22
 
 
 def bootstrap(
@@ -171,7 +172,7 @@ def arguments(
     return random, given, mask, size
 
 
-@dispatch.core(static=["statistic", "num_resamples"])
+@dispatch.core(static=["statistic", "num_resamples"], loops=True)
 def draws_of(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
@@ -192,7 +193,7 @@ def draws_of(
     return in_batches(batch, num_resamples, most_at_once(num_rows))
 
 
-@dispatch.core(static=["num_resamples"])
+@dispatch.core(static=["num_resamples"], loops=True)
 def tables_of_draws(
     key: jax.Array,
     bins: Bins,
@@ -204,23 +205,61 @@ def tables_of_draws(
     num_resamples: int,
 ) -> ReliabilityTable:
     """`bootstrap_reliability` without its checks."""
-    num_rows, num_bins = scores.shape[0], bins.num_bins
-    bases = _bases(bins)
-    every = masking.valid_rows(num_rows, where, weights)
     unit = jnp.float32(1)
     if weights is not None:
-        weights, unit = masking.scaled_weights(num_rows, weights, every)
-    rows: Any = (search.bin_of(bins.edges, scores), scores, outcomes, weights)
-    valid: jax.Array | None = every
-    num_quantities = 3 if weights is None else 4
-    shape = (num_quantities, num_bins)
+        every = masking.valid_rows(scores.shape[0], where, weights)
+        weights, unit = masking.scaled_weights(scores.shape[0], weights, every)
+    bases = _bases(bins)
+    index = search.bin_of(bins.edges, scores)
+    # The distance is a smaller number than the score: more of its digits are kept.
+    distance = jnp.where(index < 0, _NOT_FINITE, scores - bases[jnp.maximum(index, 0)])
+    values = distance, outcomes
+    count, sums = sums_of_draws(
+        key, index, values, where, weights, bins.num_bins, num_resamples
+    )
+    weight = count.astype(jnp.float32) if weights is None else sums[:, 0]
+    confidence, outcome = jnp.moveaxis(means_of_draws(weight, sums[:, -2:]), 1, 0)
+    return ReliabilityTable(
+        count=count,
+        weight=weight * unit,
+        confidence=jnp.where(count > 0, confidence + bases[None], confidence),
+        outcome=outcome,
+    )
 
+
+def sums_of_draws(
+    key: jax.Array,
+    index: jax.Array,
+    values: Sequence[jax.Array],
+    where: jax.Array | None,
+    weights: jax.Array | None,
+    num_bins: int,
+    num_resamples: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Number of rows taken and sums in each bin, under resampling of the rows.
+
+    Args:
+      key: a JAX random key.
+      index: int32 `[N]`, the bin of each row; -1 is outside every bin.
+      values: Q float32 or bool arrays `[N]`.
+      where: optional bool `[N]`, the rows that count.
+      weights: optional non-negative float32 `[N]`.
+      num_bins: static number of bins.
+      num_resamples: static number of draws D.
+
+    Returns:
+      int32 `[D, num_bins]`, and float32 `[D, Q, num_bins]` of weighted values, before
+      which come the weights if there are some. A sum beyond 9e27, as with a value that
+      is not finite or a row outside every bin, is NaN.
+    """
+    num_rows = index.shape[0]
+    rows: Any = (index, tuple(values), weights)
+    valid: jax.Array | None = masking.valid_rows(num_rows, where, weights)
+    shape = (1 + len(values) + (weights is not None), num_bins)
     held = num_rows * math.prod(shape) <= _HELD_ENTRIES
     if held:
-        # Computed once, since many draws share them.
-        inside, values = _features(bases, rows, every)
-        rows = (values[:, :, None] * inside[:, None, :]).reshape(num_rows, -1)
-        valid = None
+        # Computed once, since all draws share them.
+        rows, valid = _features(rows, valid, num_bins), None
 
     def step(state: Any, block: Any, live: jax.Array) -> Any:
         count, total, error = state
@@ -228,9 +267,7 @@ def tables_of_draws(
         if held:
             taken = jnp.where(live[:, None], taken, 0.0)
         else:
-            rows, values = _features(bases, rows, live)
-            taken = taken[:, :, None] * values[:, None, :]
-            taken = taken.reshape(taken.shape[0], -1)
+            rows = _features(rows, live, num_bins)
         sums = lax.dot_general(
             taken, rows, (((0,), (0,)), ((), ())), precision=lax.Precision.HIGHEST
         ).reshape(-1, *shape)
@@ -243,14 +280,24 @@ def tables_of_draws(
         zero = jnp.zeros((draws.shape[0], *shape), jnp.float32)
         state = (zero[:, 0].astype(jnp.int32), zero, zero)
         count, total, error = reduce.fold(
-            step, state, (rows, taken.T), valid, entries=num_bins
+            step, state, (rows, taken.T), valid, entries=math.prod(shape)
         )
         count = jnp.sum(count, axis=0, dtype=jnp.int32)
         return count, jnp.sum(total, axis=0) + jnp.sum(error, axis=0)
 
-    most = min(_BATCH, _TABLE_COUNTS // num_rows)
-    table = _table(bases, *in_batches(batch, num_resamples, most))
-    return dataclasses.replace(table, weight=table.weight * unit)
+    most = min(_TABLE_BATCH, _TABLE_COUNTS // num_rows)
+    count, sums = in_batches(batch, num_resamples, most)
+    return count, jnp.where(jnp.abs(sums) < _LIMIT, sums, jnp.nan)[:, 1:]
+
+
+def means_of_draws(weight: jax.Array, sums: jax.Array) -> jax.Array:
+    """Means `[D, Q, num_bins]` from weights `[D, num_bins]` and sums `[D, Q, num_bins]`.
+
+    0 in a bin without rows; where all values are 1, so is each mean.
+    """
+    below = jnp.where(weight > 0, weight, 1.0)[:, None]
+    pairs = ((part, jnp.zeros_like(part)) for part in (sums, below))
+    return exact.divide(*pairs)[0]
 
 
 def _bases(bins: Bins) -> jax.Array:
@@ -266,49 +313,26 @@ def _bases(bins: Bins) -> jax.Array:
 _NOT_FINITE, _LIMIT = np.float32(2.0**95), np.float32(2.0**93)
 
 
-def _features(
-    bases: jax.Array, rows: Any, live: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The bins to which each row adds, `[rows, num_bins]` of 0 and 1, and its values.
+def _features(rows: Any, live: jax.Array, num_bins: int) -> jax.Array:
+    """What each row adds to the sums, `[rows, (1 + Q) * num_bins]`.
 
-    The values `[rows, Q]` are 1, the weight if there are weights, the weighted distance
-    of the score from its bin's base, and the weighted outcome. The distance is a
-    smaller number than the score, so more of its digits are kept. A row without a bin
-    adds a value that is not finite to every bin.
+    In its bin 1, the weight if there are weights, and the weighted values. A row
+    without a bin adds values that are not finite to every bin.
     """
-    index, scores, outcomes, weights = rows
+    index, values, weights = rows
     nowhere = index < 0
-    bin_number = jnp.arange(bases.shape[0], dtype=jnp.int32)
+    bin_number = jnp.arange(num_bins, dtype=jnp.int32)
     inside = (index[:, None] == bin_number[None]) | nowhere[:, None]
     inside = inside & live[:, None]
-    values = [scores - bases[jnp.maximum(index, 0)], outcomes]
+    one = jnp.where(nowhere, 0.0, jnp.ones(index.shape, jnp.float32))
+    added = [value.astype(jnp.float32) for value in values]
     if weights is not None:
-        values = [weights, *(weights * value for value in values)]
-    for number, value in enumerate(values):
-        values[number] = jnp.where(jnp.isfinite(value), value, _NOT_FINITE)
-    for number in (-2, -1):
-        values[number] = jnp.where(nowhere, _NOT_FINITE, values[number])
-    if weights is not None:
-        values[0] = jnp.where(nowhere, 0.0, values[0])
-    one = jnp.where(nowhere, 0.0, jnp.ones_like(outcomes))
-    added = jnp.stack([one, *values], axis=1)
-    return inside.astype(jnp.float32), jnp.where(live[:, None], added, 0.0)
-
-
-def _table(bases: jax.Array, count: jax.Array, sums: jax.Array) -> ReliabilityTable:
-    """Tables `[D, num_bins]` from sums `[D, Q, num_bins]` of `_features`."""
-    sums = jnp.where(jnp.abs(sums) < _LIMIT, sums, jnp.nan)
-    weight = count.astype(jnp.float32) if sums.shape[1] == 3 else sums[:, 1]
-    # Where all outcomes are 1, so is each mean.
-    above, below = sums[:, -2:], weight[:, None]
-    below = jnp.where(below > 0, below, 1.0)
-    means, _ = exact.divide(
-        (above, jnp.zeros_like(above)), (below, jnp.zeros_like(below))
-    )
-    confidence = jnp.where(count > 0, means[:, 0] + bases[None], means[:, 0])
-    return ReliabilityTable(
-        count=count, weight=weight, confidence=confidence, outcome=means[:, 1]
-    )
+        added = [weights, *(weights * value for value in added)]
+    added = [jnp.where(jnp.isfinite(value), value, _NOT_FINITE) for value in added]
+    none = [0.0] * (weights is not None) + [_NOT_FINITE] * len(values)
+    added = [jnp.where(nowhere, *pair) for pair in zip(none, added, strict=True)]
+    added = jnp.stack([one, *added], axis=1)[:, :, None]
+    return jnp.where(inside[:, None, :], added, 0.0).reshape(index.shape[0], -1)
 
 
 def check_drawn(name: str, rows: jax.Array) -> None:
@@ -365,22 +389,21 @@ def _draw_counts(key: jax.Array, draws: jax.Array, num_rows: int) -> jax.Array:
     margin = math.ceil(_DEVIATIONS * math.sqrt(num_rows))
     few = num_rows <= _FEW_ROWS
     num_words, num_more = (0, num_rows) if few else (num_rows, 2 * margin)
-    words = jax.vmap(
-        lambda draw: jax.random.bits(
-            jax.random.fold_in(key, draw), (num_words + num_more,), jnp.uint32
-        )
-    )(draws)
+    words = random_words.words_of_draws(key, draws, num_more, first=num_words)
     counts = jnp.zeros((draws.shape[0], num_rows), jnp.float32)
-    more = jnp.ones((draws.shape[0], num_more), jnp.float32)
+    more = jnp.ones(words.shape, jnp.float32)
     if not few:
-        counts = _poisson(words[:, :num_rows], 1 - margin / num_rows)
-        missing = num_rows - jnp.sum(counts, axis=1, dtype=jnp.int32)
+        drawn = random_words.words_of_draws(key, draws, num_rows)
+        whole = _poisson(drawn, 1 - margin / num_rows)
+        missing = num_rows - jnp.sum(whole, axis=1, dtype=jnp.int32)
         number = lax.broadcasted_iota(jnp.int32, more.shape, 1)
         more = (number < missing[:, None]).astype(jnp.float32)
-        counts = counts.astype(jnp.float32)
-    row = scale(words[:, num_words:], num_rows).astype(jnp.int32)
-    draw = lax.broadcasted_iota(jnp.int32, row.shape, 0)
-    return counts.at[draw, row].add(more, mode="promise_in_bounds")
+        counts = whole.astype(jnp.float32)
+    # Places along one axis, of which a CPU makes a quicker loop.
+    place = scale(words, num_rows).astype(jnp.int32)
+    place = place + num_rows * lax.broadcasted_iota(jnp.int32, place.shape, 0)
+    taken = counts.reshape(-1).at[place.reshape(-1)]
+    return taken.add(more.reshape(-1), mode="promise_in_bounds").reshape(counts.shape)
 
 
 def _poisson(words: jax.Array, mean: float) -> jax.Array:
