@@ -19,6 +19,7 @@ _FEW_ROWS = 2**13
 # From here on a round of counting takes longer than reading its counts.
 _MANY_ROWS = 2**18
 
+
 @dispatch.core(static=["max_bins"], rows=["scores", "where"])
 def equal_count_edges(
     scores: jax.Array, num_bins: jax.Array, where: jax.Array | None, *, max_bins: int

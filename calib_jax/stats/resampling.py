@@ -6,7 +6,6 @@ holds for JAX's default keys (threefry); other kinds give other numbers when the
 size changes.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -291,7 +290,7 @@ def sums_of_draws(
 
 
 def means_of_draws(weight: jax.Array, sums: jax.Array) -> jax.Array:
-    """Means `[D, Q, num_bins]` from weights `[D, num_bins]` and sums `[D, Q, num_bins]`.
+    """Means `[D, Q, num_bins]` from weights `[D, num_bins]` and sums like the means.
 
     0 in a bin without rows; where all values are 1, so is each mean.
     """
