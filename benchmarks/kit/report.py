@@ -232,7 +232,7 @@ def write_sections(
     if claims:
         blocks += ["## The paper's claims", _claims(claims)]
     for count, one in enumerate(sections, 1):
-        blocks += [f"## {count}. {one.title}", one.text]
+        blocks += [heading(count, one.title), one.text]
     write(
         folder,
         "\n\n".join(blocks),
@@ -241,6 +241,11 @@ def write_sections(
         advance,
         vector=vector,
     )
+
+
+def heading(number: int, title: str) -> str:
+    """The heading of a section."""
+    return f"## {number}. {title}"
 
 
 def write(

@@ -12,6 +12,7 @@ is `python -m benchmarks.speed.temperature`. README.md says how it is measured.
     measure                 candidates in turns, each a child process, of which process
                             is the parent's side; memory is its peak
     growth                  each workload at 1, 4 and 16 times a size
+    cold                    first calls, each in a fresh process: cold_calls
     programs                checks that compiled programs hold no copy of the logits
     accelerator             the largest workloads on a GPU or TPU, in device_calls;
                             accelerated is what was measured

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from benchmarks.kit.command import progress
+from benchmarks.kit.command import bar, progress
 from benchmarks.kit.machine import Watch
 
-from . import command, growth, programs, results
+from . import cold, command, growth, programs, results
 from .child import load
 
 WORKLOADS = (
@@ -45,6 +45,7 @@ def main() -> None:
     watch = Watch()
     growths: list[growth.Growth] = []
     compiled: list[programs.Program] = []
+    firsts: cold.Cold | None = None
     with progress() as bars:
         measured = [
             command.run_with_bar(bars, workload, settings, small)
@@ -57,13 +58,18 @@ def main() -> None:
                     bars.update(task, step=workload.name)
                     growths.append(growth.run(workload, settings))
                     bars.update(task, advance=1)
+                plan = cold.Plan()
+                advance = bar(bars, "cold", cold.num_steps(plan))
+                firsts = cold.measure(plan, advance=advance)
             task = bars.add_task("programs", total=1, step="")
             compiled = programs.compile_all()
             bars.update(task, advance=1)
     command.print_results(measured, plain=options.json)
     if folder is not None:
         machine = watch.finish()
-        results.write_results(folder, measured, growths, compiled, machine, small=small)
+        results.write_results(
+            folder, measured, growths, compiled, machine, firsts, small=small
+        )
 
 
 if __name__ == "__main__":

@@ -9,23 +9,24 @@ import threading
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 
 
 class Failure(Exception):
     """A candidate that could not be measured; the text says why."""
 
 
-def _environment() -> dict[str, str]:
-    environment = dict(os.environ)
+def environment() -> dict[str, str]:
+    """The variables of a process that is measured."""
+    variables = dict(os.environ)
     # The first call must compile, as it does for a user without a cache.
-    environment.pop("JAX_COMPILATION_CACHE_DIR", None)
+    variables.pop("JAX_COMPILATION_CACHE_DIR", None)
     # A GPU is measured by benchmarks.speed.accelerator.
-    environment["JAX_PLATFORMS"] = "cpu"
+    variables["JAX_PLATFORMS"] = "cpu"
     # A process must not spin while it waits for its turn.
-    environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    environment["GOMP_SPINCOUNT"] = environment["KMP_BLOCKTIME"] = "0"
-    return environment
+    variables["OMP_WAIT_POLICY"] = "PASSIVE"
+    variables["GOMP_SPINCOUNT"] = variables["KMP_BLOCKTIME"] = "0"
+    return variables
 
 
 class ChildSession:
@@ -48,8 +49,8 @@ class ChildSession:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
-            cwd=_ROOT,
-            env=_environment(),
+            cwd=ROOT,
+            env=environment(),
         )
         self._read()
 

@@ -8,6 +8,7 @@ from benchmarks.kit.report import Section, figure, grid, write_sections
 
 from . import growth, programs
 from .accelerated import FILE, Accelerated
+from .cold import Cold
 from .growth import Growth
 from .tables import (
     WorkloadResult,
@@ -153,6 +154,7 @@ def write_results(
     growths: Sequence[Growth],
     compiled: Sequence[programs.Program],
     machine: Machine,
+    cold: Cold | None = None,
     *,
     small: bool = False,
 ) -> None:
@@ -164,6 +166,7 @@ def write_results(
       growths: of the workloads, or none.
       compiled: programs.
       machine: the machine of the run.
+      cold: first calls, or none.
       small: whether sizes are too small to measure anything.
     """
     preface = [
@@ -174,6 +177,10 @@ def write_results(
     if small:
         preface.append("**Small sizes: this run measures nothing.**")
     preface += ["## Targets", target_table(measured)]
+    if cold is not None:
+        preface.append(
+            "The targets of first calls, in CPU time, are in section *Cold*."
+        )
     sections = [
         Section(
             title="Machine and method",
@@ -191,6 +198,8 @@ def write_results(
     ]
     if growths:
         sections.append(_growth_section(growths))
+    if cold is not None:
+        sections.append(cold.section())
     sections.append(_program_section(compiled))
     sections.append(_accelerator_section(folder))
     write_sections(folder, _paragraphs(*preface), sections)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from . import arrays, domains, records
+from . import arrays, domains, records, small_programs
 
 _INT32 = np.iinfo(np.int32)
 # Logits of these types are read without a converted copy.
@@ -43,6 +43,8 @@ def _rank(name: str, array: Any, rank: int | Sequence[int], expected: str) -> No
 
 def _to_float32(array: Any) -> Any:
     """A float32 array where the given one is: on its device, or a copy on the host."""
+    if _is_of_device(array, np.float32):
+        return array
     # A float64 beyond the range of float32 becomes inf, as in XLA.
     with np.errstate(over="ignore"):
         return array.astype(np.float32)
@@ -50,7 +52,12 @@ def _to_float32(array: Any) -> Any:
 
 def _as_type(array: Any, dtype: Any) -> Any:
     """A copy on the host, or the array of a device."""
-    return array.astype(dtype)
+    return array if _is_of_device(array, dtype) else array.astype(dtype)
+
+
+def _is_of_device(array: Any, dtype: Any) -> bool:
+    """Whether it is a JAX array of a type already: `astype` takes longer to see it."""
+    return isinstance(array, jax.Array) and array.dtype == dtype and not array.weak_type
 
 
 def _floating(name: str, value: ArrayLike, expected: str) -> Any:
@@ -79,10 +86,15 @@ def logits(
         )
     if isinstance(array, jax.Array) and array.dtype in _AS_THEY_ARE:
         return array
-    if array.dtype in _AS_THEY_ARE:
-        # Logits are large: they are copied once, to the device.
-        return jax.block_until_ready(jnp.asarray(array))
-    return jnp.asarray(_to_float32(array))
+    if array.dtype not in _AS_THEY_ARE:
+        array = _to_float32(array)
+    elif array.size <= small_programs.MOST_ENTRIES:
+        array = np.array(array)
+    if array.size <= small_programs.MOST_ENTRIES:
+        # Few stay on the host, where their rows may be padded.
+        return array
+    # Many are copied once, to the device, before a caller may overwrite them.
+    return jax.block_until_ready(jnp.asarray(array))
 
 
 def probabilities(name: str, value: ArrayLike, where: Any = None) -> jax.Array:

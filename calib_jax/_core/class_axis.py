@@ -17,34 +17,44 @@ from jax import lax
 
 from . import masking
 
+# So few are not cut into pieces.
+_FEW_CLASSES = 16
+
 
 class Reduction(NamedTuple):
     """An associative operation, its neutral element, and the reduction of an axis."""
 
     operation: Callable[[Any, Any], Any]
-    neutral: float
+    neutral: float | int
     along: Callable[..., jax.Array]
 
 
 # A maximum must not meet NaN; see `masking.nan_as_infinity`.
 SUM = Reduction(lax.add, 0.0, jnp.sum)
 MAX = Reduction(lax.max, -np.inf, jnp.max)
+_FIRST = Reduction(lax.min, np.iinfo(np.int32).max, jnp.min)
 
 
 def reduce_classes(
-    reductions: Sequence[Reduction], terms: Sequence[jax.Array]
+    reductions: Sequence[Reduction],
+    terms: Sequence[jax.Array],
+    *,
+    whole: bool = False,
 ) -> tuple[jax.Array, ...]:
     """Reduces several terms `[..., C]` over their last axis, in one loop.
 
     Args:
       reductions: Q reductions, one per term. Only sums have derivatives.
-      terms: Q float32 arrays `[..., C]`.
+      terms: Q arrays `[..., C]`.
+      whole: whether the axis is reduced as it is, which is slower and less to compile.
 
     Returns:
-      Q float32 arrays `[...]`.
+      Q arrays `[...]`.
     """
-    pieces, rest = _cut(terms)
     reductions = tuple(reductions)
+    if whole:
+        return _reduce_together(reductions, -1, *terms)
+    pieces, rest = _cut(terms)
     if pieces is None:
         return _reduce_together(reductions, -1, *rest)
     parts = _reduce_together(reductions, -2, *pieces)
@@ -79,29 +89,38 @@ def largest_class(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     length = values.shape[-1]
     place = lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
     values = masking.nan_as_infinity(values)
-    neutral = (np.float32(-np.inf), np.int32(length))
+    if length <= _FEW_CLASSES:
+        largest, first = _largest_and_place(values, place)
+    else:
+        largest, first = lax.platform_dependent(
+            values, place, cpu=_largest_then_place, default=_largest_and_place
+        )
+    return largest, jnp.where(largest > -jnp.inf, first, length)
+
+
+def _largest_then_place(
+    values: jax.Array, place: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Reads the values twice, the second time from the cache."""
+    (largest,) = reduce_classes([MAX], [values])
+    place = jnp.where(values == largest[..., None], place, values.shape[-1])
+    (first,) = reduce_classes([_FIRST], [place])
+    return largest, first
+
+
+def _largest_and_place(
+    values: jax.Array, place: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Reads the values once."""
 
     def larger(first: Any, second: Any) -> Any:
         (value, place), (other, other_place) = first, second
         ahead = (value > other) | ((value == other) & (place < other_place))
         return lax.select(ahead, value, other), lax.select(ahead, place, other_place)
 
-    def found(largest: jax.Array, first: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return largest, jnp.where(largest > -jnp.inf, first, length)
-
-    pieces, rest = _cut((values, place))
-    if pieces is None:
-        return found(*lax.reduce(rest, neutral, larger, (values.ndim - 1,)))
-    parts = lax.optimization_barrier(
-        lax.reduce(pieces, neutral, larger, (values.ndim - 1,))
-    )
-    largest = jnp.max(parts[0], axis=-1)
-    at_largest = parts[0] == largest[..., None]
-    first = jnp.min(jnp.where(at_largest, parts[1], length), axis=-1)
-    if rest is not None:
-        few = lax.reduce(rest, neutral, larger, (values.ndim - 1,))
-        largest, first = larger((largest, first), few)
-    return found(largest, first)
+    neutral = (np.float32(-np.inf), np.int32(values.shape[-1]))
+    largest, first = lax.reduce((values, place), neutral, larger, (values.ndim - 1,))
+    return largest, first
 
 
 @largest_class.defjvp
@@ -119,7 +138,7 @@ def _cut(terms: Sequence[jax.Array]) -> tuple[Any, Any]:
     With few classes the first is None; with no class left over the second is.
     """
     length = terms[0].shape[-1]
-    if length <= 16:
+    if length <= _FEW_CLASSES:
         return None, tuple(terms)
     num_pieces = min(8, length // 16)
     size = length // num_pieces
@@ -139,7 +158,10 @@ def _reduce_together(
         both = zip(reductions, first, second, strict=True)
         return tuple(reduction.operation(a, b) for reduction, a, b in both)
 
-    neutral = tuple(np.array(r.neutral, np.float32) for r in reductions)
+    neutral = tuple(
+        np.array(r.neutral, term.dtype)
+        for r, term in zip(reductions, terms, strict=True)
+    )
     results = lax.reduce(terms, neutral, combine, (axis % terms[0].ndim,))
     # Fused with what follows, the loop would not be vectorised.
     return lax.optimization_barrier(tuple(results))

@@ -24,6 +24,7 @@ def core(
     loops: bool = False,
     rows_of: str | None = None,
     elementwise: bool = False,
+    host: bool = False,
 ) -> Callable[..., Any]:
     """Jits the core of a public function and makes it run on any mesh.
 
@@ -35,14 +36,17 @@ def core(
       function: the function to jit; its static arguments are passed by keyword.
       static: names of its static arguments.
       rows: arguments whose rows may be padded in a plain call: the name of each, and
-        its axes if they are not `N`, as in `"logits N C"`. With `where` among them the
-        rows added are masked; without it, each result has to be one per row.
+        its axes if they are not `N`, as in `"logits N ... C"`. With `where` among them
+        the rows added are masked; without it, each result has to be one per row.
       loops: whether it visits its rows many times, as fits and resampling do; few
         optimisations would then cost more than they save.
       rows_of: for a function with one result per example, the name of an argument
         whose first axis is the examples.
       elementwise: whether the rules for single operations shard the result like the
         arguments, on every axis; they are then left to it.
+      host: whether the function is that small that a plain call runs it as it is on
+        NumPy arrays, and compiles nothing. It takes functions from the namespace of its
+        arrays, `array.__array_namespace__()`.
 
     Returns:
       The jitted function, or a decorator if `function` is not given.
@@ -55,6 +59,7 @@ def core(
             loops=loops,
             rows_of=rows_of,
             elementwise=elementwise,
+            host=host,
         )
     names = list(inspect.signature(function).parameters)
     limits = domains.of_parameters(function)
@@ -104,14 +109,19 @@ def core(
         given = {**dict(zip(names, args, strict=False)), **kwargs}
         domains.check_host(given, limits)
         fixed = {name: given.pop(name) for name in static}
-        if not small_programs.is_plain(given):
-            return run(**given, **fixed)
-        given, num_rows = small_programs.pad(given, few)
-        options = small_programs.options(given, loops=loops)
-        results = compiled_with(options)(**given, **fixed)
-        if num_rows is None or "where" in names:
+        leaves = jax.tree.leaves(given)
+        with small_programs.where_arrays_are(leaves):
+            if not small_programs.is_plain(leaves):
+                return run(**given, **fixed)
+            if host:
+                small = functools.partial(function, **fixed)
+                return small_programs.run_on_host(small, given, limits)
+            given, num_rows = small_programs.pad(given, leaves, few, loops=loops)
+            options = small_programs.options(jax.tree.leaves(given), loops=loops)
+            results = compiled_with(options)(**given, **fixed)
+        if num_rows is None:
             return results
-        return small_programs.cut(results, num_rows)
+        return small_programs.cut(results, few, num_rows)
 
     call._cache_size = run._cache_size  # type: ignore[attr-defined]
     return call

@@ -55,11 +55,14 @@ class Domain:
         )
         return above & below
 
-    def confine(self, values: jax.Array) -> jax.Array:
+    def confine(self, values: Any) -> Any:
         """The values, rounding clipped, with NaN outside; a derivative of 1 inside."""
         if not jnp.issubdtype(values.dtype, jnp.floating):
             return values
         inside = self.holds(values)
+        if isinstance(values, np.ndarray):
+            confined = np.clip(values, self.lower, self.upper)
+            return np.where(inside, confined, np.float32(np.nan))
         if self.upper < math.inf:
             moved = jax.lax.stop_gradient(jnp.clip(values, self.lower, self.upper))
             values = jnp.where(moved == values, values, moved)

@@ -7,6 +7,7 @@ the type for `jax.export`, and in `KINDS` for files.
 """
 
 import dataclasses
+import functools
 import re
 import types
 import typing
@@ -187,12 +188,11 @@ def check_axes(name: str, value: Any, *, batched: bool = False) -> None:
                 f"{place}: expected an array {_shown(axes)}, got "
                 f"{type(array).__name__}."
             )
-        got = f"{np.dtype(array.dtype).name}{list(array.shape)}"
         if array.ndim != len(axes):
             raise ValueError(
-                f"{place}: expected an array {_shown(axes)}, got {got}. Batch with "
-                f"jax.vmap, or take one with jax.tree.map(lambda leaf: leaf[0], {name})"
-                "."
+                f"{place}: expected an array {_shown(axes)}, got {_got(array)}. Batch "
+                f"with jax.vmap, or take one with jax.tree.map(lambda leaf: leaf[0], "
+                f"{name})."
             )
         for axis, size in zip(axes, array.shape, strict=True):
             word, offset = _split(axis)
@@ -200,7 +200,7 @@ def check_axes(name: str, value: Any, *, batched: bool = False) -> None:
             if word and sizes.setdefault(word, wanted) != size - offset:
                 raise ValueError(
                     f"{place}: expected an array {_shown(axes)} with {word} = "
-                    f"{sizes[word]}, as in the rest of {name}, got {got}."
+                    f"{sizes[word]}, as in the rest of {name}, got {_got(array)}."
                 )
 
 
@@ -222,6 +222,11 @@ def _arrays(name: str, value: Any, before: tuple[str, ...]) -> Any:
         yield place, part, together
 
 
+def _got(array: Any) -> str:
+    return f"{np.dtype(array.dtype).name}{list(array.shape)}"
+
+
+@functools.cache
 def _split(axis: str) -> tuple[str, int]:
     """Name and offset of an axis such as `num_bins-1`."""
     name, offset = re.fullmatch(r"(\w*)([+-]\d+)?", axis).groups()  # type: ignore[union-attr]

@@ -59,6 +59,9 @@ def map_and_sum_rows(
     if num_rows == 0:
         nothing = jax.tree.map(lambda x: jnp.zeros(0, x.dtype), outputs)
         return nothing, jax.tree.map(lambda x: jnp.float32(0), quantities)
+    if is_one_block(rows):
+        results, quantities = function(rows, *[_live(rows, valid)] * 2)
+        return results, jax.tree.map(jnp.sum, quantities)
     lanes, length, size = _blocks(rows)
 
     def both(*block: Any) -> tuple[Any, jax.Array]:
@@ -116,6 +119,8 @@ def sum_rows(
     Returns:
       The pytree with a float32 scalar for each array; 0 if no row is valid.
     """
+    if is_one_block(rows):
+        return jax.tree.map(jnp.sum, function(rows, _live(rows, valid)))
     sample = _sample(rows)
     live = jax.ShapeDtypeStruct((1,), bool)
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample, live))
@@ -135,6 +140,8 @@ def sum_blocks(
     every: int | jax.Array = 1,
 ) -> jax.Array:
     """`sum_rows` for a function that sums its block to a float32 array of `shape`."""
+    if is_one_block(rows):
+        return function(rows, _live(rows, valid))
 
     def step(sums: Any, block: Rows, live: jax.Array) -> Any:
         total, error = exact.two_sum(sums[0], function(block, live))
@@ -158,6 +165,8 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
     Returns:
       The pytree with a float32 scalar for each array. It has no derivative.
     """
+    if is_one_block(rows):
+        return jax.tree.map(jnp.min, function(lax.stop_gradient(rows)))
     sample = _sample(rows)
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample))
 
@@ -365,12 +374,24 @@ def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int
     if isinstance(num_rows, int):
         lanes = math.gcd(num_rows, transforms.num_devices(rows))
     entries = max(entries, *(math.prod(array.shape[1:]) for array in arrays))
-    cpu = jax.default_backend() == "cpu"
+    cpu = transforms.platform() == "cpu"
     most_rows = _CPU_BLOCK_ROWS if cpu else _BLOCK_ROWS
     most_entries = _CPU_BLOCK_ENTRIES if cpu else _BLOCK_ENTRIES
     length = num_rows // lanes
     most = max(least, min(most_rows, most_entries // (max(entries, 1) * lanes)))
     return lanes, length, _block_size(length, most)
+
+
+def is_one_block(rows: Rows) -> bool:
+    """Whether nothing is to be added up across blocks or lanes."""
+    lanes, length, size = _blocks(rows)
+    return isinstance(length, int) and lanes == 1 and 0 < length == size
+
+
+def _live(rows: Rows, valid: jax.Array | None) -> jax.Array:
+    """The mask of rows that are one block."""
+    num_rows = jax.tree.leaves(rows)[0].shape[0]
+    return jnp.ones(num_rows, bool) if valid is None else valid
 
 
 def _block_size(length: int, most: int) -> int:

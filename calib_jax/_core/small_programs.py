@@ -1,16 +1,19 @@
 """What a plain call does to compile little and seldom.
 
-A call outside any transformation, on arrays of the host or of one CPU, is *plain*.
+A call outside any transformation, on arrays of the host or of one device, is *plain*.
 
 - Few rows are padded to one of a few sizes, so that a new number of rows does not
   compile a new program. The rows added are masked, or their results are cut off again.
+- A function of a few numbers runs on the host, by NumPy.
 - On a CPU, few entries are read by a program that was compiled with few optimisations:
   in a third of the time, and it runs at most about 2 ms longer.
 """
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,10 +21,12 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
-from . import records
+from . import domains, records, transforms
 
 # Larger arrays are neither padded nor read by programs with few optimisations.
-_MOST_ROWS, _MOST_ENTRIES = 2**16, 2**20
+_MOST_ROWS, MOST_ENTRIES = 2**16, 2**19
+# Where each row is visited once, copying more than this would take as long as that.
+_MOST_COPIED = 2**18
 # Up to this many entries a program is run as it is written, without any optimisation.
 _FEW_ENTRIES = 2**15
 # The least number of rows after padding, and up to which it is a power of two.
@@ -29,45 +34,127 @@ _LEAST, _POWERS_UP_TO = 16, 512
 
 Options = tuple[tuple[str, Any], ...]
 
-# Compiles with the older and quicker code generator, and without optimisations.
-_LIGHT: Options = (("xla_cpu_use_fusion_emitters", False),)
+# Compiles with the older and quicker code generator, all kernels as one module of LLVM
+# (each module takes a few milliseconds), and without optimisations.
+_LIGHT: Options = (
+    ("xla_cpu_use_fusion_emitters", False),
+    ("xla_cpu_parallel_codegen_split_count", 1),
+)
 _LIGHTEST: Options = (*_LIGHT, ("xla_backend_optimization_level", 0))
 
-_TOP = jax.extend.core.get_opaque_trace_state()
+# Older versions of JAX have it in another place.
+_trace_state = getattr(jax.extend.core, "get_opaque_trace_state", None) or (
+    jax.core.get_opaque_trace_state
+)
+
+
+def _outside_any_trace() -> Any:
+    """The state of a new thread: this module may be imported while JAX traces."""
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.append(_trace_state()))
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+_TOP = _outside_any_trace()
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """An argument whose rows may be padded.
+    """An argument whose rows may be padded, an array or a tree of arrays.
 
     Attributes:
       name: of the argument.
       axis: the axis that is the examples.
       rank: its number of axes; of another rank it is not padded.
+      more: whether it may have more axes than that.
     """
 
     name: str
     axis: int
     rank: int
+    more: bool
 
     @classmethod
     def parse(cls, text: str) -> "Rows":
-        """From its name and axes, such as `"logits N C"`, which are `N` if not
-        given."""
+        """From its name and axes, such as `"logits N ... C"`, by default `N`."""
         name, *axes = text.split()
         axes = axes or ["N"]
-        return cls(name=name, axis=axes.index("N"), rank=len(axes))
+        more = "..." in axes
+        return cls(name, axes.index("N"), len(axes) - more, more)
+
+    def fits(self, array: Any) -> bool:
+        """Whether an array has the axes."""
+        return array.ndim == self.rank or (self.more and array.ndim > self.rank)
+
+    @property
+    def masks(self) -> bool:
+        """Whether it says which rows count, and not which tokens."""
+        return self.name == "where" and self.rank == 1
 
 
-def is_plain(arguments: Any) -> bool:
-    """Whether arguments are on the host or on one device, outside any trace."""
-    if jax.extend.core.get_opaque_trace_state() != _TOP:
+def is_plain(leaves: Sequence[Any]) -> bool:
+    """Whether arrays are on the host or on one device, outside any transformation."""
+    if (
+        _trace_state() != _TOP
+        or jax.config.jax_disable_jit
+        or not jax.sharding.get_abstract_mesh().empty
+    ):
         return False
     return all(
         not isinstance(leaf, jax.core.Tracer) and len(leaf.devices()) == 1
-        for leaf in jax.tree.leaves(arguments)
+        for leaf in leaves
         if isinstance(leaf, jax.Array)
     )
+
+
+def run_on_host(
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    limits: Mapping[str, domains.Domain],
+) -> Any:
+    """The results of a function of NumPy arrays, as arrays where the arguments are."""
+    given = jax.tree.map(_of_32_bits, arguments)
+    for name, domain in limits.items():
+        if given[name] is not None:
+            given[name] = domain.confine(given[name])
+    # As in XLA, a division by 0 is no error.
+    with np.errstate(all="ignore"):
+        results = function(**given)
+    results = jax.tree.map(_of_32_bits, results)
+    return jax.device_put(results, _committed_device(jax.tree.leaves(arguments)))
+
+
+def _of_32_bits(value: Any) -> np.ndarray:
+    """A copy: the result may outlive the argument that it was read from."""
+    array = np.array(value)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+        return array.astype(np.float32, copy=False)
+    if jnp.issubdtype(array.dtype, jnp.signedinteger):
+        return array.astype(np.int32, copy=False)
+    return array
+
+
+def _committed_device(leaves: Sequence[Any]) -> Any:
+    """The device on which arrays were put on purpose; None for the default one."""
+    for leaf in leaves:
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
+            if leaf.committed:
+                return next(iter(leaf.sharding.addressable_devices), None)
+    return None
+
+
+def where_arrays_are(leaves: Sequence[Any]) -> contextlib.AbstractContextManager[Any]:
+    """Makes the device of arrays the default one, if it is of another platform.
+
+    What is traced meanwhile knows for which platform (`transforms.platform`); JAX
+    traces once more for another default device.
+    """
+    device = _committed_device(leaves)
+    if device is None or device.platform == transforms.platform():
+        return contextlib.nullcontext()
+    return jax.default_device(device)
 
 
 def bucket(num_rows: int) -> int:
@@ -81,33 +168,48 @@ def bucket(num_rows: int) -> int:
 
 
 def pad(
-    arguments: dict[str, Any], rows: Sequence[Rows]
+    arguments: dict[str, Any],
+    leaves: Sequence[Any],
+    rows: Sequence[Rows],
+    *,
+    loops: bool,
 ) -> tuple[dict[str, Any], int | None]:
     """Arguments with their rows padded, and the number of rows before.
 
     The number is None where nothing was padded: arrays were put on a device on purpose,
-    are on an accelerator, or are large.
+    are on an accelerator, are large, or have no rows.
+
+    Args:
+      arguments: by name.
+      leaves: the arrays among them.
+      rows: what may be padded.
+      loops: whether each row is visited many times.
     """
-    given = [row for row in rows if arguments[row.name] is not None]
-    if not given or not all(_may_pad(leaf) for leaf in jax.tree.leaves(arguments)):
+    if not rows or not all(map(_may_pad, leaves)):
         return arguments, None
-    first = arguments[given[0].name]
-    if first.ndim != given[0].rank:
-        return arguments, None
-    num_rows = first.shape[given[0].axis]
-    size = bucket(num_rows)
-    entries = sum(arguments[row.name].size for row in given)
-    if num_rows > _MOST_ROWS or entries > _MOST_ENTRIES:
-        return arguments, None
-    padded = dict(arguments)
+    num_rows, entries = None, 0
     for row in rows:
-        array = arguments[row.name]
-        if array is None:
-            if row.name == "where":
-                padded["where"] = np.arange(size) < num_rows
-        elif array.ndim == row.rank and array.shape[row.axis] == num_rows:
-            padded[row.name] = _padded(np.asarray(array), row.axis, size)
+        for array in _arrays(arguments[row.name]):
+            if row.fits(array):
+                num_rows = array.shape[row.axis] if num_rows is None else num_rows
+                entries += array.size
+            elif num_rows is None:
+                return arguments, None
+    most = MOST_ENTRIES if loops else _MOST_COPIED
+    if not num_rows or num_rows > _MOST_ROWS or entries > most:
+        return arguments, None
+    padded, size = dict(arguments), bucket(num_rows)
+    for row in rows:
+        value = arguments[row.name]
+        if value is not None:
+            padded[row.name] = _padded(value, row, num_rows, size)
+        elif row.masks:
+            padded[row.name] = np.arange(size) < num_rows
     return padded, num_rows
+
+
+def _arrays(value: Any) -> Sequence[Any]:
+    return (value,) if hasattr(value, "ndim") else jax.tree.leaves(value)
 
 
 def _may_pad(leaf: Any) -> bool:
@@ -116,47 +218,56 @@ def _may_pad(leaf: Any) -> bool:
     return not leaf.committed and next(iter(leaf.devices())).platform == "cpu"
 
 
-def _padded(array: np.ndarray, axis: int, size: int) -> np.ndarray:
-    """A copy of an array with zeros after its rows."""
-    shape = [*array.shape]
-    num_rows, shape[axis] = shape[axis], size
-    padded = np.zeros(shape, array.dtype)
-    padded[(slice(None),) * axis + (slice(num_rows),)] = array
+def _padded(value: Any, row: Rows, num_rows: int, size: int) -> Any:
+    """A copy of an array, or of each of a tree, with more rows.
+
+    They repeat the last one, so that they cause no NaN where there was none; a mask
+    leaves them out.
+    """
+    if not hasattr(value, "ndim"):
+        return jax.tree.map(lambda leaf: _padded(leaf, row, num_rows, size), value)
+    if size == num_rows or not row.fits(value) or value.shape[row.axis] != num_rows:
+        return value
+    array, shape, axis = np.asarray(value), [*value.shape], row.axis
+    shape[axis] = size
+    padded = np.empty(shape, array.dtype)
+    before = (slice(None),) * axis
+    padded[(*before, slice(num_rows))] = array
+    last = False if row.masks else array[(*before, slice(-1, None))]
+    padded[(*before, slice(num_rows, None))] = last
     return padded
 
 
-def cut(results: Any, num_rows: int) -> Any:
-    """Results of one entry per row, without those of the rows that were added."""
+def cut(results: Any, rows: Sequence[Rows], num_rows: int) -> Any:
+    """Results without the entries of the rows that were added.
 
-    def cut_array(array: jax.Array) -> jax.Array:
-        return jnp.asarray(np.asarray(array)[:num_rows])
-
-    def cut_result(result: Any) -> Any:
-        if not records.is_record(result):
-            return cut_array(result)
-        return dataclasses.replace(
-            result,
-            **{
-                name: cut_array(getattr(result, name))
-                for name in records.per_row(result)
-            },
-        )
-
-    return jax.tree.map(cut_result, results, is_leaf=records.is_record)
+    Where a mask left these out, only records have entries for each row, in the fields
+    whose first axis is `N`; otherwise every array has.
+    """
+    if not any(row.masks for row in rows):
+        return _first(results, num_rows)
+    if not records.is_record(results):
+        return results
+    of_rows = {name: getattr(results, name) for name in records.per_row(results)}
+    if not of_rows:
+        return results
+    return dataclasses.replace(results, **_first(of_rows, num_rows))
 
 
-def options(arguments: Any, *, loops: bool) -> Options:
-    """Options of the compiler for the program of a plain call."""
-    leaves = jax.tree.leaves(arguments)
-    devices = {
-        device
-        for leaf in leaves
-        if isinstance(leaf, jax.Array)
-        for device in leaf.devices()
-    }
-    platforms = {device.platform for device in devices} or {jax.default_backend()}
-    entries = sum(np.size(leaf) for leaf in leaves)
-    if platforms != {"cpu"} or entries > _MOST_ENTRIES:
+def _first(arrays: Any, num_rows: int) -> Any:
+    """The first entries of arrays, which all have equally many."""
+    if len(jax.tree.leaves(arrays)[0]) == num_rows:
+        return arrays
+    # Slicing on the device, and `jnp.asarray`, compile a program for each size.
+    return jax.device_put(
+        jax.tree.map(lambda array: np.asarray(array)[:num_rows], arrays)
+    )
+
+
+def options(leaves: Sequence[Any], *, loops: bool) -> Options:
+    """Options of the compiler for the program of a plain call (`where_arrays_are`)."""
+    entries = sum(leaf.size if hasattr(leaf, "size") else 1 for leaf in leaves)
+    if entries > MOST_ENTRIES or transforms.platform() != "cpu":
         return ()
     return _LIGHT if loops or entries > _FEW_ENTRIES else _LIGHTEST
 

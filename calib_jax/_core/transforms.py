@@ -2,8 +2,8 @@
 
 Under `jax.export` a size may be symbolic: code that branches on sizes then takes the
 path that suits any. In `jax.shard_map` the carry of a loop has to vary over the mesh
-axes over which the body's results vary. And the mesh of arrays tells how many devices
-may hold their rows.
+axes over which the body's results vary. The mesh of arrays tells how many devices may
+hold their rows, and the default device which platform a program is for.
 """
 
 import math
@@ -46,6 +46,19 @@ def num_devices(arrays: Any) -> int:
         )
         for mesh in meshes
     )
+
+
+def platform() -> str:
+    """The platform of the default device, for which a program is most likely traced.
+
+    What is traced has no device. A call of a core on arrays of another platform makes
+    their device the default one meanwhile (`small_programs.where_arrays_are`); in a
+    user's own program the block sizes of another platform are slower, and no more.
+    """
+    device = jax.config.jax_default_device  # type: ignore[attr-defined]
+    if device is None:
+        return jax.default_backend()
+    return device if isinstance(device, str) else device.platform
 
 
 def carry(step: Callable[[T], Any], initial: T) -> T:

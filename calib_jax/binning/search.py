@@ -4,16 +4,24 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from .._core import dispatch, transforms
 
 # Up to this many edges each value is compared with all of them; beyond, it is searched.
 FEW_EDGES = 32
-_TABLE_BITS = 16
+# Fewer values are searched for without a table.
+_FEW_VALUES = 2**16
+# First bits of the keys of 1/2, -1/2 and NaN.
+_CELL_SHIFT = 16
+_HALF, _MINUS_HALF, _LAST = (
+    np.uint32(bits >> _CELL_SHIFT) for bits in (0xBF000000, 0x40FFFFFF, 0xFFFFFFFF)
+)
+_NUM_CELLS = int(_LAST + _HALF - _MINUS_HALF) + 1
 
 
-@dispatch.core(rows=["scores"], rows_of="scores")
+@dispatch.core(rows=["scores N ..."], rows_of="scores")
 def bin_of(edges: jax.Array, scores: jax.Array) -> jax.Array:
     """Bins int32 `[...]` of scores among edges `[num_bins - 1]`; NaN gives -1.
 
@@ -43,7 +51,7 @@ def count_at_or_below(
 ) -> jax.Array:
     """How many of the ascending edges are at or (strictly) below each value."""
     if edges.shape[0] > FEW_EDGES:
-        few = transforms.at_most(values.size, 2**_TABLE_BITS - 1)
+        few = transforms.at_most(values.size, _FEW_VALUES - 1)
         if not few and not strictly and edges.dtype == jnp.float32:
             return _search_from_table(edges, values)
         side = "left" if strictly else "right"
@@ -57,15 +65,14 @@ def count_at_or_below(
 def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
     """`count_at_or_below` for many edges and even more values.
 
-    A table finds the edges that share a value's first bits. A binary search goes on
-    among them, in as many steps as the largest such group needs.
+    A table finds the edges in the cell of a value. A binary search goes on among them,
+    in as many steps as needed by the cell with most edges, unless these are all equal.
     """
     keys, wanted = sort_key(edges), sort_key(values)
-    shift = 32 - _TABLE_BITS
-    prefixes = jnp.arange(2**_TABLE_BITS + 1, dtype=jnp.uint32)
-    below = jnp.searchsorted(keys >> shift, prefixes).astype(jnp.int32)
-    group = (wanted >> shift).astype(jnp.int32)
-    widest = jnp.max(below[1:] - below[:-1])
+    cells = jnp.arange(_NUM_CELLS + 1, dtype=jnp.int32)
+    below = jnp.searchsorted(_cell(edges), cells).astype(jnp.int32)
+    first, last = (keys.at[x].get(mode="clip") for x in (below[:-1], below[1:] - 1))
+    widest = jnp.max(jnp.where(first == last, 0, below[1:] - below[:-1]))
 
     def halve(state: Any) -> Any:
         low, high, width = state
@@ -74,10 +81,26 @@ def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
         low = jnp.where(up, middle + 1, low)
         return low, jnp.where(up, high, jnp.minimum(middle, high)), width >> 1
 
-    state = below[group], below[group + 1], widest
+    cell = _cell(values)
+    low, high = below[cell], below[cell + 1]
+    # One comparison is enough where all edges are equal, as near 1 they often are.
+    same = first[cell] == last[cell]
+    low = jnp.where(same & (first[cell] <= wanted), high, low)
+    state = low, jnp.where(same, low, high), widest
     state = transforms.carry(halve, state)
     low, _, _ = lax.while_loop(lambda state: state[2] > 0, halve, state)
     return low
+
+
+def _cell(values: jax.Array) -> jax.Array:
+    """int32 that never fall as values rise, and are as fine near 1 as near 0.
+
+    They are the first bits of a value below one half, and of its distance from 1 above.
+    """
+    low = sort_key(values) >> _CELL_SHIFT
+    high = sort_key(values - 1) >> _CELL_SHIFT
+    cell = jnp.where(values < 0.5, low, high + (_HALF - _MINUS_HALF))
+    return cell.astype(jnp.int32)
 
 
 def without_subnormals(scores: jax.Array) -> jax.Array:

@@ -82,14 +82,14 @@ def fit_histogram(
     return params, report
 
 
-@dispatch.core(rows_of="scores")
+@dispatch.core(rows=["scores N ..."], rows_of="scores")
 def apply_histogram(params: Histogram, scores: jax.Array) -> jax.Array:
     """Confidence float32 `[...]` of scores float32 `[...]`; NaN gives NaN."""
     index = search.bin_of(params.bins.edges, scores)
     return jnp.where(index >= 0, params.values[index], jnp.nan)
 
 
-@dispatch.core(static=["num_bins"])
+@dispatch.core(static=["num_bins"], rows=["scores", "outcomes", "where", "weights"])
 def _fit_histogram(
     scores: jax.Array,
     outcomes: Outcome,

@@ -5,11 +5,15 @@ are differentiable with respect to scores, outcomes and weights (implicit functi
 theorem); their derivatives are NaN if the status is INVALID_VALUES or MAX_STEPS.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records, reduce, transforms
@@ -40,6 +44,8 @@ _NEIGHBOURS = 256
 _NEAR = 16.0
 # The solver gets near the optimum on this many rows before it reads all of them.
 _FIRST_ROWS = (2**16,)
+# Up to this many rows a small program counts more than a fast one.
+_FEW_ROWS = 2**20
 
 
 @records.record()
@@ -124,7 +130,7 @@ def fit_platt(
     return params, report
 
 
-@jax.jit
+@dispatch.core(rows=["scores N ..."], elementwise=True)
 def apply_platt(params: Platt, scores: jax.Array) -> jax.Array:
     """Confidence float32 `[...]` of scores float32 `[...]`."""
     head, rest = _product(params.slope, scores)
@@ -138,8 +144,8 @@ def _product(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     The rounding of a plain product would count where an intercept cancels most of it.
     """
-    a_head, b_head = jax.lax.stop_gradient(
-        tuple(jax.lax.reduce_precision(x, 8, 11) for x in (a, b))
+    a_head, b_head = lax.stop_gradient(
+        tuple(lax.reduce_precision(x, 8, 11) for x in (a, b))
     )
     return a_head * b_head, a_head * (b - b_head) + (a - a_head) * b
 
@@ -157,25 +163,28 @@ def in_units_of_scores(params: jax.Array, center: jax.Array, scale: jax.Array) -
       center: float32 scalar.
       scale: float32 scalar, positive.
     """
-    most = jnp.finfo(jnp.float32).max
-    slope = jnp.clip(params[0] / scale, -most, most)
-    intercept = jnp.clip(params[1] - slope * center, -most, most)
-    best, last, (steep, level) = jax.lax.stop_gradient((slope, intercept, params))
-    turns = jnp.arange(-_NEIGHBOURS, _NEIGHBOURS + 1, dtype=jnp.int32)
-    bits = jax.lax.bitcast_convert_type(best, jnp.int32) + turns
-    slopes = jax.lax.bitcast_convert_type(bits, jnp.float32)
-    head, rest = _product(slopes, jax.lax.stop_gradient(center))
+    most = np.finfo(np.float32).max
+    slope = lax.clamp(-most, params[0] / scale, most)
+    intercept = lax.clamp(-most, params[1] - slope * center, most)
+    best, last, (steep, level), center = lax.stop_gradient(
+        (slope, intercept, params, center)
+    )
+    turns = np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1, dtype=np.int32)
+    bits = lax.bitcast_convert_type(best, jnp.int32) + turns
+    slopes = lax.bitcast_convert_type(bits, jnp.float32)
+    head, rest = _product(slopes, center)
     intercepts = (level - rest) - head
     # By how much the curve moves in the middle, and two deviations from there.
     moved = jnp.abs(((intercepts + head) + rest) - level)
-    moved = moved + jnp.abs(2.0**-22 * steep * turns.astype(jnp.float32))
-    chosen = jnp.argmin(jnp.where(jnp.isfinite(moved), moved, jnp.inf))
+    moved = moved + jnp.abs(steep * np.float32(2.0**-22 * turns))
+    moved = jnp.where(moved < jnp.inf, moved, jnp.inf)
+    place = jnp.argmin(moved)[None]
+    near = jnp.stack([slopes, intercepts, moved])[:, place][:, 0]
     # Near 0 both roundings are small.
-    found = jnp.isfinite(moved[chosen]) & (jnp.abs(best * center) > _NEAR)
+    found = (near[2] < jnp.inf) & (jnp.abs(best * center) > _NEAR)
     # Both differences are exact, and the derivatives are those of the best slope.
-    slope = slope + jnp.where(found, slopes[chosen] - best, 0.0)
-    intercept = intercept + jnp.where(found, intercepts[chosen] - last, 0.0)
-    return Platt(slope=slope, intercept=intercept)
+    change = jnp.where(found, near[:2] - jnp.stack([best, last]), 0.0)
+    return Platt(slope=slope + change[0], intercept=intercept + change[1])
 
 
 @dispatch.core(
@@ -201,23 +210,22 @@ def fit_rows(
         rows["weight"], unit = masking.scaled_weights(scores.shape[0], weights, valid)
 
     def extremes(block: Any) -> tuple[jax.Array, ...]:
-        """Whether a row is usable, then least and greatest score of three sets of rows.
-
-        The sets are all rows, those that are right, and those that are wrong.
-        """
+        """Whether a row is usable, then the ends of right rows and of wrong ones."""
         score, outcome, valid = block["score"], block["outcome"], _valid(block)
         usable = jnp.isfinite(score)
         usable = usable & masking.usable_outcomes(outcome, block.get("weight"))
         # A partly right row is in both sets: a threshold has to pass through it.
         ends = []
-        for part in (valid, valid & (outcome > 0), valid & (outcome < 1)):
+        for part in (valid & (outcome > 0), valid & (outcome < 1)):
             ends += [jnp.where(part, score, jnp.inf), jnp.where(part, -score, jnp.inf)]
         return (usable | ~valid).astype(jnp.float32), *ends
 
     usable, *ends = reduce.least_of_rows(extremes, rows)
     invalid = usable == 0
-    lowest, lowest_right, lowest_wrong = ends[::2]
-    highest, highest_right, highest_wrong = (-end for end in ends[1::2])
+    lowest_right, lowest_wrong = ends[::2]
+    highest_right, highest_wrong = (-end for end in ends[1::2])
+    lowest = jnp.minimum(lowest_right, lowest_wrong)
+    highest = jnp.maximum(highest_right, highest_wrong)
     # Half the range, which is finite for any finite scores.
     width = jnp.maximum(0.5 * highest - 0.5 * lowest, 0.0)
     width = jnp.where(width > _MIN_WIDTH, width, 0.0)
@@ -225,10 +233,11 @@ def fit_rows(
     middle = jnp.where(lowest <= highest, 0.5 * lowest + 0.5 * highest, 0.0)
 
     # Two factors, because the reciprocal of a very large width is subnormal.
-    factor = jax.lax.rsqrt(some_width)
+    factor = lax.rsqrt(some_width)
 
-    def moments(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
-        score, outcome, weight = _clean(block, live)
+    def moments(
+        score: jax.Array, outcome: jax.Array, weight: jax.Array
+    ) -> tuple[jax.Array, ...]:
         x = (score - middle) * factor * factor
         first, right = weight * x, weight * outcome
         to_end = jnp.minimum(score - lowest, highest - score)
@@ -237,9 +246,13 @@ def fit_rows(
         wrong = weight * (1 - outcome)
         return weight, first, first * x, right, wrong, apart, between
 
-    total, first, second, positive, negative, apart, between = reduce.sum_rows(
-        moments, rows
-    )
+    few = transforms.at_most(scores.shape[0], _FEW_ROWS) and reduce.is_one_block(rows)
+    if few:
+        clean = _clean(rows)
+        sums: Any = [jnp.sum(moment) for moment in moments(*clean)]
+    else:
+        sums = reduce.sum_rows(lambda *block: moments(*_clean(*block)), rows)
+    total, first, second, positive, negative, apart, between = sums
     some = jnp.where(total > 0, total, 1.0)
     # Standardising only changes coordinates, not the optimum or its derivatives, so it
     # need not be exact.
@@ -258,18 +271,21 @@ def fit_rows(
     center = jnp.where(outliers, mixed, center)
     scale = jnp.where(outliers, reach, scale)
     center, scale = jnp.where(invalid, 0.0, center), jnp.where(invalid, 1.0, scale)
-    center, scale = jax.lax.stop_gradient((center, scale))
+    center, scale = lax.stop_gradient((center, scale))
 
-    one, zero = jnp.float32(1), jnp.float32(0)
-    top, bottom, target_sum = one, zero, positive
-    # One minus the targets, which may be too close to 1 to be subtracted from it.
-    rest_of_top, rest_of_bottom = zero, one
+    data: dict[str, Any] = {"rows": rows, "center": center, "scale": scale}
+    if few:
+        names, share = ("score", "outcome"), clean[2] / lax.stop_gradient(some)
+        data["rows"] = dict(zip(names, clean, strict=False)) | {"share": share}
+    target_sum = positive
     if smooth:
         top = (positive * unit + 1) / (positive * unit + 2)
-        rest_of_top = 1 / (positive * unit + 2)
         bottom = 1 / (negative * unit + 2)
-        rest_of_bottom = (negative * unit + 1) / (negative * unit + 2)
         target_sum = positive * top + negative * bottom
+        # One minus the targets, which may be too close to 1 to be subtracted from it.
+        rest_of_top = 1 / (positive * unit + 2)
+        rest_of_bottom = (negative * unit + 1) / (negative * unit + 2)
+        data["targets"] = (bottom, top), (rest_of_bottom, rest_of_top)
     rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong
     # Smoothed targets lie strictly between 0 and 1 and always have an optimum.
     separable = (rising | falling) & (not smooth)
@@ -279,15 +295,18 @@ def fit_rows(
     # gap.
     rate = target_sum / some
     base = jnp.clip(jnp.log(rate) - jnp.log1p(-rate), -MAX_PLATT, MAX_PLATT)
-    flat = jnp.stack([jnp.float32(0), base])
+    zero = np.float32(0)
+    flat = jnp.stack([zero, base])
     gap = jnp.where(rising, lowest_right + highest_wrong, highest_right + lowest_wrong)
-    steepest = jnp.where(rising, jnp.float32(MAX_PLATT), -jnp.float32(MAX_PLATT))
+    steepest = jnp.where(rising, np.float32(MAX_PLATT), np.float32(-MAX_PLATT))
     threshold = (0.5 * gap - center) / scale
     step = jnp.stack([steepest, -steepest * threshold])
-    nothing = jnp.zeros(2, jnp.float32)
-    # From a slope of 0 the outliers would keep the solver from moving.
-    sign = jnp.where(up, jnp.float32(1), jnp.float32(-1))
-    guess = jnp.where(outliers, jnp.stack([sign, jnp.float32(0)]), flat)
+    nothing = np.zeros(2, np.float32)
+    guess = flat
+    if not smooth:
+        # From a slope of 0 the outliers would keep the solver from moving.
+        sign = jnp.where(up, np.float32(1), np.float32(-1))
+        guess = jnp.where(outliers, jnp.stack([sign, zero]), flat)
     status, start = reports.first_case(
         (invalid, FitStatus.INVALID_VALUES, nothing),
         (~(total > 0), FitStatus.CONSTANT, nothing),
@@ -296,18 +315,14 @@ def fit_rows(
         (separable, FitStatus.SEPARABLE, step),
         (True, FitStatus.CONVERGED, guess),
     )
-    data = {
-        "rows": rows,
-        "targets": (bottom, top),
-        "rests": (rest_of_bottom, rest_of_top),
-        "center": center,
-        "scale": scale,
-    }
     searched = status == FitStatus.CONVERGED
     solution, data = _solve(data, start, searched, solver)
     lost = invalid | (searched & ~solution.converged)
     params = solvers.differentiable(
-        _derivatives, solution, data, inside=(searched & solution.converged) | lost
+        functools.partial(evaluate, with_loss=False),
+        solution,
+        data,
+        inside=(searched & solution.converged) | lost,
     )
     params = reports.undefined(params, lost, solution.params)
     # A few scores, so far from the others that float32 cannot tell those apart, have
@@ -337,10 +352,13 @@ def _valid(block: Any) -> jax.Array:
     return masking.valid_rows(num_rows, block.get("where"), block.get("weight"))
 
 
-def _clean(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _clean(
+    block: Any, live: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Score, outcome and weight of a block; 0 in rows that are not valid and new."""
-    counts = _valid(block) & live
-    weight = jnp.where(counts, block.get("weight", jnp.float32(1)), 0.0)
+    valid = _valid(block)
+    counts = valid if live is None else valid & live
+    weight = jnp.where(counts, block.get("weight", np.float32(1)), np.float32(0))
     masked = "where" in block or "weight" in block
     score, outcome = masking.clean_rows(
         counts if masked else None, 0.0, block["score"], block["outcome"]
@@ -348,14 +366,39 @@ def _clean(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array
     return score, outcome, weight
 
 
-def _derivatives(params: jax.Array, data: Any, every: Any) -> Evaluation:
-    """Derivatives of the loss with respect to slope and intercept, without the loss.
+def _means(
+    terms: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]],
+    data: Any,
+    every: Any = 1,
+) -> list[jax.Array]:
+    """Means of `terms(score, outcome, weight)`, each of which has a factor `weight`."""
+    rows = data["rows"]
+    if "share" in rows:
+        # Few rows, with weights that add up to 1.
+        few = terms(rows["score"], rows["outcome"], rows["share"])
+        return [jnp.sum(term) for term in few]
 
-    Its logarithms take as long as all the rest, and the default solver needs none.
+    def of_block(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
+        score, outcome, weight = _clean(block, live)
+        return weight, *terms(score, outcome, weight)
+
+    total, *sums = reduce.sum_rows(of_block, rows, None, every)
+    total = jnp.where(total > 0, total, 1.0)
+    return [value / total for value in sums]
+
+
+def evaluate(
+    params: jax.Array, data: Any, every: Any, *, with_loss: bool = True
+) -> Evaluation:
+    """The loss and its derivatives with respect to slope and intercept.
+
+    The logarithms of the loss take as long as all the rest, and the default solver
+    needs none.
     """
 
-    def derivatives(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
-        score, outcome, weight = _clean(block, live)
+    def terms(
+        score: jax.Array, outcome: jax.Array, weight: jax.Array
+    ) -> tuple[jax.Array, ...]:
         target, rest = _targets(data, outcome)
         x, logit = _logit(params, data, score)
         # Both tails of the sigmoid from one exponential.
@@ -367,43 +410,44 @@ def _derivatives(params: jax.Array, data: Any, every: Any) -> Evaluation:
         # up - target, without the cancellation where both are close to 1.
         residual = weight * (rest * up - target * down)
         curvature = weight * up * down
-        return (
-            weight,
-            residual * x,
-            residual,
-            curvature * x * x,
-            curvature * x,
-            curvature,
-        )
+        moment = curvature * x
+        found = residual * x, residual, moment * x, moment, curvature
+        if not with_loss:
+            return found
+        return *found, weight * _cross_entropy(target, rest, logit)
 
-    total, by_slope, by_intercept, xx, x, one = reduce.sum_rows(
-        derivatives, data["rows"], None, every
-    )
-    total = jnp.where(total > 0, total, 1.0)
+    by_slope, by_intercept, xx, x, one, *loss = _means(terms, data, every)
     return Evaluation(
-        value=jnp.float32(0),
-        gradient=jnp.stack([by_slope, by_intercept]) / total,
-        hessian=jnp.stack([jnp.stack([xx, x]), jnp.stack([x, one])]) / total,
+        value=loss[0] if with_loss else jnp.float32(0),
+        gradient=jnp.stack([by_slope, by_intercept]),
+        hessian=jnp.stack([xx, x, x, one]).reshape(2, 2),
     )
 
 
-def _loss(params: jax.Array, data: Any, every: Any = 1) -> jax.Array:
-    def losses(block: Any, live: jax.Array) -> tuple[jax.Array, jax.Array]:
-        score, outcome, weight = _clean(block, live)
+def _loss(params: jax.Array, data: Any) -> jax.Array:
+    def terms(
+        score: jax.Array, outcome: jax.Array, weight: jax.Array
+    ) -> tuple[jax.Array]:
         target, rest = _targets(data, outcome)
         _, logit = _logit(params, data, score)
-        loss = rest * jnp.maximum(logit, 0.0) + target * jnp.maximum(-logit, 0.0)
-        return weight, weight * (loss + jnp.log1p(jnp.exp(-jnp.abs(logit))))
+        return (weight * _cross_entropy(target, rest, logit),)
 
-    total, loss = reduce.sum_rows(losses, data["rows"], None, every)
-    return loss / jnp.where(total > 0, total, 1.0)
+    return _means(terms, data)[0]
+
+
+def _cross_entropy(target: jax.Array, rest: jax.Array, logit: jax.Array) -> jax.Array:
+    wrong = rest * jnp.maximum(logit, 0.0) + target * jnp.maximum(-logit, 0.0)
+    return wrong + jnp.log1p(jnp.exp(-jnp.abs(logit)))
 
 
 def _targets(data: Any, outcome: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The target of each row, and one minus it."""
-    (bottom, top), (rest_of_bottom, rest_of_top) = data["targets"], data["rests"]
-    target = outcome * top + (1 - outcome) * bottom
-    return target, outcome * rest_of_top + (1 - outcome) * rest_of_bottom
+    other = 1 - outcome
+    if "targets" not in data:
+        return outcome, other
+    (bottom, top), (rest_of_bottom, rest_of_top) = data["targets"]
+    target = outcome * top + other * bottom
+    return target, outcome * rest_of_top + other * rest_of_bottom
 
 
 def _logit(
@@ -411,16 +455,10 @@ def _logit(
 ) -> tuple[jax.Array, jax.Array]:
     """Standardised scores and their logits."""
     # Two factors, because the reciprocal of a very large scale is subnormal.
-    factor = jax.lax.rsqrt(data["scale"])
+    factor = lax.rsqrt(data["scale"])
     x = (score - data["center"]) * factor * factor
     x = jnp.clip(x, -_FARTHEST, _FARTHEST)
     return x, params[0] * x + params[1]
-
-
-def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
-    """The loss and its derivatives."""
-    value = _loss(params, data, every)
-    return _derivatives(params, data, every)._replace(value=value)
 
 
 def _solve(
@@ -435,11 +473,12 @@ def _solve(
     together for float32. The problem is then solved again in coordinates that
     standardise the latter: their moments, weighted by p (1 - p), are in the Hessian.
     """
-    bound = jnp.full(2, MAX_PLATT, jnp.float32)
+    bound = np.full(2, MAX_PLATT, np.float32)
+    few = "share" in data["rows"]
 
     def solve(coordinates: Any, start: jax.Array) -> Solution:
         return solvers.minimize(
-            _derivatives if solver is None else evaluate,
+            functools.partial(evaluate, with_loss=few or solver is not None),
             data | coordinates,
             start,
             lower=-bound,
@@ -453,7 +492,7 @@ def _solve(
         coordinates, start, steps, rounds, _, _ = state
         solution = solve(coordinates, start)
         steps = steps + solution.num_steps
-        (square, mean), (_, one) = solution.evaluation.hessian
+        square, mean, _, one = solution.evaluation.hessian.reshape(4)
         one = jnp.where(one > 0, one, 1.0)
         mean, square = mean / one, square / one
         spread = jnp.sqrt(jnp.maximum(square - mean**2, 1e-7))
@@ -472,13 +511,15 @@ def _solve(
         return coordinates, start, steps, rounds + 1, solution, again
 
     coordinates = {"center": data["center"], "scale": data["scale"]}
-    start = jax.lax.stop_gradient(start)
+    start = lax.stop_gradient(start)
     nothing = solvers.unsolved(start)
     state = (coordinates, start, jnp.int32(0), jnp.int32(1), nothing, jnp.array(True))
-    coordinates, _, _, _, solution, _ = jax.lax.while_loop(
+    coordinates, _, _, _, solution, _ = lax.while_loop(
         lambda state: state[-1], next_round, transforms.carry(next_round, state)
     )
     data = data | coordinates
-    value = _loss(solution.params, jax.lax.stop_gradient(data))
+    if few:
+        return solution, data
+    value = _loss(solution.params, lax.stop_gradient(data))
     evaluation = solution.evaluation._replace(value=value)
     return solution._replace(evaluation=evaluation), data

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from .._core import records
 from .solvers import Solution
@@ -149,12 +150,16 @@ def first_case(
     *cases: tuple[jax.Array | bool, jax.Array | FitStatus, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
     """Status and value of the first case that holds."""
-    _, status, value = cases[-1]
-    status = jnp.int32(status)
-    for holds, case_status, case_value in reversed(cases[:-1]):
-        status = jnp.where(holds, jnp.int32(case_status), status)
-        value = jnp.where(holds, case_value, value)
+    *others, (_, status, value) = cases
+    status = _as_array(status)
+    for holds, case_status, case_value in reversed(others):
+        status = jax.lax.select(holds, _as_array(case_status), status)
+        value = jax.lax.select(holds, case_value, value)
     return status, value
+
+
+def _as_array(status: Any) -> Any:
+    return np.int32(status) if isinstance(status, FitStatus) else status
 
 
 @jax.custom_jvp

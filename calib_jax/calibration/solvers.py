@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax
 
@@ -98,19 +99,28 @@ def newton() -> optax.GradientTransformationExtraArgs:
         bend: jax.Array | None = None,
         **_: Any,
     ) -> tuple[jax.Array, NewtonState]:
-        gradient = updates
         assert params is not None
-        along = jnp.sum(gradient * state.step)
-        accepted = along <= 0.9 * jnp.abs(state.slope)
-        limit = 2.0 + jnp.max(jnp.abs(params))
-        fresh = _bent(newton_step(gradient, hessian), bend)
-        fresh = fresh * jnp.minimum(1.0, limit / jnp.max(jnp.abs(fresh)).clip(1e-30))
-        base = jnp.where(accepted, params, state.base)
-        step = jnp.where(accepted, fresh, 0.5 * state.step)
-        slope = jnp.where(accepted, jnp.sum(gradient * fresh), state.slope)
-        return base + step - params, NewtonState(base=base, step=step, slope=slope)
+        step = _bent(newton_step(updates, hessian), bend)
+        after, state = _safeguarded(updates, state, params, step)
+        return after - params, state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _safeguarded(
+    gradient: jax.Array, state: NewtonState, params: jax.Array, step: jax.Array
+) -> tuple[jax.Array, NewtonState]:
+    """Parameters after a corrected Newton step, or after half of the one before."""
+    along = _dot(gradient, state.step)
+    accepted = along <= 0.9 * jnp.abs(state.slope)
+    limit = 2.0 + _largest(params)
+    fresh = step * jnp.minimum(1.0, limit / jnp.maximum(_largest(step), 1e-30))
+    state = NewtonState(
+        base=lax.select(accepted, params, state.base),
+        step=lax.select(accepted, fresh, 0.5 * state.step),
+        slope=lax.select(accepted, _dot(gradient, fresh), state.slope),
+    )
+    return state.base + state.step, state
 
 
 _NEWTON = newton()
@@ -119,6 +129,17 @@ _NEWTON = newton()
 def newton_step(gradient: jax.Array, hessian: jax.Array) -> jax.Array:
     """Minus the inverse Hessian times the gradient, `[P]`; always finite."""
     return -jnp.clip(_divide(gradient, hessian), -1e30, 1e30)
+
+
+def _largest(vector: jax.Array) -> jax.Array:
+    """The largest size of an entry; one entry is no reduction."""
+    size = jnp.abs(vector)
+    return size[0] if vector.shape[0] == 1 else jnp.max(size)
+
+
+def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    product = a * b
+    return product[0] if a.shape[0] == 1 else jnp.sum(product)
 
 
 def _bent(step: jax.Array, bend: jax.Array | None) -> jax.Array:
@@ -141,16 +162,16 @@ def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
         matrix = hessian / scale[:, None] / scale[None, :]
         matrix = matrix + 1e-7 * jnp.eye(size, dtype=hessian.dtype)
         return jnp.linalg.solve(matrix, vector / scale) / scale
+    if size == 1:
+        return vector / (hessian[0] + 1e-37)
     # Scalars compile to fewer kernels than arrays of two.
     scales = [jnp.sqrt(hessian[k, k]) + 1e-15 for k in range(size)]
     x = [vector[k] / scales[k] for k in range(size)]
-    own = [hessian[k, k] / scales[k] / scales[k] + 1e-7 for k in range(size)]
-    if size == 1:
-        return (x[0] / own[0] / scales[0])[None]
     both = hessian[0, 1] / scales[0] / scales[1]
-    determinant = jnp.maximum(own[0] * own[1] - both * both, 1e-7)
-    first = (own[1] * x[0] - both * x[1]) / determinant
-    second = (own[0] * x[1] - both * x[0]) / determinant
+    own = 1 + 1e-7
+    determinant = jnp.maximum(own * own - both * both, 1e-7)
+    first = (own * x[0] - both * x[1]) / determinant
+    second = (own * x[1] - both * x[0]) / determinant
     return jnp.stack([first / scales[0], second / scales[1]])
 
 
@@ -159,8 +180,8 @@ def minimize(
     data: Any,
     initial: jax.Array,
     *,
-    lower: jax.Array,
-    upper: jax.Array,
+    lower: np.ndarray,
+    upper: np.ndarray,
     solver: optax.GradientTransformation | None = None,
     enabled: jax.Array | bool = True,
     thinnings: Sequence[int] = (),
@@ -182,8 +203,8 @@ def minimize(
         `Evaluation`, in one pass over every `every`-th block of the data.
       data: pytree of all arrays that the loss depends on.
       initial: `[P]`, inside the bounds.
-      lower: `[P]`, least value of each parameter.
-      upper: `[P]`, greatest value of each parameter.
+      lower: NumPy float32 `[P]`, least value of each parameter.
+      upper: NumPy float32 `[P]`, greatest value of each parameter.
       solver: an optax gradient transformation; None is `newton()`.
       enabled: bool scalar; False evaluates the loss at `initial` and takes no step.
       thinnings: `every` of the first steps, descending; then all data are used.
@@ -199,6 +220,7 @@ def minimize(
     last_stage = len(stages) - 1
     # The loop itself is not differentiated; `differentiable` adds derivatives later.
     constant, initial = lax.stop_gradient((data, initial))
+    enabled, no_step = jnp.asarray(enabled), jnp.zeros(initial.shape, jnp.float32)
 
     @jax.custom_jvp
     def value_function(params: jax.Array, data: Any) -> jax.Array:
@@ -215,30 +237,7 @@ def minimize(
     def value_of(params: jax.Array, hessian: Any = None, bend: Any = None) -> jax.Array:
         return value_function(params.astype(jnp.float32), constant)
 
-    def advance(carry: Any) -> Any:
-        params, _, state, steps, before, stage, _, _ = carry
-        every = jnp.asarray(stages, jnp.int32)[stage] if last_stage else 1
-        evaluation = evaluate(params, constant, every)
-        step = newton_step(evaluation.gradient, evaluation.hessian)
-        newton = jnp.clip(params + step, lower, upper)
-        step = newton - params
-        # In units of 1, or of a tenth of large parameters, which are rounded more.
-        unit = jnp.maximum(1.0, 0.1 * jnp.abs(params))
-        size = jnp.max(jnp.abs(step) / unit)
-        ratio = size / before**2
-        bend = evaluation.bend
-        best = jnp.clip(params + _bent(step, bend), lower, upper)
-        if bend is None:
-            following = size**2 * jnp.maximum(4.0, ratio)
-        else:
-            # The third-order error is about half the squared bend where that is large.
-            # Elsewhere it is larger than this by a factor of 3 at most in temperature
-            # fits to rows of all kinds: 3e-6 in the parameter.
-            cubic = 0.5 * (1.0 + jnp.max(bend * bend))
-            following = size**3 * jnp.maximum(cubic, ratio**2)
-        settled = (following <= _TOLERANCE) | (
-            (size <= _NOISE) & (size >= 0.5 * before)
-        )
+    def update(evaluation: Evaluation, state: Any, params: jax.Array) -> Any:
         # Some optax solvers mix dtypes, which the caller may have forbidden.
         with jax.numpy_dtype_promotion("standard"):
             updates, state = transformation.update(
@@ -249,10 +248,40 @@ def minimize(
                 grad=evaluation.gradient,
                 value_fn=value_of,
                 hessian=evaluation.hessian,
-                bend=bend,
+                bend=evaluation.bend,
             )
-        after = jnp.clip(optax.apply_updates(params, updates), lower, upper)
-        finished = settled | (steps >= _MAX_STEPS) | ~jnp.asarray(enabled)
+        return optax.apply_updates(params, updates), state
+
+    def advance(carry: Any) -> Any:
+        params, _, state, steps, before, stage, _, _ = carry
+        every = jnp.asarray(stages, jnp.int32)[stage] if last_stage else 1
+        evaluation = evaluate(params, constant, every)
+        step = newton_step(evaluation.gradient, evaluation.hessian)
+        bend = evaluation.bend
+        bent = _bent(step, bend)
+        newton = lax.clamp(lower, params + step, upper)
+        best = lax.clamp(lower, params + bent, upper)
+        step = newton - params
+        # In units of 1, or of a tenth of large parameters, which are rounded more.
+        size = _largest(step / jnp.maximum(1.0, 0.1 * jnp.abs(params)))
+        ratio = size / before**2
+        if bend is None:
+            following = size**2 * jnp.maximum(4.0, ratio)
+        else:
+            # The third-order error is about half the squared bend where that is large.
+            # Elsewhere it is larger than this by a factor of 3 at most in temperature
+            # fits to rows of all kinds: 3e-6 in the parameter.
+            cubic = 0.5 + 0.5 * _largest(bend * bend)
+            following = size**3 * jnp.maximum(cubic, ratio**2)
+        settled = (following <= _TOLERANCE) | (
+            (size <= _NOISE) & (size >= 0.5 * before)
+        )
+        if solver is None:
+            after, state = _safeguarded(evaluation.gradient, state, params, bent)
+        else:
+            after, state = update(evaluation, state, params)
+        after = lax.clamp(lower, after, upper)
+        finished = settled | (steps >= _MAX_STEPS) | ~enabled
         if last_stage:
             # A part without an optimum inside the bounds does not help: start again on
             # all data.
@@ -268,31 +297,32 @@ def minimize(
             size = jnp.where(switch, jnp.inf, size)
             stage = jnp.where(switch, jnp.where(near, stage + 1, last_stage), stage)
             finished, settled = finished & ~coarse, settled & ~coarse
-        moves = settled & jnp.asarray(enabled)
-        step = jnp.where(moves, step, 0.0)
-        by_step = jnp.sum(evaluation.hessian * step[None], axis=1)
-        value = evaluation.value + jnp.sum(step * (evaluation.gradient + 0.5 * by_step))
-        evaluation = Evaluation(
-            value=value,
-            gradient=evaluation.gradient + by_step,
-            hessian=evaluation.hessian,
-        )
-        params = jnp.where(finished, jnp.where(moves, best, params), after)
-        steps = jnp.where(finished, steps, steps + 1)
-        return params, evaluation, state, steps, size, stage, settled, finished
+        settled = settled & enabled
+        last = lax.select(settled, best, params)
+        params = lax.select(finished, last, after)
+        steps = lax.select(finished, steps, steps + 1)
+        found = evaluation._replace(bend=None), step
+        return params, found, state, steps, size, stage, settled, finished
 
     carry = (
         initial,
-        unsolved(initial).evaluation,
+        (unsolved(initial).evaluation, no_step),
         transformation.init(initial),
         jnp.int32(0),
         jnp.float32(jnp.inf),
-        jnp.where(enabled, jnp.int32(0), last_stage),
+        jnp.where(enabled, jnp.int32(0), last_stage) if last_stage else jnp.int32(0),
         jnp.array(False),
         jnp.array(False),
     )
-    params, evaluation, _, steps, _, _, settled, _ = lax.while_loop(
+    params, (evaluation, step), _, steps, _, _, settled, _ = lax.while_loop(
         lambda carry: ~carry[-1], advance, transforms.carry(advance, carry)
+    )
+    # By the quadratic model of the last step.
+    step = lax.select(settled, step, no_step)
+    moved = jnp.sum(evaluation.hessian * step[None], axis=1)
+    change = _dot(step, evaluation.gradient + 0.5 * moved)
+    evaluation = evaluation._replace(
+        value=evaluation.value + change, gradient=evaluation.gradient + moved
     )
     return Solution(
         params=params, evaluation=evaluation, num_steps=steps, converged=settled
@@ -301,9 +331,11 @@ def minimize(
 
 def unsolved(params: jax.Array) -> Solution:
     """A solution of the right shapes, before the first step."""
-    zero = jnp.zeros_like(params)
+    size = params.shape[0]
     evaluation = Evaluation(
-        value=jnp.float32(0), gradient=zero, hessian=zero[:, None] * zero[None]
+        value=jnp.float32(0),
+        gradient=jnp.zeros(size, jnp.float32),
+        hessian=jnp.zeros((size, size), jnp.float32),
     )
     return Solution(
         params=params,

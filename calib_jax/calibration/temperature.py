@@ -5,12 +5,15 @@ temperature is differentiable with respect to logits and weights (implicit funct
 theorem); its derivatives are NaN if the status is INVALID_VALUES or MAX_STEPS.
 """
 
+import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, class_axis, dispatch, masking, records, reduce, transforms
@@ -23,14 +26,15 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 # The solver gets near the optimum on this many rows before it reads all of them: after
 # the second number, one step over all rows is usually enough.
 _FIRST_ROWS = (2**10, 2**16)
+# Up to this many logits a small program counts more than a fast one.
+_FEW_ENTRIES = 2**20
 # Where 1 / T times the mean gap of the logits is below this, the slope of the loss is
-# computed from the curvature at these shares of 1 / T, two for quadrature and 1 / T.
-# Above it the rounding of that mean moves T by less than 1e-5.
-FLAT = 0.05
-NODES = np.array([0.5 - 0.75**0.5 / 3, 0.5 + 0.75**0.5 / 3, 1.0], np.float32)
-# The most by which the curvature may change from one node to another: the error of the
-# quadrature grows with the square of the change and is then about 1e-6.
-_MOST_CHANGE = 1.02
+# computed from the curvature. Above it the rounding of means moves T by less than 1e-5.
+_FLAT = 0.05
+# The largest part of that slope that may come from changes of the curvature: the error
+# is about twice the square of it.
+_MOST_CHANGE = 1e-3
+_ONE, _LOWEST, _HIGHEST = np.float32([1.0, MIN_TEMPERATURE, MAX_TEMPERATURE])
 
 
 @records.record(values={"temperature": records.POSITIVE})
@@ -133,101 +137,96 @@ def _fit_temperature(
     *,
     solver: optax.GradientTransformation | None,
 ) -> tuple[Temperature, FitReport]:
+    few = transforms.at_most(logits.size, _FEW_ENTRIES) and reduce.is_one_block(logits)
     problem = prepare(logits, labels, where, weights, class_where)
-    data, rows, valid = problem.data, problem.data["rows"], problem.data["valid"]
-    masked = valid is not None
-    total, mean_above, label_gap = problem.weight, problem.mean_above, problem.label_gap
-    mean_gap = label_gap - mean_above
+    data, mean_gap = problem.data, problem.at_zero[0]
+    total = jnp.maximum(problem.weight, 1e-30)
+    at_zero = [value / total for value in problem.at_zero]
+    rows, valid = data["rows"], data["valid"]
+    # The maxima have no derivative, but logits and weights have.
+    logits, label = masking.clean_rows(valid, 0, logits, problem.label)
+    label = jnp.maximum(label - rows["max"], -1e30)
+    varying = rows | {"logits": logits, "label": label}
+    if weights is not None:
+        varying["weight"] = jnp.where(valid, rows["weight"], 0.0)
+    if few:
+        # Nothing of a row but this changes with T.
+        allowed = rows.get("class_where", data["class_where"])
+        below = masking.below_maximum(logits, rows["max"], allowed)
+        counts = jnp.float32(1) if valid is None else valid.astype(jnp.float32)
+        share = varying.get("weight", counts) / total
+        varying = {"below": below, "label": label, "weight": share}
+        data = data | {"rows": varying}
 
-    def evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
+    def evaluate(
+        params: jax.Array, data: Any, every: Any, closely: bool = False
+    ) -> Evaluation:
         inverse = jnp.exp(-params[0])
-        total, loss, slope, curvature, third = reduce.sum_rows(
-            lambda block, live: likelihood(
-                inverse, block, live, data["class_where"], masked=masked
-            ),
-            data["rows"],
-            data["valid"],
-            every,
-        )
-        total = jnp.where(total > 0, total, 1.0)
+        if few:
+            sums = [jnp.sum(term) for term in derivatives(inverse, **data["rows"])]
+        else:
+            weight, *sums = reduce.sum_rows(
+                lambda block, live: likelihood(
+                    inverse, block, live, data["class_where"], masked=valid is not None
+                ),
+                data["rows"],
+                data["valid"],
+                every,
+            )
+            sums = [value / jnp.maximum(weight, 1e-30) for value in sums]
+        loss, slope, curvature, third = sums
+        if closely:
+            better, smooth = slope_from_start(at_zero, inverse, curvature, third)
+            smooth = smooth if few else smooth & (jnp.asarray(every) == 1)
+            slope = lax.select(smooth, better, slope)
         # Derivatives with respect to log T; the curvature is that of the convex problem
         # in 1 / T.
         return Evaluation(
-            value=loss / total,
-            gradient=(inverse * slope / total)[None],
-            hessian=(inverse**2 * curvature / total)[None, None],
+            value=loss,
+            gradient=(inverse * slope)[None],
+            hessian=(inverse * inverse * curvature)[None, None],
             bend=(1.0 + inverse * third / jnp.maximum(curvature, 1e-30))[None],
         )
 
-    def evaluate_closely(params: jax.Array, data: Any, every: Any) -> Evaluation:
-        """`evaluate`, with an accurate gradient where T is far above the logits.
-
-        There the mean logit hardly depends on T, and its rounding would hide how much.
-        """
-        inverse = jnp.exp(-params[0])
-        flat = (inverse * mean_gap < FLAT * total) & (jnp.asarray(every) == 1)
-
-        def visit(number: jax.Array, state: Any) -> Any:
-            place = params - jnp.log(jnp.asarray(NODES)[number])
-            found = evaluate(place, data, every)
-            curvature = found.hessian[0, 0] * jnp.exp(2 * place[0])
-            return found, state[1].at[number].set(curvature)
-
-        state = solvers.unsolved(params).evaluation._replace(bend=params)
-        initial = state, jnp.zeros(len(NODES), jnp.float32)
-        found, curvatures = jax.lax.fori_loop(
-            jnp.where(flat, 0, len(NODES) - 1),
-            len(NODES),
-            visit,
-            transforms.carry(lambda state: visit(jnp.int32(0), state), initial),
-        )
-        start = -mean_above / jnp.where(total > 0, total, 1.0)
-        slope = slope_from_start(start, inverse, curvatures, found.gradient / inverse)
-        gradient = jnp.where(flat, inverse * slope, found.gradient)
-        return found._replace(gradient=gradient)
-
-    lowest, highest = jnp.float32(MIN_TEMPERATURE), jnp.float32(MAX_TEMPERATURE)
     # First guess: in calibrated logits the mean lies a few nats below the largest.
-    guess = jnp.clip(mean_gap / total / 5.0, 2 * lowest, 0.5 * highest)
+    guess = lax.clamp(2 * _LOWEST, at_zero[0] / 5.0, _HIGHEST / 2)
     status, start = reports.first_case(
-        (problem.invalid, FitStatus.INVALID_VALUES, jnp.float32(1)),
-        (~(mean_gap > 0), FitStatus.CONSTANT, jnp.float32(1)),
-        (label_gap == 0, FitStatus.ZERO_LIMIT, lowest),
-        (mean_above >= 0, FitStatus.INFINITE_LIMIT, highest),
+        (problem.invalid, FitStatus.INVALID_VALUES, _ONE),
+        (~(mean_gap > 0), FitStatus.CONSTANT, _ONE),
+        (problem.label_gap == 0, FitStatus.ZERO_LIMIT, _LOWEST),
+        (problem.at_zero[1] <= 0, FitStatus.INFINITE_LIMIT, _HIGHEST),
         (True, FitStatus.CONVERGED, guess),
     )
+    searched = status == FitStatus.CONVERGED
+    lower, upper = np.log(_LOWEST), np.log(_HIGHEST)
     solution = solvers.minimize(
-        evaluate_closely,
+        functools.partial(evaluate, closely=True),
         data,
         jnp.log(start)[None],
-        lower=jnp.log(lowest)[None],
-        upper=jnp.log(highest)[None],
+        lower=lower[None],
+        upper=upper[None],
         solver=solver,
-        enabled=status == FitStatus.CONVERGED,
+        enabled=searched,
         thinnings=reduce.thinnings(rows, _FIRST_ROWS),
     )
-    # The maxima have no derivative, but the labels' logits have.
-    logits, label = masking.clean_rows(valid, 0, logits, problem.label)
-    if weights is not None:
-        (weight,) = masking.clean_rows(valid, 0, rows["weight"])
-        rows = rows | {"weight": weight}
-    data = data | {"rows": rows | {"logits": logits, "label": label - rows["max"]}}
-    searched = status == FitStatus.CONVERGED
     lost = problem.invalid | (searched & ~solution.converged)
     log_temperature = solvers.differentiable(
-        evaluate, solution, data, inside=solution.converged | lost
+        evaluate,
+        solution,
+        data | {"rows": varying},
+        inside=solution.converged | lost,
     )[0]
     log_temperature = reports.undefined(log_temperature, lost, solution.params[0])
     temperature = jnp.exp(log_temperature)
     status, temperature = reports.first_case(
         (problem.invalid, status, temperature),
         (~searched, status, start),
-        (log_temperature <= jnp.log(lowest), FitStatus.ZERO_LIMIT, lowest),
-        (log_temperature >= jnp.log(highest), FitStatus.INFINITE_LIMIT, highest),
+        (log_temperature <= lower, FitStatus.ZERO_LIMIT, _LOWEST),
+        (log_temperature >= upper, FitStatus.INFINITE_LIMIT, _HIGHEST),
         (~solution.converged, FitStatus.MAX_STEPS, temperature),
         (True, FitStatus.CONVERGED, temperature),
     )
-    report = reports.fit_report(solution, status, total)
+    report = reports.fit_report(solution, status, problem.weight)
     return Temperature(temperature=temperature), report
 
 
@@ -237,7 +236,9 @@ class Problem(NamedTuple):
     Attributes:
       data: rows, mask and shared classes, as `likelihood` takes them.
       weight: float32 scalar, sum of weights of the valid rows.
-      mean_above: float32 scalar, weighted sum of the mean logit less the label's.
+      at_zero: float32 scalars, weighted sums at 1 / T = 0: of the largest logit less
+        the mean, of the label's less the mean, which is the slope, of the curvature and
+        of its derivative.
       label_gap: float32 scalar, weighted sum of the largest logit less the label's.
       invalid: bool scalar, whether a valid row holds an invalid value.
       unit: float32 scalar, by which the weights are divided.
@@ -246,7 +247,7 @@ class Problem(NamedTuple):
 
     data: dict[str, Any]
     weight: jax.Array
-    mean_above: jax.Array
+    at_zero: tuple[jax.Array, ...]
     label_gap: jax.Array
     invalid: jax.Array
     unit: jax.Array
@@ -286,42 +287,47 @@ def prepare(
         label = jnp.where(allowed[:, 0], label, jnp.nan)
 
     def first_look(block: Any, counts: jax.Array, live: jax.Array) -> tuple[Any, Any]:
-        """The largest logit, the label's less the largest, and the four sums."""
+        """The largest logit, the label's less the largest, and the sums."""
         logits, label = block["logits"], block["label"]
         allowed = block.get("class_where", classes)
         above, inside = masking.shifted(logits, label, allowed)
         largest = masking.nan_as_infinity(logits.astype(jnp.float32))
-        maximum, total, count = class_axis.reduce_classes(
-            (class_axis.MAX, class_axis.SUM, class_axis.SUM),
+        square = above * above
+        maximum, count, *sums = class_axis.reduce_classes(
+            (class_axis.MAX, *[class_axis.SUM] * 4),
             (
                 jnp.where(inside, largest, -jnp.inf),
-                above,
                 inside.astype(jnp.float32),
+                above,
+                square,
+                square * above,
             ),
         )
-        weight = block.get("weight", jnp.ones_like(maximum))
         usable = jnp.isfinite(maximum) & jnp.isfinite(label)
-        usable = usable & masking.usable_weights(weight)
+        weight = block.get("weight")
+        if weight is not None:
+            usable = usable & masking.usable_weights(weight)
+        weight = jnp.where(live, 1.0 if weight is None else weight, 0.0)
         # Subtracting a number from all logits of a row does not move the optimum.
         maximum = jnp.where(counts, maximum, 0.0)
         # Large negative logits may stand for masked classes; sums must not overflow.
         below = jnp.maximum(jnp.where(counts, label, 0.0) - maximum, -1e30)
-        weight = jnp.where(live, weight, 0.0)
-        mean_above = jnp.clip(total / jnp.maximum(count, 1.0), -1e30, 1e30)
-        mean_above = jnp.where(live, mean_above, 0.0)
-        sums = weight, weight * mean_above, -weight * below, live & ~usable
-        return (maximum, below), tuple(value.astype(jnp.float32) for value in sums)
+        count = jnp.maximum(count, 1.0)
+        mean, square, cube = (jnp.where(live, total / count, 0.0) for total in sums)
+        mean = jnp.clip(mean, -1e30, 1e30)
+        moments = mean, *central_moments(mean, square, cube)
+        parts = weight, *(weight * moment for moment in moments), -weight * below
+        return (maximum, below), (*parts, (live & ~usable).astype(jnp.float32))
 
-    (maximum, below), (total, mean_above, label_gap, unusable) = (
-        reduce.map_and_sum_rows(
-            first_look, jax.lax.stop_gradient(rows | {"label": label}), valid
-        )
+    (maximum, below), sums = reduce.map_and_sum_rows(
+        first_look, lax.stop_gradient(rows | {"label": label}), valid
     )
+    total, mean_above, curvature, third, label_gap, unusable = sums
     rows |= {"max": maximum, "label": below}
     return Problem(
         data={"rows": rows, "valid": valid, "class_where": classes},
         weight=total,
-        mean_above=mean_above,
+        at_zero=(label_gap - mean_above, -mean_above, curvature, third),
         label_gap=label_gap,
         invalid=unusable > 0,
         unit=unit,
@@ -329,21 +335,77 @@ def prepare(
     )
 
 
+def central_moments(
+    mean: jax.Array, square: jax.Array, cube: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The second and third central moment, from means of powers."""
+    variance = square - mean * mean
+    return variance, cube - mean * (square + 2.0 * variance)
+
+
 def slope_from_start(
-    start: jax.Array, inverse: jax.Array, curvatures: jax.Array, slope: jax.Array
-) -> jax.Array:
+    start: Sequence[jax.Array],
+    inverse: jax.Array,
+    curvature: jax.Array,
+    third: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
     """The slope at 1 / T as that at 0 less the integral of the curvature in between.
 
-    For large T it is far more accurate than the given slope, a difference of means.
+    For large T it is far more accurate than a difference of means, which hardly depends
+    on T. The integral is that of the cubic with the same values and derivatives at both
+    ends (Hermite).
 
     Args:
-      start: float32 scalar, the slope at 1 / T = 0, with its sign as in `likelihood`.
-      inverse: float32 scalar, 1 / T.
-      curvatures: float32 `[3]`, the curvature at the `NODES`.
-      slope: float32 `[...]`, the slope if the curvature changes too much.
+      start: float32 scalars: how far the largest logit is above the mean, and slope,
+        curvature and its derivative at 1 / T = 0.
+      inverse: float32 `[...]`, 1 / T.
+      curvature: float32 `[...]`, the curvature there.
+      third: float32 `[...]`, its derivative there.
+
+    Returns:
+      float32 `[...]`, with its sign as in `derivatives`, and bool `[...]`, whether the
+      curvature is smooth enough for it.
     """
-    smooth = jnp.max(curvatures) < _MOST_CHANGE * jnp.min(curvatures)
-    return jnp.where(smooth, start - inverse * jnp.mean(curvatures[:-1]), slope)
+    gap, slope, first_curvature, first_third = start
+    mean = 0.5 * (first_curvature + curvature)
+    turn = inverse * (first_third - third) / 12.0
+    # Either may be small by chance, where the curvature is not smooth.
+    change = jnp.abs(turn) + jnp.abs(curvature - first_curvature) / 32.0
+    smooth = (inverse * gap < _FLAT) & (change < _MOST_CHANGE * mean)
+    return slope - inverse * (mean + turn), smooth
+
+
+def derivatives(
+    inverse: jax.Array,
+    below: jax.Array,
+    label: jax.Array,
+    weight: jax.Array,
+) -> tuple[jax.Array, ...]:
+    """Loss and its first three derivatives by 1 / T of each row, times its weight.
+
+    The first derivative has its sign flipped, to match a derivative by log T.
+
+    Args:
+      inverse: float32 scalar.
+      below: float32 `[N, C]`, logits less the largest of their row.
+      label: float32 `[N]`, the same of the labels' logits.
+      weight: float32 `[N]` or scalar.
+    """
+    exponentials = jnp.exp(inverse * below)
+    first = exponentials * below
+    second = first * below
+    normaliser, *sums = class_axis.sum_classes(
+        exponentials, first, second, second * below
+    )
+    # It is 0 only in rows that do not count, if all their classes are masked.
+    normaliser = jnp.maximum(normaliser, 1e-30)
+    mean, square, cube = (total / normaliser for total in sums)
+    terms = (
+        jnp.log(normaliser) - inverse * label,
+        label - mean,
+        *central_moments(mean, square, cube),
+    )
+    return tuple(weight * term for term in terms)
 
 
 def likelihood(
@@ -354,29 +416,14 @@ def likelihood(
     *,
     masked: bool = True,
 ) -> tuple[jax.Array, ...]:
-    """Weight, loss and its first three derivatives by 1 / T, for a block of rows.
+    """Weight and `derivatives` of a block of rows.
 
-    The first derivative has its sign flipped, to match a derivative by log T. If rows
-    are not `masked`, those that are not live have weight 0 and finite values.
+    If rows are not `masked`, those that are not live have weight 0 and finite values.
     """
     classes = block.get("class_where", class_where)
     below = masking.below_maximum(block["logits"], block["max"], classes)
-    exponentials = jnp.exp(inverse * below)
-    first = exponentials * below
-    second = first * below
-    normaliser, first, second, third = class_axis.sum_classes(
-        exponentials, first, second, second * below
-    )
-    mean, square, cube = first / normaliser, second / normaliser, third / normaliser
-    variance = square - mean * mean
-    label = block["label"]
     # Setting the weight to 0 costs less than setting each value.
     weight = jnp.where(live, block.get("weight", jnp.float32(1)), 0.0)
-    values = (
-        weight,
-        weight * (jnp.log(normaliser) - inverse * label),
-        weight * (label - mean),
-        weight * variance,
-        weight * (cube - mean * (square + 2.0 * variance)),
-    )
+    terms = derivatives(inverse, below, block["label"], weight)
+    values = weight, *terms
     return tuple(jnp.where(live, x, 0.0) for x in values) if masked else values

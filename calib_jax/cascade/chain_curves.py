@@ -260,7 +260,7 @@ def _check_curve(curve: ChainCurve) -> None:
         )
 
 
-@dispatch.core
+@dispatch.core(rows=["confidence M N", "outcomes M N", "costs M N", "where", "weights"])
 def _chain_curve(
     chain: Chain,
     confidence: jax.Array,
@@ -324,7 +324,7 @@ def _chain_curve(
     )
 
 
-@jax.jit
+@dispatch.core
 def _cost_frontier(curve: ChainCurve) -> jax.Array:
     accuracy, cost = curve.accuracy.ravel(), curve.cost.ravel()
     number = jnp.arange(accuracy.shape[0], dtype=jnp.int32)
@@ -335,7 +335,7 @@ def _cost_frontier(curve: ChainCurve) -> jax.Array:
     return beats.reshape(curve.accuracy.shape)
 
 
-@jax.jit
+@dispatch.core
 def _best_within_cost(curve: ChainCurve, budget: jax.Array) -> ChainChoice:
     accuracy, cost = curve.accuracy.ravel(), curve.cost.ravel()
     within = curves.within_budget(cost, budget, jnp.abs(budget))
@@ -354,7 +354,7 @@ def _best_within_cost(curve: ChainCurve, budget: jax.Array) -> ChainChoice:
     )
 
 
-@jax.jit
+@dispatch.core
 def _selective_accuracy(curve: ChainCurve) -> tuple[jax.Array, jax.Array]:
     coverage = jnp.sum(curve.share[:-1], axis=0)
     some = jnp.where(coverage > 0, coverage, jnp.nan)

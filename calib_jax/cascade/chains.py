@@ -207,7 +207,7 @@ def check_stages(
         checks.in_domain(domains.CONFIDENCE, where, weights, **stages)
 
 
-@dispatch.core(static=["num_bins"])
+@dispatch.core(static=["num_bins"], rows=["confidences M N", "where", "weights"])
 def _fit_chain(
     confidences: Confidence,
     where: jax.Array | None,
@@ -225,7 +225,7 @@ def _fit_chain(
     return Chain(routers=jax.tree.map(lambda leaf: leaf[:-1], fitted))
 
 
-@dispatch.core(rows_of="first")
+@dispatch.core(rows=["confidence M N", "first"], rows_of="first")
 def _chain_answers(
     chain: Chain, confidence: jax.Array, first: jax.Array, num_kept_bins: jax.Array
 ) -> jax.Array:

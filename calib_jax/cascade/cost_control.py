@@ -96,7 +96,10 @@ def control_cost(
     return _control_cost(sums, counts, router.order, level, limit, error)
 
 
-@dispatch.core(static=["betting"])
+@dispatch.core(
+    static=["betting"],
+    rows=["small_confidence", "small_cost", "large_cost", "where"],
+)
 def _sum_costs(
     router: Router,
     small_confidence: Confidence,

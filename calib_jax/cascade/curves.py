@@ -9,6 +9,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, exact, records
@@ -143,7 +144,7 @@ def performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
       [1. 1. 0.]
     """
     checks.instance("curve", curve, CascadeCurve)
-    return pgr_of(curve)
+    return _pgr(curve)
 
 
 def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
@@ -173,7 +174,7 @@ def average_performance_gap_recovered(curve: CascadeCurve) -> jax.Array:
       0.75
     """
     checks.instance("curve", curve, CascadeCurve)
-    return apgr_of(curve)
+    return _apgr(curve)
 
 
 def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Array:
@@ -304,29 +305,34 @@ def within_budget(
     return mean <= budget + scale * 2.0**-20
 
 
-@jax.jit
 def pgr_of(curve: CascadeCurve) -> jax.Array:
-    """PGR of a curve that was checked."""
+    """PGR of a curve that was checked, of NumPy or JAX arrays."""
+    xp = curve.accuracy.__array_namespace__()
     if curve.gain is None:
         gap = curve.large_accuracy - curve.small_accuracy
         gain = curve.accuracy - curve.small_accuracy
     else:
         gap, gain = curve.gain[0], curve.gain
-    # Exactly 1 where the gain is the gap.
-    zero = jnp.zeros_like(gap)
-    pgr, _ = exact.divide((gain, zero), (gap, zero))
-    return jnp.where(gap != 0, pgr, jnp.nan)
+    if xp is np:
+        pgr = gain / gap
+    else:
+        # Exactly 1 where the gain is the gap.
+        zero = jnp.zeros_like(gap)
+        pgr, _ = exact.divide((gain, zero), (gap, zero))
+    return xp.where(gap != 0, pgr, xp.float32(xp.nan))
 
 
-@jax.jit
 def apgr_of(curve: CascadeCurve) -> jax.Array:
-    """APGR of a curve that was checked."""
+    """APGR of a curve that was checked, of NumPy or JAX arrays."""
     pgr = pgr_of(curve)
     widths = curve.small_share[1:] - curve.small_share[:-1]
-    return jnp.sum(widths * 0.5 * (pgr[1:] + pgr[:-1]))
+    return (widths * 0.5 * (pgr[1:] + pgr[:-1])).sum()
 
 
-@jax.jit
+_pgr, _apgr = (dispatch.core(function, host=True) for function in (pgr_of, apgr_of))
+
+
+@dispatch.core(host=True)
 def _random_curve(curve: CascadeCurve) -> CascadeCurve:
     share = curve.small_share
     accuracy = share * curve.small_accuracy + (1 - share) * curve.large_accuracy
@@ -334,18 +340,19 @@ def _random_curve(curve: CascadeCurve) -> CascadeCurve:
     return dataclasses.replace(curve, accuracy=accuracy, gain=gain)
 
 
-@dispatch.core
+@dispatch.core(host=True)
 def _call_performance_threshold(curve: CascadeCurve, target: Share) -> jax.Array:
+    xp = curve.accuracy.__array_namespace__()
     # From no large-model calls to large-model calls only.
     share = 1.0 - curve.small_share[::-1]
     pgr = pgr_of(curve)[::-1]
     # A point at the target reaches it, however float32 rounds.
     reached = within_budget(target, pgr, 1.0)
-    at = jnp.argmax(reached)
-    before = jnp.maximum(at - 1, 0)
+    at = xp.argmax(reached)
+    before = xp.maximum(at - 1, 0)
     rise = pgr[at] - pgr[before]
-    part = jnp.minimum((target - pgr[before]) / jnp.where(rise > 0, rise, 1.0), 1.0)
-    crossing = share[before] + jnp.where(rise > 0, part, 1.0) * (
+    part = xp.minimum((target - pgr[before]) / xp.where(rise > 0, rise, 1.0), 1.0)
+    crossing = share[before] + xp.where(rise > 0, part, 1.0) * (
         share[at] - share[before]
     )
-    return jnp.where(jnp.any(reached), crossing, jnp.nan)
+    return xp.where(xp.any(reached), crossing, xp.nan)

@@ -170,7 +170,7 @@ def _answers(
     return classes.best_class(logits, scale, None), logits.shape[1]
 
 
-@dispatch.core(static=["capacity"])
+@dispatch.core(static=["capacity"], rows=["small_confidence", "rows N ...", "where"])
 def _send(
     rows: Any,
     small_confidence: jax.Array,
@@ -198,7 +198,7 @@ def _send(
     return index, sent, jnp.maximum(count - capacity, 0)
 
 
-@dispatch.core(rows_of="assurance")
+@dispatch.core(rows=["assurance", "prediction"], rows_of="assurance")
 def _put_back(
     assurance: jax.Array,
     prediction: jax.Array,

@@ -87,7 +87,7 @@ class FirstBins:
         }
 
 
-@dispatch.core
+@dispatch.core(rows=["small_confidence", "small", "large", "where"])
 def sum_rows(
     router: Router,
     small_confidence: Confidence,

@@ -255,7 +255,7 @@ def _in_sequence(passes: jax.Array, tested: jax.Array) -> jax.Array:
     return tested & (jnp.cumsum(fails, dtype=jnp.int32) == 0)
 
 
-@dispatch.core
+@dispatch.core(rows=["small_confidence", "small_outcome", "large_outcome", "where"])
 def _control_regret(
     router: Router,
     small_confidence: Confidence,
@@ -279,7 +279,10 @@ def _control_regret(
     )
 
 
-@dispatch.core(static=["betting"])
+@dispatch.core(
+    static=["betting"],
+    rows=["small_confidence", "small_outcome", "large_outcome", "where"],
+)
 def _sum_differences(
     router: Router,
     small_confidence: Confidence,

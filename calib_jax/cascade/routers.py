@@ -260,7 +260,7 @@ def place_in_order(router: Router, confidence: jax.Array) -> jax.Array:
     return places[search.bin_of(router.bins.edges, confidence)]
 
 
-@dispatch.core(rows=["small_confidence"], rows_of="small_confidence")
+@dispatch.core(rows=["small_confidence N ..."], rows_of="small_confidence")
 def _use_small(
     bins: Bins,
     order: jax.Array,
@@ -293,7 +293,16 @@ def fit_rows(
     )
 
 
-@dispatch.core
+@dispatch.core(
+    rows=[
+        "small_confidence",
+        "large_confidence",
+        "small_outcome",
+        "large_outcome",
+        "where",
+        "weights",
+    ]
+)
 def tabulate(
     bins: Bins,
     small_confidence: Confidence,

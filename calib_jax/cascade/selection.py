@@ -383,35 +383,37 @@ def select(
       smallest: which of the two.
       **found: the other fields of the `Selection`.
     """
-    number = jnp.arange(passes.shape[0], dtype=jnp.int32)
-    feasible = jnp.any(passes) & ~same_rows
+    xp = passes.__array_namespace__()
+    number = xp.arange(passes.shape[0], dtype=xp.int32)
+    feasible = xp.any(passes) & ~same_rows
     passes = passes & feasible
     if smallest:
-        chosen = jnp.min(jnp.where(passes, number, passes.shape[0] - 1))
+        chosen = xp.min(xp.where(passes, number, passes.shape[0] - 1))
     else:
-        chosen = jnp.max(jnp.where(passes, number, 0))
+        chosen = xp.max(xp.where(passes, number, 0))
     return Selection(
         num_small_bins=chosen, feasible=feasible, same_rows=same_rows, **found
     )
 
 
-@dispatch.core
+@dispatch.core(host=True)
 def _choose_num_small_bins(
     curve: CascadeCurve, min_accuracy: Share | None, max_large_share: Share | None
 ) -> Selection:
-    accuracy = curve.accuracy.astype(jnp.float32)
-    share = 1.0 - curve.small_share.astype(jnp.float32)
-    risk, passes = 1.0 - accuracy, jnp.ones(accuracy.shape, bool)
+    xp = curve.accuracy.__array_namespace__()
+    accuracy = curve.accuracy.astype(xp.float32)
+    share = 1.0 - curve.small_share.astype(xp.float32)
+    risk, passes = 1.0 - accuracy, xp.ones(accuracy.shape, bool)
     if max_large_share is not None:
         passes = curves.within_budget(share, max_large_share, 1.0)
     if min_accuracy is None and max_large_share is not None:
-        risk, level, least = share, max_large_share, jnp.min(share)
+        risk, level, least = share, max_large_share, xp.min(share)
     elif min_accuracy is None:
-        passes = accuracy == jnp.max(accuracy)
-        level = least = jnp.min(risk)
+        passes = accuracy == xp.max(accuracy)
+        level = least = xp.min(risk)
     else:
-        least = jnp.min(jnp.where(passes, risk, jnp.inf))
-        level, least = 1.0 - min_accuracy, jnp.where(jnp.any(passes), least, jnp.nan)
+        least = xp.min(xp.where(passes, risk, xp.inf))
+        level, least = 1.0 - min_accuracy, xp.where(xp.any(passes), least, xp.nan)
         passes = passes & (accuracy >= min_accuracy)
     return select(
         passes,
@@ -421,8 +423,8 @@ def _choose_num_small_bins(
         risk=risk,
         bound=risk,
         large_share=share,
-        num_rows=jnp.zeros((), jnp.int32),
-        same_rows=jnp.zeros((), bool),
+        num_rows=xp.zeros((), xp.int32),
+        same_rows=xp.zeros((), bool),
     )
 
 

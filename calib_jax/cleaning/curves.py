@@ -72,7 +72,7 @@ def cleaning_curve(
     return _cleaning_curve(scores, errors, mask, weight)
 
 
-@dispatch.core
+@dispatch.core(rows=["score", "is_error", "where", "weights"])
 def _cleaning_curve(
     score: jax.Array,
     is_error: Outcome,

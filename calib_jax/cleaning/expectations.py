@@ -271,7 +271,7 @@ def expected_false_flags(
     return _expected_false_flags(confidence, candidate, flags, mask)
 
 
-@dispatch.core(rows_of="labels")
+@dispatch.core(rows=["probabilities N C", "labels"], rows_of="labels")
 def _label_error_probability(
     probabilities: jax.Array, labels: jax.Array, noise: Share
 ) -> jax.Array:
@@ -295,7 +295,7 @@ def _label_error_probability(
     return reduce.map_rows(of_block, (probabilities, labels))
 
 
-@dispatch.core
+@dispatch.core(rows=["label_error_probability", "where"])
 def _expected_precision(
     label_error_probability: Share, where: jax.Array
 ) -> ExpectedPrecision:
@@ -305,7 +305,7 @@ def _expected_precision(
     return jax.tree.map(lambda entry: entry[0], found)
 
 
-@dispatch.core
+@dispatch.core(rows=["scores", "label_error_probability", "where"])
 def _expected_precision_by_bin(
     bins: Bins, scores: jax.Array, label_error_probability: Share, where: jax.Array
 ) -> ExpectedPrecision:

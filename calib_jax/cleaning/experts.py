@@ -10,6 +10,7 @@ an invalid row; it contradicts nothing. A negative label, such as -1 or -100 for
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, records
@@ -159,7 +160,7 @@ def high_confidence_disagreement(
         confidence,
         label,
         budget,
-        jnp.asarray(checks.flag("consensus", consensus)),
+        np.asarray(checks.flag("consensus", consensus)),
     )
 
 
@@ -183,7 +184,7 @@ def contradicts(predictions: jax.Array, labels: jax.Array) -> jax.Array:
     return (predictions != labels[None]) & classes
 
 
-@jax.jit
+@dispatch.core(rows=["predictions M N", "labels"], rows_of="labels")
 def _contradicted(predictions: jax.Array, labels: jax.Array) -> jax.Array:
     some = predictions.shape[0] > 0
     return jnp.all(contradicts(predictions, labels), axis=0) & some
@@ -206,7 +207,7 @@ def _fit_expert_bins(
     return jax.vmap(fit)(confidences, outcomes)
 
 
-@dispatch.core(rows_of="labels")
+@dispatch.core(rows=["predictions M N", "confidences M N", "labels"], rows_of="labels")
 def _surely_contradicted(
     experts: ExpertBins,
     predictions: jax.Array,

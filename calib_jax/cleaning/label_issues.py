@@ -79,9 +79,7 @@ def confident_learning(
       [False False  True False] [0 0 0 1]
     """
     rows = checked_rows(probabilities, labels, where)
-    usable, strict, thresholds = class_thresholds(*rows)
-    flagged, suggestion, _ = beaten_labels(*rows[:2], usable, strict)
-    return LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
+    return issues_and_candidates(*rows)[0]
 
 
 def label_issue_score(
@@ -132,56 +130,77 @@ def checked_rows(
     return array, label, mask
 
 
-@dispatch.core
-def class_thresholds(
+def issues_and_candidates(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Usable rows, thresholds for a strict comparison, and the thresholds themselves.
+) -> tuple[LabelIssues, jax.Array, jax.Array]:
+    """Issues, usable rows, and the best candidate of each (C if there is none).
 
-    A probability exceeds the exact mean if and only if it exceeds the largest float32
-    number at or below that mean.
+    In three programs: the exact sums, which take longest to compile, see few numbers.
     """
     num_classes = probabilities.shape[1]
+    usable, own = _usable_rows(probabilities, labels, where)
+    strict, thresholds = _thresholds(own, labels, usable, num_classes=num_classes)
+    flagged, suggestion, candidates = _beaten_labels(
+        probabilities, labels, usable, strict
+    )
+    issues = LabelIssues(flagged=flagged, suggestion=suggestion, thresholds=thresholds)
+    return issues, usable, candidates
+
+
+@dispatch.core(rows=["probabilities N C", "labels", "kept"], rows_of="labels")
+def _usable_rows(
+    probabilities: jax.Array, labels: jax.Array, kept: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Rows without a value outside its domain, and the probability of each label."""
     # Block by block, since the ends of a whole array would be as large as it is.
     usable = reduce.map_rows(
         lambda block: jnp.all(domains.CONFIDENCE.holds(block), axis=1),
         lax.stop_gradient(probabilities),
     )
-    usable = usable & (labels >= 0) & (labels < num_classes)
-    usable = usable if where is None else usable & where
+    usable = usable & (labels >= 0) & (labels < probabilities.shape[1])
     own = domains.CONFIDENCE.confine(masking.take_last(probabilities, labels))
+    return usable if kept is None else usable & kept, own
+
+
+@dispatch.core(static=["num_classes"], rows=["own", "labels", "where"])
+def _thresholds(
+    own: jax.Array, labels: jax.Array, where: jax.Array, *, num_classes: int
+) -> tuple[jax.Array, jax.Array]:
+    """Thresholds for a strict comparison, and the thresholds themselves.
+
+    A probability exceeds the exact mean if and only if it exceeds the largest float32
+    number at or below that mean.
+    """
     sums = reduce.sum_bins(
-        lambda rows: (rows[0], (rows[1],)), (labels, own), num_classes, usable
+        lambda rows: (rows[0], (rows[1],)), (labels, own), num_classes, where
     )
-    count, total = (exact.to_float(part) for part in sums)
-    high, low = exact.divide(total, count)
+    (count, total), (rest, error) = exact.to_float(sums)
+    high, low = exact.divide((total, error), (count, rest))
     strict = jnp.where(low < 0, jnp.nextafter(high, jnp.float32(-jnp.inf)), high)
-    missing = count[0] == 0
-    strict, high = (jnp.where(missing, jnp.inf, x) for x in (strict, high))
-    return usable, strict, high
+    missing = count == 0
+    return jnp.where(missing, jnp.inf, strict), jnp.where(missing, jnp.inf, high)
 
 
-@dispatch.core(rows_of="labels")
-def beaten_labels(
+@dispatch.core(rows=["probabilities N C", "labels", "usable"], rows_of="labels")
+def _beaten_labels(
     probabilities: jax.Array,
     labels: jax.Array,
     usable: jax.Array,
     thresholds: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Flags, suggestions, and the best candidate of each row (C if there is none)."""
-    num_classes = probabilities.shape[1]
 
-    def best_candidate(block: jax.Array) -> jax.Array:
+    def best(block: jax.Array) -> jax.Array:
         values = block.astype(jnp.float32)
         candidates = jnp.where(values > thresholds[None], values, -jnp.inf)
         return class_axis.largest_class(candidates)[1]
 
-    chosen = reduce.map_rows(best_candidate, probabilities)
-    flagged = usable & (chosen < num_classes) & (chosen != labels)
+    chosen = reduce.map_rows(best, probabilities)
+    flagged = usable & (chosen < probabilities.shape[1]) & (chosen != labels)
     return flagged, jnp.where(flagged, chosen, labels), chosen
 
 
-@dispatch.core(rows_of="labels")
+@dispatch.core(rows=["predictions M N", "confidences M N", "labels"], rows_of="labels")
 def _label_issue_score(
     predictions: jax.Array, confidences: Confidence, labels: jax.Array
 ) -> jax.Array:

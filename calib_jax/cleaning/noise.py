@@ -199,13 +199,14 @@ def _uniform_label_noise(rate: Share, *, num_classes: int) -> jax.Array:
     return jnp.fill_diagonal(others, 1 - rate, inplace=False)
 
 
-@dispatch.core
+@dispatch.core(rows=["probabilities N C", "labels", "where"])
 def _estimate_label_noise(
     probabilities: jax.Array, labels: jax.Array, where: jax.Array | None
 ) -> jax.Array:
     num_classes = probabilities.shape[1]
-    usable, strict, _ = label_issues.class_thresholds(probabilities, labels, where)
-    *_, candidates = label_issues.beaten_labels(probabilities, labels, usable, strict)
+    _, usable, candidates = label_issues.issues_and_candidates(
+        probabilities, labels, where
+    )
 
     def cell(rows: tuple[jax.Array, jax.Array]) -> jax.Array:
         label, candidate = rows
@@ -226,7 +227,7 @@ def _estimate_label_noise(
     )
 
 
-@dispatch.core(rows_of="probabilities")
+@dispatch.core(rows=["probabilities N C"], rows_of="probabilities")
 def _true_label_probabilities(probabilities: Probabilities, noise: Share) -> jax.Array:
     noise = known_rows(noise)
     identity = jnp.eye(noise.shape[0], dtype=jnp.float32)
@@ -241,7 +242,7 @@ def _true_label_probabilities(probabilities: Probabilities, noise: Share) -> jax
     return true / jnp.sum(true, axis=1, keepdims=True)
 
 
-@dispatch.core(rows_of="confidence", static=["num_classes"])
+@dispatch.core(static=["num_classes"], rows=["confidence N ..."], rows_of="confidence")
 def _true_label_confidence(
     confidence: Confidence, rate: Share, *, num_classes: int
 ) -> jax.Array:

@@ -82,11 +82,13 @@ def repair_labels(
     suggested = checks.class_numbers("suggestion", suggestion)
     checks.same_shape(labels=label, flagged=flags, suggestion=suggested)
     if checks.flag("drop", drop):
-        return jnp.logical_not(flags)
-    return jnp.where(flags, suggested, label)
+        return _kept(flags)
+    return _repaired(label, flags, suggested)
 
 
-@dispatch.core(rows_of="labels")
+@dispatch.core(
+    rows=["predictions M N", "confidences M N", "labels", "flagged"], rows_of="labels"
+)
 def _suggest_labels(
     predictions: jax.Array,
     confidences: Confidence,
@@ -102,3 +104,15 @@ def _suggest_labels(
         jnp.where(model == first[None], predictions, 0), axis=0, dtype=jnp.int32
     )
     return jnp.where(flagged & (best[0] >= 0), chosen, labels)
+
+
+@dispatch.core(rows=["flagged"], elementwise=True)
+def _kept(flagged: jax.Array) -> jax.Array:
+    return jnp.logical_not(flagged)
+
+
+@dispatch.core(rows=["labels", "flagged", "suggestion"], elementwise=True)
+def _repaired(
+    labels: jax.Array, flagged: jax.Array, suggestion: jax.Array
+) -> jax.Array:
+    return jnp.where(flagged, suggestion, labels)

@@ -42,10 +42,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         metavar="INT",
         help="random seed (default: %(default)s)",
     )
+    demo.add_argument(
+        "--no-cache",
+        action="store_true",
+        help="do not keep compiled programs for the next run",
+    )
     arguments = parser.parse_args(argv)
 
     try:
         from ..demo import running
+        from . import caching
     except ImportError as error:
         hint = "pip install 'calib-jax[demo]'"
         parser.exit(1, f"calib-jax demo needs its extra: {hint}\n({error})\n")
@@ -55,5 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         parser.error(f"cannot make the folder {directory}: {error.strerror}")
+    # Before anything is compiled.
+    print(caching.turn_off() if arguments.no_cache else caching.turn_on())
     running.run(directory, arguments.seed)
     return 0

@@ -221,19 +221,19 @@ def _checked_temperature(temperature: Any) -> jax.Array:
 _LEAST = 2.0**-24
 
 
-@dispatch.core(elementwise=True)
+@dispatch.core(rows=["confidence N ..."], elementwise=True)
 def _log_odds(confidence: Confidence) -> jax.Array:
     inside = jnp.clip(confidence, _LEAST, 1 - _LEAST)
     return jnp.log(inside) - jnp.log1p(-inside)
 
 
-@dispatch.core(elementwise=True)
+@dispatch.core(rows=["log_confidence N ..."], elementwise=True)
 def _log_odds_from_log(log_confidence: LogProbability) -> jax.Array:
     inside = jnp.minimum(log_confidence, math.log1p(-_LEAST))
     return inside - jnp.log(-jnp.expm1(inside))
 
 
-@dispatch.core(elementwise=True)
+@dispatch.core(rows=["logits N ... C", "class_where N ... C"], elementwise=True)
 def softmax(
     logits: jax.Array, temperature: Positive, class_where: jax.Array | None
 ) -> jax.Array:
@@ -247,7 +247,7 @@ def softmax(
     return masking.fill(jnp.where(bad, jnp.nan, probabilities), class_where, 0.0)
 
 
-@dispatch.core(rows=["logits N C", "class_where N C"], rows_of="logits")
+@dispatch.core(rows=["logits N ... C", "class_where N ... C"], rows_of="logits")
 def best_class(
     logits: jax.Array, temperature: Positive, class_where: jax.Array | None
 ) -> Top1:
@@ -277,7 +277,7 @@ def best_class(
     )
 
 
-@dispatch.core(rows_of="logits")
+@dispatch.core(rows=["logits N ... V"], rows_of="logits")
 def _choice_logits(logits: jax.Array, choice_ids: jax.Array) -> jax.Array:
     index = jnp.where(choice_ids < 0, logits.shape[-1], choice_ids)
     return jnp.take(logits, index, axis=-1, mode="fill")

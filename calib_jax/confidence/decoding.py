@@ -268,7 +268,7 @@ def _scores(
     )
 
 
-@dispatch.core(rows_of="log_likelihoods")
+@dispatch.core(rows=["log_likelihoods N T", "where N T"], rows_of="log_likelihoods")
 def _likelihood_scores(
     log_likelihoods: LogProbability, where: jax.Array | None
 ) -> LikelihoodScores:

@@ -6,11 +6,14 @@ before temperature, top-k, penalties or a softmax. `log_odds_from_log` turns a
 log-likelihood into log-odds.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, reduce
+from .._core import checks, dispatch, masking, reduce, transforms
 
 # Over longer rows XLA writes out the exponentials that it sums on the CPU.
 _LONGEST_SUM = 2**15
@@ -109,14 +112,18 @@ def _sequence_arguments(
     return array, chosen, mask
 
 
-@dispatch.core(rows_of="logits")
+@dispatch.core(rows=["logits N T V", "tokens N T", "where N T"], rows_of="logits")
 def _sequence_mean_logit(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None
 ) -> jax.Array:
     return mean_tokens(masking.take_last(logits, tokens), where)
 
 
-@dispatch.core(static=["reduction"], rows_of="logits")
+@dispatch.core(
+    static=["reduction"],
+    rows=["logits N T V", "tokens N T", "where N T"],
+    rows_of="logits",
+)
 def _sequence_log_likelihood(
     logits: jax.Array, tokens: jax.Array, where: jax.Array | None, *, reduction: str
 ) -> jax.Array:
@@ -129,32 +136,73 @@ def _sequence_log_likelihood(
     return reduce(log_likelihoods(logits, chosen, where), where)
 
 
+@jax.custom_jvp
 def log_likelihoods(
     logits: jax.Array, chosen: jax.Array, where: jax.Array | None
 ) -> jax.Array:
     """Log of the softmax at the chosen tokens, float32 `[...]`.
 
+    Exponentials are taken of the logits less the chosen one, so that logits are read
+    once. Only if a chosen token is so unlikely, below 1e-38, that their sum overflows,
+    or its logit is not finite, are the largest logits looked for.
+
     Args:
-      logits: `[..., V]`; read twice, and nothing of their size is written.
+      logits: `[..., V]`; nothing of their size is written.
       chosen: float32 `[...]`, the logits of the chosen tokens.
       where: optional bool `[...]`; where it is False the result is arbitrary.
     """
+    totals = _sum_of_exponentials(logits, chosen)
+    found = jnp.isfinite(totals) & jnp.isfinite(chosen)
+    known = found if where is None else found | ~where
+
+    # A loop of at most one step: under `jax.vmap` both sides of a `cond` would run.
+    def look_for_largest(state: Any) -> Any:
+        done, likelihoods = state
+        exact = _less_largest(logits, chosen, where)
+        return done | True, jnp.where(found, likelihoods, exact)
+
+    state = jnp.all(known), -jnp.log(totals)
+    state = transforms.carry(look_for_largest, state)
+    return lax.while_loop(lambda state: ~state[0], look_for_largest, state)[1]
+
+
+@log_likelihoods.defjvp
+def _derivative(primals: Any, tangents: Any) -> Any:
+    logits, chosen, where = primals
+    return jax.jvp(
+        lambda logits, chosen: _less_largest(logits, chosen, where),
+        (logits, chosen),
+        tangents[:2],
+    )
+
+
+def _less_largest(
+    logits: jax.Array, chosen: jax.Array, where: jax.Array | None
+) -> jax.Array:
+    """`log_likelihoods` of any logits, which are read twice."""
     # Without blocks: reductions over the last axis hold nothing of the size of the
     # logits and read them at the speed of memory, while a block would be copied. The
     # shift cancels, so it needs no derivative.
-    maximum = jax.lax.stop_gradient(masking.class_maximum(logits, None))
-    maximum = jax.lax.optimization_barrier(maximum)
+    maximum = lax.stop_gradient(masking.class_maximum(logits, None))
+    maximum = lax.optimization_barrier(maximum)
+    total = _sum_of_exponentials(logits, maximum, where)
+    # NaN, not -inf, if all logits are -inf or one is +inf.
+    likelihood = (chosen - maximum) - jnp.log(total)
+    return jnp.where(jnp.isfinite(maximum), likelihood, jnp.nan)
+
+
+def _sum_of_exponentials(
+    logits: jax.Array, shift: jax.Array, where: jax.Array | None = None
+) -> jax.Array:
+    """Sum over the vocabulary of the exponentials of the logits less a shift."""
     pieces = _cut_vocabulary(logits).astype(jnp.float32)
     if where is not None:
         # Both branches are the same numbers, so XLA drops the choice; it only keeps the
         # gradient of padding, which may be NaN, at 0.
-        fixed = jax.lax.stop_gradient(pieces)
+        fixed = lax.stop_gradient(pieces)
         pieces = jnp.where(where[..., None, None], pieces, fixed)
-    totals = jnp.sum(jnp.exp(pieces - maximum[..., None, None]), axis=-1)
-    total = jnp.sum(jax.lax.optimization_barrier(totals), axis=-1)
-    # NaN, not -inf, if all logits are -inf or one is +inf.
-    likelihood = (chosen - maximum) - jnp.log(total)
-    return jnp.where(jnp.isfinite(maximum), likelihood, jnp.nan)
+    totals = jnp.sum(jnp.exp(pieces - shift[..., None, None]), axis=-1)
+    return jnp.sum(lax.optimization_barrier(totals), axis=-1)
 
 
 def _cut_vocabulary(logits: jax.Array) -> jax.Array:
@@ -169,7 +217,7 @@ def _cut_vocabulary(logits: jax.Array) -> jax.Array:
     pieces = logits.reshape(*logits.shape[:-1], num_pieces, size // num_pieces)
     # Without the barrier 16-bit floats would be converted before the cut; with it a
     # single piece would be copied.
-    return pieces if num_pieces == 1 else jax.lax.optimization_barrier(pieces)
+    return pieces if num_pieces == 1 else lax.optimization_barrier(pieces)
 
 
 def valid_tokens(values: jax.Array, where: jax.Array | None) -> jax.Array:

@@ -331,7 +331,7 @@ def _checked_mask(where: ArrayLike | None, weights: ArrayLike | None) -> Any:
     return checks.mask("mask", where), checks.weights("weights", weights)
 
 
-@dispatch.core
+@dispatch.core(rows=["confidence", "outcomes", "where", "weights"])
 def _add_confidence(
     state: ReliabilitySummary,
     confidence: Confidence,
@@ -342,7 +342,7 @@ def _add_confidence(
     return stream_buckets.add_rows(state, (confidence, outcomes), where, weights)
 
 
-@dispatch.core
+@dispatch.core(rows=["logits N C", "labels", "where", "weights"])
 def _add_logits(
     state: ReliabilitySummary,
     logits: jax.Array,

@@ -15,6 +15,7 @@ from .._core.domains import CONFIDENCE, Confidence, Outcome, Weights
 from ..binning import search, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins, checked_size, given_or_cut
 from ..binning.tables import ReliabilityTable
+from . import ranking
 
 
 def expected_calibration_error(
@@ -198,7 +199,8 @@ def area_under_roc(
       >>> print(area_under_roc([0.9, 0.4, 0.6, 0.4], [1, 1, 0, 0]))
       0.625
     """
-    return _area_under_roc(*checks.scored_rows(scores, outcomes, where, weights))
+    rows = checks.scored_rows(scores, outcomes, where, weights, keep_bool=True)
+    return ranking.area_under_roc(*rows)
 
 
 def calibration_error_of_table(table: ReliabilityTable) -> jax.Array:
@@ -355,38 +357,6 @@ def _mean_loss(
         valid,
     )
     return masking.ratio(weighted, total)
-
-
-@dispatch.core(rows=["scores", "outcomes", "where", "weights"])
-def _area_under_roc(
-    scores: jax.Array,
-    outcomes: Outcome,
-    where: jax.Array | None,
-    weights: Weights | None,
-) -> jax.Array:
-    if scores.shape[0] == 0:
-        return jnp.full((), jnp.nan, jnp.float32)
-    valid = masking.valid_rows(scores.shape[0], where, weights)
-    scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
-    weight = jnp.ones(scores.shape, jnp.float32) if weights is None else weights
-    weight = jnp.where(valid, jnp.where(jnp.isnan(scores), jnp.nan, weight), 0.0)
-    # Right and wrong answers are each scaled by their largest weight, so that no sum
-    # overflows; by its root twice, since XLA multiplies by 1 / largest, which may be
-    # subnormal.
-    parts = jnp.stack([weight * outcomes, weight * (1 - outcomes)])
-    scale = jax.lax.rsqrt(jnp.max(parts, axis=1, keepdims=True))
-    parts = parts * scale * scale
-    scores, *sorted_parts = jax.lax.sort((scores, *parts), num_keys=1)
-    parts = jnp.stack(sorted_parts)
-    before = reduce.sums_before(parts)
-    below = before / (before[:, -1:] + parts[:, -1:])
-    # At the first of tied scores: for right answers the wrong ones below, and vice
-    # versa. NaN scores have NaN weights, so it does not matter that none of them tie.
-    position = jnp.arange(scores.shape[0], dtype=jnp.int32)
-    first = jnp.where(scores == jnp.roll(scores, 1), 0, position)
-    below = below[::-1, jax.lax.cummax(first)]
-    won, lost = reduce.pairwise_sum(parts * below) / reduce.pairwise_sum(parts)
-    return jnp.clip(0.5 + 0.5 * (won - lost), 0.0, 1.0)
 
 
 @dispatch.core

@@ -5,10 +5,13 @@ any of them. Each bound and p-value then holds at its stated rate for every samp
 not only in the limit.
 
 `clopper_pearson` and `binomial_p_value` run on the host in float64 (`tails`), for a
-handful of counts. The bounds that risk control needs under `jax.jit` are in JAX:
+handful of counts, and so does `hoeffding_bentkus_p_value` where it is called plainly.
+The bounds that risk control needs under `jax.jit` are in JAX:
 `hoeffding_bentkus_p_value`, `betting_p_value` and `upper_rate`, for counts up to 2^24,
 p-values down to 1e-10 and bounds accurate to 1e-5, relative.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -261,10 +264,12 @@ def _capital_p_value(stakes: jax.Array, below: jax.Array, rest: jax.Array) -> ja
     return jnp.exp(-jnp.maximum(log_mean, 0.0))
 
 
-@dispatch.core
+@dispatch.core(host=True)
 def _hoeffding_bentkus_p_value(
     total_loss: NonNegative, num_rows: NonNegative, max_mean: Share
-) -> jax.Array:
+) -> Any:
+    if isinstance(total_loss, np.ndarray):
+        return tails.hoeffding_bentkus(total_loss, num_rows, max_mean)
     # Integers have no NaN to stand for a value outside.
     rows = jnp.where(num_rows >= 0, num_rows.astype(jnp.float32), jnp.nan)
     return hoeffding_bentkus(binomial.pair(total_loss), rows, max_mean)

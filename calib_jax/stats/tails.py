@@ -116,6 +116,21 @@ def binomial_bounds(
     return lower, np.where(known, np.where(rest > 0, upper, 1.0), np.nan)
 
 
+def hoeffding_bentkus(
+    total: ArrayLike, trials: ArrayLike, most: ArrayLike
+) -> np.ndarray:
+    """The p-value of that name; NaN for a NaN or a negative number."""
+    lost, n, mean = (np.asarray(x, np.float64) for x in (total, trials, most))
+    kept = n - lost
+    deviance = functions.rel_entr(lost, n * mean) + functions.rel_entr(
+        np.maximum(kept, 0), n * (1 - mean)
+    )
+    hoeffding = np.where(lost < n * mean, np.exp(-deviance), 1.0)
+    bentkus = math.e * binomial_at_most(np.ceil(lost), n, mean)
+    p_value = np.minimum(np.minimum(hoeffding, bentkus), 1.0)
+    return np.where((lost >= 0) & (n >= 0) & (mean >= 0), p_value, np.nan)
+
+
 def hypergeometric_at_least(count: int, drawn: int, special: int, total: int) -> float:
     """P(X >= k), X being how many of `special` things are among `drawn` of `total`.
 

@@ -158,7 +158,7 @@ def update_reliability(
       0.4 0.9
     """
     checks.instance("state", state, ReliabilitySummary)
-    rows = checks.scored_rows(scores, outcomes, where, weights)
+    rows = checks.scored_rows(scores, outcomes, where, weights, keep_bool=True)
     return _update_reliability(state, *rows)
 
 
@@ -250,9 +250,9 @@ def add_rows(
     """Adds rows by their quantities, the first of which is the score of the buckets."""
     quantities, weights = lax.stop_gradient((quantities, weights))
     index = search.bin_of(state.buckets.edges, quantities[0])
-    score = search.without_subnormals(quantities[0])
     valid = masking.valid_rows(index.shape[0], where, weights)
     ends = (state.least, state.greatest)
-    least, greatest = reduce.ends_of_bins(ends, index, score, valid)
+    ends = reduce.ends_of_bins(ends, index, quantities[0], valid)
+    least, greatest = (search.without_subnormals(end) for end in ends)
     sums = bin_sums.update(state.sums, index, quantities, where, weights)
     return dataclasses.replace(state, sums=sums, least=least, greatest=greatest)

@@ -8,18 +8,17 @@ scores, or frozen bins as buckets) the tables equal those of the functions for a
 bit for bit.
 """
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 
 from .. import metrics
-from .._core import checks, dispatch, exact
+from .._core import checks, dispatch, exact, reduce
 from .._core.domains import CONFIDENCE
 from ..binning import bin_sums, search, tables
 from ..binning.bins import DEFAULT_NUM_BINS, Bins
 from ..cascade import curves
 from ..cascade.routers import AdvantageTable, Router
+from . import gap_bounds
 from .results import Reading
 from .states import BucketSummary, CascadeSummary, ReliabilitySummary
 
@@ -47,7 +46,9 @@ def reliability_table(
         table of the buckets themselves.
 
     Returns:
-      `Reading` of a `ReliabilityTable`; with the bound of `expected_calibration_error`.
+      `Reading` of a `ReliabilityTable`. For confidences, and apart from rounding, the
+      bound is on :math:`\sum_b |G_b - G_b^{exact}| / W`, the differences between the
+      gaps of all bins, as at `expected_calibration_error`, but whatever their signs.
 
     Raises:
       ValueError: for a wrong type or count.
@@ -75,18 +76,25 @@ def expected_calibration_error(
 ) -> Reading:
     r"""The expected calibration error of a summary, with a bound.
 
-    For scores and outcomes in `[0, 1]`, and apart from rounding, the distance from
+    The error is :math:`\sum_b |G_b| / W` with :math:`G_b = \sum_{i \in b} w_i (c_i -
+    v_i)`. Only rows in a bucket that a cut divides can be in another bin than by an
+    exact cut; then one G loses what another gains, in the bucket j at most
+
+    .. math:: M_j = \max\left(\max c_j \sum_{i \in j} w_i (1 - v_i), \;
+       (1 - \min c_j) \sum_{i \in j} w_i v_i\right)
+
+    because :math:`c - v = c (1 - v) - v (1 - c)`. So for scores and outcomes in
+    `[0, 1]`, and apart from rounding, the distance from
     `calib_jax.expected_calibration_error` of the same rows is at most
 
     .. math:: |\mathrm{ECE} - \mathrm{ECE}_{exact}|
-       \le \min\left(2 \sum_{j \in D} W_j / W, \; 1\right)
+       \le \min\left(2 \sum_{j \in D} M_j / W, \; 1\right)
 
-    where D are the buckets divided by a cut. Buckets that hold one distinct score, and
-    buckets cut at their first row, do not count, because no row moves then. Proof: the
-    error is :math:`\sum_b |G_b| / W` with :math:`G_b = \sum_{i \in b} w_i (c_i -
-    v_i)`. Only rows in the buckets of D can be in another bin, and each of them changes
-    two of the G by at most its weight. If `bins` are given, D are the buckets that
-    their edges divide.
+    where D are the divided buckets. Buckets that hold one distinct score, and buckets
+    cut at their first row, are not divided, because no row moves then. The error bound
+    returned is smaller still where both bins at a cut are overconfident, or both
+    underconfident, by more than their rows can change: then their absolute gaps add up
+    to the same. If `bins` are given, D are the buckets that their edges divide.
 
     Args, errors and NaN as for `reliability_table`.
 
@@ -253,28 +261,56 @@ def checked_num_bins(num_bins: int) -> int:
 def _reliability(
     state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
 ) -> Reading:
-    edges = jnp.append(state.least, jnp.float32(jnp.inf))
-    bins, sums, share = _binned(state, bins, edges, num_bins)
-    table = tables.table_of_means(bin_sums.compute(sums))
-    return Reading(value=table, error_bound=jnp.minimum(2 * share, 1.0), bins=bins)
+    return _table_and_bound(state, bins, num_bins)[0]
 
 
 @dispatch.core(static=["num_bins"])
 def _calibration_error(
     state: ReliabilitySummary, bins: Bins | None, *, num_bins: int
 ) -> Reading:
-    reading = _reliability(state, bins, num_bins=num_bins)
+    reading, bound = _table_and_bound(state, bins, num_bins)
     # A bucket without rows has the ends inf and -inf.
     inside = CONFIDENCE.holds(state.least) & CONFIDENCE.holds(state.greatest)
     inside = jnp.all(inside | (state.least > state.greatest))
     value = metrics.scores.expected_gap(reading.value)
-    return dataclasses.replace(reading, value=jnp.where(inside, value, jnp.nan))
+    value = jnp.where(inside, value, jnp.nan)
+    return Reading(value=value, error_bound=bound, bins=reading.bins)
+
+
+def _table_and_bound(
+    state: ReliabilitySummary, bins: Bins | None, num_bins: int
+) -> tuple[Reading, jax.Array]:
+    """The table with its bound, and the bound on the calibration error."""
+    edges = jnp.append(state.least, jnp.float32(jnp.inf))
+    fresh = bins is None
+    bins, sums, divisions = _binned(state, bins, edges, num_bins)
+    table = tables.table_of_means(bin_sums.compute(sums))
+    total = jnp.sum(table.weight)
+    (weight, right), _ = exact.to_float(state.sums.sums[1::2, :-1])
+    # By how much the rows of a bucket may raise and lower the gap of a bin, at most.
+    moves = (divisions > 0) & (total != 0)
+    total = jnp.where(total == 0, 1.0, total)
+    rise = jnp.where(moves, state.greatest * (weight - right) / total, 0.0)
+    fall = jnp.where(moves, (1 - state.least) * right / total, 0.0)
+    every = jnp.minimum(2 * jnp.sum(jnp.maximum(rise, fall)), 1.0)
+    reading = Reading(value=table, error_bound=every, bins=bins)
+    # A bucket is counted in the bin above a fresh cut, but below a given edge.
+    first = search.bin_of(bins.edges, state.least)
+    cut = jnp.where(divisions > 0, first - 1 if fresh else first, bins.num_bins)
+    rise, fall = (
+        jnp.zeros(bins.edges.shape, jnp.float32).at[cut].add(part, mode="drop")
+        for part in ((rise, fall) if fresh else (fall, rise))
+    )
+    gap = table.weight * (table.confidence - table.outcome)
+    bound = gap_bounds.bound_of_cuts(gap / total, rise, fall)
+    several = jnp.any(divisions > 1)
+    return reading, jnp.where(several, every, jnp.minimum(bound, every))
 
 
 @dispatch.core(static=["num_bins"])
 def _router(state: CascadeSummary, bins: Bins | None, *, num_bins: int) -> Reading:
     edges = jnp.pad(state.buckets.edges, 1, constant_values=(-jnp.inf, jnp.inf))
-    bins, in_bins, share = _binned(state, bins, edges, num_bins)
+    bins, in_bins, divisions = _binned(state, bins, edges, num_bins)
     sums = in_bins.sums
     sums = jnp.concatenate([sums, sums[5:6] - sums[4:5]])
     table = bin_sums.compute(bin_sums.BinSums(sums=sums))
@@ -299,17 +335,18 @@ def _router(state: CascadeSummary, bins: Bins | None, *, num_bins: int) -> Readi
         ),
         order=bin_sums.bin_order(table.count, advantage),
     )
+    share = _share_at_risk(state, divisions)
     return Reading(value=router, error_bound=2 * share, bins=bins)
 
 
 @dispatch.core
 def _curve(state: CascadeSummary, router: Router) -> Reading:
-    in_bins, share = _in_bins(state, router.bins)
+    in_bins, divisions = _in_bins(state, router.bins)
     sums = in_bins.sums[jnp.array([0, 1, 4, 5])]
     means = bin_sums.compute(bin_sums.BinSums(sums=sums)).means
     bad = jnp.any(jnp.isnan(means))
     curve = curves.curve_of_sums(sums[1:], router.order, bad)
-    return Reading(value=curve, error_bound=share)
+    return Reading(value=curve, error_bound=_share_at_risk(state, divisions))
 
 
 @dispatch.core
@@ -332,24 +369,25 @@ def _binned(
     edges: jax.Array,
     num_bins: int,
 ) -> tuple[Bins, bin_sums.BinSums, jax.Array]:
-    """Given bins or bins of equal count, their sums, and the share of rows at risk.
+    """Given bins or bins of equal count, their sums, and how many edges divide each
+    bucket, int32 `[num_buckets]`.
 
     Fresh bins start at one of the `edges` `[num_buckets + 1]`: where each bucket
     starts, then +inf.
     """
     if bins is not None:
         return bins, *_in_bins(state, bins)
-    bucket, share = _cuts(state, num_bins)
+    bucket, divisions = _cuts(state, num_bins)
     bins = Bins(edges=edges[bucket])
-    return bins, _in_bins(state, bins)[0], share
+    return bins, _in_bins(state, bins)[0], divisions
 
 
 def _cuts(state: BucketSummary, num_bins: int) -> tuple[jax.Array, jax.Array]:
-    """The bucket of each cut into bins of equal count, and the share of rows at risk.
+    """The bucket of each cut into bins of equal count, and how many divide each bucket.
 
     Returns:
-      int32 `[num_bins - 1]`, which is num_buckets for cuts beyond the last row, and the
-      share of rows in buckets that a cut divides.
+      int32 `[num_bins - 1]`, which is num_buckets for cuts beyond the last row, and
+      int32 `[num_buckets]`.
     """
     high, low = (jnp.pad(half, (1, 0)) for half in _counts_upto(state))
     start_high, start_low = _starts(high[-1], low[-1], num_bins)
@@ -358,9 +396,10 @@ def _cuts(state: BucketSummary, num_bins: int) -> tuple[jax.Array, jax.Array]:
     )
     bucket = jnp.sum(passed, axis=1, dtype=jnp.int32)
     at_first = (high[bucket] == start_high) & (low[bucket] == start_low)
-    several = state.least < state.greatest
-    divided = jnp.zeros(several.shape, bool).at[bucket].max(~at_first, mode="drop")
-    return bucket, jnp.sum(jnp.where(several & divided, _share(state), 0.0))
+    divides = (~at_first).astype(jnp.int32)
+    divisions = jnp.zeros(state.least.shape, jnp.int32)
+    divisions = divisions.at[bucket].add(divides, mode="drop")
+    return bucket, jnp.where(state.least < state.greatest, divisions, 0)
 
 
 def _counts_upto(
@@ -375,11 +414,11 @@ def _counts_upto(
     # Canonical digits may be negative, of positive sums too.
     high, low = high + (low >> 24), (low & (2**24 - 1)) // exact.ONE_DIGIT
     # In parts of at most 12 bits the sum over 2^19 buckets fits an int32.
-    parts = jnp.stack([low & (2**12 - 1), low >> 12, high], axis=1)
-    parts = jnp.cumsum(parts, axis=0, dtype=jnp.int32)
-    middle = parts[:, 1] + (parts[:, 0] >> 12)
-    low = (parts[:, 0] & (2**12 - 1)) + ((middle & (2**7 - 1)) << 12)
-    return parts[:, 2] + (middle >> 7), low
+    parts = jnp.stack([low & (2**12 - 1), low >> 12, high])
+    low, middle, high = parts + reduce.sums_before(parts)
+    middle = middle + (low >> 12)
+    low = (low & (2**12 - 1)) + ((middle & (2**7 - 1)) << 12)
+    return high + (middle >> 7), low
 
 
 def _starts(
@@ -397,8 +436,8 @@ def _starts(
 
 
 def _in_bins(state: BucketSummary, bins: Bins) -> tuple[bin_sums.BinSums, jax.Array]:
-    """The sums of the buckets whose least score is in each bin, and the share of rows
-    in buckets that an edge divides."""
+    """The sums of the buckets whose least score is in each bin, and how many edges
+    divide each bucket."""
     sums = state.sums.sums
     first = search.bin_of(bins.edges, state.least)
     last = search.bin_of(bins.edges, state.greatest)
@@ -408,19 +447,20 @@ def _in_bins(state: BucketSummary, bins: Bins) -> tuple[bin_sums.BinSums, jax.Ar
     # After a merge of different buckets: a row outside every bin makes all means NaN.
     bad = jnp.any(jnp.isnan(state.buckets.edges))
     result = result.at[0, -1, exact.ONE_PLACE].add(jnp.where(bad, exact.ONE_DIGIT, 0))
-    divided = (state.least < state.greatest) & (first != last)
-    at_risk = jnp.where(divided, _share(state), 0.0)
-    return bin_sums.BinSums(sums=result), jnp.sum(at_risk)
+    some = state.least < state.greatest
+    divisions = jnp.where(some, jnp.abs(last - first), 0)
+    return bin_sums.BinSums(sums=result), divisions
 
 
-def _share(state: BucketSummary) -> jax.Array:
-    """Share of the rows in each bucket, by weight; 0 if it is empty."""
-    sums = state.sums.sums[1, :-1]
-    every = jnp.sum(sums, axis=0, keepdims=True, dtype=jnp.int32)
-    weight, _ = exact.to_float(jnp.concatenate([sums, every]))
-    weight, total = weight[:-1], weight[-1]
+def _share_at_risk(state: BucketSummary, divisions: jax.Array) -> jax.Array:
+    """Share of the rows, by weight, in buckets that an edge divides."""
     # NaN where sums of weights exceed float32.
-    return jnp.where(total == 0, 0.0, weight / jnp.where(total == 0, 1.0, total))
+    sums = state.sums.sums[1]
+    every = jnp.sum(sums[:-1], axis=0, keepdims=True, dtype=jnp.int32)
+    weight, _ = exact.to_float(jnp.concatenate([sums[:-1], every]))
+    weight, total = weight[:-1], weight[-1]
+    part = jnp.sum(jnp.where(divisions > 0, weight, 0.0))
+    return jnp.where(total == 0, 0.0, part / jnp.where(total == 0, 1.0, total))
 
 
 def _variance(weight: jax.Array, squares: jax.Array, sums: jax.Array) -> jax.Array:

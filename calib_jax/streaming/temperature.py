@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import bisection, checks, dispatch, exact, reduce, transforms
+from .._core import bisection, checks, dispatch, exact, reduce
 from .._core.domains import Weights
 from ..calibration import reports, temperature
 from ..calibration.reports import FitStatus
@@ -28,9 +28,6 @@ _MIN_POINTS = 4
 _NUM_HALVINGS = 24
 # Relative rounding of the sums and of T itself in float32.
 _ROUNDING = 1e-6
-# Like `temperature.FLAT`, but the grid always reaches that far: no more points of it
-# than need to be accurate.
-_FLAT = 0.03
 
 
 def init_temperature(
@@ -127,37 +124,23 @@ def _update_temperature(
     problem = temperature.prepare(logits, labels, where, weights, class_where)
     data, inverses = problem.data, jnp.exp(-state.log_temperatures)
 
-    nodes = len(temperature.NODES)
-    mean_gap = problem.label_gap - problem.mean_above
-
     def of_block(block: Any, live: jax.Array) -> jax.Array:
         # One grid point at a time, while the block is in the cache.
         def at(inverse: jax.Array) -> jax.Array:
-            def visit(number: jax.Array, state: Any) -> Any:
-                node = inverse * jnp.asarray(temperature.NODES)[number]
-                _, *terms, _ = temperature.likelihood(
-                    node, block, live, data["class_where"]
-                )
-                sums = jnp.stack([jnp.sum(term) for term in terms])
-                return sums[:2], state[1].at[number].set(sums[2])
-
-            flat = inverse * mean_gap < _FLAT * problem.weight
-            state = jnp.zeros(2, jnp.float32), jnp.zeros(nodes, jnp.float32)
-            state = transforms.carry(lambda state: visit(jnp.int32(0), state), state)
-            sums, curvatures = lax.fori_loop(
-                jnp.where(flat, 0, nodes - 1), nodes, visit, state
-            )
-            return jnp.concatenate([sums, curvatures])
+            terms = temperature.likelihood(inverse, block, live, data["class_where"])
+            _, *sums = (jnp.sum(term) for term in terms)
+            return jnp.stack(sums)
 
         return lax.map(at, inverses)
 
-    shape = (inverses.shape[0], 2 + nodes)
+    shape = (inverses.shape[0], 4)
     sums = reduce.sum_blocks(of_block, shape, data["rows"], data["valid"])
-    slopes = jax.vmap(temperature.slope_from_start, (None, 0, 0, 0))(
-        -problem.mean_above, inverses, sums[:, 2:], sums[:, 1]
-    )
-    curves = jnp.stack([sums[:, 0], slopes, sums[:, -1]])
-    totals = jnp.stack([problem.weight, problem.label_gap, problem.mean_above])
+    loss, slope, curvature, third = sums.T
+    gap, start, *others = problem.at_zero
+    at_zero = gap / problem.weight, start, *others
+    better, smooth = temperature.slope_from_start(at_zero, inverses, curvature, third)
+    curves = jnp.stack([loss, jnp.where(smooth, better, slope), curvature])
+    totals = jnp.stack([problem.weight, problem.label_gap, -start])
     totals = jnp.where(problem.invalid, jnp.nan, totals)
 
     def add(sums: jax.Array, values: jax.Array) -> jax.Array:

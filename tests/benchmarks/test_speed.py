@@ -12,12 +12,15 @@ import jax
 import numpy as np
 import pytest
 
-from benchmarks.kit import machine
+import calib_jax as cj
+from benchmarks.kit import machine, report
 from benchmarks.speed import (
     accelerated,
     accelerator,
     cases,
     child,
+    cold,
+    cold_calls,
     command,
     device_calls,
     growth,
@@ -242,3 +245,104 @@ def test_compiled_programs_hold_no_buffer_of_the_size_of_the_logits():
     assert len(compiled) == 5
     for program in compiled:
         assert program.share is None or program.share <= programs.LARGEST_SHARE, program
+
+
+def test_reference_programs_compute_what_the_library_does():
+    given = cold_calls.made_up(500, 5)
+    error, log_t = (reference() for reference in cold_calls.references(given))
+    expected = cj.expected_calibration_error(given.confidence[0], given.correct[0])
+    assert abs(error - expected) < 2e-3  # Other bins are one longer.
+    params, report = cj.fit_temperature(given.logits[0], given.labels)
+    assert report.converged
+    np.testing.assert_allclose(np.exp(log_t), params.temperature, rtol=1e-4)
+
+
+def test_plans_compile_nothing_and_other_first_calls_do():
+    found = cold_calls.measure("plans", 500, 5)
+    assert found["programs"] == 0 and found["seconds"] > 0
+    jax.clear_caches()
+    found = cold_calls.measure("expected_calibration_error", 500, 5)
+    assert found["programs"] > 0 and len(found["references"]) == 2
+
+
+@pytest.mark.parametrize("name", cold_calls.CALLS)
+def test_first_calls_give_results(name):
+    given = cold_calls.made_up(500, 5)
+    for leaf in jax.tree.leaves(cold_calls.CALLS[name](given)()):
+        assert leaf.dtype != np.float32 or np.isfinite(leaf).any()
+
+
+def made_up_first(name, plan):
+    """Twice the references, but the last call takes as long as ten."""
+    factor = 10 if name == list(cold.LIMITS)[-1] else 2
+    return {"references": [0.1, 0.3], "seconds": 0.4 * factor, "programs": 1}
+
+
+@pytest.fixture(scope="module")
+def first_calls():
+    plan = dataclasses.replace(cold.SMALL, processes=3)
+    steps = []
+    found = cold.measure(
+        plan, start=measure.here, first=made_up_first, advance=steps.append
+    )
+    assert len(steps) == cold.num_steps(plan)
+    return found
+
+
+def test_first_calls_are_compared_with_their_references(first_calls):
+    assert set(cold.LIMITS) == set(cold_calls.CALLS)
+    by_name = {one.name: one for one in first_calls.firsts}
+    assert [one.ratio for one in first_calls.firsts] == pytest.approx([2.0] * 11 + [10])
+    assert not by_name["fit_platt"].met and by_name["cascade_interval"].met
+    quick = dataclasses.replace(by_name["plans"], seconds=[1e-3] * 3)
+    assert not quick.met
+    assert dataclasses.replace(quick, programs=[0] * 3).met
+    one = first_calls.answers[0]
+    assert one.results[0].row(OURS) is not None
+    (first, *_), (hundred, *_) = one.times(OURS, 1), one.times(OURS, 100)
+    assert first[0] == hundred[0] == cold.SMALL.counts[0]
+    warm = one.results[0].row(OURS).median
+    assert hundred[1] - first[1] == pytest.approx(99 * warm)
+
+
+def test_a_section_takes_the_place_of_the_one_before(first_calls, tmp_path):
+    """The rest of RESULTS.md, results.json and the figures stays as it is."""
+    preface, programs_text = "# Speed\n\n## Targets\n\nmet", "Few.\n\n| a |\n|---|"
+    others = [
+        report.Section(title="Machine and method", text="One.", numbers={"cores": 2}),
+        report.Section(title="Compiled programs", text=programs_text, numbers=[1.5]),
+        report.Section(title="On an accelerator", text="**Unmeasured.**"),
+    ]
+    report.write_sections(tmp_path, preface, others)
+    before = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    (tmp_path / "figures" / "growth.png").write_bytes(b"kept")
+    section = first_calls.section()
+    whole = [others[0], dataclasses.replace(section, figures={}), *others[1:]]
+    report.write_sections(tmp_path / "whole", preface, whole)
+    expected = (tmp_path / "whole" / "RESULTS.md").read_text("utf-8")
+    for _ in range(2):
+        cold.put(tmp_path, section)
+        text = (tmp_path / "RESULTS.md").read_text("utf-8")
+        assert text == expected
+        assert "## 2. Cold\n" in text and "## 3. Compiled programs\n" in text
+    numbers = json.loads((tmp_path / "results.json").read_text("utf-8"))
+    assert list(numbers) == [one.title for one in (others[0], section, *others[1:])]
+    assert {title: numbers[title] for title in before} == before
+    assert len(numbers["Cold"]["firsts"]) == len(cold.LIMITS)
+    assert (tmp_path / "figures" / "growth.png").read_bytes() == b"kept"
+    for ending in (".png", "-dark.png"):
+        assert (tmp_path / "figures" / f"cold{ending}").stat().st_size > 1000
+    for one in cold.LIMITS.values():
+        assert one.text in text
+
+
+def test_first_calls_run_in_processes_of_their_own(monkeypatch, capsys, tmp_path):
+    few = {name: cold.LIMITS[name] for name in ("fit_platt", "plans")}
+    monkeypatch.setattr(cold, "LIMITS", few)
+    monkeypatch.setattr(cold, "CURVES", {"platt": (OURS,)})
+    monkeypatch.setattr(sys, "argv", ["cold", "--small"])
+    cold.main()
+    printed = capsys.readouterr().out
+    assert "measures nothing" in printed
+    rows = [line for line in printed.splitlines() if line.startswith("| scalars")]
+    assert rows[0].split("|")[-3:-1] == [" 0 ", " yes "]

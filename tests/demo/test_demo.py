@@ -1,6 +1,7 @@
 """The demo, with models too small and too briefly trained to be any good."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -11,10 +12,11 @@ import pytest
 
 import calib_jax as cj
 
-for extra in ("mlxtend", "matplotlib", "rich"):
+for extra in ("mlxtend", "matplotlib", "platformdirs", "rich"):
     pytest.importorskip(extra)
 
 from calib_jax import cli  # noqa: E402
+from calib_jax.cli import caching  # noqa: E402
 from calib_jax.demo import cascade, cleaning, data, pipeline, saving  # noqa: E402
 
 TINY = {
@@ -58,6 +60,7 @@ def test_command(results, tmp_path, monkeypatch, capsys):
         return results
 
     monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setattr(caching, "turn_on", lambda: "Programs are kept.")
     monkeypatch.setenv("COLUMNS", "80")
     directory = tmp_path / "new" / "folder"
     argv = ["demo", "--output-directory", str(directory), "--seed", "7"]
@@ -69,7 +72,14 @@ def test_command(results, tmp_path, monkeypatch, capsys):
     assert files == figures | {"results.json"}
     assert all((directory / name).stat().st_size > 5000 for name in figures)
     text = capsys.readouterr().out
-    for words in ("Calibration: ECE over 5", "Cascade", "Cleaning", "15/15", "APGR"):
+    for words in (
+        "Programs are kept.",
+        "Calibration: ECE over 5",
+        "Cascade",
+        "Cleaning",
+        "15/15",
+        "APGR",
+    ):
         assert words in text
     # No heading is cut off, and the folder is on one line so that it can be copied.
     assert "…" not in text
@@ -235,3 +245,90 @@ def test_a_missing_extra_is_named():
     )
     assert process.returncode == 1
     assert "pip install 'calib-jax[demo]'" in process.stderr
+
+
+# The command with a fit in place of the demo; it says how many programs it read.
+COMMAND = """
+import sys
+
+import jax
+
+import calib_jax as cj
+from calib_jax.cli import main
+from calib_jax.demo import running
+
+hits = []
+jax.monitoring.register_event_listener(
+    lambda event, **_: hits.append(event) if event.endswith("cache_hits") else None
+)
+running.run = lambda *_: cj.fit_platt([0.1, 0.2, 0.3, 0.4], [0, 1, 0, 1])
+main(["demo", "--output-directory", *sys.argv[1:]])
+print(len(hits), "read")
+"""
+
+
+def run_command(folder, *options, **variables):
+    """What the command prints, with caches in a folder and environment variables."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMP")}
+    environment.pop("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", None)
+    # The user's cache folder is here on Linux, on Windows and on a Mac.
+    homes = dict.fromkeys(("XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"), str(folder))
+    homes["MPLCONFIGDIR"] = str(folder.parent)
+    process = subprocess.run(
+        [sys.executable, "-c", COMMAND, *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**environment, **homes, **variables},
+    )
+    assert process.returncode == 0, process.stderr
+    assert "cache" not in process.stderr
+    return process.stdout
+
+
+def files_in(folder):
+    names = {path.name for path in folder.rglob("*") if path.is_file()}
+    # Beside each program is a file with the time of its last use.
+    return {name for name in names if not name.endswith("-atime")}
+
+
+@pytest.mark.slow
+def test_the_command_keeps_programs_for_the_next_run(tmp_path):
+    results, home, given = (tmp_path / n for n in ("results", "home", "given"))
+    first = run_command(home, str(results))
+    assert f"kept in {home}" in first and "--no-cache" in first
+    assert first.endswith("\n0 read\n")
+    kept = files_in(home)
+    assert kept
+    second = run_command(home, str(results))
+    assert second.splitlines()[0] == first.splitlines()[0]
+    assert int(second.split()[-2]) > 0
+    # All of them were read, none written.
+    assert files_in(home) == kept
+    without = run_command(tmp_path / "other", str(results), "--no-cache")
+    assert "not kept" in without and not (tmp_path / "other").exists()
+    # All that JAX was told stays.
+    told = {"JAX_COMPILATION_CACHE_DIR": str(given)}
+    told["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    elsewhere = run_command(tmp_path / "other", str(results), **told)
+    assert f"kept in {given}" in elsewhere and files_in(given)
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path):
+    home = tmp_path / "home"
+    home.write_text("")
+    printed = run_command(home, str(tmp_path / "results"))
+    assert f"not kept: cannot write to {home}" in printed
+    assert printed.endswith("\n0 read\n")
+
+
+def test_the_library_sets_no_configuration_of_jax():
+    code = (
+        "import jax; before = dict(jax.config.values)\n"
+        "import calib_jax as cj\n"
+        "cj.fit_platt([0.1, 0.2, 0.3, 0.4], [0, 1, 0, 1])\n"
+        "assert jax.config.values == before"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 from by_hand import INF, NAN, close, equal, padded
 
 import calib_jax as cj
@@ -53,6 +54,52 @@ def test_area_under_roc(scores, outcomes, expected):
     area = cj.area_under_roc(scores, outcomes, where=where)
     assert area.dtype == jnp.float32
     close(area, expected, rtol=2e-7, atol=0)
+
+    if set(outcomes) <= {0, 1}:
+        area = cj.area_under_roc(scores, outcomes == 1, where=where)
+        close(area, expected, rtol=1e-7, atol=0)
+
+
+@pytest.mark.parametrize("num_rows", [7, 300, 70_001])
+@pytest.mark.parametrize("kind", ["confidence", "tied", "below 0", "infinite"])
+def test_area_under_roc_counts_pairs_exactly(num_rows, kind):
+    rng = np.random.default_rng(num_rows)
+    scores = rng.normal(size=num_rows).astype(np.float32)
+    right = rng.random(num_rows) < 0.5 + 0.4 * np.tanh(scores)
+    right[:2] = False, True
+    match kind:
+        case "confidence":
+            scores = rng.random(num_rows).astype(np.float32)
+        case "tied":
+            scores = np.round(scores)
+        case "below 0":
+            scores = -np.abs(scores).round(2)
+        case "infinite":
+            scores[::3], scores[1::4] = INF, -INF
+    rank = scipy.stats.rankdata(scores)
+    count = np.sum(right)
+    pairs = np.sum(rank[right]) - count * (count + 1) / 2
+    expected = pairs / (count * (num_rows - count))
+    where = np.arange(2 * num_rows) < num_rows
+    scores = np.concatenate([scores, np.full(num_rows, NAN, np.float32)])
+    right = np.concatenate([right, where[:num_rows]])
+    for outcomes in right, right.astype(np.float32):
+        rtol = 6e-8 if outcomes.dtype == bool else 2e-7
+        area = cj.area_under_roc(scores, outcomes, where=where)
+        close(area, expected, rtol=rtol, atol=0)
+
+
+@pytest.mark.parametrize("num_rows", [50, 70_000])
+def test_area_under_roc_has_a_derivative_by_outcomes(num_rows):
+    # Right and wrong answers are counted, but partly correct ones are not.
+    scores = np.linspace(0, 1, num_rows, dtype=np.float32)
+    outcomes = (np.arange(num_rows) % 3 == 0).astype(np.float32)
+    gradient = jax.grad(lambda v: cj.area_under_roc(scores, v))(outcomes)
+    weighed = jax.grad(
+        lambda v: cj.area_under_roc(scores, v, weights=np.ones(num_rows))
+    )(outcomes)
+    assert np.any(weighed != 0)
+    close(gradient, weighed, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

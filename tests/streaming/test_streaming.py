@@ -123,8 +123,8 @@ def adversarial(rng):
     }
 
 
-def bound_in_words(scores, weights, buckets, cuts):
-    """Twice the share of the rows in buckets that cuts divide, at most 1."""
+def bound_in_words(scores, outcomes, weights, buckets, cuts):
+    """Twice what rows in divided buckets can move between gaps, at most 1."""
     index, order = np.asarray(cj.bin_index(buckets, scores)), np.sort(scores)
     divided = set()
     for cut in cuts[cuts < len(scores)]:
@@ -132,8 +132,11 @@ def bound_in_words(scores, weights, buckets, cuts):
         at_first = cut == np.sum(index < bucket)
         if len(np.unique(scores[index == bucket])) > 1 and not at_first:
             divided.add(bucket)
-    at_risk = weights[np.isin(index, list(divided))].sum()
-    return min(2 * at_risk / weights.sum(), 1.0)
+    moved = 0.0
+    for bucket in divided:
+        c, v, w = (x[index == bucket] for x in (scores, outcomes, weights))
+        moved += max(c.max() * np.sum(w * (1 - v)), (1 - c.min()) * np.sum(w * v))
+    return min(2 * moved / weights.sum(), 1.0)
 
 
 @pytest.mark.parametrize("name", adversarial(np.random.default_rng(0)))
@@ -150,8 +153,10 @@ def test_calibration_error_is_within_its_bound(name, buckets, rng):
     difference = abs(error.value - cj.metrics.calibration_error_of_table(table))
     assert difference <= error.error_bound + 1e-6
     first = np.cumsum([len(x) for x in np.array_split(np.arange(kept.sum()), NUM_BINS)])
-    expected = bound_in_words(scores[kept], weights[kept], buckets, first[:-1])
-    np.testing.assert_allclose(error.error_bound, expected, rtol=1e-5, atol=1e-7)
+    rows = scores[kept], outcomes[kept], weights[kept]
+    expected = bound_in_words(*rows, buckets, first[:-1])
+    np.testing.assert_allclose(result.error_bound, expected, rtol=1e-5, atol=1e-7)
+    assert error.error_bound <= result.error_bound
     if expected == 0:
         same((result.value, result.bins), (table, bins))
     assert (expected == 0) == (name in EXACT)
@@ -365,8 +370,40 @@ def test_a_donated_summary_shares_nothing(rng):
 def test_a_bucket_with_many_cuts_counts_once(rng):
     """All rows in one bucket: none is counted more than once, and no ECE exceeds 1."""
     scores = np.float32(0.5 + 1e-4 * rng.random(ROWS))
-    state = summarise(frozen([0.2, 0.9]), scores, rng.random(ROWS) < 0.5)
-    assert cj.streaming.expected_calibration_error(state, NUM_BINS).error_bound == 1
+    right = np.arange(ROWS) % 2 == 0
+    for outcomes, bound in ((right, 0.5), (right & False, 1.0)):
+        state = summarise(frozen([0.2, 0.9]), scores, outcomes)
+        error = cj.streaming.expected_calibration_error(state, NUM_BINS)
+        np.testing.assert_allclose(error.error_bound, bound, atol=1e-4)
+
+
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.parametrize("slope", [0.5, 1.0, 2.0])
+def test_calibration_error_of_many_streams_is_within_its_bound(given, slope, rng):
+    """Few buckets, so that cuts divide most: overconfident, calibrated, and under."""
+    streams, rows = 200, 60
+    scores = np.float32(rng.random((streams, rows)))
+    log_odds = np.log(scores) - np.log1p(-scores)
+    outcomes = rng.random((streams, rows)) < 1 / (1 + np.exp(-slope * log_odds))
+    buckets = cj.equal_width_bins(16)
+    cuts = np.sort(np.float32(rng.random((streams, 3))))
+
+    @jax.vmap
+    def errors(scores, outcomes, cuts):
+        state = cj.streaming.init_reliability(buckets)
+        state = cj.streaming.update_reliability(state, scores, outcomes)
+        bins = cj.Bins(edges=cuts) if given else None
+        table = cj.streaming.reliability_table(state, 4, bins=bins)
+        exact = cj.expected_calibration_error(scores, outcomes, num_bins=4, bins=bins)
+        error = cj.streaming.expected_calibration_error(state, 4, bins=bins)
+        return error.value - exact, error.error_bound, table.error_bound
+
+    difference, bound, of_table = errors(scores, outcomes, cuts)
+    assert np.all(np.abs(difference) <= bound + 1e-6)
+    assert np.all(bound <= of_table)
+    # The bounds are not far from what happens.
+    assert np.any(np.abs(difference) > bound / 3 + 1e-6)
+    assert np.mean(bound) < 0.8 * np.mean(of_table)
 
 
 def test_no_bound_where_weights_exceed_float32(rng):

@@ -223,8 +223,6 @@ def _evaluate_block(
             "outcome": outcomes.astype(jnp.float32),
             "where": mask,
         },
-        "targets": (jnp.float32(0), jnp.float32(1)),
-        "rests": (jnp.float32(1), jnp.float32(0)),
         "center": center,
         "scale": scale,
     }
