@@ -171,7 +171,8 @@ def arguments(
     return random, given, mask, size
 
 
-@dispatch.core(static=["statistic", "num_resamples"], loops=True)
+# A statistic of someone else may need any optimisation.
+@dispatch.core(static=["statistic", "num_resamples"], optimised=True)
 def draws_of(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
