@@ -22,6 +22,7 @@ def core(
     static: Sequence[str] = (),
     rows: Sequence[str] = (),
     loops: bool = False,
+    optimised: bool = False,
     rows_of: str | None = None,
     elementwise: bool = False,
     host: bool = False,
@@ -40,6 +41,8 @@ def core(
         the rows added are masked; without it, each result has to be one per row.
       loops: whether it visits its rows many times, as fits and resampling do; few
         optimisations would then cost more than they save.
+      optimised: whether all optimisations are needed, for loops that only the newer
+        code generator vectorises.
       rows_of: for a function with one result per example, the name of an argument
         whose first axis is the examples.
       elementwise: whether the rules for single operations shard the result like the
@@ -57,6 +60,7 @@ def core(
             static=static,
             rows=rows,
             loops=loops,
+            optimised=optimised,
             rows_of=rows_of,
             elementwise=elementwise,
             host=host,
@@ -117,7 +121,9 @@ def core(
                 small = functools.partial(function, **fixed)
                 return small_programs.run_on_host(small, given, limits)
             given, num_rows = small_programs.pad(given, leaves, few, loops=loops)
-            options = small_programs.options(jax.tree.leaves(given), loops=loops)
+            options: small_programs.Options = ()
+            if not optimised:
+                options = small_programs.options(jax.tree.leaves(given), loops=loops)
             results = compiled_with(options)(**given, **fixed)
         if num_rows is None:
             return results

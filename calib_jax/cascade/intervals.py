@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, domains, records
+from .._core import checks, dispatch, domains, masking, records
 from .._core.domains import Confidence, Outcome
 from ..binning import bin_sums, search
 from ..binning.bin_sums import BinMeans
@@ -23,6 +23,9 @@ from ..stats.intervals import Counts, Interval
 from . import curves, first_bins
 from .curves import CascadeCurve
 from .routers import Router
+
+# Exact sums, means in bins, and the number of valid rows.
+Table = tuple[jax.Array, BinMeans, jax.Array]
 
 
 @records.record(
@@ -258,16 +261,17 @@ def _table(
     small_outcome: Outcome,
     large_outcome: Outcome,
     where: jax.Array | None,
-) -> tuple[jax.Array, BinMeans]:
-    """Exact sums int32 `[3, num_bins + 1, digits]` for `curves.curve_of_sums`, and
-    means in bins: of both outcomes, the large model's gain, and the squares of these.
-    """
+) -> Table:
+    """What is read from the rows, in exact sums int32 `[3, num_bins + 1, digits]` for
+    `curves.curve_of_sums`; the means are of both outcomes, the large model's gain, and
+    the squares of these."""
     parts = small_outcome, large_outcome, large_outcome - small_outcome
     values = *parts, *(part**2 for part in parts)
     state, table = bin_sums.bin_sums_and_means(
         router.bins, small_confidence, values, where, None
     )
-    return state.sums[1:4], table
+    valid = masking.valid_rows(small_confidence.shape[0], where)
+    return state.sums[1:4], table, jnp.sum(valid, dtype=jnp.int32)
 
 
 @dispatch.core(static=["num_resamples"], loops=True)
@@ -296,31 +300,40 @@ def _draw(
     )
 
 
-def _curve_of_rows(order: jax.Array, seen: tuple[jax.Array, BinMeans]) -> CascadeCurve:
-    """The curve of the rows, from what `_table` gives."""
-    digits, table = seen
-    return curves.curve_of_sums(digits, order, jnp.any(jnp.isnan(table.means)))
-
-
-def _curves_of_draws(
-    order: jax.Array, drawn: tuple[jax.Array, jax.Array]
+def _curves(
+    order: jax.Array,
+    seen: Table,
+    drawn: tuple[jax.Array, jax.Array],
 ) -> CascadeCurve:
-    """The curves of what `_draw` gives, which come first as an axis."""
+    """Curves `[1 + D, ...]`: of the rows, from `_table`, and of `_draw`'s resamples."""
+    digits, table, _ = seen
+    curve = curves.curve_of_sums(digits, order, jnp.any(jnp.isnan(table.means)))
     count, sums = drawn
     rows = count.astype(jnp.float32)
     # A resample may hold masked rows only: 0 / 0.
     weight = rows / jnp.minimum(jnp.sum(rows, axis=1, keepdims=True), 1.0)
     by_small, by_large = jnp.moveaxis(resampling.means_of_draws(rows, sums), 1, 0)
-    return jax.vmap(curves.curve_of_means, (0, 0, 0, None))(
+    several = jax.vmap(curves.curve_of_means, (0, 0, 0, None))(
         weight, by_small, by_large, order
+    )
+    return jax.tree.map(
+        lambda one, more: jnp.concatenate([one[None], more]), curve, several
     )
 
 
-def _count_rows(table: BinMeans, num_given: jax.Array) -> Counts:
-    num_rows = jnp.sum(table.count, dtype=jnp.int32)
+def _interval_of(every: Any, error: jax.Array) -> dict[str, Interval]:
+    """Intervals of a dictionary of numbers, of which the first are of the rows."""
+    first, draws = (
+        jax.tree.map(lambda x, k=k: x[k], every) for k in (0, slice(1, None))
+    )
+    return intervals.by_name(intervals.interval_of_draws(first, draws, error))
+
+
+def _count_rows(seen: Table, num_given: jax.Array) -> Counts:
+    _, table, num_valid = seen
     return Counts(
-        num_rows=num_rows,
-        num_masked=num_given - num_rows,
+        num_rows=jnp.array(num_valid, copy=True),
+        num_masked=num_given - num_valid,
         num_bins=jnp.sum(table.count > 0, dtype=jnp.int32),
     )
 
@@ -328,7 +341,7 @@ def _count_rows(table: BinMeans, num_given: jax.Array) -> Counts:
 @dispatch.core
 def _cascade_interval(
     order: jax.Array,
-    seen: tuple[jax.Array, BinMeans],
+    seen: Table,
     drawn: tuple[jax.Array, jax.Array],
     error: jax.Array,
     num_given: jax.Array,
@@ -336,9 +349,9 @@ def _cascade_interval(
     def read(curve: CascadeCurve) -> dict[str, jax.Array]:
         return {"pgr": curves.pgr_of(curve), "apgr": curves.apgr_of(curve)}
 
-    curve, table = _curve_of_rows(order, seen), seen[1]
-    several = _curves_of_draws(order, drawn)
-    found = intervals.interval_of_draws(read(curve), jax.vmap(read)(several), error)
+    every, table = _curves(order, seen, drawn), seen[1]
+    found = _interval_of(jax.vmap(read)(every), error)
+    curve = jax.tree.map(lambda leaf: leaf[0], every)
 
     sums = table.weight[None] * table.means
     ends = intervals.bonett_price(sums[2], sums[5], table.weight, error)
@@ -375,7 +388,7 @@ def _cascade_interval(
     )
     over = jnp.where(none, jnp.nan, -gain / num_rows)
     return CascadeInterval(
-        **intervals.by_name(found),
+        **found,
         small_share=interval(curve.small_share, of_shares, no_small | all_small),
         accuracy=interval(curve.accuracy, of_accuracies),
         # With no bins kept small the large model answers everything.
@@ -385,7 +398,7 @@ def _cascade_interval(
         outcome_advantage=jax.tree.map(
             lambda leaf: jnp.where(none[0], jnp.nan, leaf), advantage
         ),
-        counts=_count_rows(table, num_given),
+        counts=_count_rows(seen, num_given),
     )
 
 
@@ -413,15 +426,12 @@ def _router_difference_interval(
     def less(pair: dict[str, jax.Array]) -> dict[str, jax.Array]:
         return jax.tree.map(lambda leaf: leaf[0] - leaf[1], pair)
 
-    order, table = both(orders), both(seen)[1]
-    curve = jax.vmap(_curve_of_rows)(order, both(seen))
-    several = jax.vmap(_curves_of_draws)(order, both(drawn))
-    found = intervals.interval_of_draws(
-        less(jax.vmap(read)(curve)), less(jax.vmap(jax.vmap(read))(several)), error
-    )
-    counts = jax.vmap(_count_rows, (0, None))(table, num_given)
+    tables = both(seen)
+    every = jax.vmap(_curves)(both(orders), tables, both(drawn))
+    found = _interval_of(less(jax.vmap(jax.vmap(read))(every)), error)
+    counts = jax.vmap(_count_rows, (0, None))(tables, num_given)
     return RouterDifference(
-        **intervals.by_name(found),
+        **found,
         counts=dataclasses.replace(
             counts, num_rows=counts.num_rows[0], num_masked=counts.num_masked[0]
         ),

@@ -148,7 +148,9 @@ def control_accuracy_drop(
         mask,
         betting=checks.flag("betting", betting),
     )
-    return _control_accuracy_drop(sums, counts, router.order, level, error)
+    few = counts is None or counts.shape[1] < first_bins.NUM_LEVELS
+    control = _of_few_levels if few else _of_many_levels
+    return control(sums, counts, router.order, level, error)
 
 
 def control_small_error(
@@ -306,9 +308,6 @@ def _sum_differences(
     return sums, first_bins.count_levels(router, small_confidence, place, size, where)
 
 
-# A separate program, so that the bisections are not recompiled for every number of
-# rows.
-@dispatch.core
 def _control_accuracy_drop(
     sums: FirstBins,
     counts: jax.Array | None,
@@ -344,6 +343,12 @@ def _control_accuracy_drop(
         bound=bound,
         **sums.described(),
     )
+
+
+# Separate programs, so that the bisections are not recompiled for every number of rows.
+# Those of several hundred levels take time.
+_of_few_levels = dispatch.core(_control_accuracy_drop)
+_of_many_levels = dispatch.core(_control_accuracy_drop, optimised=True)
 
 
 @dispatch.core

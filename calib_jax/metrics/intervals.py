@@ -195,23 +195,40 @@ def interval_of_rows(
     Three programs: what is read from the rows, and the interval, run once and compile
     quickly, while the draws take time. Only the last one knows their number.
     """
-    table = _table(bins, scores, outcomes, where)
-    right, errors = _draw(key, bins, scores, where, num_resamples=num_resamples)
-    return _interval(table, right, errors, error_rate, jnp.int32(scores.shape[0]))
+    table = table_of_rows(bins, scores, outcomes, where)
+    return interval_of_table(
+        key, bins, scores, table, error_rate, where, num_resamples=num_resamples
+    )
+
+
+def interval_of_table(
+    key: jax.Array,
+    bins: Bins,
+    scores: jax.Array,
+    table: tuple[bin_sums.BinMeans, jax.Array],
+    error_rate: jax.Array,
+    where: jax.Array | None,
+    *,
+    num_resamples: int,
+) -> CalibrationErrorInterval:
+    """`interval_of_rows` from their `table_of_rows`."""
+    drawn = _draw(key, bins, scores, where, num_resamples=num_resamples)
+    return _interval(*table, *drawn, error_rate, jnp.int32(scores.shape[0]))
 
 
 @dispatch.core(rows=["scores", "outcomes", "where"])
-def _table(
+def table_of_rows(
     bins: Bins, scores: Confidence, outcomes: Outcome, where: jax.Array | None
-) -> bin_sums.BinMeans:
-    """Means in bins: of confidences, outcomes, squared gaps, and of the variances that
-    confidences claim and that outcomes lack because they are partial."""
+) -> tuple[bin_sums.BinMeans, jax.Array]:
+    """Means in bins, and the number of valid rows: of confidences, outcomes, squared
+    gaps, and variances that confidences claim and that partial outcomes lack."""
     valid = masking.valid_rows(scores.shape[0], where)
     scores, outcomes = masking.clean_rows(valid, 0.5, scores, outcomes)
     squares, partial = (scores - outcomes) ** 2, outcomes * (1 - outcomes)
     claimed = jnp.maximum(scores * (1 - scores), 0.0)
     values = scores, outcomes, squares, claimed, partial
-    return bin_sums.bin_means(bins, scores, values, valid, None)
+    table = bin_sums.bin_means(bins, scores, values, valid, None)
+    return table, jnp.sum(valid, dtype=jnp.int32)
 
 
 @dispatch.core(static=["num_resamples"], rows=["scores", "where"], loops=True)
@@ -264,12 +281,13 @@ def _draw(
 @dispatch.core
 def _interval(
     table: bin_sums.BinMeans,
+    num_valid: jax.Array,
     right: jax.Array,
     errors: jax.Array,
     error_rate: jax.Array,
     num_given: jax.Array,
 ) -> CalibrationErrorInterval:
-    """The interval from the means of `_table` and the results of `_draw`."""
+    """The interval, from the results of `table_of_rows` and of `_draw`."""
     num_rows = jnp.sum(table.count, dtype=jnp.int32)
     bad = (num_rows == 0) | jnp.any(jnp.isnan(table.means)) | jnp.isnan(error_rate)
     total = jnp.maximum(num_rows, 1).astype(jnp.float32)
@@ -295,8 +313,8 @@ def _interval(
     return CalibrationErrorInterval(
         **{name: jnp.where(bad, jnp.nan, value) for name, value in values.items()},
         counts=Counts(
-            num_rows=num_rows,
-            num_masked=num_given - num_rows,
+            num_rows=jnp.array(num_valid, copy=True),
+            num_masked=num_given - num_valid,
             num_bins=jnp.sum(table.count > 0, dtype=jnp.int32),
         ),
     )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, records
+from .._core import checks, dispatch, domains, masking, records
 from .._core.domains import Confidence, Outcome
 from ..binning import bin_sums
 from ..binning.bin_sums import BinMeans
@@ -162,19 +162,51 @@ def estimated_accuracy(
         {"small_confidence": new[0], "large_confidence": new[1]},
         reference_where,
         where,
+        {
+            "reference_confidence": domains.CONFIDENCE,
+            "reference_small_outcome": domains.OUTCOME,
+            "reference_large_outcome": domains.OUTCOME,
+            "small_confidence": domains.CONFIDENCE,
+            "large_confidence": domains.CONFIDENCE,
+        },
     )
-    return _estimated_accuracy(router, *reference, *new, alpha, *masks)
+    return _estimated_accuracy(
+        router.order,
+        _table(router, *reference, masks[0]),
+        _table(router, new[0], *new, masks[1]),
+        alpha,
+        jnp.int32(reference[0].shape[0] + new[0].shape[0]),
+    )
+
+
+@dispatch.core(rows=["scores", "first", "second", "where"])
+def _table(
+    router: Router,
+    scores: Confidence,
+    first: Outcome,
+    second: Outcome,
+    where: jax.Array | None,
+) -> tuple[BinMeans, jax.Array]:
+    """Means in bins, of both values and of their squares, and number of valid rows."""
+    values = first, second, first**2, second**2
+    table = bin_sums.bin_means(router.bins, scores, values, where, None)
+    valid = masking.valid_rows(scores.shape[0], where)
+    return table, jnp.sum(valid, dtype=jnp.int32)
 
 
 def _by_confidence(
-    table: BinMeans, share: jax.Array, order: jax.Array, alpha: jax.Array
+    table: BinMeans,
+    share: jax.Array,
+    order: jax.Array,
+    rows: jax.Array,
+    quantile: jax.Array,
 ) -> Interval:
     """From the means of both confidences, and of their squares, in bins."""
-    mean = first_bins.sum_for_every_k(order, *(share[None] * table.means[:2]))
-    square = first_bins.sum_for_every_k(order, *(share[None] * table.means[2:4]))
-    rows = jnp.sum(table.weight)
+    parts = share[None, None] * table.means.reshape(2, 2, -1)
+    small, large = jnp.moveaxis(parts, 1, 0)
+    mean, square = first_bins.sum_for_every_k(order, small, large, axis=1)
     variance = jnp.maximum(square - mean**2, 0.0) / jnp.maximum(rows - 1, 1.0)
-    reach = intervals.student_quantile(rows, alpha) * jnp.sqrt(variance)
+    reach = quantile * jnp.sqrt(variance)
     return Interval(
         estimate=mean,
         lower=jnp.clip(mean - reach, 0.0, 1.0),
@@ -187,7 +219,7 @@ def _by_bins(
     share: jax.Array,
     order: jax.Array,
     rows: jax.Array,
-    alpha: jax.Array,
+    quantile: jax.Array,
 ) -> Interval:
     """From the mean outcomes of both models, and of their squares, in bins."""
     count = seen.weight
@@ -204,56 +236,44 @@ def _by_bins(
     spread = jnp.maximum(rate * (1 - rate) - less, 1e-3 * rate * (1 - rate))
     error = share[None] ** 2 * spread / jnp.maximum(count, 1.0)[None]
 
-    estimate = first_bins.sum_for_every_k(order, *(share[None] * mean))
-    around = first_bins.sum_for_every_k(order, *(share[None] * rate))
-    square = first_bins.sum_for_every_k(order, *(share[None] * rate**2))
+    # Of both models, in sums for every K of all of them at once.
+    parts = share[None, None] * jnp.stack([mean, rate, rate**2])
+    small, large = jnp.moveaxis(jnp.concatenate([parts, error[None]]), 1, 0)
+    estimate, around, square, errors = first_bins.sum_for_every_k(
+        order, small, large, axis=1
+    )
     variance = jnp.maximum(square - around**2, 0.0) / jnp.maximum(rows - 1, 1.0)
-    variance = variance + first_bins.sum_for_every_k(order, *error)
+    variance = variance + errors
     return intervals.wilson_of_quantile(
         estimate,
         around * (1 - around) / variance,
-        intervals.student_quantile(rows, alpha),
+        quantile,
     )
 
 
 @dispatch.core
 def _estimated_accuracy(
-    router: Router,
-    reference_confidence: Confidence,
-    reference_small_outcome: Outcome,
-    reference_large_outcome: Outcome,
-    small_confidence: Confidence,
-    large_confidence: Confidence,
+    order: jax.Array,
+    reference: tuple[BinMeans, jax.Array],
+    new: tuple[BinMeans, jax.Array],
     alpha: jax.Array,
-    reference_where: jax.Array | None,
-    where: jax.Array | None,
+    num_given: jax.Array,
 ) -> EstimatedAccuracy:
-    masks = reference_where, where
-    outcomes = reference_small_outcome, reference_large_outcome
-    seen = bin_sums.bin_means(
-        router.bins,
-        reference_confidence,
-        (*outcomes, *(outcome**2 for outcome in outcomes)),
-        reference_where,
-        None,
-    )
-    new = small_confidence, large_confidence
-    squares = (part**2 for part in new)
-    table = bin_sums.bin_means(router.bins, new[0], (*new, *squares), where, None)
-    rows = jnp.sum(table.weight)
-    share = table.weight / jnp.maximum(rows, 1.0)
-    kept = first_bins.sum_for_every_k(router.order, share)
+    """From the tables of both samples."""
+    (seen, num_reference), (table, num_rows) = reference, new
+    total = jnp.sum(table.weight)
+    rows = jnp.maximum(total, 1.0)
+    share = table.weight / rows
+    quantile = intervals.student_quantile(total, alpha)
+    kept = first_bins.sum_for_every_k(order, share)
     found = {
-        "small_share": intervals.wilson(kept, jnp.maximum(rows, 1.0), alpha),
-        "by_confidence": _by_confidence(table, share, router.order, alpha),
-        "by_bins": _by_bins(seen, share, router.order, jnp.maximum(rows, 1.0), alpha),
+        "small_share": intervals.wilson(kept, rows, alpha),
+        "by_confidence": _by_confidence(table, share, order, rows, quantile),
+        "by_bins": _by_bins(seen, share, order, rows, quantile),
     }
     was_bad = jnp.any(jnp.isnan(seen.means)) | (jnp.sum(seen.weight) == 0)
-    is_bad = jnp.any(jnp.isnan(table.means[0])) | (rows == 0)
+    is_bad = jnp.any(jnp.isnan(table.means[0])) | (total == 0)
     bad = {"small_share": is_bad, "by_confidence": is_bad, "by_bins": was_bad | is_bad}
-    counts, num_reference = samples.count_rows(
-        reference_confidence, small_confidence, masks, table.count
-    )
     return EstimatedAccuracy(
         **{
             name: jax.tree.map(
@@ -261,7 +281,7 @@ def _estimated_accuracy(
             )
             for name, one in found.items()
         },
-        num_reference=num_reference,
+        num_reference=jnp.array(num_reference, copy=True),
         num_unseen=jnp.sum(jnp.where(seen.count == 0, table.count, 0), dtype=jnp.int32),
-        counts=counts,
+        counts=samples.count_rows(num_reference, num_rows, num_given, table.count),
     )

@@ -9,10 +9,10 @@ draws.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, records
-from .._core.domains import Confidence
+from .._core import checks, dispatch, domains, masking, records
 from ..binning import bin_sums
 from ..binning.bins import Bins
 from ..metrics import intervals
@@ -104,8 +104,7 @@ def occupancy_drift(
     stream.
 
     New rows like the R reference rows fall outside their range with an average share of
-    at most 2 / (R + 1). The running time grows with the smaller sample, which is drawn
-    row by row.
+    at most 2 / (R + 1).
 
     Args:
       key: a JAX random key.
@@ -145,7 +144,12 @@ def occupancy_drift(
     masks = samples.same_rows(
         {"reference_scores": earlier}, {"scores": later}, reference_where, where
     )
-    return _occupancy_drift(random, bins, earlier, later, masks, num_resamples=size)
+    everywhere = np.float32(-np.inf), np.float32(np.inf)
+    before = _read_sample(bins, earlier, masks[0], *everywhere)
+    after = _read_sample(bins, later, masks[1], before.least, before.greatest)
+    drawn = _draw_new_rows(random, before.count, after.count, num_resamples=size)
+    num_given = jnp.int32(earlier.shape[0] + later.shape[0])
+    return _occupancy_drift(before, after, drawn, num_given)
 
 
 def calibration_drift(
@@ -232,57 +236,97 @@ def calibration_drift(
         {"scores": later, "outcomes": right_now},
         reference_where,
         where,
+        dict.fromkeys(["reference_scores", "scores"], domains.CONFIDENCE),
     )
-    return _calibration_drift(
-        random,
-        bins,
-        earlier,
-        right,
-        later,
-        right_now,
-        alpha,
-        *masks,
-        num_resamples=size,
+    keys = _three_keys(random)
+    given = (earlier, right, masks[0]), (later, right_now, masks[1])
+    tables = [
+        intervals.table_of_rows(bins, scores, answers.astype(jnp.float32), mask)
+        for scores, answers, mask in given
+    ]
+    change, p_value, bin_change, bin_p_value, num_compared = _compare(
+        keys[0], tables[0][0], tables[1][0], num_resamples=size
+    )
+    before, after = (
+        intervals.interval_of_table(
+            one, bins, scores, table, alpha, mask, num_resamples=size
+        )
+        for one, table, (scores, _, mask) in zip(keys[1:], tables, given, strict=True)
+    )
+    return CalibrationDrift(
+        change=change,
+        p_value=p_value,
+        bin_change=bin_change,
+        bin_p_value=bin_p_value,
+        reference=before,
+        new=after,
+        num_compared=num_compared,
     )
 
 
-def _rows_in_bins(
-    bins: Bins, scores: jax.Array, where: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-    """Rows in each bin, int32 `[num_bins]`, and whether a valid score is NaN."""
-    table = bin_sums.bin_means(bins, scores, (scores,), where, None)
-    return table.count, jnp.any(jnp.isnan(table.means))
+@records.record(axes={"count": "num_bins"})
+class _Sample:
+    """What is read from the scores of one sample.
+
+    Attributes:
+      count: int32 `[num_bins]`, rows in each bin.
+      num_rows: int32 scalar, valid rows.
+      bad: bool scalar, whether a valid score is NaN.
+      least: float32 scalar, the least valid score; inf without rows.
+      greatest: float32 scalar, the greatest; -inf without rows.
+      num_outside: int32 scalar, valid rows beyond the ends given.
+    """
+
+    count: jax.Array
+    num_rows: jax.Array
+    bad: jax.Array
+    least: jax.Array
+    greatest: jax.Array
+    num_outside: jax.Array
 
 
-@dispatch.core(static=["num_resamples"])
-def _occupancy_drift(
-    key: jax.Array,
+@dispatch.core(rows=["scores", "where"])
+def _read_sample(
     bins: Bins,
-    reference: jax.Array,
     scores: jax.Array,
-    masks: samples.Masks,
-    *,
-    num_resamples: int,
-) -> OccupancyDrift:
-    before, was_bad = _rows_in_bins(bins, reference, masks[0])
-    after, is_bad = _rows_in_bins(bins, scores, masks[1])
-    pooled = before + after
-    num_taken = jnp.sum(after, dtype=jnp.int32)
-    drawn = samples.draw_rows(key, pooled, num_taken, num_resamples)
-    index = jax.vmap(lambda count: _stability_index(pooled - count, count))(
-        jnp.concatenate([after[None], drawn])
+    where: jax.Array | None,
+    least: jax.Array,
+    greatest: jax.Array,
+) -> _Sample:
+    valid = masking.valid_rows(scores.shape[0], where)
+    table = bin_sums.bin_means(bins, scores, (scores,), where, None)
+    outside = valid & ((scores < least) | (scores > greatest))
+    return _Sample(
+        count=table.count,
+        num_rows=jnp.sum(valid, dtype=jnp.int32),
+        bad=jnp.any(jnp.isnan(table.means)),
+        least=-jnp.max(-scores, where=valid, initial=-jnp.inf),
+        greatest=jnp.max(scores, where=valid, initial=-jnp.inf),
+        num_outside=jnp.sum(outside, dtype=jnp.int32),
     )
 
-    counts, num_reference = samples.count_rows(reference, scores, masks, pooled)
-    was_valid = masking.valid_rows(reference.shape[0], masks[0])
-    valid = masking.valid_rows(scores.shape[0], masks[1])
-    least, greatest = (
-        -jnp.max(-reference, where=was_valid, initial=-jnp.inf),
-        jnp.max(reference, where=was_valid, initial=-jnp.inf),
+
+@dispatch.core(static=["num_resamples"], loops=True)
+def _draw_new_rows(
+    key: jax.Array, before: jax.Array, after: jax.Array, *, num_resamples: int
+) -> jax.Array:
+    """New rows in each bin without drift, int32 `[D, num_bins]`."""
+    num_taken = jnp.sum(after, dtype=jnp.int32)[None]
+    return samples.draw_cells(key, (before + after)[None], num_taken, num_resamples)[
+        :, 0
+    ]
+
+
+@dispatch.core
+def _occupancy_drift(
+    reference: _Sample, new: _Sample, drawn: jax.Array, num_given: jax.Array
+) -> OccupancyDrift:
+    pooled = reference.count + new.count
+    index = jax.vmap(lambda count: _stability_index(pooled - count, count))(
+        jnp.concatenate([new.count[None], drawn])
     )
-    outside = valid & ((scores < least) | (scores > greatest))
-    share = jnp.sum(outside, dtype=jnp.int32) / jnp.maximum(counts.num_rows, 1)
-    bad = was_bad | is_bad | (counts.num_rows == 0) | (num_reference == 0)
+    share = new.num_outside / jnp.maximum(new.num_rows, 1)
+    bad = reference.bad | new.bad | (new.num_rows == 0) | (reference.num_rows == 0)
     values = {
         "stability_index": index[0],
         "null_index": jnp.mean(index[1:]),
@@ -290,11 +334,11 @@ def _occupancy_drift(
         "outside_share": share.astype(jnp.float32),
     }
     return OccupancyDrift(
-        reference_count=before,
-        count=after,
+        reference_count=jnp.array(reference.count, copy=True),
+        count=jnp.array(new.count, copy=True),
         **{name: jnp.where(bad, jnp.nan, value) for name, value in values.items()},
-        num_reference=num_reference,
-        counts=counts,
+        num_reference=jnp.array(reference.num_rows, copy=True),
+        counts=samples.count_rows(reference.num_rows, new.num_rows, num_given, pooled),
     )
 
 
@@ -309,76 +353,60 @@ def _stability_index(before: jax.Array, after: jax.Array) -> jax.Array:
     return jnp.sum((second - first) * jnp.log(second / first))
 
 
-@dispatch.core(static=["num_resamples"])
-def _calibration_drift(
-    key: jax.Array,
-    bins: Bins,
-    reference_scores: Confidence,
-    reference_outcomes: jax.Array,
-    scores: Confidence,
-    outcomes: jax.Array,
-    alpha: jax.Array,
-    reference_where: jax.Array | None,
-    where: jax.Array | None,
-    *,
-    num_resamples: int,
-) -> CalibrationDrift:
-    reference, new = (reference_scores, reference_outcomes), (scores, outcomes)
-    masks = reference_where, where
-    keys = jax.random.split(key, 3)
-    change, p_value, bin_change, bin_p_value, num_compared = _compare(
-        keys[0], bins, reference, new, masks, num_resamples=num_resamples
-    )
-    before, after = (
-        intervals.interval_of_rows(
-            one,
-            bins,
-            confidence,
-            right.astype(jnp.float32),
-            alpha,
-            mask,
-            num_resamples=num_resamples,
-        )
-        for one, (confidence, right), mask in zip(
-            keys[1:], (reference, new), masks, strict=True
-        )
-    )
-    return CalibrationDrift(
-        change=change,
-        p_value=p_value,
-        bin_change=bin_change,
-        bin_p_value=bin_p_value,
-        reference=before,
-        new=after,
-        num_compared=num_compared,
-    )
+@dispatch.core
+def _three_keys(key: jax.Array) -> tuple[jax.Array, ...]:
+    return tuple(jax.random.split(key, 3))
 
 
 def _compare(
     key: jax.Array,
-    bins: Bins,
-    reference: tuple[jax.Array, jax.Array],
-    new: tuple[jax.Array, jax.Array],
-    masks: samples.Masks,
+    before: bin_sums.BinMeans,
+    after: bin_sums.BinMeans,
     *,
     num_resamples: int,
 ) -> tuple[jax.Array, ...]:
     """Change, its p-value, changes of bins `[num_bins]`, theirs, and rows compared."""
-    rows, right, scored, means, bad = [], [], [], [], jnp.bool_(False)
-    for (scores, outcomes), mask in zip((reference, new), masks, strict=True):
-        table = bin_sums.bin_means(bins, scores, (scores, outcomes), mask, None)
-        bad = bad | jnp.any(jnp.isnan(table.means))
-        rows.append(table.count)
-        # The mean is accurate enough to give back the whole number of right answers.
-        total = jnp.round(table.weight * table.means[1])
-        right.append(jnp.where(jnp.isnan(total), 0.0, total).astype(jnp.int32))
-        scored.append(table.means[0])
-        means.append(table.means[1])
-    both = (rows[0] > 0) & (rows[1] > 0)
-    pooled, all_right, taken = (
-        jnp.where(both, count, 0) for count in (rows[0] + rows[1], sum(right), rows[1])
+    drawn = _draw_right(key, before, after, num_resamples=num_resamples)
+    return _change(before, after, drawn)
+
+
+def _margins(
+    before: bin_sums.BinMeans, after: bin_sums.BinMeans
+) -> tuple[jax.Array, ...]:
+    """What draws are given: rows of bins that hold rows of both samples, right answers
+    among them, new rows among them, and right answers of these, int32 `[num_bins]`."""
+    both = (before.count > 0) & (after.count > 0)
+    # The mean is accurate enough to give back the whole number of right answers.
+    was_right, is_right = (
+        jnp.round(table.weight * table.means[1]) for table in (before, after)
     )
-    drawn = samples.draw_right(key, all_right, pooled, taken, num_resamples)
+    right = jnp.stack([was_right + is_right, is_right])
+    right = jnp.where(jnp.isnan(right), 0.0, right).astype(jnp.int32)
+    given = before.count + after.count, right[0], after.count, right[1]
+    return tuple(jnp.where(both, count, 0) for count in given)
+
+
+@dispatch.core(static=["num_resamples"], loops=True)
+def _draw_right(
+    key: jax.Array,
+    before: bin_sums.BinMeans,
+    after: bin_sums.BinMeans,
+    *,
+    num_resamples: int,
+) -> jax.Array:
+    """Right answers of new rows in each bin without drift, int32 `[D, num_bins]`."""
+    pooled, all_right, taken, _ = _margins(before, after)
+    cells = jnp.stack([all_right, pooled - all_right], axis=1)
+    return samples.draw_cells(key, cells, taken, num_resamples)[:, :, 0]
+
+
+@dispatch.core
+def _change(
+    before: bin_sums.BinMeans, after: bin_sums.BinMeans, drawn: jax.Array
+) -> tuple[jax.Array, ...]:
+    pooled, all_right, taken, right = _margins(before, after)
+    bad = jnp.any(jnp.isnan(jnp.stack([before.means[:2], after.means[:2]])))
+    both = pooled > 0
 
     n, t, k = (x.astype(jnp.float32) for x in (taken, pooled, all_right))
     some = jnp.maximum(t, 1.0)
@@ -395,12 +423,13 @@ def _compare(
         return change, jnp.sum(weight * less(off - lift, lift) ** 2)
 
     # Being right more often because confidence is higher in the bin is not a change.
-    higher = jnp.where(both, scored[1] - scored[0], 0.0)
-    counts = jnp.concatenate([jnp.where(both, right[1], 0)[None], drawn])
+    score, outcome = after.means[:2] - before.means[:2]
+    higher = jnp.where(both, score, 0.0)
+    counts = jnp.concatenate([right[None], drawn])
     off = counts.astype(jnp.float32) - expected[None]
     lift = jnp.zeros_like(off).at[0].set(higher * (n * ((t - n) / some)))
     p_value, bin_p_value = map(samples.p_value, jax.vmap(measure)(off, lift))
-    bin_change = jnp.where(both, means[1] - means[0] - higher, 0.0)
+    bin_change = jnp.where(both, outcome - higher, 0.0)
     compared = jnp.sum(taken, dtype=jnp.int32)
     change = jnp.sum(n * bin_change) / jnp.maximum(jnp.sum(n), 1.0)
     bad = bad | (compared == 0)

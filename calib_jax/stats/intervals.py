@@ -134,7 +134,8 @@ def bootstrap_interval(
     )
 
 
-@dispatch.core(static=["statistic", "num_resamples"], loops=True)
+# A statistic of someone else may need any optimisation.
+@dispatch.core(static=["statistic", "num_resamples"], optimised=True)
 def _bootstrap_interval(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],

@@ -17,34 +17,45 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 
 
 def words_of_draws(
-    key: jax.Array, draws: jax.Array, num_words: int, first: int = 0
+    key: jax.Array, draws: jax.Array, num_words: int, first: int | jax.Array = 0
 ) -> jax.Array:
     """`jax.random.bits(jax.random.fold_in(key, draw), ...)` of several draws.
 
-    With JAX's default keys a word depends on the key, its draw and its position alone.
+    With JAX's default keys a word depends on the key, its draw and its position alone;
+    with others, where the first is not 0, on the first position, too.
 
     Args:
       key: a JAX random key.
       draws: uint32 `[D]`, numbers of the draws.
       num_words: number of words of each draw, which may be symbolic.
-      first: position of the first of them, of the words of a draw.
+      first: position of the first of them among the words of a draw; may be traced.
 
     Returns:
       uint32 `[D, num_words]`.
     """
-    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        key = jax.random.wrap_key_data(key)
+    key = _typed(key)
     if not _is_default(key):
-        words = jax.vmap(
-            lambda draw: jax.random.bits(
-                jax.random.fold_in(key, draw), (first + num_words,), jnp.uint32
-            )
-        )(draws)
-        return words[:, first:]
+        return _of_other_keys(key, draws, num_words, first)
     zero, data = jnp.uint32(0), jax.random.key_data(key)
     high, low = _threefry((data[0], data[1]), (zero, draws))
-    position = lax.iota(jnp.uint32, num_words)[None] + np.uint32(first)
+    position = lax.iota(jnp.uint32, num_words)[None] + jnp.uint32(first)
     high, low = _threefry((high[:, None], low[:, None]), (zero, position))
+    return high ^ low
+
+
+def words_by_number(
+    key: jax.Array, draws: jax.Array, num_words: int, first: int | jax.Array = 0
+) -> jax.Array:
+    """Like `words_of_draws`, in half of the program: other words, of no key's bits.
+
+    The number of the draw and the position are both encrypted with the key itself.
+    """
+    key = _typed(key)
+    if not _is_default(key):
+        return _of_other_keys(key, draws, num_words, first)
+    data = jax.random.key_data(key)
+    position = lax.iota(jnp.uint32, num_words)[None] + jnp.uint32(first)
+    high, low = _threefry((data[0], data[1]), (draws[:, None], position))
     return high ^ low
 
 
@@ -58,6 +69,24 @@ def normals(words: jax.Array) -> jax.Array:
     least = np.nextafter(np.float32(-1), np.float32(0))
     uniform = jnp.maximum(uniforms(words) * np.float32(2) + least, least)
     return np.float32(np.sqrt(2)) * lax.erf_inv(uniform)
+
+
+def _typed(key: jax.Array) -> jax.Array:
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        return key
+    return jax.random.wrap_key_data(key)
+
+
+def _of_other_keys(
+    key: jax.Array, draws: jax.Array, num_words: int, first: int | jax.Array
+) -> jax.Array:
+    if not isinstance(first, int) or first:
+        key = jax.random.fold_in(key, first)
+    return jax.vmap(
+        lambda draw: jax.random.bits(
+            jax.random.fold_in(key, draw), (num_words,), jnp.uint32
+        )
+    )(draws)
 
 
 def _is_default(key: jax.Array) -> bool:

@@ -6,7 +6,6 @@ holds for JAX's default keys (threefry); other kinds give other numbers when the
 size changes.
 """
 
-import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -172,7 +171,8 @@ def arguments(
     return random, given, mask, size
 
 
-@dispatch.core(static=["statistic", "num_resamples"], loops=True)
+# A statistic of someone else may need any optimisation.
+@dispatch.core(static=["statistic", "num_resamples"], optimised=True)
 def draws_of(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
@@ -291,7 +291,7 @@ def sums_of_draws(
 
 
 def means_of_draws(weight: jax.Array, sums: jax.Array) -> jax.Array:
-    """Means `[D, Q, num_bins]` from weights `[D, num_bins]` and sums `[D, Q, num_bins]`.
+    """Means `[D, Q, num_bins]` from weights `[D, num_bins]` and sums like the means.
 
     0 in a bin without rows; where all values are 1, so is each mean.
     """

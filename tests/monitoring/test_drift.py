@@ -11,6 +11,7 @@ import registry
 from scipy import stats
 
 import calib_jax as cj
+from calib_jax.metrics import intervals as error_intervals
 from calib_jax.monitoring import drift, samples
 from calib_jax.stats import intervals
 
@@ -31,7 +32,8 @@ def within(share, level, size):
 @pytest.mark.parametrize("num_taken", [4, 16])
 def test_drawn_counts_are_hypergeometric(num_taken):
     pooled = jnp.array([3, 0, 8, 9], jnp.int32)
-    drawn = np.asarray(samples.draw_rows(KEY, pooled, jnp.int32(num_taken), 4000))
+    taken = jnp.int32([num_taken])
+    drawn = np.asarray(samples.draw_cells(KEY, pooled[None], taken, 4000))[:, 0]
     pooled = np.asarray(pooled)
     assert np.all(drawn.sum(axis=1) == num_taken) and np.all(drawn <= pooled)
     for count, total in zip(drawn.T, pooled, strict=True):
@@ -44,7 +46,10 @@ def test_right_answers_are_hypergeometric_in_each_bin():
     right, pooled, taken = (
         jnp.array(x, jnp.int32) for x in ([5, 0, 7, 9], [12, 3, 7, 20], [10, 2, 3, 9])
     )
-    drawn = np.asarray(samples.draw_right(KEY, right, pooled, taken, 4000))
+    cells = jnp.stack([right, pooled - right], axis=1)
+    drawn = np.asarray(samples.draw_cells(KEY, cells, taken, 4000))
+    np.testing.assert_array_equal(drawn.sum(axis=2), np.tile(taken, (4000, 1)))
+    drawn = drawn[:, :, 0]
     for b in range(4):
         law = stats.hypergeom(int(pooled[b]), int(right[b]), int(taken[b]))
         expected = law.pmf(np.arange(21))
@@ -54,14 +59,14 @@ def test_right_answers_are_hypergeometric_in_each_bin():
 
 def compare(key, bins, reference, right, new, right_now, *, num_resamples, **masks):
     """`calibration_drift` without its two intervals, which have tests of their own."""
-    return drift._compare(
-        key,
-        bins,
-        (reference, right),
-        (new, right_now),
-        (masks["reference_where"], masks["where"]),
-        num_resamples=num_resamples,
+    before, after = (
+        error_intervals.table_of_rows(bins, scores, outcomes.astype("float32"), mask)[0]
+        for scores, outcomes, mask in (
+            (reference, right, masks["reference_where"]),
+            (new, right_now, masks["where"]),
+        )
     )
+    return drift._compare(key, before, after, num_resamples=num_resamples)
 
 
 @pytest.mark.parametrize("size", [1000, 1_000_000])
@@ -115,13 +120,8 @@ def simulate(key, options):
         keys[5], edges, reference, new, num_resamples=99, **masks
     )
     # Without both intervals, which take most of the time and have tests of their own.
-    _, changed, _, of_bins, _ = drift._compare(
-        keys[6],
-        edges,
-        (reference, right),
-        (new, right_now),
-        (masks["reference_where"], masks["where"]),
-        num_resamples=99,
+    _, changed, _, of_bins, _ = compare(
+        keys[6], edges, reference, right, new, right_now, num_resamples=99, **masks
     )
     first, second = jax.random.split(keys[7])
     state = cj.monitoring.init_monitor(
