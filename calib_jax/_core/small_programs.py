@@ -32,6 +32,8 @@ _MOST_COPIED = 2**18
 _MOST_LIGHT_ROWS = 2**14
 # Up to this many entries a program is run as it is written, without any optimisation.
 _FEW_ENTRIES = 25_600
+# The same where these are tables and draws, of which little is computed.
+_FEW_TABLE_ENTRIES = 2**17
 # The least number of rows after padding, and up to which it is a power of two.
 _LEAST, _POWERS_UP_TO = 16, 512
 
@@ -267,7 +269,7 @@ def _first(arrays: Any, num_rows: int) -> Any:
     )
 
 
-def options(leaves: Sequence[Any], *, loops: bool) -> Options:
+def options(leaves: Sequence[Any], rows: Sequence[Rows], *, loops: bool) -> Options:
     """Options of the compiler for the program of a plain call (`where_arrays_are`)."""
     shapes = [np.shape(leaf) for leaf in leaves]
     longest = max((max(shape, default=1) for shape in shapes), default=1)
@@ -278,7 +280,8 @@ def options(leaves: Sequence[Any], *, loops: bool) -> Options:
         or transforms.platform() != "cpu"
     ):
         return ()
-    return _LIGHT if loops or entries > _FEW_ENTRIES else _LIGHTEST
+    few = _FEW_ENTRIES if rows else _FEW_TABLE_ENTRIES
+    return _LIGHT if loops or entries > few else _LIGHTEST
 
 
 @functools.cache
