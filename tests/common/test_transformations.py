@@ -76,8 +76,8 @@ def test_traced_in_each(case):
     for name in ("jit", "checkpoint", "cond", "shard_map"):
         assert jax.tree.structure(found[name]) == jax.tree.structure(whole)
         assert jax.tree.leaves(found[name]) == jax.tree.leaves(whole)
-    # Arrays may be constants of the trace, and so no tracers themselves: compiler options
-    # would then fail.
+    # Arrays of the host are constants of the trace, not tracers: compiler options would
+    # fail.
     jax.make_jaxpr(lambda: case(**arguments))()
 
 
