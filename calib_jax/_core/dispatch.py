@@ -22,6 +22,7 @@ def core(
     static: Sequence[str] = (),
     rows: Sequence[str] = (),
     loops: bool = False,
+    fits: bool = False,
     rows_of: str | None = None,
     elementwise: bool = False,
     host: bool = False,
@@ -38,8 +39,9 @@ def core(
       rows: arguments whose rows may be padded in a plain call: the name of each, and
         its axes if they are not `N`, as in `"logits N ... C"`. With `where` among them
         the rows added are masked; without it, each result has to be one per row.
-      loops: whether it visits its rows many times, as fits and resampling do; few
+      loops: whether it visits its rows many times, as resampling does; few
         optimisations would then cost more than they save.
+      fits: whether it visits its rows a few times, so that a copy of them costs little.
       rows_of: for a function with one result per example, the name of an argument
         whose first axis is the examples.
       elementwise: whether the rules for single operations shard the result like the
@@ -57,6 +59,7 @@ def core(
             static=static,
             rows=rows,
             loops=loops,
+            fits=fits,
             rows_of=rows_of,
             elementwise=elementwise,
             host=host,
@@ -116,7 +119,9 @@ def core(
             if host:
                 small = functools.partial(function, **fixed)
                 return small_programs.run_on_host(small, given, limits)
-            given, num_rows = small_programs.pad(given, leaves, few, loops=loops)
+            given, num_rows = small_programs.pad(
+                given, leaves, few, loops=loops or fits
+            )
             options = small_programs.options(jax.tree.leaves(given), loops=loops)
             results = compiled_with(options)(**given, **fixed)
         if num_rows is None:
