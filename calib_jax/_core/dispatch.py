@@ -14,6 +14,7 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from . import domains, small_programs
+from .small_programs import Passes
 
 
 def core(
@@ -21,8 +22,7 @@ def core(
     *,
     static: Sequence[str] = (),
     rows: Sequence[str] = (),
-    loops: bool = False,
-    optimised: bool = False,
+    passes: Passes = Passes.ONE,
     rows_of: str | None = None,
     elementwise: bool = False,
     host: bool = False,
@@ -39,10 +39,8 @@ def core(
       rows: arguments whose rows may be padded in a plain call: the name of each, and
         its axes if they are not `N`, as in `"logits N ... C"`. With `where` among them
         the rows added are masked; without it, each result has to be one per row.
-      loops: whether it visits its rows many times, as fits and resampling do; few
-        optimisations would then cost more than they save.
-      optimised: whether all optimisations are needed, for loops that only the newer
-        code generator vectorises.
+      passes: how often it visits its rows, which decides how much a plain call spends
+        on compiling.
       rows_of: for a function with one result per example, the name of an argument
         whose first axis is the examples.
       elementwise: whether the rules for single operations shard the result like the
@@ -59,8 +57,7 @@ def core(
             core,
             static=static,
             rows=rows,
-            loops=loops,
-            optimised=optimised,
+            passes=passes,
             rows_of=rows_of,
             elementwise=elementwise,
             host=host,
@@ -120,12 +117,8 @@ def core(
             if host:
                 small = functools.partial(function, **fixed)
                 return small_programs.run_on_host(small, given, limits)
-            given, num_rows = small_programs.pad(given, leaves, few, loops=loops)
-            options: small_programs.Options = ()
-            if not optimised:
-                options = small_programs.options(
-                    jax.tree.leaves(given), few, loops=loops
-                )
+            given, num_rows = small_programs.pad(given, leaves, few, passes)
+            options = small_programs.options(jax.tree.leaves(given), few, passes)
             results = compiled_with(options)(**given, **fixed)
         if num_rows is None:
             return results

@@ -11,6 +11,7 @@ A call outside any transformation, on arrays of the host or of one device, is *p
 
 import contextlib
 import dataclasses
+import enum
 import functools
 import math
 import threading
@@ -38,6 +39,20 @@ _FEW_TABLE_ENTRIES = 2**17
 _LEAST, _POWERS_UP_TO = 16, 512
 
 Options = tuple[tuple[str, Any], ...]
+
+
+class Passes(enum.Enum):
+    """How often a core visits its rows."""
+
+    #: Once, so that a copy of many rows would take as long.
+    ONE = enum.auto()
+    #: A few times, as a fit does.
+    FEW = enum.auto()
+    #: Many times, as resampling does: unoptimised loops would cost more than they save.
+    MANY = enum.auto()
+    #: Many times, in loops that only the newer code generator vectorises.
+    ALL_OPTIMISED = enum.auto()
+
 
 # Compiles with the older and quicker code generator, all kernels as one module of LLVM
 # (each module takes a few milliseconds), and without optimisations.
@@ -176,8 +191,7 @@ def pad(
     arguments: dict[str, Any],
     leaves: Sequence[Any],
     rows: Sequence[Rows],
-    *,
-    loops: bool,
+    passes: Passes,
 ) -> tuple[dict[str, Any], int | None]:
     """Arguments with their rows padded, and the number of rows before.
 
@@ -188,7 +202,7 @@ def pad(
       arguments: by name.
       leaves: the arrays among them.
       rows: what may be padded.
-      loops: whether each row is visited many times.
+      passes: how often rows are visited.
     """
     if not rows or not all(map(_may_pad, leaves)):
         return arguments, None
@@ -200,7 +214,7 @@ def pad(
                 entries += array.size
             elif num_rows is None:
                 return arguments, None
-    most = MOST_ENTRIES if loops else _MOST_COPIED
+    most = _MOST_COPIED if passes is Passes.ONE else MOST_ENTRIES
     if not num_rows or num_rows > _MOST_ROWS or entries > most:
         return arguments, None
     padded, size = dict(arguments), bucket(num_rows)
@@ -269,7 +283,7 @@ def _first(arrays: Any, num_rows: int) -> Any:
     )
 
 
-def options(leaves: Sequence[Any], rows: Sequence[Rows], *, loops: bool) -> Options:
+def options(leaves: Sequence[Any], rows: Sequence[Rows], passes: Passes) -> Options:
     """Options of the compiler for the program of a plain call (`where_arrays_are`)."""
     shapes = [np.shape(leaf) for leaf in leaves]
     longest = max((max(shape, default=1) for shape in shapes), default=1)
@@ -277,11 +291,12 @@ def options(leaves: Sequence[Any], rows: Sequence[Rows], *, loops: bool) -> Opti
     if (
         longest > _MOST_LIGHT_ROWS
         or entries > MOST_ENTRIES
+        or passes is Passes.ALL_OPTIMISED
         or transforms.platform() != "cpu"
     ):
         return ()
     few = _FEW_ENTRIES if rows else _FEW_TABLE_ENTRIES
-    return _LIGHT if loops or entries > few else _LIGHTEST
+    return _LIGHT if passes is Passes.MANY or entries > few else _LIGHTEST
 
 
 @functools.cache

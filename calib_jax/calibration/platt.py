@@ -192,6 +192,7 @@ def in_units_of_scores(params: jax.Array, center: jax.Array, scale: jax.Array) -
 @dispatch.core(
     static=["smooth", "solver"],
     rows=["scores", "outcomes", "where", "weights"],
+    passes=dispatch.Passes.FEW,
 )
 def fit_rows(
     scores: jax.Array,

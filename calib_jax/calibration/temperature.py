@@ -127,6 +127,7 @@ def checked_rows(
 @dispatch.core(
     static=["solver"],
     rows=["logits N C", "labels", "where", "weights", "class_where N C"],
+    passes=dispatch.Passes.FEW,
 )
 def _fit_temperature(
     logits: jax.Array,

@@ -274,7 +274,7 @@ def _table(
     return state.sums[1:4], table, jnp.sum(valid, dtype=jnp.int32)
 
 
-@dispatch.core(static=["num_resamples"], loops=True)
+@dispatch.core(static=["num_resamples"], passes=dispatch.Passes.MANY)
 def _draw(
     key: jax.Array,
     router: Router,

@@ -348,7 +348,9 @@ def _control_accuracy_drop(
 # Separate programs, so that the bisections are not recompiled for every number of rows.
 # Those of several hundred levels take time.
 _of_few_levels = dispatch.core(_control_accuracy_drop)
-_of_many_levels = dispatch.core(_control_accuracy_drop, optimised=True)
+_of_many_levels = dispatch.core(
+    _control_accuracy_drop, passes=dispatch.Passes.ALL_OPTIMISED
+)
 
 
 @dispatch.core

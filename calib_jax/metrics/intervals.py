@@ -231,7 +231,9 @@ def table_of_rows(
     return table, jnp.sum(valid, dtype=jnp.int32)
 
 
-@dispatch.core(static=["num_resamples"], rows=["scores", "where"], loops=True)
+@dispatch.core(
+    static=["num_resamples"], rows=["scores", "where"], passes=dispatch.Passes.MANY
+)
 def _draw(
     key: jax.Array,
     bins: Bins,

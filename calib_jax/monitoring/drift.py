@@ -306,7 +306,7 @@ def _read_sample(
     )
 
 
-@dispatch.core(static=["num_resamples"], loops=True)
+@dispatch.core(static=["num_resamples"], passes=dispatch.Passes.MANY)
 def _draw_new_rows(
     key: jax.Array, before: jax.Array, after: jax.Array, *, num_resamples: int
 ) -> jax.Array:
@@ -386,7 +386,7 @@ def _margins(
     return tuple(jnp.where(both, count, 0) for count in given)
 
 
-@dispatch.core(static=["num_resamples"], loops=True)
+@dispatch.core(static=["num_resamples"], passes=dispatch.Passes.MANY)
 def _draw_right(
     key: jax.Array,
     before: bin_sums.BinMeans,

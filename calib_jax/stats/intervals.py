@@ -135,7 +135,9 @@ def bootstrap_interval(
 
 
 # A statistic of someone else may need any optimisation.
-@dispatch.core(static=["statistic", "num_resamples"], optimised=True)
+@dispatch.core(
+    static=["statistic", "num_resamples"], passes=dispatch.Passes.ALL_OPTIMISED
+)
 def _bootstrap_interval(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],

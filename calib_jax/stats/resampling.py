@@ -172,7 +172,9 @@ def arguments(
 
 
 # A statistic of someone else may need any optimisation.
-@dispatch.core(static=["statistic", "num_resamples"], optimised=True)
+@dispatch.core(
+    static=["statistic", "num_resamples"], passes=dispatch.Passes.ALL_OPTIMISED
+)
 def draws_of(
     key: jax.Array,
     arrays: tuple[jax.Array, ...],
@@ -193,7 +195,7 @@ def draws_of(
     return in_batches(batch, num_resamples, most_at_once(num_rows))
 
 
-@dispatch.core(static=["num_resamples"], loops=True)
+@dispatch.core(static=["num_resamples"], passes=dispatch.Passes.MANY)
 def tables_of_draws(
     key: jax.Array,
     bins: Bins,

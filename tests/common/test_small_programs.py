@@ -13,10 +13,12 @@ from registry import assert_same, cases, example, spoil
 
 import calib_jax as cj
 from calib_jax._core import small_programs
+from calib_jax._core.small_programs import Passes
 
 pytestmark = pytest.mark.once
 
 # On both sides of sizes after padding: 16, 32, ..., 512, 576.
+ROW = [small_programs.Rows.parse("scores")]
 SIZES = [1, 15, 16, 17, 63, 64, 65, 257, 513, 520, 521]
 OF_ROWS = [case for case in registry.CASES if case.rows and not case.host]
 
@@ -38,7 +40,7 @@ def num_compiled():
 
 def unpadded(monkeypatch):
     monkeypatch.setattr(
-        small_programs, "pad", lambda given, leaves, rows, loops: (given, None)
+        small_programs, "pad", lambda given, leaves, rows, passes: (given, None)
     )
 
 
@@ -144,7 +146,7 @@ def test_padded_as_under_jit(size):
     rng = np.random.default_rng(size)
     router = cj.fit_router(rng.random(99), rng.random(99), num_bins=5)
     # Quick to compile; in one size, the program with every optimisation.
-    options = small_programs.options([1.0], loops=False) if size != 65 else ()
+    options = small_programs.options([1.0], ROW, Passes.ONE) if size != 65 else ()
     jit = functools.partial(jax.jit, compiler_options=dict(options))
     found = exact_results(rows, router)
     expected = jit(exact_results)(rows, router)
@@ -320,7 +322,7 @@ def test_sharded_arrays_stay_where_they_are():
     logits = np.random.default_rng(0).normal(size=(40, 10)).astype(np.float32)
     given = jax.device_put(logits, sharding)
     rows = [small_programs.Rows.parse("logits N C")]
-    padded = small_programs.pad({"logits": given}, [given], rows, loops=False)
+    padded = small_programs.pad({"logits": given}, [given], rows, Passes.ONE)
     assert padded == ({"logits": given}, None)
     assert not small_programs.is_plain([given])
     found = cj.scaled_softmax(given)
@@ -331,10 +333,10 @@ def test_sharded_arrays_stay_where_they_are():
 def test_large_arrays_are_not_padded():
     rows = [small_programs.Rows.parse(text) for text in ("x N ... C", "where")]
 
-    def size(*shape, loops=False):
+    def size(*shape, passes=Passes.ONE):
         x = np.zeros(shape, bool)
         given = {"x": x, "where": None}
-        given, num_rows = small_programs.pad(given, [x], rows, loops=loops)
+        given, num_rows = small_programs.pad(given, [x], rows, passes)
         assert (num_rows is None) == (given["where"] is None)
         return given["x"].shape[0]
 
@@ -343,7 +345,10 @@ def test_large_arrays_are_not_padded():
     assert size(2**15 - 1, 1) == 2**15 and size(2**15 + 1, 1) == 2**15 + 1
     most = 2**18 // 16
     assert size(15, most + 1) == 16 and size(17, most) == 17
-    assert size(17, most, loops=True) == 32 and size(17, 2 * most, loops=True) == 17
+    assert (
+        size(17, most, passes=Passes.FEW) == 32
+        and size(17, 2 * most, passes=Passes.FEW) == 17
+    )
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, np.float16, np.float32, np.float64])
@@ -362,16 +367,21 @@ def test_no_nan_comes_from_the_rows_added(dtype):
 
 def test_options_follow_the_device_and_the_size():
     few, many = np.zeros(100), np.zeros((2**9, 2**10 + 1))
-    lightest = small_programs.options([few, 1.0], loops=False)
-    light = small_programs.options([few, 1.0], loops=True)
+
+    def options(array, passes=Passes.ONE, rows=ROW):
+        return small_programs.options([array, 1.0], rows, passes)
+
+    lightest, light = options(few), options(few, Passes.MANY)
     assert set(light) < set(lightest)
-    assert small_programs.options([many], loops=True) == ()
-    assert small_programs.options([many[:, 1:]], loops=False) == light
-    assert small_programs.options([np.zeros(2**14 + 1)], loops=False) == ()
+    assert options(many, Passes.FEW) == options(few, Passes.ALL_OPTIMISED) == ()
+    assert options(many[:, 2:]) == light
+    assert options(np.zeros(2**14 + 1)) == ()
+    assert options(np.zeros((30, 1000))) == light
+    assert options(np.zeros((30, 1000)), rows=[]) == lightest
     assert small_programs.accepted(lightest) == dict(lightest)
     assert small_programs.accepted((("xla_no_such_option", 1), *light)) == dict(light)
     assert small_programs.accepted(()) is None
     device = jax.devices()[-1]
     with jax.default_device(device):
-        assert small_programs.options([few], loops=True) == light
+        assert options(few, Passes.FEW) == lightest
         assert cj.log_odds([0.5]).devices() == {device}
