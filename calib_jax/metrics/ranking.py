@@ -19,8 +19,8 @@ from ..binning import search
 
 # Up to this many rows one of the two methods is enough, and a smaller program.
 _FEW_ROWS = 2**16
-# So that counts of rows fit an int32.
-_MOST_ROWS = 2**30
+# With more rows there are too many pieces to compare all pairs of them.
+_MOST_ROWS = 2**27
 # Twice the pairs in a piece of this length fit an int32.
 _MOST_STEPS = 2**15
 _NO_ROW = np.uint32(0xFFFFFFFF)
@@ -83,7 +83,9 @@ def _by_counting(scores: jax.Array, right: jax.Array, valid: jax.Array) -> jax.A
         return _count_pairs(jnp.where(here, packed, _NO_ROW), *state)
 
     zero, none = jnp.float32(0), jnp.int32(0)
-    state = transforms.carry(lambda state: add(0, state), (zero, zero, none, none))
+    state = transforms.carry(
+        lambda state: add(jnp.int32(0), state), (zero, zero, none, none)
+    )
     first = jnp.where(jnp.any(valid & ~positive), 0, 1)
     last = jnp.where(jnp.any(valid & positive), 2, 1)
     high, low, *counts = lax.fori_loop(first, last, add, state)
@@ -139,7 +141,6 @@ def _count_pairs(
     ties = before & (first[:, None] == last[None])
     below = wrongs + jnp.sum(jnp.where(before, wrong[None], 0), axis=1)
     tied = jnp.sum(jnp.where(ties, tied[None], 0), axis=1)
-    numbers = jnp.concatenate([high[None], low[None]]), jnp.zeros(2, jnp.float32)
     products = [
         (pairs, 1),
         *((right * part, 2 * unit) for part, unit in _halves(below)),
@@ -147,7 +148,11 @@ def _count_pairs(
     ]
     terms = [_as_pair(product, unit) for product, unit in products]
     sums = exact.sum_pairs(
-        tuple(jnp.concatenate(x) for x in zip(numbers, *terms, strict=True)), axis=0
+        (
+            jnp.concatenate([high[None], *(first for first, _ in terms)]),
+            jnp.concatenate([low[None], *(rest for _, rest in terms)]),
+        ),
+        axis=0,
     )
     total = jnp.sum(right, dtype=jnp.int32), jnp.sum(wrong, dtype=jnp.int32)
     return *sums, rights + total[0], wrongs + total[1]

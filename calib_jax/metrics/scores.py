@@ -179,7 +179,8 @@ def area_under_roc(
     It measures how well scores separate right answers from wrong ones, not whether they
     are calibrated: only the order of the scores counts, so derivatives with respect to
     scores are 0. Random scores give 0.5. A partly correct answer counts in part on both
-    sides. All rows are sorted, so sharded rows are gathered.
+    sides. Pairs of right and wrong answers without weights are counted exactly. All
+    rows are sorted, so sharded rows are gathered.
 
     Args, errors and NaN as for `brier_score`, but scores may be any numbers, infinite
     ones too.
