@@ -123,7 +123,9 @@ def core(
             given, num_rows = small_programs.pad(given, leaves, few, loops=loops)
             options: small_programs.Options = ()
             if not optimised:
-                options = small_programs.options(jax.tree.leaves(given), loops=loops)
+                options = small_programs.options(
+                    jax.tree.leaves(given), few, loops=loops
+                )
             results = compiled_with(options)(**given, **fixed)
         if num_rows is None:
             return results

@@ -12,6 +12,7 @@ A call outside any transformation, on arrays of the host or of one device, is *p
 import contextlib
 import dataclasses
 import functools
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -24,11 +25,15 @@ import numpy as np
 from . import domains, records, transforms
 
 # Larger arrays are neither padded nor read by programs with few optimisations.
-_MOST_ROWS, MOST_ENTRIES = 2**16, 2**19
+_MOST_ROWS, MOST_ENTRIES = 2**15, 2**19
 # Where each row is visited once, copying more than this would take as long as that.
 _MOST_COPIED = 2**18
+# Longer arrays are read by optimised programs: others would take half as long again.
+_MOST_LIGHT_ROWS = 2**14
 # Up to this many entries a program is run as it is written, without any optimisation.
-_FEW_ENTRIES = 2**15
+_FEW_ENTRIES = 25_600
+# The same where these are tables and draws, of which little is computed.
+_FEW_TABLE_ENTRIES = 2**17
 # The least number of rows after padding, and up to which it is a power of two.
 _LEAST, _POWERS_UP_TO = 16, 512
 
@@ -98,7 +103,7 @@ def is_plain(leaves: Sequence[Any]) -> bool:
     """Whether arrays are on the host or on one device, outside any transformation."""
     if (
         _trace_state() != _TOP
-        or jax.config.jax_disable_jit
+        or jax.config.jax_disable_jit  # type: ignore[attr-defined]
         or not jax.sharding.get_abstract_mesh().empty
     ):
         return False
@@ -189,7 +194,7 @@ def pad(
         return arguments, None
     num_rows, entries = None, 0
     for row in rows:
-        for array in _arrays(arguments[row.name]):
+        for array in _arrays(arguments.get(row.name)):
             if row.fits(array):
                 num_rows = array.shape[row.axis] if num_rows is None else num_rows
                 entries += array.size
@@ -200,7 +205,7 @@ def pad(
         return arguments, None
     padded, size = dict(arguments), bucket(num_rows)
     for row in rows:
-        value = arguments[row.name]
+        value = arguments.get(row.name)
         if value is not None:
             padded[row.name] = _padded(value, row, num_rows, size)
         elif row.masks:
@@ -264,16 +269,23 @@ def _first(arrays: Any, num_rows: int) -> Any:
     )
 
 
-def options(leaves: Sequence[Any], *, loops: bool) -> Options:
+def options(leaves: Sequence[Any], rows: Sequence[Rows], *, loops: bool) -> Options:
     """Options of the compiler for the program of a plain call (`where_arrays_are`)."""
-    entries = sum(leaf.size if hasattr(leaf, "size") else 1 for leaf in leaves)
-    if entries > MOST_ENTRIES or transforms.platform() != "cpu":
+    shapes = [np.shape(leaf) for leaf in leaves]
+    longest = max((max(shape, default=1) for shape in shapes), default=1)
+    entries = sum(map(math.prod, shapes))
+    if (
+        longest > _MOST_LIGHT_ROWS
+        or entries > MOST_ENTRIES
+        or transforms.platform() != "cpu"
+    ):
         return ()
-    return _LIGHT if loops or entries > _FEW_ENTRIES else _LIGHTEST
+    few = _FEW_ENTRIES if rows else _FEW_TABLE_ENTRIES
+    return _LIGHT if loops or entries > few else _LIGHTEST
 
 
 @functools.cache
-def accepted(wanted: Options) -> Mapping[str, Any] | None:
+def accepted(wanted: Options) -> dict[str, Any] | None:
     """The options that this version of XLA knows; an unknown one would fail a call."""
     known = {}
     for name, value in wanted:

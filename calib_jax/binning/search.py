@@ -65,31 +65,32 @@ def count_at_or_below(
 def _search_from_table(edges: jax.Array, values: jax.Array) -> jax.Array:
     """`count_at_or_below` for many edges and even more values.
 
-    A table finds the edges in the cell of a value. A binary search goes on among them,
-    in as many steps as needed by the cell with most edges, unless these are all equal.
+    A table finds the edges in the cell of a value. The first of them, or all equal to
+    it, are passed in one step; a binary search goes on among the rest, in as many steps
+    as needed by the cell with most edges.
     """
     keys, wanted = sort_key(edges), sort_key(values)
-    cells = jnp.arange(_NUM_CELLS + 1, dtype=jnp.int32)
-    below = jnp.searchsorted(_cell(edges), cells).astype(jnp.int32)
-    first, last = (keys.at[x].get(mode="clip") for x in (below[:-1], below[1:] - 1))
-    widest = jnp.max(jnp.where(first == last, 0, below[1:] - below[:-1]))
+    num_edges = keys.shape[0]
+    below = jnp.searchsorted(_cell(edges), jnp.arange(_NUM_CELLS + 1, dtype=jnp.int32))
+    after = jnp.searchsorted(keys, keys, side="right")
+    below, after = below.astype(jnp.int32), after.astype(jnp.int32)
+    rest = below[1:] - after.at[below[:-1]].get(mode="clip")
+    widest = jnp.maximum(jnp.max(rest), 0)
 
-    def halve(state: Any) -> Any:
-        low, high, width = state
-        middle = (low + high) >> 1
-        up = (low < high) & (keys.at[middle].get(mode="clip") <= wanted)
-        low = jnp.where(up, middle + 1, low)
-        return low, jnp.where(up, high, jnp.minimum(middle, high)), width >> 1
+    def passes(upto: jax.Array) -> jax.Array:
+        return (upto <= num_edges) & (keys.at[upto - 1].get(mode="clip") <= wanted)
 
-    cell = _cell(values)
-    low, high = below[cell], below[cell + 1]
-    # One comparison is enough where all edges are equal, as near 1 they often are.
-    same = first[cell] == last[cell]
-    low = jnp.where(same & (first[cell] <= wanted), high, low)
-    state = low, jnp.where(same, low, high), widest
-    state = transforms.carry(halve, state)
-    low, _, _ = lax.while_loop(lambda state: state[2] > 0, halve, state)
-    return low
+    low = below[_cell(values)]
+    low = jnp.where(passes(low + 1), after.at[low].get(mode="clip"), low)
+
+    def ahead(state: Any) -> Any:
+        low, step = state
+        return jnp.where(passes(low + step), low + step, low), step >> 1
+
+    # The largest power of two up to the number of edges.
+    state = low, jnp.where(widest > 0, 1 << (31 - lax.clz(widest)), 0)
+    state = transforms.carry(ahead, state)
+    return lax.while_loop(lambda state: state[1] > 0, ahead, state)[0]
 
 
 def _cell(values: jax.Array) -> jax.Array:

@@ -6,7 +6,6 @@ theorem); their derivatives are NaN if the status is INVALID_VALUES or MAX_STEPS
 """
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -18,9 +17,9 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records, reduce, transforms
 from .._core.domains import Outcome, Weights
-from . import reports, solvers
+from . import logistic, reports, solvers
 from .reports import FitReport, FitStatus
-from .solvers import Evaluation, Solution
+from .solvers import Solution
 
 # Largest slope or intercept of scores with mean 0 and standard deviation 1. Beyond it
 # nearly every probability is 0 or 1 in float32.
@@ -36,8 +35,6 @@ _OUTLYING = 1e3
 _COLLAPSED, _NO_SPREAD = 2.0**-23, 1e-3
 # Half a range that only fill values of masks have, not all of them the same.
 _OVERFLOWING = 1e30
-# Standardised scores beyond this are certain at any slope that is not 0.
-_FARTHEST = 1e12
 # A slope is chosen among as many neighbours in float32 on either side.
 _NEIGHBOURS = 256
 # Up to this product of slope and center both roundings move a logit by 1e-6 at most.
@@ -170,27 +167,31 @@ def in_units_of_scores(params: jax.Array, center: jax.Array, scale: jax.Array) -
         (slope, intercept, params, center)
     )
     turns = np.arange(-_NEIGHBOURS, _NEIGHBOURS + 1, dtype=np.int32)
-    bits = lax.bitcast_convert_type(best, jnp.int32) + turns
-    slopes = lax.bitcast_convert_type(bits, jnp.float32)
-    head, rest = _product(slopes, center)
-    intercepts = (level - rest) - head
+    bits = lax.bitcast_convert_type(best, jnp.int32)
+
+    def of_neighbour(turn: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        slope = lax.bitcast_convert_type(bits + turn, jnp.float32)
+        head, rest = _product(slope, center)
+        intercept = (level - rest) - head
+        return slope, intercept, ((intercept + head) + rest) - level
+
     # By how much the curve moves in the middle, and two deviations from there.
-    moved = jnp.abs(((intercepts + head) + rest) - level)
-    moved = moved + jnp.abs(steep * np.float32(2.0**-22 * turns))
+    *_, moved = of_neighbour(turns)
+    moved = jnp.abs(moved) + jnp.abs(steep * np.float32(2.0**-22 * turns))
     moved = jnp.where(moved < jnp.inf, moved, jnp.inf)
-    place = jnp.argmin(moved)[None]
-    near = jnp.stack([slopes, intercepts, moved])[:, place][:, 0]
+    near = of_neighbour(jnp.argmin(moved).astype(jnp.int32) - _NEIGHBOURS)
     # Near 0 both roundings are small.
-    found = (near[2] < jnp.inf) & (jnp.abs(best * center) > _NEAR)
+    found = (jnp.min(moved) < jnp.inf) & (jnp.abs(best * center) > _NEAR)
     # Both differences are exact, and the derivatives are those of the best slope.
-    change = jnp.where(found, near[:2] - jnp.stack([best, last]), 0.0)
-    return Platt(slope=slope + change[0], intercept=intercept + change[1])
+    zero = np.float32(0)
+    slope = slope + lax.select(found, near[0] - best, zero)
+    intercept = intercept + lax.select(found, near[1] - last, zero)
+    return Platt(slope=slope, intercept=intercept)
 
 
 @dispatch.core(
     static=["smooth", "solver"],
     rows=["scores", "outcomes", "where", "weights"],
-    loops=True,
 )
 def fit_rows(
     scores: jax.Array,
@@ -211,7 +212,11 @@ def fit_rows(
 
     def extremes(block: Any) -> tuple[jax.Array, ...]:
         """Whether a row is usable, then the ends of right rows and of wrong ones."""
-        score, outcome, valid = block["score"], block["outcome"], _valid(block)
+        score, outcome, valid = (
+            block["score"],
+            block["outcome"],
+            logistic.valid_rows(block),
+        )
         usable = jnp.isfinite(score)
         usable = usable & masking.usable_outcomes(outcome, block.get("weight"))
         # A partly right row is in both sets: a threshold has to pass through it.
@@ -227,13 +232,11 @@ def fit_rows(
     lowest = jnp.minimum(lowest_right, lowest_wrong)
     highest = jnp.maximum(highest_right, highest_wrong)
     # Half the range, which is finite for any finite scores.
-    width = jnp.maximum(0.5 * highest - 0.5 * lowest, 0.0)
-    width = jnp.where(width > _MIN_WIDTH, width, 0.0)
-    some_width = jnp.where(width > 0, width, 1.0)
-    middle = jnp.where(lowest <= highest, 0.5 * lowest + 0.5 * highest, 0.0)
-
+    width = 0.5 * highest - 0.5 * lowest
+    wide = width > _MIN_WIDTH
+    middle = 0.5 * lowest + 0.5 * highest
     # Two factors, because the reciprocal of a very large width is subnormal.
-    factor = lax.rsqrt(some_width)
+    factor = lax.rsqrt(width)
 
     def moments(
         score: jax.Array, outcome: jax.Array, weight: jax.Array
@@ -248,217 +251,108 @@ def fit_rows(
 
     few = transforms.at_most(scores.shape[0], _FEW_ROWS) and reduce.is_one_block(rows)
     if few:
-        clean = _clean(rows)
+        clean = logistic.clean(rows)
         sums: Any = [jnp.sum(moment) for moment in moments(*clean)]
     else:
-        sums = reduce.sum_rows(lambda *block: moments(*_clean(*block)), rows)
+        sums = reduce.sum_rows(lambda *block: moments(*logistic.clean(*block)), rows)
     total, first, second, positive, negative, apart, between = sums
-    some = jnp.where(total > 0, total, 1.0)
+    some = jnp.maximum(total, 1e-30)
     # Standardising only changes coordinates, not the optimum or its derivatives, so it
     # need not be exact.
-    variance = second / some - (first / some) ** 2
-    scale = jnp.sqrt(jnp.maximum(variance, 1e-8)) * some_width
-    center = middle + first / some * some_width
-    # Outliers whose outcomes are certain have no say: what counts are the scores at
-    # which some rows are right and some are wrong, whichever way the slope goes. No
-    # smoothed target is certain.
-    rising_reach = 0.5 * highest_wrong - 0.5 * lowest_right
-    falling_reach = 0.5 * highest_right - 0.5 * lowest_wrong
-    up = rising_reach <= falling_reach
-    reach = jnp.minimum(rising_reach, falling_reach)
-    outliers = (reach > 0) & (scale > _OUTLYING * reach) & (not smooth)
-    mixed = jnp.where(up, highest_wrong, highest_right) - reach
-    center = jnp.where(outliers, mixed, center)
-    scale = jnp.where(outliers, reach, scale)
-    center, scale = jnp.where(invalid, 0.0, center), jnp.where(invalid, 1.0, scale)
-    center, scale = lax.stop_gradient((center, scale))
+    mean = first / some
+    scale = jnp.sqrt(jnp.maximum(second / some - mean * mean, 1e-8)) * width
+    center = middle + mean * width
+    zero, one = np.float32(0), np.float32(1)
+    rate = positive / some
+    slope: Any = zero
+    if not smooth:
+        # Outliers whose outcomes are certain have no say: what counts are the scores at
+        # which some rows are right and some are wrong, whichever way the slope goes. No
+        # smoothed target is certain.
+        rising_reach = 0.5 * highest_wrong - 0.5 * lowest_right
+        falling_reach = 0.5 * highest_right - 0.5 * lowest_wrong
+        up = rising_reach <= falling_reach
+        reach = jnp.minimum(rising_reach, falling_reach)
+        outliers = (reach > 0) & (scale > _OUTLYING * reach)
+        mixed = lax.select(up, highest_wrong, highest_right) - reach
+        center = lax.select(outliers, mixed, center)
+        scale = lax.select(outliers, reach, scale)
+        # From a slope of 0 they would keep the solver from moving.
+        slope = lax.select(outliers, lax.select(up, one, -one), zero)
+    apart_at_all = wide & ~invalid
+    center, scale = lax.stop_gradient(
+        (
+            lax.select(apart_at_all, center, zero),
+            lax.select(apart_at_all, scale, one),
+        )
+    )
 
     data: dict[str, Any] = {"rows": rows, "center": center, "scale": scale}
     if few:
         names, share = ("score", "outcome"), clean[2] / lax.stop_gradient(some)
         data["rows"] = dict(zip(names, clean, strict=False)) | {"share": share}
-    target_sum = positive
     if smooth:
         top = (positive * unit + 1) / (positive * unit + 2)
         bottom = 1 / (negative * unit + 2)
-        target_sum = positive * top + negative * bottom
+        rate = (positive * top + negative * bottom) / some
         # One minus the targets, which may be too close to 1 to be subtracted from it.
         rest_of_top = 1 / (positive * unit + 2)
         rest_of_bottom = (negative * unit + 1) / (negative * unit + 2)
         data["targets"] = (bottom, top), (rest_of_bottom, rest_of_top)
-    rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong
-    # Smoothed targets lie strictly between 0 and 1 and always have an optimum.
-    separable = (rising | falling) & (not smooth)
-    one_class = ((positive == 0) | (negative == 0)) & (not smooth)
-
-    # Without an optimum: the steepest slope, with confidence 1/2 in the middle of the
-    # gap.
-    rate = target_sum / some
-    base = jnp.clip(jnp.log(rate) - jnp.log1p(-rate), -MAX_PLATT, MAX_PLATT)
-    zero = np.float32(0)
-    flat = jnp.stack([zero, base])
-    gap = jnp.where(rising, lowest_right + highest_wrong, highest_right + lowest_wrong)
-    steepest = jnp.where(rising, np.float32(MAX_PLATT), np.float32(-MAX_PLATT))
-    threshold = (0.5 * gap - center) / scale
-    step = jnp.stack([steepest, -steepest * threshold])
-    nothing = np.zeros(2, np.float32)
-    guess = flat
+    base = jnp.log(rate) - jnp.log1p(-rate)
+    base = lax.clamp(np.float32(-MAX_PLATT), base, np.float32(MAX_PLATT))
+    cases: list[tuple[Any, ...]] = [
+        (invalid, FitStatus.INVALID_VALUES, zero, zero),
+        (~(total > 0), FitStatus.CONSTANT, zero, zero),
+        (~wide, FitStatus.CONSTANT, zero, base),
+        (True, FitStatus.CONVERGED, slope, base),
+    ]
     if not smooth:
-        # From a slope of 0 the outliers would keep the solver from moving.
-        sign = jnp.where(up, np.float32(1), np.float32(-1))
-        guess = jnp.where(outliers, jnp.stack([sign, zero]), flat)
-    status, start = reports.first_case(
-        (invalid, FitStatus.INVALID_VALUES, nothing),
-        (~(total > 0), FitStatus.CONSTANT, nothing),
-        (one_class, FitStatus.ONE_CLASS, flat),
-        (width == 0, FitStatus.CONSTANT, flat),
-        (separable, FitStatus.SEPARABLE, step),
-        (True, FitStatus.CONVERGED, guess),
-    )
+        # Without an optimum: the steepest slope, with confidence 1/2 in the middle of
+        # the gap. Smoothed targets lie strictly between 0 and 1 and always have one.
+        rising, falling = lowest_right >= highest_wrong, highest_right <= lowest_wrong
+        one_class = (positive == 0) | (negative == 0)
+        gap = lax.select(
+            rising, lowest_right + highest_wrong, highest_right + lowest_wrong
+        )
+        steepest = lax.select(rising, np.float32(MAX_PLATT), np.float32(-MAX_PLATT))
+        threshold = (0.5 * gap - center) / scale
+        step = steepest, -steepest * threshold
+        cases.insert(2, (one_class, FitStatus.ONE_CLASS, zero, base))
+        cases.insert(4, (rising | falling, FitStatus.SEPARABLE, *step))
+        level = lax.select(outliers, zero, base)
+        cases[-1] = True, FitStatus.CONVERGED, slope, level
+    status, *start = reports.first_case(*cases)
     searched = status == FitStatus.CONVERGED
-    solution, data = _solve(data, start, searched, solver)
+    solution, data = _solve(data, jnp.stack(start), searched, solver)
     lost = invalid | (searched & ~solution.converged)
     params = solvers.differentiable(
-        functools.partial(evaluate, with_loss=False),
+        functools.partial(logistic.evaluate, with_loss=False),
         solution,
         data,
         inside=(searched & solution.converged) | lost,
     )
-    params = reports.undefined(params, lost, solution.params)
     # A few scores, so far from the others that float32 cannot tell those apart, have
     # set the slope, which is the same to all others.
-    few = jnp.where(width > _OVERFLOWING, 0.5 * total, 0.0)
-    spread = _COLLAPSED * jnp.abs(params[0]) * (width / data["scale"])
+    found = solution.params
+    extreme = (width > _OVERFLOWING) & (apart <= 0.5 * total)
+    spread = _COLLAPSED * jnp.abs(found[0]) * (width / data["scale"])
     useless = (spread < _NO_SPREAD) | ~solution.converged
-    useless = useless & (apart <= few) & (between > 0)
-    status, params = reports.first_case(
-        (~searched, status, params),
-        (
-            useless,
-            FitStatus.INVALID_VALUES,
-            reports.undefined(params, useless, nothing),
-        ),
-        (jnp.any(jnp.abs(params) >= MAX_PLATT), FitStatus.SEPARABLE, params),
-        (~solution.converged, FitStatus.MAX_STEPS, params),
-        (params[0] < 0, FitStatus.REVERSED, params),
-        (True, FitStatus.CONVERGED, params),
+    useless = searched & useless & ((apart <= 0) | extreme) & (between > 0)
+    nothing = np.zeros(2, np.float32)
+    params = reports.undefined(
+        params, lost | useless, lax.select(useless, nothing, found)
+    )
+    (status,) = reports.first_case(
+        (~searched, status),
+        (useless, FitStatus.INVALID_VALUES),
+        (jnp.max(jnp.abs(found)) >= MAX_PLATT, FitStatus.SEPARABLE),
+        (~solution.converged, FitStatus.MAX_STEPS),
+        (found[0] < 0, FitStatus.REVERSED),
+        (True, FitStatus.CONVERGED),
     )
     report = reports.fit_report(solution, status, total)
     return in_units_of_scores(params, data["center"], data["scale"]), report
-
-
-def _valid(block: Any) -> jax.Array:
-    num_rows = block["score"].shape[0]
-    return masking.valid_rows(num_rows, block.get("where"), block.get("weight"))
-
-
-def _clean(
-    block: Any, live: jax.Array | None = None
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Score, outcome and weight of a block; 0 in rows that are not valid and new."""
-    valid = _valid(block)
-    counts = valid if live is None else valid & live
-    weight = jnp.where(counts, block.get("weight", np.float32(1)), np.float32(0))
-    masked = "where" in block or "weight" in block
-    score, outcome = masking.clean_rows(
-        counts if masked else None, 0.0, block["score"], block["outcome"]
-    )
-    return score, outcome, weight
-
-
-def _means(
-    terms: Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, ...]],
-    data: Any,
-    every: Any = 1,
-) -> list[jax.Array]:
-    """Means of `terms(score, outcome, weight)`, each of which has a factor `weight`."""
-    rows = data["rows"]
-    if "share" in rows:
-        # Few rows, with weights that add up to 1.
-        few = terms(rows["score"], rows["outcome"], rows["share"])
-        return [jnp.sum(term) for term in few]
-
-    def of_block(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
-        score, outcome, weight = _clean(block, live)
-        return weight, *terms(score, outcome, weight)
-
-    total, *sums = reduce.sum_rows(of_block, rows, None, every)
-    total = jnp.where(total > 0, total, 1.0)
-    return [value / total for value in sums]
-
-
-def evaluate(
-    params: jax.Array, data: Any, every: Any, *, with_loss: bool = True
-) -> Evaluation:
-    """The loss and its derivatives with respect to slope and intercept.
-
-    The logarithms of the loss take as long as all the rest, and the default solver
-    needs none.
-    """
-
-    def terms(
-        score: jax.Array, outcome: jax.Array, weight: jax.Array
-    ) -> tuple[jax.Array, ...]:
-        target, rest = _targets(data, outcome)
-        x, logit = _logit(params, data, score)
-        # Both tails of the sigmoid from one exponential.
-        small = jnp.exp(-jnp.abs(logit))
-        body = 1 / (1 + small)
-        tail = small * body
-        up = jnp.where(logit >= 0, body, tail)
-        down = jnp.where(logit >= 0, tail, body)
-        # up - target, without the cancellation where both are close to 1.
-        residual = weight * (rest * up - target * down)
-        curvature = weight * up * down
-        moment = curvature * x
-        found = residual * x, residual, moment * x, moment, curvature
-        if not with_loss:
-            return found
-        return *found, weight * _cross_entropy(target, rest, logit)
-
-    by_slope, by_intercept, xx, x, one, *loss = _means(terms, data, every)
-    return Evaluation(
-        value=loss[0] if with_loss else jnp.float32(0),
-        gradient=jnp.stack([by_slope, by_intercept]),
-        hessian=jnp.stack([xx, x, x, one]).reshape(2, 2),
-    )
-
-
-def _loss(params: jax.Array, data: Any) -> jax.Array:
-    def terms(
-        score: jax.Array, outcome: jax.Array, weight: jax.Array
-    ) -> tuple[jax.Array]:
-        target, rest = _targets(data, outcome)
-        _, logit = _logit(params, data, score)
-        return (weight * _cross_entropy(target, rest, logit),)
-
-    return _means(terms, data)[0]
-
-
-def _cross_entropy(target: jax.Array, rest: jax.Array, logit: jax.Array) -> jax.Array:
-    wrong = rest * jnp.maximum(logit, 0.0) + target * jnp.maximum(-logit, 0.0)
-    return wrong + jnp.log1p(jnp.exp(-jnp.abs(logit)))
-
-
-def _targets(data: Any, outcome: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The target of each row, and one minus it."""
-    other = 1 - outcome
-    if "targets" not in data:
-        return outcome, other
-    (bottom, top), (rest_of_bottom, rest_of_top) = data["targets"]
-    target = outcome * top + other * bottom
-    return target, outcome * rest_of_top + other * rest_of_bottom
-
-
-def _logit(
-    params: jax.Array, data: Any, score: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Standardised scores and their logits."""
-    # Two factors, because the reciprocal of a very large scale is subnormal.
-    factor = lax.rsqrt(data["scale"])
-    x = (score - data["center"]) * factor * factor
-    x = jnp.clip(x, -_FARTHEST, _FARTHEST)
-    return x, params[0] * x + params[1]
 
 
 def _solve(
@@ -478,7 +372,7 @@ def _solve(
 
     def solve(coordinates: Any, start: jax.Array) -> Solution:
         return solvers.minimize(
-            functools.partial(evaluate, with_loss=few or solver is not None),
+            functools.partial(logistic.evaluate, with_loss=few or solver is not None),
             data | coordinates,
             start,
             lower=-bound,
@@ -493,7 +387,7 @@ def _solve(
         solution = solve(coordinates, start)
         steps = steps + solution.num_steps
         square, mean, _, one = solution.evaluation.hessian.reshape(4)
-        one = jnp.where(one > 0, one, 1.0)
+        one = jnp.maximum(one, np.finfo(np.float32).tiny)
         mean, square = mean / one, square / one
         spread = jnp.sqrt(jnp.maximum(square - mean**2, 1e-7))
         settled = (jnp.abs(mean) < 2) & (spread > 0.2) & (spread < 5)
@@ -505,7 +399,7 @@ def _solve(
         slope, intercept = solution.params
         start = jnp.stack([slope * spread, intercept + slope * mean])
         coordinates = jax.tree.map(
-            lambda new, old: jnp.where(again, new, old), moved, coordinates
+            lambda new, old: lax.select(again, new, old), moved, coordinates
         )
         solution = solution._replace(num_steps=steps)
         return coordinates, start, steps, rounds + 1, solution, again
@@ -520,6 +414,6 @@ def _solve(
     data = data | coordinates
     if few:
         return solution, data
-    value = _loss(solution.params, lax.stop_gradient(data))
+    value = logistic.loss(solution.params, lax.stop_gradient(data))
     evaluation = solution.evaluation._replace(value=value)
     return solution._replace(evaluation=evaluation), data

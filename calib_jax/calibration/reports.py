@@ -146,20 +146,20 @@ def fit_report(solution: Solution, status: jax.Array, total: jax.Array) -> FitRe
     return jax.lax.stop_gradient(report)
 
 
-def first_case(
-    *cases: tuple[jax.Array | bool, jax.Array | FitStatus, jax.Array],
-) -> tuple[jax.Array, jax.Array]:
-    """Status and value of the first case that holds."""
-    *others, (_, status, value) = cases
-    status = _as_array(status)
-    for holds, case_status, case_value in reversed(others):
-        status = jax.lax.select(holds, _as_array(case_status), status)
-        value = jax.lax.select(holds, case_value, value)
-    return status, value
+def first_case(*cases: Any) -> tuple[jax.Array, ...]:
+    """Status and values of the first case `(holds, status, *values)` that holds."""
+    *others, (_, *chosen) = cases
+    chosen = [_as_array(value) for value in chosen]
+    for holds, *values in reversed(others):
+        chosen = [
+            jax.lax.select(holds, _as_array(value), other)
+            for value, other in zip(values, chosen, strict=True)
+        ]
+    return tuple(chosen)
 
 
-def _as_array(status: Any) -> Any:
-    return np.int32(status) if isinstance(status, FitStatus) else status
+def _as_array(value: Any) -> Any:
+    return np.int32(value) if isinstance(value, FitStatus) else value
 
 
 @jax.custom_jvp

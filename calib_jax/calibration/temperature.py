@@ -27,14 +27,15 @@ MIN_TEMPERATURE, MAX_TEMPERATURE = 1e-6, 1e6
 # the second number, one step over all rows is usually enough.
 _FIRST_ROWS = (2**10, 2**16)
 # Up to this many logits a small program counts more than a fast one.
-_FEW_ENTRIES = 2**20
+_FEW_ENTRIES, _VERY_FEW_ENTRIES = 2**20, 2**15
 # Where 1 / T times the mean gap of the logits is below this, the slope of the loss is
 # computed from the curvature. Above it the rounding of means moves T by less than 1e-5.
 _FLAT = 0.05
 # The largest part of that slope that may come from changes of the curvature: the error
 # is about twice the square of it.
 _MOST_CHANGE = 1e-3
-_ONE, _LOWEST, _HIGHEST = np.float32([1.0, MIN_TEMPERATURE, MAX_TEMPERATURE])
+_ONE = np.float32(1)
+_LOWEST, _HIGHEST = np.float32(MIN_TEMPERATURE), np.float32(MAX_TEMPERATURE)
 
 
 @records.record(values={"temperature": records.POSITIVE})
@@ -126,7 +127,6 @@ def checked_rows(
 @dispatch.core(
     static=["solver"],
     rows=["logits N C", "labels", "where", "weights", "class_where N C"],
-    loops=True,
 )
 def _fit_temperature(
     logits: jax.Array,
@@ -293,7 +293,7 @@ def prepare(
         above, inside = masking.shifted(logits, label, allowed)
         largest = masking.nan_as_infinity(logits.astype(jnp.float32))
         square = above * above
-        maximum, count, *sums = class_axis.reduce_classes(
+        maximum, count, *sums = _reduce_classes(
             (class_axis.MAX, *[class_axis.SUM] * 4),
             (
                 jnp.where(inside, largest, -jnp.inf),
@@ -307,7 +307,9 @@ def prepare(
         weight = block.get("weight")
         if weight is not None:
             usable = usable & masking.usable_weights(weight)
-        weight = jnp.where(live, 1.0 if weight is None else weight, 0.0)
+        weight = jnp.where(
+            live, np.float32(1) if weight is None else weight, np.float32(0)
+        )
         # Subtracting a number from all logits of a row does not move the optimum.
         maximum = jnp.where(counts, maximum, 0.0)
         # Large negative logits may stand for masked classes; sums must not overflow.
@@ -391,11 +393,15 @@ def derivatives(
       label: float32 `[N]`, the same of the labels' logits.
       weight: float32 `[N]` or scalar.
     """
-    exponentials = jnp.exp(inverse * below)
-    first = exponentials * below
-    second = first * below
-    normaliser, *sums = class_axis.sum_classes(
-        exponentials, first, second, second * below
+    copies = (inverse,) * 4
+    if transforms.at_most(below.size, _VERY_FEW_ENTRIES):
+        # Equal numbers that the compiler does not join: each sum computes exponentials
+        # of its own and keeps none.
+        copies = lax.optimization_barrier(copies)
+    one, first, second, third = (jnp.exp(copy * below) for copy in copies)
+    normaliser, *sums = _reduce_classes(
+        [class_axis.SUM] * 4,
+        (one, first * below, second * below * below, third * below * below * below),
     )
     # It is 0 only in rows that do not count, if all their classes are masked.
     normaliser = jnp.maximum(normaliser, 1e-30)
@@ -406,6 +412,20 @@ def derivatives(
         *central_moments(mean, square, cube),
     )
     return tuple(weight * term for term in terms)
+
+
+def _reduce_classes(
+    reductions: Sequence[class_axis.Reduction], terms: Sequence[jax.Array]
+) -> tuple[jax.Array, ...]:
+    """`class_axis.reduce_classes`, but very few entries are reduced term by term.
+
+    On the CPU, XLA then calls a library: there is hardly anything to compile, and it is
+    as fast without the compiler's optimisations.
+    """
+    if not transforms.at_most(terms[0].size, _VERY_FEW_ENTRIES):
+        return class_axis.reduce_classes(reductions, terms)
+    each = zip(reductions, terms, strict=True)
+    return tuple(reduction.along(term, axis=-1) for reduction, term in each)
 
 
 def likelihood(

@@ -17,6 +17,8 @@ from .._core import checks, dispatch, masking, reduce, transforms
 
 # Over longer rows XLA writes out the exponentials that it sums on the CPU.
 _LONGEST_SUM = 2**15
+# Up to this many logits are in the cache when they are read again.
+_FEW_LOGITS = 2**20
 
 
 def sequence_mean_logit(
@@ -142,7 +144,7 @@ def log_likelihoods(
 ) -> jax.Array:
     """Log of the softmax at the chosen tokens, float32 `[...]`.
 
-    Exponentials are taken of the logits less the chosen one, so that logits are read
+    Exponentials of many logits are taken less the chosen one, so that they are read
     once. Only if a chosen token is so unlikely, below 1e-38, that their sum overflows,
     or its logit is not finite, are the largest logits looked for.
 
@@ -151,6 +153,8 @@ def log_likelihoods(
       chosen: float32 `[...]`, the logits of the chosen tokens.
       where: optional bool `[...]`; where it is False the result is arbitrary.
     """
+    if transforms.at_most(logits.size, _FEW_LOGITS):
+        return _less_largest(logits, chosen, where)
     totals = _sum_of_exponentials(logits, chosen)
     found = jnp.isfinite(totals) & jnp.isfinite(chosen)
     known = found if where is None else found | ~where
@@ -158,7 +162,7 @@ def log_likelihoods(
     # A loop of at most one step: under `jax.vmap` both sides of a `cond` would run.
     def look_for_largest(state: Any) -> Any:
         done, likelihoods = state
-        exact = _less_largest(logits, chosen, where)
+        exact = _less_largest(logits, chosen)
         return done | True, jnp.where(found, likelihoods, exact)
 
     state = jnp.all(known), -jnp.log(totals)
@@ -177,7 +181,7 @@ def _derivative(primals: Any, tangents: Any) -> Any:
 
 
 def _less_largest(
-    logits: jax.Array, chosen: jax.Array, where: jax.Array | None
+    logits: jax.Array, chosen: jax.Array, where: jax.Array | None = None
 ) -> jax.Array:
     """`log_likelihoods` of any logits, which are read twice."""
     # Without blocks: reductions over the last axis hold nothing of the size of the

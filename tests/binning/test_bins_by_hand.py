@@ -140,3 +140,27 @@ def test_no_valid_row_is_not_a_perfect_score():
         scores, nothing, num_bins=2, weights=np.zeros(4)
     )
     assert np.isnan(error)
+
+
+@pytest.mark.parametrize("kind", ["log-odds", "normal", "tied", "infinite", "wide"])
+def test_bin_index_among_many_edges(kind):
+    """Enough scores for a table of the edges; edges may be equal, and scores edges."""
+    rng = np.random.default_rng(0)
+    edges = {
+        "log-odds": np.asarray(cj.streaming.score_buckets(4096).edges),
+        "normal": 10 * rng.normal(size=3000),
+        "tied": rng.normal(size=3000).round(1),
+        "infinite": np.repeat([-INF, 0.5, 0.5 + 2**-24, 1.0, INF], 40),
+        "wide": rng.normal(size=5000) ** -9.0,
+    }[kind]
+    edges = np.sort(np.float32(edges))
+    near = np.nextafter(edges, np.float32(-INF))
+    drawn = rng.random(30_000), 1 - rng.random(10_000) ** 12, rng.normal(size=30_000)
+    few = [INF, -INF, 0.0, -0.0, 0.5, np.nextafter(np.float32(0.5), np.float32(0))]
+    scores = np.float32(np.concatenate([edges, near, *drawn, few]))
+    index = cj.bin_index(cj.Bins(edges=jnp.asarray(edges)), scores)
+    # Subnormal numbers count as 0.
+    edges, scores = (
+        np.where(np.abs(x) < np.finfo(np.float32).tiny, 0, x) for x in (edges, scores)
+    )
+    equal(index, np.searchsorted(edges, scores, side="right"))

@@ -43,13 +43,13 @@ def unpadded(monkeypatch):
 
 
 def test_sizes_after_padding():
-    sizes = [small_programs.bucket(n) for n in range(1, 2**16 + 1)]
-    assert sizes[:1] == [16] and sizes[-1] == 2**16
-    ratio = np.array(sizes) / np.arange(1, 2**16 + 1)
+    sizes = [small_programs.bucket(n) for n in range(1, 2**15 + 1)]
+    assert sizes[:1] == [16] and sizes[-1] == 2**15
+    ratio = np.array(sizes) / np.arange(1, 2**15 + 1)
     assert ratio.min() == 1 and ratio[16:].max() < 2 and ratio[512:].max() < 1.125
     powers = {16, 32, 64, 128, 256, 512}
     assert set(sizes) == powers | {
-        2**k // 8 * j for k in range(9, 16) for j in range(9, 17)
+        2**k // 8 * j for k in range(9, 15) for j in range(9, 17)
     }
 
 
@@ -340,7 +340,7 @@ def test_large_arrays_are_not_padded():
 
     assert size(513, 2) == size(513, 2, 3) == 576
     assert size(0, 2) == 0 and size(3) == 3
-    assert size(2**16 - 1, 1) == 2**16 and size(2**16 + 1, 1) == 2**16 + 1
+    assert size(2**15 - 1, 1) == 2**15 and size(2**15 + 1, 1) == 2**15 + 1
     most = 2**18 // 16
     assert size(15, most + 1) == 16 and size(17, most) == 17
     assert size(17, most, loops=True) == 32 and size(17, 2 * most, loops=True) == 17
@@ -361,11 +361,13 @@ def test_no_nan_comes_from_the_rows_added(dtype):
 
 
 def test_options_follow_the_device_and_the_size():
-    few, many = np.zeros(100), np.zeros(small_programs.MOST_ENTRIES + 1)
+    few, many = np.zeros(100), np.zeros((2**9, 2**10 + 1))
     lightest = small_programs.options([few, 1.0], loops=False)
     light = small_programs.options([few, 1.0], loops=True)
     assert set(light) < set(lightest)
-    assert small_programs.options([many], loops=False) == ()
+    assert small_programs.options([many], loops=True) == ()
+    assert small_programs.options([many[:, 1:]], loops=False) == light
+    assert small_programs.options([np.zeros(2**14 + 1)], loops=False) == ()
     assert small_programs.accepted(lightest) == dict(lightest)
     assert small_programs.accepted((("xla_no_such_option", 1), *light)) == dict(light)
     assert small_programs.accepted(()) is None

@@ -75,6 +75,8 @@ def test_traced_in_each(case):
     for name in ("jit", "checkpoint", "cond", "shard_map"):
         assert jax.tree.structure(found[name]) == jax.tree.structure(whole)
         assert jax.tree.leaves(found[name]) == jax.tree.leaves(whole)
+    # Arrays that are constants of the trace, and so are no tracers themselves.
+    jax.make_jaxpr(lambda: function(arrays))()
 
 
 FEW = ["top1", "use_small"]

@@ -154,6 +154,30 @@ def test_sequence_log_likelihood_of_a_large_vocabulary(size, dtype):
     np.testing.assert_allclose(score, expected, rtol=1e-6)
 
 
+def test_sequence_log_likelihood_of_unlikely_tokens_among_many_logits():
+    """Of so many logits the largest is looked for only where exponentials overflow."""
+    rng = np.random.default_rng(4)
+    logits = 3 * rng.normal(size=(9, 8, 16_000)).astype(np.float32)
+    tokens = np.argmax(logits, axis=2)
+    places = np.arange(8), 0, tokens[:8, 0]
+    # Likely, unlikely, beyond float32, impossible, and without a softmax.
+    logits[places] = [20.0, -50.0, -200.0, -INF, INF, NAN, 1.0, 1.0]
+    # Two unknown tokens, one of which does not count.
+    tokens[6:8, 1] = 16_000
+    where = np.ones((9, 8), bool)
+    where[7, 1] = False
+    score = cj.sequence_log_likelihood(logits, tokens, where=where)
+    some = np.array([0, 1, 2, 7, 8])
+    known = np.where(where, tokens, 0)
+    expected = reference.sequence_log_likelihood(
+        logits.astype(float)[some], known[some], where[some], "sum"
+    )
+    np.testing.assert_allclose(np.asarray(score)[some], expected, rtol=1e-6)
+    equal(np.asarray(score)[3:7], [-INF, NAN, NAN, NAN])
+    likely = cj.sequence_log_likelihood(logits[8:], tokens[8:])
+    np.testing.assert_allclose(score[8:], likely, rtol=1e-6)
+
+
 def test_sequence_log_likelihood_of_an_impossible_token():
     logits = np.array([[[0.0, -INF], [0.0, 0.0]]])
     score = cj.sequence_log_likelihood(logits, np.array([[1, 0]]))

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from ..._core import checks, dispatch, reduce
 from ..._core.domains import OUTCOME
-from ...calibration import platt, reports, solvers
+from ...calibration import logistic, platt, reports, solvers
 from ...calibration.platt import Platt
 from ...calibration.reports import FitReport, FitStatus
 from ...calibration.solvers import Evaluation
@@ -216,7 +216,7 @@ def _evaluate_block(
     outcomes: jax.Array,
     mask: jax.Array,
 ) -> tuple[jax.Array, ...]:
-    """Number of rows, and the sums over them whose means `platt.evaluate` returns."""
+    """Number of rows, and the sums whose means `logistic.evaluate` returns."""
     data = {
         "rows": {
             "score": scores.astype(jnp.float32),
@@ -227,5 +227,5 @@ def _evaluate_block(
         "scale": scale,
     }
     count = jnp.sum(mask, dtype=jnp.float32)
-    means = platt.evaluate(params, data, 1)
+    means = logistic.evaluate(params, data, 1)
     return count, *(mean * count for mean in means[:3])
