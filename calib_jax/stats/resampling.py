@@ -181,8 +181,9 @@ def draws_of(
     statistic: Callable[..., Any],
     num_resamples: int,
 ) -> Any:
-    """Draws of a statistic, in which masked rows have weight 0."""
+    """Draws of a statistic, in which masked rows are zeros of weight 0."""
     num_rows = arrays[0].shape[0]
+    arrays = masking.clean_rows(where, 0, *arrays)
 
     def batch(draws: jax.Array) -> Any:
         counts = _draw_counts(key, draws, num_rows)
