@@ -129,29 +129,23 @@ def bootstrap_interval(
         key, statistic, num_resamples, arrays, where
     )
     error = checks.error_rate("confidence_level", confidence_level)
-    return _bootstrap_interval(
-        random, given, error, mask, statistic=statistic, num_resamples=size
+    draws = resampling.draws_of(
+        random, given, mask, statistic=statistic, num_resamples=size
     )
+    return _bootstrap_interval(given, draws, error, mask, statistic=statistic)
 
 
-# A statistic of someone else may need any optimisation.
-@dispatch.core(
-    static=["statistic", "num_resamples"], passes=dispatch.Passes.ALL_OPTIMISED
-)
+@dispatch.core(static=["statistic"])
 def _bootstrap_interval(
-    key: jax.Array,
     arrays: tuple[jax.Array, ...],
+    draws: Any,
     error_rate: jax.Array,
     where: jax.Array | None,
     *,
     statistic: Callable[..., Any],
-    num_resamples: int,
 ) -> BootstrapInterval:
     valid = masking.valid_rows(arrays[0].shape[0], where)
     arrays = masking.clean_rows(valid, 0, *arrays)
-    draws = resampling.draws_of(
-        key, arrays, where, statistic=statistic, num_resamples=num_resamples
-    )
     estimate = statistic(*arrays, weights=valid.astype(jnp.float32))
     found = interval_of_draws(estimate, draws, error_rate)
     return BootstrapInterval(**vars(found), counts=count_rows(valid))

@@ -92,7 +92,7 @@ def _of_other_keys(
 def _is_default(key: jax.Array) -> bool:
     return (
         jax.random.key_impl(key) == "threefry2x32"
-        and jax.config.jax_threefry_partitionable
+        and jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
     )
 
 

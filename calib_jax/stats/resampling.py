@@ -183,8 +183,9 @@ def draws_of(
     statistic: Callable[..., Any],
     num_resamples: int,
 ) -> Any:
-    """Draws of a statistic, in which masked rows have weight 0."""
+    """Draws of a statistic, in which masked rows are zeros of weight 0."""
     num_rows = arrays[0].shape[0]
+    arrays = masking.clean_rows(where, 0, *arrays)
 
     def batch(draws: jax.Array) -> Any:
         counts = _draw_counts(key, draws, num_rows)
@@ -256,12 +257,13 @@ def sums_of_draws(
     """
     num_rows = index.shape[0]
     rows: Any = (index, tuple(values), weights)
-    valid: jax.Array | None = masking.valid_rows(num_rows, where, weights)
+    every = masking.valid_rows(num_rows, where, weights)
     shape = (1 + len(values) + (weights is not None), num_bins)
     held = num_rows * math.prod(shape) <= _HELD_ENTRIES
     if held:
         # Computed once, since all draws share them.
-        rows, valid = _features(rows, valid, num_bins), None
+        rows = _features(rows, every, num_bins)
+    valid = None if held else every
 
     def step(state: Any, block: Any, live: jax.Array) -> Any:
         count, total, error = state
@@ -333,8 +335,8 @@ def _features(rows: Any, live: jax.Array, num_bins: int) -> jax.Array:
     added = [jnp.where(jnp.isfinite(value), value, _NOT_FINITE) for value in added]
     none = [0.0] * (weights is not None) + [_NOT_FINITE] * len(values)
     added = [jnp.where(nowhere, *pair) for pair in zip(none, added, strict=True)]
-    added = jnp.stack([one, *added], axis=1)[:, :, None]
-    return jnp.where(inside[:, None, :], added, 0.0).reshape(index.shape[0], -1)
+    each = jnp.stack([one, *added], axis=1)[:, :, None]
+    return jnp.where(inside[:, None, :], each, 0.0).reshape(index.shape[0], -1)
 
 
 def check_drawn(name: str, rows: jax.Array) -> None:

@@ -24,6 +24,21 @@ def as_numpy(found):
     return jax.tree.map(np.asarray, found)
 
 
+def test_draws_do_not_depend_on_rows_that_are_added():
+    """A plain call pads its rows, a jitted one does not."""
+    rng = np.random.default_rng(4)
+    scores = rng.random(ROWS).astype(np.float32)
+    outcomes = rng.random(ROWS) < scores**2
+    given = KEY, cj.equal_width_bins(4), scores, outcomes
+    found = cj.calibration_error_interval(*given)
+    jitted = jax.jit(cj.calibration_error_interval)(*given)
+    for name in ("p_value", "null_error", "null_quantile", "upper"):
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(jitted, name), rtol=1e-6
+        )
+    assert found.counts.num_masked == 0 and found.counts.num_rows == ROWS
+
+
 def test_bounds_of_bias_and_variance():
     """The estimate of one gap, at every true gap u, by numerical integration."""
     u, y = np.linspace(0, 9, 361)[:, None], np.linspace(-16, 16, 6401)

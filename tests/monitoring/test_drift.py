@@ -29,17 +29,34 @@ def within(share, level, size):
 # --- draws without replacement ---
 
 
-@pytest.mark.parametrize("num_taken", [4, 16])
-def test_drawn_counts_are_hypergeometric(num_taken):
-    pooled = jnp.array([3, 0, 8, 9], jnp.int32)
-    taken = jnp.int32([num_taken])
-    drawn = np.asarray(samples.draw_cells(KEY, pooled[None], taken, 4000))[:, 0]
-    pooled = np.asarray(pooled)
+# By bytes, which take too few or too many; the rows that are left; one by one.
+@pytest.mark.parametrize(
+    ("pooled", "num_taken"),
+    [([3, 0, 8, 9], 4), ([3, 0, 8, 9], 16), ([90, 0, 210, 100], 5)],
+)
+def test_drawn_counts_are_hypergeometric(pooled, num_taken):
+    cells, taken = jnp.array([pooled], jnp.int32), jnp.int32([num_taken])
+    drawn = np.asarray(samples.draw_cells(KEY, cells, taken, 4000))[:, 0]
     assert np.all(drawn.sum(axis=1) == num_taken) and np.all(drawn <= pooled)
     for count, total in zip(drawn.T, pooled, strict=True):
-        expected = stats.hypergeom(20, total, num_taken).pmf(np.arange(total + 1))
+        law = stats.hypergeom(sum(pooled), total, num_taken)
+        expected = law.pmf(np.arange(total + 1))
         found = np.bincount(count, minlength=total + 1) / 4000
         assert np.all(np.abs(found - expected) < 5 * np.sqrt(expected / 4000) + 1e-3)
+
+
+def test_many_rows_are_drawn_in_blocks():
+    """Covariances of the counts of 30,000 of 70,000 rows, which take several blocks."""
+    pooled = np.array([20_001, 9, 0, 34_990, 15_000])
+    cells, taken = jnp.asarray(pooled[None], jnp.int32), jnp.int32([30_000])
+    drawn = np.asarray(samples.draw_cells(KEY, cells, taken, 2000))[:, 0]
+    assert np.all(drawn.sum(axis=1) == 30_000) and np.all(drawn <= pooled)
+    law = stats.multivariate_hypergeom(pooled, 30_000)
+    cov = law.cov()
+    error = np.sqrt((cov**2 + np.outer(cov.diagonal(), cov.diagonal())) / 2000)
+    assert np.all(np.abs(np.cov(drawn.T) - cov) <= 5 * error)
+    off = drawn.mean(axis=0) - law.mean()
+    assert np.all(np.abs(off) <= 5 * np.sqrt(cov.diagonal() / 2000))
 
 
 def test_right_answers_are_hypergeometric_in_each_bin():

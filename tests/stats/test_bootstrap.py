@@ -4,12 +4,13 @@ import functools
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from by_hand import close, equal
 
 import calib_jax as cj
-from calib_jax.stats import resampling
+from calib_jax.stats import random_words, resampling
 
 # Values by hand are the same in both precision modes.
 pytestmark = pytest.mark.once
@@ -126,3 +127,43 @@ def test_bootstrap_of_tables_with_values_that_are_not_finite(held, monkeypatch):
     equal(actual.weight, expected.weight)
     for name in ("confidence", "outcome"):
         close(getattr(actual, name), getattr(expected, name), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg", "raw"])
+def test_words_are_those_of_jax(kind):
+    key = jax.random.PRNGKey(5) if kind == "raw" else jax.random.key(5, impl=kind)
+    draws = jnp.array([0, 3, 2**32 - 1], jnp.uint32)
+
+    def of_one(draw, function, dtype):
+        return function(jax.random.fold_in(key, draw), (1001,), dtype)
+
+    words, uniforms, normals = (
+        jax.vmap(functools.partial(of_one, function=function, dtype=dtype))(draws)
+        for function, dtype in (
+            (jax.random.bits, jnp.uint32),
+            (jax.random.uniform, jnp.float32),
+            (jax.random.normal, jnp.float32),
+        )
+    )
+    found = jax.jit(random_words.words_of_draws, static_argnums=2)(key, draws, 1001)
+    equal(found, words)
+    equal(random_words.uniforms(found), uniforms)
+    equal(random_words.normals(found), normals)
+    if kind != "rbg":
+        later = random_words.words_of_draws(key, draws, 101, jnp.int32(900))
+        equal(later, words[:, 900:])
+
+
+@pytest.mark.parametrize("kind", ["threefry2x32", "rbg"])
+def test_numbered_words_differ_and_are_fair(kind):
+    key = jax.random.key(6, impl=kind)
+    blocks = [
+        np.asarray(
+            random_words.words_by_number(key, jnp.arange(8, dtype="uint32"), 500, k)
+        )
+        for k in (0, 500)
+    ]
+    words = np.concatenate(blocks, axis=1)
+    assert len(np.unique(words)) > 7990
+    share = np.unpackbits(words.view(np.uint8).reshape(-1, 4), axis=1).mean(axis=0)
+    assert np.all(np.abs(share - 0.5) < 5 * 0.5 / np.sqrt(words.size))
