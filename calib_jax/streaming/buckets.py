@@ -212,7 +212,7 @@ def update_cascade(
     return _update_cascade(state, small, large, by_small, by_large, mask, weight)
 
 
-@dispatch.core
+@dispatch.core(rows=["scores", "outcomes", "where", "weights"])
 def _update_reliability(
     state: ReliabilitySummary,
     scores: jax.Array,
@@ -223,7 +223,16 @@ def _update_reliability(
     return add_rows(state, (scores, outcomes), where, weights)
 
 
-@dispatch.core
+@dispatch.core(
+    rows=[
+        "small_confidence",
+        "large_confidence",
+        "small_outcome",
+        "large_outcome",
+        "where",
+        "weights",
+    ]
+)
 def _update_cascade(
     state: CascadeSummary,
     small_confidence: Confidence,
