@@ -90,9 +90,10 @@ def update(
     num_rows, num_bins = index.shape[0], state.sums.shape[1] - 1
 
     def sums_of(index: jax.Array, num_bins: int) -> jax.Array:
-        return _sums_of_rows(
+        sums = _sums_of_rows(
             lambda index: index, index, quantities, where, weights, num_bins=num_bins
         )
+        return _with_weights(sums, weights)
 
     if not transforms.at_most(num_rows, num_bins - 1):
         return merge(state, BinSums(sums=sums_of(index, num_bins)))
@@ -160,7 +161,7 @@ def _sums_of_rows(
     *,
     num_bins: int,
 ) -> jax.Array:
-    """The sums of a `BinSums`, exact but not yet canonical.
+    """The sums of a `BinSums`, exact but not yet canonical; without weights, no weights.
 
     `bin_of(keys)` is called block by block, so nothing of the size of the rows is made.
     """
@@ -177,7 +178,11 @@ def _sums_of_rows(
         return index, [weights, *(weights * x.astype(jnp.float32) for x in quantities)]
 
     rows = (keys, tuple(quantities), weights)
-    sums = reduce.sum_bins(values, rows, num_bins + 1, where)
+    return reduce.sum_bins(values, rows, num_bins + 1, where)
+
+
+def _with_weights(sums: jax.Array, weights: jax.Array | None) -> jax.Array:
+    """The sums of a `BinSums`: without weights, every row weighs 1."""
     return sums if weights is not None else jnp.concatenate([sums[:1], sums])
 
 
@@ -226,7 +231,7 @@ def _sums_in_many_bins(
         parts = before[ends[1:]] - before[ends[:-1]]
         return jnp.moveaxis(jnp.concatenate([parts, in_none[None]]), 0, 1)
 
-    return jax.vmap(of_bins)(edges), True
+    return lax.map(of_bins, edges), True
 
 
 def bin_means(
@@ -251,6 +256,7 @@ def bin_sums_and_means(
     # Like compute(update(init(...), ...)), without the canonical form in between.
     rows = jax.lax.stop_gradient((scores, tuple(quantities), where, weights))
     sums = _sums_in_bins(lax.stop_gradient(bins.edges), rows)
+    sums = _with_weights(sums, weights)
     table = compute(BinSums(sums=sums))
     index = search.bin_of(bins.edges, scores)
     valid = masking.valid_rows(index.shape[0], where, weights)
