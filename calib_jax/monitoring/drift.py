@@ -306,7 +306,7 @@ def _read_sample(
     )
 
 
-@dispatch.core(static=["num_resamples"], loops=True)
+@dispatch.core(static=["num_resamples"], optimised=True)
 def _draw_new_rows(
     key: jax.Array, before: jax.Array, after: jax.Array, *, num_resamples: int
 ) -> jax.Array:
