@@ -114,10 +114,9 @@ def is_record(value: Any) -> bool:
 
 
 def per_row(value: Any) -> list[str]:
-    """Names of the fields of a record that have an entry for each example: those with
-    the axes `[N]`, or any axes, as a result of scores of any shape."""
+    """Names of the fields of a record that have an entry for each example, `[N]`."""
     axes = getattr(type(value), _AXES)
-    return [name for name, words in axes.items() if words in ("N", None)]
+    return [name for name, words in axes.items() if words == "N"]
 
 
 def check(name: str, value: Any, *, nan: bool = False) -> None:

@@ -33,7 +33,9 @@ _MOST_COPIED = 2**18
 _MOST_LIGHT_ROWS = 2**14
 # Up to this many entries a program is run as it is written, without any optimisation.
 _FEW_ENTRIES = 25_600
-# The same where these are tables and draws, of which little is computed.
+# Up to this many rows that is true of a fit, too.
+_FEW_ROWS_OF_FITS = 2**10
+# The same where entries are of tables and draws, of which little is computed.
 _FEW_TABLE_ENTRIES = 2**17
 # The least number of rows after padding, and up to which it is a power of two.
 _LEAST, _POWERS_UP_TO = 16, 512
@@ -290,13 +292,19 @@ def options(leaves: Sequence[Any], rows: Sequence[Rows], passes: Passes) -> Opti
     entries = sum(map(math.prod, shapes))
     if (
         longest > _MOST_LIGHT_ROWS
-        or entries > MOST_ENTRIES
+        or entries > (2 if passes is Passes.FEW else 1) * MOST_ENTRIES
         or passes is Passes.ALL_OPTIMISED
         or transforms.platform() != "cpu"
     ):
         return ()
     few = _FEW_ENTRIES if rows else _FEW_TABLE_ENTRIES
-    return _LIGHT if passes is Passes.MANY or entries > few else _LIGHTEST
+    if (
+        entries > few
+        or passes is Passes.MANY
+        or (passes is Passes.FEW and longest > _FEW_ROWS_OF_FITS)
+    ):
+        return _LIGHT
+    return _LIGHTEST
 
 
 @functools.cache

@@ -161,7 +161,7 @@ def _sums_of_rows(
     *,
     num_bins: int,
 ) -> jax.Array:
-    """The sums of a `BinSums`, exact but not yet canonical; without weights, no weights.
+    """The sums of a `BinSums`, not yet canonical; without weights, none of weights.
 
     `bin_of(keys)` is called block by block, so nothing of the size of the rows is made.
     """

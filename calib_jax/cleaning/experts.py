@@ -198,13 +198,15 @@ def _fit_expert_bins(
     *,
     num_bins: int,
 ) -> ExpertBins:
-    def fit(confidence: jax.Array, outcome: jax.Array) -> ExpertBins:
+    def fit(rows: tuple[jax.Array, jax.Array]) -> ExpertBins:
+        confidence, outcome = rows
         bins = cut_evenly(confidence, num_bins, where)
         table = tables.table_of_rows(bins, confidence, outcome, where, None)
         order = bin_sums.bin_order(table.count, -table.outcome)
         return ExpertBins(bins=bins, table=table, order=order)
 
-    return jax.vmap(fit)(confidences, outcomes)
+    # One expert after the other: sums of several at once take longer on a CPU.
+    return jax.lax.map(fit, (confidences, outcomes))
 
 
 @dispatch.core(rows=["predictions M N", "confidences M N", "labels"], rows_of="labels")

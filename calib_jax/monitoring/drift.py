@@ -306,9 +306,7 @@ def _read_sample(
     )
 
 
-@dispatch.core(
-    static=["num_resamples"], passes=dispatch.Passes.ALL_OPTIMISED
-)
+@dispatch.core(static=["num_resamples"], passes=dispatch.Passes.ALL_OPTIMISED)
 def _draw_new_rows(
     key: jax.Array, before: jax.Array, after: jax.Array, *, num_resamples: int
 ) -> jax.Array:
