@@ -5,9 +5,14 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from . import host, responses
+
+# No line is longer, nor any single document, gzipped or not: a server's answer with the
+# whole vocabulary at each token takes ten million bytes a token.
+LONGEST_LINE = 2**28
+LONGEST_DOCUMENT = 2**30
 
 
 def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
@@ -19,7 +24,7 @@ def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
             " list if it is one response."
         )
     if isinstance(lines, (str, os.PathLike)):
-        return str(lines), _of_file(host.path("lines", lines))
+        return str(lines), of_file(host.path("lines", lines))
     if isinstance(lines, (bytes, Mapping)) or not isinstance(lines, Iterable):
         raise ValueError(
             f"{expected}, got {type(lines).__name__}; put one response in a list."
@@ -27,27 +32,57 @@ def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
     return "lines", enumerate(lines, start=1)
 
 
-def _of_file(path: Path) -> Iterator[tuple[int, Any]]:
+def of_file(path: Path) -> Iterator[tuple[int, Any]]:
+    """The lines of a file, or the values of a document, with their numbers.
+
+    Raises:
+      ValueError: for a damaged gzip file, and for a line or document that is too long.
+    """
     number = 0
-    # Bytes are split at line feeds only: texts may contain other separators.
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with open_bytes(path) as file:
         try:
-            entries = enumerate(file, start=1)
-            for number, line in entries:
+            for number, line in lines_of(path, file):
                 if not (bare := line.removeprefix(b"\xef\xbb\xbf").strip()):
                     continue
                 # A response of one line ends as it begins.
                 if bare[:1] == b"[" or (bare[:1] == b"{" and bare[-1:] != b"}"):
-                    yield from _of_document(number, line + file.read())
+                    rest = file.read(LONGEST_DOCUMENT + 1)
+                    if len(rest) > LONGEST_DOCUMENT:
+                        raise _too_long(path, "a JSON document", LONGEST_DOCUMENT)
+                    yield from _of_document(number, line + rest)
                     return
                 yield number, line
                 break
-            for number, line in entries:
+            for number, line in lines_of(path, file, number):
                 yield number, line
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(
                 f"{path}: gzip is damaged after line {number} ({error})."
             ) from error
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """A file, unpacked if it is gzipped or called so."""
+    file = path.open("rb")
+    if path.suffix != ".gz" and file.peek(2)[:2] != b"\x1f\x8b":
+        return file
+    file.close()
+    return cast(BinaryIO, gzip.open(path))
+
+
+def lines_of(
+    path: Path, file: BinaryIO, number: int = 0
+) -> Iterator[tuple[int, bytes]]:
+    """Lines behind the given number of them: texts may contain other separators."""
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise _too_long(path, f"line {number}", LONGEST_LINE)
+        yield number, line
+
+
+def _too_long(path: Path, what: str, limit: int) -> ValueError:
+    return ValueError(f"{path}: {what} is longer than {limit >> 20} MiB.")
 
 
 def _of_document(number: int, data: bytes) -> Iterator[tuple[int, Any]]:

@@ -197,7 +197,7 @@ def read_log_probabilities(
         choices, reasons = responses.parse(line, names)
         rows += [(number, choice) for choice in choices]
         for reason in reasons:
-            refuse(number, reason)
+            refuse(number, str(reason))
     # The last piece of a stream looks like a whole answer: the others tell.
     pieces = {(one.identity, one.index) for _, one in rows if not one.finished}
     for number, one in rows if pieces else []:
@@ -210,12 +210,13 @@ def read_log_probabilities(
             f"{name}: malformed {shown}{more}. Fix them, or leave them out with "
             "on_malformed=."
         )
-    return _joined(
+    return joined(
         [row for row in rows if (row[1].identity, row[1].index) not in pieces]
     )
 
 
-def _joined(rows: list[tuple[int, responses.Choice]]) -> LogProbabilities:
+def joined(rows: list[tuple[int, responses.Choice]]) -> LogProbabilities:
+    """Numbered answers as one record."""
     choices = [choice for _, choice in rows]
     return LogProbabilities(
         ids=tuple(choice.identity for choice in choices),
