@@ -53,7 +53,8 @@ def of_file(path: Path) -> Iterator[tuple[int, Any]]:
                     return
                 yield number, line
                 break
-            for number, line in lines_of(path, file, number):
+            behind = number
+            for number, line in lines_of(path, file, behind):
                 yield number, line
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(

@@ -220,6 +220,11 @@ def _body(line: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     return "", body
 
 
+def is_foreign(body: Mapping[str, Any]) -> bool:
+    """Whether another endpoint wrote a body."""
+    return any(field in body for field in _FOREIGN)
+
+
 def _refuse_foreign(body: Mapping[str, Any]) -> None:
     if "choices" in body or "output" in body:
         return

@@ -1,20 +1,20 @@
 """Decisions: answers of servers that give each option a probability.
 
-Two shapes: `answers` is a list of records with a `type` (OpenAI, vLLM, SGLang, LiteLLM),
-or an object with a record for each question (System One). Probabilities are rounded to
-two or four decimals; ties are kept as they are.
+Two shapes: `answers` is a list of records with a `type` (OpenAI, vLLM, SGLang,
+LiteLLM), or an object with a record for each question (System One). Probabilities are
+rounded to two or four decimals; ties are kept as they are.
 
 Source: openai-python, src/openai/types/decision.py; vLLM, decisions/protocol.py.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..responses import MalformedError, UnansweredError, shown
 from .left_out import LeftOut, Place, Places
-from .rows import ROUNDING, Rows
+from .rows import ROUNDING, Rows, names_of
 
 NAME = "decisions"
 
@@ -26,11 +26,15 @@ _NO_PROBABILITIES = (
 )
 
 
+# Probabilities by the type and value of an option: True and 1 are one key.
+_Options = dict[tuple[type, Any], float]
+
+
 class _Answer(NamedTuple):
     """One answer: a probability for each option, by the option's type and value."""
 
     question: str
-    probabilities: dict[tuple[type, Any], float]
+    probabilities: _Options
     chosen: Any
     confidence: float
     label: Any
@@ -50,6 +54,7 @@ def read(
     places: Places,
     left_out: LeftOut,
     kind: str,
+    choices: Sequence[str] | None,
 ) -> Rows:
     """A row for each answer, in the order of lines and of the questions in them.
 
@@ -58,10 +63,12 @@ def read(
       places: of the rows, which are added.
       left_out: what is not read.
       kind: "probabilities", or "scores" for the confidences that the server states.
+      choices: the order of the options; sorted without it.
     """
     answers: list[_Answer] = []
     ids: list[str] = []
     given: set[bool] = set()
+    number = -1
     for number, (place, line) in enumerate(lines):
         try:
             identity, body = _body(line)
@@ -81,7 +88,9 @@ def read(
         except MalformedError as error:
             left_out.refuse(str(error), places.name_of(place))
     left_out.check(len(answers))
-    return _rows(answers, ids, places, kind, has_ids=given == {True})
+    rows = _rows(answers, ids, places, kind, choices)
+    rows.has_ids, rows.num_read = given == {True}, number + 1
+    return rows
 
 
 def _body(line: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
@@ -95,7 +104,9 @@ def _body(line: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
                 identity = str(found)
         if "answers" in body:
             break
-        inner = [body[name] for name in _WRAPPERS if isinstance(body.get(name), Mapping)]
+        inner = [
+            body[name] for name in _WRAPPERS if isinstance(body.get(name), Mapping)
+        ]
         if not inner:
             break
         body = inner[0]
@@ -113,7 +124,10 @@ def _answers(
         named = [(str(name), answer) for name, answer in answers.items()]
     elif isinstance(answers, list):
         named = [
-            (str(number) if (name := _get(answer, "name")) is None else str(name), answer)
+            (
+                str(number) if (name := _get(answer, "name")) is None else str(name),
+                answer,
+            )
             for number, answer in enumerate(answers)
         ]
     else:
@@ -146,7 +160,7 @@ def _answer(name: str, answer: Any) -> _Answer:
         if value is None:
             raise UnansweredError(_NO_PROBABILITIES)
         true = _probability(name, value)
-        options = {(bool, False): 1.0 - true, (bool, True): true}
+        options: _Options = {(bool, False): 1.0 - true, (bool, True): true}
         return _Answer(name, options, None, max(true, 1.0 - true), None)
     if kind not in ("choice", "score"):
         raise MalformedError(f"answer {name!r}: unknown type {shown(kind)}")
@@ -169,7 +183,7 @@ def _answer(name: str, answer: Any) -> _Answer:
     )
 
 
-def _options(name: str, given: Any) -> dict[tuple[type, Any], float]:
+def _options(name: str, given: Any) -> _Options:
     if given is None or given == [] or given == {}:
         raise UnansweredError(_NO_PROBABILITIES)
     if isinstance(given, Mapping):
@@ -186,10 +200,11 @@ def _options(name: str, given: Any) -> dict[tuple[type, Any], float]:
             raise MalformedError(
                 f"answer {name!r}: expected an option, got {shown(value)}"
             )
-        # True and 1 are one key.
         key = (type(value), value)
         if key in found:
-            raise MalformedError(f"answer {name!r}: option {shown(value)} is there twice")
+            raise MalformedError(
+                f"answer {name!r}: option {shown(value)} is there twice"
+            )
         found[key] = _probability(name, probability)
     return found
 
@@ -203,13 +218,22 @@ def _probability(name: str, value: Any) -> float:
 
 
 def _rows(
-    answers: list[_Answer], ids: list[str], places: Places, kind: str, *, has_ids: bool
+    answers: list[_Answer],
+    ids: list[str],
+    places: Places,
+    kind: str,
+    choices: Sequence[str] | None,
 ) -> Rows:
     # The options of a question in an order that does not depend on the file.
     found: dict[str, set[tuple[type, Any]]] = {}
     for answer in answers:
         found.setdefault(answer.question, set()).update(answer.probabilities)
-    keys = {question: _ordered(options) for question, options in found.items()}
+    keys = {
+        question: _ordered(options)
+        if choices is None
+        else _as_given(question, options, choices, places)
+        for question, options in found.items()
+    }
     columns = {
         question: {key: column for column, key in enumerate(options)}
         for question, options in keys.items()
@@ -235,7 +259,6 @@ def _rows(
             f"{identity}/{answer.question}" if several else identity
             for identity, answer in zip(ids, answers, strict=True)
         ],
-        has_ids=has_ids,
         bases=ids,
         questions=[answer.question for answer in answers],
         options=[options[answer.question] for answer in answers],
@@ -257,6 +280,25 @@ def _rows(
 
 def _ordered(options: set[tuple[type, Any]]) -> list[tuple[type, Any]]:
     """Numbers in their order, and all else as text."""
-    if all(kind is not bool and str(value).removeprefix("-").isdecimal() for kind, value in options):
+    if all(
+        kind is not bool and str(value).removeprefix("-").isdecimal()
+        for kind, value in options
+    ):
         return sorted(options, key=lambda key: (int(key[1]), key[0].__name__))
     return sorted(options, key=lambda key: (key[0].__name__, str(key[1])))
+
+
+def _as_given(
+    question: str,
+    options: set[tuple[type, Any]],
+    choices: Sequence[str],
+    places: Places,
+) -> list[tuple[type, Any]]:
+    ordered = _ordered(options)
+    names = names_of(tuple(value for _, value in ordered))
+    if set(names) != set(choices) or len(names) != len(choices):
+        raise ValueError(
+            f"{places.paths[0]}: choices: expected the options of {question!r}, "
+            f"{', '.join(names[:12])}, got {', '.join(map(str, choices))}."
+        )
+    return [ordered[names.index(choice)] for choice in choices]

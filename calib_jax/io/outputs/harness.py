@@ -6,7 +6,7 @@ lm_eval/evaluator.py (`evaluate`) of EleutherAI/lm-evaluation-harness.
 
 import re
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,18 +18,16 @@ from .rows import Rows
 NAME = "lm-eval"
 
 _GENERATED = (
-    "a generation task, whose samples hold texts without log-probabilities: there is "
-    "nothing to calibrate; run its multiple-choice version, or ask an OpenAI-compatible"
-    " server with logprobs=True and read its answers"
+    "a generation task, without log-probabilities: nothing to calibrate; run a "
+    "multiple-choice task, or ask a server with logprobs=True and read its answers"
 )
 _ROLLING = (
-    "a perplexity task, which asks no question: there is nothing to calibrate; run a "
+    "a perplexity task, without a question: nothing to calibrate; run a "
     "multiple-choice task"
 )
 _REFERENCE = (
-    "a task with the log-likelihood of the right answer alone, which is not known "
-    "where confidence is needed: there is nothing to calibrate; run a multiple-choice "
-    "task"
+    "a task with the log-likelihood of the right answer alone: nothing to calibrate, as "
+    "it is not known beforehand; run a multiple-choice task"
 )
 _OF_FILE = re.compile(r"samples_(?P<task>.+?)_\d{4}-\d{2}-\d{2}T[\d.-]+")
 # Where a document names its subject.
@@ -41,7 +39,7 @@ class _Sample(NamedTuple):
 
     document: int
     filter: str
-    values: list[float]
+    values: Sequence[float]
     options: tuple[str, ...] | None
     label_by_index: int
     label_by_name: int
@@ -81,7 +79,7 @@ def read(
             if sample.options is not None:
                 options = kept.setdefault(sample.options, sample.options)
                 sample = sample._replace(options=options)
-            samples.append(sample._replace(values=array("d", sample.values)))
+            samples.append(sample)
             places.add(place)
     left_out.check(len(samples))
     return _rows(samples, [tasks[places.file(i)] for i in range(len(samples))], places)
@@ -126,7 +124,7 @@ def _sample(line: Mapping[str, Any]) -> _Sample:
     return _Sample(
         document=document,
         filter=str(line.get("filter", "none")),
-        values=values,
+        values=array("d", values),
         options=None if several else options,
         label_by_index=by_index,
         label_by_name=by_name,
@@ -192,7 +190,9 @@ def _labels(target: Any, options: tuple[str, ...]) -> tuple[int, int]:
 def _rows(samples: list[_Sample], tasks: list[str], places: Places) -> Rows:
     # Files of parallel runs are one rank after another.
     order_of = {task: number for number, task in enumerate(dict.fromkeys(tasks))}
-    keys = [(order_of[task], s.document) for task, s in zip(tasks, samples, strict=True)]
+    keys = [
+        (order_of[task], s.document) for task, s in zip(tasks, samples, strict=True)
+    ]
     order = sorted(range(len(samples)), key=keys.__getitem__)
     samples, tasks = [samples[i] for i in order], [tasks[i] for i in order]
     width = max(len(sample.values) for sample in samples)

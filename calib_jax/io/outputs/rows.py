@@ -34,6 +34,7 @@ class Rows:
       places: where each row stands.
       ids: of the rows.
       has_ids: False if the file has none, and they are the numbers of the rows.
+      num_read: number of rows in the file, in whose order labels without ids are.
       bases: of decisions, the ids of the responses; None where these are the ids.
       questions: of decisions, beside them.
       options: of each row, with their types: text, bool or int.
@@ -52,6 +53,7 @@ class Rows:
     places: Places
     ids: Sequence[str]
     has_ids: bool = True
+    num_read: int = 0
     bases: Sequence[str] | None = None
     questions: Sequence[str] | None = None
     options: Sequence[tuple[Any, ...]] | None = None
@@ -95,11 +97,11 @@ class Rows:
 
 def choices_of(rows: Rows) -> tuple[str, ...] | None:
     """The names of the options, if all rows have the same."""
-    if not rows.options or len(set(map(id, rows.options))) > 1:
-        first = rows.options[0] if rows.options else None
-        if first is None or any(other != first for other in rows.options or ()):
-            return None
-    return names_of(rows.options[0])
+    options = rows.options
+    # Rows of one question share the object, or differ.
+    if not options or any(other is not options[0] for other in options):
+        return None
+    return names_of(options[0])
 
 
 def names_of(options: tuple[Any, ...]) -> tuple[str, ...]:
@@ -223,3 +225,46 @@ def _blocks(values: np.ndarray) -> list[np.ndarray]:
     """Views of some rows each: an array of a file's bytes stays on the disk."""
     size = max(1, _BLOCK // max(1, values[:1].size))
     return [values[start : start + size] for start in range(0, len(values), size)]
+
+
+def unique(rows: Rows, repeats: str | None, left_out: LeftOut) -> Rows:
+    """Rows with each id once.
+
+    Raises:
+      ValueError: if rows of one id differ and `repeats` does not say which to keep.
+    """
+    firsts: dict[str, int] = {}
+    again = [(row, firsts.setdefault(one, row)) for row, one in enumerate(rows.ids)]
+    again = [(row, first) for row, first in again if row != first]
+    if not again:
+        return rows
+    equal = np.zeros(len(rows), bool)
+    dropped = np.zeros(len(rows), bool)
+    last = dict(firsts)
+    other: list[tuple[int, int]] = []
+    for row, first in again:
+        if _same(rows, row, first):
+            equal[row] = True
+        else:
+            other.append((row, first))
+            dropped[last[rows.ids[row]] if repeats == "last" else row] = True
+            last[rows.ids[row]] = row
+    if other and repeats is None:
+        row, first = other[0]
+        ids = len({rows.ids[row] for row, _ in other})
+        raise ValueError(
+            f"{left_out.path}: id {shown(rows.ids[row])} has different values in "
+            f"{rows.places.name(first)} and {rows.places.name(row)} ({ids} such ids): "
+            'reruns, epochs or several answers; keep one of each with repeats="first" '
+            'or "last".'
+        )
+    which = "an earlier" if repeats == "last" else "a later"
+    keep = ~dropped
+    rows.drop(equal & keep, "the same row once more", left_out)
+    rows.drop(dropped, f"{which} row of the same id, with other values", left_out)
+    return rows.take(np.flatnonzero(keep & ~equal))
+
+
+def _same(rows: Rows, row: int, first: int) -> bool:
+    parts = (rows.values, rows.labels, rows.outcomes, rows.predictions, rows.texts)
+    return all(part is None or np.array_equal(part[row], part[first]) for part in parts)

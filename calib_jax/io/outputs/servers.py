@@ -1,7 +1,7 @@
 """Answers of OpenAI-compatible servers, with the log-probabilities of their tokens."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -46,13 +46,13 @@ def read(
     """
     found = _Found(choices)
     pieces: set[tuple[str, int]] = set()
-    held: list[tuple[Place, responses.Choice]] = []
-    for place, choice in _choices(lines, places, left_out):
+    held: list[_Held] = []
+    for number, place, choice in _choices(lines, places, left_out, found):
         if not choice.finished:
             pieces.add((choice.identity, choice.index))
             left_out.refuse(responses.PIECE, places.name_of(place))
             continue
-        held.append((place, choice))
+        held.append(_Held(number, place, choice))
         if len(held) == _HELD:
             found.add(held, places, left_out)
             held = []
@@ -65,10 +65,14 @@ def read(
 
 
 def _choices(
-    lines: Iterable[tuple[Place, Any]], places: Places, left_out: LeftOut
-) -> Iterator[tuple[Place, responses.Choice]]:
+    lines: Iterable[tuple[Place, Any]],
+    places: Places,
+    left_out: LeftOut,
+    found: "_Found",
+) -> Iterator[tuple[int, Place, responses.Choice]]:
     names: dict[str, str] = {}
     for place, line in lines:
+        found.num_read += 1
         choices, errors = responses.parse(line, names)
         for error in errors:
             if isinstance(error, responses.UnansweredError):
@@ -76,7 +80,16 @@ def _choices(
             else:
                 left_out.refuse(str(error), places.name_of(place))
         for choice in choices:
-            yield place, choice
+            found.has_ids &= bool(choice.identity)
+            yield found.num_read - 1, place, choice
+
+
+class _Held(NamedTuple):
+    """An answer, the number of its response, counted from 0, and its line."""
+
+    number: int
+    place: Place
+    choice: responses.Choice
 
 
 class _Found:
@@ -84,7 +97,10 @@ class _Found:
 
     def __init__(self, choices: Sequence[str] | None) -> None:
         self.choices = choices
+        self.num_read = 0
+        self.has_ids = True
         self.ids: list[str] = []
+        self.numbers: list[int] = []
         self.indices: list[int] = []
         self.texts: list[str] = []
         self.predictions: list[int | None] = []
@@ -92,13 +108,13 @@ class _Found:
 
     def add(
         self,
-        held: list[tuple[Place, responses.Choice]],
+        held: list[_Held],
         places: Places,
         left_out: LeftOut,
     ) -> None:
-        read = joined([(place.number, choice) for place, choice in held])
+        read = joined([(one.place.number, one.choice) for one in held])
         kept, values, predictions = self._values(read)
-        for row, (place, choice) in enumerate(held):
+        for row, (number, place, choice) in enumerate(held):
             if not kept[row]:
                 reason = (
                     "an empty answer, or one with a token of probability 0"
@@ -108,6 +124,7 @@ class _Found:
                 left_out.drop(reason, places.name_of(place))
                 continue
             self.ids.append(choice.identity)
+            self.numbers.append(number)
             self.indices.append(choice.index)
             self.texts.append(choice.text)
             self.predictions.append(predictions[row])
@@ -130,20 +147,20 @@ class _Found:
 
     def rows(self, places: Places) -> Rows:
         values = np.concatenate(self.values)
-        has_ids = all(self.ids)
         rows = Rows(
             format=NAME,
             kind="scores" if self.choices is None else "log_probabilities",
             values=values,
             places=places,
-            ids=self.ids if has_ids else [str(row) for row in range(len(values))],
-            has_ids=has_ids,
+            ids=self.ids if self.has_ids else list(map(str, self.numbers)),
+            has_ids=self.has_ids,
+            num_read=self.num_read,
             texts=self.texts,
         )
         if self.choices is None:
             rows.notes.append(
-                "Scores are mean log-likelihoods of the answers' tokens; pass choices= "
-                "for the log-probabilities of the options of a multiple-choice question."
+                "Scores are mean log-likelihoods of the answers' tokens; for the "
+                "log-probabilities of the options of a question pass choices=."
             )
             return rows
         rows.options = [tuple(self.choices)] * len(values)
@@ -151,7 +168,7 @@ class _Found:
         missing = np.isneginf(values)
         if (missing.sum(axis=1) == values.shape[1] - 1).all():
             raise ValueError(
-                f"{places.paths[0]}: no row has log-probabilities of two choices: there "
-                "is nothing to calibrate; ask the server for top_logprobs=20."
+                f"{places.paths[0]}: no row has log-probabilities of two choices: "
+                "there is nothing to calibrate; ask the server for top_logprobs=20."
             )
         return rows
