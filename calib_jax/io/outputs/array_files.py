@@ -64,6 +64,10 @@ def _too_large(path: Path, name: str, size: int) -> ValueError:
 def npy(path: Path) -> ArrayFile:
     """One array, which is read from the disk as it is used."""
     with _named(path):
+        with path.open("rb") as file:
+            _, dtype, _ = _header(file, path.name)
+        if dtype.hasobject:
+            raise _pickled(path, "the array")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     return ArrayFile(path, {"": array.shape}, lambda _: array)
 
@@ -83,23 +87,23 @@ def npz(path: Path) -> ArrayFile:
                 f"{path}: expected arrays of numpy.savez, got a zip file with {names}"
                 + ("; logs of inspect_ai are not read." if inspect else ".")
             )
-        shapes = {name: _header(archive, info)[0] for name, info in found.items()}
+        shapes = {name: _member(archive, info)[0] for name, info in found.items()}
 
     def read(name: str) -> np.ndarray:
         info = found[name]
         with zipfile.ZipFile(path) as archive:
-            shape, dtype, start = _header(archive, info)
+            shape, dtype, start = _member(archive, info)
             if dtype.hasobject:
-                raise ValueError(
-                    f"{path}: {name} holds Python objects (a pickle), which are never "
-                    "loaded; save an array of numbers or of text."
-                )
+                raise _pickled(path, name)
             size = math.prod(shape) * dtype.itemsize
-            ratio, large = _BOMB
-            if size > LARGEST or (
-                size > large and size > ratio * max(info.compress_size, 1)
-            ):
+            if size > LARGEST:
                 raise _too_large(path, name, size)
+            ratio, large = _BOMB
+            if size > large and size > ratio * info.compress_size:
+                raise ValueError(
+                    f"{path}: {name} is more than {ratio} times as large unpacked, "
+                    "which outputs are not; save it as npy if it is right."
+                )
             if start + size != info.file_size:
                 raise ValueError(
                     f"{path}: {name} claims {size} bytes and has "
@@ -111,18 +115,29 @@ def npz(path: Path) -> ArrayFile:
     return ArrayFile(path, shapes, read)
 
 
-def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
-    """Shape and dtype of a member, and where its numbers start."""
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
     with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        reader = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if reader is None:
-            raise ValueError(f"{info.filename}: format {version} is not known")
-        shape, _, dtype = reader(member)
-        return shape, dtype, member.tell()
+        return _header(member, info.filename)
+
+
+def _header(file: Any, name: str) -> Any:
+    """Shape and dtype of an array, and where its numbers start."""
+    version = np.lib.format.read_magic(file)
+    reader = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if reader is None:
+        raise ValueError(f"{name}: version {version} is not known")
+    shape, _, dtype = reader(file)
+    return shape, dtype, file.tell()
+
+
+def _pickled(path: Path, name: str) -> ValueError:
+    return ValueError(
+        f"{path}: {name} holds Python objects (a pickle), which are never loaded; save "
+        "an array of numbers or of text."
+    )
 
 
 def missing(package: str, path: Path) -> ImportError:

@@ -266,16 +266,28 @@ def _rows(
         class_where=None if class_where.all() else class_where,
         groups=[answer.question for answer in answers] if several else None,
     )
-    if kind == "scores":
-        rows.values = np.array([answer.confidence for answer in answers])
-        rows.class_where = None
     if any(answer.label is not None for answer in answers):
         rows.labels = [answer.label for answer in answers]
     if any(answer.chosen is not None for answer in answers):
         rows.predictions = [
             None if answer.chosen is None else answer.chosen[1] for answer in answers
         ]
+    if kind == "scores":
+        _as_scores(rows, answers)
     return rows
+
+
+def _as_scores(rows: Rows, answers: list[_Answer]) -> None:
+    """The stated confidences, in the answer given or, if none is, the likeliest one."""
+    likeliest = rows.values.argmax(axis=1).tolist()
+    rows.values = np.array([answer.confidence for answer in answers])
+    rows.class_where = None
+    rows.predictions = [
+        options[best] if answer.chosen is None else answer.chosen[1]
+        for answer, options, best in zip(
+            answers, rows.options or (), likeliest, strict=True
+        )
+    ]
 
 
 def _ordered(options: set[tuple[type, Any]]) -> list[tuple[type, Any]]:

@@ -26,8 +26,8 @@ _ROLLING = (
     "multiple-choice task"
 )
 _REFERENCE = (
-    "a task with the log-likelihood of the right answer alone: nothing to calibrate, as "
-    "it is not known beforehand; run a multiple-choice task"
+    "a task with the log-likelihood of the right answer alone: nothing to calibrate; "
+    "run a multiple-choice task"
 )
 _OF_FILE = re.compile(r"samples_(?P<task>.+?)_\d{4}-\d{2}-\d{2}T[\d.-]+")
 # Where a document names its subject.

@@ -129,7 +129,7 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
         if given is not None:
             setattr(rows, name, _numbers(name, given, rows, left_out.path))
     if rows.kind == "scores" and rows.labels is not None:
-        _compare(rows, left_out)
+        rows = _compared(rows, left_out)
     return rows
 
 
@@ -234,8 +234,12 @@ def _number(cell: Any, options: tuple[Any, ...], by_name: bool) -> int:
     return int(text)
 
 
-def _compare(rows: Rows, left_out: LeftOut) -> None:
-    """Outcomes of scores: whether the prediction is the label."""
+def _compared(rows: Rows, left_out: LeftOut) -> Rows:
+    """Rows of scores with outcomes: whether the prediction is the label."""
+    if rows.predictions is not None:
+        none = np.asarray(rows.predictions) < 0
+        rows = rows.drop(none, "no prediction beside a label", left_out)
+        left_out.check(len(rows))
     labels = np.asarray(rows.labels)
     if rows.predictions is not None:
         found = (np.asarray(rows.predictions) == labels).astype(np.float64)
@@ -246,9 +250,9 @@ def _compare(rows: Rows, left_out: LeftOut) -> None:
                 f"{len(labels)} rows (first: {first}); labels are taken."
             )
         rows.outcomes = found
-        return
+        return rows
     if rows.outcomes is not None:
-        return
+        return rows
     if labels.max(initial=0) > 1:
         raise ValueError(
             f"{left_out.path}: scores without predictions: with labels of several "
@@ -257,3 +261,4 @@ def _compare(rows: Rows, left_out: LeftOut) -> None:
         )
     # Of two classes, the score is that of class 1.
     rows.outcomes = labels.astype(np.float64)
+    return rows

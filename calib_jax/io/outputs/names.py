@@ -38,10 +38,15 @@ def plain(name: str) -> str:
     return re.sub(r"[\s-]+", "_", name.strip().lower())
 
 
-def holds_values(names: Iterable[str]) -> bool:
-    """Whether any is a name of logits, probabilities or scores."""
-    values = {one for field in KINDS for one in NAMES[field]}
-    return any(plain(str(name)) in values for name in names)
+def holds_values(first: Mapping[str, Any]) -> bool:
+    """Whether an object has numbers called logits, probabilities or scores."""
+    known = {one for field in KINDS for one in NAMES[field]}
+    return any(
+        plain(str(name)) in known
+        and bool(cells := value if isinstance(value, list) else [value])
+        and all(isinstance(cell, (int, float)) for cell in cells)
+        for name, value in first.items()
+    )
 
 
 def holds_any(names: Iterable[str]) -> bool:

@@ -15,6 +15,8 @@ NAME = "answers"
 
 # So many answers are held with all their tokens.
 _HELD = 256
+# So many different tokens are kept to be used again.
+_NAMES = 2**18
 
 
 def is_answer(line: Mapping[str, Any]) -> bool:
@@ -73,6 +75,8 @@ def _choices(
     names: dict[str, str] = {}
     for place, line in lines:
         found.num_read += 1
+        if len(names) > _NAMES:
+            names.clear()
         choices, errors = responses.parse(line, names)
         for error in errors:
             if isinstance(error, responses.UnansweredError):

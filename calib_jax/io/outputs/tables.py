@@ -83,7 +83,12 @@ def read(
         places.extend(range(len(values)))
     left_out.check(len(values))
     notes = [f"The file also holds {' and '.join(rest)}."] if rest else []
-    ids = found.get("ids")
+    ids = texts(found["ids"]) if "ids" in found else None
+    if ids is not None and "" in ids:
+        raise ValueError(
+            f"{path}: {places.name(ids.index(''))} has no id; give one to all rows, or "
+            "leave out the column."
+        )
     return Rows(
         format=format,
         kind=str(known),
@@ -91,7 +96,7 @@ def read(
         places=places,
         has_ids=ids is not None,
         num_read=len(values),
-        ids=texts(range(len(values)) if ids is None else ids),
+        ids=texts(range(len(values))) if ids is None else ids,
         labels=_labels(found.get("labels")),
         predictions=_labels(found.get("predictions")),
         outcomes=_outcomes(found.get("outcomes"), places, left_out),
@@ -164,7 +169,7 @@ def _text(cell: Any) -> str:
         return cell.decode("utf-8", "replace")
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
-    return "" if cell is None else str(cell)
+    return "" if cell is None or cell != cell else str(cell)
 
 
 def cells(column: Any) -> Any:
