@@ -8,6 +8,7 @@ import jax
 import ml_dtypes
 import numpy as np
 import pytest
+from output_files import one_line, read
 
 import calib_jax as cj
 
@@ -21,20 +22,6 @@ RNG = np.random.default_rng(0)
 PROBABILITIES = RNG.dirichlet(np.ones(3), 7).astype(np.float32)
 LOGITS = RNG.normal(size=(7, 3)).astype(np.float32)
 LABELS = np.arange(7) % 3
-
-
-def read(path, **more):
-    return cj.io.read_outputs(path, **more)
-
-
-def one_line(path, **more):
-    """The message of the error, which is one line and names the file."""
-    with pytest.raises(ValueError) as error:
-        read(path, **more)
-    message = str(error.value)
-    assert "\n" not in message and len(message) < 900
-    assert path.name in message
-    return message
 
 
 def save(path, arrays):

@@ -5,28 +5,11 @@ import json
 
 import numpy as np
 import pytest
+from output_files import one_line, read, write
 
 import calib_jax as cj
 
 pytestmark = pytest.mark.once
-
-
-def write(path, text):
-    path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def read(path, **more):
-    return cj.io.read_outputs(path, **more)
-
-
-def one_line(path, **more):
-    with pytest.raises(ValueError) as error:
-        read(path, **more)
-    message = str(error.value)
-    assert "\n" not in message and len(message) < 900
-    assert path.name in message
-    return message
 
 
 ROWS = "id,prob_0,prob_1,label,subject\na,0.25,0.75,1,x\nb,0.5,0.5,0,y\n"

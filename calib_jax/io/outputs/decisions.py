@@ -72,6 +72,7 @@ def read(
     for number, (place, line) in enumerate(lines):
         try:
             identity, body = _body(line)
+            identity = places.stem(place) if identity is None else identity
             given.add(identity is not None)
             if len(given) > 1:
                 raise MalformedError("expected an id in all lines or in none")

@@ -135,12 +135,14 @@ def _sample(line: Mapping[str, Any]) -> _Sample:
 
 def _arguments(given: Any) -> list[tuple[str, str]]:
     """Context and option of each request; older files hold lists of both."""
-    requests = given.values() if isinstance(given, Mapping) else given
-    if not isinstance(requests, (list, tuple)) and not isinstance(given, Mapping):
+    if not isinstance(given, (Mapping, list)):
         raise MalformedError(f"arguments: expected requests, got {shown(given)}")
+    requests = given.values() if isinstance(given, Mapping) else given
     found = []
     for request in requests:
-        parts = list(request.values() if isinstance(request, Mapping) else request)
+        if isinstance(request, Mapping):
+            request = list(request.values())
+        parts = request if isinstance(request, list) else []
         if len(parts) == 1:
             raise UnansweredError(_ROLLING)
         if len(parts) >= 2 and isinstance(parts[1], Mapping):

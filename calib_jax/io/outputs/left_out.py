@@ -49,6 +49,13 @@ class Places:
     def file(self, row: int) -> int:
         return self._files[row]
 
+    def stem(self, place: Place) -> str | None:
+        """The name of one of several files, which is an id where a line has none."""
+        if len(self.paths) < 2:
+            return None
+        name = self.paths[place.file].name.removesuffix(".gz")
+        return name.rpartition(".")[0] or name
+
     def name(self, row: int) -> str:
         return self.name_of(Place(self._files[row], self._numbers[row]))
 

@@ -1,5 +1,6 @@
 """Answers of OpenAI-compatible servers, with the log-probabilities of their tokens."""
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -84,6 +85,8 @@ def _choices(
             else:
                 left_out.refuse(str(error), places.name_of(place))
         for choice in choices:
+            if not choice.identity and (stem := places.stem(place)):
+                choice = dataclasses.replace(choice, identity=stem)
             found.has_ids &= bool(choice.identity)
             yield found.num_read - 1, place, choice
 
