@@ -11,6 +11,7 @@ import pytest
 from output_files import one_line, read
 
 import calib_jax as cj
+from calib_jax.io.outputs import array_files
 
 pytestmark = pytest.mark.once
 
@@ -249,18 +250,21 @@ def test_claims_larger_than_the_file(tmp_path):
     assert "cannot be read" in one_line(tmp_path / "a.safetensors")
 
 
-def test_small_files_of_huge_arrays(tmp_path):
-    header = {"descr": "<f4", "fortran_order": False, "shape": (2**18, 2**9)}
+def test_small_files_of_huge_arrays(tmp_path, monkeypatch):
+    monkeypatch.setattr(array_files, "_BOMB", (100, 2**23))
+    monkeypatch.setattr(array_files, "LARGEST", 2**24)
+    header = {"descr": "<f4", "fortran_order": False, "shape": (2**12, 2**9)}
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         with archive.open("logits.npy", "w", force_zip64=True) as file:
             np.lib.format.write_array_header_1_0(file, header)
-            for _ in range(2**9):
+            for _ in range(2**3):
                 file.write(bytes(2**20))
     assert "100 times as large" in one_line(tmp_path / "a.npz")
-    zeros = pa.array(np.zeros(2**20, np.float32))
-    table = pa.table({"score": pa.chunked_array([zeros] * 600)})
-    parquet.write_table(table, tmp_path / "a.parquet")
-    assert "at most 4 GiB" in one_line(tmp_path / "a.parquet")
+    zeros = pa.array(np.zeros(2**18, np.float32))
+    lists = pa.array([np.zeros(2**18)] * 9)
+    for column in (pa.chunked_array([zeros] * 9), pa.chunked_array([lists])):
+        parquet.write_table(pa.table({"logits": column}), tmp_path / "a.parquet")
+        assert "at most 0 GiB" in one_line(tmp_path / "a.parquet")
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".npz", ".safetensors", ".parquet"])

@@ -14,6 +14,8 @@ import numpy as np
 LARGEST = 2**32
 # Arrays above the second size that were packed into less than this share are no data.
 _BOMB = 100, 2**28
+# So many rows of a table are unpacked together.
+_ROWS = 2**12
 
 
 class ArrayFile:
@@ -168,29 +170,30 @@ def safetensors(path: Path) -> ArrayFile:
 def parquet(path: Path) -> ArrayFile:
     """Columns of numbers or text, and of lists of numbers of one length."""
     try:
+        import pyarrow
         import pyarrow.parquet as package
     except ImportError:
         raise missing("pyarrow", path) from None
     with _named(path), package.ParquetFile(path) as file:
-        metadata, schema = file.metadata, file.schema_arrow
-        shapes: dict[str, Any] = {name: (metadata.num_rows,) for name in schema.names}
-        sizes: dict[str, int] = dict.fromkeys(shapes, 0)
-        for group in range(metadata.num_row_groups):
-            for place in range(metadata.num_columns):
-                column = metadata.row_group(group).column(place)
-                name = column.path_in_schema.partition(".")[0]
-                # Equal values are stored once: what counts is their number.
-                sizes[name] = sizes.get(name, 0) + 8 * column.num_values
-        for name in shapes:
-            if _is_list(schema.field(name).type):
-                shapes[name] = (metadata.num_rows, None)
+        num_rows, schema = file.metadata.num_rows, file.schema_arrow
+        shapes: dict[str, Any] = {
+            name: (num_rows, None) if _is_list(schema.field(name).type) else (num_rows,)
+            for name in schema.names
+        }
 
     def read(name: str) -> Any:
-        if sizes.get(name, 0) > LARGEST:
-            raise _too_large(path, name, sizes[name])
+        # Equal values are stored once, so the size of the file says little.
+        if 8 * num_rows > LARGEST:
+            raise _too_large(path, name, 8 * num_rows)
+        batches, size = [], 0
         with package.ParquetFile(path) as file:
-            column = file.read(columns=[name]).column(name)
-        return _of_arrow(path, name, column)
+            for batch in file.iter_batches(_ROWS, columns=[name]):
+                batches.append(batch.column(0))
+                size += batches[-1].nbytes
+                if size > LARGEST:
+                    raise _too_large(path, name, size)
+        kind = schema.field(name).type
+        return _of_arrow(path, name, pyarrow.chunked_array(batches, kind))
 
     return ArrayFile(path, shapes, read)
 

@@ -37,10 +37,12 @@ class _Columns:
                 )
             found[name] = cell if isinstance(cell, list) else [cell]
         for name in self.others:
-            cell = row.get(name)
+            other = row.get(name)
             # Labels of decisions are an object with one for each question.
-            if isinstance(cell, list) or (isinstance(cell, dict) and name != "labels"):
-                raise MalformedError(f"{name}: expected one value, got {shown(cell)}")
+            if isinstance(other, list) or (
+                isinstance(other, dict) and name != "labels"
+            ):
+                raise MalformedError(f"{name}: expected one value, got {shown(other)}")
         for name, cell in found.items():
             self.numbers[name].extend(cell)
         for name, cells in self.others.items():
