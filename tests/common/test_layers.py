@@ -133,6 +133,7 @@ def test_flax_and_matplotlib_stay_in_their_modules():
 
 def test_a_fresh_import_is_light():
     heavy = ("flax", "matplotlib", "mlxtend", "sklearn", "rich", "pandas", "orbax")
+    heavy += ("pyarrow", "safetensors")
     code = (
         "import sys, calib_jax\n"
         f"found = [name for name in {heavy} if name in sys.modules]\n"
