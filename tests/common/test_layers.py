@@ -205,7 +205,7 @@ def test_docstring(name):
     for parameter in inspect.signature(function).parameters:
         assert (
             f"  {parameter}: " in text
-            or (parameter == "arrays" and "*arrays: " in text)
+            or f"  *{parameter}: " in text
             or "Args, errors and NaN as for" in text
         ), parameter
     headings = ["Raises:", "Examples:"]

@@ -233,11 +233,11 @@ def unique(rows: Rows, repeats: str | None, left_out: LeftOut) -> Rows:
     Raises:
       ValueError: if rows of one id differ and `repeats` does not say which to keep.
     """
+    if len(set(rows.ids)) == len(rows):
+        return rows
     firsts: dict[str, int] = {}
     again = [(row, firsts.setdefault(one, row)) for row, one in enumerate(rows.ids)]
     again = [(row, first) for row, first in again if row != first]
-    if not again:
-        return rows
     equal = np.zeros(len(rows), bool)
     dropped = np.zeros(len(rows), bool)
     last = dict(firsts)
