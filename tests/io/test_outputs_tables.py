@@ -63,6 +63,46 @@ def test_a_list_in_a_cell(tmp_path):
             read(tmp_path / "a.csv", choices=choices)
 
 
+def test_an_object_with_a_number_for_each_option(tmp_path):
+    rows = [
+        {"id": 1, "probs": {"yes": 0.25, "no": 0.75}, "label": "no"},
+        {"id": 2, "probs": {"no": 0.5, "yes": 0.5}, "label": "yes"},
+    ]
+    outputs = read(write(tmp_path / "a.jsonl", rows))
+    assert outputs.choices == ("yes", "no") and outputs.labels.tolist() == [1, 0]
+    np.testing.assert_allclose(
+        np.exp(outputs.log_probabilities), [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6
+    )
+    rows[1]["probs"]["maybe"] = 0.0
+    assert "line 2: probs: expected the options of the first row" in one_line(
+        write(tmp_path / "a.jsonl", rows)
+    )
+
+
+@pytest.mark.parametrize("names", ["p0,p1", "probs_0,probs_1", "Prob.0,Prob.1"])
+def test_columns_with_a_number_for_each_class(tmp_path, names):
+    outputs = read(write(tmp_path / "a.csv", f"{names},y_true\n0.25,0.75,1\n"))
+    assert outputs.kind == "probabilities" and outputs.labels.tolist() == [1]
+    columns = {"probabilities": names.split(",")[::-1]}
+    outputs = read(tmp_path / "a.csv", columns=columns)
+    np.testing.assert_allclose(
+        np.exp(outputs.log_probabilities), [[0.75, 0.25]], rtol=1e-6
+    )
+
+
+def test_messages_are_one_line_whatever_names_hold(tmp_path):
+    name = "logits\n\x1b[31m"
+    path = write(tmp_path / "a", [{name: [1.0, 2.0]}, {name: [1.0]}, {"a\rb": 1}])
+    message = one_line(path)
+    assert r"logits\n\x1b[31m" in message and message.isprintable()
+    outputs = read(
+        write(path, [{"logits": [1, 2], "id": "a\nb"}, {"\x1b": 1}]),
+        drop_malformed=True,
+    )
+    assert outputs.ids == ("a\nb",)
+    assert all(reason.isprintable() for reason in outputs.dropped)
+
+
 def test_scores_and_what_makes_them_right(tmp_path):
     path = tmp_path / "a.csv"
     outputs = read(write(path, "score,correct\n0.5,True\n0.25,no\n1e-3,0.5\n"))

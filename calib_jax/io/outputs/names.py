@@ -43,10 +43,16 @@ def holds_values(first: Mapping[str, Any]) -> bool:
     known = {one for field in KINDS for one in NAMES[field]}
     return any(
         plain(str(name)) in known
-        and bool(cells := value if isinstance(value, list) else [value])
+        and bool(cells := _cells(value))
         and all(isinstance(cell, (int, float)) for cell in cells)
         for name, value in first.items()
     )
+
+
+def _cells(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else [value]
 
 
 def holds_any(names: Iterable[str]) -> bool:
@@ -150,9 +156,11 @@ def _asked(
 def _numbered(path: Path, given: list[str], synonyms: tuple[str, ...]) -> list[str]:
     """Columns such as prob_0, prob_1 and so on, one for each class."""
     found: dict[int, str] = {}
+    # Alone it may be any number.
+    stems = ("p",) if "probs" in synonyms else ()
     for name in given:
         match = _NUMBERED.fullmatch(plain(name))
-        if match and match["stem"] in synonyms:
+        if match and match["stem"] in (*synonyms, *stems):
             found[int(match["number"])] = name
     if len(found) < 2 or set(found) != set(range(len(found))):
         return []

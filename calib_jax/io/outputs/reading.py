@@ -105,19 +105,27 @@ def read_outputs(
     left_out = LeftOut(
         source, drop_malformed=checks.flag("drop_malformed", drop_malformed)
     )
-    if choices is not None:
-        choices = _choices(choices)
-    looked = content.look(source, format, left_out)
-    rows = _rows(looked, kind, choices, columns, left_out)
-    left_out.check(len(rows))
-    rows = found_rows.unique(rows, repeats, left_out)
-    rows = found_rows.checked(rows, left_out)
-    left_out.check(len(rows))
-    if labels is not None:
-        rows = labelling.join(
-            rows, label_files.read(host.path("labels", labels)), left_out
-        )
-    return _outputs(labelling.numbered(rows, left_out), left_out)
+    choices = None if choices is None else _choices(choices)
+    labels = None if labels is None else host.path("labels", labels)
+    try:
+        looked = content.look(source, format, left_out)
+        rows = _rows(looked, kind, choices, columns, left_out)
+        left_out.check(len(rows))
+        rows = found_rows.unique(rows, repeats, left_out)
+        rows = found_rows.checked(rows, left_out)
+        left_out.check(len(rows))
+        if labels is not None:
+            rows = labelling.join(rows, label_files.read(labels), left_out)
+        return _outputs(labelling.numbered(rows, left_out), left_out)
+    except ValueError as error:
+        # Names in a file may hold anything, and a message is one line of text.
+        if str(error).isprintable():
+            raise
+        raise ValueError(_printable(str(error))) from error
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
@@ -211,7 +219,7 @@ def _outputs(rows: Rows, left_out: LeftOut) -> Outputs:
         cost=rows.cost,
         texts=texts(rows.texts),
         has_ids=rows.has_ids,
-        dropped=dict(left_out.counts),
-        dropped_at={reason: tuple(at) for reason, at in left_out.places.items()},
-        notes=tuple(rows.notes),
+        dropped={_printable(one): num for one, num in left_out.counts.items()},
+        dropped_at={_printable(one): tuple(at) for one, at in left_out.places.items()},
+        notes=tuple(map(_printable, rows.notes)),
     )

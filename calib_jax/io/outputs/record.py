@@ -24,7 +24,7 @@ class Outputs:
       kind: what the file holds: `"logits"`, `"log_probabilities"`, `"probabilities"` or
         `"scores"`.
       logits: floating `[N, C]`: float32, float16 or bfloat16 as in the file, float64 as
-        float32.
+        float32. Those of an npy file may stay on the disk until they are used.
       log_probabilities: float32 `[N, C]`, in nats, of log-probabilities and of
         probabilities. -inf is a probability of 0, or an option that the row lacks.
       scores: float32 `[N]`, one number for each answer, larger for surer ones.

@@ -82,6 +82,9 @@ def read(
     if isinstance(table, ArrayFile):
         places.extend(range(len(values)))
     left_out.check(len(values))
+    options = None
+    if isinstance(table, JsonTable):
+        options = table.options.get(str(plan[field]))
     notes = [f"The file also holds {' and '.join(rest)}."] if rest else []
     ids = texts(found["ids"]) if "ids" in found else None
     if ids is not None and "" in ids:
@@ -97,6 +100,7 @@ def read(
         has_ids=ids is not None,
         num_read=len(values),
         ids=texts(range(len(values))) if ids is None else ids,
+        options=None if options is None else [options] * len(values),
         labels=_labels(found.get("labels")),
         predictions=_labels(found.get("predictions")),
         outcomes=_outcomes(found.get("outcomes"), places, left_out),

@@ -16,19 +16,24 @@ from .left_out import LeftOut, Place, Places
 class _Columns:
     """Cells of the columns that are kept: numbers as floats, all else as it is.
 
-    A column of numbers may hold a list in each row.
+    A column of numbers may hold a list in each row, or an object with a number for each
+    option.
+
+    Attributes:
+      options: of each column of objects, in the order of the first row.
     """
 
     def __init__(self, numbers: list[str], others: list[str]) -> None:
         self.numbers = {name: array("d") for name in numbers}
         self.widths: dict[str, int] = {}
+        self.options: dict[str, tuple[str, ...]] = {}
         self.others: dict[str, list[Any]] = {name: [] for name in others}
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Adds a row, or raises `MalformedError` and adds nothing."""
         found = {}
         for name in self.numbers:
-            cell = _numbers(name, row.get(name))
+            cell = _numbers(name, self._listed(name, row.get(name)))
             width = len(cell) if isinstance(cell, list) else 0
             if self.widths.setdefault(name, width) != width:
                 raise MalformedError(
@@ -47,6 +52,15 @@ class _Columns:
             self.numbers[name].extend(cell)
         for name, cells in self.others.items():
             cells.append(row.get(name))
+
+    def _listed(self, name: str, cell: Any) -> Any:
+        """The numbers of an object in the order of the options."""
+        if not isinstance(cell, dict):
+            return cell
+        options = self.options.setdefault(name, tuple(cell))
+        if set(options) != set(cell):
+            raise MalformedError(f"{name}: expected the options of the first row")
+        return [cell[option] for option in options]
 
     def arrays(self) -> dict[str, Any]:
         found: dict[str, Any] = dict(self.others)
@@ -79,12 +93,18 @@ def _number(name: str, cell: Any) -> float:
 
 
 class JsonTable:
-    """JSON objects of one form, one a line."""
+    """JSON objects of one form, one a line.
+
+    Attributes:
+      names: of the columns.
+      options: names of the numbers in a column of objects, once it is read.
+    """
 
     def __init__(
         self, first: Mapping[str, Any], lines: Iterable[tuple[Place, Mapping[str, Any]]]
     ) -> None:
         self.names, self._lines = list(first), lines
+        self.options: dict[str, tuple[str, ...]] = {}
 
     def read(
         self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
@@ -100,6 +120,7 @@ class JsonTable:
                 left_out.refuse(str(error), places.name_of(place))
             else:
                 places.add(place)
+        self.options = found.options
         return found.arrays()
 
 
