@@ -52,6 +52,13 @@ def test_wrapped_bodies_and_folders(tmp_path):
     assert outputs.ids == ("first", "second") and outputs.has_ids
 
 
+def test_labels_of_several_questions_by_their_ids(tmp_path):
+    path = write(tmp_path / "a.jsonl", ALL)
+    labels = write(tmp_path / "l.csv", "id,label\nx/topic,law\nx/ok,true\nx,art\n")
+    outputs = read(path, labels=labels)
+    assert outputs.ids == ("x/topic", "x/ok") and outputs.labels.tolist() == [1, 1]
+
+
 def test_ties_are_kept(tmp_path):
     """Two decimals make few values, which stay equal and in their order."""
     rng = np.random.default_rng(0)

@@ -61,6 +61,9 @@ def test_labels_by_order(tmp_path, by_order):
     np.save(path, np.array([True, False, True]))
     outputs = read(by_order, labels=path)
     assert outputs.outcomes.tolist() == [1, 0, 1] and outputs.labels is None
+    np.savez(tmp_path / "l.npz", label=[0.0, np.nan, 1.0])
+    outputs = read(by_order, labels=tmp_path / "l.npz")
+    assert outputs.ids == ("0", "2") and outputs.labels.tolist() == [0, 1]
     np.savez(tmp_path / "l.npz", correct=[0, 1, 1])
     assert read(by_order, labels=tmp_path / "l.npz").outcomes.tolist() == [0, 1, 1]
     write(tmp_path / "l.csv", "1\n0\n1\n")

@@ -113,6 +113,9 @@ def test_scores_and_what_makes_them_right(tmp_path):
     assert outputs.dropped == {"no prediction beside a label": 1}
     outputs = read(write(path, "score,label\n0.5,1\n0.25,0\n"))
     assert outputs.outcomes.tolist() == [1, 0]
+    outputs = read(write(path, "score,label\n0.5,True\n0.25,false\n"))
+    assert outputs.outcomes.tolist() == [1, 0]
+    assert "classes, counted from 0" in one_line(write(path, "score,label\n0.5,cat\n"))
     assert "several classes" in one_line(write(path, "score,label\n0.5,2\n0.25,0\n"))
     assert "outcomes in [0, 1]" in one_line(write(path, "score,correct\n0.5,7\n"))
     assert "line 3" in one_line(write(path, "score,correct\n0.5,1\n0.5,maybe\n"))

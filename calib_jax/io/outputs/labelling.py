@@ -1,6 +1,5 @@
 """Labels: from the file itself or another one, as numbers of options."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ import numpy as np
 
 from ..responses import shown
 from .left_out import LeftOut
-from .rows import Rows, names_of
+from .rows import Rows, names_of, outcomes
 
 
 class Given(NamedTuple):
@@ -48,30 +47,38 @@ def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
         )
     else:
         by_id = _by_id(given)
-    values = [by_id.get(base) for base in bases]
-    if rows.questions is not None:
-        values = [
-            value.get(question) if isinstance(value, Mapping) else value
-            for value, question in zip(values, rows.questions, strict=True)
-        ]
-    missing = np.array([value is None or value == "" for value in values], bool)
+    values = _values(rows, bases, by_id)
+    missing = np.array([not cell == cell or cell in (None, "") for cell in values])
     if missing.all() and len(rows):
         raise ValueError(
             f"{given.path}: none of its {len(by_id)} labels is for a row of "
             f"{left_out.path}: its ids are like {shown(next(iter(by_id), ''))}, and "
-            f"theirs like {shown(bases[0])}."
+            f"theirs like {shown(rows.ids[0])}."
         )
-    unused = len(by_id.keys() - set(bases))
+    unused = len(by_id.keys() - set(bases) - set(rows.ids))
     if unused and rows.has_ids:
         rows.notes.append(f"{unused} of {len(by_id)} labels are for none of the rows.")
     if given.are_outcomes:
-        rows.outcomes = np.array(
-            [_outcome(given.path, value, rows, row) for row, value in enumerate(values)]
-        )
-        rows.labels = None
+        rows.outcomes, rows.labels = outcomes(values, given.path, rows.row_name), None
     else:
         rows.labels, rows.outcomes = _as_array(values), None
     return rows.drop(missing, f"no label in {given.path.name}", left_out)
+
+
+def _values(rows: Rows, bases: Sequence[str], by_id: dict[str, Any]) -> list[Any]:
+    """The label of each row: of its id, or of its question under the response's id."""
+    if rows.questions is None:
+        return [by_id.get(one) for one in rows.ids]
+    several = len(set(rows.questions)) > 1
+    found = []
+    for one, base, question in zip(rows.ids, bases, rows.questions, strict=True):
+        value = by_id.get(one, by_id.get(base))
+        if isinstance(value, Mapping):
+            value = value.get(question)
+        elif several and one not in by_id:
+            value = None
+        found.append(value)
+    return found
 
 
 def _as_array(values: list[Any]) -> list[Any] | np.ndarray:
@@ -89,23 +96,6 @@ def _by_id(given: Given) -> dict[str, Any]:
                 f"{shown(found[identity])} and {shown(value)}; keep one of them."
             )
     return found
-
-
-def _outcome(path: Path, value: Any, rows: Rows, row: int) -> float:
-    if value is None or value == "":
-        return math.nan
-    text = str(value).strip().lower()
-    try:
-        number = {"true": 1.0, "false": 0.0}.get(text)
-        number = float(text) if number is None else number
-    except ValueError:
-        number = math.nan
-    if not 0 <= number <= 1:
-        raise ValueError(
-            f"{path}: expected outcomes in [0, 1], got {shown(value)} "
-            f"({rows.row_name(row)})."
-        )
-    return number
 
 
 def numbered(rows: Rows, left_out: LeftOut) -> Rows:
@@ -141,19 +131,17 @@ def _missing(labels: Sequence[Any] | np.ndarray) -> np.ndarray:
 
 def _name_classes(rows: Rows) -> None:
     """Classes of scores that have text for labels and predictions: what occurs."""
-    texts = [
+    if rows.predictions is None:
+        return
+    names = {
         one
         for given in (rows.labels, rows.predictions)
         if given is not None
         for one in (given.tolist() if isinstance(given, np.ndarray) else given)
         if one is not None
-    ]
-    if not all(isinstance(one, str) for one in texts) or not texts:
-        return
-    if rows.predictions is None and not all(map(_is_whole, texts)):
-        return
-    names = set(texts)
-    if not all(map(_is_whole, names)):
+    }
+    texts = all(isinstance(one, str) for one in names)
+    if texts and not all(map(_is_whole, names)):
         rows.options = [tuple(sorted(names))] * len(rows)
 
 
@@ -169,13 +157,14 @@ def _numbers(
     else:
         cells = given.tolist() if isinstance(given, np.ndarray) else given
         options: Sequence[Any] = rows.options or [()] * len(rows)
+        number = _Numbering(rows.by_name)
         found = np.array(
             [
-                -1 if cell is None else _number(cell, of_row, rows.by_name)
+                -1 if cell is None else number(cell, of_row)
                 for cell, of_row in zip(cells, options, strict=True)
             ],
             np.int64,
-        ).reshape(-1)
+        )
     if rows.kind == "scores":
         limit = max(map(len, rows.options)) if rows.options else 2**31 - 1
     else:
@@ -202,6 +191,8 @@ def _expected(rows: Rows, row: int, limit: int) -> str:
         names = names_of(rows.options[row])
         more = " and so on" if len(names) > 8 else ""
         return f"expected one of {', '.join(names[:8])}{more}."
+    if rows.kind == "scores":
+        return "expected numbers of classes, counted from 0, or texts in all rows."
     return (
         f"expected a number from 0 to {limit - 1}; for text pass choices= in the order "
         "of the columns."
@@ -209,29 +200,42 @@ def _expected(rows: Rows, row: int, limit: int) -> str:
 
 
 _WRONG = -2
+_BOOLS = {"true": 1, "false": 0}
 
 
-def _number(cell: Any, options: tuple[Any, ...], by_name: bool) -> int:
+class _Numbering:
     """The number of the option that a cell names, or `_WRONG`."""
-    for number, option in enumerate(options):
-        if (
-            type(option) is type(cell)
-            and option == cell
-            and (by_name or type(cell) is str)
-        ):
-            return number
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    text = str(cell).strip()
-    if isinstance(cell, str) or by_name:
-        # In a CSV file True and 3 are text, too.
-        names = [str(option) for option in options]
-        for wanted in (text, text.capitalize(), text.lower()):
-            if wanted in names:
-                return names.index(wanted)
-    if by_name or isinstance(cell, float) or not text.isdecimal() or len(text) > 12:
-        return int(cell) if isinstance(cell, bool) and not by_name else _WRONG
-    return int(text)
+
+    def __init__(self, by_name: bool) -> None:
+        self.by_name = by_name
+        # Rows of one question share the options.
+        self._known: dict[int, Any] = {}
+
+    def __call__(self, cell: Any, options: tuple[Any, ...]) -> int:
+        if isinstance(cell, (list, Mapping)):
+            return _WRONG
+        if id(options) not in self._known:
+            self._known[id(options)] = (
+                {(type(one), one): number for number, one in enumerate(options)},
+                # In a CSV file True and 3 are text, too.
+                {str(one): number for number, one in reversed([*enumerate(options)])},
+            )
+        typed, texts = self._known[id(options)]
+        whole = isinstance(cell, float) and cell.is_integer()
+        cell = int(cell) if whole else cell
+        text = str(cell).strip()
+        if isinstance(cell, str) or self.by_name:
+            if (type(cell), cell) in typed:
+                return typed[type(cell), cell]
+            for wanted in (text, text.capitalize(), text.lower()):
+                if wanted in texts:
+                    return texts[wanted]
+        if self.by_name:
+            return _WRONG
+        if not options and text.lower() in _BOOLS:
+            return _BOOLS[text.lower()]
+        is_number = text.isdecimal() and len(text) < 12 and not isinstance(cell, float)
+        return int(text) if is_number else _WRONG
 
 
 def _compared(rows: Rows, left_out: LeftOut) -> Rows:

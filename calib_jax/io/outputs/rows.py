@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,33 @@ class Rows:
         """The row in messages."""
         name = self.places.name(row)
         return f"{name}, id {shown(self.ids[row])}" if self.has_ids else name
+
+
+_YES = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "": np.nan}
+
+
+def outcomes(
+    cells: Sequence[Any], path: Path, name_of: Callable[[int], str]
+) -> np.ndarray:
+    """Outcomes as float64 `[N]` in [0, 1], NaN where there is none.
+
+    Raises:
+      ValueError: for anything else, naming the first row.
+    """
+    found = np.full(len(cells), np.nan)
+    for row, cell in enumerate(cells):
+        try:
+            text = cell.strip().lower() if isinstance(cell, str) else cell
+            if text is not None:
+                found[row] = _YES[text] if text in _YES else float(text)
+        except (TypeError, ValueError, OverflowError):
+            found[row] = np.inf
+        if not (np.isnan(found[row]) or 0 <= found[row] <= 1):
+            raise ValueError(
+                f"{path}: expected outcomes in [0, 1], got {shown(cell)} "
+                f"({name_of(row)})."
+            )
+    return found
 
 
 def choices_of(rows: Rows) -> tuple[str, ...] | None:

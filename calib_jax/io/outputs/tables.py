@@ -6,18 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from ..responses import shown
 from . import array_files, names
 from .array_files import ArrayFile
 from .content import Content
 from .left_out import LeftOut, Places
-from .rows import KINDS, Rows
+from .rows import KINDS, Rows, outcomes
 from .text_tables import CsvTable, JsonTable
 
 # Columns of numbers; the others may hold text.
 _NUMBERS = (*KINDS, "values", "cost")
-_YES = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0}
-
 
 Table = ArrayFile | CsvTable | JsonTable
 
@@ -103,7 +100,9 @@ def read(
         options=None if options is None else [options] * len(values),
         labels=_labels(found.get("labels")),
         predictions=_labels(found.get("predictions")),
-        outcomes=_outcomes(found.get("outcomes"), places, left_out),
+        outcomes=outcomes(cells(found["outcomes"]), path, places.name)
+        if "outcomes" in found
+        else None,
         groups=texts(found["groups"]) if "groups" in found else None,
         cost=np.asarray(found["cost"], np.float64) if "cost" in found else None,
         notes=notes,
@@ -188,26 +187,3 @@ def _labels(column: Any) -> Any:
         None if cell is None or cell == "" or cell != cell else cell
         for cell in cells(column)
     ]
-
-
-def _outcomes(column: Any, places: Places, left_out: LeftOut) -> np.ndarray | None:
-    """Numbers in [0, 1], NaN where there is none."""
-    if column is None:
-        return None
-    found = np.empty(len(column))
-    for row, cell in enumerate(cells(column)):
-        try:
-            text = cell.strip().lower() if isinstance(cell, str) else cell
-            found[row] = (
-                _YES[text]
-                if text in _YES
-                else float("nan" if text in (None, "") else text)
-            )
-        except (TypeError, ValueError):
-            found[row] = np.inf
-        if not (np.isnan(found[row]) or 0 <= found[row] <= 1):
-            raise ValueError(
-                f"{left_out.path}: expected outcomes in [0, 1], got {shown(cell)} "
-                f"({places.name(row) if row < len(places) else f'row {row}'})."
-            )
-    return found
