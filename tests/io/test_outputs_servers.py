@@ -93,6 +93,16 @@ def test_answers_without_log_probabilities(tmp_path):
     assert "nothing to calibrate" in message and "top_logprobs=20" in message
 
 
+def test_choices_that_the_server_did_not_list(tmp_path):
+    lines = [
+        chat(f"q{k}", letter("", *VALUES[0], text="ABCD"[: 3 - k])) for k in (0, 1)
+    ]
+    outputs = read(write(tmp_path / "a", lines), choices=CHOICES)
+    assert outputs.log_probabilities[1].tolist() == [-0.5, -1.25, -np.inf]
+    expected = "1 of 2 rows have a choice that is not among the server's alternatives"
+    assert outputs.notes[0].startswith(f"{expected} (first: line 2, id 'q1')")
+
+
 def test_pieces_of_streams(tmp_path):
     piece = completion("a", ["A"], [-0.5], finish_reason=None)
     last = completion("a", ["B"], [-0.5], finish_reason="stop")

@@ -224,3 +224,23 @@ def test_what_is_not_a_file(tmp_path):
     assert outputs.ids == ("1", "2") and outputs.scores.tolist() == [0.5, 0.25]
     with pytest.raises(ValueError, match="expected a file of format csv"):
         read(tmp_path, format="csv")
+
+
+def test_rows_of_one_id(tmp_path):
+    text = "id,score\na,0.5\nb,0.1\na,0.25\na,0.5\nb,0.1\nc,nan\nc,nan\n"
+    path = write(tmp_path / "a.csv", text)
+    message = one_line(path)
+    assert "id 'a' has different values in line 2 and line 4 (1 such ids)" in message
+    for repeats, kept in (("first", "a later"), ("last", "an earlier")):
+        outputs = read(path, repeats=repeats)
+        assert dict(zip(outputs.ids, outputs.scores, strict=True)) == {
+            "a": 0.5,
+            "b": np.float32(0.1),
+        }
+        assert outputs.dropped == {
+            "the same row once more": 2,
+            f"{kept} row of the same id, with other values": 2,
+            "a score that is NaN or infinite": 1,
+        }
+    path = write(path, "id,score,correct\na,0.5,1\na,0.5,0\n")
+    assert "different values" in one_line(path)

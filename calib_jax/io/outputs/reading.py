@@ -8,11 +8,19 @@ import numpy as np
 
 from ..._core import checks
 from .. import host
-from . import content, decisions, harness, label_files, labelling, servers, tables
-from . import rows as found_rows
+from . import (
+    checking,
+    content,
+    decisions,
+    harness,
+    label_files,
+    labelling,
+    servers,
+    tables,
+)
 from .left_out import LeftOut
 from .record import Outputs
-from .rows import KINDS, Rows
+from .rows import KINDS, Rows, choices_of
 
 
 def read_outputs(
@@ -111,8 +119,8 @@ def read_outputs(
         looked = content.look(source, format, left_out)
         rows = _rows(looked, kind, choices, columns, left_out)
         left_out.check(len(rows))
-        rows = found_rows.unique(rows, repeats, left_out)
-        rows = found_rows.checked(rows, left_out)
+        rows = checking.unique(rows, repeats, left_out)
+        rows = checking.checked(rows, left_out)
         left_out.check(len(rows))
         if labels is not None:
             rows = labelling.join(rows, label_files.read(labels), left_out)
@@ -213,7 +221,7 @@ def _outputs(rows: Rows, left_out: LeftOut) -> Outputs:
         labels=None if rows.labels is None else np.asarray(rows.labels),
         outcomes=None if rows.outcomes is None else rows.outcomes.astype(np.float32),
         predictions=None if predictions is None else np.asarray(predictions),
-        choices=found_rows.choices_of(rows),
+        choices=choices_of(rows),
         class_where=rows.class_where,
         groups=texts(rows.groups),
         cost=rows.cost,

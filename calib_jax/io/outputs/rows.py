@@ -18,10 +18,8 @@ KINDS = {
     "probabilities": "log_probabilities",
     "scores": "scores",
 }
-# Rounding may add as much to a probability, a log-probability or a sum of either.
+# Rounding may add as much to a probability or a log-probability.
 ROUNDING = 1e-6
-# So many entries are looked at together.
-_BLOCK = 2**22
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -45,6 +43,7 @@ class Rows:
       outcomes: float `[N]`, NaN where unknown.
       predictions: as the file has them, like labels.
       groups, cost, texts: as in `Outputs`.
+      zeros: what a log-probability of -inf says, for a note.
       notes: sentences for the user.
     """
 
@@ -66,6 +65,7 @@ class Rows:
     groups: Sequence[str] | None = None
     cost: np.ndarray | None = None
     texts: Sequence[str] | None = None
+    zeros: str = "an option of probability 0"
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:
@@ -139,160 +139,3 @@ def names_of(options: tuple[Any, ...]) -> tuple[str, ...]:
         json.dumps(one) if isinstance(one, str) and plain.count(one) > 1 else name
         for one, name in zip(options, plain, strict=True)
     )
-
-
-def checked(rows: Rows, left_out: LeftOut) -> Rows:
-    """Rows whose values are what their kind says.
-
-    Raises:
-      ValueError: for values outside the kind's domain, naming the first row.
-    """
-    values = rows.values
-    if rows.kind == "scores":
-        with np.errstate(over="ignore"):
-            rows.values = np.asarray(values, np.float32)
-        bad = ~np.isfinite(rows.values)
-        return rows.drop(bad, "a score that is NaN or infinite", left_out)
-    if values.ndim != 2 or values.shape[1] < 2:
-        raise ValueError(
-            f"{left_out.path}: expected {rows.kind} [N, C] with a column for each of "
-            f"two classes or more, got {list(values.shape)}; one number a row is "
-            "kind='scores'."
-        )
-    rows = rows.drop(_any(values, np.isnan), "a NaN among the values", left_out)
-    _check_domain(rows, left_out)
-    if rows.kind == "logits":
-        if rows.values.dtype.itemsize > 4 or rows.values.dtype.kind in "iub":
-            with np.errstate(over="ignore"):
-                rows.values = rows.values.astype(np.float32)
-        rows = rows.drop(_any(rows.values, np.isposinf), "a logit of +inf", left_out)
-    else:
-        rows.values = _log_probabilities(rows)
-    nothing = ~_any(rows.values, lambda block: block > -np.inf)
-    return rows.drop(nothing, "no option has a probability", left_out)
-
-
-def _check_domain(rows: Rows, left_out: LeftOut) -> None:
-    if rows.kind == "logits" or not len(rows):
-        return
-    if rows.kind == "log_probabilities":
-        bad, expected = _any(rows.values, lambda x: x > ROUNDING), "at most 0"
-    else:
-        bad = _any(rows.values, lambda x: (x < -ROUNDING) | (x > 1 + ROUNDING))
-        expected = "in [0, 1]"
-    if bad.any():
-        row = int(np.argmax(bad))
-        shown = np.array2string(
-            np.asarray(rows.values[row], float), precision=4, threshold=6
-        )
-        raise ValueError(
-            f"{left_out.path}: expected {rows.kind} {expected}, got "
-            f"{' '.join(shown.split())} ({rows.row_name(row)}); if they are another "
-            "kind, say so with kind=."
-        )
-    if rows.kind == "probabilities":
-        _check_sums(rows, left_out)
-
-
-def _check_sums(rows: Rows, left_out: LeftOut) -> None:
-    """Probabilities of one answer each add up to 1, or to less if some are not kept."""
-    num_classes = rows.values.shape[1]
-    sums = np.concatenate(
-        [np.asarray(part, float).sum(axis=1) for part in _blocks(rows.values)]
-    )
-    # Two decimals are off by 0.005 each.
-    slack = 0.01 + 0.005 * min(num_classes, 8)
-    row = int(np.argmax(sums))
-    if sums[row] > 1 + slack:
-        raise ValueError(
-            f"{left_out.path}: expected probabilities that add up to 1, got a sum of "
-            f"{sums[row]:.4g} ({rows.row_name(row)}): of labels that do not exclude "
-            "each other, read one column at a time, with kind='scores'."
-        )
-    few = sums < 1 - slack
-    if few.any():
-        row = int(np.argmax(few))
-        rows.notes.append(
-            f"The probabilities of {int(few.sum())} of {len(rows)} rows add up to less "
-            f"than 1 (first: {sums[row]:.3g} in {rows.row_name(row)}); they are kept "
-            "as they are."
-        )
-
-
-def _log_probabilities(rows: Rows) -> np.ndarray:
-    """float32 `[N, C]`; notes say how many are -inf."""
-    found = np.empty(rows.values.shape, np.float32)
-    start = 0
-    for block in _blocks(rows.values):
-        wide = np.asarray(block, np.float64)
-        if rows.kind == "probabilities":
-            with np.errstate(divide="ignore"):
-                wide = np.log(np.clip(wide, 0.0, 1.0))
-        found[start : start + len(block)] = np.minimum(wide, 0.0)
-        start += len(block)
-    zero = found == -np.inf
-    if rows.class_where is not None:
-        zero &= rows.class_where
-    bad = zero.any(axis=1)
-    if bad.any():
-        rows.notes.append(
-            f"{int(bad.sum())} of {len(rows)} rows have an option of probability 0 "
-            f"(first: {rows.row_name(int(np.argmax(bad)))}); its log-probability is "
-            "-inf, which a fit refuses where it is the label's."
-        )
-    return found
-
-
-def _any(values: np.ndarray, test: Callable[[Any], np.ndarray]) -> np.ndarray:
-    """bool `[N]`: rows with a value for which the test holds."""
-    parts = [test(block).any(axis=1) for block in _blocks(values)]
-    return np.concatenate([np.zeros(0, bool), *parts])
-
-
-def _blocks(values: np.ndarray) -> list[np.ndarray]:
-    """Views of some rows each: an array of a file's bytes stays on the disk."""
-    size = max(1, _BLOCK // max(1, values[:1].size))
-    return [values[start : start + size] for start in range(0, len(values), size)]
-
-
-def unique(rows: Rows, repeats: str | None, left_out: LeftOut) -> Rows:
-    """Rows with each id once.
-
-    Raises:
-      ValueError: if rows of one id differ and `repeats` does not say which to keep.
-    """
-    if len(set(rows.ids)) == len(rows):
-        return rows
-    firsts: dict[str, int] = {}
-    again = [(row, firsts.setdefault(one, row)) for row, one in enumerate(rows.ids)]
-    again = [(row, first) for row, first in again if row != first]
-    equal = np.zeros(len(rows), bool)
-    dropped = np.zeros(len(rows), bool)
-    last = dict(firsts)
-    other: list[tuple[int, int]] = []
-    for row, first in again:
-        if _same(rows, row, first):
-            equal[row] = True
-        else:
-            other.append((row, first))
-            dropped[last[rows.ids[row]] if repeats == "last" else row] = True
-            last[rows.ids[row]] = row
-    if other and repeats is None:
-        row, first = other[0]
-        ids = len({rows.ids[row] for row, _ in other})
-        raise ValueError(
-            f"{left_out.path}: id {shown(rows.ids[row])} has different values in "
-            f"{rows.places.name(first)} and {rows.places.name(row)} ({ids} such ids): "
-            'reruns, epochs or several answers; keep one of each with repeats="first" '
-            'or "last".'
-        )
-    which = "an earlier" if repeats == "last" else "a later"
-    keep = ~dropped
-    rows.drop(equal & keep, "the same row once more", left_out)
-    rows.drop(dropped, f"{which} row of the same id, with other values", left_out)
-    return rows.take(np.flatnonzero(keep & ~equal))
-
-
-def _same(rows: Rows, row: int, first: int) -> bool:
-    parts = (rows.values, rows.labels, rows.outcomes, rows.predictions, rows.texts)
-    return all(part is None or np.array_equal(part[row], part[first]) for part in parts)

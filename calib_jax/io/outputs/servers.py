@@ -170,6 +170,7 @@ class _Found:
                 "log-probabilities of the options of a question pass choices=."
             )
             return rows
+        rows.zeros = "a choice that is not among the server's alternatives"
         rows.options = [tuple(self.choices)] * len(values)
         rows.predictions = self.predictions
         missing = np.isneginf(values)
