@@ -151,8 +151,8 @@ def _log_probabilities(rows: Rows) -> np.ndarray:
     if bad.any():
         rows.notes.append(
             f"{int(bad.sum())} of {len(rows)} rows have {rows.zeros} (first: "
-            f"{rows.row_name(int(np.argmax(bad)))}); its log-probability is -inf, which "
-            "a fit refuses where it is the label's."
+            f"{rows.row_name(int(np.argmax(bad)))}); its log-probability is -inf, "
+            "which a fit refuses where it is the label's."
         )
     return found
 
