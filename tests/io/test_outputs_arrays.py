@@ -305,11 +305,16 @@ def test_what_is_read_fits(tmp_path):
     np.testing.assert_allclose(found.temperature, expected.temperature, rtol=1e-5)
 
 
+def loaded(path):
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
 def test_real_outputs(data_folder):
     path = data_folder / "vision" / "cifar100.npz"
     message = one_line(path)
     assert "lenet_5_probs [10000, 100]" in message and "columns=" in message
-    given = np.load(path)
+    given = loaded(path)
     outputs = read(path, columns={"probabilities": "wideresnet_16_4_probs"})
     np.testing.assert_array_equal(outputs.labels, given["label"])
     probabilities = given["wideresnet_16_4_probs"]
@@ -319,11 +324,11 @@ def test_real_outputs(data_folder):
 
     path = data_folder / "language" / "emotion.npz"
     outputs = read(path, columns={"logits": "qwen_14b_logits"})
-    np.testing.assert_array_equal(outputs.logits, np.load(path)["qwen_14b_logits"])
+    np.testing.assert_array_equal(outputs.logits, loaded(path)["qwen_14b_logits"])
 
     path = data_folder / "vision" / "imagenet.npz"
     columns = {"scores": "resnet34_conf", "predictions": "resnet34_pred"}
-    outputs, given = read(path, columns=columns), np.load(path)
+    outputs, given = read(path, columns=columns), loaded(path)
     expected = given["resnet34_pred"] == given["label"]
     np.testing.assert_array_equal(outputs.outcomes, expected)
     assert len(outputs) == 50_000 and outputs.dropped == {}
