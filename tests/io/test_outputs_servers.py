@@ -83,6 +83,37 @@ def test_what_is_left_out(tmp_path):
     assert outputs.dropped_at["a failed request, 'rate limit'"] == ("line 602",)
 
 
+def test_failed_requests_come_first(tmp_path):
+    """They say nothing of the format."""
+    failed = [
+        batch("f", None) | {"response": None, "error": {"message": "limit"}},
+        {"error": {"message": "limit"}},
+        batch("f", {"error": {"message": "limit"}}, status=500),
+    ]
+    good = batch("g", chat("c", letter("", *VALUES[0])))
+    outputs = read(write(tmp_path / "a", [*failed, good]), choices=CHOICES)
+    assert outputs.ids == ("g",) and sum(outputs.dropped.values()) == 3
+    decided = {
+        "custom_id": "g",
+        "response": {"body": {"answers": [{"type": "noul", "noul": 0.5}]}},
+    }
+    outputs = read(write(tmp_path / "a", [failed[0], decided]))
+    assert outputs.format == "decisions" and len(outputs) == 1
+    message = one_line(write(tmp_path / "a", failed), choices=CHOICES)
+    assert "no row is left" in message and "a failed request" in message
+
+
+def test_lines_of_another_format(tmp_path):
+    good = batch("g", chat("c", letter("", *VALUES[0])))
+    decided = {"id": "d", "answers": [{"type": "noul", "noul": 0.5}]}
+    message = one_line(write(tmp_path / "a", [good, decided]))
+    assert "malformed line 2: a decision in a file of answers" in message
+    message = one_line(write(tmp_path / "a", [decided, good]))
+    assert "malformed line 2: not a decision" in message
+    request = {"custom_id": "a", "method": "POST", "url": "/v1", "body": {}}
+    assert "read the answers" in one_line(write(tmp_path / "a", [request]))
+
+
 def test_answers_without_log_probabilities(tmp_path):
     line = chat("a", letter("", *VALUES[0]))
     line["choices"][0]["logprobs"] = None

@@ -36,8 +36,15 @@ def test_csv_as_spreadsheets_save_it(tmp_path, name, end, start, delimiter):
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 def test_json_in_lines_or_in_one_document(tmp_path, indent, pack):
     rows = [
-        {"id": 7, "logits": [1.5, -2], "answer": "text", "label": 1, "cost": 0.5},
-        {"cost": None, "id": 8, "logits": [0, 1e-3], "label": 0},
+        {
+            "id": 7,
+            "logits": [1.5, -2],
+            "answer": "text",
+            "label": 1,
+            "cost": 0.5,
+            "error": "x",
+        },
+        {"error": "none", "cost": None, "id": 8, "logits": [0, 1e-3], "label": 0},
     ]
     lines = "\n".join(json.dumps(row) for row in rows)
     data = lines if indent is None else json.dumps(rows, indent=indent)
@@ -185,6 +192,7 @@ def test_malformed_lines_are_named(tmp_path):
         ('{"id": 1, "logits": [true, 1]}', "expected a number, got True"),
         ('{"id": 1, "logits": [1, 2], "logits": [1, 2]}', "twice"),
         ("score\n" + "1" * 200_000 + "\n", "line 2: field larger"),
+        (gzip.compress(b"PK\x03\x04 no zip"), "a gzipped npz file; unpack it"),
         (b"PK\x03\x04 no zip", "cannot be read"),
         (b"PK\x05\x06" + bytes(18), "got a zip file with nothing"),
         (b"PAR1 no parquet", "cannot be read"),

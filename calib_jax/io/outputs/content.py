@@ -35,6 +35,7 @@ JSON = ("jsonl", harness.NAME, servers.NAME, decisions.NAME)
 FORMATS = ("npy", "npz", "safetensors", "parquet", "csv", *JSON)
 # Objects of other tools, by the keys that they have.
 _FOREIGN = {
+    ("custom_id", "method", "url"): "a file of requests; read the answers to them",
     (
         "results",
         "configs",
@@ -51,6 +52,8 @@ _FOREIGN = {
 # Files of a folder that are read.
 _ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".ndjson")
 _MOST_FILES = 100_000
+# So many lines are looked at to find the format.
+_NUM_SEEN = 1000
 
 Lines = Iterator[tuple[Place, Mapping[str, Any]]]
 
@@ -80,17 +83,16 @@ def look(
         return Content(found, paths, {}, iter(()), Places(paths, unit))
     places = Places(paths, "line")
     lines = _parsed(paths, places, left_out)
-    first = next(lines, None)
-    if first is None:
-        left_out.check(0)
-    assert first is not None
-    return Content(
-        format or (_by_keys(path, first[1]) if outputs else "jsonl"),
-        paths,
-        first[1],
-        itertools.chain([first], lines),
-        places,
-    )
+    # Failed requests look alike in all formats.
+    seen: list[tuple[Place, Mapping[str, Any]]] = []
+    for place, line in itertools.islice(lines, _NUM_SEEN):
+        seen.append((place, line))
+        if format or not outputs or not _failed(line):
+            break
+    left_out.check(len(seen))
+    line = seen[-1][1]
+    found = format or (_by_keys(path, line) if outputs else "jsonl")
+    return Content(found, paths, line, itertools.chain(seen, lines), places)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -117,8 +119,11 @@ def _by_start(path: Path) -> str:
             head = file.read(4096)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: gzip is damaged ({error}).") from None
+        packed = isinstance(file, gzip.GzipFile)
     for start, name in _STARTS.items():
         if head.startswith(start):
+            if packed:
+                raise ValueError(f"{path}: is a gzipped {name} file; unpack it.")
             return name
     size = int.from_bytes(head[:8], "little")
     if len(head) > 9 and head[8:9] == b"{" and 2 <= size <= 100 * 2**20:
@@ -137,19 +142,27 @@ def _by_start(path: Path) -> str:
     return "" if text[:1] in b"{[" else "csv"
 
 
+def _failed(line: Mapping[str, Any]) -> bool:
+    """Whether a line says that a request failed, and nothing else."""
+    kept = [line, line.get("response")]
+    return any(isinstance(one, Mapping) and one.get("error") for one in kept) or (
+        "response" in line and line["response"] is None
+    )
+
+
 def _by_keys(path: Path, first: Mapping[str, Any]) -> str:
+    for keys, what in _FOREIGN.items():
+        if all(key in first for key in keys):
+            raise ValueError(f"{path}: is {what}.")
     if harness.is_sample(first):
         return harness.NAME
     if decisions.is_decision(first):
         return decisions.NAME
     if servers.is_answer(first):
         return servers.NAME
-    for keys, what in _FOREIGN.items():
-        if all(key in first for key in keys):
-            raise ValueError(f"{path}: is {what}.")
     if names.holds_values(first):
         return "jsonl"
-    if responses.is_foreign(first):
+    if responses.is_foreign(first) or _failed(first):
         return servers.NAME
     if names.holds_any(first):
         return "jsonl"

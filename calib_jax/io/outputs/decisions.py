@@ -131,6 +131,8 @@ def _answers(
             )
             for number, answer in enumerate(answers)
         ]
+    elif answers is None:
+        raise MalformedError("not a decision: it has no answers")
     else:
         raise MalformedError(f"answers: expected answers, got {shown(answers)}")
     if not named:

@@ -9,6 +9,7 @@ import numpy as np
 from .. import responses
 from ..answers import answer_positions, choice_log_probabilities, written_choices
 from ..log_probabilities import LogProbabilities, joined
+from . import decisions
 from .left_out import LeftOut, Place, Places
 from .rows import Rows
 
@@ -21,7 +22,7 @@ _NAMES = 2**18
 
 
 def is_answer(line: Mapping[str, Any]) -> bool:
-    """Whether a line looks like one of these, or like another server's."""
+    """Whether a line looks like one of these, or like a line of a batch."""
     body = line
     for name in ("response", "body"):
         if isinstance(body.get(name), Mapping):
@@ -29,7 +30,7 @@ def is_answer(line: Mapping[str, Any]) -> bool:
     parts = body.get("choices", body.get("output"))
     if isinstance(parts, list) and all(isinstance(part, Mapping) for part in parts):
         return True
-    return "custom_id" in line or body.get("object") == "error"
+    return "custom_id" in line
 
 
 def read(
@@ -79,6 +80,8 @@ def _choices(
         if len(names) > _NAMES:
             names.clear()
         choices, errors = responses.parse(line, names)
+        if errors and isinstance(line, Mapping) and decisions.is_decision(line):
+            errors = [responses.MalformedError("a decision in a file of answers")]
         for error in errors:
             if isinstance(error, responses.UnansweredError):
                 left_out.drop(str(error), places.name_of(place))
