@@ -286,7 +286,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, package):
     save(path, {"logits": LOGITS})
     for name in (package, f"{package}.parquet"):
         monkeypatch.setitem(sys.modules, name, None)
-    expected = rf"needs {package}, which is not installed: .*calib_jax\[report\]"
+    expected = rf"needs {package}, which is not installed: .*calib-jax\[report\]"
     with pytest.raises(ImportError, match=expected):
         read(path)
 

@@ -50,6 +50,23 @@ def test_choices_of_all_bodies(tmp_path, wrap):
     )
 
 
+def test_fields_that_only_some_servers_write(tmp_path):
+    """vLLM: log-probabilities of the prompt, ids of tokens, -9999 for -inf."""
+    line = chat(
+        "a",
+        letter("", -0.5, -1.25, -9999.0),
+        prompt_logprobs=[None, {"9": {"logprob": -1.0, "rank": 1}}],
+        prompt_token_ids=[1, 9],
+        kv_transfer_params=None,
+    )
+    line["choices"][0] |= {"token_ids": [32], "stop_reason": None}
+    outputs = read(write(tmp_path / "a", [line]), choices=CHOICES)
+    assert outputs.log_probabilities.tolist() == [[-0.5, -1.25, -np.inf]]
+    line["choices"][0]["logprobs"]["content"][0]["logprob"] = 7.5
+    message = one_line(write(tmp_path / "a", [line]), choices=CHOICES)
+    assert "a log-probability is 7.5, above 0" in message
+
+
 def test_scores_without_choices(tmp_path):
     lines = [
         chat("a", [entry("4", -0.5), entry("2", -0.25)]),

@@ -146,7 +146,7 @@ def missing(package: str, path: Path) -> ImportError:
     """What to install, in one line."""
     return ImportError(
         f"{path}: reading it needs {package}, which is not installed: "
-        'pip install "calib_jax[report]".'
+        "pip install 'calib-jax[report]'."
     )
 
 

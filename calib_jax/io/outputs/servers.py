@@ -30,7 +30,7 @@ def is_answer(line: Mapping[str, Any]) -> bool:
     parts = body.get("choices", body.get("output"))
     if isinstance(parts, list) and all(isinstance(part, Mapping) for part in parts):
         return True
-    return "custom_id" in line
+    return "custom_id" in line and "response" in line
 
 
 def read(
