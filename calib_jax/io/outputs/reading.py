@@ -163,9 +163,14 @@ def _rows(
         raise ValueError(f"columns: {looked.format} files have fields of their own.")
     if looked.format == harness.NAME:
         _only(looked, kind, "log_probabilities")
-        if choices is not None:
-            raise ValueError("choices: lm-eval files name the options of each row.")
-        return harness.read(lines, places, left_out)
+        rows = harness.read(lines, places, left_out)
+        named = choices_of(rows)
+        if choices is not None and named != tuple(choices):
+            raise ValueError(
+                "choices: lm-eval files name the options themselves: "
+                f"{'others in each row' if named is None else ', '.join(named)}."
+            )
+        return rows
     if looked.format == servers.NAME:
         natural = "scores" if choices is None else "log_probabilities"
         _only(looked, kind, natural)
