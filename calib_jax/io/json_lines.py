@@ -1,9 +1,10 @@
 """The lines of a file of JSON lines, or the values of one indented JSON document."""
 
 import gzip
+import io
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -32,14 +33,21 @@ def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
     return "lines", enumerate(lines, start=1)
 
 
-def of_file(path: Path) -> Iterator[tuple[int, Any]]:
+Watch = Callable[[int], None]
+
+
+def of_file(path: Path, watch: Watch | None = None) -> Iterator[tuple[int, Any]]:
     """The lines of a file, or the values of a document, with their numbers.
+
+    Args:
+      path: of the file.
+      watch: told how many bytes were read, each time that some were.
 
     Raises:
       ValueError: for a damaged gzip file, and for a line or document that is too long.
     """
     number = 0
-    with open_bytes(path) as file:
+    with open_bytes(path, watch) as file:
         try:
             for number, line in lines_of(path, file):
                 if not (bare := line.removeprefix(b"\xef\xbb\xbf").strip()):
@@ -62,13 +70,29 @@ def of_file(path: Path) -> Iterator[tuple[int, Any]]:
             ) from error
 
 
-def open_bytes(path: Path) -> BinaryIO:
+def open_bytes(path: Path, watch: Watch | None = None) -> BinaryIO:
     """A file, unpacked if it is gzipped or called so."""
-    file = path.open("rb")
+    file = io.BufferedReader(_Watched(path, watch), 2**16)
     if path.suffix != ".gz" and file.peek(2)[:2] != b"\x1f\x8b":
         return file
-    file.close()
-    return cast(BinaryIO, gzip.open(path))
+    packed = gzip.GzipFile(fileobj=file)
+    # Closed with it.
+    cast(Any, packed).myfileobj = file
+    return cast(BinaryIO, packed)
+
+
+class _Watched(io.FileIO):
+    """A file that tells how many bytes are read from it."""
+
+    def __init__(self, path: Path, watch: Watch | None) -> None:
+        super().__init__(path)
+        self._watch = watch
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = super().readinto(buffer)
+        if count and self._watch is not None:
+            self._watch(count)
+        return count
 
 
 def lines_of(

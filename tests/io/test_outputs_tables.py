@@ -252,3 +252,20 @@ def test_rows_of_one_id(tmp_path):
         }
     path = write(path, "id,score,correct\na,0.5,1\na,0.5,0\n")
     assert "different values" in one_line(path)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.csv.gz", "a.jsonl.gz", "."])
+def test_progress(tmp_path, name):
+    text = "id,score\n" + "".join(f"{k},0.5\n" for k in range(30_000))
+    if "csv" not in name:
+        text = "".join(f'{{"id": {k}, "score": 0.5}}\n' for k in range(30_000))
+    data = gzip.compress(text.encode()) if name.endswith("gz") else text
+    path = write(tmp_path / (name if name != "." else "b.jsonl"), data)
+    calls = []
+    read(tmp_path / name, progress=lambda *bytes_read: calls.append(bytes_read))
+    done, total = zip(*calls, strict=True)
+    assert list(done) == sorted(done) and done[-1] == path.stat().st_size
+    assert set(total) == {path.stat().st_size}
+    assert len(calls) > 3 or name.endswith("gz")
+    with pytest.raises(ValueError, match="progress: expected a function or None"):
+        read(tmp_path / name, progress=True)

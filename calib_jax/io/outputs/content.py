@@ -3,7 +3,7 @@
 import gzip
 import itertools
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -66,10 +66,16 @@ class Content(NamedTuple):
     first: Mapping[str, Any]
     lines: Lines
     places: Places
+    watch: json_lines.Watch | None
 
 
 def look(
-    path: Path, format: str | None, left_out: LeftOut, *, outputs: bool = True
+    path: Path,
+    format: str | None,
+    left_out: LeftOut,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    outputs: bool = True,
 ) -> Content:
     """The format of a file or folder; JSON that need not hold outputs is a table.
 
@@ -77,12 +83,13 @@ def look(
       ValueError: for any other content, in one line.
     """
     paths = _files(path) if path.is_dir() else [path]
+    watch = None if progress is None else _watch(paths, progress)
     found = format or ("" if path.is_dir() else _by_start(path))
     if found and found not in JSON:
         unit = "line" if found == "csv" else "row"
-        return Content(found, paths, {}, iter(()), Places(paths, unit))
+        return Content(found, paths, {}, iter(()), Places(paths, unit), watch)
     places = Places(paths, "line")
-    lines = _parsed(paths, places, left_out)
+    lines = _parsed(paths, places, left_out, watch)
     # Failed requests look alike in all formats.
     seen: list[tuple[Place, Mapping[str, Any]]] = []
     for place, line in itertools.islice(lines, _NUM_SEEN):
@@ -92,7 +99,20 @@ def look(
     left_out.check(len(seen))
     line = seen[-1][1]
     found = format or (_by_keys(path, line) if outputs else "jsonl")
-    return Content(found, paths, line, itertools.chain(seen, lines), places)
+    return Content(found, paths, line, itertools.chain(seen, lines), places, watch)
+
+
+def _watch(paths: list[Path], progress: Callable[[int, int], None]) -> json_lines.Watch:
+    """Adds up what is read of all files."""
+    total = sum(path.stat().st_size for path in paths)
+    done = 0
+
+    def watch(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return watch
 
 
 def _files(folder: Path) -> list[Path]:
@@ -172,10 +192,15 @@ def _by_keys(path: Path, first: Mapping[str, Any]) -> str:
     )
 
 
-def _parsed(paths: list[Path], places: Places, left_out: LeftOut) -> Lines:
+def _parsed(
+    paths: list[Path],
+    places: Places,
+    left_out: LeftOut,
+    watch: json_lines.Watch | None,
+) -> Lines:
     """All JSON objects with their places; other lines are refused."""
     for number_of_file, path in enumerate(paths):
-        for number, line in json_lines.of_file(path):
+        for number, line in json_lines.of_file(path, watch):
             place = Place(number_of_file, number)
             try:
                 for value in responses.values_of_line(line):

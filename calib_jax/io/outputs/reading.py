@@ -1,7 +1,7 @@
 """Reads a file of outputs: its format, its rows, their labels."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ def read_outputs(
     columns: Mapping[str, str | Sequence[str]] | None = None,
     repeats: str | None = None,
     drop_malformed: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Outputs:
     """Reads a model's outputs from a file of arrays, a harness or a server.
 
@@ -78,6 +79,8 @@ def read_outputs(
         reruns, epochs and several answers to a request have; without it they raise.
         Equal rows are kept once.
       drop_malformed: whether malformed lines are left out; otherwise they raise.
+      progress: called with the number of bytes read so far and in all, while text is
+        read, about every 64 KiB.
 
     Returns:
       `Outputs`. What was left out is in `dropped`, with reasons and places: failed
@@ -107,6 +110,8 @@ def read_outputs(
       ('a', 'b') [0 1] [[0.9 0.1] [0.4 0.6]]
     """
     source = host.path("path", path)
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress: expected a function or None, got {progress!r}.")
     _one_of("kind", kind, tuple(KINDS))
     _one_of("format", format, content.FORMATS)
     _one_of("repeats", repeats, ("first", "last"))
@@ -116,7 +121,7 @@ def read_outputs(
     choices = None if choices is None else _choices(choices)
     labels = None if labels is None else host.path("labels", labels)
     try:
-        looked = content.look(source, format, left_out)
+        looked = content.look(source, format, left_out, progress=progress)
         rows = _rows(looked, kind, choices, columns, left_out)
         left_out.check(len(rows))
         rows = checking.unique(rows, repeats, left_out)

@@ -27,7 +27,7 @@ def of(looked: Content) -> Table:
     if len(looked.paths) > 1:
         raise ValueError(f"{path.parent}: expected a file of format {looked.format}.")
     if looked.format == "csv":
-        return CsvTable(path)
+        return CsvTable(path, looked.watch)
     return getattr(array_files, looked.format)(path)
 
 

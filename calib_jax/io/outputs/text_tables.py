@@ -132,8 +132,8 @@ class CsvTable:
       bare: True without a header.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, watch: json_lines.Watch | None = None) -> None:
+        self.path, self._watch = path, watch
         header = next((cells for _, cells in self._rows() if any(cells)), None)
         if header is None:
             raise ValueError(f"{path}: is empty.")
@@ -147,9 +147,11 @@ class CsvTable:
         if twice and "".join(twice):
             raise ValueError(f"{path}: column {shown(twice[0])} is there twice.")
 
-    def _rows(self) -> Iterator[tuple[int, list[str]]]:
+    def _rows(
+        self, watch: json_lines.Watch | None = None
+    ) -> Iterator[tuple[int, list[str]]]:
         """Cells of each row, with the line in which it ends."""
-        with json_lines.open_bytes(self.path) as file:
+        with json_lines.open_bytes(self.path, watch) as file:
             lines = json_lines.lines_of(self.path, file)
             text = (_text(self.path, number, line) for number, line in lines)
             first = next(text, "")
@@ -170,7 +172,8 @@ class CsvTable:
         self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
     ) -> dict[str, Any]:
         found = _Columns(numbers, others)
-        rows = ((number, cells) for number, cells in self._rows() if any(cells))
+        every = self._rows(self._watch)
+        rows = ((number, cells) for number, cells in every if any(cells))
         if not self.bare:
             next(rows)
         for number, cells in rows:
