@@ -1,8 +1,9 @@
-"""Files: parameters as JSON, answers of servers, review sheets, checks of values."""
+"""Files: parameters as JSON, outputs of models, review sheets, checks of values."""
 
 from .answers import answer_positions, choice_log_probabilities
 from .files import load, save
 from .log_probabilities import LogProbabilities, read_log_probabilities
+from .outputs import Outputs, join, read_outputs
 from .review_sheets import (
     ReviewAnswer,
     ReviewSheet,
@@ -13,12 +14,15 @@ from .validate import validate_labels, validate_logits, validate_scores
 
 __all__ = [
     "LogProbabilities",
+    "Outputs",
     "ReviewAnswer",
     "ReviewSheet",
     "answer_positions",
     "choice_log_probabilities",
+    "join",
     "load",
     "read_log_probabilities",
+    "read_outputs",
     "read_review_sheet",
     "save",
     "validate_labels",

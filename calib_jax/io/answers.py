@@ -146,6 +146,17 @@ def answer_positions(read: LogProbabilities, choices: Sequence[str]) -> np.ndarr
     return np.array(positions, np.int32)
 
 
+def written_choices(
+    read: LogProbabilities, choices: Sequence[str], positions: np.ndarray
+) -> list[int | None]:
+    """The choice that the token at a response's position writes; None at -1."""
+    columns = _columns(choices)
+    return [
+        None if at < 0 else _column(columns, read.tokens[start + at])
+        for start, at in zip(read.starts[:-1].tolist(), positions.tolist(), strict=True)
+    ]
+
+
 # Marks of a word's start in the tokens of GPT-2 and SentencePiece, and of a line's end.
 _SPACES = str.maketrans("\u0120\u2581\u010a", "  \n")
 # What may stand around a choice in a token, besides a full stop, colon or comma after

@@ -1,13 +1,19 @@
 """The lines of a file of JSON lines, or the values of one indented JSON document."""
 
 import gzip
+import io
 import os
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from . import host, responses
+
+# No line is longer, nor any single document, gzipped or not: a server's answer with the
+# whole vocabulary at each token takes ten million bytes a token.
+LONGEST_LINE = 2**28
+LONGEST_DOCUMENT = 2**30
 
 
 def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
@@ -19,7 +25,7 @@ def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
             " list if it is one response."
         )
     if isinstance(lines, (str, os.PathLike)):
-        return str(lines), _of_file(host.path("lines", lines))
+        return str(lines), of_file(host.path("lines", lines))
     if isinstance(lines, (bytes, Mapping)) or not isinstance(lines, Iterable):
         raise ValueError(
             f"{expected}, got {type(lines).__name__}; put one response in a list."
@@ -27,27 +33,81 @@ def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
     return "lines", enumerate(lines, start=1)
 
 
-def _of_file(path: Path) -> Iterator[tuple[int, Any]]:
+Watch = Callable[[int], None]
+
+
+def of_file(path: Path, watch: Watch | None = None) -> Iterator[tuple[int, Any]]:
+    """The lines of a file, or the values of a document, with their numbers.
+
+    Args:
+      path: of the file.
+      watch: told how many bytes were read, each time that some were.
+
+    Raises:
+      ValueError: for a damaged gzip file, and for a line or document that is too long.
+    """
     number = 0
-    # Bytes are split at line feeds only: texts may contain other separators.
-    with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+    with open_bytes(path, watch) as file:
         try:
-            entries = enumerate(file, start=1)
-            for number, line in entries:
+            for number, line in lines_of(path, file):
                 if not (bare := line.removeprefix(b"\xef\xbb\xbf").strip()):
                     continue
                 # A response of one line ends as it begins.
                 if bare[:1] == b"[" or (bare[:1] == b"{" and bare[-1:] != b"}"):
-                    yield from _of_document(number, line + file.read())
+                    rest = file.read(LONGEST_DOCUMENT + 1)
+                    if len(rest) > LONGEST_DOCUMENT:
+                        raise _too_long(path, "a JSON document", LONGEST_DOCUMENT)
+                    yield from _of_document(number, line + rest)
                     return
                 yield number, line
                 break
-            for number, line in entries:
+            behind = number
+            for number, line in lines_of(path, file, behind):
                 yield number, line
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(
                 f"{path}: gzip is damaged after line {number} ({error})."
             ) from error
+
+
+def open_bytes(path: Path, watch: Watch | None = None) -> BinaryIO:
+    """A file, unpacked if it is gzipped or called so."""
+    file = io.BufferedReader(_Watched(path, watch), 2**16)
+    if path.suffix != ".gz" and file.peek(2)[:2] != b"\x1f\x8b":
+        return file
+    packed = gzip.GzipFile(fileobj=file)
+    # Closed with it.
+    cast(Any, packed).myfileobj = file
+    return cast(BinaryIO, packed)
+
+
+class _Watched(io.FileIO):
+    """A file that tells how many bytes are read from it."""
+
+    def __init__(self, path: Path, watch: Watch | None) -> None:
+        super().__init__(path)
+        self._watch = watch
+
+    def readinto(self, buffer: Any) -> int | None:
+        count = super().readinto(buffer)
+        if count and self._watch is not None:
+            self._watch(count)
+        return count
+
+
+def lines_of(
+    path: Path, file: BinaryIO, number: int = 0
+) -> Iterator[tuple[int, bytes]]:
+    """Lines behind the given number of them: texts may contain other separators."""
+    while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if len(line) > LONGEST_LINE:
+            raise _too_long(path, f"line {number}", LONGEST_LINE)
+        yield number, line
+
+
+def _too_long(path: Path, what: str, limit: int) -> ValueError:
+    return ValueError(f"{path}: {what} is longer than {limit >> 20} MiB.")
 
 
 def _of_document(number: int, data: bytes) -> Iterator[tuple[int, Any]]:

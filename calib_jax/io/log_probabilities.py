@@ -149,7 +149,7 @@ def read_log_probabilities(
     - Ask for whole answers: pieces of streamed ones are refused.
 
     Args:
-      lines: path of a file, gzipped if it ends in `.gz`; or lines, as text or already
+      lines: path of a file, gzipped or not; or lines, as text or already
         parsed, such as `[response.model_dump() for response in responses]`.
       on_malformed: optional function of line number and reason. Malformed lines, or
         malformed choices of a line, are passed to it and left out; without it they
@@ -163,7 +163,8 @@ def read_log_probabilities(
       ValueError: for malformed lines, with their numbers and reasons: not JSON, a
         failed request, another server's format, no log-probabilities, lists of
         different lengths, a log-probability that is null, NaN or above 0; for a damaged
-        gzip file; if `lines` is none of the above.
+        gzip file, a line above 256 MiB or an indented document above 1 GiB; if `lines`
+        is none of the above.
       OSError: if the file cannot be read.
 
     References:
@@ -197,7 +198,7 @@ def read_log_probabilities(
         choices, reasons = responses.parse(line, names)
         rows += [(number, choice) for choice in choices]
         for reason in reasons:
-            refuse(number, reason)
+            refuse(number, str(reason))
     # The last piece of a stream looks like a whole answer: the others tell.
     pieces = {(one.identity, one.index) for _, one in rows if not one.finished}
     for number, one in rows if pieces else []:
@@ -210,12 +211,13 @@ def read_log_probabilities(
             f"{name}: malformed {shown}{more}. Fix them, or leave them out with "
             "on_malformed=."
         )
-    return _joined(
+    return joined(
         [row for row in rows if (row[1].identity, row[1].index) not in pieces]
     )
 
 
-def _joined(rows: list[tuple[int, responses.Choice]]) -> LogProbabilities:
+def joined(rows: list[tuple[int, responses.Choice]]) -> LogProbabilities:
+    """Numbered answers as one record."""
     choices = [choice for _, choice in rows]
     return LogProbabilities(
         ids=tuple(choice.identity for choice in choices),

@@ -39,6 +39,10 @@ class MalformedError(ValueError):
     """Why a line, or one of its choices, is not read."""
 
 
+class UnansweredError(MalformedError):
+    """The line is as it should be, and the model or the server gave no answer."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Choice:
     """One answer to a request.
@@ -91,7 +95,9 @@ class _Answer:
     tops: list[list[tuple[Any, Any]]]
 
 
-def parse(line: Any, names: dict[str, str]) -> tuple[list[Choice], list[str]]:
+def parse(
+    line: Any, names: dict[str, str]
+) -> tuple[list[Choice], list[MalformedError]]:
     """The choices of a line, and why others in it are left out.
 
     Args:
@@ -99,11 +105,11 @@ def parse(line: Any, names: dict[str, str]) -> tuple[list[Choice], list[str]]:
       names: tokens seen so far, so that each is kept in memory once.
     """
     found: list[Choice] = []
-    reasons: list[str] = []
+    reasons: list[MalformedError] = []
     try:
-        responses = _responses(line)
+        responses = values_of_line(line)
     except MalformedError as error:
-        return [], [str(error)]
+        return [], [error]
     for response in responses:
         num_before = len(found), len(reasons)
         try:
@@ -114,11 +120,11 @@ def parse(line: Any, names: dict[str, str]) -> tuple[list[Choice], list[str]]:
                 except _WithheldError:
                     continue
                 except MalformedError as error:
-                    reasons.append(str(error))
+                    reasons.append(error)
             if num_before == (len(found), len(reasons)):
-                raise MalformedError("a content filter withheld every choice")
+                raise UnansweredError("a content filter withheld every choice")
         except MalformedError as error:
-            reasons.append(str(error))
+            reasons.append(error)
     return found, reasons
 
 
@@ -126,8 +132,12 @@ class _WithheldError(Exception):
     """A content filter withheld a choice, which has no tokens."""
 
 
-def _responses(line: Any) -> list[Any]:
-    """The responses in a line: none, one, or those of a list."""
+def values_of_line(line: Any) -> list[Any]:
+    """The JSON values in a line: none, one, or those of a list.
+
+    Raises:
+      MalformedError: if it is none of these.
+    """
     if isinstance(line, MalformedError):
         raise line
     if isinstance(line, (bytes, bytearray)):
@@ -171,7 +181,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise MalformedError(f"an object has the key {_shown(twice)} twice")
+        raise MalformedError(f"an object has the key {shown(twice)} twice")
     return found
 
 
@@ -182,7 +192,7 @@ def _body(line: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
     """The id of the request, and the body of its response."""
     body = line
     if line.get("error") or line.get("object") == "error":
-        raise MalformedError(f"a failed request, {_message(line)}")
+        raise UnansweredError(f"a failed request, {_message(line)}")
     if not isinstance(line.get("response"), Mapping):
         _refuse_foreign(line)
     if "response" in line:
@@ -196,8 +206,8 @@ def _body(line: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
             or body.get("error")
             or body.get("object") == "error"
         ):
-            raise MalformedError(
-                f"a failed request of status {_shown(status)}, {_message(body)}"
+            raise UnansweredError(
+                f"a failed request of status {shown(status)}, {_message(body)}"
             )
         _refuse_foreign(body)
     for identity in (line.get("custom_id"), line.get("id"), body.get("id")):
@@ -205,9 +215,14 @@ def _body(line: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
             if not isinstance(identity, str) and (
                 type(identity) is not int or abs(identity) >= 2**63
             ):
-                raise MalformedError(f"expected an id, got {_shown(identity)}")
+                raise MalformedError(f"expected an id, got {shown(identity)}")
             return str(identity), body
     return "", body
+
+
+def is_foreign(body: Mapping[str, Any]) -> bool:
+    """Whether another endpoint wrote a body."""
+    return any(field in body for field in _FOREIGN)
 
 
 def _refuse_foreign(body: Mapping[str, Any]) -> None:
@@ -226,7 +241,7 @@ def _refuse_foreign(body: Mapping[str, Any]) -> None:
 
 def _message(body: Mapping[str, Any]) -> str:
     error = body.get("error") or body
-    return _shown(error.get("message", error) if isinstance(error, Mapping) else error)
+    return shown(error.get("message", error) if isinstance(error, Mapping) else error)
 
 
 def _answers(body: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
@@ -341,13 +356,13 @@ def _of_responses(body: Mapping[str, Any]) -> _Answer:
         if item.get("type", "message") == "message":
             parts += _list("output.content", item.get("content"))
     if not parts:
-        status = _shown(body.get("status"))
+        status = shown(body.get("status"))
         raise MalformedError(f"output: expected a message, got none (status {status})")
     text, records = "", []
     for part in parts:
         part = _mapping("output.content", part)
         if part.get("type") == "refusal":
-            raise MalformedError("a refusal, which has no log-probabilities here")
+            raise UnansweredError("a refusal, which has no log-probabilities here")
         text += (written := _text([part]))
         kept = part.get("logprobs")
         if written and not kept:
@@ -372,7 +387,7 @@ def _checked(identity: str, answer: _Answer, names: dict[str, str]) -> Choice:
     """The only check of an answer's contents."""
     where, index = answer.where, answer.index
     if type(index) is not int or not 0 <= index <= _LARGEST_INDEX:
-        raise MalformedError(f"{where}: expected an index, got {_shown(index)}")
+        raise MalformedError(f"{where}: expected an index, got {shown(index)}")
     if answer.text and not answer.tokens:
         raise MalformedError(f"{where} has a text and no tokens")
     # The first token of an echoed prompt has no log-probability.
@@ -402,8 +417,8 @@ def _numbers(name: str, values: Sequence[Any]) -> np.ndarray:
     """Log-probabilities as float32."""
     if not set(map(type, values)) <= _NUMBERS:
         place = next(k for k, value in enumerate(values) if type(value) not in _NUMBERS)
-        shown = _shown(values[place])
-        raise MalformedError(f"{name}: expected a log-probability, got {shown}")
+        found = shown(values[place])
+        raise MalformedError(f"{name}: expected a log-probability, got {found}")
     try:
         numbers = np.array(values, np.float64)
     except OverflowError:
@@ -420,7 +435,7 @@ def _numbers(name: str, values: Sequence[Any]) -> np.ndarray:
 def _strings(name: str, values: Iterable[Any]) -> None:
     for value in values:
         if not isinstance(value, str):
-            raise MalformedError(f"{name}: expected a token, got {_shown(value)}")
+            raise MalformedError(f"{name}: expected a token, got {shown(value)}")
 
 
 def _text(content: Any) -> str:
@@ -429,7 +444,7 @@ def _text(content: Any) -> str:
         return "".join(map(_text_of_part, content))
     if content is None or isinstance(content, str):
         return content or ""
-    raise MalformedError(f"expected a text or a list of parts, got {_shown(content)}")
+    raise MalformedError(f"expected a text or a list of parts, got {shown(content)}")
 
 
 def _text_of_part(part: Any) -> str:
@@ -439,23 +454,23 @@ def _text_of_part(part: Any) -> str:
         return ""  # an image, a sound, a thought
     text = part.get("refusal" if kind == "refusal" else "text")
     if not isinstance(text, str):
-        raise MalformedError(f"content: expected a text, got {_shown(text)}")
+        raise MalformedError(f"content: expected a text, got {shown(text)}")
     return text
 
 
 def _mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise MalformedError(f"{name}: expected an object, got {_shown(value)}")
+        raise MalformedError(f"{name}: expected an object, got {shown(value)}")
     return value
 
 
 def _list(name: str, value: Any) -> list[Any]:
     if not isinstance(value, (list, tuple)):
-        raise MalformedError(f"{name}: expected a list, got {_shown(value)}")
+        raise MalformedError(f"{name}: expected a list, got {shown(value)}")
     return list(value)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     """The value for a message, shortened."""
     if isinstance(value, (Mapping, list, tuple)):
         return "an object" if isinstance(value, Mapping) else "a list"

@@ -17,6 +17,8 @@ CASES = [
         "io.write_review_sheet",
         "io.read_review_sheet",
         "io.read_log_probabilities",
+        "io.read_outputs",
+        "io.join",
         "io.answer_positions",
         "io.choice_log_probabilities",
         "save",

@@ -1,0 +1,6 @@
+"""Outputs of models in the files that people have, as one record."""
+
+from .reading import read_outputs
+from .record import Outputs, join
+
+__all__ = ["Outputs", "join", "read_outputs"]

@@ -1,0 +1,239 @@
+"""Files of arrays: npy, npz, safetensors and parquet. Nothing in them is executed."""
+
+import contextlib
+import math
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+# An array that is unpacked is at most so large: a small file can claim any size. An npy
+# or safetensors file is as large as its arrays, and has no limit.
+LARGEST = 2**32
+# Arrays above the second size that were packed into less than this share are no data.
+_BOMB = 100, 2**28
+# So many rows of a table are unpacked together.
+_ROWS = 2**12
+
+
+class ArrayFile:
+    """The arrays of a file, by name; an only array of an npy file is called "".
+
+    Attributes:
+      shapes: of each array, as far as it is known.
+    """
+
+    def __init__(
+        self, path: Path, shapes: dict[str, Any], read: Callable[[str], Any]
+    ) -> None:
+        self.path, self.shapes, self._read = path, shapes, read
+
+    def read(self, name: str) -> Any:
+        """An array, or a list of texts and None.
+
+        Raises:
+          ValueError: if it is damaged, too large, or holds Python objects.
+        """
+        with _named(self.path):
+            return self._read(name)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Any error of a reader as one line that names the file."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except MemoryError:
+        raise ValueError(f"{path}: does not fit into memory.") from None
+    except Exception as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if reason.startswith(f"{path}: "):
+            raise ValueError(reason) from None
+        raise ValueError(f"{path}: cannot be read ({reason[:300]}).") from None
+
+
+def _too_large(path: Path, name: str, size: int) -> ValueError:
+    return ValueError(
+        f"{path}: {name or 'the array'} would take {size / 2**30:.1f} GiB, and at most "
+        f"{LARGEST >> 30} GiB are unpacked; save large arrays as npy or safetensors."
+    )
+
+
+def npy(path: Path) -> ArrayFile:
+    """One array, which is read from the disk as it is used."""
+    with _named(path):
+        with path.open("rb") as file:
+            _, dtype, _ = _header(file, path.name)
+        if dtype.hasobject:
+            raise _pickled(path, "the array")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return ArrayFile(path, {"": array.shape}, lambda _: array)
+
+
+def npz(path: Path) -> ArrayFile:
+    """The arrays of numpy.savez; each is looked at before any memory is taken."""
+    with _named(path), zipfile.ZipFile(path) as archive:
+        found = {
+            info.filename.removesuffix(".npy"): info
+            for info in archive.infolist()
+            if info.filename.endswith(".npy")
+        }
+        if not found:
+            names = ", ".join(archive.namelist()[:5]) or "nothing"
+            inspect = "header.json" in archive.namelist()
+            raise ValueError(
+                f"{path}: expected arrays of numpy.savez, got a zip file with {names}"
+                + ("; logs of inspect_ai are not read." if inspect else ".")
+            )
+        shapes = {name: _member(archive, info)[0] for name, info in found.items()}
+
+    def read(name: str) -> np.ndarray:
+        info = found[name]
+        with zipfile.ZipFile(path) as archive:
+            shape, dtype, start = _member(archive, info)
+            if dtype.hasobject:
+                raise _pickled(path, name)
+            size = math.prod(shape) * dtype.itemsize
+            if size > LARGEST:
+                raise _too_large(path, name, size)
+            ratio, large = _BOMB
+            if size > large and size > ratio * info.compress_size:
+                raise ValueError(
+                    f"{path}: {name} is more than {ratio} times as large unpacked, "
+                    "which outputs are not; save it as npy if it is right."
+                )
+            if start + size != info.file_size:
+                raise ValueError(
+                    f"{path}: {name} claims {size} bytes and has "
+                    f"{info.file_size - start}."
+                )
+            with archive.open(info) as member:
+                return np.lib.format.read_array(member, allow_pickle=False)
+
+    return ArrayFile(path, shapes, read)
+
+
+def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
+    with archive.open(info) as member:
+        return _header(member, info.filename)
+
+
+def _header(file: Any, name: str) -> Any:
+    """Shape and dtype of an array, and where its numbers start."""
+    version = np.lib.format.read_magic(file)
+    reader = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }.get(version)
+    if reader is None:
+        raise ValueError(f"{name}: version {version} is not known")
+    shape, _, dtype = reader(file)
+    return shape, dtype, file.tell()
+
+
+def _pickled(path: Path, name: str) -> ValueError:
+    return ValueError(
+        f"{path}: {name} holds Python objects (a pickle), which are never loaded; save "
+        "an array of numbers or of text."
+    )
+
+
+def missing(package: str, path: Path) -> ImportError:
+    """What to install, in one line."""
+    return ImportError(
+        f"{path}: reading it needs {package}, which is not installed: "
+        "pip install 'calib-jax[report]'."
+    )
+
+
+def safetensors(path: Path) -> ArrayFile:
+    """Tensors; bfloat16 and float16 stay what they are."""
+    try:
+        import safetensors as package
+    except ImportError:
+        raise missing("safetensors", path) from None
+    with _named(path), package.safe_open(path, framework="numpy") as file:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+
+    def read(name: str) -> np.ndarray:
+        # NumPy knows bfloat16 through ml_dtypes, which jax has imported.
+        with package.safe_open(path, framework="numpy") as file:
+            return np.asarray(file.get_tensor(name))
+
+    return ArrayFile(path, shapes, read)
+
+
+def parquet(path: Path) -> ArrayFile:
+    """Columns of numbers or text, and of lists of numbers of one length."""
+    try:
+        import pyarrow
+        import pyarrow.parquet as package
+    except ImportError:
+        raise missing("pyarrow", path) from None
+    with _named(path), package.ParquetFile(path) as file:
+        num_rows, schema = file.metadata.num_rows, file.schema_arrow
+        shapes: dict[str, Any] = {
+            name: (num_rows, None) if _is_list(schema.field(name).type) else (num_rows,)
+            for name in schema.names
+        }
+
+    def read(name: str) -> Any:
+        # Equal values are stored once, so the size of the file says little.
+        if 8 * num_rows > LARGEST:
+            raise _too_large(path, name, 8 * num_rows)
+        batches, size = [], 0
+        with package.ParquetFile(path) as file:
+            for batch in file.iter_batches(_ROWS, columns=[name]):
+                batches.append(batch.column(0))
+                size += batches[-1].nbytes
+                if size > LARGEST:
+                    raise _too_large(path, name, size)
+        kind = schema.field(name).type
+        return _of_arrow(path, name, pyarrow.chunked_array(batches, kind))
+
+    return ArrayFile(path, shapes, read)
+
+
+def _is_list(kind: Any) -> bool:
+    import pyarrow
+
+    types = pyarrow.types
+    return bool(
+        types.is_list(kind)
+        or types.is_large_list(kind)
+        or types.is_fixed_size_list(kind)
+    )
+
+
+def _of_arrow(path: Path, name: str, column: Any) -> Any:
+    import pyarrow.compute
+
+    types = pyarrow.types
+    if types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if _is_list(column.type):
+        if column.null_count:
+            raise ValueError(
+                f"{path}: {name} has {column.null_count} rows without a list."
+            )
+        flat = pyarrow.chunked_array(
+            [chunk.flatten() for chunk in column.chunks], column.type.value_type
+        )
+        lengths = pyarrow.compute.list_value_length(column).unique().to_pylist()
+        if len(lengths) > 1:
+            raise ValueError(
+                f"{path}: expected {name} in lists of one length, got "
+                f"{min(lengths)} to {max(lengths)} numbers."
+            )
+        numbers = np.asarray(flat.to_numpy())
+        return numbers.reshape(len(column), -1 if len(column) else 0)
+    if types.is_string(column.type) or types.is_large_string(column.type):
+        return column.to_pylist()
+    if types.is_boolean(column.type) and column.null_count:
+        return column.to_pylist()
+    # Where numbers are missing they become floats, and NaN there.
+    return np.asarray(column.to_numpy())

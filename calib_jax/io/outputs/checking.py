@@ -1,0 +1,169 @@
+"""What is asked of all rows: an id once, and values of their kind."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..responses import shown
+from .left_out import LeftOut
+from .rows import ROUNDING, Rows
+
+# So many entries are looked at together.
+_BLOCK = 2**22
+
+
+def unique(rows: Rows, repeats: str | None, left_out: LeftOut) -> Rows:
+    """Rows with each id once.
+
+    Raises:
+      ValueError: if rows of one id differ and `repeats` does not say which to keep.
+    """
+    if len(set(rows.ids)) == len(rows):
+        return rows
+    by_id: dict[str, list[int]] = {}
+    for row, one in enumerate(rows.ids):
+        by_id.setdefault(one, []).append(row)
+    equal, dropped = np.zeros((2, len(rows)), bool)
+    differ: list[list[int]] = []
+    for same_id in by_id.values():
+        if all(_same(rows, row, same_id[0]) for row in same_id[1:]):
+            equal[same_id[1:]] = True
+        else:
+            differ.append(same_id)
+            dropped[same_id[:-1] if repeats == "last" else same_id[1:]] = True
+    if differ and repeats is None:
+        first, *others = differ[0]
+        other = next(row for row in others if not _same(rows, row, first))
+        raise ValueError(
+            f"{left_out.path}: id {shown(rows.ids[first])} has different values in "
+            f"{rows.places.name(first)} and {rows.places.name(other)} ({len(differ)} "
+            "such ids): reruns, epochs or several answers; keep one of each with "
+            'repeats="first" or "last".'
+        )
+    which = "an earlier" if repeats == "last" else "a later"
+    rows.drop(equal, "the same row once more", left_out)
+    rows.drop(dropped, f"{which} row of the same id, with other values", left_out)
+    return rows.take(np.flatnonzero(~equal & ~dropped))
+
+
+def _same(rows: Rows, row: int, first: int) -> bool:
+    numbers = (rows.values, rows.outcomes)
+    others = (rows.labels, rows.predictions, rows.texts)
+    return all(
+        part is None or np.array_equal(part[row], part[first], equal_nan=True)
+        for part in numbers
+    ) and all(part is None or part[row] == part[first] for part in others)
+
+
+def checked(rows: Rows, left_out: LeftOut) -> Rows:
+    """Rows whose values are what their kind says.
+
+    Raises:
+      ValueError: for values outside the kind's domain, naming the first row.
+    """
+    values = rows.values
+    if rows.kind == "scores":
+        with np.errstate(over="ignore"):
+            rows.values = np.asarray(values, np.float32)
+        bad = ~np.isfinite(rows.values)
+        return rows.drop(bad, "a score that is NaN or infinite", left_out)
+    if values.ndim != 2 or values.shape[1] < 2:
+        raise ValueError(
+            f"{left_out.path}: expected {rows.kind} [N, C] with a column for each of "
+            f"two classes or more, got {list(values.shape)}; one number a row is "
+            "kind='scores'."
+        )
+    rows = rows.drop(_any(values, np.isnan), "a NaN among the values", left_out)
+    _check_domain(rows, left_out)
+    if rows.kind == "logits":
+        if rows.values.dtype.itemsize > 4 or rows.values.dtype.kind in "iub":
+            with np.errstate(over="ignore"):
+                rows.values = rows.values.astype(np.float32)
+        rows = rows.drop(_any(rows.values, np.isposinf), "a logit of +inf", left_out)
+    else:
+        rows.values = _log_probabilities(rows)
+    nothing = ~_any(rows.values, lambda block: block > -np.inf)
+    return rows.drop(nothing, "no option has a probability", left_out)
+
+
+def _check_domain(rows: Rows, left_out: LeftOut) -> None:
+    if rows.kind == "logits" or not len(rows):
+        return
+    if rows.kind == "log_probabilities":
+        bad, expected = _any(rows.values, lambda x: x > ROUNDING), "at most 0"
+    else:
+        bad = _any(rows.values, lambda x: (x < -ROUNDING) | (x > 1 + ROUNDING))
+        expected = "in [0, 1]"
+    if bad.any():
+        row = int(np.argmax(bad))
+        values = np.asarray(rows.values[row], float)
+        text = np.array2string(values, precision=4, threshold=6)
+        raise ValueError(
+            f"{left_out.path}: expected {rows.kind} {expected}, got "
+            f"{' '.join(text.split())} ({rows.row_name(row)}); if they are another "
+            "kind, say so with kind=."
+        )
+    if rows.kind == "probabilities":
+        _check_sums(rows, left_out)
+
+
+def _check_sums(rows: Rows, left_out: LeftOut) -> None:
+    """Probabilities of one answer each add up to 1, or to less if some are not kept."""
+    num_classes = rows.values.shape[1]
+    sums = np.concatenate(
+        [np.asarray(part, float).sum(axis=1) for part in _blocks(rows.values)]
+    )
+    # Two decimals are off by 0.005 each.
+    slack = 0.01 + 0.005 * min(num_classes, 8)
+    row = int(np.argmax(sums))
+    if sums[row] > 1 + slack:
+        raise ValueError(
+            f"{left_out.path}: expected probabilities that add up to 1, got a sum of "
+            f"{sums[row]:.4g} ({rows.row_name(row)}): of labels that do not exclude "
+            "each other, read one column at a time, with kind='scores'."
+        )
+    few = sums < 1 - slack
+    if few.any():
+        row = int(np.argmax(few))
+        rows.notes.append(
+            f"The probabilities of {int(few.sum())} of {len(rows)} rows add up to less "
+            f"than 1 (first: {sums[row]:.3g} in {rows.row_name(row)}); they are kept "
+            "as they are."
+        )
+
+
+def _log_probabilities(rows: Rows) -> np.ndarray:
+    """float32 `[N, C]`; notes say how many are -inf."""
+    found = np.empty(rows.values.shape, np.float32)
+    start = 0
+    for block in _blocks(rows.values):
+        wide = np.asarray(block, np.float64)
+        if rows.kind == "probabilities":
+            with np.errstate(divide="ignore"):
+                wide = np.log(np.clip(wide, 0.0, 1.0))
+        found[start : start + len(block)] = np.minimum(wide, 0.0)
+        start += len(block)
+    zero = found == -np.inf
+    if rows.class_where is not None:
+        zero &= rows.class_where
+    bad = zero.any(axis=1)
+    if bad.any():
+        rows.notes.append(
+            f"{int(bad.sum())} of {len(rows)} rows have {rows.zeros} (first: "
+            f"{rows.row_name(int(np.argmax(bad)))}); its log-probability is -inf, "
+            "which a fit refuses where it is the label's."
+        )
+    return found
+
+
+def _any(values: np.ndarray, test: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """bool `[N]`: rows with a value for which the test holds."""
+    parts = [test(block).any(axis=1) for block in _blocks(values)]
+    return np.concatenate([np.zeros(0, bool), *parts])
+
+
+def _blocks(values: np.ndarray) -> list[np.ndarray]:
+    """Views of some rows each: an array of a file's bytes stays on the disk."""
+    size = max(1, _BLOCK // max(1, values[:1].size))
+    return [values[start : start + size] for start in range(0, len(values), size)]

@@ -1,0 +1,213 @@
+"""Which format a file has, by its content, and its lines if it is JSON."""
+
+import gzip
+import itertools
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .. import json_lines, responses
+from . import decisions, harness, names, servers
+from .left_out import LeftOut, Place, Places
+
+# By the first bytes.
+_STARTS = {
+    b"\x93NUMPY": "npy",
+    b"PK\x03\x04": "npz",
+    b"PK\x05\x06": "npz",
+    b"PAR1": "parquet",
+}
+_FOREIGN_STARTS = {
+    b"\x89HDF": "an HDF5 file; save its arrays with numpy.savez",
+    b"\x80": "a pickle, which is never loaded, as it may run code; save arrays with "
+    "numpy.savez",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it",
+    b"BZh": "compressed with bzip2; unpack it",
+    b"\xfd7zXZ": "compressed with xz; unpack it",
+    b"ARROW1": "an Arrow file; save it as parquet",
+    b"\xff\xfe": "UTF-16 text; save it as UTF-8",
+    b"\xfe\xff": "UTF-16 text; save it as UTF-8",
+    b"%PDF": "a PDF",
+}
+#: The formats that are JSON.
+JSON = ("jsonl", harness.NAME, servers.NAME, decisions.NAME)
+FORMATS = ("npy", "npz", "safetensors", "parquet", "csv", *JSON)
+# Objects of other tools, by the keys that they have.
+_FOREIGN = {
+    ("custom_id", "method", "url"): "a file of requests; read the answers to them",
+    (
+        "results",
+        "configs",
+    ): "the summary of lm-eval; run it with --log_samples and read samples_*.jsonl",
+    ("request_states",): "a scenario of HELM, which is not read",
+    ("pass_at_k",): "results of EvalPlus, which have no log-probabilities: there is "
+    "nothing to calibrate",
+    ("task_id", "solution"): "samples of code without log-probabilities: there is "
+    "nothing to calibrate; keep the log-probabilities of the tokens",
+    ("format", "kind", "fields"): "a file of calib_jax.save; read it with "
+    "calib_jax.load",
+    ("eval", "samples", "version"): "a log of inspect_ai, which is not read",
+}
+# Files of a folder that are read.
+_ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".ndjson")
+_MOST_FILES = 100_000
+# So many lines are looked at to find the format.
+_NUM_SEEN = 1000
+
+Lines = Iterator[tuple[Place, Mapping[str, Any]]]
+
+
+class Content(NamedTuple):
+    """What is read: the format, and of JSON the lines and the first of them."""
+
+    format: str
+    paths: list[Path]
+    first: Mapping[str, Any]
+    lines: Lines
+    places: Places
+    watch: json_lines.Watch | None
+
+
+def look(
+    path: Path,
+    format: str | None,
+    left_out: LeftOut,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    outputs: bool = True,
+) -> Content:
+    """The format of a file or folder; JSON that need not hold outputs is a table.
+
+    Raises:
+      ValueError: for any other content, in one line.
+    """
+    paths = _files(path) if path.is_dir() else [path]
+    watch = None if progress is None else _watch(paths, progress)
+    found = format or ("" if path.is_dir() else _by_start(path))
+    if found and found not in JSON:
+        unit = "line" if found == "csv" else "row"
+        return Content(found, paths, {}, iter(()), Places(paths, unit), watch)
+    places = Places(paths, "line")
+    lines = _parsed(paths, places, left_out, watch)
+    # Failed requests look alike in all formats.
+    seen: list[tuple[Place, Mapping[str, Any]]] = []
+    for place, line in itertools.islice(lines, _NUM_SEEN):
+        seen.append((place, line))
+        if format or not outputs or not _failed(line):
+            break
+    left_out.check(len(seen))
+    line = seen[-1][1]
+    found = format or (_by_keys(path, line) if outputs else "jsonl")
+    return Content(found, paths, line, itertools.chain(seen, lines), places, watch)
+
+
+def _watch(paths: list[Path], progress: Callable[[int, int], None]) -> json_lines.Watch:
+    """Adds up what is read of all files."""
+    total = sum(path.stat().st_size for path in paths)
+    done = 0
+
+    def watch(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(done, total)
+
+    return watch
+
+
+def _files(folder: Path) -> list[Path]:
+    """Files of JSON in a folder: of harness samples these alone."""
+    found = itertools.islice(folder.rglob("*"), _MOST_FILES + 1)
+    every = list(found)
+    if len(every) > _MOST_FILES:
+        raise ValueError(f"{folder}: holds more than {_MOST_FILES} files.")
+    files = sorted(
+        path
+        for path in every
+        if path.name.lower().endswith(_ENDINGS) and path.is_file()
+    )
+    samples = [path for path in files if path.name.startswith("samples_")]
+    if not files:
+        raise ValueError(f"{folder}: expected files of JSON in the folder, got none.")
+    return samples or files
+
+
+def _by_start(path: Path) -> str:
+    """The format, or "" if it is JSON."""
+    with json_lines.open_bytes(path) as file:
+        try:
+            head = file.read(4096)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{path}: gzip is damaged ({error}).") from None
+        packed = isinstance(file, gzip.GzipFile)
+    for start, name in _STARTS.items():
+        if head.startswith(start):
+            if packed:
+                raise ValueError(f"{path}: is a gzipped {name} file; unpack it.")
+            return name
+    size = int.from_bytes(head[:8], "little")
+    if len(head) > 9 and head[8:9] == b"{" and 2 <= size <= 100 * 2**20:
+        return "safetensors"
+    for start, what in _FOREIGN_STARTS.items():
+        if head.startswith(start):
+            raise ValueError(f"{path}: is {what}.")
+    if b"\0" in head:
+        raise ValueError(
+            f"{path}: holds bytes that are no text, in none of the formats "
+            f"{', '.join(FORMATS)}."
+        )
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if not text:
+        raise ValueError(f"{path}: is empty.")
+    return "" if text[:1] in b"{[" else "csv"
+
+
+def _failed(line: Mapping[str, Any]) -> bool:
+    """Whether a line says that a request failed, and nothing else."""
+    kept = [line, line.get("response")]
+    return any(isinstance(one, Mapping) and one.get("error") for one in kept) or (
+        "response" in line and line["response"] is None
+    )
+
+
+def _by_keys(path: Path, first: Mapping[str, Any]) -> str:
+    for keys, what in _FOREIGN.items():
+        if all(key in first for key in keys):
+            raise ValueError(f"{path}: is {what}.")
+    if harness.is_sample(first):
+        return harness.NAME
+    if decisions.is_decision(first):
+        return decisions.NAME
+    if servers.is_answer(first):
+        return servers.NAME
+    if names.holds_values(first):
+        return "jsonl"
+    if responses.is_foreign(first) or _failed(first):
+        return servers.NAME
+    if names.holds_any(first):
+        return "jsonl"
+    raise ValueError(
+        f"{path}: is in none of the formats {', '.join(FORMATS)}: its first object has "
+        f"{names.shown(map(str, first))}."
+    )
+
+
+def _parsed(
+    paths: list[Path],
+    places: Places,
+    left_out: LeftOut,
+    watch: json_lines.Watch | None,
+) -> Lines:
+    """All JSON objects with their places; other lines are refused."""
+    for number_of_file, path in enumerate(paths):
+        for number, line in json_lines.of_file(path, watch):
+            place = Place(number_of_file, number)
+            try:
+                for value in responses.values_of_line(line):
+                    if not isinstance(value, Mapping):
+                        raise responses.MalformedError(
+                            f"expected an object, got {responses.shown(value)}"
+                        )
+                    yield place, value
+            except responses.MalformedError as error:
+                left_out.refuse(str(error), places.name_of(place))

@@ -1,0 +1,64 @@
+"""Files of labels or outcomes, to be joined to outputs."""
+
+from pathlib import Path
+
+import numpy as np
+
+from . import content, tables
+from .array_files import ArrayFile
+from .labelling import Given
+from .left_out import LeftOut
+from .names import NAMES, plain, shown
+
+# The best names first.
+_LABELS = (*NAMES["labels"], "answer", "answers", "correct_answer", "noisy_label")
+_IDS = (*NAMES["ids"], "doc_id")
+
+
+def read(path: Path) -> Given:
+    """The labels or outcomes of a file.
+
+    Raises:
+      ValueError: if names do not tell which column holds them, or a line is malformed.
+    """
+    left_out = LeftOut(path, drop_malformed=False)
+    looked = content.look(path, None, left_out, outputs=False)
+    table = tables.of(looked)
+    names = list(table.shapes) if isinstance(table, ArrayFile) else table.names
+    wanted, are_outcomes = _column(path, names)
+    ids = next((n for one in _IDS for n in names if plain(n) == one), None)
+    both = [name for name in (wanted, ids) if name is not None]
+    if isinstance(table, ArrayFile):
+        found = {name: table.read(name) for name in both}
+    else:
+        found = table.read([], both, looked.places, left_out)
+        left_out.check(len(looked.places))
+    values = tables.cells(found[wanted])
+    if np.ndim(found[wanted]) != 1:
+        raise ValueError(
+            f"{path}: expected labels [N], got {list(np.shape(found[wanted]))}."
+        )
+    if are_outcomes is None:
+        # Numbers alone: whole ones are classes, and others say how right an answer is.
+        are_outcomes = np.asarray(found[wanted]).dtype.kind in "bf"
+    texts = None if ids is None else tables.texts(found[ids])
+    if texts is not None and len(texts) != len(values):
+        raise ValueError(f"{path}: {len(texts)} ids for {len(values)} labels.")
+    return Given(path, texts, values, are_outcomes)
+
+
+def _column(path: Path, names: list[str]) -> tuple[str, bool | None]:
+    """The column, and whether it holds outcomes; None where no name says it."""
+    for synonyms, are_outcomes in ((_LABELS, False), (NAMES["outcomes"], True)):
+        matches = [name for name in names if plain(name) in synonyms]
+        if len(matches) > 1:
+            raise ValueError(
+                f"{path}: {' and '.join(matches)} may all be the labels; keep one."
+            )
+        if matches:
+            return matches[0], are_outcomes
+    if len(names) == 1:
+        return names[0], None
+    raise ValueError(
+        f"{path}: expected a column label, answer or correct, got {shown(names)}."
+    )

@@ -1,0 +1,268 @@
+"""Labels: from the file itself or another one, as numbers of options."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..responses import shown
+from .left_out import LeftOut
+from .rows import Rows, names_of, outcomes
+
+
+class Given(NamedTuple):
+    """What a file of labels says.
+
+    Attributes:
+      path: of the file.
+      ids: None if it has none.
+      values: a label or an outcome for each, or an object with one for each question.
+      are_outcomes: True if it says whether answers are right.
+    """
+
+    path: Path
+    ids: list[str] | None
+    values: Sequence[Any]
+    are_outcomes: bool
+
+
+def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
+    """Rows with the labels of another file, without those that have none there."""
+    bases = rows.bases or rows.ids
+    if given.ids is None and not rows.has_ids:
+        # By order: what was left out counts too.
+        if rows.num_read != len(given.values):
+            raise ValueError(
+                f"{given.path}: {len(given.values)} labels for {rows.num_read} rows of "
+                f"{left_out.path}, and no ids to join them by."
+            )
+        by_id = {str(row): value for row, value in enumerate(given.values)}
+    elif given.ids is None or not rows.has_ids:
+        one, other = given.path, left_out.path
+        if given.ids is None:
+            one, other = other, one
+        raise ValueError(
+            f"{one} has ids and {other} has none: give both ids, or neither."
+        )
+    else:
+        by_id = _by_id(given)
+    values = _values(rows, bases, by_id)
+    missing = np.array([not cell == cell or cell in (None, "") for cell in values])
+    if missing.all() and len(rows):
+        raise ValueError(
+            f"{given.path}: none of its {len(by_id)} labels is for a row of "
+            f"{left_out.path}: its ids are like {shown(next(iter(by_id), ''))}, and "
+            f"theirs like {shown(rows.ids[0])}."
+        )
+    unused = len(by_id.keys() - set(bases) - set(rows.ids))
+    if unused and rows.has_ids:
+        rows.notes.append(f"{unused} of {len(by_id)} labels are for none of the rows.")
+    if given.are_outcomes:
+        rows.outcomes, rows.labels = outcomes(values, given.path, rows.row_name), None
+    else:
+        rows.labels, rows.outcomes = _as_array(values), None
+    return rows.drop(missing, f"no label in {given.path.name}", left_out)
+
+
+def _values(rows: Rows, bases: Sequence[str], by_id: dict[str, Any]) -> list[Any]:
+    """The label of each row: of its id, or of its question under the response's id."""
+    if rows.questions is None:
+        return [by_id.get(one) for one in rows.ids]
+    several = len(set(rows.questions)) > 1
+    found = []
+    for one, base, question in zip(rows.ids, bases, rows.questions, strict=True):
+        value = by_id.get(one, by_id.get(base))
+        if isinstance(value, Mapping):
+            value = value.get(question)
+        elif several and one not in by_id:
+            value = None
+        found.append(value)
+    return found
+
+
+def _as_array(values: list[Any]) -> list[Any] | np.ndarray:
+    """Whole numbers as an array, which is faster to look through."""
+    whole = all(type(value) is int and abs(value) < 2**62 for value in values)
+    return np.array(values, np.int64) if whole else values
+
+
+def _by_id(given: Given) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for identity, value in zip(given.ids or (), given.values, strict=True):
+        if found.setdefault(identity, value) != value:
+            raise ValueError(
+                f"{given.path}: id {shown(identity)} has the labels "
+                f"{shown(found[identity])} and {shown(value)}; keep one of them."
+            )
+    return found
+
+
+def numbered(rows: Rows, left_out: LeftOut) -> Rows:
+    """Rows with labels and predictions as numbers of options, and outcomes.
+
+    Rows without a label are left out if others have one. A label is -1 nowhere, a
+    prediction where the file has none.
+    """
+    if rows.labels is not None:
+        missing = _missing(rows.labels)
+        rows = rows.drop(missing & ~missing.all(), "no label", left_out)
+        if missing.all():
+            rows.labels = None
+    if rows.outcomes is not None:
+        rows = rows.drop(np.isnan(rows.outcomes), "no outcome", left_out)
+    left_out.check(len(rows))
+    if rows.kind == "scores" and rows.options is None:
+        _name_classes(rows)
+    for name in ("labels", "predictions"):
+        given = getattr(rows, name)
+        if given is not None:
+            setattr(rows, name, _numbers(name, given, rows, left_out.path))
+    if rows.kind == "scores" and rows.labels is not None:
+        rows = _compared(rows, left_out)
+    return rows
+
+
+def _missing(labels: Sequence[Any] | np.ndarray) -> np.ndarray:
+    if isinstance(labels, np.ndarray):
+        return labels == -1
+    return np.array([one is None or (type(one) is int and one == -1) for one in labels])
+
+
+def _name_classes(rows: Rows) -> None:
+    """Classes of scores that have text for labels and predictions: what occurs."""
+    if rows.predictions is None:
+        return
+    names = {
+        one
+        for given in (rows.labels, rows.predictions)
+        if given is not None
+        for one in (given.tolist() if isinstance(given, np.ndarray) else given)
+        if one is not None
+    }
+    texts = all(isinstance(one, str) for one in names)
+    if texts and not all(map(_is_whole, names)):
+        rows.options = [tuple(sorted(names))] * len(rows)
+
+
+def _is_whole(text: str) -> bool:
+    return text.strip().removeprefix("-").isdecimal()
+
+
+def _numbers(
+    name: str, given: Sequence[Any] | np.ndarray, rows: Rows, path: Path
+) -> np.ndarray:
+    if isinstance(given, np.ndarray) and not rows.by_name:
+        found = np.asarray(given, np.int64)
+    else:
+        cells = given.tolist() if isinstance(given, np.ndarray) else given
+        options: Sequence[Any] = rows.options or [()] * len(rows)
+        number = _Numbering(rows.by_name)
+        found = np.array(
+            [
+                -1 if cell is None else number(cell, of_row)
+                for cell, of_row in zip(cells, options, strict=True)
+            ],
+            np.int64,
+        )
+    if rows.kind == "scores":
+        limit = max(map(len, rows.options)) if rows.options else 2**31 - 1
+    else:
+        limit = rows.values.shape[1]
+    least = -1 if name == "predictions" else 0
+    bad = (found < least) | (found >= limit)
+    if rows.options is not None:
+        bad |= found >= np.array([len(one) for one in rows.options])
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise ValueError(
+            f"{path}: {name}: got {shown(_plain(given[row]))} in {rows.row_name(row)}; "
+            + _expected(rows, row, limit)
+        )
+    return found.astype(np.int32)
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _expected(rows: Rows, row: int, limit: int) -> str:
+    if rows.options is not None and len(rows.options[row]):
+        names = names_of(rows.options[row])
+        more = " and so on" if len(names) > 8 else ""
+        return f"expected one of {', '.join(names[:8])}{more}."
+    if rows.kind == "scores":
+        return "expected numbers of classes, counted from 0, or texts in all rows."
+    return (
+        f"expected a number from 0 to {limit - 1}; for text pass choices= in the order "
+        "of the columns."
+    )
+
+
+_WRONG = -2
+_BOOLS = {"true": 1, "false": 0}
+
+
+class _Numbering:
+    """The number of the option that a cell names, or `_WRONG`."""
+
+    def __init__(self, by_name: bool) -> None:
+        self.by_name = by_name
+        # Rows of one question share the options.
+        self._known: dict[int, Any] = {}
+
+    def __call__(self, cell: Any, options: tuple[Any, ...]) -> int:
+        if isinstance(cell, (list, Mapping)):
+            return _WRONG
+        if id(options) not in self._known:
+            self._known[id(options)] = (
+                {(type(one), one): number for number, one in enumerate(options)},
+                # In a CSV file True and 3 are text, too.
+                {str(one): number for number, one in reversed([*enumerate(options)])},
+            )
+        typed, texts = self._known[id(options)]
+        whole = isinstance(cell, float) and cell.is_integer()
+        cell = int(cell) if whole else cell
+        text = str(cell).strip()
+        if isinstance(cell, str) or self.by_name:
+            if (type(cell), cell) in typed:
+                return typed[type(cell), cell]
+            for wanted in (text, text.capitalize(), text.lower()):
+                if wanted in texts:
+                    return texts[wanted]
+        if self.by_name:
+            return _WRONG
+        if not options and text.lower() in _BOOLS:
+            return _BOOLS[text.lower()]
+        is_number = text.isdecimal() and len(text) < 12 and not isinstance(cell, float)
+        return int(text) if is_number else _WRONG
+
+
+def _compared(rows: Rows, left_out: LeftOut) -> Rows:
+    """Rows of scores with outcomes: whether the prediction is the label."""
+    if rows.predictions is not None:
+        none = np.asarray(rows.predictions) < 0
+        rows = rows.drop(none, "no prediction beside a label", left_out)
+        left_out.check(len(rows))
+    labels = np.asarray(rows.labels)
+    if rows.predictions is not None:
+        found = (np.asarray(rows.predictions) == labels).astype(np.float64)
+        if rows.outcomes is not None and (differ := found != rows.outcomes).any():
+            first = rows.row_name(int(np.argmax(differ)))
+            rows.notes.append(
+                f"Outcomes and labels do not agree on {int(differ.sum())} of "
+                f"{len(labels)} rows (first: {first}); labels are taken."
+            )
+        rows.outcomes = found
+        return rows
+    if rows.outcomes is not None:
+        return rows
+    if labels.max(initial=0) > 1:
+        raise ValueError(
+            f"{left_out.path}: scores without predictions: with labels of several "
+            "classes nothing says which answers are right; add a column prediction, or "
+            "outcomes (correct: 0 or 1)."
+        )
+    # Of two classes, the score is that of class 1.
+    rows.outcomes = labels.astype(np.float64)
+    return rows

@@ -1,0 +1,123 @@
+"""Where rows stand in their files, and which of them are left out, and why."""
+
+import collections
+from array import array
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+# So many places are named of each reason, and so many reasons.
+_NUM_PLACES = 5
+_NUM_REASONS = 20
+
+
+class Place(NamedTuple):
+    """A line, counted from 1, or a row, counted from 0, of one of the files read."""
+
+    file: int
+    number: int
+
+
+class Places:
+    """The place of each row, and its name in messages."""
+
+    def __init__(self, paths: Sequence[Path], unit: str) -> None:
+        self.paths, self.unit = paths, unit
+        self._files, self._numbers = array("q"), array("q")
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def add(self, place: Place) -> None:
+        self._files.append(place.file)
+        self._numbers.append(place.number)
+
+    def extend(self, numbers: Sequence[int]) -> None:
+        """Adds rows of the only file."""
+        self._files.extend(bytes(len(numbers)))
+        self._numbers.extend(numbers)
+
+    def take(self, rows: np.ndarray) -> "Places":
+        """The places of some rows, in their order."""
+        taken = Places(self.paths, self.unit)
+        taken._files = array("q", np.asarray(self._files)[rows].tobytes())
+        taken._numbers = array("q", np.asarray(self._numbers)[rows].tobytes())
+        return taken
+
+    def file(self, row: int) -> int:
+        return self._files[row]
+
+    def stem(self, place: Place) -> str | None:
+        """The name of one of several files, which is an id where a line has none."""
+        if len(self.paths) < 2:
+            return None
+        name = self.paths[place.file].name.removesuffix(".gz")
+        return name.rpartition(".")[0] or name
+
+    def name(self, row: int) -> str:
+        return self.name_of(Place(self._files[row], self._numbers[row]))
+
+    def name_of(self, place: Place) -> str:
+        name = f"{self.unit} {place.number}"
+        if len(self.paths) > 1:
+            name = f"{self.paths[place.file].name} {name}"
+        return name
+
+
+class LeftOut:
+    """Counts rows that are left out by reason, and keeps the places of the first.
+
+    Attributes:
+      path: what is read, for messages.
+      counts: the number of rows of each reason.
+      places: names of the first places of each reason.
+    """
+
+    def __init__(self, path: Path, *, drop_malformed: bool) -> None:
+        self.path = path
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.places: dict[str, list[str]] = {}
+        self._drop_malformed = drop_malformed
+        self._malformed: list[str] = []
+        self._num_malformed = 0
+
+    def drop(self, reason: str, place: str) -> None:
+        """A row that says nothing of confidence, such as a failed request."""
+        if reason not in self.counts and len(self.counts) >= _NUM_REASONS:
+            reason = "other reasons"
+        self.counts[reason] += 1
+        places = self.places.setdefault(reason, [])
+        if len(places) < _NUM_PLACES:
+            places.append(place)
+
+    def refuse(self, reason: str, place: str) -> None:
+        """A line that is not what it should be."""
+        if self._drop_malformed:
+            self.drop(f"malformed: {reason}", place)
+            return
+        self._num_malformed += 1
+        if len(self._malformed) < _NUM_PLACES:
+            self._malformed.append(f"{place}: {reason}")
+
+    def check(self, num_rows: int) -> None:
+        """Raises `ValueError` if lines were malformed, or if no row is left."""
+        if self._num_malformed:
+            more = self._num_malformed - len(self._malformed)
+            end = f"; and {more} more" if more else ""
+            raise ValueError(
+                f"{self.path}: malformed {'; '.join(self._malformed)}{end}. Fix them, "
+                "or leave them out with drop_malformed=True."
+            )
+        if not num_rows:
+            raise ValueError(
+                f"{self.path}: no row is left to calibrate: "
+                f"{self.summary() or 'it holds none'}."
+            )
+
+    def summary(self) -> str:
+        return "; ".join(
+            f"{count} x {reason} (first: {self.places[reason][0]})"
+            for reason, count in self.counts.most_common()
+        )

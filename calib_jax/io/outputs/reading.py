@@ -1,0 +1,243 @@
+"""Reads a file of outputs: its format, its rows, their labels."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..._core import checks
+from .. import host
+from . import (
+    checking,
+    content,
+    decisions,
+    harness,
+    label_files,
+    labelling,
+    servers,
+    tables,
+)
+from .left_out import LeftOut
+from .record import Outputs
+from .rows import KINDS, Rows, choices_of
+
+
+def read_outputs(
+    path: str | os.PathLike[str],
+    *,
+    kind: str | None = None,
+    format: str | None = None,
+    labels: str | os.PathLike[str] | None = None,
+    choices: Sequence[str] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    repeats: str | None = None,
+    drop_malformed: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outputs:
+    """Reads a model's outputs from a file of arrays, a harness or a server.
+
+    The format is found by the file's content, not by its name, and text may be gzipped:
+
+    - `npy`, `npz`, `safetensors`, `parquet` (columns of numbers, or of lists of one
+      length), `csv` and `jsonl`. Names say what is what: `logits`, `log_probabilities`,
+      `probabilities` or `scores`, also shorter (`probs`), with a model in front
+      (`small_probs`) or with a number for each class (`prob_0`, `prob_1`); and
+      `labels`, `outcomes` (`correct`), `predictions`, `ids`, `groups` (`subject`,
+      `task`) and `cost`. An array without such a name needs `kind`.
+    - `lm-eval`: a samples_*.jsonl file of lm-evaluation-harness, or the folder with
+      those of many tasks. Multiple-choice tasks have the log-likelihood of each option.
+    - `answers`: chat completions, completions, bodies of the Responses API and batches
+      of these, by OpenAI, vLLM and others. With `choices` each row has their
+      log-probabilities where the answer is given; without, the mean log-likelihood of
+      its tokens is the score.
+    - `decisions`: answers with a probability for each option, in both forms that
+      servers use. Each question of a response is a row. Options are in sorted order.
+
+    Whether numbers are logits or probabilities is never guessed from their values.
+    Probabilities are kept as their logarithms, which `calib_jax.fit_temperature` and
+    `calib_jax.top1` take: 0 becomes -inf, and `notes` says how often. Nothing is
+    normalised, so that equal probabilities stay equal.
+
+    Args:
+      path: of a file, or of a folder of JSON files, which are read one after another.
+      kind: `"logits"`, `"log_probabilities"`, `"probabilities"` or `"scores"`, where
+        names do not say it; of decisions, `"scores"` reads the confidence that the
+        server states.
+      format: one of the names above, to read a file as that.
+      labels: path of a file with right options, or with outcomes: npy, npz, csv or
+        jsonl, with names as above or `answer`. It is joined by ids, or by order where
+        neither file has ids and they have equally many rows. For decisions
+        `{"id": ..., "labels": {question: answer}}`. Labels are numbers of options,
+        counted from 0, or their texts.
+      choices: texts of the options: for answers, those that are looked for; for
+        arrays, the names of the columns; for decisions, their order.
+      columns: names of arrays or columns that are not those above, such as
+        `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
+        each class.
+      repeats: `"first"` or `"last"`: which of several rows of one id is kept, as
+        reruns, epochs and several answers to a request have; without it they raise.
+        Equal rows are kept once.
+      drop_malformed: whether malformed lines are left out; otherwise they raise.
+      progress: called with the number of bytes read so far and in all, while text is
+        read, about every 64 KiB.
+
+    Returns:
+      `Outputs`. What was left out is in `dropped`, with reasons and places: failed
+      requests, refusals, tasks without log-probabilities, rows with NaN or without a
+      label.
+
+    Raises:
+      ValueError: in one line that says what to do: for unknown, damaged or empty files,
+        pickles, arrays of more than 4 GiB when unpacked, lines longer than 256 MiB and
+        documents longer than 1 GiB; where names do not tell what is what; for malformed
+        lines, with their numbers; for values outside their kind's domain; for labels
+        that are none of the options, or of another length; if no row is left.
+      ImportError: if reading parquet or safetensors needs a package that is missing.
+      OSError: if the file cannot be read.
+
+    References:
+      EleutherAI/lm-evaluation-harness, `save_results_samples`; OpenAI API reference,
+      "Chat completions", "Responses", "Batch" and "Decisions"; vLLM,
+      "OpenAI-compatible server".
+
+    Examples:
+      >>> import pathlib, tempfile
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "outputs.csv"
+      >>> _ = path.write_text("id,prob_0,prob_1,label\\na,0.9,0.1,0\\nb,0.4,0.6,1\\n")
+      >>> outputs = read_outputs(path)
+      >>> print(outputs.ids, outputs.labels, np.exp(outputs.log_probabilities))
+      ('a', 'b') [0 1] [[0.9 0.1] [0.4 0.6]]
+    """
+    source = host.path("path", path)
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress: expected a function or None, got {progress!r}.")
+    _one_of("kind", kind, tuple(KINDS))
+    _one_of("format", format, content.FORMATS)
+    _one_of("repeats", repeats, ("first", "last"))
+    left_out = LeftOut(
+        source, drop_malformed=checks.flag("drop_malformed", drop_malformed)
+    )
+    choices = None if choices is None else _choices(choices)
+    labels = None if labels is None else host.path("labels", labels)
+    try:
+        looked = content.look(source, format, left_out, progress=progress)
+        rows = _rows(looked, kind, choices, columns, left_out)
+        left_out.check(len(rows))
+        rows = checking.unique(rows, repeats, left_out)
+        rows = checking.checked(rows, left_out)
+        left_out.check(len(rows))
+        if labels is not None:
+            rows = labelling.join(rows, label_files.read(labels), left_out)
+        return _outputs(labelling.numbered(rows, left_out), left_out)
+    except ValueError as error:
+        # Names in a file may hold anything, and a message is one line of text.
+        if str(error).isprintable():
+            raise
+        raise ValueError(_printable(str(error))) from error
+
+
+def _printable(text: str) -> str:
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
+
+
+def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
+    if value is not None and (not isinstance(value, str) or value not in allowed):
+        raise ValueError(
+            f"{name}: expected one of {', '.join(allowed)}, got {value!r}."
+        )
+
+
+def _choices(choices: Sequence[str]) -> list[str]:
+    if isinstance(choices, str) or not all(isinstance(one, str) for one in choices):
+        raise ValueError(f"choices: expected a list of texts, got {choices!r}.")
+    if len(set(choices)) < len(choices) or len(choices) < 2:
+        raise ValueError(f"choices: expected two texts or more, got {choices!r}.")
+    return list(choices)
+
+
+def _rows(
+    looked: content.Content,
+    kind: str | None,
+    choices: list[str] | None,
+    columns: Mapping[str, str | Sequence[str]] | None,
+    left_out: LeftOut,
+) -> Rows:
+    lines, places = looked.lines, looked.places
+    if columns is not None and looked.format in content.JSON[1:]:
+        raise ValueError(f"columns: {looked.format} files have fields of their own.")
+    if looked.format == harness.NAME:
+        _only(looked, kind, "log_probabilities")
+        rows = harness.read(lines, places, left_out)
+        named = choices_of(rows)
+        if choices is not None and named != tuple(choices):
+            raise ValueError(
+                "choices: lm-eval files name the options themselves: "
+                f"{'others in each row' if named is None else ', '.join(named)}."
+            )
+        return rows
+    if looked.format == servers.NAME:
+        natural = "scores" if choices is None else "log_probabilities"
+        _only(looked, kind, natural)
+        return servers.read(lines, places, left_out, choices)
+    if looked.format == decisions.NAME:
+        _only(looked, kind, "probabilities", "scores")
+        return decisions.read(lines, places, left_out, kind or "probabilities", choices)
+    rows = tables.read(
+        tables.of(looked),
+        format=looked.format,
+        kind=kind,
+        columns=columns,
+        places=places,
+        left_out=left_out,
+    )
+    if choices is not None:
+        if rows.values.ndim == 2 and rows.values.shape[1] != len(choices):
+            raise ValueError(
+                f"choices: expected {rows.values.shape[1]} names for the columns of "
+                f"{left_out.path}, got {len(choices)}."
+            )
+        rows.options = [tuple(choices)] * len(rows)
+    return rows
+
+
+def _only(looked: content.Content, kind: str | None, *allowed: str) -> None:
+    if kind is not None and kind not in allowed:
+        hint = ""
+        if looked.format == servers.NAME:
+            hint = (
+                "; choices= reads log_probabilities of the options, its absence scores"
+            )
+        raise ValueError(
+            f"kind: {looked.format} files hold {' or '.join(allowed)}, got {kind!r}"
+            f"{hint}."
+        )
+
+
+def _outputs(rows: Rows, left_out: LeftOut) -> Outputs:
+    values = {KINDS[rows.kind]: rows.values}
+    predictions = rows.predictions
+    if predictions is not None and np.all(np.asarray(predictions) < 0):
+        predictions = None
+
+    def texts(given: Sequence[str] | None) -> tuple[str, ...] | None:
+        return None if given is None else tuple(given)
+
+    return Outputs(
+        ids=tuple(rows.ids),
+        format=rows.format,
+        kind=rows.kind,
+        **values,
+        labels=None if rows.labels is None else np.asarray(rows.labels),
+        outcomes=None if rows.outcomes is None else rows.outcomes.astype(np.float32),
+        predictions=None if predictions is None else np.asarray(predictions),
+        choices=choices_of(rows),
+        class_where=rows.class_where,
+        groups=texts(rows.groups),
+        cost=rows.cost,
+        texts=texts(rows.texts),
+        has_ids=rows.has_ids,
+        dropped={_printable(one): num for one, num in left_out.counts.items()},
+        dropped_at={_printable(one): tuple(at) for one, at in left_out.places.items()},
+        notes=tuple(map(_printable, rows.notes)),
+    )

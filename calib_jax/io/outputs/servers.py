@@ -1,0 +1,185 @@
+"""Answers of OpenAI-compatible servers, with the log-probabilities of their tokens."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import responses
+from ..answers import answer_positions, choice_log_probabilities, written_choices
+from ..log_probabilities import LogProbabilities, joined
+from . import decisions
+from .left_out import LeftOut, Place, Places
+from .rows import Rows
+
+NAME = "answers"
+
+# So many answers are held with all their tokens.
+_HELD = 256
+# So many different tokens are kept to be used again.
+_NAMES = 2**18
+
+
+def is_answer(line: Mapping[str, Any]) -> bool:
+    """Whether a line looks like one of these, or like a line of a batch."""
+    body = line
+    for name in ("response", "body"):
+        if isinstance(body.get(name), Mapping):
+            body = body[name]
+    parts = body.get("choices", body.get("output"))
+    if isinstance(parts, list) and all(isinstance(part, Mapping) for part in parts):
+        return True
+    return "custom_id" in line and "response" in line
+
+
+def read(
+    lines: Iterable[tuple[Place, Any]],
+    places: Places,
+    left_out: LeftOut,
+    choices: Sequence[str] | None,
+) -> Rows:
+    """A row for each answer, in the order of lines.
+
+    Args:
+      lines: with their places.
+      places: of the rows, which are added.
+      left_out: what is not read.
+      choices: the answers to a multiple-choice question; without them each row has the
+        mean log-likelihood of its tokens as a score.
+    """
+    found = _Found(choices)
+    pieces: set[tuple[str, int]] = set()
+    held: list[_Held] = []
+    for number, place, choice in _choices(lines, places, left_out, found):
+        if not choice.finished:
+            pieces.add((choice.identity, choice.index))
+            left_out.refuse(responses.PIECE, places.name_of(place))
+            continue
+        held.append(_Held(number, place, choice))
+        if len(held) == _HELD:
+            found.add(held, places, left_out)
+            held = []
+    found.add(held, places, left_out)
+    left_out.check(len(found.ids))
+    rows = found.rows(places)
+    # The last piece of a stream looks like a whole answer: the others tell.
+    last = [key in pieces for key in zip(found.ids, found.indices, strict=True)]
+    return rows.drop(np.array(last, bool), responses.PIECE, left_out)
+
+
+def _choices(
+    lines: Iterable[tuple[Place, Any]],
+    places: Places,
+    left_out: LeftOut,
+    found: "_Found",
+) -> Iterator[tuple[int, Place, responses.Choice]]:
+    names: dict[str, str] = {}
+    for place, line in lines:
+        found.num_read += 1
+        if len(names) > _NAMES:
+            names.clear()
+        choices, errors = responses.parse(line, names)
+        if errors and isinstance(line, Mapping) and decisions.is_decision(line):
+            errors = [responses.MalformedError("a decision in a file of answers")]
+        for error in errors:
+            if isinstance(error, responses.UnansweredError):
+                left_out.drop(str(error), places.name_of(place))
+            else:
+                left_out.refuse(str(error), places.name_of(place))
+        for choice in choices:
+            if not choice.identity and (stem := places.stem(place)):
+                choice = dataclasses.replace(choice, identity=stem)
+            found.has_ids &= bool(choice.identity)
+            yield found.num_read - 1, place, choice
+
+
+class _Held(NamedTuple):
+    """An answer, the number of its response, counted from 0, and its line."""
+
+    number: int
+    place: Place
+    choice: responses.Choice
+
+
+class _Found:
+    """What is kept of the answers read so far."""
+
+    def __init__(self, choices: Sequence[str] | None) -> None:
+        self.choices = choices
+        self.num_read = 0
+        self.has_ids = True
+        self.ids: list[str] = []
+        self.numbers: list[int] = []
+        self.indices: list[int] = []
+        self.texts: list[str] = []
+        self.predictions: list[int | None] = []
+        self.values: list[np.ndarray] = []
+
+    def add(
+        self,
+        held: list[_Held],
+        places: Places,
+        left_out: LeftOut,
+    ) -> None:
+        read = joined([(one.place.number, one.choice) for one in held])
+        kept, values, predictions = self._values(read)
+        for row, (number, place, choice) in enumerate(held):
+            if not kept[row]:
+                reason = (
+                    "an empty answer, or one with a token of probability 0"
+                    if self.choices is None
+                    else "no token is certain to be one of the choices"
+                )
+                left_out.drop(reason, places.name_of(place))
+                continue
+            self.ids.append(choice.identity)
+            self.numbers.append(number)
+            self.indices.append(choice.index)
+            self.texts.append(choice.text)
+            self.predictions.append(predictions[row])
+            places.add(place)
+        self.values.append(values[kept])
+
+    def _values(
+        self, read: LogProbabilities
+    ) -> tuple[np.ndarray, np.ndarray, Sequence[int | None]]:
+        """Which rows have values, these, and the answers that they give."""
+        if self.choices is None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                total = np.where(read.where, read.log_likelihoods, 0.0).sum(axis=1)
+                scores = total / read.where.sum(axis=1)
+            return np.isfinite(scores), scores, [None] * len(scores)
+        position = answer_positions(read, self.choices)
+        values = choice_log_probabilities(read, self.choices, position=position)
+        written = written_choices(read, self.choices, position)
+        return position >= 0, values, written
+
+    def rows(self, places: Places) -> Rows:
+        values = np.concatenate(self.values)
+        rows = Rows(
+            format=NAME,
+            kind="scores" if self.choices is None else "log_probabilities",
+            values=values,
+            places=places,
+            ids=self.ids if self.has_ids else list(map(str, self.numbers)),
+            has_ids=self.has_ids,
+            num_read=self.num_read,
+            texts=self.texts,
+        )
+        if self.choices is None:
+            rows.notes.append(
+                "Scores are mean log-likelihoods of the answers' tokens; for the "
+                "log-probabilities of the options of a question pass choices=."
+            )
+            return rows
+        rows.zeros = "a choice that is not among the server's alternatives"
+        rows.options = [tuple(self.choices)] * len(values)
+        rows.predictions = self.predictions
+        missing = np.isneginf(values)
+        if (missing.sum(axis=1) == values.shape[1] - 1).all():
+            raise ValueError(
+                f"{places.paths[0]}: no row has log-probabilities of two choices: "
+                "there is nothing to calibrate; ask the server for top_logprobs=20."
+            )
+        return rows

@@ -1,0 +1,189 @@
+"""Rows from named arrays or columns."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from . import array_files, names
+from .array_files import ArrayFile
+from .content import Content
+from .left_out import LeftOut, Places
+from .rows import KINDS, Rows, outcomes
+from .text_tables import CsvTable, JsonTable
+
+# Columns of numbers; the others may hold text.
+_NUMBERS = (*KINDS, "values", "cost")
+
+Table = ArrayFile | CsvTable | JsonTable
+
+
+def of(looked: Content) -> Table:
+    """The table that a file is."""
+    path = looked.paths[0]
+    if looked.format == "jsonl":
+        return JsonTable(looked.first, looked.lines)
+    if len(looked.paths) > 1:
+        raise ValueError(f"{path.parent}: expected a file of format {looked.format}.")
+    if looked.format == "csv":
+        return CsvTable(path, looked.watch)
+    return getattr(array_files, looked.format)(path)
+
+
+def read(
+    table: Table,
+    *,
+    format: str,
+    kind: str | None,
+    columns: Mapping[str, str | Sequence[str]] | None,
+    places: Places,
+    left_out: LeftOut,
+) -> Rows:
+    """Rows of the arrays or columns that names tell.
+
+    Raises:
+      ValueError: if names do not tell, or lengths differ.
+    """
+    path = left_out.path
+    known, plan, rest = _plan(table, kind, columns, left_out)
+    found = _read(table, plan, places, left_out)
+    field = next(name for name in (*KINDS, "values") if name in found)
+    values = np.asarray(found.pop(field))
+    floating = jnp.issubdtype(values.dtype, jnp.floating)
+    if not (floating or values.dtype.kind in "iub") or values.ndim not in (1, 2):
+        raise ValueError(
+            f"{path}: expected numbers [N] or [N, C], got {values.dtype.name}"
+            f"{list(values.shape)}" + ("." if values.ndim else "; it holds no rows.")
+        )
+    if known is None and values.ndim == 2:
+        raise _ask(path, plan[field])
+    if known is None and not floating:
+        raise ValueError(
+            f"{path}: expected floating numbers, got {values.dtype.name}"
+            f"{list(values.shape)}: labels alone are for labels=."
+        )
+    if values.ndim == 1 and kind in (None, "scores"):
+        known = "scores"
+    if values.ndim == 2 and known == "scores":
+        raise ValueError(
+            f"{path}: expected scores [N], got {list(values.shape)}: say kind= if each "
+            "column is a class; save several models to a file each."
+        )
+    for name, column in found.items():
+        if np.shape(column)[:2] != (len(values),):
+            raise ValueError(
+                f"{path}: expected {name} [N] of N = {len(values)} rows as in {field}, "
+                f"got {list(np.shape(column))}."
+            )
+    if isinstance(table, ArrayFile):
+        places.extend(range(len(values)))
+    left_out.check(len(values))
+    options = None
+    if isinstance(table, JsonTable):
+        options = table.options.get(str(plan[field]))
+    notes = [f"The file also holds {' and '.join(rest)}."] if rest else []
+    ids = texts(found["ids"]) if "ids" in found else None
+    if ids is not None and "" in ids:
+        raise ValueError(
+            f"{path}: {places.name(ids.index(''))} has no id; give one to all rows, or "
+            "leave out the column."
+        )
+    return Rows(
+        format=format,
+        kind=str(known),
+        values=values,
+        places=places,
+        has_ids=ids is not None,
+        num_read=len(values),
+        ids=texts(range(len(values))) if ids is None else ids,
+        options=None if options is None else [options] * len(values),
+        labels=_labels(found.get("labels")),
+        predictions=_labels(found.get("predictions")),
+        outcomes=outcomes(cells(found["outcomes"]), path, places.name)
+        if "outcomes" in found
+        else None,
+        groups=texts(found["groups"]) if "groups" in found else None,
+        cost=np.asarray(found["cost"], np.float64) if "cost" in found else None,
+        notes=notes,
+    )
+
+
+def _ask(path: Any, name: str | list[str]) -> ValueError:
+    named = "the array" if isinstance(name, list) or not name else name
+    return ValueError(
+        f"{path}: {named} [N, C] may be logits, log_probabilities or probabilities, "
+        'which its values cannot tell: say which, with kind="logits" or another.'
+    )
+
+
+def _plan(
+    table: Table,
+    kind: str | None,
+    columns: Mapping[str, str | Sequence[str]] | None,
+    left_out: LeftOut,
+) -> tuple[str | None, names.Plan, list[str]]:
+    if isinstance(table, CsvTable) and table.bare and columns is None:
+        several = len(table.names) > 1
+        return kind, {kind or "values": table.names if several else "0"}, []
+    shapes = table.shapes if isinstance(table, ArrayFile) else {}
+    given = list(shapes) or getattr(table, "names", [])
+    return names.plan(left_out.path, given, kind, columns, shapes)
+
+
+def _read(
+    table: Table,
+    plan: names.Plan,
+    places: Places,
+    left_out: LeftOut,
+) -> dict[str, Any]:
+    wanted = {
+        field: [column] if isinstance(column, str) else column
+        for field, column in plan.items()
+    }
+    if isinstance(table, ArrayFile):
+        read = {name: table.read(name) for name in sum(wanted.values(), [])}
+    else:
+        numbers = [n for field in wanted if field in _NUMBERS for n in wanted[field]]
+        others = [n for field in wanted if field not in _NUMBERS for n in wanted[field]]
+        read = table.read(numbers, others, places, left_out)
+        left_out.check(len(places))
+    found = {}
+    for field, columns in wanted.items():
+        parts = [read[name] for name in columns]
+        if isinstance(plan[field], str):
+            found[field] = parts[0]
+            continue
+        if any(np.ndim(part) != 1 for part in parts):
+            raise ValueError(
+                f"{left_out.path}: expected one number in each row of "
+                f"{', '.join(columns[:3])}."
+            )
+        found[field] = np.stack(parts, axis=1)
+    return found
+
+
+def texts(column: Any) -> list[str]:
+    return [_text(cell) for cell in cells(column)]
+
+
+def _text(cell: Any) -> str:
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return "" if cell is None or cell != cell else str(cell)
+
+
+def cells(column: Any) -> Any:
+    return column.tolist() if isinstance(column, np.ndarray) else column
+
+
+def _labels(column: Any) -> Any:
+    """Whole numbers as an array, all else as it is; None where there is none."""
+    if column is None or (isinstance(column, np.ndarray) and column.dtype.kind in "iu"):
+        return column
+    return [
+        None if cell is None or cell == "" or cell != cell else cell
+        for cell in cells(column)
+    ]

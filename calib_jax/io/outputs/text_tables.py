@@ -1,0 +1,214 @@
+"""Tables of text: CSV, and JSON lines with a column in each field."""
+
+import csv
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import json_lines
+from ..responses import MalformedError, json_value, shown
+from .left_out import LeftOut, Place, Places
+
+
+class _Columns:
+    """Cells of the columns that are kept: numbers as floats, all else as it is.
+
+    A column of numbers may hold a list in each row, or an object with a number for each
+    option.
+
+    Attributes:
+      options: of each column of objects, in the order of the first row.
+    """
+
+    def __init__(self, numbers: list[str], others: list[str]) -> None:
+        self.numbers = {name: array("d") for name in numbers}
+        self.widths: dict[str, int] = {}
+        self.options: dict[str, tuple[str, ...]] = {}
+        self.others: dict[str, list[Any]] = {name: [] for name in others}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Adds a row, or raises `MalformedError` and adds nothing."""
+        found = {}
+        for name in self.numbers:
+            cell = _numbers(name, self._listed(name, row.get(name)))
+            width = len(cell) if isinstance(cell, list) else 0
+            if self.widths.setdefault(name, width) != width:
+                raise MalformedError(
+                    f"{name}: expected {self.widths[name] or 'one'} numbers as in the "
+                    f"first row, got {width or 'one'}"
+                )
+            found[name] = cell if isinstance(cell, list) else [cell]
+        for name in self.others:
+            other = row.get(name)
+            # Labels of decisions are an object with one for each question.
+            if isinstance(other, list) or (
+                isinstance(other, dict) and name != "labels"
+            ):
+                raise MalformedError(f"{name}: expected one value, got {shown(other)}")
+        for name, cell in found.items():
+            self.numbers[name].extend(cell)
+        for name, cells in self.others.items():
+            cells.append(row.get(name))
+
+    def _listed(self, name: str, cell: Any) -> Any:
+        """The numbers of an object in the order of the options."""
+        if not isinstance(cell, dict):
+            return cell
+        options = self.options.setdefault(name, tuple(cell))
+        if set(options) != set(cell):
+            raise MalformedError(f"{name}: expected the options of the first row")
+        return [cell[option] for option in options]
+
+    def arrays(self) -> dict[str, Any]:
+        found: dict[str, Any] = dict(self.others)
+        for name, numbers in self.numbers.items():
+            width = self.widths.get(name, 0)
+            values = np.frombuffer(numbers, np.float64) if numbers else np.zeros(0)
+            found[name] = values.reshape(-1, width) if width else values
+        return found
+
+
+def _numbers(name: str, cell: Any) -> float | list[float]:
+    if isinstance(cell, str) and cell.lstrip()[:1] == "[":
+        cell = json_value(cell.strip(), 0)[0]
+    if isinstance(cell, list):
+        if not cell:
+            raise MalformedError(f"{name}: expected numbers, got an empty list")
+        return [_number(name, one) for one in cell]
+    return _number(name, cell)
+
+
+def _number(name: str, cell: Any) -> float:
+    if cell is None or cell == "":
+        return np.nan
+    try:
+        if isinstance(cell, bool) or not isinstance(cell, (str, int, float)):
+            raise ValueError
+        return float(cell)
+    except (ValueError, OverflowError):
+        raise MalformedError(f"{name}: expected a number, got {shown(cell)}") from None
+
+
+class JsonTable:
+    """JSON objects of one form, one a line.
+
+    Attributes:
+      names: of the columns.
+      options: names of the numbers in a column of objects, once it is read.
+    """
+
+    def __init__(
+        self, first: Mapping[str, Any], lines: Iterable[tuple[Place, Mapping[str, Any]]]
+    ) -> None:
+        self.names, self._lines = list(first), lines
+        self.options: dict[str, tuple[str, ...]] = {}
+
+    def read(
+        self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
+    ) -> dict[str, Any]:
+        found = _Columns(numbers, others)
+        for place, line in self._lines:
+            try:
+                for name in numbers:
+                    if name not in line:
+                        raise MalformedError(f"has no {name!r}, unlike the first line")
+                found.add(line)
+            except MalformedError as error:
+                left_out.refuse(str(error), places.name_of(place))
+            else:
+                places.add(place)
+        self.options = found.options
+        return found.arrays()
+
+
+class CsvTable:
+    """A file of comma-, semicolon- or tab-separated values with names on top.
+
+    Attributes:
+      names: of the columns; of an array without a header only numbers: "0", "1", ...
+      bare: True without a header.
+    """
+
+    def __init__(self, path: Path, watch: json_lines.Watch | None = None) -> None:
+        self.path, self._watch = path, watch
+        header = next((cells for _, cells in self._rows() if any(cells)), None)
+        if header is None:
+            raise ValueError(f"{path}: is empty.")
+        self.bare = all(map(_is_number, header))
+        self.names = (
+            [str(number) for number in range(len(header))]
+            if self.bare
+            else [cell.strip() for cell in header]
+        )
+        twice = [name for name in self.names if self.names.count(name) > 1]
+        if twice and "".join(twice):
+            raise ValueError(f"{path}: column {shown(twice[0])} is there twice.")
+
+    def _rows(
+        self, watch: json_lines.Watch | None = None
+    ) -> Iterator[tuple[int, list[str]]]:
+        """Cells of each row, with the line in which it ends."""
+        with json_lines.open_bytes(self.path, watch) as file:
+            lines = json_lines.lines_of(self.path, file)
+            text = (_text(self.path, number, line) for number, line in lines)
+            first = next(text, "")
+            delimiter = max(",;\t", key=first.count)
+            rows = csv.reader(_chain(first, text), delimiter=delimiter)
+            while True:
+                try:
+                    cells = next(rows, None)
+                except csv.Error as error:
+                    raise ValueError(
+                        f"{self.path}: line {rows.line_num}: {error}."
+                    ) from None
+                if cells is None:
+                    return
+                yield rows.line_num, cells
+
+    def read(
+        self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
+    ) -> dict[str, Any]:
+        found = _Columns(numbers, others)
+        every = self._rows(self._watch)
+        rows = ((number, cells) for number, cells in every if any(cells))
+        if not self.bare:
+            next(rows)
+        for number, cells in rows:
+            place = Place(0, number)
+            try:
+                if len(cells) != len(self.names):
+                    raise MalformedError(
+                        f"{len(cells)} cells, and {len(self.names)} columns"
+                    )
+                found.add(dict(zip(self.names, cells, strict=True)))
+            except MalformedError as error:
+                left_out.refuse(str(error), places.name_of(place))
+            else:
+                places.add(place)
+        return found.arrays()
+
+
+def _text(path: Path, number: int, line: bytes) -> str:
+    try:
+        return line.decode("utf-8-sig" if number == 1 else "utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"{path}: line {number} is not UTF-8 at byte {error.start}; save it as CSV "
+            "UTF-8."
+        ) from None
+
+
+def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,271 @@
+"""Outputs in CSV and JSON lines: what spreadsheets and scripts write."""
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+from output_files import one_line, read, write
+
+import calib_jax as cj
+
+pytestmark = pytest.mark.once
+
+
+ROWS = "id,prob_0,prob_1,label,subject\na,0.25,0.75,1,x\nb,0.5,0.5,0,y\n"
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a", "a.jsonl", "a.csv.gz"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_csv_as_spreadsheets_save_it(tmp_path, name, end, start, delimiter):
+    data = start + ROWS.replace(",", delimiter).replace("\n", end).encode()
+    if name.endswith(".gz"):
+        data = gzip.compress(data)
+    outputs = read(write(tmp_path / name, data))
+    assert outputs.format == "csv" and outputs.kind == "probabilities"
+    assert outputs.ids == ("a", "b") and outputs.groups == ("x", "y")
+    assert outputs.labels.tolist() == [1, 0]
+    np.testing.assert_allclose(
+        np.exp(outputs.log_probabilities), [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6
+    )
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_json_in_lines_or_in_one_document(tmp_path, indent, pack):
+    rows = [
+        {
+            "id": 7,
+            "logits": [1.5, -2],
+            "answer": "text",
+            "label": 1,
+            "cost": 0.5,
+            "error": "x",
+        },
+        {"error": "none", "cost": None, "id": 8, "logits": [0, 1e-3], "label": 0},
+    ]
+    lines = "\n".join(json.dumps(row) for row in rows)
+    data = lines if indent is None else json.dumps(rows, indent=indent)
+    outputs = read(write(tmp_path / "a.txt", pack(data.encode())))
+    assert outputs.format == "jsonl" and outputs.kind == "logits"
+    assert outputs.ids == ("7", "8") and outputs.labels.tolist() == [1, 0]
+    np.testing.assert_array_equal(outputs.logits, np.float32([[1.5, -2], [0, 1e-3]]))
+    np.testing.assert_array_equal(outputs.cost, [0.5, np.nan])
+
+
+def test_a_list_in_a_cell(tmp_path):
+    text = 'id,logits,label\na,"[1.0, 2.0]",cat\nb,"[3, 4]",dog\n'
+    outputs = read(write(tmp_path / "a.csv", text), choices=["dog", "cat"])
+    assert outputs.logits.tolist() == [[1, 2], [3, 4]]
+    assert outputs.labels.tolist() == [1, 0] and outputs.choices == ("dog", "cat")
+    message = one_line(tmp_path / "a.csv")
+    assert "got 'cat' in line 2, id 'a'" in message and "choices=" in message
+    assert "cow, dog" in one_line(tmp_path / "a.csv", choices=["cow", "dog"])
+    with pytest.raises(ValueError, match="expected 2 names for the columns"):
+        read(tmp_path / "a.csv", choices=["a", "b", "c"])
+    for choices in ("ab", ["a"], ["a", "a"], [1, 2]):
+        with pytest.raises(ValueError, match="^choices: expected"):
+            read(tmp_path / "a.csv", choices=choices)
+
+
+def test_an_object_with_a_number_for_each_option(tmp_path):
+    rows = [
+        {"id": 1, "probs": {"yes": 0.25, "no": 0.75}, "label": "no"},
+        {"id": 2, "probs": {"no": 0.5, "yes": 0.5}, "label": "yes"},
+    ]
+    outputs = read(write(tmp_path / "a.jsonl", rows))
+    assert outputs.choices == ("yes", "no") and outputs.labels.tolist() == [1, 0]
+    np.testing.assert_allclose(
+        np.exp(outputs.log_probabilities), [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6
+    )
+    rows[1]["probs"]["maybe"] = 0.0
+    assert "line 2: probs: expected the options of the first row" in one_line(
+        write(tmp_path / "a.jsonl", rows)
+    )
+
+
+@pytest.mark.parametrize("names", ["p0,p1", "probs_0,probs_1", "Prob.0,Prob.1"])
+def test_columns_with_a_number_for_each_class(tmp_path, names):
+    outputs = read(write(tmp_path / "a.csv", f"{names},y_true\n0.25,0.75,1\n"))
+    assert outputs.kind == "probabilities" and outputs.labels.tolist() == [1]
+    columns = {"probabilities": names.split(",")[::-1]}
+    outputs = read(tmp_path / "a.csv", columns=columns)
+    np.testing.assert_allclose(
+        np.exp(outputs.log_probabilities), [[0.75, 0.25]], rtol=1e-6
+    )
+
+
+def test_messages_are_one_line_whatever_names_hold(tmp_path):
+    name = "logits\n\x1b[31m"
+    path = write(tmp_path / "a", [{name: [1.0, 2.0]}, {name: [1.0]}, {"a\rb": 1}])
+    message = one_line(path)
+    assert r"logits\n\x1b[31m" in message and message.isprintable()
+    outputs = read(
+        write(path, [{"logits": [1, 2], "id": "a\nb"}, {"\x1b": 1}]),
+        drop_malformed=True,
+    )
+    assert outputs.ids == ("a\nb",)
+    assert all(reason.isprintable() for reason in outputs.dropped)
+
+
+def test_scores_and_what_makes_them_right(tmp_path):
+    path = tmp_path / "a.csv"
+    outputs = read(write(path, "score,correct\n0.5,True\n0.25,no\n1e-3,0.5\n"))
+    assert outputs.outcomes.tolist() == [1, 0, 0.5] and outputs.labels is None
+    assert outputs.scores.tolist() == np.float32([0.5, 0.25, 1e-3]).tolist()
+    outputs = read(write(path, "score,prediction,label\n0.5,2,2\n0.25,1,0\n0.1,,0\n"))
+    assert outputs.outcomes.tolist() == [1, 0]
+    assert outputs.dropped == {"no prediction beside a label": 1}
+    outputs = read(write(path, "score,label\n0.5,1\n0.25,0\n"))
+    assert outputs.outcomes.tolist() == [1, 0]
+    outputs = read(write(path, "score,label\n0.5,True\n0.25,false\n"))
+    assert outputs.outcomes.tolist() == [1, 0]
+    assert "classes, counted from 0" in one_line(write(path, "score,label\n0.5,cat\n"))
+    assert "several classes" in one_line(write(path, "score,label\n0.5,2\n0.25,0\n"))
+    assert "outcomes in [0, 1]" in one_line(write(path, "score,correct\n0.5,7\n"))
+    assert "line 3" in one_line(write(path, "score,correct\n0.5,1\n0.5,maybe\n"))
+    text = "score,prediction,label,correct\n0.5,2,2,0\n"
+    outputs = read(write(path, text))
+    assert outputs.outcomes.tolist() == [1]
+    assert outputs.notes[0].startswith("Outcomes and labels do not agree on 1 of 1")
+
+
+def test_tables_of_image_models(tmp_path):
+    """Their label is the name of the prediction, and the classes the likeliest few."""
+    path = tmp_path / "a.csv"
+    text = "filename,index,label,prob\na.jpg,3,cat,0.5\nb.jpg,1,dog,0.25\n"
+    outputs = read(write(path, text))
+    assert outputs.ids == ("a.jpg", "b.jpg") and outputs.labels is None
+    assert outputs.predictions.tolist() == [3, 1] and outputs.kind == "scores"
+    labels = write(tmp_path / "labels.csv", "filename,label\nb.jpg,1\na.jpg,2\n")
+    assert read(path, labels=labels).outcomes.tolist() == [0, 1]
+    text = "filename,index_0,index_1,prob_0,prob_1\na.jpg,3,1,0.5,0.2\n"
+    assert "--topk 0" in one_line(write(path, text))
+
+
+def test_malformed_lines_are_named(tmp_path):
+    path = write(tmp_path / "a.csv", "id,score\na,0.5\nb,x\nc,0.1,2\nd,0.7\n")
+    message = one_line(path)
+    assert "malformed line 3: score: expected a number, got 'x'; line 4: 3" in message
+    outputs = read(path, drop_malformed=True)
+    assert outputs.ids == ("a", "d") and sum(outputs.dropped.values()) == 2
+    assert list(outputs.dropped_at.values()) == [("line 3",), ("line 4",)]
+    lines = [json.dumps({"id": k, "logits": [k, 1.0]}) for k in range(30)]
+    for number in range(3, 20):
+        lines[number] = '{"id": 3, "logits": [1'
+    lines[1] = '{"id": 1, "logits": [1, 2, 3]}'
+    lines[2] = '{"id": 2}'
+    message = one_line(write(path, "\n".join(lines)))
+    assert "line 2: logits: expected 2 numbers as in the first row, got 3" in message
+    assert "line 3: has no 'logits'" in message and "and 14 more" in message
+    assert len(read(path, drop_malformed=True)) == 11
+    with pytest.raises(ValueError, match="drop_malformed: expected True or False"):
+        read(path, drop_malformed="no")
+    lines = ['{"id": 1, "logits": [1, 2]}', '{"doc_id": 3, "resps": []}']
+    assert "line 2" in one_line(write(path, "\n".join(lines)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "is empty"),
+        ("\n\n", "is empty"),
+        ("id,score\n", "no row is left to calibrate: it holds none"),
+        ("[]", "expected an object, got an empty list"),
+        ("a,b\n1,2\n", "got a, b"),
+        ("id,score,score\na,1,2\n", "column 'score' is there twice"),
+        ("id,score\n\xe9,1\n".encode("latin-1"), "line 2 is not UTF-8 at byte 0"),
+        ("id,score\na,1\n".encode("utf-16"), "UTF-16"),
+        ('{"foo": 1}', "in none of the formats"),
+        ('{"task_id": "x", "solution": "y"}', "nothing to calibrate"),
+        ('{"results": {}, "configs": {}}', "--log_samples"),
+        ('{"format": "calib_jax", "kind": "Platt", "fields": {}}', "calib_jax.load"),
+        ('{"model": "m", "done": true, "logprobs": []}', "Ollama"),
+        ("[1, 2]", "expected an object, got 1"),
+        ("[" * 100_000, "not readable JSON"),
+        ('{"a":' * 100_000, "not readable JSON"),
+        ('{"id": 1, "logits": [' + "9" * 5000 + "]}", "not readable JSON"),
+        ('{"id": 1, "logits": [' + "9" * 400 + "]}", "expected a number"),
+        ('{"id": 1, "logits": [[1, 2]]}', "expected a number, got a list"),
+        ('{"id": 1, "logits": [true, 1]}', "expected a number, got True"),
+        ('{"id": 1, "logits": [1, 2], "logits": [1, 2]}', "twice"),
+        ("score\n" + "1" * 200_000 + "\n", "line 2: field larger"),
+        (gzip.compress(b"PK\x03\x04 no zip"), "a gzipped npz file; unpack it"),
+        (b"PK\x03\x04 no zip", "cannot be read"),
+        (b"PK\x05\x06" + bytes(18), "got a zip file with nothing"),
+        (b"PAR1 no parquet", "cannot be read"),
+        (b"\x93NUMPY\x01\x00", "cannot be read"),
+        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x28\xb5\x2f\xfd....", "zstd"),
+        (b"\x1f\x8b\x08\x00damaged", "gzip is damaged"),
+        (bytes(range(256)) * 9, "bytes that are no text"),
+        (gzip.compress(b"id,score\n" + b"a,1\n" * 9999)[:40], "gzip is damaged"),
+    ],
+)
+def test_other_files_get_one_line(tmp_path, text, expected):
+    assert expected in one_line(write(tmp_path / "a", text))
+
+
+def test_lines_have_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(cj.io.json_lines, "LONGEST_LINE", 1000)
+    monkeypatch.setattr(cj.io.json_lines, "LONGEST_DOCUMENT", 10_000)
+    bomb = gzip.compress(b"{" + b" " * 10**7)
+    assert "line 1 is longer than" in one_line(write(tmp_path / "a", bomb))
+    bomb = gzip.compress(b'[\n{"id": 1,\n' + b" " * 900 + b"\n" * 10**7)
+    assert "a JSON document is longer" in one_line(write(tmp_path / "a", bomb))
+    bomb = gzip.compress(b"id,score\n" + b" " * 10**7)
+    assert "line 2 is longer than" in one_line(write(tmp_path / "a", bomb))
+
+
+def test_what_is_not_a_file(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        read(tmp_path / "missing.csv")
+    with pytest.raises(ValueError, match="path: expected the path of a file"):
+        read(None)
+    assert "expected files of JSON" in one_line(tmp_path)
+    write(tmp_path / "a.jsonl", '{"id": 1, "score": 0.5}\n')
+    write(tmp_path / "b.jsonl", '{"id": 2, "score": 0.25}\n{"id": 3}\n')
+    assert "b.jsonl line 2" in one_line(tmp_path)
+    outputs = read(tmp_path, drop_malformed=True)
+    assert outputs.ids == ("1", "2") and outputs.scores.tolist() == [0.5, 0.25]
+    with pytest.raises(ValueError, match="expected a file of format csv"):
+        read(tmp_path, format="csv")
+
+
+def test_rows_of_one_id(tmp_path):
+    text = "id,score\na,0.5\nb,0.1\na,0.25\na,0.5\nb,0.1\nc,nan\nc,nan\n"
+    path = write(tmp_path / "a.csv", text)
+    message = one_line(path)
+    assert "id 'a' has different values in line 2 and line 4 (1 such ids)" in message
+    for repeats, kept in (("first", "a later"), ("last", "an earlier")):
+        outputs = read(path, repeats=repeats)
+        assert dict(zip(outputs.ids, outputs.scores, strict=True)) == {
+            "a": 0.5,
+            "b": np.float32(0.1),
+        }
+        assert outputs.dropped == {
+            "the same row once more": 2,
+            f"{kept} row of the same id, with other values": 2,
+            "a score that is NaN or infinite": 1,
+        }
+    path = write(path, "id,score,correct\na,0.5,1\na,0.5,0\n")
+    assert "different values" in one_line(path)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.csv.gz", "a.jsonl.gz", "."])
+def test_progress(tmp_path, name):
+    text = "id,score\n" + "".join(f"{k},0.5\n" for k in range(30_000))
+    if "csv" not in name:
+        text = "".join(f'{{"id": {k}, "score": 0.5}}\n' for k in range(30_000))
+    data = gzip.compress(text.encode()) if name.endswith("gz") else text
+    path = write(tmp_path / (name if name != "." else "b.jsonl"), data)
+    calls = []
+    read(tmp_path / name, progress=lambda *bytes_read: calls.append(bytes_read))
+    done, total = zip(*calls, strict=True)
+    assert list(done) == sorted(done) and done[-1] == path.stat().st_size
+    assert set(total) == {path.stat().st_size}
+    assert len(calls) > 3 or name.endswith("gz")
+    with pytest.raises(ValueError, match="progress: expected a function or None"):
+        read(tmp_path / name, progress=True)
