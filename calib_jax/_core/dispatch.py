@@ -45,7 +45,7 @@ def core(
         whose first axis is the examples.
       elementwise: whether the rules for single operations shard the result like the
         arguments, on every axis; they are then left to it.
-      host: whether the function is that small that a plain call runs it as it is on
+      host: whether the function is so small that a plain call runs it as it is on
         NumPy arrays, and compiles nothing. It takes functions from the namespace of its
         arrays, `array.__array_namespace__()`.
 

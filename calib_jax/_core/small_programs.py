@@ -34,7 +34,7 @@ _MOST_LIGHT_ROWS = 2**14
 # Up to this many entries a program is run as it is written, without any optimisation.
 _FEW_ENTRIES = 25_600
 # Up to this many rows that is true of a fit, too.
-_FEW_ROWS_OF_FITS = 2**10
+_FEW_ROWS_OF_FITS = 2**9
 # The same where entries are of tables and draws, of which little is computed.
 _FEW_TABLE_ENTRIES = 2**17
 # The least number of rows after padding, and up to which it is a power of two.
@@ -226,6 +226,9 @@ def pad(
             padded[row.name] = _padded(value, row, num_rows, size)
         elif row.masks:
             padded[row.name] = np.arange(size) < num_rows
+    if any(isinstance(leaf, jax.Array) for leaf in leaves):
+        # To the device explicitly, as `jax.transfer_guard` may demand.
+        padded = jax.device_put(padded)
     return padded, num_rows
 
 

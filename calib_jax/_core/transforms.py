@@ -53,7 +53,7 @@ def platform() -> str:
 
     What is traced has no device. A call of a core on arrays of another platform makes
     their device the default one meanwhile (`small_programs.where_arrays_are`); in a
-    user's own program the block sizes of another platform are slower, and no more.
+    user's own program the block sizes of another platform are only slower.
     """
     device = jax.config.jax_default_device  # type: ignore[attr-defined]
     if device is None:

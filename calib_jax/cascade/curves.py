@@ -305,8 +305,14 @@ def within_budget(
     return mean <= budget + scale * 2.0**-20
 
 
+def _of_floats(curve: CascadeCurve) -> CascadeCurve:
+    """The curve as float32: one made by hand may hold other numbers."""
+    return jax.tree.map(lambda array: array.astype(np.float32), curve)
+
+
 def pgr_of(curve: CascadeCurve) -> jax.Array:
     """PGR of a curve that was checked, of NumPy or JAX arrays."""
+    curve = _of_floats(curve)
     xp = curve.accuracy.__array_namespace__()
     if curve.gain is None:
         gap = curve.large_accuracy - curve.small_accuracy
@@ -334,6 +340,7 @@ _pgr, _apgr = (dispatch.core(function, host=True) for function in (pgr_of, apgr_
 
 @dispatch.core(host=True)
 def _random_curve(curve: CascadeCurve) -> CascadeCurve:
+    curve = _of_floats(curve)
     share = curve.small_share
     accuracy = share * curve.small_accuracy + (1 - share) * curve.large_accuracy
     gain = None if curve.gain is None else (1 - share) * curve.gain[0]
@@ -343,6 +350,7 @@ def _random_curve(curve: CascadeCurve) -> CascadeCurve:
 @dispatch.core(host=True)
 def _call_performance_threshold(curve: CascadeCurve, target: Share) -> jax.Array:
     xp = curve.accuracy.__array_namespace__()
+    curve = _of_floats(curve)
     # From no large-model calls to large-model calls only.
     share = 1.0 - curve.small_share[::-1]
     pgr = pgr_of(curve)[::-1]

@@ -19,6 +19,8 @@ def turn_on() -> str:
     Returns:
       A line for the terminal: where they are kept, or why they are not.
     """
+    if not jax.config.values["jax_enable_compilation_cache"]:
+        return "Compiled programs are not kept, as JAX was told."
     told = jax.config.values["jax_compilation_cache_dir"]
     if told:
         return f"Compiled programs are kept in {told}, the folder that JAX was given."

@@ -212,7 +212,9 @@ def interval_of_table(
     num_resamples: int,
 ) -> CalibrationErrorInterval:
     """`interval_of_rows` from their `table_of_rows`."""
-    drawn = _draw(key, bins, scores, where, num_resamples=num_resamples)
+    # Words of other keys depend on how many rows there are.
+    draw = _draw if random_words.is_default(key) else _draw_as_they_are
+    drawn = draw(key, bins, scores, where, num_resamples=num_resamples)
     return _interval(*table, *drawn, error_rate, jnp.int32(scores.shape[0]))
 
 
@@ -231,10 +233,7 @@ def table_of_rows(
     return table, jnp.sum(valid, dtype=jnp.int32)
 
 
-@dispatch.core(
-    static=["num_resamples"], rows=["scores", "where"], passes=dispatch.Passes.MANY
-)
-def _draw(
+def _draw_rows(
     key: jax.Array,
     bins: Bins,
     scores: Confidence,
@@ -264,7 +263,6 @@ def _draw(
         return count + found.astype(jnp.int32)
 
     def batch(draws: jax.Array) -> jax.Array:
-        # The words of a row do not depend on how many rows there are.
         words = random_words.words_of_draws(key, draws, num_rows)
         right = random_words.uniforms(words) < scores[None]
         count = jnp.zeros((draws.shape[0], num_bins), jnp.int32)
@@ -278,6 +276,17 @@ def _draw(
         key, jnp.array([_ERROR_KEY], jnp.uint32), math.prod(shape)
     )
     return right, random_words.normals(words).reshape(shape)
+
+
+_draw_as_they_are = dispatch.core(
+    _draw_rows, static=["num_resamples"], passes=dispatch.Passes.MANY
+)
+_draw = dispatch.core(
+    _draw_rows,
+    static=["num_resamples"],
+    rows=["scores", "where"],
+    passes=dispatch.Passes.MANY,
+)
 
 
 @dispatch.core

@@ -236,7 +236,7 @@ def _by_bins(
     spread = jnp.maximum(rate * (1 - rate) - less, 1e-3 * rate * (1 - rate))
     error = share[None] ** 2 * spread / jnp.maximum(count, 1.0)[None]
 
-    # Of both models, in sums for every K of all of them at once.
+    # Both models at once, in sums for every K.
     parts = share[None, None] * jnp.stack([mean, rate, rate**2])
     small, large = jnp.moveaxis(jnp.concatenate([parts, error[None]]), 1, 0)
     estimate, around, square, errors = first_bins.sum_for_every_k(

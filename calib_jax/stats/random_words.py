@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-# Of Threefry-2x32 with 20 rounds: the constant of the key schedule, and by how much
+# Threefry-2x32 with 20 rounds: the constant of the key schedule, and by how much
 # words are rotated in each round.
 _PARITY = np.uint32(0x1BD11BDA)
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -34,7 +34,7 @@ def words_of_draws(
       uint32 `[D, num_words]`.
     """
     key = _typed(key)
-    if not _is_default(key):
+    if not is_default(key):
         return _of_other_keys(key, draws, num_words, first)
     zero, data = jnp.uint32(0), jax.random.key_data(key)
     high, low = _threefry((data[0], data[1]), (zero, draws))
@@ -46,12 +46,13 @@ def words_of_draws(
 def words_by_number(
     key: jax.Array, draws: jax.Array, num_words: int, first: int | jax.Array = 0
 ) -> jax.Array:
-    """Like `words_of_draws`, in half of the program: other words, of no key's bits.
+    """Like `words_of_draws`, in half of the program and of other words.
 
-    The number of the draw and the position are both encrypted with the key itself.
+    The number of the draw and the position are both encrypted with the key itself, so
+    that draw 0 is `jax.random.bits` of it.
     """
     key = _typed(key)
-    if not _is_default(key):
+    if not is_default(key):
         return _of_other_keys(key, draws, num_words, first)
     data = jax.random.key_data(key)
     position = lax.iota(jnp.uint32, num_words)[None] + jnp.uint32(first)
@@ -89,9 +90,10 @@ def _of_other_keys(
     )(draws)
 
 
-def _is_default(key: jax.Array) -> bool:
+def is_default(key: jax.Array) -> bool:
+    """Whether a key is of JAX's default kind, whose words depend on nothing else."""
     return (
-        jax.random.key_impl(key) == "threefry2x32"
+        jax.random.key_impl(_typed(key)) == "threefry2x32"
         and jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
     )
 

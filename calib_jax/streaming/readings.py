@@ -292,8 +292,10 @@ def _table_and_bound(
     total = jnp.where(total == 0, 1.0, total)
     rise = jnp.where(moves, state.greatest * (weight - right) / total, 0.0)
     fall = jnp.where(moves, (1 - state.least) * right / total, 0.0)
-    every = jnp.minimum(2 * jnp.sum(jnp.maximum(rise, fall)), 1.0)
-    reading = Reading(value=table, error_bound=every, bins=bins)
+    every = 2 * jnp.sum(jnp.maximum(rise, fall))
+    # The absolute gaps of all bins add up to 1 at most, before and after.
+    reading = Reading(value=table, error_bound=jnp.minimum(every, 2.0), bins=bins)
+    every = jnp.minimum(every, 1.0)
     # A bucket is counted in the bin above a fresh cut, but below a given edge.
     first = search.bin_of(bins.edges, state.least)
     cut = jnp.where(divisions > 0, first - 1 if fresh else first, bins.num_bins)

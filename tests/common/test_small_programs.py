@@ -376,7 +376,7 @@ def test_options_follow_the_device_and_the_size():
     assert options(many) == options(few, Passes.ALL_OPTIMISED) == ()
     # A fit gains more by compiling quickly.
     assert options(many, Passes.FEW) == light
-    assert options(np.zeros(2**10 + 1), Passes.FEW) == light
+    assert options(np.zeros(2**9 + 1), Passes.FEW) == light
     assert options(many[:, 2:]) == light
     assert options(np.zeros(2**14 + 1)) == ()
     assert options(np.zeros((30, 1000))) == light

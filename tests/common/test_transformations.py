@@ -61,6 +61,7 @@ TRANSFORMATIONS = {
 
 @cases([case for case in CASES if not case.again])
 def test_traced_in_each(case):
+    """All of them inside one trace: `test_runs_in_each` has them outermost."""
     arguments = example(case)
     function, arrays = case.traced(arguments)
     whole = jax.eval_shape(function, arrays)

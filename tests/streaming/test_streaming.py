@@ -396,14 +396,34 @@ def test_calibration_error_of_many_streams_is_within_its_bound(given, slope, rng
         table = cj.streaming.reliability_table(state, 4, bins=bins)
         exact = cj.expected_calibration_error(scores, outcomes, num_bins=4, bins=bins)
         error = cj.streaming.expected_calibration_error(state, 4, bins=bins)
-        return error.value - exact, error.error_bound, table.error_bound
+        fresh = cj.equal_count_bins(scores, 4) if bins is None else bins
+        rows = cj.reliability_table(fresh, scores, outcomes)
+        gaps = [
+            one.weight * (one.confidence - one.outcome) for one in (table.value, rows)
+        ]
+        off = jnp.sum(jnp.abs(gaps[0] - gaps[1])) / scores.shape[0]
+        return error.value - exact, error.error_bound, off, table.error_bound
 
-    difference, bound, of_table = errors(scores, outcomes, cuts)
+    difference, bound, off, of_table = errors(scores, outcomes, cuts)
     assert np.all(np.abs(difference) <= bound + 1e-6)
+    assert np.all(off <= of_table + 1e-6)
     assert np.all(bound <= of_table)
     # The bounds are not far from what happens.
     assert np.any(np.abs(difference) > bound / 3 + 1e-6)
     assert np.mean(bound) < 0.8 * np.mean(of_table)
+
+
+def test_gaps_of_a_table_may_move_by_more_than_one():
+    scores, outcomes = np.float32([0.01, 0.02, 0.03, 0.04]), np.ones(4, bool)
+    state = cj.streaming.init_reliability(cj.equal_width_bins(2))
+    state = cj.streaming.update_reliability(state, scores, outcomes)
+    bins = cj.Bins(edges=jnp.float32([0.015]))
+    table = cj.streaming.reliability_table(state, bins=bins)
+    rows = cj.reliability_table(bins, scores, outcomes)
+    gaps = [one.weight * (one.confidence - one.outcome) for one in (table.value, rows)]
+    off = np.abs(gaps[0] - gaps[1]).sum() / 4
+    assert 1.4 < off <= table.error_bound <= 2
+    assert cj.streaming.expected_calibration_error(state, bins=bins).error_bound <= 1
 
 
 def test_no_bound_where_weights_exceed_float32(rng):
