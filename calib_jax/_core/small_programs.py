@@ -226,10 +226,16 @@ def pad(
             padded[row.name] = _padded(value, row, num_rows, size)
         elif row.masks:
             padded[row.name] = np.arange(size) < num_rows
-    if any(isinstance(leaf, jax.Array) for leaf in leaves):
-        # To the device explicitly, as `jax.transfer_guard` may demand.
+    if _guarded() and any(isinstance(leaf, jax.Array) for leaf in leaves):
+        # These were on the device, and go back there explicitly.
         padded = jax.device_put(padded)
     return padded, num_rows
+
+
+def _guarded() -> bool:
+    """Whether `jax.transfer_guard` watches what goes to the device."""
+    guard = jax.config.jax_transfer_guard_host_to_device  # type: ignore[attr-defined]
+    return guard not in (None, "allow")
 
 
 def _arrays(value: Any) -> Sequence[Any]:

@@ -388,3 +388,32 @@ def test_options_follow_the_device_and_the_size():
     with jax.default_device(device):
         assert options(few, Passes.FEW) == lightest
         assert cj.log_odds([0.5]).devices() == {device}
+
+
+def test_transfers_are_explicit():
+    """Arrays of a device are padded on the host, and go back when told to."""
+    scores = jnp.asarray(np.random.default_rng(0).random(21), jnp.float32)
+    right, logits = scores > 0.5, jnp.stack([scores, 1 - scores], axis=1)
+    expected = cj.expected_calibration_error(scores, right)
+    with jax.transfer_guard("disallow"):
+        found = cj.expected_calibration_error(scores, right)
+        top = cj.top1(logits)
+        params, _ = cj.fit_platt(scores, right)
+    assert found == expected and top.confidence.shape == (21,) and params.slope > 0
+
+
+def test_keys_whose_words_depend_on_the_number_of_rows():
+    """They are drawn for the rows as they are, as under jit."""
+    rng = np.random.default_rng(0)
+    scores = np.float32(rng.random(300))
+    right, bins = rng.random(300) < scores, cj.equal_width_bins(5)
+    key = jax.random.key(0, impl="rbg")
+
+    def null_error(scores):
+        return cj.calibration_error_interval(
+            key, bins, scores, right, num_resamples=100
+        ).null_error
+
+    np.testing.assert_allclose(
+        null_error(scores), jax.jit(null_error)(scores), rtol=1e-6
+    )
