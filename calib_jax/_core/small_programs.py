@@ -301,7 +301,7 @@ def options(leaves: Sequence[Any], rows: Sequence[Rows], passes: Passes) -> Opti
     entries = sum(map(math.prod, shapes))
     if (
         longest > _MOST_LIGHT_ROWS
-        or entries > (2 if passes is Passes.FEW else 1) * MOST_ENTRIES
+        or entries > MOST_ENTRIES
         or passes is Passes.ALL_OPTIMISED
         or transforms.platform() != "cpu"
     ):
