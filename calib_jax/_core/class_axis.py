@@ -19,6 +19,8 @@ from . import masking
 
 # So few are not cut into pieces.
 _FEW_CLASSES = 16
+# From here on a CPU is quicker to look for a maximum and then for its place.
+_MANY_CLASSES = 512
 
 
 class Reduction(NamedTuple):
@@ -89,7 +91,7 @@ def largest_class(values: jax.Array) -> tuple[jax.Array, jax.Array]:
     length = values.shape[-1]
     place = lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
     values = masking.nan_as_infinity(values)
-    if length <= _FEW_CLASSES:
+    if length < _MANY_CLASSES:
         largest, first = _largest_and_place(values, place)
     else:
         largest, first = lax.platform_dependent(
@@ -112,14 +114,26 @@ def _largest_and_place(
     values: jax.Array, place: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Reads the values once."""
+    length = values.shape[-1]
+    neutral = (np.float32(-np.inf), np.int32(length))
 
     def larger(first: Any, second: Any) -> Any:
         (value, place), (other, other_place) = first, second
         ahead = (value > other) | ((value == other) & (place < other_place))
         return lax.select(ahead, value, other), lax.select(ahead, place, other_place)
 
-    neutral = (np.float32(-np.inf), np.int32(values.shape[-1]))
-    largest, first = lax.reduce((values, place), neutral, larger, (values.ndim - 1,))
+    def reduced(parts: Any, axis: int) -> Any:
+        return lax.reduce(parts, neutral, larger, (axis,))
+
+    pieces, rest = _cut((values, place))
+    if pieces is None:
+        return reduced(rest, values.ndim - 1)
+    parts = lax.optimization_barrier(reduced(pieces, values.ndim - 1))
+    largest = jnp.max(parts[0], axis=-1)
+    at_largest = parts[0] == largest[..., None]
+    first = jnp.min(jnp.where(at_largest, parts[1], length), axis=-1)
+    if rest is not None:
+        largest, first = larger((largest, first), reduced(rest, values.ndim - 1))
     return largest, first
 
 

@@ -116,6 +116,15 @@ class Rows:
         return self.name == "where" and self.rank == 1
 
 
+def is_large(leaves: Sequence[Any]) -> bool:
+    """Whether any array is too large to be padded or read by a quick program."""
+    return any(
+        leaf.size > MOST_ENTRIES or max(leaf.shape, default=0) > _MOST_ROWS
+        for leaf in leaves
+        if hasattr(leaf, "shape")
+    )
+
+
 def is_plain(leaves: Sequence[Any]) -> bool:
     """Whether arrays are on the host or on one device, outside any transformation."""
     if (

@@ -162,7 +162,12 @@ def _usable_rows(
     return usable if kept is None else usable & kept, own
 
 
-@dispatch.core(static=["num_classes"], rows=["own", "labels", "where"])
+# Exact sums of many classes would take long without optimisations.
+@dispatch.core(
+    static=["num_classes"],
+    rows=["own", "labels", "where"],
+    passes=dispatch.Passes.MANY,
+)
 def _thresholds(
     own: jax.Array, labels: jax.Array, where: jax.Array, *, num_classes: int
 ) -> tuple[jax.Array, jax.Array]:
