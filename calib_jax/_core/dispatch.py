@@ -112,7 +112,7 @@ def core(
         fixed = {name: given.pop(name) for name in static}
         leaves = jax.tree.leaves(given)
         with small_programs.where_arrays_are(leaves):
-            if small_programs.is_large(leaves) or not small_programs.is_plain(leaves):
+            if not small_programs.is_plain(leaves) or small_programs.is_large(leaves):
                 return run(**given, **fixed)
             if host:
                 small = functools.partial(function, **fixed)

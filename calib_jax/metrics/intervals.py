@@ -278,14 +278,11 @@ def _draw_rows(
     return right, random_words.normals(words).reshape(shape)
 
 
-_draw_as_they_are = dispatch.core(
-    _draw_rows, static=["num_resamples"], passes=dispatch.Passes.MANY
-)
-_draw = dispatch.core(
-    _draw_rows,
-    static=["num_resamples"],
-    rows=["scores", "where"],
-    passes=dispatch.Passes.MANY,
+_draw, _draw_as_they_are = (
+    dispatch.core(
+        _draw_rows, static=["num_resamples"], rows=rows, passes=dispatch.Passes.MANY
+    )
+    for rows in (["scores", "where"], [])
 )
 
 
