@@ -83,7 +83,8 @@ def draw(growths: Sequence[Growth]) -> Figure:
         for number, (name, values, look) in enumerate(lines):
             # Nothing allocated at the smallest size is nothing to compare with.
             relative = [v / values[0] for v in values] if values and values[0] else []
-            reached += relative
+            # Nothing allocated later has no place on a logarithmic axis.
+            reached += [value for value in relative if value > 0]
             drawn = FACTORS if relative else ()
             handles += axes.plot(drawn, relative, look, color=f"C{number}", label=name)
         axes.set(xscale="log", yscale="log")
