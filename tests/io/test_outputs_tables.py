@@ -167,6 +167,27 @@ def test_malformed_lines_are_named(tmp_path):
     assert "line 2" in one_line(write(path, "\n".join(lines)))
 
 
+def test_rows_that_are_left_out_keep_their_numbers(tmp_path):
+    path = tmp_path / "a"
+    good = [json.dumps({"score": k / 10}) for k in range(6)]
+    lines = [good[0], "{", *good[2:4], '{"score": "x"}', good[5], "{"]
+    kept = ("0", "2", "3", "5")
+    outputs = read(write(path, "\n".join(lines)), drop_malformed=True)
+    assert outputs.ids == kept and not outputs.has_ids
+    labels = write(tmp_path / "labels.csv", "correct\n1\n0\n1\n0\n0\n1\n0\n")
+    outputs = read(path, drop_malformed=True, labels=labels)
+    assert outputs.ids == kept and outputs.outcomes.tolist() == [1, 1, 0, 1]
+    text = "score,cost\n0,1\nx,1\n,\n0.3,1\n0.4,1,1\n0.5,1\n0.6,1\n,\n\n"
+    outputs = read(write(path, text), drop_malformed=True, labels=labels)
+    assert outputs.ids == ("0", "3", "5", "6")
+    assert outputs.outcomes.tolist() == [1, 0, 1, 0]
+    assert outputs.dropped_at["an empty row"] == ("before line 5",)
+    outputs = read(write(path, "score\n0.1\n\n0.3\n\n"))
+    assert outputs.ids == ("0", "2") and outputs.dropped == {"an empty row": 1}
+    labels = write(tmp_path / "labels.csv", "label\n1\n\n0\n")
+    assert read(path, labels=labels).outcomes.tolist() == [1, 0]
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

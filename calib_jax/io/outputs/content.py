@@ -201,13 +201,17 @@ def _parsed(
     """All JSON objects with their places; other lines are refused."""
     for number_of_file, path in enumerate(paths):
         for number, line in json_lines.of_file(path, watch):
-            place = Place(number_of_file, number)
             try:
-                for value in responses.values_of_line(line):
-                    if not isinstance(value, Mapping):
-                        raise responses.MalformedError(
-                            f"expected an object, got {responses.shown(value)}"
-                        )
-                    yield place, value
+                values = responses.values_of_line(line)
             except responses.MalformedError as error:
-                left_out.refuse(str(error), places.name_of(place))
+                values = [error]
+            for value in values:
+                place = Place(number_of_file, number, places.num_read)
+                places.num_read += 1
+                if isinstance(value, Mapping):
+                    yield place, value
+                    continue
+                reason = f"expected an object, got {responses.shown(value)}"
+                if isinstance(value, responses.MalformedError):
+                    reason = str(value)
+                left_out.refuse(reason, places.name_of(place))

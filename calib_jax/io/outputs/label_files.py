@@ -44,6 +44,10 @@ def read(path: Path) -> Given:
     texts = None if ids is None else tables.texts(found[ids])
     if texts is not None and len(texts) != len(values):
         raise ValueError(f"{path}: {len(texts)} ids for {len(values)} labels.")
+    if texts is None and not isinstance(table, ArrayFile):
+        # Rows are joined by order: an empty one has its number, and no label.
+        by_row = dict(zip(looked.places.rows, values, strict=True))
+        values = [by_row.get(row) for row in range(looked.places.num_read)]
     return Given(path, texts, values, are_outcomes)
 
 

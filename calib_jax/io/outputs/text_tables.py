@@ -172,12 +172,19 @@ class CsvTable:
         self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
     ) -> dict[str, Any]:
         found = _Columns(numbers, others)
-        every = self._rows(self._watch)
-        rows = ((number, cells) for number, cells in every if any(cells))
+        rows = self._rows(self._watch)
         if not self.bare:
-            next(rows)
-        for number, cells in rows:
-            place = Place(0, number)
+            next(cells for _, cells in rows if any(cells))
+        # A blank line is a row only where a row has one cell.
+        rows = ((n, cells) for n, cells in rows if cells or len(self.names) == 1)
+        for row, (number, cells) in enumerate(rows):
+            place = Place(0, number, row)
+            if not any(cells):
+                continue
+            # Those behind the last row are none: spreadsheets save them.
+            for _ in range(row - places.num_read):
+                left_out.drop("an empty row", f"before line {number}")
+            places.num_read = row + 1
             try:
                 if len(cells) != len(self.names):
                     raise MalformedError(
