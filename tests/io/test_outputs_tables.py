@@ -80,6 +80,14 @@ def test_an_object_with_a_number_for_each_option(tmp_path):
     np.testing.assert_allclose(
         np.exp(outputs.log_probabilities), [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6
     )
+    outputs = read(tmp_path / "a.jsonl", choices=["no", "yes"])
+    assert outputs.choices == ("no", "yes") and outputs.labels.tolist() == [0, 1]
+    np.testing.assert_allclose(
+        np.exp(outputs.log_probabilities), [[0.75, 0.25], [0.5, 0.5]], rtol=1e-6
+    )
+    message = "choices: expected the options of .*: yes, no"
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / "a.jsonl", choices=["no", "maybe"])
     rows[1]["probs"]["maybe"] = 0.0
     assert "line 2: probs: expected the options of the first row" in one_line(
         write(tmp_path / "a.jsonl", rows)
@@ -227,6 +235,15 @@ def test_rows_that_are_left_out_keep_their_numbers(tmp_path):
 )
 def test_other_files_get_one_line(tmp_path, text, expected):
     assert expected in one_line(write(tmp_path / "a", text))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "corrupted"])
+def test_damaged_gzip_is_named_with_its_line(tmp_path, damage):
+    lines = [f"{k},0.{k * 7919 % 99991}\n" for k in range(9999)]
+    data = gzip.compress("".join(["id,score\n", *lines]).encode())
+    data = data[: len(data) // 2] if damage == "truncated" else data[:-8] + bytes(8)
+    message = one_line(write(tmp_path / "a.csv.gz", data))
+    assert f"{tmp_path / 'a.csv.gz'}: gzip is damaged after line" in message
 
 
 def test_lines_have_a_limit(tmp_path, monkeypatch):

@@ -34,10 +34,9 @@ def read(path: Path) -> Given:
         found = table.read([], both, looked.places, left_out)
         left_out.check(len(looked.places))
     values = tables.cells(found[wanted])
-    if np.ndim(found[wanted]) != 1:
-        raise ValueError(
-            f"{path}: expected labels [N], got {list(np.shape(found[wanted]))}."
-        )
+    shape = tables.shape(found[wanted])
+    if len(shape) != 1:
+        raise ValueError(f"{path}: expected labels [N], got {list(shape)}.")
     if are_outcomes is None:
         # Numbers alone: whole ones are classes, and others say how right an answer is.
         are_outcomes = np.asarray(found[wanted]).dtype.kind in "bf"

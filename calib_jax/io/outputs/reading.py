@@ -192,7 +192,15 @@ def _rows(
         left_out=left_out,
     )
     if choices is not None:
-        if rows.values.ndim == 2 and rows.values.shape[1] != len(choices):
+        named = choices_of(rows)
+        if named is not None:
+            if set(named) != set(choices):
+                raise ValueError(
+                    f"choices: expected the options of {left_out.path}, in any order: "
+                    f"{', '.join(named[:8])}{' and so on' if len(named) > 8 else ''}."
+                )
+            rows.values = rows.values[:, [named.index(one) for one in choices]]
+        elif rows.values.ndim == 2 and rows.values.shape[1] != len(choices):
             raise ValueError(
                 f"choices: expected {rows.values.shape[1]} names for the columns of "
                 f"{left_out.path}, got {len(choices)}."

@@ -71,10 +71,10 @@ def read(
             "column is a class; save several models to a file each."
         )
     for name, column in found.items():
-        if np.shape(column)[:2] != (len(values),):
+        if shape(column) != (len(values),):
             raise ValueError(
                 f"{path}: expected {name} [N] of N = {len(values)} rows as in {field}, "
-                f"got {list(np.shape(column))}."
+                f"got {list(shape(column))}."
             )
     if isinstance(table, ArrayFile):
         places.extend(range(len(values)))
@@ -154,7 +154,7 @@ def _read(
         if isinstance(plan[field], str):
             found[field] = parts[0]
             continue
-        if any(np.ndim(part) != 1 for part in parts):
+        if any(len(shape(part)) != 1 for part in parts):
             raise ValueError(
                 f"{left_out.path}: expected one number in each row of "
                 f"{', '.join(columns[:3])}."
@@ -173,6 +173,11 @@ def _text(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
     return "" if cell is None or cell != cell else str(cell)
+
+
+def shape(column: Any) -> tuple[int, ...]:
+    """Of an array, or of a list of cells, which as an array of text may be huge."""
+    return (len(column),) if isinstance(column, list) else np.shape(column)
 
 
 def cells(column: Any) -> Any:
