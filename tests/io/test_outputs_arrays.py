@@ -2,6 +2,7 @@
 
 import struct
 import sys
+import tracemalloc
 import zipfile
 
 import jax
@@ -138,6 +139,12 @@ def test_logits_keep_their_type(tmp_path, dtype):
     assert outputs.logits.dtype == dtype
     np.testing.assert_array_equal(outputs.logits, LOGITS.astype(dtype))
     assert cj.top1(outputs.logits).prediction.shape == (7,)
+    np.save(tmp_path / "a.npy", LOGITS.astype(dtype))
+    np.savez(tmp_path / "a.npz", logits=LOGITS.astype(dtype))
+    for name in ("a.npy", "a.npz"):
+        outputs = read(tmp_path / name, kind="logits")
+        assert outputs.logits.dtype == dtype
+        np.testing.assert_array_equal(outputs.logits, LOGITS.astype(dtype))
 
 
 def test_logits_of_64_bits_become_float32(tmp_path):
@@ -248,6 +255,21 @@ def test_claims_larger_than_the_file(tmp_path):
     assert "claims 800 bytes and has 0" in one_line(tmp_path / "a.npz")
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", 2**20) + b"{" * 9)
     assert "cannot be read" in one_line(tmp_path / "a.safetensors")
+
+
+def test_a_header_is_not_unpacked_if_it_is_long(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("logits.npy", "w") as file:
+            file.write(b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**24))
+            file.write(b" " * 2**24)
+    tracemalloc.start()
+    try:
+        message = one_line(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+    assert f"a header of {2**24} bytes" in message and "pickle" not in message
 
 
 def test_small_files_of_huge_arrays(tmp_path, monkeypatch):

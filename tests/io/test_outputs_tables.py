@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from output_files import one_line, read, write
 
 import calib_jax as cj
+from calib_jax.io.outputs import label_files
 
 pytestmark = pytest.mark.once
 
@@ -149,6 +151,11 @@ def test_tables_of_image_models(tmp_path):
     assert outputs.predictions.tolist() == [3, 1] and outputs.kind == "scores"
     labels = write(tmp_path / "labels.csv", "filename,label\nb.jpg,1\na.jpg,2\n")
     assert read(path, labels=labels).outcomes.tolist() == [0, 1]
+    text = "index,filename,prob_0,prob_1,label\n0,a,0.9,0.1,0\n1,b,0.4,0.6,0\n"
+    outputs = read(write(path, text))
+    assert outputs.labels.tolist() == [0, 0] and outputs.predictions is None
+    outputs = read(write(path, "index,filename,prob,label\n0,a,0.9,1\n1,b,0.4,0\n"))
+    assert outputs.outcomes.tolist() == [1, 0] and outputs.predictions is None
     text = "filename,index_0,index_1,prob_0,prob_1\na.jpg,3,1,0.5,0.2\n"
     assert "--topk 0" in one_line(write(path, text))
 
@@ -235,6 +242,24 @@ def test_rows_that_are_left_out_keep_their_numbers(tmp_path):
 )
 def test_other_files_get_one_line(tmp_path, text, expected):
     assert expected in one_line(write(tmp_path / "a", text))
+
+
+@pytest.mark.parametrize("kept", ["outputs", "labels"])
+def test_one_long_text_is_not_taken_as_many(tmp_path, kept):
+    """NumPy gives each text of an array the width of the longest."""
+    texts = ["x" * 20_000, *"ab" * 500]
+    score = {"score": 0.5} if kept == "outputs" else {}
+    rows = [{"prediction" if score else "any": text, **score} for text in texts]
+    path = write(tmp_path / "a", rows)
+    tracemalloc.start()
+    try:
+        if kept == "outputs":
+            assert len(read(path)) == 1001
+        else:
+            assert not label_files.read(path).are_outcomes
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("damage", ["truncated", "corrupted"])

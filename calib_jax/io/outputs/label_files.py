@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from . import content, tables
 from .array_files import ArrayFile
 from .labelling import Given
@@ -39,7 +37,10 @@ def read(path: Path) -> Given:
         raise ValueError(f"{path}: expected labels [N], got {list(shape)}.")
     if are_outcomes is None:
         # Numbers alone: whole ones are classes, and others say how right an answer is.
-        are_outcomes = np.asarray(found[wanted]).dtype.kind in "bf"
+        types = set(map(type, values))
+        are_outcomes = types == {bool} or (
+            float in types and types <= {bool, int, float}
+        )
     texts = None if ids is None else tables.texts(found[ids])
     if texts is not None and len(texts) != len(values):
         raise ValueError(f"{path}: {len(texts)} ids for {len(values)} labels.")

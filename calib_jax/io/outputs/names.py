@@ -83,9 +83,8 @@ def plan(
     found: Plan = {} if columns is None else _asked(path, given, columns)
     used = _flat(found)
     free = [name for name in given if name not in used]
-    images = {"filename", "index"} <= set(map(plain, given))
+    images = _is_of_images(list(map(plain, given)))
     if images and "predictions" not in found:
-        # timm's inference.py: the label is the name of the predicted class.
         found["predictions"] = next(name for name in given if plain(name) == "index")
     asked = [name for name in KINDS if name in found]
     for field, synonyms in NAMES.items():
@@ -129,6 +128,12 @@ def plan(
     for name in rest:
         del found[name]
     return chosen, found, rest
+
+
+def _is_of_images(given: list[str]) -> bool:
+    """Whether timm's inference.py wrote it: the label names the predicted class."""
+    known = {"filename", "index", "label", "prob", "logit"}
+    return {"filename", "index"} <= set(given) <= known and given[0] == "filename"
 
 
 def _matches(given: list[str], synonyms: tuple[str, ...]) -> list[str]:

@@ -49,7 +49,9 @@ def read(
     known, plan, rest = _plan(table, kind, columns, left_out)
     found = _read(table, plan, places, left_out)
     field = next(name for name in (*KINDS, "values") if name in found)
-    values = np.asarray(found.pop(field))
+    values = found.pop(field)
+    if isinstance(values, list):
+        values = np.asarray(values, object)
     floating = jnp.issubdtype(values.dtype, jnp.floating)
     if not (floating or values.dtype.kind in "iub") or values.ndim not in (1, 2):
         raise ValueError(
