@@ -180,6 +180,34 @@ def test_several_arrays_need_columns(tmp_path):
     assert "save several models to a file each" in one_line(path)
 
 
+def test_what_is_not_read_is_named(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, test_logits=LOGITS, test_labels=LABELS)
+    outputs = read(path)
+    np.testing.assert_array_equal(outputs.labels, LABELS)
+    assert outputs.notes == ()
+    np.savez(path, test_log_probs=np.log(PROBABILITIES), test_labels=LABELS)
+    assert read(path).kind == "log_probabilities" and read(path).labels is not None
+    np.savez(path, logits=LOGITS, y=LABELS)
+    (note,) = read(path).notes
+    assert note == "No name says labels or outcomes; not read: y."
+    assert read(path, columns={"logits": "logits", "labels": "y"}).notes == ()
+
+
+def test_one_column_is_one_number_a_row(tmp_path):
+    path = tmp_path / "a.npz"
+    right = LABELS > 0
+    np.savez(path, probs=PROBABILITIES[:, :1], correct=right[:, None])
+    for kind in (None, "scores"):
+        outputs = read(path, kind=kind)
+        np.testing.assert_array_equal(outputs.scores, PROBABILITIES[:, 0])
+        np.testing.assert_array_equal(outputs.outcomes, right)
+    np.savez(path, logits=LOGITS)
+    np.save(tmp_path / "labels.npy", LABELS[:, None])
+    outputs = read(path, labels=tmp_path / "labels.npy")
+    np.testing.assert_array_equal(outputs.labels, LABELS)
+
+
 def test_columns_of_one_class_each(tmp_path):
     columns = {f"prob_{k}": PROBABILITIES[:, k] for k in (2, 0, 1)}
     parquet.write_table(pa.table(columns), tmp_path / "a.parquet")

@@ -90,6 +90,10 @@ def test_an_object_with_a_number_for_each_option(tmp_path):
     message = "choices: expected the options of .*: yes, no"
     with pytest.raises(ValueError, match=message):
         read(tmp_path / "a.jsonl", choices=["no", "maybe"])
+    with pytest.raises(ValueError, match="^choices: expected a list of texts"):
+        read(tmp_path / "a.jsonl", choices=(name for name in ["no", "yes"]))
+    with pytest.raises(ValueError, match="^columns: expected"):
+        read(tmp_path / "a.jsonl", columns={"labels": 3})
     rows[1]["probs"]["maybe"] = 0.0
     assert "line 2: probs: expected the options of the first row" in one_line(
         write(tmp_path / "a.jsonl", rows)
@@ -260,6 +264,19 @@ def test_one_long_text_is_not_taken_as_many(tmp_path, kept):
         assert tracemalloc.get_traced_memory()[1] < 2**23
     finally:
         tracemalloc.stop()
+
+
+def test_json_of_other_names_is_a_table_where_they_are_given(tmp_path):
+    path = write(tmp_path / "a", [{"id": "a", "p_hat": [0.5, 0.5]}])
+    assert "in none of the formats" in one_line(path)
+    for given in ({"columns": {"probabilities": "p_hat"}}, {"kind": "probabilities"}):
+        assert read(path, **given).log_probabilities.shape == (1, 2)
+
+
+def test_names_that_the_first_line_lacks_are_told(tmp_path):
+    rows = [{"score": 0.5}, {"score": 0.25, "label": 1}, {"score": 0.25, "id": 1}]
+    (note,) = read(write(tmp_path / "a", rows)).notes
+    assert note == "Not read, as the first line has none: label, id."
 
 
 @pytest.mark.parametrize("damage", ["truncated", "corrupted"])

@@ -76,8 +76,11 @@ def look(
     *,
     progress: Callable[[int, int], None] | None = None,
     outputs: bool = True,
+    named: bool = False,
 ) -> Content:
     """The format of a file or folder; JSON that need not hold outputs is a table.
+
+    If it is named what holds the outputs, JSON of no other format is a table, too.
 
     Raises:
       ValueError: for any other content, in one line.
@@ -98,7 +101,7 @@ def look(
             break
     left_out.check(len(seen))
     line = seen[-1][1]
-    found = format or (_by_keys(path, line) if outputs else "jsonl")
+    found = format or (_by_keys(path, line, named) if outputs else "jsonl")
     return Content(found, paths, line, itertools.chain(seen, lines), places, watch)
 
 
@@ -170,7 +173,7 @@ def _failed(line: Mapping[str, Any]) -> bool:
     )
 
 
-def _by_keys(path: Path, first: Mapping[str, Any]) -> str:
+def _by_keys(path: Path, first: Mapping[str, Any], named: bool) -> str:
     for keys, what in _FOREIGN.items():
         if all(key in first for key in keys):
             raise ValueError(f"{path}: is {what}.")
@@ -184,7 +187,7 @@ def _by_keys(path: Path, first: Mapping[str, Any]) -> str:
         return "jsonl"
     if responses.is_foreign(first) or _failed(first):
         return servers.NAME
-    if names.holds_any(first):
+    if named or names.holds_any(first):
         return "jsonl"
     raise ValueError(
         f"{path}: is in none of the formats {', '.join(FORMATS)}: its first object has "

@@ -22,7 +22,7 @@ def read(path: Path) -> Given:
     left_out = LeftOut(path, drop_malformed=False)
     looked = content.look(path, None, left_out, outputs=False)
     table = tables.of(looked)
-    names = list(table.shapes) if isinstance(table, ArrayFile) else table.names
+    names = tables.names_of(table)
     wanted, are_outcomes = _column(path, names)
     ids = next((n for one in _IDS for n in names if plain(n) == one), None)
     both = [name for name in (wanted, ids) if name is not None]
@@ -31,6 +31,7 @@ def read(path: Path) -> Given:
     else:
         found = table.read([], both, looked.places, left_out)
         left_out.check(len(looked.places))
+    found[wanted] = tables.one_a_row(found[wanted])
     values = tables.cells(found[wanted])
     shape = tables.shape(found[wanted])
     if len(shape) != 1:

@@ -121,7 +121,8 @@ def read_outputs(
     choices = None if choices is None else _choices(choices)
     labels = None if labels is None else host.path("labels", labels)
     try:
-        looked = content.look(source, format, left_out, progress=progress)
+        named = kind is not None or columns is not None
+        looked = content.look(source, format, left_out, progress=progress, named=named)
         rows = _rows(looked, kind, choices, columns, left_out)
         left_out.check(len(rows))
         rows = checking.unique(rows, repeats, left_out)
@@ -149,7 +150,11 @@ def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
 
 
 def _choices(choices: Sequence[str]) -> list[str]:
-    if isinstance(choices, str) or not all(isinstance(one, str) for one in choices):
+    if (
+        isinstance(choices, str)
+        or not isinstance(choices, Sequence)
+        or not all(isinstance(one, str) for one in choices)
+    ):
         raise ValueError(f"choices: expected a list of texts, got {choices!r}.")
     if len(set(choices)) < len(choices) or len(choices) < 2:
         raise ValueError(f"choices: expected two texts or more, got {choices!r}.")

@@ -46,7 +46,7 @@ def read(
       ValueError: if names do not tell, or lengths differ.
     """
     path = left_out.path
-    known, plan, rest = _plan(table, kind, columns, left_out)
+    known, plan, notes = _plan(table, kind, columns, left_out)
     found = _read(table, plan, places, left_out)
     field = next(name for name in (*KINDS, "values") if name in found)
     values = found.pop(field)
@@ -82,9 +82,12 @@ def read(
         places.extend(range(len(values)))
     left_out.check(len(values))
     options = None
-    if isinstance(table, JsonTable):
+    if isinstance(table, JsonTable) and values.ndim == 2:
         options = table.options.get(str(plan[field]))
-    notes = [f"The file also holds {' and '.join(rest)}."] if rest else []
+    if isinstance(table, JsonTable) and table.later:
+        notes.append(
+            f"Not read, as the first line has none: {names.shown(table.later)}."
+        )
     ids = texts(found["ids"]) if "ids" in found else None
     if ids is not None and "" in ids:
         raise ValueError(
@@ -129,8 +132,11 @@ def _plan(
         several = len(table.names) > 1
         return kind, {kind or "values": table.names if several else "0"}, []
     shapes = table.shapes if isinstance(table, ArrayFile) else {}
-    given = list(shapes) or getattr(table, "names", [])
-    return names.plan(left_out.path, given, kind, columns, shapes)
+    return names.plan(left_out.path, names_of(table), kind, columns, shapes)
+
+
+def names_of(table: Table) -> list[str]:
+    return list(table.shapes) if isinstance(table, ArrayFile) else table.names
 
 
 def _read(
@@ -154,14 +160,14 @@ def _read(
     for field, columns in wanted.items():
         parts = [read[name] for name in columns]
         if isinstance(plan[field], str):
-            found[field] = parts[0]
+            found[field] = one_a_row(parts[0])
             continue
         if any(len(shape(part)) != 1 for part in parts):
             raise ValueError(
                 f"{left_out.path}: expected one number in each row of "
                 f"{', '.join(columns[:3])}."
             )
-        found[field] = np.stack(parts, axis=1)
+        found[field] = one_a_row(np.stack(parts, axis=1))
     return found
 
 
@@ -180,6 +186,12 @@ def _text(cell: Any) -> str:
 def shape(column: Any) -> tuple[int, ...]:
     """Of an array, or of a list of cells, which as an array of text may be huge."""
     return (len(column),) if isinstance(column, list) else np.shape(column)
+
+
+def one_a_row(column: Any) -> Any:
+    """`[N, 1]` as `[N]`."""
+    shape_of = shape(column)
+    return column[:, 0] if len(shape_of) == 2 and shape_of[1] == 1 else column
 
 
 def cells(column: Any) -> Any:

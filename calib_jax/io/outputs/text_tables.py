@@ -13,6 +13,10 @@ from ..responses import MalformedError, json_value, shown
 from .left_out import LeftOut, Place, Places
 
 
+# So many names behind the first line are kept.
+_NUM_LATER = 20
+
+
 class _Columns:
     """Cells of the columns that are kept: numbers as floats, all else as it is.
 
@@ -98,6 +102,7 @@ class JsonTable:
     Attributes:
       names: of the columns.
       options: names of the numbers in a column of objects, once it is read.
+      later: names that the first line lacks, up to a number, once it is read.
     """
 
     def __init__(
@@ -105,12 +110,17 @@ class JsonTable:
     ) -> None:
         self.names, self._lines = list(first), lines
         self.options: dict[str, tuple[str, ...]] = {}
+        self.later: list[str] = []
 
     def read(
         self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
     ) -> dict[str, Any]:
         found = _Columns(numbers, others)
+        known = set(self.names)
         for place, line in self._lines:
+            if len(self.later) < _NUM_LATER and not line.keys() <= known:
+                self.later += [name for name in line if name not in known]
+                known.update(self.later)
             try:
                 for name in numbers:
                     if name not in line:
