@@ -139,7 +139,7 @@ def _header(file: Any, name: str) -> Any:
     length = int.from_bytes(file.read(2 * version[0]), "little")
     if length > _LONGEST_HEADER:
         raise ValueError(
-            f"{name}: a header of {length} bytes, and at most {_LONGEST_HEADER} are read"
+            f"{name}: a header of {length} bytes, longer than {_LONGEST_HEADER}"
         )
     file.seek(start)
     shape, _, dtype = reader(file)

@@ -71,7 +71,7 @@ def read_outputs(
         `{"id": ..., "labels": {question: answer}}`. Labels are numbers of options,
         counted from 0, or their texts.
       choices: texts of the options: for answers, those that are looked for; for
-        arrays, the names of the columns; for decisions, their order.
+        arrays, the names of the columns; for decisions and objects, their order.
       columns: names of arrays or columns that are not those above, such as
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
         each class.

@@ -12,7 +12,6 @@ from .. import json_lines
 from ..responses import MalformedError, json_value, shown
 from .left_out import LeftOut, Place, Places
 
-
 # So many names behind the first line are kept.
 _NUM_LATER = 20
 
