@@ -155,6 +155,8 @@ def test_tables_of_image_models(tmp_path):
     assert outputs.predictions.tolist() == [3, 1] and outputs.kind == "scores"
     labels = write(tmp_path / "labels.csv", "filename,label\nb.jpg,1\na.jpg,2\n")
     assert read(path, labels=labels).outcomes.tolist() == [0, 1]
+    outputs = read(write(path, "index,label,prob,filename\n3,cat,0.5,a.jpg\n"))
+    assert outputs.predictions.tolist() == [3] and outputs.labels is None
     text = "index,filename,prob_0,prob_1,label\n0,a,0.9,0.1,0\n1,b,0.4,0.6,0\n"
     outputs = read(write(path, text))
     assert outputs.labels.tolist() == [0, 0] and outputs.predictions is None

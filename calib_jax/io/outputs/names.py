@@ -141,9 +141,13 @@ def _notes(given: list[str], found: Plan, rest: list[str]) -> list[str]:
 
 
 def _is_of_images(given: list[str]) -> bool:
-    """Whether timm's inference.py wrote it: the label names the predicted class."""
+    """Whether timm's inference.py wrote it: the label names the predicted class.
+
+    It puts the file's name first, or in parquet last; pandas puts an index in front.
+    """
     known = {"filename", "index", "label", "prob", "logit"}
-    return {"filename", "index"} <= set(given) <= known and given[0] == "filename"
+    ours = {"filename", "index"} <= set(given) <= known
+    return ours and "filename" in (given[0], given[-1])
 
 
 def _matches(given: list[str], synonyms: tuple[str, ...]) -> list[str]:
