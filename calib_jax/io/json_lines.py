@@ -48,26 +48,19 @@ def of_file(path: Path, watch: Watch | None = None) -> Iterator[tuple[int, Any]]
     """
     number = 0
     with open_bytes(path, watch) as file:
-        try:
-            for number, line in lines_of(path, file):
-                if not (bare := line.removeprefix(b"\xef\xbb\xbf").strip()):
-                    continue
-                # A response of one line ends as it begins.
-                if bare[:1] == b"[" or (bare[:1] == b"{" and bare[-1:] != b"}"):
-                    rest = file.read(LONGEST_DOCUMENT + 1)
-                    if len(rest) > LONGEST_DOCUMENT:
-                        raise _too_long(path, "a JSON document", LONGEST_DOCUMENT)
-                    yield from _of_document(number, line + rest)
-                    return
-                yield number, line
-                break
-            behind = number
-            for number, line in lines_of(path, file, behind):
-                yield number, line
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(
-                f"{path}: gzip is damaged after line {number} ({error})."
-            ) from error
+        for number, line in lines_of(path, file):
+            if not (bare := line.removeprefix(b"\xef\xbb\xbf").strip()):
+                continue
+            # A response of one line ends as it begins.
+            if bare[:1] == b"[" or (bare[:1] == b"{" and bare[-1:] != b"}"):
+                rest = _unpacked(path, file.read, LONGEST_DOCUMENT + 1, number)
+                if len(rest) > LONGEST_DOCUMENT:
+                    raise _too_long(path, "a JSON document", LONGEST_DOCUMENT)
+                yield from _of_document(number, line + rest)
+                return
+            yield number, line
+            break
+        yield from lines_of(path, file, number)
 
 
 def open_bytes(path: Path, watch: Watch | None = None) -> BinaryIO:
@@ -99,11 +92,22 @@ def lines_of(
     path: Path, file: BinaryIO, number: int = 0
 ) -> Iterator[tuple[int, bytes]]:
     """Lines behind the given number of them: texts may contain other separators."""
-    while line := file.readline(LONGEST_LINE + 1):
+    while line := _unpacked(path, file.readline, LONGEST_LINE + 1, number):
         number += 1
         if len(line) > LONGEST_LINE:
             raise _too_long(path, f"line {number}", LONGEST_LINE)
         yield number, line
+
+
+def _unpacked(
+    path: Path, read: Callable[[int], bytes], size: int, number: int
+) -> bytes:
+    try:
+        return read(size)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(
+            f"{path}: gzip is damaged after line {number} ({error})."
+        ) from error
 
 
 def _too_long(path: Path, what: str, limit: int) -> ValueError:

@@ -2,6 +2,7 @@
 
 import struct
 import sys
+import tracemalloc
 import zipfile
 
 import jax
@@ -138,6 +139,12 @@ def test_logits_keep_their_type(tmp_path, dtype):
     assert outputs.logits.dtype == dtype
     np.testing.assert_array_equal(outputs.logits, LOGITS.astype(dtype))
     assert cj.top1(outputs.logits).prediction.shape == (7,)
+    np.save(tmp_path / "a.npy", LOGITS.astype(dtype))
+    np.savez(tmp_path / "a.npz", logits=LOGITS.astype(dtype))
+    for name in ("a.npy", "a.npz"):
+        outputs = read(tmp_path / name, kind="logits")
+        assert outputs.logits.dtype == dtype
+        np.testing.assert_array_equal(outputs.logits, LOGITS.astype(dtype))
 
 
 def test_logits_of_64_bits_become_float32(tmp_path):
@@ -171,6 +178,34 @@ def test_several_arrays_need_columns(tmp_path):
     assert "labels [N] of N = 7" in one_line(path)
     np.savez(path, log_confidence=LOGITS.T, correct=LABELS)
     assert "save several models to a file each" in one_line(path)
+
+
+def test_what_is_not_read_is_named(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, test_logits=LOGITS, test_labels=LABELS)
+    outputs = read(path)
+    np.testing.assert_array_equal(outputs.labels, LABELS)
+    assert outputs.notes == ()
+    np.savez(path, test_log_probs=np.log(PROBABILITIES), test_labels=LABELS)
+    assert read(path).kind == "log_probabilities" and read(path).labels is not None
+    np.savez(path, logits=LOGITS, y=LABELS)
+    (note,) = read(path).notes
+    assert note == "No name says labels or outcomes; not read: y."
+    assert read(path, columns={"logits": "logits", "labels": "y"}).notes == ()
+
+
+def test_one_column_is_one_number_a_row(tmp_path):
+    path = tmp_path / "a.npz"
+    right = LABELS > 0
+    np.savez(path, probs=PROBABILITIES[:, :1], correct=right[:, None])
+    for kind in (None, "scores"):
+        outputs = read(path, kind=kind)
+        np.testing.assert_array_equal(outputs.scores, PROBABILITIES[:, 0])
+        np.testing.assert_array_equal(outputs.outcomes, right)
+    np.savez(path, logits=LOGITS)
+    np.save(tmp_path / "labels.npy", LABELS[:, None])
+    outputs = read(path, labels=tmp_path / "labels.npy")
+    np.testing.assert_array_equal(outputs.labels, LABELS)
 
 
 def test_columns_of_one_class_each(tmp_path):
@@ -248,6 +283,21 @@ def test_claims_larger_than_the_file(tmp_path):
     assert "claims 800 bytes and has 0" in one_line(tmp_path / "a.npz")
     (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", 2**20) + b"{" * 9)
     assert "cannot be read" in one_line(tmp_path / "a.safetensors")
+
+
+def test_a_header_is_not_unpacked_if_it_is_long(tmp_path):
+    path = tmp_path / "a.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("logits.npy", "w") as file:
+            file.write(b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**24))
+            file.write(b" " * 2**24)
+    tracemalloc.start()
+    try:
+        message = one_line(path)
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+    assert f"a header of {2**24} bytes" in message and "pickle" not in message
 
 
 def test_small_files_of_huge_arrays(tmp_path, monkeypatch):

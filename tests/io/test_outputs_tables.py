@@ -2,12 +2,14 @@
 
 import gzip
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
 from output_files import one_line, read, write
 
 import calib_jax as cj
+from calib_jax.io.outputs import label_files
 
 pytestmark = pytest.mark.once
 
@@ -80,6 +82,18 @@ def test_an_object_with_a_number_for_each_option(tmp_path):
     np.testing.assert_allclose(
         np.exp(outputs.log_probabilities), [[0.25, 0.75], [0.5, 0.5]], rtol=1e-6
     )
+    outputs = read(tmp_path / "a.jsonl", choices=["no", "yes"])
+    assert outputs.choices == ("no", "yes") and outputs.labels.tolist() == [0, 1]
+    np.testing.assert_allclose(
+        np.exp(outputs.log_probabilities), [[0.75, 0.25], [0.5, 0.5]], rtol=1e-6
+    )
+    message = "choices: expected the options of .*: yes, no"
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path / "a.jsonl", choices=["no", "maybe"])
+    with pytest.raises(ValueError, match="^choices: expected a list of texts"):
+        read(tmp_path / "a.jsonl", choices=(name for name in ["no", "yes"]))
+    with pytest.raises(ValueError, match="^columns: expected"):
+        read(tmp_path / "a.jsonl", columns={"labels": 3})
     rows[1]["probs"]["maybe"] = 0.0
     assert "line 2: probs: expected the options of the first row" in one_line(
         write(tmp_path / "a.jsonl", rows)
@@ -141,6 +155,13 @@ def test_tables_of_image_models(tmp_path):
     assert outputs.predictions.tolist() == [3, 1] and outputs.kind == "scores"
     labels = write(tmp_path / "labels.csv", "filename,label\nb.jpg,1\na.jpg,2\n")
     assert read(path, labels=labels).outcomes.tolist() == [0, 1]
+    outputs = read(write(path, "index,label,prob,filename\n3,cat,0.5,a.jpg\n"))
+    assert outputs.predictions.tolist() == [3] and outputs.labels is None
+    text = "index,filename,prob_0,prob_1,label\n0,a,0.9,0.1,0\n1,b,0.4,0.6,0\n"
+    outputs = read(write(path, text))
+    assert outputs.labels.tolist() == [0, 0] and outputs.predictions is None
+    outputs = read(write(path, "index,filename,prob,label\n0,a,0.9,1\n1,b,0.4,0\n"))
+    assert outputs.outcomes.tolist() == [1, 0] and outputs.predictions is None
     text = "filename,index_0,index_1,prob_0,prob_1\na.jpg,3,1,0.5,0.2\n"
     assert "--topk 0" in one_line(write(path, text))
 
@@ -165,6 +186,27 @@ def test_malformed_lines_are_named(tmp_path):
         read(path, drop_malformed="no")
     lines = ['{"id": 1, "logits": [1, 2]}', '{"doc_id": 3, "resps": []}']
     assert "line 2" in one_line(write(path, "\n".join(lines)))
+
+
+def test_rows_that_are_left_out_keep_their_numbers(tmp_path):
+    path = tmp_path / "a"
+    good = [json.dumps({"score": k / 10}) for k in range(6)]
+    lines = [good[0], "{", *good[2:4], '{"score": "x"}', good[5], "{"]
+    kept = ("0", "2", "3", "5")
+    outputs = read(write(path, "\n".join(lines)), drop_malformed=True)
+    assert outputs.ids == kept and not outputs.has_ids
+    labels = write(tmp_path / "labels.csv", "correct\n1\n0\n1\n0\n0\n1\n0\n")
+    outputs = read(path, drop_malformed=True, labels=labels)
+    assert outputs.ids == kept and outputs.outcomes.tolist() == [1, 1, 0, 1]
+    text = "score,cost\n0,1\nx,1\n,\n0.3,1\n0.4,1,1\n0.5,1\n0.6,1\n,\n\n"
+    outputs = read(write(path, text), drop_malformed=True, labels=labels)
+    assert outputs.ids == ("0", "3", "5", "6")
+    assert outputs.outcomes.tolist() == [1, 0, 1, 0]
+    assert outputs.dropped_at["an empty row"] == ("before line 5",)
+    outputs = read(write(path, "score\n0.1\n\n0.3\n\n"))
+    assert outputs.ids == ("0", "2") and outputs.dropped == {"an empty row": 1}
+    labels = write(tmp_path / "labels.csv", "label\n1\n\n0\n")
+    assert read(path, labels=labels).outcomes.tolist() == [1, 0]
 
 
 @pytest.mark.parametrize(
@@ -206,6 +248,46 @@ def test_malformed_lines_are_named(tmp_path):
 )
 def test_other_files_get_one_line(tmp_path, text, expected):
     assert expected in one_line(write(tmp_path / "a", text))
+
+
+@pytest.mark.parametrize("kept", ["outputs", "labels"])
+def test_one_long_text_is_not_taken_as_many(tmp_path, kept):
+    """NumPy gives each text of an array the width of the longest."""
+    texts = ["x" * 20_000, *"ab" * 500]
+    score = {"score": 0.5} if kept == "outputs" else {}
+    rows = [{"prediction" if score else "any": text, **score} for text in texts]
+    path = write(tmp_path / "a", rows)
+    tracemalloc.start()
+    try:
+        if kept == "outputs":
+            assert len(read(path)) == 1001
+        else:
+            assert not label_files.read(path).are_outcomes
+        assert tracemalloc.get_traced_memory()[1] < 2**23
+    finally:
+        tracemalloc.stop()
+
+
+def test_json_of_other_names_is_a_table_where_they_are_given(tmp_path):
+    path = write(tmp_path / "a", [{"id": "a", "p_hat": [0.5, 0.5]}])
+    assert "in none of the formats" in one_line(path)
+    for given in ({"columns": {"probabilities": "p_hat"}}, {"kind": "probabilities"}):
+        assert read(path, **given).log_probabilities.shape == (1, 2)
+
+
+def test_names_that_the_first_line_lacks_are_told(tmp_path):
+    rows = [{"score": 0.5}, {"score": 0.25, "label": 1}, {"score": 0.25, "id": 1}]
+    (note,) = read(write(tmp_path / "a", rows)).notes
+    assert note == "Not read, as the first line has none: label, id."
+
+
+@pytest.mark.parametrize("damage", ["truncated", "corrupted"])
+def test_damaged_gzip_is_named_with_its_line(tmp_path, damage):
+    lines = [f"{k},0.{k * 7919 % 99991}\n" for k in range(9999)]
+    data = gzip.compress("".join(["id,score\n", *lines]).encode())
+    data = data[: len(data) // 2] if damage == "truncated" else data[:-8] + bytes(8)
+    message = one_line(write(tmp_path / "a.csv.gz", data))
+    assert f"{tmp_path / 'a.csv.gz'}: gzip is damaged after line" in message
 
 
 def test_lines_have_a_limit(tmp_path, monkeypatch):

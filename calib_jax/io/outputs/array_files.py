@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
 # An array that is unpacked is at most so large: a small file can claim any size. An npy
@@ -14,6 +15,8 @@ import numpy as np
 LARGEST = 2**32
 # Arrays above the second size that were packed into less than this share are no data.
 _BOMB = 100, 2**28
+# NumPy reads no longer header of an array.
+_LONGEST_HEADER = 10_000
 # So many rows of a table are unpacked together.
 _ROWS = 2**12
 
@@ -71,7 +74,7 @@ def npy(path: Path) -> ArrayFile:
         if dtype.hasobject:
             raise _pickled(path, "the array")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return ArrayFile(path, {"": array.shape}, lambda _: array)
+    return ArrayFile(path, {"": array.shape}, lambda _: _typed(array))
 
 
 def npz(path: Path) -> ArrayFile:
@@ -112,7 +115,7 @@ def npz(path: Path) -> ArrayFile:
                     f"{info.file_size - start}."
                 )
             with archive.open(info) as member:
-                return np.lib.format.read_array(member, allow_pickle=False)
+                return _typed(np.lib.format.read_array(member, allow_pickle=False))
 
     return ArrayFile(path, shapes, read)
 
@@ -125,14 +128,27 @@ def _member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
 def _header(file: Any, name: str) -> Any:
     """Shape and dtype of an array, and where its numbers start."""
     version = np.lib.format.read_magic(file)
+    start = file.tell()
     reader = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
     }.get(version)
     if reader is None:
         raise ValueError(f"{name}: version {version} is not known")
+    # NumPy would unpack the header first, and then look at its length.
+    length = int.from_bytes(file.read(2 * version[0]), "little")
+    if length > _LONGEST_HEADER:
+        raise ValueError(
+            f"{name}: a header of {length} bytes, longer than {_LONGEST_HEADER}"
+        )
+    file.seek(start)
     shape, _, dtype = reader(file)
     return shape, dtype, file.tell()
+
+
+def _typed(array: np.ndarray) -> np.ndarray:
+    """The array; NumPy saves bfloat16 as two bytes of no type."""
+    return array.view(jnp.bfloat16) if array.dtype == np.dtype("V2") else array
 
 
 def _pickled(path: Path, name: str) -> ValueError:

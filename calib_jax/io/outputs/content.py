@@ -76,8 +76,11 @@ def look(
     *,
     progress: Callable[[int, int], None] | None = None,
     outputs: bool = True,
+    named: bool = False,
 ) -> Content:
     """The format of a file or folder; JSON that need not hold outputs is a table.
+
+    If it is named what holds the outputs, JSON of no other format is a table, too.
 
     Raises:
       ValueError: for any other content, in one line.
@@ -98,7 +101,7 @@ def look(
             break
     left_out.check(len(seen))
     line = seen[-1][1]
-    found = format or (_by_keys(path, line) if outputs else "jsonl")
+    found = format or (_by_keys(path, line, named) if outputs else "jsonl")
     return Content(found, paths, line, itertools.chain(seen, lines), places, watch)
 
 
@@ -170,7 +173,7 @@ def _failed(line: Mapping[str, Any]) -> bool:
     )
 
 
-def _by_keys(path: Path, first: Mapping[str, Any]) -> str:
+def _by_keys(path: Path, first: Mapping[str, Any], named: bool) -> str:
     for keys, what in _FOREIGN.items():
         if all(key in first for key in keys):
             raise ValueError(f"{path}: is {what}.")
@@ -184,7 +187,7 @@ def _by_keys(path: Path, first: Mapping[str, Any]) -> str:
         return "jsonl"
     if responses.is_foreign(first) or _failed(first):
         return servers.NAME
-    if names.holds_any(first):
+    if named or names.holds_any(first):
         return "jsonl"
     raise ValueError(
         f"{path}: is in none of the formats {', '.join(FORMATS)}: its first object has "
@@ -201,13 +204,17 @@ def _parsed(
     """All JSON objects with their places; other lines are refused."""
     for number_of_file, path in enumerate(paths):
         for number, line in json_lines.of_file(path, watch):
-            place = Place(number_of_file, number)
             try:
-                for value in responses.values_of_line(line):
-                    if not isinstance(value, Mapping):
-                        raise responses.MalformedError(
-                            f"expected an object, got {responses.shown(value)}"
-                        )
-                    yield place, value
+                values = responses.values_of_line(line)
             except responses.MalformedError as error:
-                left_out.refuse(str(error), places.name_of(place))
+                values = [error]
+            for value in values:
+                place = Place(number_of_file, number, places.num_read)
+                places.num_read += 1
+                if isinstance(value, Mapping):
+                    yield place, value
+                    continue
+                reason = f"expected an object, got {responses.shown(value)}"
+                if isinstance(value, responses.MalformedError):
+                    reason = str(value)
+                left_out.refuse(reason, places.name_of(place))

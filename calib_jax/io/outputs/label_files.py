@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-
 from . import content, tables
 from .array_files import ArrayFile
 from .labelling import Given
@@ -24,7 +22,7 @@ def read(path: Path) -> Given:
     left_out = LeftOut(path, drop_malformed=False)
     looked = content.look(path, None, left_out, outputs=False)
     table = tables.of(looked)
-    names = list(table.shapes) if isinstance(table, ArrayFile) else table.names
+    names = tables.names_of(table)
     wanted, are_outcomes = _column(path, names)
     ids = next((n for one in _IDS for n in names if plain(n) == one), None)
     both = [name for name in (wanted, ids) if name is not None]
@@ -33,17 +31,24 @@ def read(path: Path) -> Given:
     else:
         found = table.read([], both, looked.places, left_out)
         left_out.check(len(looked.places))
+    found[wanted] = tables.one_a_row(found[wanted])
     values = tables.cells(found[wanted])
-    if np.ndim(found[wanted]) != 1:
-        raise ValueError(
-            f"{path}: expected labels [N], got {list(np.shape(found[wanted]))}."
-        )
+    shape = tables.shape(found[wanted])
+    if len(shape) != 1:
+        raise ValueError(f"{path}: expected labels [N], got {list(shape)}.")
     if are_outcomes is None:
         # Numbers alone: whole ones are classes, and others say how right an answer is.
-        are_outcomes = np.asarray(found[wanted]).dtype.kind in "bf"
+        types = set(map(type, values))
+        are_outcomes = types == {bool} or (
+            float in types and types <= {bool, int, float}
+        )
     texts = None if ids is None else tables.texts(found[ids])
     if texts is not None and len(texts) != len(values):
         raise ValueError(f"{path}: {len(texts)} ids for {len(values)} labels.")
+    if texts is None and not isinstance(table, ArrayFile):
+        # Rows are joined by order: an empty one has its number, and no label.
+        by_row = dict(zip(looked.places.rows, values, strict=True))
+        values = [by_row.get(row) for row in range(looked.places.num_read)]
     return Given(path, texts, values, are_outcomes)
 
 

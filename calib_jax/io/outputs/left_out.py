@@ -14,18 +14,31 @@ _NUM_REASONS = 20
 
 
 class Place(NamedTuple):
-    """A line, counted from 1, or a row, counted from 0, of one of the files read."""
+    """A line, counted from 1, or a row, counted from 0, of one of the files read.
+
+    Attributes:
+      file: which of them.
+      number: of the line or row.
+      row: of all rows read, those that are malformed too, by which labels are joined
+        where there are no ids.
+    """
 
     file: int
     number: int
+    row: int = 0
 
 
 class Places:
-    """The place of each row, and its name in messages."""
+    """The place of each row, and its name in messages.
+
+    Attributes:
+      num_read: how many rows were read, those that are left out too.
+    """
 
     def __init__(self, paths: Sequence[Path], unit: str) -> None:
         self.paths, self.unit = paths, unit
-        self._files, self._numbers = array("q"), array("q")
+        self._files, self._numbers, self._rows = array("q"), array("q"), array("q")
+        self.num_read = 0
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -33,17 +46,27 @@ class Places:
     def add(self, place: Place) -> None:
         self._files.append(place.file)
         self._numbers.append(place.number)
+        self._rows.append(place.row)
+
+    @property
+    def rows(self) -> list[int]:
+        """The number of each row that is kept, among those that were read."""
+        return self._rows.tolist()
 
     def extend(self, numbers: Sequence[int]) -> None:
         """Adds rows of the only file."""
         self._files.extend(bytes(len(numbers)))
         self._numbers.extend(numbers)
+        self._rows.extend(numbers)
+        self.num_read = len(self)
 
     def take(self, rows: np.ndarray) -> "Places":
         """The places of some rows, in their order."""
         taken = Places(self.paths, self.unit)
         taken._files = array("q", np.asarray(self._files)[rows].tobytes())
         taken._numbers = array("q", np.asarray(self._numbers)[rows].tobytes())
+        taken._rows = array("q", np.asarray(self._rows)[rows].tobytes())
+        taken.num_read = self.num_read
         return taken
 
     def file(self, row: int) -> int:

@@ -72,7 +72,7 @@ def plan(
     columns: Mapping[str, str | Sequence[str]] | None,
     shapes: Mapping[str, Any],
 ) -> tuple[str | None, Plan, list[str]]:
-    """The kind of the values, what is read, and other kinds that the file holds.
+    """The kind of the values, what is read, and notes on what is not.
 
     The kind is None where no name says it: then the plan has the only array as values.
 
@@ -83,9 +83,8 @@ def plan(
     found: Plan = {} if columns is None else _asked(path, given, columns)
     used = _flat(found)
     free = [name for name in given if name not in used]
-    images = {"filename", "index"} <= set(map(plain, given))
+    images = _is_of_images(list(map(plain, given)))
     if images and "predictions" not in found:
-        # timm's inference.py: the label is the name of the predicted class.
         found["predictions"] = next(name for name in given if plain(name) == "index")
     asked = [name for name in KINDS if name in found]
     for field, synonyms in NAMES.items():
@@ -108,6 +107,8 @@ def plan(
     kinds = [name for name in KINDS if name in found]
     if not kinds:
         kinds = _by_ending(path, given, found, kind, shapes)
+        if kinds:
+            _add_beside(given, found, kinds[0])
     if kind == "scores" and len(kinds) == 1 and isinstance(found[kinds[0]], str):
         # One number a row is a score, whatever its name.
         found["scores"] = found.pop(kinds[0])
@@ -123,12 +124,30 @@ def plan(
         kinds = [kind]
     if not kinds:
         found["values"] = _only(path, given, found, shapes)
-        return None, found, []
+        return None, found, _notes(given, found, [])
     chosen = kind or kinds[0]
     rest = [name for name in kinds if name != chosen]
+    notes = _notes(given, found, rest)
     for name in rest:
         del found[name]
-    return chosen, found, rest
+    return chosen, found, notes
+
+
+def _notes(given: list[str], found: Plan, rest: list[str]) -> list[str]:
+    notes = [f"The file also holds {' and '.join(rest)}."] if rest else []
+    if (others := _unread(given, found)) and not {"labels", "outcomes"} & set(found):
+        notes.append(f"No name says labels or outcomes; not read: {shown(others)}.")
+    return notes
+
+
+def _is_of_images(given: list[str]) -> bool:
+    """Whether timm's inference.py wrote it: the label names the predicted class.
+
+    It puts the file's name first, or in parquet last; pandas puts an index in front.
+    """
+    known = {"filename", "index", "label", "prob", "logit"}
+    ours = {"filename", "index"} <= set(given) <= known
+    return ours and "filename" in (given[0], given[-1])
 
 
 def _matches(given: list[str], synonyms: tuple[str, ...]) -> list[str]:
@@ -138,7 +157,11 @@ def _matches(given: list[str], synonyms: tuple[str, ...]) -> list[str]:
 def _asked(
     path: Path, given: list[str], columns: Mapping[str, str | Sequence[str]]
 ) -> Plan:
-    if not isinstance(columns, Mapping) or not set(columns) <= set(NAMES):
+    if (
+        not isinstance(columns, Mapping)
+        or not set(columns) <= set(NAMES)
+        or not all(isinstance(one, (str, list, tuple)) for one in columns.values())
+    ):
         raise ValueError(
             f"columns: expected names of columns for {', '.join(NAMES)}, got "
             f"{columns!r}."
@@ -182,7 +205,8 @@ def _by_ending(
     """The kind of the only array whose name ends in one, such as small_probs."""
     ends = {
         name: field
-        for field in KINDS
+        # The name small_log_probs ends in probs, too.
+        for field in reversed(KINDS)
         for name in given
         if name not in _flat(found) and plain(name).endswith(_ends(field))
     }
@@ -198,13 +222,24 @@ def _by_ending(
     return list(ends.values())
 
 
+def _add_beside(given: list[str], found: Plan, kind: str) -> None:
+    """What has the same name in front as the values, such as test_labels."""
+    chosen = plain(str(found[kind]))
+    stems = {chosen.removesuffix(end) for end in _ends(kind) if chosen.endswith(end)}
+    stem = min(stems, key=len)
+    for field, synonyms in NAMES.items():
+        matches = _matches(given, tuple(f"{stem}_{one}" for one in synonyms))
+        if field not in (*found, *KINDS) and len(matches) == 1:
+            found[field] = matches[0]
+
+
 def _ends(field: str) -> tuple[str, ...]:
     return tuple(f"_{name}" for name in NAMES[field])
 
 
 def _only(path: Path, given: list[str], found: Plan, shapes: Mapping[str, Any]) -> str:
     """The only array that is not something else."""
-    rest = [name for name in given if name not in _flat(found)]
+    rest = _unread(given, found)
     if len(rest) != 1:
         raise ValueError(
             f"{path}: expected logits, log_probabilities, probabilities or scores, got "
@@ -212,6 +247,11 @@ def _only(path: Path, given: list[str], found: Plan, shapes: Mapping[str, Any]) 
             "columns={'logits': ...} or the like."
         )
     return rest[0]
+
+
+def _unread(given: Iterable[str], found: Plan) -> list[str]:
+    """Names of which nothing is read."""
+    return [name for name in given if name not in _flat(found)]
 
 
 def _flat(found: Plan) -> set[str]:

@@ -71,7 +71,7 @@ def read_outputs(
         `{"id": ..., "labels": {question: answer}}`. Labels are numbers of options,
         counted from 0, or their texts.
       choices: texts of the options: for answers, those that are looked for; for
-        arrays, the names of the columns; for decisions, their order.
+        arrays, the names of the columns; for decisions and objects, their order.
       columns: names of arrays or columns that are not those above, such as
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
         each class.
@@ -121,7 +121,8 @@ def read_outputs(
     choices = None if choices is None else _choices(choices)
     labels = None if labels is None else host.path("labels", labels)
     try:
-        looked = content.look(source, format, left_out, progress=progress)
+        named = kind is not None or columns is not None
+        looked = content.look(source, format, left_out, progress=progress, named=named)
         rows = _rows(looked, kind, choices, columns, left_out)
         left_out.check(len(rows))
         rows = checking.unique(rows, repeats, left_out)
@@ -149,7 +150,11 @@ def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
 
 
 def _choices(choices: Sequence[str]) -> list[str]:
-    if isinstance(choices, str) or not all(isinstance(one, str) for one in choices):
+    if (
+        isinstance(choices, str)
+        or not isinstance(choices, Sequence)
+        or not all(isinstance(one, str) for one in choices)
+    ):
         raise ValueError(f"choices: expected a list of texts, got {choices!r}.")
     if len(set(choices)) < len(choices) or len(choices) < 2:
         raise ValueError(f"choices: expected two texts or more, got {choices!r}.")
@@ -192,7 +197,15 @@ def _rows(
         left_out=left_out,
     )
     if choices is not None:
-        if rows.values.ndim == 2 and rows.values.shape[1] != len(choices):
+        named = choices_of(rows)
+        if named is not None:
+            if set(named) != set(choices):
+                raise ValueError(
+                    f"choices: expected the options of {left_out.path}, in any order: "
+                    f"{', '.join(named[:8])}{' and so on' if len(named) > 8 else ''}."
+                )
+            rows.values = rows.values[:, [named.index(one) for one in choices]]
+        elif rows.values.ndim == 2 and rows.values.shape[1] != len(choices):
             raise ValueError(
                 f"choices: expected {rows.values.shape[1]} names for the columns of "
                 f"{left_out.path}, got {len(choices)}."

@@ -46,10 +46,12 @@ def read(
       ValueError: if names do not tell, or lengths differ.
     """
     path = left_out.path
-    known, plan, rest = _plan(table, kind, columns, left_out)
+    known, plan, notes = _plan(table, kind, columns, left_out)
     found = _read(table, plan, places, left_out)
     field = next(name for name in (*KINDS, "values") if name in found)
-    values = np.asarray(found.pop(field))
+    values = found.pop(field)
+    if isinstance(values, list):
+        values = np.asarray(values, object)
     floating = jnp.issubdtype(values.dtype, jnp.floating)
     if not (floating or values.dtype.kind in "iub") or values.ndim not in (1, 2):
         raise ValueError(
@@ -71,18 +73,21 @@ def read(
             "column is a class; save several models to a file each."
         )
     for name, column in found.items():
-        if np.shape(column)[:2] != (len(values),):
+        if shape(column) != (len(values),):
             raise ValueError(
                 f"{path}: expected {name} [N] of N = {len(values)} rows as in {field}, "
-                f"got {list(np.shape(column))}."
+                f"got {list(shape(column))}."
             )
     if isinstance(table, ArrayFile):
         places.extend(range(len(values)))
     left_out.check(len(values))
     options = None
-    if isinstance(table, JsonTable):
+    if isinstance(table, JsonTable) and values.ndim == 2:
         options = table.options.get(str(plan[field]))
-    notes = [f"The file also holds {' and '.join(rest)}."] if rest else []
+    if isinstance(table, JsonTable) and table.later:
+        notes.append(
+            f"Not read, as the first line has none: {names.shown(table.later)}."
+        )
     ids = texts(found["ids"]) if "ids" in found else None
     if ids is not None and "" in ids:
         raise ValueError(
@@ -95,8 +100,8 @@ def read(
         values=values,
         places=places,
         has_ids=ids is not None,
-        num_read=len(values),
-        ids=texts(range(len(values))) if ids is None else ids,
+        num_read=places.num_read,
+        ids=texts(places.rows) if ids is None else ids,
         options=None if options is None else [options] * len(values),
         labels=_labels(found.get("labels")),
         predictions=_labels(found.get("predictions")),
@@ -127,8 +132,11 @@ def _plan(
         several = len(table.names) > 1
         return kind, {kind or "values": table.names if several else "0"}, []
     shapes = table.shapes if isinstance(table, ArrayFile) else {}
-    given = list(shapes) or getattr(table, "names", [])
-    return names.plan(left_out.path, given, kind, columns, shapes)
+    return names.plan(left_out.path, names_of(table), kind, columns, shapes)
+
+
+def names_of(table: Table) -> list[str]:
+    return list(table.shapes) if isinstance(table, ArrayFile) else table.names
 
 
 def _read(
@@ -152,14 +160,14 @@ def _read(
     for field, columns in wanted.items():
         parts = [read[name] for name in columns]
         if isinstance(plan[field], str):
-            found[field] = parts[0]
+            found[field] = one_a_row(parts[0])
             continue
-        if any(np.ndim(part) != 1 for part in parts):
+        if any(len(shape(part)) != 1 for part in parts):
             raise ValueError(
                 f"{left_out.path}: expected one number in each row of "
                 f"{', '.join(columns[:3])}."
             )
-        found[field] = np.stack(parts, axis=1)
+        found[field] = one_a_row(np.stack(parts, axis=1))
     return found
 
 
@@ -173,6 +181,17 @@ def _text(cell: Any) -> str:
     if isinstance(cell, float) and cell.is_integer():
         cell = int(cell)
     return "" if cell is None or cell != cell else str(cell)
+
+
+def shape(column: Any) -> tuple[int, ...]:
+    """Of an array, or of a list of cells, which as an array of text may be huge."""
+    return (len(column),) if isinstance(column, list) else np.shape(column)
+
+
+def one_a_row(column: Any) -> Any:
+    """`[N, 1]` as `[N]`."""
+    shape_of = shape(column)
+    return column[:, 0] if len(shape_of) == 2 and shape_of[1] == 1 else column
 
 
 def cells(column: Any) -> Any:

@@ -12,6 +12,9 @@ from .. import json_lines
 from ..responses import MalformedError, json_value, shown
 from .left_out import LeftOut, Place, Places
 
+# So many names behind the first line are kept.
+_NUM_LATER = 20
+
 
 class _Columns:
     """Cells of the columns that are kept: numbers as floats, all else as it is.
@@ -98,6 +101,7 @@ class JsonTable:
     Attributes:
       names: of the columns.
       options: names of the numbers in a column of objects, once it is read.
+      later: names that the first line lacks, up to a number, once it is read.
     """
 
     def __init__(
@@ -105,12 +109,17 @@ class JsonTable:
     ) -> None:
         self.names, self._lines = list(first), lines
         self.options: dict[str, tuple[str, ...]] = {}
+        self.later: list[str] = []
 
     def read(
         self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
     ) -> dict[str, Any]:
         found = _Columns(numbers, others)
+        known = set(self.names)
         for place, line in self._lines:
+            if len(self.later) < _NUM_LATER and not line.keys() <= known:
+                self.later += [name for name in line if name not in known]
+                known.update(self.later)
             try:
                 for name in numbers:
                     if name not in line:
@@ -172,12 +181,19 @@ class CsvTable:
         self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
     ) -> dict[str, Any]:
         found = _Columns(numbers, others)
-        every = self._rows(self._watch)
-        rows = ((number, cells) for number, cells in every if any(cells))
+        rows = self._rows(self._watch)
         if not self.bare:
-            next(rows)
-        for number, cells in rows:
-            place = Place(0, number)
+            next(cells for _, cells in rows if any(cells))
+        # A blank line is a row only where a row has one cell.
+        rows = ((n, cells) for n, cells in rows if cells or len(self.names) == 1)
+        for row, (number, cells) in enumerate(rows):
+            place = Place(0, number, row)
+            if not any(cells):
+                continue
+            # Those behind the last row are none: spreadsheets save them.
+            for _ in range(row - places.num_read):
+                left_out.drop("an empty row", f"before line {number}")
+            places.num_read = row + 1
             try:
                 if len(cells) != len(self.names):
                     raise MalformedError(
