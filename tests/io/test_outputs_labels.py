@@ -186,3 +186,44 @@ def test_a_cascade_from_two_files(tmp_path):
     router = cj.fit_router(*confidence)
     curve = cj.cascade_curve(router, confidence[0], *outcome)
     assert 0.4 < curve.small_accuracy < curve.large_accuracy <= 1
+
+
+def test_scores_whose_predictions_and_labels_are_not_alike(tmp_path):
+    """They would all count as wrong."""
+    path = tmp_path / "s.csv"
+    for labels in (("0", "1"), ("Cat", "dog"), ("bird", "cow")):
+        rows = f"a,0.5,cat,{labels[0]}\nb,0.5,dog,{labels[1]}\n"
+        message = one_line(write(path, f"id,score,prediction,label\n{rows}"))
+        assert "predictions are like 'cat'" in message and labels[0] in message
+    write(path, "id,score,prediction,label\na,0.5,dog ,dog\nb,0.5,cat,dog\n")
+    outputs = read(path)
+    assert outputs.choices == ("cat", "dog") and outputs.outcomes.tolist() == [1, 0]
+    write(path, "id,score,prediction,label\na,0.5,0,no\n")
+    assert "labels like 'no'" in one_line(path)
+    outputs = read(write(path, "id,score,label\na,0.5,1\nb,0.25,0\n"))
+    assert "taken for the score of class 1" in outputs.notes[0]
+
+
+def test_labels_are_all_names_or_all_numbers(tmp_path):
+    """A label "1" of the options 1, 2, 3, 4 is the first or the second one."""
+    values = {"logits": [1.0, 2.0, 3.0, 4.0]}
+    path = write(tmp_path / "o.jsonl", [values] * 3)
+    labels, choices = tmp_path / "l.csv", list("1234")
+    for cells, expected in (
+        ("123", None),
+        ("124", [0, 1, 3]),
+        ("103", [1, 0, 3]),
+        (("1.0", "0.0", "3.0"), [1, 0, 3]),
+    ):
+        write(labels, "label\n" + "\n".join(cells) + "\n")
+        if expected is None:
+            message = one_line(path, labels=labels, choices=choices)
+            assert "'1' in line 1 may be the option of that name or" in message
+        else:
+            outputs = read(path, labels=labels, choices=choices)
+            assert outputs.labels.tolist() == expected
+    write(labels, [{"label": one} for one in (1, 2, 3)])
+    outputs = read(path, labels=labels, choices=choices)
+    assert outputs.labels.tolist() == [1, 2, 3]
+    write(labels, "label\na\n1\nb\n")
+    assert "got '1' in line 2" in one_line(path, labels=labels, choices=list("abcd"))
