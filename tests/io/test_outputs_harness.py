@@ -236,3 +236,18 @@ def test_other_lines_among_samples(tmp_path):
     for more in ({"kind": "logits"}, {"choices": ["A", "B"]}, {"columns": {}}):
         with pytest.raises(ValueError, match="lm-eval"):
             read(tmp_path / "a", **more)
+
+
+@pytest.mark.parametrize("best", [0, 1])
+def test_targets_without_outcomes_do_not_depend_on_the_answers(tmp_path, best):
+    values = [-1.0 - (number != best) for number in range(4)]
+    lines = [sample(k, values, 1, options=[" 1", " 2", " 3", " 4"]) for k in range(3)]
+    for line in lines:
+        del line["acc"]
+    outputs = read(write(tmp_path / "a.jsonl", lines))
+    assert outputs.labels.tolist() == [1, 1, 1]
+    assert "taken as numbers, counted from 0" in outputs.notes[0]
+    # The fourth option has no other name.
+    lines[2]["target"] = "4"
+    outputs = read(write(tmp_path / "a.jsonl", lines))
+    assert outputs.labels.tolist() == [0, 0, 3] and outputs.notes == ()

@@ -230,17 +230,27 @@ def _add_labels(found: Rows, samples: list[_Sample], tasks: list[str]) -> None:
     best = found.values.argmax(axis=1)
     outcomes = np.array([sample.outcome for sample in samples])
     labels = np.where(by_index >= 0, by_index, by_name)
-    # A target such as "2" may be a number or the text of an option: the outcomes tell.
-    both = (by_index >= 0) & (by_name >= 0) & (by_index != by_name)
+    # A target such as "2" may be a number or the text of an option: outcomes tell, or
+    # else targets of the task that can only be one of both.
     names = np.array(tasks, object)
-    for task in dict.fromkeys(names[both]):
-        rows = both & (names == task)
-        wrong = [
-            np.sum((best[rows] == given[rows]) != (outcomes[rows] == 1))
-            for given in (by_index, by_name)
+    either = (by_index >= 0) & (by_name >= 0) & (by_index != by_name)
+    for task in dict.fromkeys(names[either]):
+        rows = either & (names == task)
+        known = rows & ~np.isnan(outcomes)
+        against = [
+            (
+                int(np.sum((best == given) != (outcomes == 1), where=known)),
+                int(np.sum((given < 0) & (other >= 0), where=names == task)),
+            )
+            for given, other in ((by_index, by_name), (by_name, by_index))
         ]
-        if wrong[1] < wrong[0]:
+        if against[1] < against[0]:
             labels[rows] = by_name[rows]
+        elif against[1] == against[0]:
+            found.notes.append(
+                f"Targets of {task} are numbers and may be texts of options, too, and "
+                "no acc tells: they are taken as numbers, counted from 0."
+            )
     none = labels < 0
     if none.any() and found.outcomes is not None:
         found.notes.append(

@@ -163,12 +163,9 @@ def _name_classes(rows: Rows, path: Path) -> None:
 
 def _texts(given: Sequence[Any] | np.ndarray) -> set[str] | None:
     """What occurs, or None if not all of it is text."""
-    if isinstance(given, np.ndarray):
+    if not all(one is None or isinstance(one, str) for one in given):
         return None
-    found = {one for one in given if one is not None}
-    if not all(isinstance(one, str) for one in found):
-        return None
-    return {one.strip() for one in found}
+    return {one.strip() for one in given if one is not None}
 
 
 # A whole number, also as a column of floats has it in CSV.
