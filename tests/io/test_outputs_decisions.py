@@ -172,3 +172,11 @@ def test_lines_that_are_no_decisions(tmp_path):
         path = write(tmp_path / "a.jsonl", [good, line])
         outputs = read(path, drop_malformed=True)
         assert len(outputs) == 1 and expected in list(outputs.dropped)[0]
+
+
+def test_numbers_of_decisions_count_malformed_lines(tmp_path):
+    good = json.dumps(decision(choice("t", {"a": 0.75, "b": 0.25})))
+    path = write(tmp_path / "a.jsonl", f"{good}\n{good[:30]}\n\n[3]\n{good}\n")
+    np.save(tmp_path / "l.npy", np.array(["a", "b", "b", "b"]))
+    outputs = read(path, labels=tmp_path / "l.npy", drop_malformed=True)
+    assert outputs.ids == ("0", "3") and outputs.labels.tolist() == [0, 1]

@@ -1,5 +1,7 @@
 """Answers of servers as outputs, and labels and choices for them."""
 
+import json
+
 import numpy as np
 import pytest
 from output_files import one_line, read, write
@@ -199,3 +201,16 @@ def test_scores_have_no_options_for_labels(tmp_path):
     assert "pass choices=, or outcomes" in one_line(path, labels=labels)
     outputs = read(path, labels=labels, choices=CHOICES)
     assert outputs.labels.tolist() == [0, 1]
+
+
+def test_numbers_of_answers_count_malformed_lines(tmp_path):
+    lines = [chat("", letter("", *VALUES[k % 2])) for k in range(3)]
+    for line in lines:
+        del line["id"]
+    text = [json.dumps(line) for line in lines]
+    path = write(tmp_path / "a", "\n".join([text[0], text[0][:40], "", *text[1:]]))
+    labels = tmp_path / "l.npy"
+    np.save(labels, np.array([0, 2, 1, 2]))
+    more = {"choices": CHOICES, "drop_malformed": True}
+    outputs = read(path, labels=labels, **more)
+    assert outputs.ids == ("0", "2", "3") and outputs.labels.tolist() == [0, 1, 2]

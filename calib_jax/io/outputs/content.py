@@ -201,13 +201,16 @@ def _parsed(
     """All JSON objects with their places; other lines are refused."""
     for number_of_file, path in enumerate(paths):
         for number, line in json_lines.of_file(path, watch):
-            place = Place(number_of_file, number)
+            place = Place(number_of_file, number, places.num_read)
             try:
                 for value in responses.values_of_line(line):
+                    place = place._replace(order=places.num_read)
                     if not isinstance(value, Mapping):
                         raise responses.MalformedError(
                             f"expected an object, got {responses.shown(value)}"
                         )
+                    places.num_read += 1
                     yield place, value
             except responses.MalformedError as error:
+                places.num_read += 1
                 left_out.refuse(str(error), places.name_of(place))

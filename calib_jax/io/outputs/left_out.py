@@ -14,17 +14,29 @@ _NUM_REASONS = 20
 
 
 class Place(NamedTuple):
-    """A line, counted from 1, or a row, counted from 0, of one of the files read."""
+    """A line, counted from 1, or a row, counted from 0, of one of the files read.
+
+    Attributes:
+      file: number of the file.
+      number: of the line or row.
+      order: number of the object among all that were read, malformed ones included.
+    """
 
     file: int
     number: int
+    order: int = 0
 
 
 class Places:
-    """The place of each row, and its name in messages."""
+    """The place of each row, and its name in messages.
+
+    Attributes:
+      num_read: number of JSON objects read so far, malformed ones included.
+    """
 
     def __init__(self, paths: Sequence[Path], unit: str) -> None:
         self.paths, self.unit = paths, unit
+        self.num_read = 0
         self._files, self._numbers = array("q"), array("q")
 
     def __len__(self) -> int:

@@ -51,12 +51,12 @@ def read(
     found = _Found(choices)
     pieces: set[tuple[str, int]] = set()
     held: list[_Held] = []
-    for number, place, choice in _choices(lines, places, left_out, found):
+    for place, choice in _choices(lines, places, left_out, found):
         if not choice.finished:
             pieces.add((choice.identity, choice.index))
             left_out.refuse(responses.PIECE, places.name_of(place))
             continue
-        held.append(_Held(number, place, choice))
+        held.append(_Held(place, choice))
         if len(held) == _HELD:
             found.add(held, places, left_out)
             held = []
@@ -73,10 +73,9 @@ def _choices(
     places: Places,
     left_out: LeftOut,
     found: "_Found",
-) -> Iterator[tuple[int, Place, responses.Choice]]:
+) -> Iterator[tuple[Place, responses.Choice]]:
     names: dict[str, str] = {}
     for place, line in lines:
-        found.num_read += 1
         if len(names) > _NAMES:
             names.clear()
         choices, errors = responses.parse(line, names)
@@ -91,13 +90,12 @@ def _choices(
             if not choice.identity and (stem := places.stem(place)):
                 choice = dataclasses.replace(choice, identity=stem)
             found.has_ids &= bool(choice.identity)
-            yield found.num_read - 1, place, choice
+            yield place, choice
 
 
 class _Held(NamedTuple):
-    """An answer, the number of its response, counted from 0, and its line."""
+    """An answer and its line."""
 
-    number: int
     place: Place
     choice: responses.Choice
 
@@ -107,7 +105,6 @@ class _Found:
 
     def __init__(self, choices: Sequence[str] | None) -> None:
         self.choices = choices
-        self.num_read = 0
         self.has_ids = True
         self.ids: list[str] = []
         self.numbers: list[int] = []
@@ -124,7 +121,7 @@ class _Found:
     ) -> None:
         read = joined([(one.place.number, one.choice) for one in held])
         kept, values, predictions = self._values(read)
-        for row, (number, place, choice) in enumerate(held):
+        for row, (place, choice) in enumerate(held):
             if not kept[row]:
                 reason = (
                     "an empty answer, or one with a token of probability 0"
@@ -134,7 +131,7 @@ class _Found:
                 left_out.drop(reason, places.name_of(place))
                 continue
             self.ids.append(choice.identity)
-            self.numbers.append(number)
+            self.numbers.append(place.order)
             self.indices.append(choice.index)
             self.texts.append(choice.text)
             self.predictions.append(predictions[row])
@@ -164,7 +161,7 @@ class _Found:
             places=places,
             ids=self.ids if self.has_ids else list(map(str, self.numbers)),
             has_ids=self.has_ids,
-            num_read=self.num_read,
+            num_read=places.num_read,
             texts=self.texts,
         )
         if self.choices is None:
