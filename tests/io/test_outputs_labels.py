@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from output_files import one_line, read, write
+from output_files import one_line, read, sample, write
 
 import calib_jax as cj
 
@@ -227,3 +227,33 @@ def test_labels_are_all_names_or_all_numbers(tmp_path):
     assert outputs.labels.tolist() == [1, 2, 3]
     write(labels, "label\na\n1\nb\n")
     assert "got '1' in line 2" in one_line(path, labels=labels, choices=list("abcd"))
+
+
+def test_outputs_of_different_questions_are_not_joined(tmp_path):
+    law, arc = (
+        outputs_of(
+            tmp_path,
+            f"samples_{task}_2026-11-29T20-08-00.2.jsonl",
+            [sample(k, [-1.0, -2.0], 0, options=options) for k in range(2)],
+        )
+        for task, options in (("law", [" a", " b"]), ("arc", [" c", " d"]))
+    )
+    with pytest.raises(ValueError, match="different groups in 2 of 2 .*'law' and 'arc"):
+        cj.io.join(law, arc)
+
+
+def test_labels_of_joined_outputs_are_compared_by_name(tmp_path):
+    head = "id,score,prediction,label\n"
+    one = outputs_of(tmp_path, "a", f"{head}x,0.5,cat,dog\ny,0.5,dog,dog\n")
+    other = outputs_of(tmp_path, "b", f"{head}x,0.5,ant,dog\ny,0.5,dog,dog\n")
+    _, joined = cj.io.join(one, other)
+    assert joined.outcomes.tolist() == [0, 1]
+    other = outputs_of(tmp_path, "b", f"{head}x,0.5,cat,cat\ny,0.5,dog,dog\n")
+    with pytest.raises(ValueError, match="different labels in 1 of 2 .*'dog' and 'cat"):
+        cj.io.join(one, other)
+    head = "id,prob_0,prob_1,label\n"
+    pair = [
+        outputs_of(tmp_path, "c", f"{head}x,0.5,0.5,{label}\n", choices=choices)
+        for label, choices in ((0, ["a", "b"]), (1, ["c", "d"]))
+    ]
+    assert "labels are not compared" in cj.io.join(*pair)[1].notes[-2]

@@ -7,6 +7,7 @@ lm_eval/evaluator.py (`evaluate`) of EleutherAI/lm-evaluation-harness.
 import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,12 +87,18 @@ def read(
 
 
 def _tasks(places: Places) -> list[str]:
-    """The task of each file: only its name says it."""
-    found = [_OF_FILE.match(path.name) for path in places.paths]
+    """The task of each file: only its name says it, or nothing if there is but one."""
+    several = len(places.paths) > 1
     return [
-        match["task"] if match else path.name.partition(".")[0]
-        for match, path in zip(found, places.paths, strict=True)
+        task_of(path) or (path.name.partition(".")[0] if several else "")
+        for path in places.paths
     ]
+
+
+def task_of(path: Path) -> str | None:
+    """The task that the name of a file has, if the tool gave it that name."""
+    match = _OF_FILE.match(path.name)
+    return match["task"] if match else None
 
 
 def _sample(line: Mapping[str, Any]) -> _Sample:
@@ -213,8 +220,10 @@ def _rows(samples: list[_Sample], tasks: list[str], places: Places) -> Rows:
             for task, sample in zip(tasks, samples, strict=True)
         ],
         class_where=None if class_where.all() else class_where,
-        groups=[s.subject or task for task, s in zip(tasks, samples, strict=True)],
     )
+    groups = [s.subject or task for task, s in zip(tasks, samples, strict=True)]
+    if any(groups):
+        found.groups = groups
     if all(sample.options is not None for sample in samples):
         found.options = [sample.options or () for sample in samples]
     outcomes = np.array([sample.outcome for sample in samples])
@@ -248,7 +257,7 @@ def _add_labels(found: Rows, samples: list[_Sample], tasks: list[str]) -> None:
             labels[rows] = by_name[rows]
         elif against[1] == against[0]:
             found.notes.append(
-                f"Targets of {task} are numbers and may be texts of options, too, and "
+                f"Targets of {task or 'the file'} are numbers and may be texts of options, too, and "
                 "no acc tells: they are taken as numbers, counted from 0."
             )
     none = labels < 0
