@@ -180,3 +180,13 @@ def test_numbers_of_decisions_count_malformed_lines(tmp_path):
     np.save(tmp_path / "l.npy", np.array(["a", "b", "b", "b"]))
     outputs = read(path, labels=tmp_path / "l.npy", drop_malformed=True)
     assert outputs.ids == ("0", "3") and outputs.labels.tolist() == [0, 1]
+
+
+def test_files_of_several_folders_have_their_own_names(tmp_path):
+    body = decision(choice("t", {"a": 0.5, "b": 0.5}))
+    for folder in ("one", "two", ".checkpoints"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "x.json", [body])
+    assert read(tmp_path).ids == ("one/x", "two/x")
+    write(tmp_path / "two" / "x.json", [{"answers": 3}])
+    assert "malformed two/x.json line 1" in one_line(tmp_path)

@@ -252,3 +252,13 @@ def test_targets_without_outcomes_do_not_depend_on_the_answers(tmp_path, best):
     lines[2]["target"] = "4"
     outputs = read(write(tmp_path / "a.jsonl", lines))
     assert outputs.labels.tolist() == [0, 0, 3] and outputs.notes == ()
+
+
+def test_a_folder_with_the_runs_of_two_models(tmp_path):
+    for model, date in (("a", "29"), ("b", "30")):
+        (tmp_path / model).mkdir()
+        name = NAME.format("arc").replace("-29T", f"-{date}T")
+        write(tmp_path / model / name, [sample(0, VALUES[0], 1)])
+    message = one_line(tmp_path)
+    assert "one task in a and in b: read one model's folder" in message
+    assert len(read(tmp_path / "a")) == 1

@@ -88,10 +88,9 @@ def read(
 
 def _tasks(places: Places) -> list[str]:
     """The task of each file: only its name says it, or nothing if there is but one."""
-    several = len(places.paths) > 1
     return [
-        task_of(path) or (path.name.partition(".")[0] if several else "")
-        for path in places.paths
+        task_of(path) or places.stem(Place(file, 0)) or ""
+        for file, path in enumerate(places.paths)
     ]
 
 
