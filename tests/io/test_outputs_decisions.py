@@ -190,3 +190,9 @@ def test_files_of_several_folders_have_their_own_names(tmp_path):
     assert read(tmp_path).ids == ("one/x", "two/x")
     write(tmp_path / "two" / "x.json", [{"answers": 3}])
     assert "malformed two/x.json line 1" in one_line(tmp_path)
+
+
+def test_ids_that_are_floats(tmp_path):
+    body = decision(choice("t", {"a": 0.5, "b": 0.5}))
+    outputs = read(write(tmp_path / "a", [{"id": float(k)} | body for k in (1, 2)]))
+    assert outputs.ids == ("1", "2") and outputs.has_ids

@@ -100,6 +100,8 @@ def _body(line: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
     for _ in range(3):
         for name in ("custom_id", "id"):
             found = body.get(name)
+            if isinstance(found, float) and found.is_integer():
+                found = int(found)
             if identity is None and isinstance(found, (str, int)):
                 identity = str(found)
         if "answers" in body:

@@ -256,8 +256,9 @@ def _add_labels(found: Rows, samples: list[_Sample], tasks: list[str]) -> None:
             labels[rows] = by_name[rows]
         elif against[1] == against[0]:
             found.notes.append(
-                f"Targets of {task or 'the file'} are numbers and may be texts of options, too, and "
-                "no acc tells: they are taken as numbers, counted from 0."
+                f"Targets of {task or 'the file'} are numbers and may be texts of "
+                "options, too, and no acc tells: they are taken as numbers, counted "
+                "from 0."
             )
     none = labels < 0
     if none.any() and found.outcomes is not None:

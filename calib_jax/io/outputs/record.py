@@ -183,7 +183,9 @@ def _checked(first: Outputs, other: Outputs, number: int) -> Outputs:
         same = first.kind == other.kind == "scores"
         same |= set(first.choices or ()) == set(other.choices or ())
     if not same:
-        note = f"Outputs 0 and {number} have different choices; labels are not compared."
+        note = (
+            f"Outputs 0 and {number} have different choices; labels are not compared."
+        )
         *before, joined = other.notes
         return dataclasses.replace(other, notes=(*before, note, joined))
     _check_same("labels", first, other, number, _named(first), _named(other))
