@@ -52,6 +52,7 @@ class Choice:
       index: of the answer.
       text: the answer.
       finished: False for a completion without a reason to end, a piece of a stream.
+      refused: True if the text is a refusal.
       tokens: the T tokens of the answer.
       values: float32 `[T]`, their log-probabilities; NaN where unknown.
       counts: int `[T]`, number of alternatives of each token.
@@ -63,6 +64,7 @@ class Choice:
     index: int
     text: str
     finished: bool
+    refused: bool
     tokens: list[str]
     values: np.ndarray
     counts: list[int]
@@ -79,6 +81,7 @@ class _Answer:
       index: among the answers to the request.
       text: the answer.
       finished: False for a piece of a stream.
+      refused: True for a refusal.
       echoed: True if the first log-probability may be null, that of a prompt's start.
       tokens: the T tokens.
       values: T log-probabilities.
@@ -89,6 +92,7 @@ class _Answer:
     index: Any
     text: str
     finished: bool = True
+    refused: bool = False
     echoed: bool = False
     tokens: list[Any]
     values: list[Any]
@@ -271,7 +275,8 @@ def _of_choice(where: str, place: int, choice: Any) -> _Answer:
         )
     message = choice.get("message")
     message = {} if message is None else _mapping(f"{where}.message", message)
-    texts = choice.get("text"), message.get("content"), message.get("refusal")
+    texts = [choice.get("text"), message.get("content"), message.get("refusal")]
+    texts = list(map(_text, texts))
     index = choice.get("index")
     where, kept = f"{where}.logprobs", _mapping(f"{where}.logprobs", kept)
     completion = kept.get("token_logprobs") is not None
@@ -279,8 +284,9 @@ def _of_choice(where: str, place: int, choice: Any) -> _Answer:
     return _Answer(
         where=where,
         index=place if index is None else index,
-        text=next(filter(None, map(_text, texts)), ""),
+        text=next(filter(None, texts), ""),
         finished="message" in choice or choice.get("finish_reason", "") is not None,
+        refused=bool(texts[2]) and not any(texts[:2]),
         echoed=completion,
         tokens=tokens,
         values=values,
@@ -405,6 +411,7 @@ def _checked(identity: str, answer: _Answer, names: dict[str, str]) -> Choice:
         index=index,
         text=answer.text,
         finished=answer.finished,
+        refused=answer.refused,
         tokens=[names.setdefault(token, token) for token in answer.tokens],
         values=np.concatenate([first, known]),
         counts=[len(top) for top in tops],

@@ -172,3 +172,27 @@ def test_lines_that_are_no_decisions(tmp_path):
         path = write(tmp_path / "a.jsonl", [good, line])
         outputs = read(path, drop_malformed=True)
         assert len(outputs) == 1 and expected in list(outputs.dropped)[0]
+
+
+def test_numbers_of_decisions_count_malformed_lines(tmp_path):
+    good = json.dumps(decision(choice("t", {"a": 0.75, "b": 0.25})))
+    path = write(tmp_path / "a.jsonl", f"{good}\n{good[:30]}\n\n[3]\n{good}\n")
+    np.save(tmp_path / "l.npy", np.array(["a", "b", "b", "b"]))
+    outputs = read(path, labels=tmp_path / "l.npy", drop_malformed=True)
+    assert outputs.ids == ("0", "3") and outputs.labels.tolist() == [0, 1]
+
+
+def test_files_of_several_folders_have_their_own_names(tmp_path):
+    body = decision(choice("t", {"a": 0.5, "b": 0.5}))
+    for folder in ("one", "two", ".checkpoints"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "x.json", [body])
+    assert read(tmp_path).ids == ("one/x", "two/x")
+    write(tmp_path / "two" / "x.json", [{"answers": 3}])
+    assert "malformed two/x.json line 1" in one_line(tmp_path)
+
+
+def test_ids_that_are_floats(tmp_path):
+    body = decision(choice("t", {"a": 0.5, "b": 0.5}))
+    outputs = read(write(tmp_path / "a", [{"id": float(k)} | body for k in (1, 2)]))
+    assert outputs.ids == ("1", "2") and outputs.has_ids

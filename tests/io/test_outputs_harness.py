@@ -73,7 +73,8 @@ def test_options_that_differ(tmp_path):
     assert outputs.log_probabilities[0].tolist() == [-1, -2, -np.inf]
     assert outputs.class_where.tolist() == [[True, True, False], [True] * 3]
     assert outputs.labels.tolist() == [0, 2] and outputs.choices is None
-    assert outputs.groups == ("small", "small") and outputs.notes == ()
+    # The name of the file is no task, and that of another model's file differs.
+    assert outputs.groups is None and outputs.notes == ()
     params, _ = cj.fit_temperature(
         outputs.log_probabilities, outputs.labels, class_where=outputs.class_where
     )
@@ -236,3 +237,28 @@ def test_other_lines_among_samples(tmp_path):
     for more in ({"kind": "logits"}, {"choices": ["A", "B"]}, {"columns": {}}):
         with pytest.raises(ValueError, match="lm-eval"):
             read(tmp_path / "a", **more)
+
+
+@pytest.mark.parametrize("best", [0, 1])
+def test_targets_without_outcomes_do_not_depend_on_the_answers(tmp_path, best):
+    values = [-1.0 - (number != best) for number in range(4)]
+    lines = [sample(k, values, 1, options=[" 1", " 2", " 3", " 4"]) for k in range(3)]
+    for line in lines:
+        del line["acc"]
+    outputs = read(write(tmp_path / "a.jsonl", lines))
+    assert outputs.labels.tolist() == [1, 1, 1]
+    assert "taken as numbers, counted from 0" in outputs.notes[0]
+    # The fourth option has no other name.
+    lines[2]["target"] = "4"
+    outputs = read(write(tmp_path / "a.jsonl", lines))
+    assert outputs.labels.tolist() == [0, 0, 3] and outputs.notes == ()
+
+
+def test_a_folder_with_the_runs_of_two_models(tmp_path):
+    for model, date in (("a", "29"), ("b", "30")):
+        (tmp_path / model).mkdir()
+        name = NAME.format("arc").replace("-29T", f"-{date}T")
+        write(tmp_path / model / name, [sample(0, VALUES[0], 1)])
+    message = one_line(tmp_path)
+    assert "one task in a and in b: read one model's folder" in message
+    assert len(read(tmp_path / "a")) == 1

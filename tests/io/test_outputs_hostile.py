@@ -19,8 +19,8 @@ pytestmark = pytest.mark.once
 LINES = {
     "lm-eval": [sample(k, [-1.0 - k, -2.0], k % 2) for k in range(3)],
     "answers": [
-        chat("a", [entry("A", -0.5, ("A", -0.5), ("B", -1.5))]),
-        responses("b", [entry("B", -0.5, ("A", -2.5), ("B", -0.5))]),
+        chat("a", [entry("A", -0.5, ("A", -0.5), ("B", -1.5))], custom_id="a"),
+        responses("b", [entry("B", -0.5, ("A", -2.5), ("B", -0.5))], custom_id="b"),
         batch("c", completion("c", ["A"], [-0.5], [{"A": -0.5, "B": -2.0}])),
     ],
     "decisions": [ALL[0], SYSTEM_ONE[0] | {"id": "z"}],

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from output_files import one_line, read, write
+from output_files import one_line, read, sample, write
 
 import calib_jax as cj
 
@@ -186,3 +186,74 @@ def test_a_cascade_from_two_files(tmp_path):
     router = cj.fit_router(*confidence)
     curve = cj.cascade_curve(router, confidence[0], *outcome)
     assert 0.4 < curve.small_accuracy < curve.large_accuracy <= 1
+
+
+def test_scores_whose_predictions_and_labels_are_not_alike(tmp_path):
+    """They would all count as wrong."""
+    path = tmp_path / "s.csv"
+    for labels in (("0", "1"), ("Cat", "dog"), ("bird", "cow")):
+        rows = f"a,0.5,cat,{labels[0]}\nb,0.5,dog,{labels[1]}\n"
+        message = one_line(write(path, f"id,score,prediction,label\n{rows}"))
+        assert "predictions are like 'cat'" in message and labels[0] in message
+    write(path, "id,score,prediction,label\na,0.5,dog ,dog\nb,0.5,cat,dog\n")
+    outputs = read(path)
+    assert outputs.choices == ("cat", "dog") and outputs.outcomes.tolist() == [1, 0]
+    write(path, "id,score,prediction,label\na,0.5,0,no\n")
+    assert "labels like 'no'" in one_line(path)
+    outputs = read(write(path, "id,score,label\na,0.5,1\nb,0.25,0\n"))
+    assert "taken for the score of class 1" in outputs.notes[0]
+
+
+def test_labels_are_all_names_or_all_numbers(tmp_path):
+    """A label "1" of the options 1, 2, 3, 4 is the first or the second one."""
+    values = {"logits": [1.0, 2.0, 3.0, 4.0]}
+    path = write(tmp_path / "o.jsonl", [values] * 3)
+    labels, choices = tmp_path / "l.csv", list("1234")
+    for cells, expected in (
+        ("123", None),
+        ("124", [0, 1, 3]),
+        ("103", [1, 0, 3]),
+        (("1.0", "0.0", "3.0"), [1, 0, 3]),
+    ):
+        write(labels, "label\n" + "\n".join(cells) + "\n")
+        if expected is None:
+            message = one_line(path, labels=labels, choices=choices)
+            assert "'1' in line 1 may be the option of that name or" in message
+        else:
+            outputs = read(path, labels=labels, choices=choices)
+            assert outputs.labels.tolist() == expected
+    write(labels, [{"label": one} for one in (1, 2, 3)])
+    outputs = read(path, labels=labels, choices=choices)
+    assert outputs.labels.tolist() == [1, 2, 3]
+    write(labels, "label\na\n1\nb\n")
+    assert "got '1' in line 2" in one_line(path, labels=labels, choices=list("abcd"))
+
+
+def test_outputs_of_different_questions_are_not_joined(tmp_path):
+    law, arc = (
+        outputs_of(
+            tmp_path,
+            f"samples_{task}_2026-11-29T20-08-00.2.jsonl",
+            [sample(k, [-1.0, -2.0], 0, options=options) for k in range(2)],
+        )
+        for task, options in (("law", [" a", " b"]), ("arc", [" c", " d"]))
+    )
+    with pytest.raises(ValueError, match="different groups in 2 of 2 .*'law' and 'arc"):
+        cj.io.join(law, arc)
+
+
+def test_labels_of_joined_outputs_are_compared_by_name(tmp_path):
+    head = "id,score,prediction,label\n"
+    one = outputs_of(tmp_path, "a", f"{head}x,0.5,cat,dog\ny,0.5,dog,dog\n")
+    other = outputs_of(tmp_path, "b", f"{head}x,0.5,ant,dog\ny,0.5,dog,dog\n")
+    _, joined = cj.io.join(one, other)
+    assert joined.outcomes.tolist() == [0, 1]
+    other = outputs_of(tmp_path, "b", f"{head}x,0.5,cat,cat\ny,0.5,dog,dog\n")
+    with pytest.raises(ValueError, match="different labels in 1 of 2 .*'dog' and 'cat"):
+        cj.io.join(one, other)
+    head = "id,prob_0,prob_1,label\n"
+    pair = [
+        outputs_of(tmp_path, "c", f"{head}x,0.5,0.5,{label}\n", choices=choices)
+        for label, choices in ((0, ["a", "b"]), (1, ["c", "d"]))
+    ]
+    assert "labels are not compared" in cj.io.join(*pair)[1].notes[-2]

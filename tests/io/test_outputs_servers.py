@@ -1,15 +1,36 @@
 """Answers of servers as outputs, and labels and choices for them."""
 
+import json
+
 import numpy as np
 import pytest
+import servers
 from output_files import one_line, read, write
-from servers import batch, chat, completion, entry, responses
+from servers import batch, entry
 
 import calib_jax as cj
 
 pytestmark = pytest.mark.once
 
 CHOICES = ["A", "B", "C"]
+
+
+def chat(name, *contents, **more):
+    """A saved body beside the id of its request."""
+    return servers.chat("chatcmpl-1", *contents, **more) | {"custom_id": name}
+
+
+def completion(name, *lists, **more):
+    return servers.completion("cmpl-1", *lists, **more) | {"custom_id": name}
+
+
+def responses(name, content):
+    return servers.responses("resp_1", content) | {"custom_id": name}
+
+
+def bare(line):
+    """The body alone, as a client gets it."""
+    return {name: value for name, value in line.items() if name != "custom_id"}
 
 
 def letter(name, *values, text="ABC"):
@@ -169,8 +190,7 @@ def test_several_answers_to_a_request(tmp_path):
 
 def test_answers_without_ids(tmp_path):
     lines = [chat("", letter("", *VALUES[k])) for k in (0, 1, 0)]
-    for line in lines:
-        del line["id"]
+    lines = list(map(bare, lines))
     lines[1]["choices"][0]["logprobs"]["content"] = [entry("I", -0.5)]
     labels = tmp_path / "l.npy"
     np.save(labels, np.array([2, 1, 0]))
@@ -190,3 +210,48 @@ def test_other_servers_are_named(tmp_path):
     message = "choices= reads log_probabilities"
     with pytest.raises(ValueError, match=message):
         read(path, kind="log_probabilities")
+
+
+def test_scores_have_no_options_for_labels(tmp_path):
+    lines = [chat(f"q{k}", letter("", *VALUES[k])) for k in range(2)]
+    path = write(tmp_path / "a", lines)
+    labels = write(tmp_path / "l.csv", "id,label\nq0,0\nq1,1\n")
+    assert "pass choices=, or outcomes" in one_line(path, labels=labels)
+    outputs = read(path, labels=labels, choices=CHOICES)
+    assert outputs.labels.tolist() == [0, 1]
+
+
+def test_numbers_of_answers_count_malformed_lines(tmp_path):
+    lines = [chat("", letter("", *VALUES[k % 2])) for k in range(3)]
+    lines = list(map(bare, lines))
+    text = [json.dumps(line) for line in lines]
+    path = write(tmp_path / "a", "\n".join([text[0], text[0][:40], "", *text[1:]]))
+    labels = tmp_path / "l.npy"
+    np.save(labels, np.array([0, 2, 1, 2]))
+    more = {"choices": CHOICES, "drop_malformed": True}
+    outputs = read(path, labels=labels, **more)
+    assert outputs.ids == ("0", "2", "3") and outputs.labels.tolist() == [0, 1, 2]
+
+
+def test_ids_of_servers_are_no_ids_of_questions(tmp_path):
+    values = letter("", *VALUES[0])
+    for line in (
+        chat("", values),
+        completion("", ["A"], [-0.5]),
+        responses("", values),
+    ):
+        outputs = read(write(tmp_path / "a", [bare(line)] * 2))
+        assert outputs.ids == ("0", "1") and not outputs.has_ids
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name in ("q1", "q2"):
+        write(folder / f"{name}.json", [bare(chat("", values))])
+    assert read(folder, choices=CHOICES).ids == ("q1", "q2")
+    write(tmp_path / "a", [chat("q1", values), bare(chat("", values))])
+    assert "line 2: expected an id in all lines or in none" in one_line(tmp_path / "a")
+
+
+def test_refusals_of_chats(tmp_path):
+    refused = chat("b", [entry("Sorry", -0.5)], key="refusal")
+    outputs = read(write(tmp_path / "a", [chat("a", [entry("4", -0.5)]), refused]))
+    assert outputs.ids == ("a",) and outputs.dropped == {"a refusal": 1}

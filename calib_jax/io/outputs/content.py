@@ -119,7 +119,10 @@ def _watch(paths: list[Path], progress: Callable[[int, int], None]) -> json_line
 
 
 def _files(folder: Path) -> list[Path]:
-    """Files of JSON in a folder: of harness samples these alone."""
+    """Files of JSON in a folder: of harness samples these alone, of one model.
+
+    Hidden folders, such as those of notebooks' checkpoints, are not looked at.
+    """
     found = itertools.islice(folder.rglob("*"), _MOST_FILES + 1)
     every = list(found)
     if len(every) > _MOST_FILES:
@@ -127,11 +130,22 @@ def _files(folder: Path) -> list[Path]:
     files = sorted(
         path
         for path in every
-        if path.name.lower().endswith(_ENDINGS) and path.is_file()
+        if path.name.lower().endswith(_ENDINGS)
+        and not any(one.startswith(".") for one in path.relative_to(folder).parts)
+        and path.is_file()
     )
     samples = [path for path in files if path.name.startswith("samples_")]
     if not files:
         raise ValueError(f"{folder}: expected files of JSON in the folder, got none.")
+    runs: dict[str | None, Path] = {}
+    for path in samples:
+        first = runs.setdefault(harness.task_of(path) or path.name, path)
+        if first.parent != path.parent:
+            one, other = (path.parent.relative_to(folder) for path in (first, path))
+            raise ValueError(
+                f"{folder}: has samples of one task in {one} and in {other}: read one "
+                "model's folder at a time."
+            )
     return samples or files
 
 
@@ -204,17 +218,16 @@ def _parsed(
     """All JSON objects with their places; other lines are refused."""
     for number_of_file, path in enumerate(paths):
         for number, line in json_lines.of_file(path, watch):
+            place = Place(number_of_file, number, places.num_read)
             try:
-                values = responses.values_of_line(line)
-            except responses.MalformedError as error:
-                values = [error]
-            for value in values:
-                place = Place(number_of_file, number, places.num_read)
-                places.num_read += 1
-                if isinstance(value, Mapping):
+                for value in responses.values_of_line(line):
+                    place = place._replace(order=places.num_read)
+                    if not isinstance(value, Mapping):
+                        raise responses.MalformedError(
+                            f"expected an object, got {responses.shown(value)}"
+                        )
+                    places.num_read += 1
                     yield place, value
-                    continue
-                reason = f"expected an object, got {responses.shown(value)}"
-                if isinstance(value, responses.MalformedError):
-                    reason = str(value)
-                left_out.refuse(reason, places.name_of(place))
+            except responses.MalformedError as error:
+                places.num_read += 1
+                left_out.refuse(str(error), places.name_of(place))

@@ -68,8 +68,7 @@ def read(
     answers: list[_Answer] = []
     ids: list[str] = []
     given: set[bool] = set()
-    number = -1
-    for number, (place, line) in enumerate(lines):
+    for place, line in lines:
         try:
             identity, body = _body(line)
             identity = places.stem(place) if identity is None else identity
@@ -82,7 +81,7 @@ def read(
                     left_out.drop(str(answer), places.name_of(place))
                     continue
                 answers.append(answer)
-                ids.append(str(number) if identity is None else identity)
+                ids.append(str(place.order) if identity is None else identity)
                 places.add(place)
         except UnansweredError as error:
             left_out.drop(str(error), places.name_of(place))
@@ -90,7 +89,7 @@ def read(
             left_out.refuse(str(error), places.name_of(place))
     left_out.check(len(answers))
     rows = _rows(answers, ids, places, kind, choices)
-    rows.has_ids, rows.num_read = given == {True}, number + 1
+    rows.has_ids, rows.num_read = given == {True}, places.num_read
     return rows
 
 
@@ -101,6 +100,8 @@ def _body(line: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
     for _ in range(3):
         for name in ("custom_id", "id"):
             found = body.get(name)
+            if isinstance(found, float) and found.is_integer():
+                found = int(found)
             if identity is None and isinstance(found, (str, int)):
                 identity = str(found)
         if "answers" in body:

@@ -7,6 +7,7 @@ lm_eval/evaluator.py (`evaluate`) of EleutherAI/lm-evaluation-harness.
 import re
 from array import array
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -86,12 +87,17 @@ def read(
 
 
 def _tasks(places: Places) -> list[str]:
-    """The task of each file: only its name says it."""
-    found = [_OF_FILE.match(path.name) for path in places.paths]
+    """The task of each file: only its name says it, or nothing if there is but one."""
     return [
-        match["task"] if match else path.name.partition(".")[0]
-        for match, path in zip(found, places.paths, strict=True)
+        task_of(path) or places.stem(Place(file, 0)) or ""
+        for file, path in enumerate(places.paths)
     ]
+
+
+def task_of(path: Path) -> str | None:
+    """The task that the name of a file has, if the tool gave it that name."""
+    match = _OF_FILE.match(path.name)
+    return match["task"] if match else None
 
 
 def _sample(line: Mapping[str, Any]) -> _Sample:
@@ -213,8 +219,10 @@ def _rows(samples: list[_Sample], tasks: list[str], places: Places) -> Rows:
             for task, sample in zip(tasks, samples, strict=True)
         ],
         class_where=None if class_where.all() else class_where,
-        groups=[s.subject or task for task, s in zip(tasks, samples, strict=True)],
     )
+    groups = [s.subject or task for task, s in zip(tasks, samples, strict=True)]
+    if any(groups):
+        found.groups = groups
     if all(sample.options is not None for sample in samples):
         found.options = [sample.options or () for sample in samples]
     outcomes = np.array([sample.outcome for sample in samples])
@@ -230,17 +238,28 @@ def _add_labels(found: Rows, samples: list[_Sample], tasks: list[str]) -> None:
     best = found.values.argmax(axis=1)
     outcomes = np.array([sample.outcome for sample in samples])
     labels = np.where(by_index >= 0, by_index, by_name)
-    # A target such as "2" may be a number or the text of an option: the outcomes tell.
-    both = (by_index >= 0) & (by_name >= 0) & (by_index != by_name)
+    # A target such as "2" may be a number or the text of an option: outcomes tell, or
+    # else targets of the task that can only be one of both.
     names = np.array(tasks, object)
-    for task in dict.fromkeys(names[both]):
-        rows = both & (names == task)
-        wrong = [
-            np.sum((best[rows] == given[rows]) != (outcomes[rows] == 1))
-            for given in (by_index, by_name)
+    either = (by_index >= 0) & (by_name >= 0) & (by_index != by_name)
+    for task in dict.fromkeys(names[either]):
+        rows = either & (names == task)
+        known = rows & ~np.isnan(outcomes)
+        against = [
+            (
+                int(np.sum((best == given) != (outcomes == 1), where=known)),
+                int(np.sum((given < 0) & (other >= 0), where=names == task)),
+            )
+            for given, other in ((by_index, by_name), (by_name, by_index))
         ]
-        if wrong[1] < wrong[0]:
+        if against[1] < against[0]:
             labels[rows] = by_name[rows]
+        elif against[1] == against[0]:
+            found.notes.append(
+                f"Targets of {task or 'the file'} are numbers and may be texts of "
+                "options, too, and no acc tells: they are taken as numbers, counted "
+                "from 0."
+            )
     none = labels < 0
     if none.any() and found.outcomes is not None:
         found.notes.append(

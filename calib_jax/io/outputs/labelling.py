@@ -1,6 +1,7 @@
 """Labels: from the file itself or another one, as numbers of options."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import numpy as np
 from ..responses import shown
 from .left_out import LeftOut
 from .rows import Rows, names_of, outcomes
+from .servers import NAME as ANSWERS
 
 
 class Given(NamedTuple):
@@ -112,8 +114,14 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
     if rows.outcomes is not None:
         rows = rows.drop(np.isnan(rows.outcomes), "no outcome", left_out)
     left_out.check(len(rows))
+    if rows.kind == "scores" and rows.labels is not None and rows.format == ANSWERS:
+        raise ValueError(
+            f"{left_out.path}: without choices= an answer has a score, and no option "
+            "that a label could be compared to: pass choices=, or outcomes, called "
+            "correct, for labels."
+        )
     if rows.kind == "scores" and rows.options is None:
-        _name_classes(rows)
+        _name_classes(rows, left_out.path)
     for name in ("labels", "predictions"):
         given = getattr(rows, name)
         if given is not None:
@@ -129,24 +137,39 @@ def _missing(labels: Sequence[Any] | np.ndarray) -> np.ndarray:
     return np.array([one is None or (type(one) is int and one == -1) for one in labels])
 
 
-def _name_classes(rows: Rows) -> None:
+def _name_classes(rows: Rows, path: Path) -> None:
     """Classes of scores that have text for labels and predictions: what occurs."""
     if rows.predictions is None:
         return
-    names = {
-        one
-        for given in (rows.labels, rows.predictions)
-        if given is not None
-        for one in (given.tolist() if isinstance(given, np.ndarray) else given)
-        if one is not None
-    }
-    texts = all(isinstance(one, str) for one in names)
-    if texts and not all(map(_is_whole, names)):
-        rows.options = [tuple(sorted(names))] * len(rows)
+    predictions = _texts(rows.predictions)
+    labels = _texts([] if rows.labels is None else rows.labels)
+    if not predictions or labels is None:
+        return
+    names = sorted({*predictions, *labels})
+    numbers = [all(map(_whole.fullmatch, one)) for one in (predictions, labels)]
+    if all(numbers):
+        return
+    folded = {name.casefold() for name in names}
+    if labels and (
+        any(numbers) or len(folded) < len(names) or not {*predictions} & {*labels}
+    ):
+        raise ValueError(
+            f"{path}: predictions are like {shown(min(predictions))}, and labels like "
+            f"{shown(min(labels))}: write both alike, or pass choices=, or outcomes, "
+            "called correct, for labels."
+        )
+    rows.options = [tuple(names)] * len(rows)
 
 
-def _is_whole(text: str) -> bool:
-    return text.strip().removeprefix("-").isdecimal()
+def _texts(given: Sequence[Any] | np.ndarray) -> set[str] | None:
+    """What occurs, or None if not all of it is text."""
+    if not all(one is None or isinstance(one, str) for one in given):
+        return None
+    return {one.strip() for one in given if one is not None}
+
+
+# A whole number, also as a column of floats has it in CSV.
+_whole = re.compile(r"(-?\d{1,11})(\.0*)?", re.ASCII)
 
 
 def _numbers(
@@ -155,16 +178,7 @@ def _numbers(
     if isinstance(given, np.ndarray) and not rows.by_name:
         found = np.asarray(given, np.int64)
     else:
-        cells = given.tolist() if isinstance(given, np.ndarray) else given
-        options: Sequence[Any] = rows.options or [()] * len(rows)
-        number = _Numbering(rows.by_name)
-        found = np.array(
-            [
-                -1 if cell is None else number(cell, of_row)
-                for cell, of_row in zip(cells, options, strict=True)
-            ],
-            np.int64,
-        )
+        found = _read(name, given, rows, path)
     if rows.kind == "scores":
         limit = max(map(len, rows.options)) if rows.options else 2**31 - 1
     else:
@@ -203,16 +217,52 @@ _WRONG = -2
 _BOOLS = {"true": 1, "false": 0}
 
 
-class _Numbering:
+def _read(
+    name: str, given: Sequence[Any] | np.ndarray, rows: Rows, path: Path
+) -> np.ndarray:
+    """int64 `[N]`: all cells read as names, or all as numbers, never a mixture.
+
+    Entries are -1 where there is no cell, and `_WRONG` where it is no option.
+    """
+    cells = given.tolist() if isinstance(given, np.ndarray) else given
+
+    def column(read: Callable[[Any, tuple[Any, ...]], int]) -> np.ndarray:
+        options: Sequence[Any] = rows.options or [()] * len(rows)
+        pairs = zip(cells, options, strict=True)
+        found = [-1 if cell is None else read(cell, of_row) for cell, of_row in pairs]
+        return np.array(found, np.int64)
+
+    if rows.options is None:
+        return column(_by_number)
+    names = column(_ByName(rows.by_name))
+    if rows.by_name:
+        return names
+    numbers = column(_by_number)
+    fit = [not (one == _WRONG).any() for one in (names, numbers)]
+    if all(fit) and (differ := names != numbers).any():
+        row = int(np.argmax(differ))
+        raise ValueError(
+            f"{path}: {name}: {shown(cells[row])} in {rows.row_name(row)} may be the "
+            f"option of that name or the one of that number, counted from 0: give "
+            "numbers as such, in a file of JSON lines or of arrays."
+        )
+    if fit[0] == fit[1]:
+        return names if (names >= 0).any() else numbers
+    return names if fit[0] else numbers
+
+
+class _ByName:
     """The number of the option that a cell names, or `_WRONG`."""
 
-    def __init__(self, by_name: bool) -> None:
-        self.by_name = by_name
+    def __init__(self, typed: bool) -> None:
+        self.typed = typed
         # Rows of one question share the options.
         self._known: dict[int, Any] = {}
 
     def __call__(self, cell: Any, options: tuple[Any, ...]) -> int:
         if isinstance(cell, (list, Mapping)):
+            return _WRONG
+        if not (self.typed or isinstance(cell, str)):
             return _WRONG
         if id(options) not in self._known:
             self._known[id(options)] = (
@@ -221,21 +271,26 @@ class _Numbering:
                 {str(one): number for number, one in reversed([*enumerate(options)])},
             )
         typed, texts = self._known[id(options)]
-        whole = isinstance(cell, float) and cell.is_integer()
-        cell = int(cell) if whole else cell
+        if isinstance(cell, float) and cell.is_integer():
+            cell = int(cell)
+        if (type(cell), cell) in typed:
+            return typed[type(cell), cell]
         text = str(cell).strip()
-        if isinstance(cell, str) or self.by_name:
-            if (type(cell), cell) in typed:
-                return typed[type(cell), cell]
-            for wanted in (text, text.capitalize(), text.lower()):
-                if wanted in texts:
-                    return texts[wanted]
-        if self.by_name:
-            return _WRONG
-        if not options and text.lower() in _BOOLS:
-            return _BOOLS[text.lower()]
-        is_number = text.isdecimal() and len(text) < 12 and not isinstance(cell, float)
-        return int(text) if is_number else _WRONG
+        whole = _whole.fullmatch(text)
+        for one in (text, text.capitalize(), text.lower(), whole[1] if whole else text):
+            if one in texts:
+                return texts[one]
+        return _WRONG
+
+
+def _by_number(cell: Any, options: tuple[Any, ...]) -> int:
+    """The number that a cell is, or `_WRONG`."""
+    text = str(cell).strip().lower()
+    if not options and text in _BOOLS:
+        return _BOOLS[text]
+    found = _whole.fullmatch(text)
+    number = _WRONG if found is None else int(found[1])
+    return number if 0 <= number < (len(options) or np.inf) else _WRONG
 
 
 def _compared(rows: Rows, left_out: LeftOut) -> Rows:
@@ -263,6 +318,10 @@ def _compared(rows: Rows, left_out: LeftOut) -> Rows:
             "classes nothing says which answers are right; add a column prediction, or "
             "outcomes (correct: 0 or 1)."
         )
-    # Of two classes, the score is that of class 1.
+    rows.notes.append(
+        "Scores without predictions: each is taken for the score of class 1, and a "
+        "label of 1 for the outcome 1; if labels are right classes, add a column "
+        "prediction."
+    )
     rows.outcomes = labels.astype(np.float64)
     return rows

@@ -1,6 +1,7 @@
 """Where rows stand in their files, and which of them are left out, and why."""
 
 import collections
+import os
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,13 +20,13 @@ class Place(NamedTuple):
     Attributes:
       file: which of them.
       number: of the line or row.
-      row: of all rows read, those that are malformed too, by which labels are joined
+      order: of all rows read, those that are malformed too, by which labels are joined
         where there are no ids.
     """
 
     file: int
     number: int
-    row: int = 0
+    order: int = 0
 
 
 class Places:
@@ -37,8 +38,10 @@ class Places:
 
     def __init__(self, paths: Sequence[Path], unit: str) -> None:
         self.paths, self.unit = paths, unit
-        self._files, self._numbers, self._rows = array("q"), array("q"), array("q")
         self.num_read = 0
+        folder = os.path.commonpath([path.parent for path in paths])
+        self._names = [path.relative_to(folder).as_posix() for path in paths]
+        self._files, self._numbers, self._rows = array("q"), array("q"), array("q")
 
     def __len__(self) -> int:
         return len(self._numbers)
@@ -46,7 +49,7 @@ class Places:
     def add(self, place: Place) -> None:
         self._files.append(place.file)
         self._numbers.append(place.number)
-        self._rows.append(place.row)
+        self._rows.append(place.order)
 
     @property
     def rows(self) -> list[int]:
@@ -73,10 +76,13 @@ class Places:
         return self._files[row]
 
     def stem(self, place: Place) -> str | None:
-        """The name of one of several files, which is an id where a line has none."""
+        """The name of one of several files, which is an id where a line has none.
+
+        Files of several folders have the folder in front.
+        """
         if len(self.paths) < 2:
             return None
-        name = self.paths[place.file].name.removesuffix(".gz")
+        name = self._names[place.file].removesuffix(".gz")
         return name.rpartition(".")[0] or name
 
     def name(self, row: int) -> str:
@@ -85,7 +91,7 @@ class Places:
     def name_of(self, place: Place) -> str:
         name = f"{self.unit} {place.number}"
         if len(self.paths) > 1:
-            name = f"{self.paths[place.file].name} {name}"
+            name = f"{self._names[place.file]} {name}"
         return name
 
 

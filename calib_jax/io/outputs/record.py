@@ -1,7 +1,7 @@
 """What files of outputs hold, and the rows that several of them share."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,8 @@ def join(*outputs: Outputs) -> tuple[Outputs, ...]:
     Raises:
       ValueError: if nothing or anything else was passed; if some have ids and others
         have none, or none and different lengths; if they share no row; if two give a
-        row different labels for the same options, as those of different questions do.
+        row different groups, or different labels for the same options, as those of
+        different questions do.
 
     Examples:
       >>> import pathlib, tempfile
@@ -128,9 +129,8 @@ def join(*outputs: Outputs) -> tuple[Outputs, ...]:
         )
     ordered = [one for one in outputs[0].ids if one in shared]
     joined = tuple(_on(one, ordered, len(outputs)) for one in outputs)
-    for number, one in enumerate(joined[1:], start=1):
-        _check_labels(joined[0], one, number)
-    return joined
+    others = [_checked(joined[0], one, n) for n, one in enumerate(joined) if n]
+    return joined[0], *others
 
 
 def _check_ids(outputs: tuple[Outputs, ...]) -> None:
@@ -172,15 +172,50 @@ def _on(outputs: Outputs, ordered: list[str], num_joined: int) -> Outputs:
     return dataclasses.replace(outputs, **changes, notes=(*outputs.notes, f"{note}."))
 
 
-def _check_labels(first: Outputs, other: Outputs, number: int) -> None:
-    if first.labels is None or other.labels is None or first.choices != other.choices:
+def _checked(first: Outputs, other: Outputs, number: int) -> Outputs:
+    """The other outputs, if groups and labels say that the questions are the same."""
+    _check_same("groups", first, other, number, first.groups, other.groups)
+    if first.labels is None or other.labels is None:
+        return other
+    same = first.choices == other.choices
+    if not same and None not in (first.choices, other.choices):
+        # In another order, or of scores, whose choices are those that occur.
+        same = first.kind == other.kind == "scores"
+        same |= set(first.choices or ()) == set(other.choices or ())
+    if not same:
+        note = (
+            f"Outputs 0 and {number} have different choices; labels are not compared."
+        )
+        *before, joined = other.notes
+        return dataclasses.replace(other, notes=(*before, note, joined))
+    _check_same("labels", first, other, number, _named(first), _named(other))
+    return other
+
+
+def _named(outputs: Outputs) -> list[Any]:
+    """Labels by name, if they have names."""
+    labels = [] if outputs.labels is None else outputs.labels.tolist()
+    return [outputs.choices[one] for one in labels] if outputs.choices else labels
+
+
+def _check_same(
+    name: str,
+    first: Outputs,
+    other: Outputs,
+    number: int,
+    given: Sequence[Any] | None,
+    others: Sequence[Any] | None,
+) -> None:
+    if given is None or others is None:
         return
-    differ = np.flatnonzero(first.labels != other.labels)
-    if differ.size:
+    pairs = zip(given, others, strict=True)
+    differ = [row for row, (one, two) in enumerate(pairs) if one != two]
+    if differ:
         row = differ[0]
         raise ValueError(
-            f"outputs: 0 and {number} have different labels in {differ.size} of "
+            f"outputs: 0 and {number} have different {name} in {len(differ)} of "
             f"{len(first)} rows (first: id {shown(first.ids[row])}, "
-            f"{first.labels[row]} and {other.labels[row]}): are they of the same "
-            "questions? Read both with the same labels=."
+            f"{shown(given[row])} and {shown(others[row])}): are they of the same "
+            "questions?"
+            + (" Read both with the same labels=." if name == "labels" else "")
         )

@@ -1,6 +1,5 @@
 """Answers of OpenAI-compatible servers, with the log-probabilities of their tokens."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +16,8 @@ NAME = "answers"
 
 # So many answers are held with all their tokens.
 _HELD = 256
+# What bodies say of themselves.
+_BODIES = ("chat.completion", "text_completion", "response")
 # So many different tokens are kept to be used again.
 _NAMES = 2**18
 
@@ -51,12 +52,12 @@ def read(
     found = _Found(choices)
     pieces: set[tuple[str, int]] = set()
     held: list[_Held] = []
-    for number, place, choice in _choices(lines, places, left_out, found):
+    for place, identity, choice in _choices(lines, places, left_out, found):
         if not choice.finished:
             pieces.add((choice.identity, choice.index))
             left_out.refuse(responses.PIECE, places.name_of(place))
             continue
-        held.append(_Held(number, place, choice))
+        held.append(_Held(place, identity, choice))
         if len(held) == _HELD:
             found.add(held, places, left_out)
             held = []
@@ -64,7 +65,7 @@ def read(
     left_out.check(len(found.ids))
     rows = found.rows(places)
     # The last piece of a stream looks like a whole answer: the others tell.
-    last = [key in pieces for key in zip(found.ids, found.indices, strict=True)]
+    last = [key in pieces for key in zip(found.requests, found.indices, strict=True)]
     return rows.drop(np.array(last, bool), responses.PIECE, left_out)
 
 
@@ -73,10 +74,9 @@ def _choices(
     places: Places,
     left_out: LeftOut,
     found: "_Found",
-) -> Iterator[tuple[int, Place, responses.Choice]]:
+) -> Iterator["_Held"]:
     names: dict[str, str] = {}
     for place, line in lines:
-        found.num_read += 1
         if len(names) > _NAMES:
             names.clear()
         choices, errors = responses.parse(line, names)
@@ -88,17 +88,30 @@ def _choices(
             else:
                 left_out.refuse(str(error), places.name_of(place))
         for choice in choices:
-            if not choice.identity and (stem := places.stem(place)):
-                choice = dataclasses.replace(choice, identity=stem)
-            found.has_ids &= bool(choice.identity)
-            yield found.num_read - 1, place, choice
+            identity = choice.identity if _has_id(line) else places.stem(place) or ""
+            found.given.add(bool(identity))
+            if len(found.given) > 1:
+                reason = "expected an id in all lines or in none"
+                left_out.refuse(reason, places.name_of(place))
+                break
+            if choice.refused:
+                left_out.drop("a refusal", places.name_of(place))
+                continue
+            yield _Held(place, identity, choice)
+
+
+def _has_id(line: Mapping[str, Any]) -> bool:
+    """Whether a line names the request: the id that a server gave says nothing."""
+    if line.get("custom_id") is not None:
+        return True
+    return line.get("id") is not None and line.get("object") not in _BODIES
 
 
 class _Held(NamedTuple):
-    """An answer, the number of its response, counted from 0, and its line."""
+    """An answer, its line, and the id that this gives the request."""
 
-    number: int
     place: Place
+    identity: str
     choice: responses.Choice
 
 
@@ -107,10 +120,9 @@ class _Found:
 
     def __init__(self, choices: Sequence[str] | None) -> None:
         self.choices = choices
-        self.num_read = 0
-        self.has_ids = True
+        self.given: set[bool] = set()
         self.ids: list[str] = []
-        self.numbers: list[int] = []
+        self.requests: list[str] = []
         self.indices: list[int] = []
         self.texts: list[str] = []
         self.predictions: list[int | None] = []
@@ -124,7 +136,7 @@ class _Found:
     ) -> None:
         read = joined([(one.place.number, one.choice) for one in held])
         kept, values, predictions = self._values(read)
-        for row, (number, place, choice) in enumerate(held):
+        for row, (place, identity, choice) in enumerate(held):
             if not kept[row]:
                 reason = (
                     "an empty answer, or one with a token of probability 0"
@@ -133,8 +145,8 @@ class _Found:
                 )
                 left_out.drop(reason, places.name_of(place))
                 continue
-            self.ids.append(choice.identity)
-            self.numbers.append(number)
+            self.ids.append(identity or str(place.order))
+            self.requests.append(choice.identity)
             self.indices.append(choice.index)
             self.texts.append(choice.text)
             self.predictions.append(predictions[row])
@@ -162,9 +174,9 @@ class _Found:
             kind="scores" if self.choices is None else "log_probabilities",
             values=values,
             places=places,
-            ids=self.ids if self.has_ids else list(map(str, self.numbers)),
-            has_ids=self.has_ids,
-            num_read=self.num_read,
+            ids=self.ids,
+            has_ids=self.given == {True},
+            num_read=places.num_read,
             texts=self.texts,
         )
         if self.choices is None:
