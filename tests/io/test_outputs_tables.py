@@ -94,6 +94,11 @@ def test_an_object_with_a_number_for_each_option(tmp_path):
         read(tmp_path / "a.jsonl", choices=(name for name in ["no", "yes"]))
     with pytest.raises(ValueError, match="^columns: expected"):
         read(tmp_path / "a.jsonl", columns={"labels": 3})
+    rows[1]["label"] = 0
+    path = write(tmp_path / "a.jsonl", rows)
+    assert read(path, choices=["yes", "no"]).labels.tolist() == [1, 0]
+    with pytest.raises(ValueError, match="which may count in either"):
+        read(path, choices=["no", "yes"])
     rows[1]["probs"]["maybe"] = 0.0
     assert "line 2: probs: expected the options of the first row" in one_line(
         write(tmp_path / "a.jsonl", rows)

@@ -204,6 +204,15 @@ def _rows(
                     f"choices: expected the options of {left_out.path}, in any order: "
                     f"{', '.join(named[:8])}{' and so on' if len(named) > 8 else ''}."
                 )
+            given = [*(rows.labels or ()), *(rows.predictions or ())]
+            if list(named) != choices and not all(
+                one is None or isinstance(one, str) for one in given
+            ):
+                raise ValueError(
+                    "choices: another order than the file's, and its labels or "
+                    "predictions are numbers, which may count in either: leave out "
+                    "choices=, or write them as texts."
+                )
             rows.values = rows.values[:, [named.index(one) for one in choices]]
         elif rows.values.ndim == 2 and rows.values.shape[1] != len(choices):
             raise ValueError(
