@@ -230,7 +230,7 @@ def _rows(samples: list[_Sample], tasks: list[str], places: Places) -> Rows:
 
 
 def _add_labels(found: Rows, samples: list[_Sample], tasks: list[str]) -> None:
-    """Adds labels and outcomes; rows without a label are left out if others have one."""
+    """Adds labels and outcomes; rows without a label go later, if others have one."""
     by_index = np.array([sample.label_by_index for sample in samples])
     by_name = np.array([sample.label_by_name for sample in samples])
     best = found.values.argmax(axis=1)
