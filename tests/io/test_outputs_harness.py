@@ -123,8 +123,11 @@ def test_several_contexts_with_one_end(tmp_path):
 def test_several_right_options(tmp_path):
     lines = [sample(0, VALUES[0], 1), sample(1, VALUES[1], "[0, 3]") | {"acc": 1.0}]
     outputs = read(write(tmp_path / "a.jsonl", lines))
-    assert outputs.labels is None and outputs.outcomes.tolist() == [1, 1]
-    assert "1 of 2 rows have no single right option" in outputs.notes[0]
+    assert outputs.labels.tolist() == [1] and outputs.outcomes.tolist() == [1]
+    assert outputs.dropped == {"no label": 1}
+    outputs = read(write(tmp_path / "a.jsonl", lines[1:]))
+    assert outputs.labels is None and outputs.outcomes.tolist() == [1]
+    assert "there are outcomes, no labels" in outputs.notes[0]
     for line in lines:
         del line["acc"]
     outputs = read(write(tmp_path / "a.jsonl", lines))
@@ -262,3 +265,19 @@ def test_a_folder_with_the_runs_of_two_models(tmp_path):
     message = one_line(tmp_path)
     assert "one task in a and in b: read one model's folder" in message
     assert len(read(tmp_path / "a")) == 1
+
+
+def test_rows_without_acc(tmp_path):
+    lines = [sample(k, VALUES[k], (1, 3, 3)[k]) for k in range(3)]
+    del lines[1]["acc"]
+    outputs = read(write(tmp_path / "a.jsonl", lines))
+    assert outputs.labels.tolist() == [1, 3, 3] and outputs.outcomes is None
+    assert "1 of 3 rows have no acc (first: line 2, id '1')" in outputs.notes[0]
+    more = {"options": [" was big."] * 2, "contexts": ["It", "He"]}
+    lines = [sample(k, [-2.0, -1.0], "was big.", **more) for k in range(2)]
+    del lines[1]["acc"]
+    outputs = read(write(tmp_path / "a.jsonl", lines))
+    assert outputs.ids == ("0",) and outputs.dropped == {"no label": 1}
+    assert len(outputs.labels) == len(outputs.outcomes) == 1
+    outputs = read(write(tmp_path / "a.jsonl", lines[1:]))
+    assert "neither outcomes nor labels" in outputs.notes[0]

@@ -225,14 +225,12 @@ def _rows(samples: list[_Sample], tasks: list[str], places: Places) -> Rows:
         found.groups = groups
     if all(sample.options is not None for sample in samples):
         found.options = [sample.options or () for sample in samples]
-    outcomes = np.array([sample.outcome for sample in samples])
-    if not np.isnan(outcomes).any():
-        found.outcomes = outcomes
     _add_labels(found, samples, tasks)
     return found
 
 
 def _add_labels(found: Rows, samples: list[_Sample], tasks: list[str]) -> None:
+    """Adds labels and outcomes; rows without a label go later, if others have one."""
     by_index = np.array([sample.label_by_index for sample in samples])
     by_name = np.array([sample.label_by_name for sample in samples])
     best = found.values.argmax(axis=1)
@@ -260,15 +258,20 @@ def _add_labels(found: Rows, samples: list[_Sample], tasks: list[str]) -> None:
                 "options, too, and no acc tells: they are taken as numbers, counted "
                 "from 0."
             )
-    none = labels < 0
-    if none.any() and found.outcomes is not None:
+    none, unknown = labels < 0, np.isnan(outcomes)
+    if none.all():
+        what = "neither outcomes nor labels" if unknown.all() else "outcomes, no labels"
+        found.notes.append(f"No row has a single right option: there are {what}.")
+    # A row without a label goes, and its unknown outcome with it.
+    few = unknown & ~none
+    if few.any() and not unknown.all():
         found.notes.append(
-            f"{int(none.sum())} of {len(labels)} rows have no single right option "
-            f"(first: {found.row_name(int(np.argmax(none)))}): there are outcomes, and "
-            "no labels."
+            f"{int(few.sum())} of {len(labels)} rows have no acc (first: "
+            f"{found.row_name(int(np.argmax(few)))}): there are labels, no outcomes."
         )
-        return
-    differ = ~none & ~np.isnan(outcomes) & ((best == labels) != (outcomes == 1))
+    elif not unknown.all():
+        found.outcomes = outcomes
+    differ = ~none & ~unknown & ((best == labels) != (outcomes == 1))
     if differ.any():
         found.notes.append(
             f"The file's acc and its target do not agree on {int(differ.sum())} of "

@@ -45,8 +45,9 @@ def read_outputs(
       (`small_probs`) or with a number for each class (`prob_0`, `prob_1`); and
       `labels`, `outcomes` (`correct`), `predictions`, `ids`, `groups` (`subject`,
       `task`) and `cost`. An array without such a name needs `kind`.
-    - `lm-eval`: a samples_*.jsonl file of lm-evaluation-harness, or the folder with
-      those of many tasks. Multiple-choice tasks have the log-likelihood of each option.
+    - `lm-eval`: a samples_*.jsonl file of lm-evaluation-harness, or one model's folder
+      with those of many tasks. Multiple-choice tasks have the log-likelihood of each
+      option.
     - `answers`: chat completions, completions, bodies of the Responses API and batches
       of these, by OpenAI, vLLM and others. With `choices` each row has their
       log-probabilities where the answer is given; without, the mean log-likelihood of
@@ -67,9 +68,10 @@ def read_outputs(
       format: one of the names above, to read a file as that.
       labels: path of a file with right options, or with outcomes: npy, npz, csv or
         jsonl, with names as above or `answer`. It is joined by ids, or by order where
-        neither file has ids and they have equally many rows. For decisions
-        `{"id": ..., "labels": {question: answer}}`. Labels are numbers of options,
-        counted from 0, or their texts.
+        neither file has ids and they have equally many rows, malformed ones included.
+        For decisions `{"id": ..., "labels": {question: answer}}`. Labels are numbers of
+        options, counted from 0, or their texts, the same in all rows. An answer's id is
+        its `custom_id`, that of a wrapper around it, or its file's name in a folder.
       choices: texts of the options: for answers, those that are looked for; for
         arrays, the names of the columns; for decisions and objects, their order.
       columns: names of arrays or columns that are not those above, such as
@@ -92,7 +94,9 @@ def read_outputs(
         pickles, arrays of more than 4 GiB when unpacked, lines longer than 256 MiB and
         documents longer than 1 GiB; where names do not tell what is what; for malformed
         lines, with their numbers; for values outside their kind's domain; for labels
-        that are none of the options, or of another length; if no row is left.
+        that are none of the options, or of another length, or that may be names as well
+        as numbers of options; for folders with the runs of two models; if no row is
+        left.
       ImportError: if reading parquet or safetensors needs a package that is missing.
       OSError: if the file cannot be read.
 
