@@ -200,6 +200,8 @@ def test_scores_whose_predictions_and_labels_are_not_alike(tmp_path):
     assert outputs.choices == ("cat", "dog") and outputs.outcomes.tolist() == [1, 0]
     write(path, "id,score,prediction,label\na,0.5,0,no\n")
     assert "labels like 'no'" in one_line(path)
+    write(path, "id,score,prediction,label\na,0.5,True,true\nb,0.5,False,1.0\n")
+    assert read(path).outcomes.tolist() == [1, 0]
     outputs = read(write(path, "id,score,label\na,0.5,1\nb,0.25,0\n"))
     assert "taken for the score of class 1" in outputs.notes[0]
 

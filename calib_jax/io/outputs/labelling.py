@@ -146,7 +146,7 @@ def _name_classes(rows: Rows, path: Path) -> None:
     if not predictions or labels is None:
         return
     names = sorted({*predictions, *labels})
-    numbers = [all(map(_whole.fullmatch, one)) for one in (predictions, labels)]
+    numbers = [all(map(_is_number, one)) for one in (predictions, labels)]
     if all(numbers):
         return
     folded = {name.casefold() for name in names}
@@ -159,6 +159,10 @@ def _name_classes(rows: Rows, path: Path) -> None:
             "called correct, for labels."
         )
     rows.options = [tuple(names)] * len(rows)
+
+
+def _is_number(text: str) -> bool:
+    return text.lower() in _BOOLS or _whole.fullmatch(text) is not None
 
 
 def _texts(given: Sequence[Any] | np.ndarray) -> set[str] | None:

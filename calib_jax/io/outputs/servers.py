@@ -54,7 +54,7 @@ def read(
     held: list[_Held] = []
     for place, identity, choice in _choices(lines, places, left_out, found):
         if not choice.finished:
-            pieces.add((choice.identity, choice.index))
+            pieces.add((choice.identity or identity, choice.index))
             left_out.refuse(responses.PIECE, places.name_of(place))
             continue
         held.append(_Held(place, identity, choice))
@@ -146,7 +146,7 @@ class _Found:
                 left_out.drop(reason, places.name_of(place))
                 continue
             self.ids.append(identity or str(place.order))
-            self.requests.append(choice.identity)
+            self.requests.append(choice.identity or identity)
             self.indices.append(choice.index)
             self.texts.append(choice.text)
             self.predictions.append(predictions[row])
