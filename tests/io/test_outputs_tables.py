@@ -95,6 +95,8 @@ def test_an_object_with_a_number_for_each_option(tmp_path):
     with pytest.raises(ValueError, match="^columns: expected"):
         read(tmp_path / "a.jsonl", columns={"labels": 3})
     rows[1]["label"] = 0
+    assert "expected one of yes, no" in one_line(write(tmp_path / "a.jsonl", rows))
+    rows[0]["label"] = 1
     path = write(tmp_path / "a.jsonl", rows)
     assert read(path, choices=["yes", "no"]).labels.tolist() == [1, 0]
     with pytest.raises(ValueError, match="which may count in either"):
