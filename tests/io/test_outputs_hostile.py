@@ -145,7 +145,7 @@ def test_long_files_are_streamed(tmp_path, name):
     """A file of 200 MB takes less than 100 MB more than an empty one."""
     path = tmp_path / "a.jsonl"
     line = LINES[name][0]
-    key = "doc_id" if name == "lm-eval" else "id"
+    key = {"lm-eval": "doc_id", "answers": "custom_id", "decisions": "id"}[name]
     padding = "x" * 20_000
     with path.open("w") as file:
         for number in range(200_000_000 // 20_000):
