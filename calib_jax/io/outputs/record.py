@@ -69,7 +69,8 @@ class Outputs:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        parts = [f"{len(self)} rows", f"name={self.name!r}", f"format={self.format!r}", f"kind={self.kind!r}"]
+        parts = [f"{len(self)} rows"]
+        parts += [f"{one}={getattr(self, one)!r}" for one in ("name", "format", "kind")]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
