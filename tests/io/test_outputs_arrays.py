@@ -61,10 +61,10 @@ def test_names_tell_the_kind(tmp_path, suffix):
     np.testing.assert_array_equal(outputs.logits, LOGITS)
     np.testing.assert_array_equal(outputs.outcomes, LABELS > 0)
 
-    path = save(tmp_path / f"c{suffix}", {"confidence": LOGITS[:, 0].copy()})
+    path = save(tmp_path / f"c{suffix}", {"confidence": PROBABILITIES[:, 0].copy()})
     outputs = read(path)
     assert outputs.kind == "scores"
-    np.testing.assert_array_equal(outputs.scores, LOGITS[:, 0])
+    np.testing.assert_array_equal(outputs.scores, PROBABILITIES[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_claims_larger_than_the_file(tmp_path):
     header = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 10)}
     with (tmp_path / "a.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-    assert "cannot be read" in one_line(tmp_path / "a.npy", kind="logits")
+    assert "claims 80000000000000" in one_line(tmp_path / "a.npy", kind="logits")
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         with archive.open("logits.npy", "w") as file:
             np.lib.format.write_array_header_1_0(file, header)

@@ -46,7 +46,9 @@ class ArrayFile:
             # A file of a hundred bytes may claim as many rows of nothing as it likes.
             if isinstance(found, np.ndarray) and found.ndim and not found.nbytes:
                 if len(found):
-                    raise ValueError(f"{name or 'the array'} has rows without a number")
+                    raise ValueError(
+                        f"{self.path}: {name or 'the array'} has rows without a number."
+                    )
             return found
 
 
@@ -63,7 +65,10 @@ def _named(path: Path) -> Iterator[None]:
         reason = " ".join(str(error).split()) or type(error).__name__
         if reason.startswith(f"{path}: "):
             raise ValueError(reason) from None
-        raise ValueError(f"{path}: cannot be read ({reason[:300]}).") from None
+        raise ValueError(
+            f"{path}: cannot be read ({reason[:300].rstrip('.')}): it is damaged or "
+            "cut off; write or copy it again."
+        ) from None
 
 
 def _too_large(path: Path, name: str, size: int) -> ValueError:
@@ -214,7 +219,8 @@ def parquet(path: Path) -> ArrayFile:
             raise _too_large(path, name, size)
         batches, size = [], 0
         # A long text that many rows have is kept once.
-        with package.ParquetFile(path, read_dictionary=[name]) as file:
+        texts = [name] if _is_text(schema.field(name).type) else []
+        with package.ParquetFile(path, read_dictionary=texts) as file:
             for batch in file.iter_batches(_ROWS, columns=[name]):
                 batches.append(batch.column(0))
                 size += batches[-1].nbytes

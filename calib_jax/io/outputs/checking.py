@@ -11,6 +11,7 @@ from .rows import ROUNDING, Rows
 
 # So many entries are looked at together.
 _BLOCK = 2**22
+PERCENT = "write percentages as shares, 0.93 for 93."
 
 
 def unique(rows: Rows, repeats: str | None, left_out: LeftOut) -> Rows:
@@ -99,10 +100,11 @@ def _check_domain(rows: Rows, left_out: LeftOut) -> None:
         row = int(np.argmax(bad))
         values = np.asarray(rows.values[row], float)
         text = np.array2string(values, precision=4, threshold=6)
+        percent = values.min() >= 0 and 99 <= values.sum() <= 101
         raise ValueError(
             f"{left_out.path}: expected {rows.kind} {expected}, got "
-            f"{' '.join(text.split())} ({rows.row_name(row)}); if they are another "
-            "kind, say so with kind=."
+            f"{' '.join(text.split())} ({rows.row_name(row)}); "
+            + (PERCENT if percent else "if they are another kind, say so with kind=.")
         )
     if rows.kind == "probabilities":
         _check_sums(rows, left_out)

@@ -118,8 +118,8 @@ def outcomes(
             found[row] = np.inf
         if not (np.isnan(found[row]) or 0 <= found[row] <= 1):
             raise ValueError(
-                f"{path}: expected outcomes in [0, 1], got {shown(cell)} "
-                f"({name_of(row)})."
+                f"{path}: expected outcomes in [0, 1], true or false, got "
+                f"{shown(cell)} ({name_of(row)})."
             )
     return found
 
