@@ -38,6 +38,7 @@ def read(
     format: str,
     kind: str | None,
     columns: Mapping[str, str | Sequence[str]] | None,
+    model: str | int | None,
     places: Places,
     left_out: LeftOut,
 ) -> Rows:
@@ -47,6 +48,10 @@ def read(
       ValueError: if names do not tell, or lengths differ.
     """
     path = left_out.path
+    if isinstance(table, ArrayFile):
+        table = array_files.of_model(table, model)
+    elif model is not None:
+        raise ValueError(f"model: {format} files hold one model, got {model!r}.")
     known, plan, notes = _plan(table, kind, columns, left_out)
     found = _read(table, plan, places, left_out)
     field = next(name for name in (*KINDS, "values") if name in found)
@@ -75,7 +80,7 @@ def read(
     if values.ndim == 2 and known == "scores":
         raise ValueError(
             f"{path}: expected scores [N], got {list(values.shape)}: say kind= if each "
-            "column is a class; save several models to a file each."
+            "column is a class; of several models, save their names as an array models."
         )
     for name, column in found.items():
         if shape(column) != (len(values),):
