@@ -26,7 +26,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "outcomes": ("outcomes", "outcome", "correct", "is_correct"),
     "predictions": ("predictions", "prediction", "preds", "pred", "predicted"),
-    "ids": ("ids", "id", "example_id", "question_id", "custom_id", "filename"),
+    "ids": (
+        *("ids", "id", "example_id", "question_id", "custom_id", "filename", "doc_id"),
+    ),
     "groups": ("groups", "group", "subject", "task", "category"),
     "cost": ("cost", "costs", "cost_usd"),
 }
