@@ -200,6 +200,9 @@ def _asked(
             if name not in given:
                 raise ValueError(f"{path}: has no {name!r}; it has {shown(given)}.")
         found[field] = wanted if isinstance(wanted, str) else names
+    used = [name for one in found.values() for name in _listed(one)]
+    if twice := [name for name, num in collections.Counter(used).items() if num > 1]:
+        raise ValueError(f"columns: {twice[0]!r} is there twice.")
     return found
 
 
@@ -276,13 +279,13 @@ def _only(path: Path, given: list[str], found: Plan, shapes: Mapping[str, Any]) 
     return rest[0]
 
 
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
+
+
 def _unread(given: Iterable[str], found: Plan) -> list[str]:
     """Names of which nothing is read."""
-    read = {
-        name
-        for names in found.values()
-        for name in ([names] if isinstance(names, str) else names)
-    }
+    read = {name for columns in found.values() for name in _listed(columns)}
     return [name for name in given if name not in read]
 
 
