@@ -150,50 +150,25 @@ def read_lines(
     lines: Iterable[str | bytes | Mapping[str, Any]],
     *,
     name: str,
-    kind: str | None = None,
-    format: str | None = None,
-    choices: Sequence[str] | None = None,
-    columns: Mapping[str, str | Sequence[str]] | None = None,
-    smoothing: float | None = None,
-    repeats: str | None = None,
-    drop_malformed: bool = False,
     num_before: int = 0,
-    labelled: bool = True,
+    **more: Any,
 ) -> Outputs:
-    """Reads outputs from lines of JSON, such as some of those of standard input.
+    """Reads outputs from lines of JSON, such as a batch of those of standard input.
 
     Args:
       lines: text, bytes or parsed objects. `json_lines.lines_of` gives those of a
         stream, and refuses lines that are too long.
       name: what messages call them.
-      kind: as in `read_outputs`, with the rest.
-      format: that of earlier lines; None for what the first line says.
-      choices: the same.
-      columns: the same.
-      smoothing: the same.
-      repeats: the same, among these lines.
-      drop_malformed: the same.
       num_before: how many lines were read before: numbers of lines, and of rows without
         ids, go on behind them.
-      labelled: False to leave out labels and outcomes, not the rows that have none.
-
-    Returns:
-      As `read_outputs`.
+      **more: of `read_outputs`: kind, format (that of an earlier batch), choices,
+        columns, smoothing, repeats and drop_malformed; and `labelled=False` leaves out
+        labels and outcomes, but no row for lack of one.
 
     Raises:
       ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
     """
-    path = Path(name)
-    asked = _Asked(
-        kind=kind,
-        format=format,
-        choices=choices,
-        columns=columns,
-        smoothing=smoothing,
-        repeats=repeats,
-        drop_malformed=drop_malformed,
-        labelled=labelled,
-    )
+    path, asked = Path(name), _Asked(**more)
 
     def look(left_out: LeftOut) -> content.Content:
         return content.look_at_lines(
@@ -212,14 +187,14 @@ def read_lines(
 class _Asked:
     """What the caller wants, checked: arguments of `read_outputs` and `read_lines`."""
 
-    kind: str | None
-    format: str | None
-    choices: Sequence[str] | None
-    columns: Mapping[str, str | Sequence[str]] | None
+    kind: str | None = None
+    format: str | None = None
+    choices: Sequence[str] | None = None
+    columns: Mapping[str, str | Sequence[str]] | None = None
     model: str | int | None = None
-    smoothing: float | None
-    repeats: str | None
-    drop_malformed: bool
+    smoothing: float | None = None
+    repeats: str | None = None
+    drop_malformed: bool = False
     labelled: bool = True
 
     def __post_init__(self) -> None:
