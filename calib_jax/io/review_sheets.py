@@ -10,7 +10,6 @@ import dataclasses
 import enum
 import io
 import os
-import re
 import zlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -19,7 +18,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import checks, domains
-from . import host
+from . import cells, host
 
 
 class ReviewAnswer(enum.IntEnum):
@@ -354,10 +353,4 @@ class _Names:
             )
         # A negative prediction has no name.
         name = self.names[number] if number >= 0 else ""
-        return [f"'{name}" if _FORMULA.match(name) else name]
-
-
-# Spreadsheets drop spaces and control characters, and widths of characters, in front.
-_FORMULA = re.compile(
-    r"[\t\r\n]|[\s\x00-\x1f\x7f\u200b-\u200f\u2060\ufeff]*[-=+@\uff1d\uff0b\uff0d\uff20]"
-)
+        return [cells.text(name)]

@@ -1,0 +1,20 @@
+"""Reports: from outputs of models to findings, JSON, files and one HTML page.
+
+Import it by name, `from calib_jax import report`. It needs the extra
+`calib_jax[report]`.
+"""
+
+from .calibration import CalibrationReport, calibration_report
+from .folders import write
+from .pages import page
+
+__all__ = [
+    "CalibrationReport",
+    "calibration_report",
+    "page",
+    "write",
+]
+
+
+def __dir__() -> list[str]:
+    return __all__

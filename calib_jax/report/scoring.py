@@ -1,0 +1,140 @@
+"""Which calibrator suits a model's outputs, and the scores and answers it is fitted on.
+
+Shapes: N rows, C options.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..calibration import histogram, platt, temperature
+from ..confidence import classes
+from ..io.outputs import Outputs
+from .records import class_values
+
+# Up to so many different values, a score is a table and not a scale.
+_FEW_VALUES = 101
+# Rows for fifteen bins of twenty.
+_ENOUGH_FOR_BINS = 300
+
+
+class Method(NamedTuple):
+    """A calibrator.
+
+    Attributes:
+      name: as on the command line.
+      fit: from scores and outcomes, or from logits and labels, to parameters and a
+        report.
+      of_classes: whether it takes logits `[N, C]` and labels.
+    """
+
+    name: str
+    fit: Callable[..., Any]
+    of_classes: bool
+
+
+TEMPERATURE = Method("temperature", temperature.fit_temperature, True)
+PLATT = Method("platt", platt.fit_platt, False)
+HISTOGRAM = Method("histogram", histogram.fit_histogram, False)
+METHODS = {method.name: method for method in (TEMPERATURE, PLATT, HISTOGRAM)}
+
+
+class Scored(NamedTuple):
+    """What a model says and whether it is right; host arrays.
+
+    Attributes:
+      score: float32 `[N]`, what Platt scaling and histograms are fitted on.
+      confidence: float32 `[N]`, its confidence before calibration, in `[0, 1]`; None if
+        its scores are none.
+      outcome: float32 `[N]`, whether it is right, in `[0, 1]`.
+      prediction: int32 `[N]`, the option it chose, or None for scores without any.
+    """
+
+    score: np.ndarray
+    confidence: np.ndarray | None
+    outcome: np.ndarray
+    prediction: np.ndarray | None
+
+
+def scored(outputs: Outputs) -> Scored:
+    """Scores, confidences, outcomes and answers of a model.
+
+    Raises:
+      ValueError: if nothing says which answers are right.
+    """
+    prediction = outputs.predictions
+    values = class_values(outputs)
+    if values is None:
+        assert outputs.scores is not None
+        score = np.asarray(outputs.scores, np.float32)
+        confidence = _stated(outputs, score)
+    else:
+        confidence, best = _of_classes(outputs, values)
+        if prediction is None:
+            prediction = best
+        else:
+            prediction = np.where(prediction < 0, best, prediction)
+        score = np.asarray(classes.log_odds(confidence))
+    return Scored(score, confidence, _outcome(outputs, prediction), prediction)
+
+
+def top_confidence(params: Any, values: Any, class_where: Any) -> np.ndarray:
+    """Calibrated confidence float32 `[N]` of the likeliest option, by a temperature."""
+    top1 = classes.top1(values, params.temperature, class_where=class_where)
+    return np.asarray(top1.confidence)
+
+
+def choose(outputs: Outputs, scores: Scored) -> tuple[Method, str]:
+    """The calibrator that suits the kind of outputs, and why, in one sentence."""
+    values = class_values(outputs)
+    num_values = len(np.unique(scores.score))
+    few = num_values <= min(_FEW_VALUES, len(outputs) // 3)
+    enough = len(outputs) >= 2 * _ENOUGH_FOR_BINS
+    table = HISTOGRAM if enough else PLATT
+    if few:
+        many = f"its scores have only {num_values} different values"
+        if enough:
+            return table, f"Histogram binning, because {many}."
+        return table, f"Platt scaling, because {many}, and few rows."
+    if values is None:
+        return PLATT, "Platt scaling, because there is one score for each answer."
+    real = True if outputs.class_where is None else outputs.class_where
+    if np.any(np.isneginf(values) & real):
+        zeros = "some probabilities are 0, which no temperature can explain"
+        name = "Histogram binning" if enough else "Platt scaling"
+        return table, f"{name} of the answer's probability, because {zeros}."
+    if outputs.labels is None:
+        return PLATT, "Platt scaling, because there are outcomes and no labels."
+    return TEMPERATURE, "Temperature scaling, because each option has a value."
+
+
+def _of_classes(outputs: Outputs, values: Any) -> tuple[np.ndarray, np.ndarray]:
+    if outputs.kind == "probabilities":
+        # As they were written, so that rounded ones that are equal stay equal.
+        best = np.argmax(values, axis=1)
+        top = np.exp(np.max(values, axis=1))
+        return np.minimum(top, np.float32(1)), best.astype(np.int32)
+    top1 = classes.top1(values, class_where=outputs.class_where)
+    confidence, best = jax.device_get((top1.confidence, top1.prediction))
+    return confidence, best
+
+
+def _stated(outputs: Outputs, score: np.ndarray) -> np.ndarray | None:
+    if outputs.format == "answers":
+        # Mean log-likelihoods: their exponentials are mean probabilities of a token.
+        return np.exp(np.minimum(score, np.float32(0)))
+    inside = np.all((score >= 0) & (score <= 1))
+    return score if inside else None
+
+
+def _outcome(outputs: Outputs, prediction: np.ndarray | None) -> np.ndarray:
+    if outputs.outcomes is not None:
+        return np.asarray(outputs.outcomes, np.float32)
+    if outputs.labels is None or prediction is None:
+        raise ValueError(
+            f"{outputs.name}: nothing says which answers are right. Pass a file of "
+            "labels or outcomes with --labels."
+        )
+    return (prediction == outputs.labels).astype(np.float32)
