@@ -130,7 +130,8 @@ def test_join_by_id(tmp_path):
     first, second, third = cj.io.join(one, small, other)
     assert first.ids == second.ids == third.ids and first.dropped == {reason: 1}
     assert cj.io.join(small)[0].ids == small.ids
-    assert repr(one).startswith("Outputs(2 rows, format='csv', kind='scores', scores=")
+    start = "Outputs(2 rows, name='s', format='csv', kind='scores', scores="
+    assert repr(one).startswith(start)
 
 
 def test_join_by_order(tmp_path):

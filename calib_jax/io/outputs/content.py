@@ -3,7 +3,7 @@
 import gzip
 import itertools
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,8 +91,68 @@ def look(
     if found and found not in JSON:
         unit = "line" if found == "csv" else "row"
         return Content(found, paths, {}, iter(()), Places(paths, unit), watch)
+    of_files = enumerate(json_lines.of_file(path, watch) for path in paths)
+    return _of_lines(paths, of_files, format, left_out, outputs, named, watch)
+
+
+def look_at_lines(
+    path: Path,
+    lines: Iterable[Any],
+    format: str | None,
+    left_out: LeftOut,
+    *,
+    num_before: int = 0,
+    named: bool = False,
+) -> Content:
+    """As `look`, for lines of JSON that are not in a file.
+
+    Args:
+      path: their name, for messages.
+      lines: text, bytes or parsed JSON.
+      format: None for what the first line says.
+      left_out: what is not read.
+      num_before: how many rows and lines there were before.
+      named: whether it is named what holds the outputs.
+    """
+    if format is not None and format not in JSON:
+        raise ValueError(
+            f"{path}: lines are read of the formats {', '.join(JSON)}, not {format}: "
+            "save them to a file."
+        )
+    numbered = enumerate(_checked(path, lines, num_before), start=num_before + 1)
+    return _of_lines(
+        [path], [(0, numbered)], format, left_out, True, named, None, num_before
+    )
+
+
+def _checked(path: Path, lines: Iterable[Any], num_before: int) -> Iterator[Any]:
+    """The lines, if the first one is JSON."""
+    first = not num_before
+    for line in lines:
+        if first and isinstance(line, (str, bytes)) and (bare := line.strip()):
+            first = False
+            if bare[:1] not in ("{", "[", b"{", b"[", b"\xef"):
+                raise ValueError(
+                    f"{path}: expected JSON lines, got {responses.shown(bare)}: read "
+                    "other formats from a file."
+                )
+        yield line
+
+
+def _of_lines(
+    paths: list[Path],
+    of_files: Iterable[tuple[int, Iterable[tuple[int, Any]]]],
+    format: str | None,
+    left_out: LeftOut,
+    outputs: bool,
+    named: bool,
+    watch: json_lines.Watch | None,
+    num_before: int = 0,
+) -> Content:
+    path = left_out.path
     places = Places(paths, "line")
-    lines = _parsed(paths, places, left_out, watch)
+    places.num_read = num_before
+    lines = _parsed(of_files, places, left_out)
     # Failed requests look alike in all formats.
     seen: list[tuple[Place, Mapping[str, Any]]] = []
     for place, line in itertools.islice(lines, _NUM_SEEN):
@@ -210,14 +270,13 @@ def _by_keys(path: Path, first: Mapping[str, Any], named: bool) -> str:
 
 
 def _parsed(
-    paths: list[Path],
+    of_files: Iterable[tuple[int, Iterable[tuple[int, Any]]]],
     places: Places,
     left_out: LeftOut,
-    watch: json_lines.Watch | None,
 ) -> Lines:
     """All JSON objects with their places; other lines are refused."""
-    for number_of_file, path in enumerate(paths):
-        for number, line in json_lines.of_file(path, watch):
+    for number_of_file, lines in of_files:
+        for number, line in lines:
             place = Place(number_of_file, number, places.num_read)
             try:
                 for value in responses.values_of_line(line):

@@ -3,7 +3,7 @@
 import collections
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -95,6 +95,14 @@ class Places:
         return name
 
 
+class NoRowError(ValueError):
+    """Nothing is left to calibrate; `dropped` says why, as in `Outputs`."""
+
+    def __init__(self, message: str, dropped: Mapping[str, int]) -> None:
+        super().__init__(message)
+        self.dropped = dropped
+
+
 class LeftOut:
     """Counts rows that are left out by reason, and keeps the places of the first.
 
@@ -140,9 +148,10 @@ class LeftOut:
                 "or leave them out with drop_malformed=True."
             )
         if not num_rows:
-            raise ValueError(
+            raise NoRowError(
                 f"{self.path}: no row is left to calibrate: "
-                f"{self.summary() or 'it holds none'}."
+                f"{self.summary() or 'it holds none'}.",
+                dict(self.counts),
             )
 
     def summary(self) -> str:

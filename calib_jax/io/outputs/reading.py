@@ -1,7 +1,9 @@
 """Reads a file of outputs: its format, its rows, their labels."""
 
+import dataclasses
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -116,30 +118,114 @@ def read_outputs(
     source = host.path("path", path)
     if progress is not None and not callable(progress):
         raise ValueError(f"progress: expected a function or None, got {progress!r}.")
-    _one_of("kind", kind, tuple(KINDS))
-    _one_of("format", format, content.FORMATS)
-    _one_of("repeats", repeats, ("first", "last"))
-    left_out = LeftOut(
-        source, drop_malformed=checks.flag("drop_malformed", drop_malformed)
-    )
-    choices = None if choices is None else _choices(choices)
+    asked = _Asked(kind, format, choices, columns, repeats, drop_malformed)
     labels = None if labels is None else host.path("labels", labels)
+
+    def look(left_out: LeftOut) -> content.Content:
+        return content.look(
+            source, asked.format, left_out, progress=progress, named=asked.named
+        )
+
+    name = os.path.basename(os.path.abspath(source))
+    return _read(source, name, look, asked, labels)
+
+
+def read_lines(
+    lines: Iterable[str | bytes | Mapping[str, Any]],
+    *,
+    name: str,
+    kind: str | None = None,
+    format: str | None = None,
+    choices: Sequence[str] | None = None,
+    columns: Mapping[str, str | Sequence[str]] | None = None,
+    repeats: str | None = None,
+    drop_malformed: bool = False,
+    num_before: int = 0,
+) -> Outputs:
+    """Reads outputs from lines of JSON, such as some of those of standard input.
+
+    Args:
+      lines: text, bytes or parsed objects. `json_lines.lines_of` gives those of a
+        stream, and refuses lines that are too long.
+      name: what messages call them.
+      kind: as in `read_outputs`, with the rest.
+      format: that of earlier lines; None for what the first line says.
+      choices: the same.
+      columns: the same.
+      repeats: the same, among these lines.
+      drop_malformed: the same.
+      num_before: how many lines were read before: numbers of lines, and of rows without
+        ids, go on behind them.
+
+    Returns:
+      As `read_outputs`.
+
+    Raises:
+      ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
+    """
+    path = Path(name)
+    asked = _Asked(kind, format, choices, columns, repeats, drop_malformed)
+
+    def look(left_out: LeftOut) -> content.Content:
+        return content.look_at_lines(
+            path,
+            lines,
+            asked.format,
+            left_out,
+            num_before=num_before,
+            named=asked.named,
+        )
+
+    return _read(path, name, look, asked, None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """What the caller wants, checked; fields are arguments of `read_outputs`."""
+
+    kind: str | None
+    format: str | None
+    choices: Sequence[str] | None
+    columns: Mapping[str, str | Sequence[str]] | None
+    repeats: str | None
+    drop_malformed: bool
+
+    def __post_init__(self) -> None:
+        _one_of("kind", self.kind, tuple(KINDS))
+        _one_of("format", self.format, content.FORMATS)
+        _one_of("repeats", self.repeats, ("first", "last"))
+        checks.flag("drop_malformed", self.drop_malformed)
+        if self.choices is not None:
+            object.__setattr__(self, "choices", _choices(self.choices))
+
+    @property
+    def named(self) -> bool:
+        return self.kind is not None or self.columns is not None
+
+
+def _read(
+    path: Path,
+    name: str,
+    look: Callable[[LeftOut], content.Content],
+    asked: _Asked,
+    labels: Path | None,
+) -> Outputs:
+    left_out = LeftOut(path, drop_malformed=asked.drop_malformed)
     try:
-        named = kind is not None or columns is not None
-        looked = content.look(source, format, left_out, progress=progress, named=named)
-        rows = _rows(looked, kind, choices, columns, left_out)
+        rows = _rows(look(left_out), asked, left_out)
         left_out.check(len(rows))
-        rows = checking.unique(rows, repeats, left_out)
+        rows = checking.unique(rows, asked.repeats, left_out)
         rows = checking.checked(rows, left_out)
         left_out.check(len(rows))
         if labels is not None:
             rows = labelling.join(rows, label_files.read(labels), left_out)
-        return _outputs(labelling.numbered(rows, left_out), left_out)
+        return _outputs(name, labelling.numbered(rows, left_out), left_out)
     except ValueError as error:
         # Names in a file may hold anything, and a message is one line of text.
-        if str(error).isprintable():
+        if (message := str(error)).isprintable():
             raise
-        raise ValueError(_printable(str(error))) from error
+        error.args = (_printable(message), *error.args[1:])
+        raise
 
 
 def _printable(text: str) -> str:
@@ -165,13 +251,8 @@ def _choices(choices: Sequence[str]) -> list[str]:
     return list(choices)
 
 
-def _rows(
-    looked: content.Content,
-    kind: str | None,
-    choices: list[str] | None,
-    columns: Mapping[str, str | Sequence[str]] | None,
-    left_out: LeftOut,
-) -> Rows:
+def _rows(looked: content.Content, asked: _Asked, left_out: LeftOut) -> Rows:
+    kind, choices, columns = asked.kind, asked.choices, asked.columns
     lines, places = looked.lines, looked.places
     if columns is not None and looked.format in content.JSON[1:]:
         raise ValueError(f"columns: {looked.format} files have fields of their own.")
@@ -240,7 +321,7 @@ def _only(looked: content.Content, kind: str | None, *allowed: str) -> None:
         )
 
 
-def _outputs(rows: Rows, left_out: LeftOut) -> Outputs:
+def _outputs(name: str, rows: Rows, left_out: LeftOut) -> Outputs:
     values = {KINDS[rows.kind]: rows.values}
     predictions = rows.predictions
     if predictions is not None and np.all(np.asarray(predictions) < 0):
@@ -253,6 +334,7 @@ def _outputs(rows: Rows, left_out: LeftOut) -> Outputs:
         ids=tuple(rows.ids),
         format=rows.format,
         kind=rows.kind,
+        name=_printable(name),
         **values,
         labels=None if rows.labels is None else np.asarray(rows.labels),
         outcomes=None if rows.outcomes is None else rows.outcomes.astype(np.float32),

@@ -23,6 +23,7 @@ class Outputs:
         `"lm-eval"`, `"answers"` or `"decisions"`.
       kind: what the file holds: `"logits"`, `"log_probabilities"`, `"probabilities"` or
         `"scores"`.
+      name: of the file or folder, without its path.
       logits: floating `[N, C]`: float32, float16 or bfloat16 as in the file, float64 as
         float32. Those of an npy file may stay on the disk until they are used.
       log_probabilities: float32 `[N, C]`, in nats, of log-probabilities and of
@@ -47,6 +48,7 @@ class Outputs:
     ids: tuple[str, ...]
     format: str
     kind: str
+    name: str = ""
     logits: np.ndarray | None = None
     log_probabilities: np.ndarray | None = None
     scores: np.ndarray | None = None
@@ -67,7 +69,8 @@ class Outputs:
         return len(self.ids)
 
     def __repr__(self) -> str:
-        parts = [f"{len(self)} rows", f"format={self.format!r}", f"kind={self.kind!r}"]
+        parts = [f"{len(self)} rows"]
+        parts += [f"{one}={getattr(self, one)!r}" for one in ("name", "format", "kind")]
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, np.ndarray):
