@@ -10,7 +10,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import types
 import typing
 from typing import Any
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import records
-from . import host
+from . import host, writing
 
 _FORMAT = "calib_jax"
 _VERSION = 1
@@ -59,6 +58,7 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
 
     Examples:
       >>> import pathlib
+      >>> import tempfile
       >>> from calib_jax import Temperature
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "temperature.json"
       >>> save(path, Temperature(temperature=jnp.float32(1.5)))
@@ -70,23 +70,7 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
     records.check("params", params)
     content = {"format": _FORMAT, "version": _VERSION, **part}
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    handle, temporary = tempfile.mkstemp(
-        dir=target.parent, prefix=f".{target.name}.", suffix=".tmp"
-    )
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        # Temporary files are private: give it the permissions of the old or a new file.
-        mask = os.umask(0)
-        os.umask(mask)
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~mask
-        os.chmod(temporary, mode)
-        os.replace(temporary, target)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    writing.write_text(target, text)
 
 
 def load(path: str | os.PathLike[str]) -> Any:
@@ -109,6 +93,7 @@ def load(path: str | os.PathLike[str]) -> Any:
 
     Examples:
       >>> import pathlib
+      >>> import tempfile
       >>> from calib_jax import equal_width_bins
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "bins.json"
       >>> save(path, equal_width_bins(2))
