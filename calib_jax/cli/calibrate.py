@@ -8,12 +8,15 @@ import click
 from . import options
 
 
-@click.command("calibrate", epilog="""\b
+@click.command(
+    "calibrate",
+    epilog="""\b
 Examples:
   calib-jax calibrate samples_mmlu.jsonl
   calib-jax calibrate logits.npy --labels labels.npy --kind logits
   calib-jax calibrate answers.jsonl --choices A,B,C,D --labels labels.csv
-""")
+""",
+)
 @options.file_argument("file")
 @options.reading
 @click.option(

@@ -140,12 +140,15 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     from rich.markup import escape
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn(escape(what)),
         BarColumn(),
         DownloadColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        # A log file is spared the bar.
+        disable=not console.is_terminal,
     )
     with bar:
         task = bar.add_task(what, total=None)

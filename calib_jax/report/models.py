@@ -20,7 +20,7 @@ from ..calibration.temperature import Temperature
 from ..io.outputs import Outputs
 from ..metrics import intervals, scores
 from ..metrics.intervals import CalibrationErrorInterval
-from ..stats import tails
+from ..stats import bounds
 from . import scoring
 from .records import Source, class_values, source
 from .scoring import Method
@@ -294,7 +294,9 @@ def _group(
 ) -> Group:
     interval = None
     if outcome.dtype == bool:
-        ends = tails.clopper_pearson(np.sum(outcome), len(outcome), confidence_level)
+        ends = bounds.clopper_pearson(
+            int(np.sum(outcome)), len(outcome), confidence_level
+        )
         interval = float(ends[0]), float(ends[1])
 
     def mean(values: np.ndarray) -> float:
