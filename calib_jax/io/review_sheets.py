@@ -218,11 +218,11 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
         )
     place = {name: header.index(name) for name in (*_NUMBERS, "answer")}
     found, numbers, bad = [], [], []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
+    for line in reader:
+        if not any(cell.strip() for cell in line):
             continue
         try:
-            found.append(_read_line(cells, place))
+            found.append(_read_line(line, place))
             numbers.append(reader.line_num)
         except ValueError as error:
             bad.append((reader.line_num, str(error)))
