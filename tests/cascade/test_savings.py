@@ -254,61 +254,43 @@ def test_wrong_costs_raise():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_rows", [60, 300])
-def test_coverage(num_rows):
+@pytest.mark.parametrize("prices", [True, False], ids=["prices", "costs"])
+def test_coverage(prices, num_rows):
     """With costs that have long tails and grow as confidence falls."""
     router = cj.fit_router([0.1, 0.4, 0.6, 0.9], [0.9, 0.9, 0.9, 0.9], num_bins=4)
-    num_samples, num_small_bins = 1500, 2
 
-    def draw(key, size):
-        of_confidence, of_small, of_large, *of_costs = jax.random.split(key, 5)
+    def read(key, size, num_resamples):
+        """The numbers of a sample of this size, by name."""
+        to_draw, of_confidence, of_small, of_large, *of_costs = jax.random.split(key, 6)
         confidence = jax.random.uniform(of_confidence, (size,))
         tails = [jnp.exp(0.7 * jax.random.normal(k, (size,))) for k in of_costs]
-        return {
-            "small_confidence": confidence,
-            "small_outcome": jax.random.uniform(of_small, (size,)) < confidence,
-            "large_outcome": jax.random.uniform(of_large, (size,)) < 0.9,
+        costs = {
             "small_cost": 0.2 * tails[0],
             "large_cost": (2 - confidence) * tails[1],
         }
-
-    def read(found):
+        found = cj.cascade.cascade_savings(
+            to_draw,
+            router,
+            confidence,
+            jax.random.uniform(of_small, (size,)) < confidence,
+            jax.random.uniform(of_large, (size,)) < 0.9,
+            2,
+            num_resamples=num_resamples,
+            **(PRICES if prices else dict(zip(PRICES, by_row, strict=True))),
+        )
         return {name: getattr(found, name) for name in (*OF_COST, *OF_ROWS)}
 
-    @functools.partial(jax.jit, static_argnames=["size", "prices"])
-    def sample(key, size, prices, num_resamples=1):
-        rows = draw(key, size) | (PRICES if prices else {})
-        rows |= {"num_small_bins": num_small_bins, "num_resamples": num_resamples}
-        return read(cj.cascade.cascade_savings(key, router, **rows))
+    truth = read(jax.random.key(1), 2**20, 1)
 
-    for prices in (True, False):
-        truth = {
-            name: interval.estimate
-            for name, interval in sample(jax.random.key(1), 2**21, prices).items()
+    def held(key):
+        return {
+            name: (x.lower <= truth[name].estimate) & (truth[name].estimate <= x.upper)
+            for name, x in read(key, num_rows, 399).items()
         }
 
-        @jax.jit
-        def held(key, prices=prices, truth=truth):
-            found = read(
-                cj.cascade.cascade_savings(
-                    key,
-                    router,
-                    **draw(key, num_rows) | (PRICES if prices else {}),
-                    num_small_bins=num_small_bins,
-                    num_resamples=399,
-                )
-            )
-            return {
-                name: (x.lower <= truth[name]) & (truth[name] <= x.upper)
-                for name, x in found.items()
-            }
-
-        coverage = {
-            name: float(np.mean(inside))
-            for name, inside in jax.lax.map(
-                held, jax.random.split(jax.random.key(2), num_samples), batch_size=50
-            ).items()
-        }
-        # Standard errors are 0.006. The percentile bootstrap of few rows with long
-        # tails falls short by a per cent or two.
-        least = 0.935 if prices or num_rows > 100 else 0.92
-        assert all(least < share < 0.985 for share in coverage.values()), coverage
+    keys = jax.random.split(jax.random.key(2), 1000)
+    inside = jax.jit(lambda keys: jax.lax.map(held, keys, batch_size=50))(keys)
+    coverage = {name: float(np.mean(sample)) for name, sample in inside.items()}
+    # Percentiles of few rows with long tails fall short by a few per cent.
+    least = 0.93 if prices or num_rows > 100 else 0.9
+    assert all(least < share < 0.985 for share in coverage.values()), coverage
