@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import calibrate, demo
+from . import calibrate, cascade, demo
 
 
 @click.group(
@@ -24,7 +24,7 @@ def group() -> None:
     """
 
 
-for command in (calibrate.command, demo.command):
+for command in (calibrate.command, cascade.command, demo.command):
     group.add_command(command)
 
 
