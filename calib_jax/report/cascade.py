@@ -6,6 +6,7 @@ Shapes: N joined rows, `num_bins` bins, K from 0 to num_bins.
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
@@ -21,6 +22,8 @@ from ..cascade.intervals import CascadeInterval
 from ..cascade.routers import Router
 from ..cascade.savings import CascadeSavings
 from ..cascade.selection import Selection
+from ..io import cascade_records
+from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
 from ..stats import bounds
@@ -228,9 +231,11 @@ class CascadeReport(Report):
                 "kind would not help."
             )
         else:
+            lost = -first.accuracy_change
             found.append(
-                f"With one bin kept small it loses {_points(-first.accuracy_change)} "
-                f"on these rows, but they are too few to exclude a loss of "
+                "With one bin kept small it loses "
+                + (_points(lost) if lost > 0 else "nothing")
+                + " on these rows, but they are too few to exclude a loss of "
                 f"{_points(first.drop_bound)}."
             )
             if self.rows_needed is not None:
@@ -256,16 +261,32 @@ class CascadeReport(Report):
         if saved is not None and self.chosen.cost_saved_share_interval is not None:
             word, sign = ("saves", 1) if saved >= 0 else ("costs", -1)
             ends = [sign * end for end in self.chosen.cost_saved_share_interval]
-            less = "" if saved >= 0 else " more"
+            than = "of" if saved >= 0 else "more than"
             found += (
-                f" The cascade {word} {_percent(abs(saved))}{less} of what always "
-                f"asking the large model costs ({level} interval "
-                f"{_between(sorted(ends))})."
+                f" The cascade {word} {_percent(abs(saved))} {than} what always asking "
+                f"the large model costs ({level} interval {_between(sorted(ends))})."
             )
         return [found]
 
     def files(self) -> Mapping[str, Writer]:
-        return {}
+        return {"cascade.json": self._write_record}
+
+    def _write_record(self, path: Path) -> None:
+        promise = Promise(
+            made_by=risk_control.control_accuracy_drop,
+            confidence_level=self.confidence_level,
+        )
+        cascade_records.save_cascade(
+            path,
+            router=self.router,
+            num_small_bins=self.num_small_bins,
+            small_params=self.small.params,
+            large_params=self.large.params,
+            selection=self.selection,
+            promise=promise,
+            reference=self.reference,
+            small_input=self.small.taken,
+        )
 
 
 def cascade_report(
@@ -360,7 +381,7 @@ def cascade_report(
         router, *rows, max_drop, confidence_level
     )
     saved = _savings(key, router, rows, price.of_rows(second), confidence_level)
-    budget, least = int(chosen.num_small_bins), float(chosen.min_feasible_level)
+    budget, least = int(chosen.num_small_bins), _float(chosen.min_feasible_level)
     each = price.of_rows(second)
     return CascadeReport(
         sources=tuple(one.model.source for one in fitted),
@@ -383,7 +404,7 @@ def cascade_report(
         interval=interval,
         savings=None if saved is None else saved[budget],
         reference=tables.reliability_table(router.bins, *rows[:2]),
-        apgr=float(interval.apgr.estimate),
+        apgr=_float(interval.apgr.estimate),
         points=_points_of(interval, chosen, saved),
         small_cost=None if price.small is None else float(np.mean(each[0])),
         large_cost=None if price.large is None else float(np.mean(each[1])),
@@ -430,17 +451,17 @@ def _points_of(
         found.append(
             Point(
                 num_small_bins=budget,
-                small_share=float(interval.small_share.estimate[budget]),
-                accuracy=float(interval.accuracy.estimate[budget]),
+                small_share=_float(interval.small_share.estimate[budget]),
+                accuracy=_float(interval.accuracy.estimate[budget]),
                 accuracy_interval=_pair(interval.accuracy, budget),
-                accuracy_change=float(interval.over_large.estimate[budget]),
+                accuracy_change=_float(interval.over_large.estimate[budget]),
                 accuracy_change_interval=_pair(interval.over_large, budget),
-                drop_bound=float(chosen.bound[budget]) if budget else 0.0,
-                cost=None if saved is None else float(saved[budget].cost.estimate),
+                drop_bound=_float(chosen.bound[budget]) if budget else 0.0,
+                cost=None if saved is None else _float(saved[budget].cost.estimate),
                 cost_saved_share=share,
                 cost_saved_share_interval=None
                 if share is None or part is None
-                else (float(part.lower), float(part.upper)),
+                else (_float(part.lower), _float(part.upper)),
                 allowed=budget <= int(chosen.num_small_bins),
             )
         )
@@ -489,11 +510,16 @@ def _rows_needed(
 
 
 def _pair(interval: Interval, place: int) -> tuple[float, float]:
-    return float(interval.lower[place]), float(interval.upper[place])
+    return _float(interval.lower[place]), _float(interval.upper[place])
+
+
+def _float(value: Any) -> float:
+    """A float32 with the fewest digits that restore it."""
+    return float(str(np.float32(value)))
 
 
 def _finite(value: Any) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return _float(value) if np.isfinite(value) else None
 
 
 def _percent(share: float) -> str:
@@ -507,9 +533,10 @@ def _points(share: float, digits: int = 1) -> str:
 
 
 def _loses(limit: float) -> str:
-    if limit < 0:
-        return f"gains at least {100 * -limit:g} points of accuracy"
-    return f"loses at most {100 * limit:g} points of accuracy"
+    if limit == 0:
+        return "loses no accuracy"
+    size = f"{100 * abs(limit):g} point{'' if abs(limit) == 0.01 else 's'} of accuracy"
+    return f"gains at least {size}" if limit < 0 else f"loses at most {size}"
 
 
 def _rounded_up(limit: float) -> str:
