@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import calibrate, demo
+from . import apply, calibrate, cascade, demo
 
 
 @click.group(
@@ -24,7 +24,12 @@ def group() -> None:
     """
 
 
-for command in (calibrate.command, demo.command):
+for command in (
+    calibrate.command,
+    cascade.command,
+    apply.command,
+    demo.command,
+):
     group.add_command(command)
 
 

@@ -63,10 +63,19 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
       >>> print(load(path).temperature)
       1.5
     """
+    save_with_input(path, params, None)
+
+
+def save_with_input(
+    path: str | os.PathLike[str], params: Any, taken: str | None
+) -> None:
+    """As `save`, with a line of text on what scores or logits the parameters take."""
     target = host.path("path", path)
     part = _encode_record("params", params)
     records.check("params", params)
     content = {"format": _FORMAT, "version": _VERSION, **part}
+    if taken is not None:
+        content["input"] = taken
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     writing.write_text(target, text)
 
@@ -98,6 +107,11 @@ def load(path: str | os.PathLike[str]) -> Any:
       >>> print(load(path).edges)
       [0.5]
     """
+    return load_with_input(path)[0]
+
+
+def load_with_input(path: str | os.PathLike[str]) -> tuple[Any, str | None]:
+    """As `load`, with what the file says of the input of its parameters, or None."""
     source = host.path("path", path)
     try:
         content = json_numbers.parse(source.read_text(encoding="utf-8"))
@@ -106,7 +120,8 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"{path}: expected a JSON file written by save or save_cascade ({error})."
         ) from error
     if cascade_records.is_cascade(content):
-        return cascade_records.read(path, content)
+        record = cascade_records.read(path, content)
+        return record, record.small_input
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{path}: expected a file written by calib_jax.save.")
     version = content.get("version")
@@ -115,13 +130,17 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"{path}: expected version {_VERSION}, got {version!r}; read files of a "
             "newer release with that release."
         )
-    body = {k: v for k, v in content.items() if k not in ("format", "version")}
+    other = ("format", "version", "input")
+    body = {k: v for k, v in content.items() if k not in other}
+    taken = content.get("input")
+    if taken is not None and not (isinstance(taken, str) and taken.isprintable()):
+        raise ValueError(f"{path}: input: expected one line of text, got {taken!r}.")
     try:
         params = _decode_record("params", body)
         records.check("params", params)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
-    return params
+    return params, taken
 
 
 def _encode_record(name: str, value: Any) -> dict[str, Any]:

@@ -5,12 +5,15 @@ Import it by name, `from calib_jax import report`. It needs the extra
 """
 
 from .calibration import CalibrationReport, calibration_report
+from .cascade import CascadeReport, cascade_report
 from .folders import write
 from .pages import page
 
 __all__ = [
     "CalibrationReport",
+    "CascadeReport",
     "calibration_report",
+    "cascade_report",
     "page",
     "write",
 ]

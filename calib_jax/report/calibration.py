@@ -94,7 +94,9 @@ class CalibrationReport(Report):
 
     def files(self) -> Mapping[str, Writer]:
         return {
-            "calibration.json": lambda path: files.save(path, self.model.params),
+            "calibration.json": lambda path: files.save_with_input(
+                path, self.model.params, self.model.taken
+            ),
             "confidences.csv": self._write_confidences,
         }
 
