@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import calibrate, demo
+from . import calibrate, clean, demo
 
 
 @click.group(
@@ -24,7 +24,7 @@ def group() -> None:
     """
 
 
-for command in (calibrate.command, demo.command):
+for command in (calibrate.command, clean.command, demo.command):
     group.add_command(command)
 
 

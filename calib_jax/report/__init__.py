@@ -5,12 +5,15 @@ Import it by name, `from calib_jax import report`. It needs the extra
 """
 
 from .calibration import CalibrationReport, calibration_report
+from .cleaning import CleaningReport, cleaning_report
 from .folders import write
 from .pages import page
 
 __all__ = [
     "CalibrationReport",
+    "CleaningReport",
     "calibration_report",
+    "cleaning_report",
     "page",
     "write",
 ]
