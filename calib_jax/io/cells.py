@@ -18,8 +18,8 @@ def text(value: str) -> str:
     """The text of a cell; a number such as -1 stays a number."""
     if _NUMBER.fullmatch(value):
         return value
-    value = _LATER.sub(r"\1'", unicode(value))
-    return f"'{value}" if _FORMULA.match(value) else value
+    text = _LATER.sub(r"\1'", unicode(value))
+    return f"'{text}" if _FORMULA.match(value) else text
 
 
 def unicode(value: str) -> str:

@@ -248,9 +248,7 @@ def _write_sheet(report: CleaningReport, ranking: Ranking, path: Path) -> None:
         ranking.labels,
         ranking.predictions,
         ranking.confidences,
-        class_names=None
-        if ranking.names is None
-        else [*map(cells.unicode, ranking.names)],
+        class_names=names,
         ids=[*map(cells.unicode, ranking.ids)],
     )
 
