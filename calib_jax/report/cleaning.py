@@ -294,16 +294,17 @@ def cleaning_report(
     Examples:
       >>> import pathlib, tempfile
       >>> import calib_jax as cj
-      >>> path = pathlib.Path(tempfile.mkdtemp()) / "outputs.csv"
-      >>> # The model is right, or it says 0.5; every tenth label is wrong.
-      >>> lines = []
-      >>> for i in range(400):
-      ...     p = 0.98 if i % 2 else 0.02 if i % 4 else 0.5 + i % 3 / 10
-      ...     lines.append(f"{p},{1 - p},{int(p < 0.5) ^ (i % 10 == 0)}")
-      >>> _ = path.write_text("\\n".join(["prob_0,prob_1,label", *lines]))
-      >>> report = cleaning_report(cj.io.read_outputs(path))
-      >>> print(report.num_rows, {s.given for s in report.suspects})
-      400 {'0'}
+      >>> rng = np.random.default_rng(0)
+      >>> sure = rng.uniform(0.5, 1, 400)
+      >>> truth = rng.integers(0, 2, 400)
+      >>> answer = np.where(rng.random(400) < sure, truth, 1 - truth)
+      >>> given = np.where(np.arange(400) % 20 == 0, 1 - truth, truth)
+      >>> yes = np.where(answer == 1, sure, 1 - sure)
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "outputs.npz"
+      >>> np.savez(path, probabilities=np.stack([1 - yes, yes], 1), labels=given)
+      >>> report = cleaning_report(cj.io.read_outputs(path), num_top_bins=2)
+      >>> print([suspect.id for suspect in report.suspects])
+      ['220', '180']
     """
     top = DEFAULT_TOP_BINS if num_top_bins is None else num_top_bins
     if not 1 <= top <= DEFAULT_NUM_BINS:
