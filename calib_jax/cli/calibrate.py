@@ -19,13 +19,7 @@ Examples:
 )
 @options.file_argument("file")
 @options.reading
-@click.option(
-    "--method",
-    type=click.Choice(["auto", "temperature", "platt", "histogram"]),
-    default="auto",
-    show_default=True,
-    help="The calibrator.",
-)
+@options.method
 @options.running("calib-jax-calibrate")
 def command(
     file: Path,
@@ -46,8 +40,11 @@ def command(
     options.start(no_cache=no_cache)
     from ..report import calibration, folders, scoring
 
-    folders.check(output, force=force)
-    outputs = options.read(file, **options.reading_options(reading))
+    how = options.reading_options(reading)
+    folders.check(
+        output, force=force, names=calibration.FILES, read=(file, how["labels"])
+    )
+    outputs = options.read(file, **how)
     with options.working("Fitting and judging"):
         report = calibration.calibration_report(
             outputs,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import apply, calibrate, cascade, demo
+from . import apply, calibrate, cascade, clean, demo
 
 
 @click.group(
@@ -27,6 +27,7 @@ def group() -> None:
 for command in (
     calibrate.command,
     cascade.command,
+    clean.command,
     apply.command,
     demo.command,
 ):

@@ -65,6 +65,17 @@ def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def method(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option for a calibrator."""
+    return click.option(
+        "--method",
+        type=click.Choice(["auto", "temperature", "platt", "histogram"]),
+        default="auto",
+        show_default=True,
+        help="The calibrator.",
+    )(command)
+
+
 def running(default: str) -> Decorator:
     """Options on what is computed and where it goes; `default` is the folder."""
 

@@ -15,6 +15,9 @@ from .models import Model
 from .records import Report, Writer
 from .scoring import Method
 
+#: Names of the files beside the page.
+PARAMETERS, CONFIDENCES = FILES = ("calibration.json", "confidences.csv")
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CalibrationReport(Report):
@@ -87,17 +90,17 @@ class CalibrationReport(Report):
         if self.model.status != "CONVERGED":
             steps.insert(
                 0,
-                f"The fit ended as {self.model.status}: see the page on common mistakes "
-                "before you use these parameters.",
+                f"The fit ended as {self.model.status}: see the page on common "
+                "mistakes before you use these parameters.",
             )
         return tuple(steps)
 
     def files(self) -> Mapping[str, Writer]:
         return {
-            "calibration.json": lambda path: files.save_with_input(
+            PARAMETERS: lambda path: files.save_with_input(
                 path, self.model.params, self.model.taken
             ),
-            "confidences.csv": self._write_confidences,
+            CONFIDENCES: self._write_confidences,
         }
 
     def _write_confidences(self, path: Path) -> None:

@@ -154,6 +154,11 @@ def _stated(outputs: Outputs, score: np.ndarray) -> np.ndarray | None:
 def _outcome(outputs: Outputs, prediction: np.ndarray | None) -> np.ndarray:
     if outputs.outcomes is not None:
         return np.asarray(outputs.outcomes, np.float32)
+    if outputs.labels is not None and prediction is None:
+        raise ValueError(
+            f"{outputs.name}: it has scores and does not say which option each answer "
+            "chose. Add a column prediction, or the probabilities of all options."
+        )
     if outputs.labels is None or prediction is None:
         raise ValueError(
             f"{outputs.name}: nothing says which answers are right. Pass a file of "
