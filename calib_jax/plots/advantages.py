@@ -20,11 +20,11 @@ def advantage_bars(
 ) -> Figure:
     """Advantage of the large model in each bin of the small model's confidence.
 
-    A bar reaches half-way to the mean confidences of its neighbours; empty bins are
-    left out. With outcomes in the table, a square is the advantage in mean outcome and
-    its line one standard error in either direction: bars far from their squares say
-    that confidences mislead the router. With a K, bins that are kept small are filled
-    and the others hatched.
+    A bar reaches half-way to the mean confidences of its neighbours, at most to 0 and
+    1; empty bins are left out. With outcomes in the table, a square is the advantage in
+    mean outcome and its line one standard error in either direction: bars far from
+    their squares say that confidences mislead the router. With a K, bins that are kept
+    small are filled and the others hatched.
 
     Args:
       table: `AdvantageTable` of `[num_bins]`, on any rows.
@@ -116,12 +116,12 @@ def _edges(confidence: np.ndarray) -> np.ndarray:
     if confidence.size < 2:
         return np.concatenate([confidence - 0.05, confidence + 0.05])
     middle = 0.5 * (confidence[1:] + confidence[:-1])
-    first = 2 * confidence[0] - middle[0]
-    return np.concatenate([[first], middle, [2 * confidence[-1] - middle[-1]]])
+    ends = 2 * confidence[[0, -1]] - middle[[0, -1]]
+    return np.concatenate([ends[:1], middle, ends[1:]]).clip(0, 1)
 
 
 def _outcomes(table: AdvantageTable) -> list[np.ndarray] | None:
-    """Advantage in mean outcome and its standard error, in %, where a table has them."""
+    """Advantage in mean outcome and its standard error, in %, if the table has them."""
     advantage, error = table.outcome_advantage, table.outcome_advantage_standard_error
     if advantage is None or error is None:
         return None
