@@ -45,8 +45,11 @@ def finish(axes: Axes, title: str | None, *, above: float = 0.0) -> Figure:
       title: optional text above the legend.
       above: points between the panel and the legend, for an axis between them.
     """
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    nearest = axes.get_figure()
+    assert nearest is not None
+    # That of a panel of a figure is the figure around it, in every release.
+    figure = nearest.figure
+    assert isinstance(figure, Figure)
     handles, names = axes.get_legend_handles_labels()
     # An inch of a column holds about fifteen letters beside line and marker.
     width = axes.get_position().width * figure.get_figwidth()
