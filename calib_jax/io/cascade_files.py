@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .._core import checks, versions
+from .._core import checks, records, versions
 from ..binning.tables import ReliabilityTable
 from ..calibration.apply import calibrate
 from ..calibration.histogram import Histogram
@@ -104,12 +104,15 @@ def save_cascade(
         if value is not None or name in ("router", "small_params"):
             checks.instance(name, value, *kinds)
             checks.on_host(name, value)
+            if kinds != (Promise,):
+                records.check(name, value)
     checks.on_host("num_small_bins", num_small_bins)
     budget = int(routers.checked_budget(router, num_small_bins))
     if num_rows is None and selection is not None and int(selection.num_rows) > 0:
         num_rows = int(selection.num_rows)
     if num_rows is not None:
         num_rows = checks.static_int("num_rows", num_rows, minimum=1)
+    _line("small_input", small_input)
     content = {
         "format": _FORMAT,
         "schema": _SCHEMA,
@@ -211,7 +214,7 @@ def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
         "num_small_bins": budget,
         "small_params": _read_params("small", given),
         "large_params": None if large is None else _read_params("large", large),
-        "small_input": _line(small["input"]),
+        "small_input": _line("small.input", small["input"]),
         "num_rows": None if rows is None else _whole("num_rows", rows, minimum=1),
         "promise": promise,
         "selection": choice,
@@ -281,15 +284,15 @@ def _read_promise(part: Any) -> Promise:
 def _read_versions(part: Any) -> Mapping[str, str]:
     wanted = versions.of_libraries()
     plain_records.check_fields("versions", part, wanted)
-    return {name: _line(part[name], f"versions.{name}") or "" for name in wanted}
+    return {name: _line(f"versions.{name}", part[name]) or "" for name in wanted}
 
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
-def _line(value: Any, name: str = "small.input") -> str | None:
-    if value is not None and not (_is_text(value) and value.strip().isprintable()):
+def _line(name: str, value: Any) -> str | None:
+    if value is not None and not (_is_text(value) and value.isprintable()):
         raise ValueError(f"{name}: expected one line of text, got {shown(value)}.")
     return value
 

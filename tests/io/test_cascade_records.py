@@ -33,6 +33,7 @@ HISTOGRAM, _ = cj.fit_histogram(SCORES[:300], RIGHT[:300], num_bins=4)
 TEMPERATURE = cj.Temperature(temperature=jnp.float32(1.3))
 CONFIDENCE = cj.calibrate(PLATT, SCORES)
 ROUTER = cj.fit_router(CONFIDENCE[:300], LARGE[:300], num_bins=6)
+EDGES = np.asarray(ROUTER.bins.edges)
 ROWS = CONFIDENCE[300:], RIGHT[300:], LARGE_RIGHT[300:]
 CHOSEN = cj.cascade.control_accuracy_drop(ROUTER, *ROWS, 0.1, 0.9)
 FULL = {
@@ -368,8 +369,20 @@ REFUSED = {
         "reference: expected 6 bins, as in router, got 3",
     ),
     "no rows": ({"num_rows": 0}, "num_rows: expected at least 1, got 0"),
-    "no words": ({"small_input": 3}, "small.input: expected one line of text, got 3"),
-    "two lines": ({"small_input": "a\nb"}, "small.input: expected one line of text"),
+    "no words": ({"small_input": 3}, "small_input: expected one line of text, got 3"),
+    "two lines": ({"small_input": "\na"}, "small_input: expected one line of text"),
+    "edges that fall": (
+        {"router": dataclasses.replace(ROUTER, bins=cj.Bins(edges=EDGES[::-1]))},
+        "router.bins.edges: expected values that ascend, got",
+    ),
+    "a NaN edge": (
+        {"router": dataclasses.replace(ROUTER, bins=cj.Bins(edges=EDGES * np.nan))},
+        "router.bins.edges: expected values that ascend, without NaN",
+    ),
+    "a temperature below 0": (
+        {"small_params": cj.Temperature(temperature=jnp.float32(-1))},
+        "small_params.temperature: expected values above 0",
+    ),
 }
 
 
