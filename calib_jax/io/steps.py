@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..binning.bins import bin_index
 from ..calibration.apply import calibrate
 from ..calibration.histogram import Histogram
 from ..calibration.platt import Platt
@@ -52,12 +51,16 @@ def of_cascade(
     ends = np.array([-np.inf, 0, np.inf], np.float32)
     edges = np.asarray(router.bins.edges, np.float32)
 
+    def bins_of(confidence: np.ndarray) -> np.ndarray:
+        # As `bin_index` does, without a program for every number of bins.
+        found = np.searchsorted(edges, confidence, side="right")
+        return np.where(np.isnan(confidence), -1, found)
+
     def bins_of_confidence(keys: np.ndarray) -> np.ndarray:
-        return np.asarray(bin_index(router.bins, _from_keys(keys)))
+        return bins_of(_from_keys(keys))
 
     def bins_of_score(keys: np.ndarray) -> np.ndarray:
-        confidence = calibrate(params, _from_keys(keys))
-        return np.asarray(bin_index(router.bins, confidence))
+        return bins_of(np.asarray(calibrate(params, _from_keys(keys))))
 
     if isinstance(params, Temperature):
         within = edges[(edges > 0) & (edges <= 1)]
