@@ -26,14 +26,19 @@ def file_argument(name: str, **more: Any) -> Decorator:
 
 def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options on how files are read; collected by `reading_options`."""
+    labels = click.option(
+        "--labels",
+        type=_FILE,
+        metavar="FILE",
+        help="Labels or outcomes, where the file has none.",
+    )
+    return labels(reading_new(command))
+
+
+def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without labels."""
     for option in reversed(
         (
-            click.option(
-                "--labels",
-                type=_FILE,
-                metavar="FILE",
-                help="Labels or outcomes, where the file has none.",
-            ),
             click.option(
                 "--kind",
                 type=click.Choice(KINDS),
@@ -128,7 +133,7 @@ def reading_options(given: dict[str, Any]) -> dict[str, Any]:
     choices = given.pop("choices")
     return {
         "choices": None if choices is None else choices.split(","),
-        **{name: given.pop(name) for name in ("labels", "kind", "repeats")},
+        **{name: given.pop(name, None) for name in ("labels", "kind", "repeats")},
         "drop_malformed": given.pop("drop_malformed"),
     }
 

@@ -5,14 +5,17 @@ Import it by name, `from calib_jax import report`. It needs the extra
 """
 
 from .calibration import CalibrationReport, calibration_report
+from .cascade import CascadeReport, cascade_report
 from .cleaning import CleaningReport, cleaning_report
 from .folders import write
 from .pages import page
 
 __all__ = [
     "CalibrationReport",
+    "CascadeReport",
     "CleaningReport",
     "calibration_report",
+    "cascade_report",
     "cleaning_report",
     "page",
     "write",

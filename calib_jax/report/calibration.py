@@ -97,7 +97,9 @@ class CalibrationReport(Report):
 
     def files(self) -> Mapping[str, Writer]:
         return {
-            PARAMETERS: lambda path: files.save(path, self.model.params),
+            PARAMETERS: lambda path: files.save_with_input(
+                path, self.model.params, self.model.taken
+            ),
             CONFIDENCES: self._write_confidences,
         }
 

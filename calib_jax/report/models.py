@@ -88,6 +88,7 @@ class Model:
       method: name of the calibrator.
       reason: why this one, in a sentence.
       params: what was fitted.
+      taken: what they take, in words.
       fit: `FitReport`.
       status: how the fit ended, by name.
       num_fitted: rows of the half that it was fitted on.
@@ -102,6 +103,7 @@ class Model:
     method: str
     reason: str
     params: Temperature | Platt | Histogram
+    taken: str
     fit: FitReport
     status: str
     num_fitted: int
@@ -193,6 +195,7 @@ def fit(
         method=method.name,
         reason=reason,
         params=params,
+        taken=scoring.taken(outputs, method.of_classes),
         fit=report,
         status=FitStatus(int(report.status)).name,
         num_fitted=len(fitted),

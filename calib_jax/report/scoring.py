@@ -58,12 +58,34 @@ class Scored(NamedTuple):
     prediction: np.ndarray | None
 
 
+#: What calibrators take, as records that are served say it.
+OF_OPTIONS = "logits or log-probabilities of the options"
+OF_LIKELIEST = "log-odds of the likeliest option's probability"
+OF_TOKENS = "mean log-likelihood of the answer's tokens"
+OF_ANSWER = "one score for each answer"
+
+
+def taken(outputs: Outputs, of_classes: bool) -> str:
+    """What a calibrator, of classes or of a score, takes of outputs like these."""
+    if class_values(outputs) is not None:
+        return OF_OPTIONS if of_classes else OF_LIKELIEST
+    return OF_TOKENS if outputs.format == "answers" else OF_ANSWER
+
+
 def scored(outputs: Outputs) -> Scored:
     """Scores, confidences, outcomes and answers of a model.
 
     Raises:
       ValueError: if nothing says which answers are right.
     """
+    score, confidence, prediction = read(outputs)
+    return Scored(score, confidence, _outcome(outputs, prediction), prediction)
+
+
+def read(
+    outputs: Outputs,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """As `scored`, without outcomes."""
     prediction = outputs.predictions
     values = class_values(outputs)
     if values is None:
@@ -77,7 +99,7 @@ def scored(outputs: Outputs) -> Scored:
         else:
             prediction = np.where(prediction < 0, best, prediction)
         score = np.asarray(classes.log_odds(confidence))
-    return Scored(score, confidence, _outcome(outputs, prediction), prediction)
+    return score, confidence, prediction
 
 
 def top_confidence(params: Any, values: Any, class_where: Any) -> np.ndarray:

@@ -255,6 +255,7 @@ advantage_table(bins, small_confidence, large_confidence, *, small_outcome=None,
 fit_router(small_confidence, large_confidence, *, num_bins=15, bins=None, where=None, weights=None)
 use_small(router, small_confidence, num_small_bins)
 cascade_curve(router, small_confidence, small_outcome, large_outcome, *, where=None, weights=None)
+cascade.cascade_savings(key, router, small_confidence, small_outcome, large_outcome, num_small_bins, *, small_cost, large_cost, num_resamples=1000, confidence_level=0.95, where=None)
 random_curve(curve)
 performance_gap_recovered(curve)
 average_performance_gap_recovered(curve)

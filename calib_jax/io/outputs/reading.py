@@ -141,6 +141,7 @@ def read_lines(
     repeats: str | None = None,
     drop_malformed: bool = False,
     num_before: int = 0,
+    unique: bool = True,
 ) -> Outputs:
     """Reads outputs from lines of JSON, such as some of those of standard input.
 
@@ -156,6 +157,8 @@ def read_lines(
       drop_malformed: the same.
       num_before: how many lines were read before: numbers of lines, and of rows without
         ids, go on behind them.
+      unique: whether each id has one row. Otherwise `repeats` is not looked at, and
+        every row is kept.
 
     Returns:
       As `read_outputs`.
@@ -176,7 +179,7 @@ def read_lines(
             named=asked.named,
         )
 
-    return _read(path, name, look, asked, None)
+    return _read(path, name, look, asked, None, unique=unique)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,12 +212,15 @@ def _read(
     look: Callable[[LeftOut], content.Content],
     asked: _Asked,
     labels: Path | None,
+    *,
+    unique: bool = True,
 ) -> Outputs:
     left_out = LeftOut(path, drop_malformed=asked.drop_malformed)
     try:
         rows = _rows(look(left_out), asked, left_out)
         left_out.check(len(rows))
-        rows = checking.unique(rows, asked.repeats, left_out)
+        if unique:
+            rows = checking.unique(rows, asked.repeats, left_out)
         rows = checking.checked(rows, left_out)
         left_out.check(len(rows))
         if labels is not None:
