@@ -1,4 +1,4 @@
-"""Files: parameters and cascades, outputs of models, review sheets, checks of values."""
+"""Files: parameters, cascades, outputs of models, review sheets, checks of values."""
 
 from .answers import answer_positions, choice_log_probabilities
 from .cascade_records import CascadeRecord, Promise, save_cascade

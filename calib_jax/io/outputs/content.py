@@ -52,7 +52,8 @@ _FOREIGN = {
 # Files of a folder that are read.
 _ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".ndjson")
 _MOST_FILES = 100_000
-# So many lines are looked at to find the format.
+# So many bytes and lines are looked at to find the format.
+_HEAD = 4096
 _NUM_SEEN = 1000
 
 Lines = Iterator[tuple[Place, Mapping[str, Any]]]
@@ -213,7 +214,7 @@ def _by_start(path: Path) -> str:
     """The format, or "" if it is JSON."""
     with json_lines.open_bytes(path) as file:
         try:
-            head = file.read(4096)
+            head = file.read(_HEAD)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: gzip is damaged ({error}).") from None
         packed = isinstance(file, gzip.GzipFile)
@@ -235,7 +236,8 @@ def _by_start(path: Path) -> str:
         )
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text:
-        raise ValueError(f"{path}: is empty.")
+        what = "is empty" if len(head) < _HEAD else f"begins with {_HEAD} blanks"
+        raise ValueError(f"{path}: {what}.")
     return "" if text[:1] in b"{[" else "csv"
 
 

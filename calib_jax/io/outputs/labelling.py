@@ -1,6 +1,7 @@
 """Labels: from the file itself or another one, as numbers of options."""
 
 import re
+from array import array
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -232,8 +233,17 @@ def _read(
 
     def column(read: Callable[[Any, tuple[Any, ...]], int]) -> np.ndarray:
         options: Sequence[Any] = rows.options or [()] * len(rows)
-        pairs = zip(cells, options, strict=True)
-        found = [-1 if cell is None else read(cell, of_row) for cell, of_row in pairs]
+        found = array("q")
+        # Long texts are the same in many rows.
+        known: dict[tuple[Any, int], int] = {}
+        for cell, of_row in zip(cells, options, strict=True):
+            if not isinstance(cell, str):
+                found.append(-1 if cell is None else read(cell, of_row))
+                continue
+            key = cell, id(of_row)
+            if key not in known:
+                known[key] = read(cell, of_row)
+            found.append(known[key])
         return np.array(found, np.int64)
 
     if rows.options is None:

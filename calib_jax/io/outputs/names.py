@@ -1,5 +1,6 @@
 """Which array or column of a file holds what, by its name alone."""
 
+import collections
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -65,6 +66,13 @@ def holds_any(names: Iterable[str]) -> bool:
     ) or any(name.endswith(_ends(field)) for field in KINDS for name in given)
 
 
+def check_once(path: Path, names: Iterable[str]) -> None:
+    """Raises `ValueError` if two columns have the same name."""
+    twice = [one for one, num in collections.Counter(names).items() if one and num > 1]
+    if twice:
+        raise ValueError(f"{path}: column {twice[0][:60]!r} is there twice.")
+
+
 def plan(
     path: Path,
     names: Iterable[str],
@@ -81,8 +89,7 @@ def plan(
     """
     given = list(names)
     found: Plan = {} if columns is None else _asked(path, given, columns)
-    used = _flat(found)
-    free = [name for name in given if name not in used]
+    free = _unread(given, found)
     images = _is_of_images(list(map(plain, given)))
     if images and "predictions" not in found:
         found["predictions"] = next(name for name in given if plain(name) == "index")
@@ -151,7 +158,8 @@ def _is_of_images(given: list[str]) -> bool:
 
 
 def _matches(given: list[str], synonyms: tuple[str, ...]) -> list[str]:
-    return [name for one in synonyms for name in given if plain(name) == one]
+    known = [(plain(name), name) for name in given]
+    return [name for one in synonyms for form, name in known if form == one]
 
 
 def _asked(
@@ -207,8 +215,8 @@ def _by_ending(
         name: field
         # The name small_log_probs ends in probs, too.
         for field in reversed(KINDS)
-        for name in given
-        if name not in _flat(found) and plain(name).endswith(_ends(field))
+        for name in _unread(given, found)
+        if plain(name).endswith(_ends(field))
     }
     if kind is not None:
         ends = {name: field for name, field in ends.items() if field == kind}
@@ -251,15 +259,12 @@ def _only(path: Path, given: list[str], found: Plan, shapes: Mapping[str, Any]) 
 
 def _unread(given: Iterable[str], found: Plan) -> list[str]:
     """Names of which nothing is read."""
-    return [name for name in given if name not in _flat(found)]
-
-
-def _flat(found: Plan) -> set[str]:
-    return {
+    read = {
         name
         for names in found.values()
         for name in ([names] if isinstance(names, str) else names)
     }
+    return [name for name in given if name not in read]
 
 
 def shown(names: Iterable[str], shapes: Mapping[str, Any] | None = None) -> str:

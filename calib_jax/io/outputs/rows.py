@@ -1,5 +1,6 @@
 """Rows as a reader found them, before they are checked, labelled and put in order."""
 
+import collections
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
@@ -135,7 +136,8 @@ def choices_of(rows: Rows) -> tuple[str, ...] | None:
 def names_of(options: tuple[Any, ...]) -> tuple[str, ...]:
     """Options as text; a text that reads like another option gets quotation marks."""
     plain = [one if isinstance(one, str) else json.dumps(one) for one in options]
+    counts = collections.Counter(plain)
     return tuple(
-        json.dumps(one) if isinstance(one, str) and plain.count(one) > 1 else name
+        json.dumps(one) if isinstance(one, str) and counts[one] > 1 else name
         for one, name in zip(options, plain, strict=True)
     )

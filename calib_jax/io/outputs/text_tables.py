@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import json_lines
 from ..responses import MalformedError, json_value, shown
+from . import names
 from .left_out import LeftOut, Place, Places
 
 # So many names behind the first line are kept.
@@ -143,7 +144,7 @@ class CsvTable:
 
     def __init__(self, path: Path, watch: json_lines.Watch | None = None) -> None:
         self.path, self._watch = path, watch
-        header = next((cells for _, cells in self._rows() if any(cells)), None)
+        header = next((cells for _, cells in self._rows() if _holds(cells)), None)
         if header is None:
             raise ValueError(f"{path}: is empty.")
         self.bare = all(map(_is_number, header))
@@ -152,9 +153,7 @@ class CsvTable:
             if self.bare
             else [cell.strip() for cell in header]
         )
-        twice = [name for name in self.names if self.names.count(name) > 1]
-        if twice and "".join(twice):
-            raise ValueError(f"{path}: column {shown(twice[0])} is there twice.")
+        names.check_once(path, self.names)
 
     def _rows(
         self, watch: json_lines.Watch | None = None
@@ -183,12 +182,12 @@ class CsvTable:
         found = _Columns(numbers, others)
         rows = self._rows(self._watch)
         if not self.bare:
-            next(cells for _, cells in rows if any(cells))
+            next(cells for _, cells in rows if _holds(cells))
         # A blank line is a row only where a row has one cell.
         rows = ((n, cells) for n, cells in rows if cells or len(self.names) == 1)
         for row, (number, cells) in enumerate(rows):
             place = Place(0, number, row)
-            if not any(cells):
+            if not _holds(cells):
                 continue
             # Those behind the last row are none: spreadsheets save them.
             for _ in range(row - places.num_read):
@@ -215,6 +214,10 @@ def _text(path: Path, number: int, line: bytes) -> str:
             f"{path}: line {number} is not UTF-8 at byte {error.start}; save it as CSV "
             "UTF-8."
         ) from None
+
+
+def _holds(cells: list[str]) -> bool:
+    return any(map(str.strip, cells))
 
 
 def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
