@@ -19,7 +19,7 @@ from ..cleaning import audits, expectations, experts, label_issues, repairs
 from ..cleaning.expectations import FalseFlags
 from ..io import cells, review_sheets
 from ..io.outputs import Outputs, join
-from . import agreed, models
+from . import agreed, models, statuses
 from .agreed import Answers
 from .models import Model
 from .records import Report, Writer
@@ -164,6 +164,9 @@ class CleaningReport(Report):
             "wrong ones make models look overconfident, so that real confidence is "
             "higher and the ECE of the truth another.",
         ]
+        for model in self.models:
+            role = model.source.role if several else ""
+            found += statuses.sentences(model.status, role)
         if self.num_flagged:
             found += [self._expected(), self._planned()]
         return tuple(found)
