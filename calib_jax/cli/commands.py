@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import apply, calibrate, cascade, demo
+from . import apply, calibrate, cascade, check, demo
 
 
 @click.group(
@@ -28,6 +28,7 @@ for command in (
     calibrate.command,
     cascade.command,
     apply.command,
+    check.command,
     demo.command,
 ):
     group.add_command(command)

@@ -6,14 +6,18 @@ Import it by name, `from calib_jax import report`. It needs the extra
 
 from .calibration import CalibrationReport, calibration_report
 from .cascade import CascadeReport, cascade_report
+from .checking import CheckReport, Verdict, check_report
 from .folders import write
 from .pages import page
 
 __all__ = [
     "CalibrationReport",
     "CascadeReport",
+    "CheckReport",
+    "Verdict",
     "calibration_report",
     "cascade_report",
+    "check_report",
     "page",
     "write",
 ]
