@@ -19,6 +19,8 @@ LARGEST = 2**32
 _BOMB = 100, 2**28
 # NumPy reads no longer header of an array.
 _LONGEST_HEADER = 10_000
+# The array with the names of several models.
+_MODELS = "models"
 # So many rows of a table are unpacked together.
 _ROWS = 2**12
 
@@ -46,8 +48,62 @@ class ArrayFile:
             # A file of a hundred bytes may claim as many rows of nothing as it likes.
             if isinstance(found, np.ndarray) and found.ndim and not found.nbytes:
                 if len(found):
-                    raise ValueError(f"{name or 'the array'} has rows without a number")
+                    raise ValueError(
+                        f"{self.path}: {name or 'the array'} has rows without a number."
+                    )
             return found
+
+
+def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
+    """The arrays of one model, if the array `models` has the names of M of them.
+
+    These are the first axis of arrays `[M, N]` or `[M, N, C]`. Arrays `[N]` are of all.
+
+    Raises:
+      ValueError: if it is not said which model, or none or several have the name.
+    """
+    shape = file.shapes.get(_MODELS)
+    several = {
+        name
+        for name, other in file.shapes.items()
+        if shape is not None
+        and len(shape) == 1
+        and len(other) > 1
+        and other[0] == shape[0]
+    }
+    if not several:
+        if model is None:
+            return file
+        raise ValueError(
+            f"model: {file.path} has no array models with the names of several."
+        )
+    models = list(map(str, file.read(_MODELS).tolist()))
+    shown = names.shown(models)
+    if model is None:
+        raise ValueError(
+            f"{file.path}: holds {len(models)} models: {shown}; say which, with model=."
+        )
+    if isinstance(model, str):
+        found = [number for number, one in enumerate(models) if one == model]
+    else:
+        found = [model] if 0 <= model < len(models) else []
+    if len(found) != 1:
+        raise ValueError(
+            f"model: {file.path} has {len(found) or 'no'} models {model!r}; it has "
+            f"{shown}; as a number, counted from 0."
+        )
+    number = found[0]
+    shapes = {
+        name: other[1:] if name in several else other
+        for name, other in file.shapes.items()
+        if name != _MODELS
+    }
+
+    def read(name: str) -> Any:
+        array = file.read(name)
+        return array[number] if name in several else array
+
+    return ArrayFile(file.path, shapes, read)
 
 
 @contextlib.contextmanager
@@ -63,7 +119,10 @@ def _named(path: Path) -> Iterator[None]:
         reason = " ".join(str(error).split()) or type(error).__name__
         if reason.startswith(f"{path}: "):
             raise ValueError(reason) from None
-        raise ValueError(f"{path}: cannot be read ({reason[:300]}).") from None
+        raise ValueError(
+            f"{path}: cannot be read ({reason[:300].rstrip('.')}): it is damaged or "
+            "cut off; write or copy it again."
+        ) from None
 
 
 def _too_large(path: Path, name: str, size: int) -> ValueError:
@@ -214,7 +273,8 @@ def parquet(path: Path) -> ArrayFile:
             raise _too_large(path, name, size)
         batches, size = [], 0
         # A long text that many rows have is kept once.
-        with package.ParquetFile(path, read_dictionary=[name]) as file:
+        texts = [name] if _is_text(schema.field(name).type) else []
+        with package.ParquetFile(path, read_dictionary=texts) as file:
             for batch in file.iter_batches(_ROWS, columns=[name]):
                 batches.append(batch.column(0))
                 size += batches[-1].nbytes

@@ -1,6 +1,7 @@
 """Which array or column of a file holds what, by its name alone."""
 
 import collections
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "groups": ("groups", "group", "subject", "task", "category"),
     "cost": ("cost", "costs", "cost_usd"),
 }
+_ANY = -math.inf, math.inf
 _NUMBERED = re.compile(r"(?P<stem>.+?)[_.]?(?P<number>0|[1-9]\d*)")
 
 #: A column, or one column for each class, for each thing that a file holds.
@@ -145,6 +147,21 @@ def _notes(given: list[str], found: Plan, rest: list[str]) -> list[str]:
     if (others := _unread(given, found)) and not {"labels", "outcomes"} & set(found):
         notes.append(f"No name says labels or outcomes; not read: {shown(others)}.")
     return notes
+
+
+def scale(name: str) -> tuple[float, float]:
+    """The least and the largest score that a column of this name may have."""
+    words = plain(name)
+    confidences = (one for one in NAMES["scores"] if "conf" in one)
+    shares = (*NAMES["probabilities"], *confidences)
+    for known, limits in (
+        (NAMES["log_probabilities"], (-math.inf, 0.0)),
+        (shares, (0.0, 1.0)),
+    ):
+        if words in known or words.endswith(tuple(f"_{one}" for one in known)):
+            # That of a logarithm or of log-odds.
+            return limits if "log" not in words or limits[1] == 0 else _ANY
+    return _ANY
 
 
 def _is_of_images(given: list[str]) -> bool:

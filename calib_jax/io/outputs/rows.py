@@ -43,7 +43,7 @@ class Rows:
       labels: as the file has them; None, or None in a row, where it has none.
       outcomes: float `[N]`, NaN where unknown.
       predictions: as the file has them, like labels.
-      groups, cost, texts: as in `Outputs`.
+      groups, cost, texts, fingerprints: as in `Outputs`.
       zeros: what a log-probability of -inf says, for a note.
       notes: sentences for the user.
     """
@@ -66,6 +66,7 @@ class Rows:
     groups: Sequence[str] | None = None
     cost: np.ndarray | None = None
     texts: Sequence[str] | None = None
+    fingerprints: Sequence[str] | None = None
     zeros: str = "an option of probability 0"
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -118,8 +119,8 @@ def outcomes(
             found[row] = np.inf
         if not (np.isnan(found[row]) or 0 <= found[row] <= 1):
             raise ValueError(
-                f"{path}: expected outcomes in [0, 1], got {shown(cell)} "
-                f"({name_of(row)})."
+                f"{path}: expected outcomes in [0, 1], true or false, got "
+                f"{shown(cell)} ({name_of(row)})."
             )
     return found
 

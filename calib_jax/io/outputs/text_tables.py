@@ -93,7 +93,11 @@ def _number(name: str, cell: Any) -> float:
             raise ValueError
         return float(cell)
     except (ValueError, OverflowError):
-        raise MalformedError(f"{name}: expected a number, got {shown(cell)}") from None
+        share = isinstance(cell, str) and cell.rstrip().endswith("%")
+        hint = ": write 0.93 for 93%" if share else ""
+        raise MalformedError(
+            f"{name}: expected a number, got {shown(cell)}{hint}"
+        ) from None
 
 
 class JsonTable:
