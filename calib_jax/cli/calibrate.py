@@ -19,6 +19,7 @@ Examples:
 )
 @options.file_argument("file")
 @options.reading
+@options.model
 @options.method
 @options.running("calib-jax-calibrate")
 def command(
@@ -30,6 +31,7 @@ def command(
     seed: int,
     as_json: bool,
     no_cache: bool,
+    model: tuple[str, ...],
     **reading: Any,
 ) -> None:
     """Calibrate the confidence of one model.
@@ -44,7 +46,7 @@ def command(
     folders.check(
         output, force=force, names=calibration.FILES, read=(file, how["labels"])
     )
-    outputs = options.read(file, **how)
+    (outputs,) = options.read_all((file,), model, **how)
     with options.working("Fitting and judging"):
         report = calibration.calibration_report(
             outputs,

@@ -19,6 +19,7 @@ Examples:
 )
 @options.file_argument("files", nargs=-1, required=True)
 @options.reading
+@options.model
 @options.method
 @click.option(
     "--top-bins",
@@ -38,6 +39,7 @@ def command(
     seed: int,
     as_json: bool,
     no_cache: bool,
+    model: tuple[str, ...],
     **reading: Any,
 ) -> None:
     """Find labels that are probably wrong.
@@ -54,7 +56,7 @@ def command(
     folders.check(
         output, force=force, names=cleaning.FILES, read=(*files, how["labels"])
     )
-    outputs = [options.read(file, **how) for file in files]
+    outputs = options.read_all(files, model, **how)
     with options.working("Fitting and judging"):
         report = cleaning.cleaning_report(
             *outputs,
