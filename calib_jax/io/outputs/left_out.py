@@ -107,11 +107,16 @@ class Places:
 
 
 class NoRowError(ValueError):
-    """Nothing is left to calibrate; `dropped` says why, as in `Outputs`."""
+    """Nothing is left to calibrate; `dropped` and `dropped_at` are as in `Outputs`."""
 
-    def __init__(self, message: str, dropped: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        message: str,
+        dropped: Mapping[str, int],
+        dropped_at: Mapping[str, tuple[str, ...]],
+    ) -> None:
         super().__init__(message)
-        self.dropped = dropped
+        self.dropped, self.dropped_at = dropped, dropped_at
 
 
 class LeftOut:
@@ -163,6 +168,7 @@ class LeftOut:
                 f"{self.path}: no row is left to calibrate: "
                 f"{self.summary() or 'it holds none'}.",
                 dict(self.counts),
+                {reason: tuple(at) for reason, at in self.places.items()},
             )
 
     def summary(self) -> str:

@@ -162,8 +162,9 @@ def read_lines(
       num_before: how many lines were read before: numbers of lines, and of rows without
         ids, go on behind them.
       **more: of `read_outputs`: kind, format (that of an earlier batch), choices,
-        columns, smoothing, repeats and drop_malformed; and `labelled=False` leaves out
-        labels and outcomes, but no row for lack of one.
+        columns, smoothing, repeats and drop_malformed. `unique=False` keeps all rows
+        of an id, whatever `repeats` says. `labelled=False` leaves out labels and
+        outcomes, but no row for lack of one.
 
     Raises:
       ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
@@ -196,13 +197,13 @@ class _Asked:
     repeats: str | None = None
     drop_malformed: bool = False
     labelled: bool = True
+    unique: bool = True
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, tuple(KINDS))
         _one_of("format", self.format, content.FORMATS)
         _one_of("repeats", self.repeats, ("first", "last"))
         checks.flag("drop_malformed", self.drop_malformed)
-        checks.flag("labelled", self.labelled)
         if isinstance(self.model, bool) or not isinstance(
             self.model, (str, int, type(None))
         ):
@@ -235,7 +236,8 @@ def _read(
         left_out.check(len(rows))
         if not asked.labelled:
             rows.labels = rows.outcomes = None
-        rows = checking.unique(rows, asked.repeats, left_out)
+        if asked.unique:
+            rows = checking.unique(rows, asked.repeats, left_out)
         rows = checking.checked(rows, left_out, asked.smoothing)
         left_out.check(len(rows))
         if labels is not None:

@@ -1,0 +1,252 @@
+"""What commands share: options, reading with progress, printing and writing."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..io import outputs as io_outputs
+from ..io.outputs import Outputs
+from . import caching
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+KINDS = ("logits", "log_probabilities", "probabilities", "scores")
+_FILE = click.Path(exists=True, path_type=Path)
+
+
+def file_argument(name: str, **more: Any) -> Decorator:
+    """A file or folder that is read."""
+    return click.argument(name, type=_FILE, **more)
+
+
+def reading(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options on how files are read; collected by `reading_options`."""
+    labels = click.option(
+        "--labels",
+        type=_FILE,
+        metavar="FILE",
+        help="Labels or outcomes, where the file has none.",
+    )
+    return labels(reading_new(command))
+
+
+def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without labels."""
+    for option in reversed(
+        (
+            click.option(
+                "--kind",
+                type=click.Choice(KINDS),
+                help="What the numbers are, where no name in the file says it.",
+            ),
+            click.option(
+                "--choices",
+                metavar="A,B,C",
+                help="Texts of the options, for answers of servers.",
+            ),
+            click.option(
+                "--smoothing",
+                type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+                metavar="SHARE",
+                help="Mixes this share of an even distribution into probabilities, "
+                "so that none is 0.",
+            ),
+            click.option(
+                "--repeats",
+                type=click.Choice(["first", "last"]),
+                help="Which of several rows of one id to keep.",
+            ),
+            click.option(
+                "--drop-malformed",
+                is_flag=True,
+                help="Leave out malformed lines; without it they are an error.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def model(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option for files of several models; the argument is for `read_all`."""
+    return click.option(
+        "--model",
+        "model",
+        multiple=True,
+        metavar="NAME",
+        help="Which of several models of a file, by name or number, counted from 0; "
+        "again for the next file.",
+    )(command)
+
+
+def method(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option for a calibrator."""
+    return click.option(
+        "--method",
+        type=click.Choice(["auto", "temperature", "platt", "histogram"]),
+        default="auto",
+        show_default=True,
+        help="The calibrator.",
+    )(command)
+
+
+def running(default: str, *, confidence_level: float = 0.95) -> Decorator:
+    """Options on what is computed and where it goes; `default` is the folder."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(
+            (
+                click.option(
+                    "--output",
+                    type=click.Path(path_type=Path),
+                    default=Path(default),
+                    metavar="DIR",
+                    show_default=True,
+                    help="Folder for the page and the files.",
+                ),
+                click.option(
+                    "--force",
+                    is_flag=True,
+                    help="Replace files in a folder that is not empty.",
+                ),
+                click.option(
+                    "--confidence-level",
+                    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+                    default=confidence_level,
+                    show_default=True,
+                    help="Of intervals and promises.",
+                ),
+                click.option(
+                    "--seed",
+                    type=click.IntRange(0, 2**31 - 1),
+                    default=0,
+                    show_default=True,
+                    help="Of the random halves and draws.",
+                ),
+                click.option(
+                    "--json",
+                    "as_json",
+                    is_flag=True,
+                    help="Print one JSON object, and nothing else, on standard output.",
+                ),
+                click.option(
+                    "--no-cache",
+                    is_flag=True,
+                    help="Do not keep compiled programs for the next run.",
+                ),
+            )
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def reading_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Takes the options of `reading` out of a command's arguments."""
+    choices = given.pop("choices")
+    return {
+        "choices": None if choices is None else choices.split(","),
+        **{
+            name: given.pop(name)
+            for name in ("labels", "kind", "smoothing", "repeats")
+            if name in given
+        },
+        "drop_malformed": given.pop("drop_malformed"),
+    }
+
+
+def start(*, no_cache: bool) -> None:
+    """Before anything is compiled."""
+    caching.turn_off() if no_cache else caching.turn_on()
+
+
+def read(path: Path, **options: Any) -> Outputs:
+    """Outputs of a file, with progress on standard error."""
+    with progress(f"Reading {path.name}") as advance:
+        return io_outputs.read_outputs(path, progress=advance, **options)
+
+
+def read_all(
+    paths: Sequence[Path], models: Sequence[str], **options: Any
+) -> list[Outputs]:
+    """Outputs of files, each of the model in the same place, or all of the only one.
+
+    One file is read once for each of several models.
+    """
+    if len(paths) == 1 and len(models) > 1:
+        paths = [*paths] * len(models)
+    elif len(models) <= 1:
+        models = [*models] * len(paths)
+    if models and len(models) != len(paths):
+        raise click.UsageError(
+            f"expected --model once, or once for each of {len(paths)} files, got it "
+            f"{len(models)} times."
+        )
+    which = [int(name) if name.isdecimal() else name for name in models]
+    return [
+        read(path, model=one, **options)
+        for path, one in zip(paths, which or [None] * len(paths), strict=True)
+    ]
+
+
+@contextlib.contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error while something is read."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn(escape(what)),
+        BarColumn(),
+        DownloadColumn(),
+        console=console,
+        transient=True,
+        # A log file is spared the bar.
+        disable=not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """A line on standard error while something is computed."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    with Console(stderr=True).status(escape(what)):
+        yield
+
+
+def finish(report: Any, folder: Path, *, force: bool, as_json: bool) -> None:
+    """Writes a report's folder and prints what it found."""
+    from ..report import folders
+
+    with working("Drawing and writing"):
+        written = folders.write(report, folder, force=force)
+    if as_json:
+        print_json({"files": [str(path) for path in written], **report.as_dict()})
+        return
+    for sentence in report.sentences():
+        click.echo(sentence)
+    click.echo()
+    for path in written:
+        click.echo(f"Written: {path}")
+    click.echo()
+    for step in report.next_steps():
+        click.echo(f"Next: {step}")
+
+
+def print_json(content: Mapping[str, Any]) -> None:
+    """One JSON object on standard output."""
+    json.dump(content, sys.stdout, allow_nan=False)
+    sys.stdout.write("\n")

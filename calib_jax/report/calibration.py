@@ -1,0 +1,171 @@
+"""The report of one calibrated model: `calib-jax calibrate`."""
+
+import csv
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..io import cells, files
+from ..io.outputs import Outputs
+from . import models, statuses
+from .models import Model
+from .records import Report, Writer
+from .scoring import Method
+
+#: Names of the files beside the page.
+PARAMETERS, CONFIDENCES = FILES = ("calibration.json", "confidences.csv")
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class CalibrationReport(Report):
+    """A model calibrated on one half of its rows and judged on the other.
+
+    Attributes:
+      model: what was fitted and how good it is.
+      ids: N texts, of all rows.
+      confidence: float32 `[N]`, calibrated, of all rows.
+      outcome: float32 `[N]`, whether each answer is right.
+      fitted: bool `[N]`, the rows that the calibrator was fitted on.
+    """
+
+    command: ClassVar[str] = "calibrate"
+    title: ClassVar[str] = "Calibration"
+
+    model: Model
+    ids: tuple[str, ...] = dataclasses.field(metadata={"plain": False})
+    confidence: np.ndarray = dataclasses.field(metadata={"plain": False})
+    outcome: np.ndarray = dataclasses.field(metadata={"plain": False})
+    fitted: np.ndarray = dataclasses.field(metadata={"plain": False})
+
+    def headline(self) -> dict[str, Any]:
+        before, after = self.model.before, self.model.after
+        return {
+            "num_rows": len(self.ids),
+            "accuracy": self.model.accuracy,
+            "method": self.model.method,
+            "ece_before": None if before is None else before.error.estimate,
+            "ece_after": after.error.estimate,
+            "ece_after_interval": [after.error.lower, after.error.upper],
+            "ece_floor": after.error.null_error,
+        }
+
+    def sentences(self) -> tuple[str, ...]:
+        model, error = self.model, self.model.after.error
+        level = f"{self.confidence_level:.0%}"
+        found = [
+            f"{model.reason} Fitted on {model.num_fitted:,} rows, judged on the other "
+            f"{model.num_judged:,}, of which {model.accuracy:.1%} are right.",
+            *statuses.sentences(model.status),
+        ]
+        if model.before is not None:
+            found.append(
+                f"Before, the mean confidence was {model.before.mean_confidence:.1%} "
+                f"and the ECE {model.before.error.estimate:.4f}."
+            )
+        found.append(
+            f"After, the mean confidence is {model.after.mean_confidence:.1%} and the "
+            f"ECE {error.estimate:.4f} ({level} interval {error.lower:.4f} to "
+            f"{error.upper:.4f})."
+        )
+        calibrated = error.p_value > 1 - self.confidence_level
+        found.append(
+            f"A perfectly calibrated model would have {error.null_error:.4f} on as "
+            "many rows: "
+            + (
+                "these rows show no difference from one."
+                if calibrated
+                else "what is left is more than chance."
+            )
+        )
+        return tuple(found)
+
+    def next_steps(self) -> tuple[str, ...]:
+        return (
+            f"Calibrate new outputs: calib-jax apply {PARAMETERS} NEW_FILE.",
+            f'In Python: params = calib_jax.load("{PARAMETERS}"), then '
+            f"calib_jax.calibrate(params, x), where x holds: {self.model.taken}.",
+        )
+
+    def files(self) -> Mapping[str, Writer]:
+        return {
+            PARAMETERS: lambda path: files.save_with_input(
+                path, self.model.params, self.model.taken
+            ),
+            CONFIDENCES: self._write_confidences,
+        }
+
+    def _write_confidences(self, path: Path) -> None:
+        rows = zip(
+            self.ids,
+            self.confidence.tolist(),
+            self.outcome.tolist(),
+            self.fitted.tolist(),
+            strict=True,
+        )
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "confidence", "outcome", "half"])
+            for one, confidence, outcome, fitted in rows:
+                half = "fitted" if fitted else "judged"
+                writer.writerow(
+                    [cells.text(one), f"{confidence:.9g}", f"{outcome:g}", half]
+                )
+
+
+def calibration_report(
+    outputs: Outputs,
+    *,
+    method: Method | None = None,
+    confidence_level: float = 0.95,
+    seed: int = 0,
+) -> CalibrationReport:
+    """Calibrates a model on one random half of its rows and judges it on the other.
+
+    Args:
+      outputs: with labels or outcomes, from `calib_jax.io.read_outputs`.
+      method: the calibrator; by default one that suits the kind of outputs.
+      confidence_level: of the intervals, in `(0, 1)`.
+      seed: of the halves and of the draws of intervals.
+
+    Returns:
+      `CalibrationReport`.
+
+    Raises:
+      ValueError: if nothing says which answers are right, all of them are or none is,
+        or there are fewer than 40 rows.
+
+    Examples:
+      >>> import pathlib, tempfile
+      >>> import calib_jax as cj
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "outputs.csv"
+      >>> lines = [f"{i % 10 / 10},{int(i % 10 > 4)}" for i in range(400)]
+      >>> _ = path.write_text("\\n".join(["score,correct", *lines]))
+      >>> report = calibration_report(cj.io.read_outputs(path))
+      >>> print(report.headline()["num_rows"], report.model.method)
+      400 platt
+    """
+    fitted, judged = models.halves(len(outputs), seed)
+    one = models.fit(
+        outputs,
+        "outputs",
+        fitted,
+        judged,
+        method=method,
+        seed=seed,
+        confidence_level=confidence_level,
+    )
+    first = np.zeros(len(outputs), bool)
+    first[fitted] = True
+    return CalibrationReport(
+        sources=(one.model.source,),
+        seed=seed,
+        confidence_level=confidence_level,
+        model=one.model,
+        ids=outputs.ids,
+        confidence=one.confidence,
+        outcome=np.asarray(one.outcome, np.float32),
+        fitted=first,
+    )

@@ -1,0 +1,335 @@
+"""One model: calibrated on one half of its rows and judged on the other.
+
+Shapes: N rows, G groups, `num_bins` bins.
+"""
+
+import dataclasses
+import warnings
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..binning import bins, tables
+from ..binning.bins import DEFAULT_NUM_BINS
+from ..binning.tables import ReliabilityTable
+from ..calibration.apply import calibrate
+from ..calibration.histogram import Histogram
+from ..calibration.platt import Platt
+from ..calibration.reports import ConvergenceWarning, FitReport, FitStatus
+from ..calibration.temperature import Temperature
+from ..io.outputs import Outputs
+from ..metrics import intervals, scores
+from ..metrics.intervals import CalibrationErrorInterval
+from ..stats import bounds
+from . import scoring, statuses
+from .records import Source, class_values, source
+from .scoring import Method
+
+# Fewer rows than this in a half say nothing.
+LEAST_ROWS = 20
+# Bins of equal width for the density of confidences.
+_DENSITY_BINS = 40
+# Groups shown, and draws for the floor of each.
+_MOST_GROUPS, _GROUP_RESAMPLES = 100, 200
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Judged:
+    """Confidences of a model on the half that it is judged on.
+
+    Attributes:
+      mean_confidence: their mean, in `[0, 1]`.
+      error: the ECE on bins cut from the other half, with its interval, and the ECE of
+        a perfectly calibrated model (`null_error`, the noise floor).
+      table: `ReliabilityTable` on the same bins.
+      density: `ReliabilityTable` on 40 bins of equal width.
+    """
+
+    mean_confidence: float
+    error: CalibrationErrorInterval
+    table: ReliabilityTable
+    density: ReliabilityTable
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Group:
+    """A group of rows, such as a subject, on the half that is judged.
+
+    Attributes:
+      name: of the group.
+      num_rows: its rows.
+      accuracy: mean outcome.
+      accuracy_interval: its lower and upper end, at the report's confidence level; None
+        with partial credit.
+      confidence_before: mean confidence, or None where scores are no confidences.
+      confidence_after: mean calibrated confidence.
+      ece_before: ECE, or None.
+      ece_after: ECE.
+      floor: mean ECE of a perfectly calibrated model with the same confidences.
+    """
+
+    name: str
+    num_rows: int
+    accuracy: float
+    accuracy_interval: tuple[float, float] | None
+    confidence_before: float | None
+    confidence_after: float
+    ece_before: float | None
+    ece_after: float
+    floor: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Model:
+    """A calibrated model.
+
+    Attributes:
+      source: the file of its outputs.
+      method: name of the calibrator.
+      reason: why this one, in a sentence.
+      params: what was fitted.
+      taken: what they take, in words.
+      fit: `FitReport`.
+      status: how the fit ended, by name.
+      num_fitted: rows of the half that it was fitted on.
+      num_judged: rows of the other half.
+      accuracy: mean outcome of the judged half.
+      before: without calibration; None where scores are no confidences.
+      after: with it.
+      groups: the groups with the most rows, if the file has groups.
+    """
+
+    source: Source
+    method: str
+    reason: str
+    params: Temperature | Platt | Histogram
+    taken: str
+    fit: FitReport
+    status: str
+    num_fitted: int
+    num_judged: int
+    accuracy: float
+    before: Judged | None
+    after: Judged
+    groups: tuple[Group, ...]
+
+
+class Calibrated(NamedTuple):
+    """A model and its rows; host arrays.
+
+    Attributes:
+      model: what is reported of it.
+      confidence: float32 `[N]`, calibrated.
+      outcome: float32 `[N]`, or bool where all are 0 or 1.
+      prediction: int32 `[N]` or None.
+      scored: before calibration.
+    """
+
+    model: Model
+    confidence: np.ndarray
+    outcome: np.ndarray
+    prediction: np.ndarray | None
+    scored: scoring.Scored
+
+
+def halves(num_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers of two random halves, each in ascending order.
+
+    Raises:
+      ValueError: if there are too few rows.
+    """
+    if num_rows < 2 * LEAST_ROWS:
+        raise ValueError(
+            f"expected at least {2 * LEAST_ROWS} rows with labels, half of them to fit "
+            f"on and half to judge on, got {num_rows}."
+        )
+    order = np.random.default_rng(seed).permutation(num_rows)
+    first, second = order[: num_rows // 2], order[num_rows // 2 :]
+    return np.sort(first), np.sort(second)
+
+
+def fit(
+    outputs: Outputs,
+    role: str,
+    fitted: np.ndarray,
+    judged: np.ndarray,
+    *,
+    method: Method | None,
+    seed: int,
+    confidence_level: float,
+) -> Calibrated:
+    """Calibrates a model on some rows and judges it on others.
+
+    Args:
+      outputs: of the model, with labels or outcomes.
+      role: of its file in the report.
+      fitted: numbers of the rows to fit on.
+      judged: numbers of the rows to judge on.
+      method: the calibrator; by default what `scoring.choose` says.
+      seed: of the draws of intervals.
+      confidence_level: of the intervals.
+    """
+    rows = scoring.scored(outputs)
+    if method is None:
+        method, reason = scoring.choose(outputs, rows)
+    else:
+        reason = f"{method.title}, as asked for."
+    outcome = rows.outcome
+    if np.all((outcome == 0) | (outcome == 1)):
+        outcome = outcome.astype(bool)
+    first = float(outcome[fitted][0])
+    if np.all(outcome[fitted] == first):
+        raise ValueError(
+            f"{outputs.name}: every answer of the half to fit on is "
+            f"{'right' if first else 'wrong'}: there is nothing to calibrate. Check "
+            "the labels."
+        )
+    params, report, confidence = _calibrate(outputs, rows, method, fitted)
+
+    def judge(values: np.ndarray) -> Judged:
+        return _judge(values, outcome, fitted, judged, seed, confidence_level)
+
+    before = rows.confidence
+    model = Model(
+        source=source(role, outputs),
+        method=method.name,
+        reason=reason,
+        params=params,
+        taken=scoring.taken(outputs, method.of_classes),
+        fit=report,
+        status=FitStatus(int(report.status)).name,
+        num_fitted=len(fitted),
+        num_judged=len(judged),
+        accuracy=float(np.mean(outcome[judged], dtype=np.float64)),
+        before=None if before is None else judge(before),
+        after=judge(confidence),
+        groups=_groups(
+            outputs, before, confidence, outcome, judged, seed, confidence_level
+        ),
+    )
+    return Calibrated(model, confidence, outcome, rows.prediction, rows)
+
+
+def _calibrate(
+    outputs: Outputs, rows: scoring.Scored, method: Method, fitted: np.ndarray
+) -> tuple[Any, FitReport, np.ndarray]:
+    """Parameters, the report of the fit, and float32 `[N]` calibrated confidences."""
+    values, real = class_values(outputs), outputs.class_where
+    if method.of_classes and (values is None or outputs.labels is None):
+        raise ValueError(
+            f"{outputs.name}: {method.title} needs a value for each option, and "
+            f"labels; this file has {'scores' if values is None else 'outcomes'}. Use "
+            "--method platt."
+        )
+    with warnings.catch_warnings():
+        # The report says it.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if method.of_classes:
+            params, report = method.fit(
+                values[fitted],
+                outputs.labels[fitted],  # type: ignore[index]
+                class_where=None if real is None else real[fitted],
+            )
+            found = scoring.top_confidence(params, values, real, rows.prediction)
+        else:
+            params, report = method.fit(rows.score[fitted], rows.outcome[fitted])
+            found = np.asarray(calibrate(params, rows.score))
+    status = FitStatus(int(report.status))
+    if status == FitStatus.INVALID_VALUES or not np.all(np.isfinite(found)):
+        raise ValueError(
+            f"{outputs.name}: {method.title} cannot be fitted to these values: "
+            f"{statuses.invalid(outputs.kind)} Use another --method."
+        )
+    return params, report, found
+
+
+def _judge(
+    confidence: np.ndarray,
+    outcome: np.ndarray,
+    fitted: np.ndarray,
+    judged: np.ndarray,
+    seed: int,
+    confidence_level: float,
+) -> Judged:
+    cut = bins.equal_count_bins(confidence[fitted], DEFAULT_NUM_BINS)
+    rows = confidence[judged], outcome[judged]
+    error = intervals.calibration_error_interval(
+        jax.random.key(seed), cut, *rows, confidence_level=confidence_level
+    )
+    fine = bins.equal_width_bins(_DENSITY_BINS)
+    return Judged(
+        mean_confidence=float(np.mean(rows[0], dtype=np.float64)),
+        error=error,
+        table=tables.reliability_table(cut, *rows),
+        density=tables.reliability_table(fine, *rows),
+    )
+
+
+def _groups(
+    outputs: Outputs,
+    before: np.ndarray | None,
+    after: np.ndarray,
+    outcome: np.ndarray,
+    judged: np.ndarray,
+    seed: int,
+    confidence_level: float,
+) -> tuple[Group, ...]:
+    """The groups of the judged rows, the largest first."""
+    if outputs.groups is None:
+        return ()
+    names, place, sizes = np.unique(
+        np.array(outputs.groups)[judged], return_inverse=True, return_counts=True
+    )
+    if len(names) < 2:
+        return ()
+    found = []
+    for number in np.argsort(-sizes, kind="stable")[:_MOST_GROUPS]:
+        rows = judged[place == number]
+        found.append(
+            _group(
+                str(names[number]),
+                None if before is None else before[rows],
+                after[rows],
+                outcome[rows],
+                seed,
+                confidence_level,
+            )
+        )
+    return tuple(found)
+
+
+def _group(
+    name: str,
+    before: np.ndarray | None,
+    after: np.ndarray,
+    outcome: np.ndarray,
+    seed: int,
+    confidence_level: float,
+) -> Group:
+    interval = None
+    if outcome.dtype == bool:
+        ends = bounds.clopper_pearson(
+            int(np.sum(outcome)), len(outcome), confidence_level
+        )
+        interval = float(ends[0]), float(ends[1])
+
+    def mean(values: np.ndarray) -> float:
+        return float(np.mean(values, dtype=np.float64))
+
+    cut = bins.equal_count_bins(after, DEFAULT_NUM_BINS)
+    error = intervals.calibration_error_interval(
+        jax.random.key(seed), cut, after, outcome, num_resamples=_GROUP_RESAMPLES
+    )
+    raw = None if before is None else scores.expected_calibration_error(before, outcome)
+    return Group(
+        name=name,
+        num_rows=len(outcome),
+        accuracy=mean(outcome),
+        accuracy_interval=interval,
+        confidence_before=None if before is None else mean(before),
+        confidence_after=mean(after),
+        ece_before=None if raw is None else float(raw),
+        ece_after=float(error.estimate),
+        floor=float(error.null_error),
+    )

@@ -1,0 +1,121 @@
+"""What every report holds, and what it is made into: JSON, a page, files."""
+
+import dataclasses
+import importlib.metadata
+import platform
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from ..io.outputs import Outputs
+from ..io.plain import Plain, plain
+
+Writer = Callable[[Path], None]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Source:
+    """A file that was read.
+
+    Attributes:
+      role: what it is used as, such as "small model" or "labels".
+      name: its name, without the folder.
+      format: as `Outputs.format`.
+      kind: as `Outputs.kind`.
+      num_rows: rows that were read and kept.
+      num_options: options or classes of each row, or None for scores.
+      dropped: number of rows that were left out, by reason.
+      dropped_at: for each reason the places of the first five.
+      notes: sentences on what else to know.
+    """
+
+    role: str
+    name: str
+    format: str
+    kind: str
+    num_rows: int
+    num_options: int | None
+    dropped: Mapping[str, int]
+    dropped_at: Mapping[str, tuple[str, ...]]
+    notes: tuple[str, ...]
+
+
+def source(role: str, outputs: Outputs) -> Source:
+    """What a report says of the file that outputs were read from."""
+    classes = class_values(outputs)
+    return Source(
+        role=role,
+        name=outputs.name,
+        format=outputs.format,
+        kind=outputs.kind,
+        num_rows=len(outputs),
+        num_options=None if classes is None else classes.shape[1],
+        dropped=dict(outputs.dropped),
+        dropped_at=dict(outputs.dropped_at),
+        notes=outputs.notes,
+    )
+
+
+def class_values(outputs: Outputs) -> Any:
+    """Logits or log-probabilities `[N, C]` of outputs, or None for scores."""
+    if outputs.logits is not None:
+        return outputs.logits
+    return outputs.log_probabilities
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Report:
+    """What a command found: one record, which is printed, drawn and stored.
+
+    Attributes:
+      sources: the files that were read.
+      seed: of the random halves and of all draws.
+      confidence_level: of the intervals and promises.
+      versions: of the packages that computed it, by name.
+    """
+
+    # The command that makes it, and the title of its page.
+    command: ClassVar[str]
+    title: ClassVar[str]
+
+    sources: tuple[Source, ...]
+    seed: int
+    confidence_level: float
+    versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: versions())
+
+    def headline(self) -> dict[str, Any]:
+        """The numbers that matter most, by name: the first keys of the JSON."""
+        raise NotImplementedError
+
+    def sentences(self) -> tuple[str, ...]:
+        """What was found, one plain sentence each, for the terminal and the page."""
+        raise NotImplementedError
+
+    def next_steps(self) -> tuple[str, ...]:
+        """What to do next, one plain sentence each."""
+        raise NotImplementedError
+
+    def files(self) -> Mapping[str, Writer]:
+        """Functions that write the files beside the page, by name."""
+        return {}
+
+    def as_dict(self) -> Plain:
+        """All of it as plain data for JSON, the headline first."""
+        first = {"command": self.command, **self.headline()}
+        return {**plain(first), **plain(self)}  # type: ignore[dict-item]
+
+    def _repr_html_(self) -> str:
+        from . import pages
+
+        return pages.fragment(self)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that compute."""
+    found = {"python": platform.python_version()}
+    for name in ("calib_jax", "jax", "numpy", "scipy"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "unknown"
+    return found
