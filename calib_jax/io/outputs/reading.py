@@ -122,10 +122,10 @@ def read_outputs(
       >>> print(outputs.ids, outputs.labels, np.exp(outputs.log_probabilities))
       ('a', 'b') [0 1] [[0.9 0.1] [0.4 0.6]]
     """
-    source = host.path("path", path)
-    if progress is not None and not callable(progress):
-        raise ValueError(f"progress: expected a function or None, got {progress!r}.")
-    asked = _Asked(
+    return read_file(
+        path,
+        labels=labels,
+        progress=progress,
         kind=kind,
         format=format,
         choices=choices,
@@ -135,6 +135,28 @@ def read_outputs(
         repeats=repeats,
         drop_malformed=drop_malformed,
     )
+
+
+def read_file(
+    path: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **more: Any,
+) -> Outputs:
+    """`read_outputs`, with more to ask for.
+
+    Args:
+      path: of a file or folder.
+      labels: as in `read_outputs`.
+      progress: the same.
+      **more: of `read_outputs`, too. `labelled=False` leaves out labels and outcomes,
+        but no row for lack of one. `unique=False` keeps all rows of an id.
+    """
+    source = host.path("path", path)
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress: expected a function or None, got {progress!r}.")
+    asked = _Asked(**more)
     labels = None if labels is None else host.path("labels", labels)
 
     def look(left_out: LeftOut) -> content.Content:
@@ -161,10 +183,7 @@ def read_lines(
       name: what messages call them.
       num_before: how many lines were read before: numbers of lines, and of rows without
         ids, go on behind them.
-      **more: of `read_outputs`: kind, format (that of an earlier batch), choices,
-        columns, smoothing, repeats and drop_malformed. `unique=False` keeps all rows
-        of an id, whatever `repeats` says. `labelled=False` leaves out labels and
-        outcomes, but no row for lack of one.
+      **more: as in `read_file`; format is that of an earlier batch, if there was one.
 
     Raises:
       ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
