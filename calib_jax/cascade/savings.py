@@ -21,7 +21,7 @@ from .routers import Router
 
 # Mean costs of the small model, of the large model, and of the large model on rows
 # kept small and on rows sent on.
-Means = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
+Means = tuple[jax.Array, ...]
 
 
 @records.record("")

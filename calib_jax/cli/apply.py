@@ -27,10 +27,13 @@ Examples:
 @options.file_argument("record")
 @click.argument("file", type=click.Path(exists=True, allow_dash=True, path_type=Path))
 @options.reading_new
+@options.model
 @click.option(
     "--no-cache", is_flag=True, help="Do not keep compiled programs for the next run."
 )
-def command(record: Path, file: Path, no_cache: bool, **reading: Any) -> None:
+def command(
+    record: Path, file: Path, no_cache: bool, model: tuple[str, ...], **reading: Any
+) -> None:
     """Decide for new inputs, without labels.
 
     RECORD is a cascade.json or a calibration.json; FILE holds new outputs of the same
@@ -53,7 +56,7 @@ def command(record: Path, file: Path, no_cache: bool, **reading: Any) -> None:
             for outputs in _of_stream(left_out, how):
                 _print(applying.decide(served, outputs))
         else:
-            outputs = options.read(file, **how)
+            (outputs,) = options.read_all((file,), model, **how)
             left_out.add(outputs.dropped, outputs.dropped_at)
             _print(applying.decide(served, outputs))
     except BrokenPipeError:

@@ -48,6 +48,7 @@ Examples:
 @options.file_argument("small")
 @options.file_argument("large")
 @options.reading
+@options.model
 @click.option(
     "--cost",
     type=Price(),
@@ -89,6 +90,7 @@ def command(
     seed: int,
     as_json: bool,
     no_cache: bool,
+    model: tuple[str, ...],
     **reading: Any,
 ) -> None:
     """Route inputs between a small and a large model, with a promise.
@@ -103,7 +105,7 @@ def command(
 
     folders.check(output, force=force)
     how = options.reading_options(reading)
-    outputs = [options.read(path, **how) for path in (small, large)]
+    outputs = options.read_all((small, large), model, **how)
     prices = (None, None) if cost is None else cost
     with options.working("Fitting, choosing K and judging"):
         report = cascade.cascade_report(

@@ -116,11 +116,11 @@ def decide(served: Served, outputs: Outputs) -> Decisions:
       [0.5  0.88]
     """
     _check(served, outputs)
-    score, _, _ = scoring.read(outputs)
+    score, _, prediction = scoring.read(outputs)
     params = served.params
     if isinstance(params, Temperature):
         values, real = class_values(outputs), outputs.class_where
-        confidence = score = scoring.top_confidence(params, values, real)
+        confidence = score = scoring.top_confidence(params, values, real, prediction)
     else:
         confidence = np.asarray(jax.device_get(calibrate(params, score)))
     if served.cascade is None:

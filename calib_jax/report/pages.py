@@ -1,36 +1,72 @@
 """A report as one HTML page without any file or address beside it.
 
-Templates are in `templates`: `base.html.jinja` is the page, and each command has one of
-its own that fills it. Text from files is escaped by the template engine.
+Templates are in `templates`: `page.html.jinja` is the page, `fragment.html.jinja` an
+element for notebooks, `body.html.jinja` what both hold, and each command has one of its
+own that fills it. Text from files is escaped by the template engine, and characters
+that are not seen, or that turn others around, are shown by their numbers.
 """
 
+import base64
+import dataclasses
 import functools
+import hashlib
+import itertools
 import math
+import os
+import unicodedata
 from typing import Any
 
 import jinja2
+import numpy as np
+from markupsafe import Markup
 
+from ..binning.bins import Bins
+from ..plots import svg
 from . import figures
 from .records import Report
+
+# A text from a file, and any text.
+_LONGEST_NAME, _LONGEST_TEXT = 120, 4000
+# Suspects in the page; the file has them all.
+_MOST_SUSPECTS = 200
+# The joiners of emoji and of several scripts.
+_JOINERS = "\u200c\u200d"
+
+_fragments = itertools.count(1)
 
 
 def page(report: Report) -> str:
     """The page of a report: HTML with its style, figures and script inside."""
-    return _render(report, "page.html.jinja")
+    return _render(report, "page.html.jinja", "")
 
 
 def fragment(report: Report) -> str:
-    """The same for a notebook: an element with a style of its own."""
-    return _render(report, "fragment.html.jinja")
+    """The same for a notebook: an element with a style of its own, and no script."""
+    # Several may be in one document, also after the process was started again.
+    prefix = f"calib-jax-{os.getpid()}-{next(_fragments)}-"
+    return _render(report, "fragment.html.jinja", prefix)
 
 
-def _render(report: Report, name: str) -> str:
-    template = _environment().get_template(name)
-    return template.render(
+def _render(report: Report, name: str, prefix: str) -> str:
+    environment = _environment()
+    script = _source("slider.js")
+    digest = hashlib.sha256(script.encode()).digest()
+    return environment.get_template(name).render(
         report=report,
-        body=f"{report.command}.html.jinja",
-        figures=figures.of(report),
+        content=f"{report.command}.html.jinja",
+        prefix=prefix,
+        most_suspects=_MOST_SUSPECTS,
+        figures=figures.of(report, prefix),
+        colours=svg.palette(),
+        script=Markup(script) if report.command == "cascade" else None,
+        script_hash=base64.b64encode(digest).decode(),
     )
+
+
+def _source(name: str) -> str:
+    environment = _environment()
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0].strip()
 
 
 @functools.cache
@@ -38,23 +74,117 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("calib_jax.report"),
         autoescape=True,
+        finalize=_finalize,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "number": number}
+    environment.filters |= {
+        "percent": percent,
+        "hundred": hundred,
+        "points": points,
+        "number": number,
+        "cost": cost,
+        "name": name,
+        "words": words,
+        "parameters": parameters,
+    }
     return environment
+
+
+def _finalize(value: Any) -> Any:
+    """What every expression of a template goes through before it is escaped."""
+    if not isinstance(value, str) or isinstance(value, Markup):
+        return value
+    return visible(_shortened(value, _LONGEST_TEXT))
+
+
+def visible(text: str) -> str:
+    """A text whose unseen characters are shown by their numbers, such as U+202E."""
+    return "".join(
+        f"\N{MATHEMATICAL LEFT ANGLE BRACKET}U+{ord(one):04X}"
+        "\N{MATHEMATICAL RIGHT ANGLE BRACKET}"
+        if _is_unseen(one)
+        else one
+        for one in text
+    )
+
+
+def _is_unseen(one: str) -> bool:
+    if one in _JOINERS:
+        return False
+    # Control and format characters, halves of pairs, separators of lines; not spaces.
+    return unicodedata.category(one) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _shortened(text: str, longest: int) -> str:
+    if len(text) <= longest:
+        return text
+    return f"{text[:longest]}\N{HORIZONTAL ELLIPSIS} ({len(text):,} characters)"
+
+
+def name(text: str) -> Markup:
+    """A text from a file: shortened, and kept from turning the text around it."""
+    shown = visible(_shortened(str(text), _LONGEST_NAME))
+    return Markup('<bdi class="name">{}</bdi>').format(shown)
+
+
+def words(text: str) -> str:
+    """The name of a constant as words."""
+    return text.lower().replace("_", " ")
+
+
+def parameters(params: Any) -> str:
+    """Parameters of a calibrator on one line."""
+    said = []
+    for field in dataclasses.fields(params):
+        value = getattr(params, field.name)
+        if isinstance(value, Bins):
+            said.append(f"{value.num_bins} bins")
+        elif np.ndim(value) == 0:
+            said.append(f"{words(field.name)} {float(value):.4g}")
+    return ", ".join(said)
 
 
 def percent(share: Any, digits: int = 1) -> str:
     """A share as a percentage, a dash for NaN and None."""
-    if share is None or math.isnan(float(share)):
-        return "–"
-    return f"{100 * float(share):.{digits}f} %"
+    text = hundred(share, digits)
+    return text if text == "–" else f"{text}%"
+
+
+def points(share: Any, digits: int = 1) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    text = hundred(share, digits)
+    return (
+        f"+{text}"
+        if _is_known(share) and float(share) > 0 and text.strip("0.")
+        else text
+    )
 
 
 def number(value: Any, digits: int = 4) -> str:
     """A number with a fixed number of decimals, a dash for NaN and None."""
-    if value is None or math.isnan(float(value)):
+    if not _is_known(value):
         return "–"
-    return f"{float(value):.{digits}f}"
+    text = f"{float(value):,.{digits}f}"
+    if not text.strip("-0.,"):
+        text = text.removeprefix("-")
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def hundred(share: Any, digits: int = 1) -> str:
+    """A share in per cent without the sign, where a heading has it."""
+    return number(None if share is None else 100 * float(share), digits)
+
+
+def cost(value: Any, most: float | None = None) -> str:
+    """A cost, with as many decimals as give the largest four digits."""
+    if not _is_known(value):
+        return "–"
+    largest = abs(float(value if most is None else most))
+    before = math.floor(math.log10(largest)) + 1 if 0 < largest < math.inf else 1
+    return f"{float(value):,.{min(max(4 - before, 0), 12)}f}"
+
+
+def _is_known(value: Any) -> bool:
+    return value is not None and not math.isnan(float(value))

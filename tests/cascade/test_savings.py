@@ -276,7 +276,7 @@ def test_coverage(prices, num_rows):
             jax.random.uniform(of_large, (size,)) < 0.9,
             2,
             num_resamples=num_resamples,
-            **(PRICES if prices else dict(zip(PRICES, by_row, strict=True))),
+            **(PRICES if prices else costs),
         )
         return {name: getattr(found, name) for name in (*OF_COST, *OF_ROWS)}
 
