@@ -214,8 +214,8 @@ class CascadeReport(Report):
             found.append(
                 f"Without a promise the first half suggests K = "
                 f"{plain.num_small_bins}, which keeps "
-                f"{phrases.percent(plain.small_share)} of inputs small and on the other "
-                f"half is right on {phrases.percent(plain.accuracy)}."
+                f"{phrases.percent(plain.small_share)} of inputs small and on the "
+                f"other half is right on {phrases.percent(plain.accuracy)}."
             )
         return found
 

@@ -175,7 +175,8 @@ class CheckReport(Report):
     def _on_accuracy(self) -> list[str]:
         if self.small_accuracy is None:
             return []
-        found = f"Of the answers that it keeps {phrases.percent(self.small_accuracy)} are right"
+        right = phrases.percent(self.small_accuracy)
+        found = f"Of the answers that it keeps {right} are right"
         if self.small_accuracy_before is not None:
             found += f", {phrases.percent(self.small_accuracy_before)} before"
         if self.accuracy_p_value is None:
