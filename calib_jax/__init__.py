@@ -9,9 +9,6 @@ The names used most are here; everything else is in the room of its subject, suc
 imported separately.
 """
 
-from importlib.metadata import PackageNotFoundError as _PackageNotFoundError
-from importlib.metadata import version as _version
-
 from . import (
     binning,
     calibration,
@@ -24,6 +21,7 @@ from . import (
     stats,
     streaming,
 )
+from ._core.versions import VERSION as __version__
 from .binning import (
     Bins,
     ReliabilityTable,
@@ -94,11 +92,6 @@ from .metrics import (
     maximum_calibration_error,
 )
 from .stats import BootstrapInterval, Interval, bootstrap, bootstrap_interval
-
-try:
-    __version__ = _version("calib_jax")
-except _PackageNotFoundError:  # A source tree on the path, not installed.
-    __version__ = "0+unknown"
 
 __all__ = [
     "__version__",

@@ -34,6 +34,7 @@ from .risk_control import (
     control_small_error,
 )
 from .routers import AdvantageTable, Router, advantage_table, fit_router, use_small
+from .savings import CascadeSavings, cascade_savings
 from .selection import (
     GuaranteedRouter,
     Selection,
@@ -46,6 +47,7 @@ __all__ = [
     "AdvantageTable",
     "CascadeCurve",
     "CascadeInterval",
+    "CascadeSavings",
     "Chain",
     "ChainChoice",
     "ChainCurve",
@@ -60,6 +62,7 @@ __all__ = [
     "call_performance_threshold",
     "cascade_curve",
     "cascade_interval",
+    "cascade_savings",
     "chain_answers",
     "chain_curve",
     "choose_by_confidence",

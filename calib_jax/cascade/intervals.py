@@ -143,7 +143,7 @@ def cascade_interval(
     """
     random = checks.key("key", key)
     checks.instance("router", router, Router)
-    confidence, small, large, mask, error, size = _arguments(
+    confidence, small, large, mask, error, size = arguments(
         {"small_confidence": small_confidence},
         small_outcome,
         large_outcome,
@@ -154,7 +154,7 @@ def cascade_interval(
     rows = router, confidence[0], small, large, mask
     return _cascade_interval(
         router.order,
-        _table(*rows),
+        tabulate(*rows),
         _draw(random, *rows, num_resamples=size),
         error,
         jnp.int32(small.shape[0]),
@@ -209,7 +209,7 @@ def router_difference_interval(
     random = checks.key("key", key)
     checks.instance("first", first, Router)
     checks.instance("second", second, Router)
-    confidences, small, large, mask, error, size = _arguments(
+    confidences, small, large, mask, error, size = arguments(
         {"first_confidence": first_confidence, "second_confidence": second_confidence},
         small_outcome,
         large_outcome,
@@ -228,14 +228,14 @@ def router_difference_interval(
     ]
     return _router_difference_interval(
         (first.order, second.order),
-        tuple(_table(*rows) for rows in both),
+        tuple(tabulate(*rows) for rows in both),
         tuple(_draw(random, *rows, num_resamples=size) for rows in both),
         error,
         jnp.int32(small.shape[0]),
     )
 
 
-def _arguments(
+def arguments(
     confidences: dict[str, ArrayLike],
     small_outcome: ArrayLike,
     large_outcome: ArrayLike,
@@ -255,7 +255,7 @@ def _arguments(
 
 
 @dispatch.core(rows=["small_confidence", "small_outcome", "large_outcome", "where"])
-def _table(
+def tabulate(
     router: Router,
     small_confidence: Confidence,
     small_outcome: Outcome,
@@ -305,7 +305,8 @@ def _curves(
     seen: Table,
     drawn: tuple[jax.Array, jax.Array],
 ) -> CascadeCurve:
-    """Curves `[1 + D, ...]`: of the rows, from `_table`, and of `_draw`'s resamples."""
+    """Curves `[1 + D, ...]`: of the rows, from `tabulate`, and of resamples, from
+    `_draw`."""
     digits, table, _ = seen
     curve = curves.curve_of_sums(digits, order, jnp.any(jnp.isnan(table.means)))
     count, sums = drawn
@@ -329,7 +330,7 @@ def _interval_of(every: Any, error: jax.Array) -> dict[str, Interval]:
     return intervals.by_name(intervals.interval_of_draws(first, draws, error))
 
 
-def _count_rows(seen: Table, num_given: jax.Array) -> Counts:
+def count_rows(seen: Table, num_given: jax.Array) -> Counts:
     _, table, num_valid = seen
     return Counts(
         num_rows=jnp.array(num_valid, copy=True),
@@ -349,14 +350,29 @@ def _cascade_interval(
     def read(curve: CascadeCurve) -> dict[str, jax.Array]:
         return {"pgr": curves.pgr_of(curve), "apgr": curves.apgr_of(curve)}
 
-    every, table = _curves(order, seen, drawn), seen[1]
-    found = _interval_of(jax.vmap(read)(every), error)
-    curve = jax.tree.map(lambda leaf: leaf[0], every)
-
+    found = _interval_of(jax.vmap(read)(_curves(order, seen, drawn)), error)
+    table = seen[1]
     sums = table.weight[None] * table.means
     ends = intervals.bonett_price(sums[2], sums[5], table.weight, error)
     advantage = Interval(estimate=table.means[2], lower=ends[0], upper=ends[1])
+    by_k = for_every_k(order, seen, error)
+    none = jnp.isnan(by_k["accuracy"].estimate[0])
+    return CascadeInterval(
+        **found,
+        **by_k,
+        outcome_advantage=jax.tree.map(
+            lambda leaf: jnp.where(none, jnp.nan, leaf), advantage
+        ),
+        counts=count_rows(seen, num_given),
+    )
+
+
+def for_every_k(order: jax.Array, seen: Table, error: jax.Array) -> dict[str, Interval]:
+    """The fields `small_share`, `accuracy` and `over_large` of a `CascadeInterval`."""
+    digits, table, _ = seen
+    curve = curves.curve_of_sums(digits, order, jnp.any(jnp.isnan(table.means)))
     num_rows = jnp.sum(table.count, dtype=jnp.int32).astype(jnp.float32)
+    sums = table.weight[None] * table.means
     by_small, by_large, gain, small_squares, large_squares, gain_squares = sums
     rows, gain, gain_squares = first_bins.sum_for_every_k(
         order, jnp.stack([table.weight, gain, gain_squares]), axis=1
@@ -387,19 +403,14 @@ def _cascade_interval(
         strict=True,
     )
     over = jnp.where(none, jnp.nan, -gain / num_rows)
-    return CascadeInterval(
-        **found,
-        small_share=interval(curve.small_share, of_shares, no_small | all_small),
-        accuracy=interval(curve.accuracy, of_accuracies),
+    return {
+        "small_share": interval(curve.small_share, of_shares, no_small | all_small),
+        "accuracy": interval(curve.accuracy, of_accuracies),
         # With no bins kept small the large model answers everything.
-        over_large=interval(
+        "over_large": interval(
             over, intervals.bonett_price(-gain, gain_squares, num_rows, error), no_small
         ),
-        outcome_advantage=jax.tree.map(
-            lambda leaf: jnp.where(none[0], jnp.nan, leaf), advantage
-        ),
-        counts=_count_rows(seen, num_given),
-    )
+    }
 
 
 @dispatch.core
@@ -429,7 +440,7 @@ def _router_difference_interval(
     tables = both(seen)
     every = jax.vmap(_curves)(both(orders), tables, both(drawn))
     found = _interval_of(less(jax.vmap(jax.vmap(read))(every)), error)
-    counts = jax.vmap(_count_rows, (0, None))(tables, num_given)
+    counts = jax.vmap(count_rows, (0, None))(tables, num_given)
     return RouterDifference(
         **found,
         counts=dataclasses.replace(

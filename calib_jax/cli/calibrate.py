@@ -19,13 +19,8 @@ Examples:
 )
 @options.file_argument("file")
 @options.reading
-@click.option(
-    "--method",
-    type=click.Choice(["auto", "temperature", "platt", "histogram"]),
-    default="auto",
-    show_default=True,
-    help="The calibrator.",
-)
+@options.model
+@options.method
 @options.running("calib-jax-calibrate")
 def command(
     file: Path,
@@ -36,6 +31,7 @@ def command(
     seed: int,
     as_json: bool,
     no_cache: bool,
+    model: tuple[str, ...],
     **reading: Any,
 ) -> None:
     """Calibrate the confidence of one model.
@@ -46,8 +42,11 @@ def command(
     options.start(no_cache=no_cache)
     from ..report import calibration, folders, scoring
 
-    folders.check(output, force=force)
-    outputs = options.read(file, **options.reading_options(reading))
+    how = options.reading_options(reading)
+    folders.check(
+        output, force=force, names=calibration.FILES, read=(file, how["labels"])
+    )
+    (outputs,) = options.read_all((file,), model, **how)
     with options.working("Fitting and judging"):
         report = calibration.calibration_report(
             outputs,

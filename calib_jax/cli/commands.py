@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import calibrate, demo
+from . import apply, calibrate, cascade, check, clean, demo
 
 
 @click.group(
@@ -24,7 +24,14 @@ def group() -> None:
     """
 
 
-for command in (calibrate.command, demo.command):
+for command in (
+    calibrate.command,
+    cascade.command,
+    clean.command,
+    apply.command,
+    check.command,
+    demo.command,
+):
     group.add_command(command)
 
 
@@ -32,7 +39,7 @@ def run(argv: Sequence[str] | None) -> int:
     """Runs the group; every expected error is one line and status 2."""
     arguments = None if argv is None else list(argv)
     try:
-        return group.main(arguments, standalone_mode=False) or 0
+        return group.main(arguments, "calib-jax", standalone_mode=False) or 0
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.ClickException as error:

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,19 @@ def file_argument(name: str, **more: Any) -> Decorator:
 
 def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     """Options on how files are read; collected by `reading_options`."""
+    labels = click.option(
+        "--labels",
+        type=_FILE,
+        metavar="FILE",
+        help="Labels or outcomes, where the file has none.",
+    )
+    return labels(reading_new(command))
+
+
+def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The same without labels."""
     for option in reversed(
         (
-            click.option(
-                "--labels",
-                type=_FILE,
-                metavar="FILE",
-                help="Labels or outcomes, where the file has none.",
-            ),
             click.option(
                 "--kind",
                 type=click.Choice(KINDS),
@@ -43,6 +48,13 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--choices",
                 metavar="A,B,C",
                 help="Texts of the options, for answers of servers.",
+            ),
+            click.option(
+                "--smoothing",
+                type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+                metavar="SHARE",
+                help="Mixes this share of an even distribution into probabilities, "
+                "so that none is 0.",
             ),
             click.option(
                 "--repeats",
@@ -60,7 +72,30 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def running(default: str) -> Decorator:
+def model(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option for files of several models; the argument is for `read_all`."""
+    return click.option(
+        "--model",
+        "model",
+        multiple=True,
+        metavar="NAME",
+        help="Which of several models of a file, by name or number, counted from 0; "
+        "again for the next file.",
+    )(command)
+
+
+def method(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The option for a calibrator."""
+    return click.option(
+        "--method",
+        type=click.Choice(["auto", "temperature", "platt", "histogram"]),
+        default="auto",
+        show_default=True,
+        help="The calibrator.",
+    )(command)
+
+
+def running(default: str, *, confidence_level: float = 0.95) -> Decorator:
     """Options on what is computed and where it goes; `default` is the folder."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -82,7 +117,7 @@ def running(default: str) -> Decorator:
                 click.option(
                     "--confidence-level",
                     type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
-                    default=0.95,
+                    default=confidence_level,
                     show_default=True,
                     help="Of intervals and promises.",
                 ),
@@ -117,7 +152,11 @@ def reading_options(given: dict[str, Any]) -> dict[str, Any]:
     choices = given.pop("choices")
     return {
         "choices": None if choices is None else choices.split(","),
-        **{name: given.pop(name) for name in ("labels", "kind", "repeats")},
+        **{
+            name: given.pop(name)
+            for name in ("labels", "kind", "smoothing", "repeats")
+            if name in given
+        },
         "drop_malformed": given.pop("drop_malformed"),
     }
 
@@ -131,6 +170,29 @@ def read(path: Path, **options: Any) -> Outputs:
     """Outputs of a file, with progress on standard error."""
     with progress(f"Reading {path.name}") as advance:
         return io_outputs.read_outputs(path, progress=advance, **options)
+
+
+def read_all(
+    paths: Sequence[Path], models: Sequence[str], **options: Any
+) -> list[Outputs]:
+    """Outputs of files, each of the model in the same place, or all of the only one.
+
+    One file is read once for each of several models.
+    """
+    if len(paths) == 1 and len(models) > 1:
+        paths = [*paths] * len(models)
+    elif len(models) <= 1:
+        models = [*models] * len(paths)
+    if models and len(models) != len(paths):
+        raise click.UsageError(
+            f"expected --model once, or once for each of {len(paths)} files, got it "
+            f"{len(models)} times."
+        )
+    which = [int(name) if name.isdecimal() else name for name in models]
+    return [
+        read(path, model=one, **options)
+        for path, one in zip(paths, which or [None] * len(paths), strict=True)
+    ]
 
 
 @contextlib.contextmanager

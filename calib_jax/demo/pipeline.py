@@ -11,7 +11,7 @@ References:
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ class Results:
     """Results of all stages."""
 
     settings: Settings
-    test_labels: jax.Array
+    labels: Mapping[str, jax.Array]
     small: calibration.CalibratedModel
     large: calibration.CalibratedModel
     cascade: cascade.Cascade
@@ -58,7 +58,7 @@ def run(
     large = calibration.calibrate(large_logits, labels, settings.num_bins)
     return Results(
         settings=settings,
-        test_labels=labels[TEST],
+        labels=labels,
         small=small,
         large=large,
         cascade=_route(keys[3], small, large, settings),

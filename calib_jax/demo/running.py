@@ -16,4 +16,5 @@ def run(directory: Path, seed: int) -> None:
     printing.print_results(console, results)
     saving.save_results(directory, results)
     saving.save_figures(directory, results)
+    saving.save_outputs(directory, results)
     printing.print_end(console, directory, time.perf_counter() - start)

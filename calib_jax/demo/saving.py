@@ -1,4 +1,4 @@
-"""Results as files: all numbers in results.json, and the figures of the paper.
+"""Results as files: all numbers in results.json, figures, and both models' outputs.
 
 Each figure is saved as `NAME.pdf` and `NAME.png` on white, and as `NAME-dark.png`.
 """
@@ -35,6 +35,22 @@ def save_results(directory: Path, results: Results) -> None:
 def save_figures(directory: Path, results: Results) -> None:
     """Writes all figures into an existing folder."""
     write_figures(directory, _drawings(results))
+
+
+def save_outputs(directory: Path, results: Results) -> None:
+    """Writes what the other commands read, for all images that are not trained on.
+
+    `small.npz` and `large.npz` hold logits and labels; `suspect_labels.npy` the same
+    labels with those of the test half flipped that the models looked for.
+    """
+    halves = results.labels
+    labels = np.concatenate([np.asarray(labels) for labels in halves.values()])
+    for name, model in (("small", results.small), ("large", results.large)):
+        logits = np.concatenate([np.asarray(model.logits[half]) for half in halves])
+        np.savez(directory / f"{name}.npz", logits=logits, labels=labels)
+    suspect = {**halves, TEST: results.cleaning.labels}
+    parts = [np.asarray(labels) for labels in suspect.values()]
+    np.save(directory / "suspect_labels.npy", np.concatenate(parts))
 
 
 def write_json(directory: Path, plain: Plain) -> None:

@@ -1,6 +1,8 @@
-"""Files: parameters as JSON, outputs of models, review sheets, checks of values."""
+"""Files: parameters, cascades, outputs of models, review sheets, checks of values."""
 
 from .answers import answer_positions, choice_log_probabilities
+from .cascade_files import save_cascade
+from .cascade_records import CascadeRecord, Promise
 from .files import load, save
 from .log_probabilities import LogProbabilities, read_log_probabilities
 from .outputs import Outputs, join, read_outputs
@@ -13,8 +15,10 @@ from .review_sheets import (
 from .validate import validate_labels, validate_logits, validate_scores
 
 __all__ = [
+    "CascadeRecord",
     "LogProbabilities",
     "Outputs",
+    "Promise",
     "ReviewAnswer",
     "ReviewSheet",
     "answer_positions",
@@ -25,6 +29,7 @@ __all__ = [
     "read_outputs",
     "read_review_sheet",
     "save",
+    "save_cascade",
     "validate_labels",
     "validate_logits",
     "validate_scores",

@@ -9,7 +9,6 @@ import dataclasses
 import json
 import math
 import os
-import sys
 import types
 import typing
 from typing import Any
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import records
-from . import host, writing
+from . import cascade_files, host, json_numbers, writing
 
 _FORMAT = "calib_jax"
 _VERSION = 1
@@ -32,7 +31,6 @@ _DTYPES = {
         *(np.float16, jnp.bfloat16, np.float32, np.float64),
     )
 }
-_WORDS = {"inf": math.inf, "-inf": -math.inf, "nan": math.nan, "-nan": -math.nan}
 _ARRAYS = (jax.Array, np.ndarray, np.generic)
 
 
@@ -65,10 +63,19 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
       >>> print(load(path).temperature)
       1.5
     """
+    save_with_input(path, params, None)
+
+
+def save_with_input(
+    path: str | os.PathLike[str], params: Any, taken: str | None
+) -> None:
+    """As `save`, with a line of text on what scores or logits the parameters take."""
     target = host.path("path", path)
     part = _encode_record("params", params)
     records.check("params", params)
     content = {"format": _FORMAT, "version": _VERSION, **part}
+    if taken is not None:
+        content["input"] = taken
     text = json.dumps(content, indent=1, allow_nan=False) + "\n"
     writing.write_text(target, text)
 
@@ -100,15 +107,21 @@ def load(path: str | os.PathLike[str]) -> Any:
       >>> print(load(path).edges)
       [0.5]
     """
+    return load_with_input(path)[0]
+
+
+def load_with_input(path: str | os.PathLike[str]) -> tuple[Any, str | None]:
+    """As `load`, with what the file says of the input of its parameters, or None."""
     source = host.path("path", path)
     try:
-        content = json.loads(
-            source.read_text(encoding="utf-8"), parse_constant=_no_constant
-        )
+        content = json_numbers.parse(source.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise ValueError(
-            f"{path}: expected a JSON file written by save ({error})."
+            f"{path}: expected a JSON file written by save or save_cascade ({error})."
         ) from error
+    if cascade_files.is_cascade(content):
+        record = cascade_files.read(path, content)
+        return record, record.small_input
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{path}: expected a file written by calib_jax.save.")
     version = content.get("version")
@@ -117,17 +130,17 @@ def load(path: str | os.PathLike[str]) -> Any:
             f"{path}: expected version {_VERSION}, got {version!r}; read files of a "
             "newer release with that release."
         )
-    body = {k: v for k, v in content.items() if k not in ("format", "version")}
+    other = ("format", "version", "input")
+    body = {k: v for k, v in content.items() if k not in other}
+    taken = content.get("input")
+    if taken is not None and not (isinstance(taken, str) and taken.isprintable()):
+        raise ValueError(f"{path}: input: expected one line of text, got {taken!r}.")
     try:
         params = _decode_record("params", body)
         records.check("params", params)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
-    return params
-
-
-def _no_constant(word: str) -> Any:
-    raise ValueError(f"{word} is not JSON")
+    return params, taken
 
 
 def _encode_record(name: str, value: Any) -> dict[str, Any]:
@@ -150,7 +163,7 @@ def _encode(name: str, value: Any) -> Any:
     if value is None or type(value) in (bool, int):
         return value
     if type(value) is float:
-        return _number(value)
+        return json_numbers.write(value)
     if isinstance(value, _ARRAYS):
         return _encode_array(name, value)
     if records.is_record(type(value)):
@@ -177,15 +190,8 @@ def _encode_array(name: str, value: Any) -> dict[str, Any]:
     return {
         "dtype": array.dtype.name,
         "shape": list(array.shape),
-        "values": [_number(item) for item in array.ravel().tolist()],
+        "values": [json_numbers.write(item) for item in array.ravel().tolist()],
     }
-
-
-def _number(item: Any) -> Any:
-    if isinstance(item, float) and not math.isfinite(item):
-        word = "nan" if math.isnan(item) else "inf"
-        return word if math.copysign(1, item) > 0 else f"-{word}"
-    return item
 
 
 def _kinds(field: dataclasses.Field[Any]) -> tuple[Any, ...]:
@@ -230,7 +236,7 @@ def _decode(name: str, part: Any, *, host: bool = False) -> Any:
     if part is None or type(part) in (bool, int):
         return part
     if type(part) in (float, str):
-        return _read_number(name, part, np.dtype(float))
+        return json_numbers.read(name, part, np.dtype(float))
     if isinstance(part, list):
         return [_decode(f"{name}[{i}]", item) for i, item in enumerate(part)]
     match part:
@@ -256,25 +262,7 @@ def _decode_array(name: str, part: Any, *, host: bool) -> jax.Array | np.ndarray
         raise ValueError(f"{name}: expected a shape, got {shape!r}.")
     if not isinstance(values, list) or len(values) != math.prod(shape):
         raise ValueError(f"{name}: expected {math.prod(shape)} values.")
-    numbers = [_read_number(name, value, dtype) for value in values]
-    with np.errstate(over="raise"):
-        try:
-            array = np.array(numbers, np.float64 if dtype.kind not in "biu" else dtype)
-            array = array.astype(dtype).reshape(shape)
-        except (FloatingPointError, OverflowError):
-            raise ValueError(f"{name}: a value does not fit {dtype.name}.") from None
+    array = json_numbers.to_array(name, values, dtype).reshape(shape)
     # Without 64-bit mode JAX would narrow them.
     host = host or jax.dtypes.canonicalize_dtype(dtype) != dtype
     return array if host else jnp.asarray(array)
-
-
-def _read_number(name: str, value: Any, dtype: np.dtype) -> Any:
-    wanted = {"b": bool, "i": int, "u": int}.get(dtype.kind)
-    if wanted is not None:
-        if type(value) is wanted:
-            return value
-    elif isinstance(value, str) and value in _WORDS:
-        return _WORDS[value]
-    elif type(value) in (int, float) and abs(value) <= sys.float_info.max:
-        return float(value)
-    raise ValueError(f"{name}: expected {dtype.name} values, got {value!r}.")

@@ -14,6 +14,8 @@ from . import host, responses
 # whole vocabulary at each token takes ten million bytes a token.
 LONGEST_LINE = 2**28
 LONGEST_DOCUMENT = 2**30
+# No more bytes of blank lines stand in a row: gzipped they take a thousandth.
+LONGEST_BLANK = 2**28
 
 
 def numbered(lines: Any) -> tuple[str, Iterator[tuple[int, Any]]]:
@@ -92,10 +94,14 @@ def lines_of(
     path: Path, file: BinaryIO, number: int = 0
 ) -> Iterator[tuple[int, bytes]]:
     """Lines behind the given number of them: texts may contain other separators."""
+    blank = 0
     while line := _unpacked(path, file.readline, LONGEST_LINE + 1, number):
         number += 1
         if len(line) > LONGEST_LINE:
             raise _too_long(path, f"line {number}", LONGEST_LINE)
+        blank = blank + len(line) if line.isspace() else 0
+        if blank > LONGEST_BLANK:
+            raise _too_long(path, f"the gap before line {number}", LONGEST_BLANK)
         yield number, line
 
 

@@ -4,6 +4,7 @@ Chat completions, completions, bodies of the Responses API and batches of these 
 reduced to one form, `_Answer`, which one function checks.
 """
 
+import collections
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -183,8 +184,8 @@ def json_value(text: str, start: int) -> tuple[Any, int]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        counts = collections.Counter(name for name, _ in pairs)
+        twice = next(name for name, count in counts.items() if count > 1)
         raise MalformedError(f"an object has the key {shown(twice)} twice")
     return found
 

@@ -10,8 +10,10 @@ import dataclasses
 import enum
 import io
 import os
+import re
 import zlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,9 @@ from jax.typing import ArrayLike
 
 from .._core import checks, domains
 from . import cells, host
+
+#: What the command `calib-jax clean` calls its sheet.
+NAME = "review.csv"
 
 
 class ReviewAnswer(enum.IntEnum):
@@ -71,18 +76,20 @@ def write_review_sheet(
     confidences: ArrayLike,
     *,
     class_names: Sequence[str] | None = None,
+    ids: Sequence[str] | None = None,
 ) -> None:
     """Writes a sheet of rows to audit, with each expert's answer.
 
     The columns are `item` and `of` (number of the line and of lines), `row`, `given`,
     for each expert M `expert_M` and `confidence_M`, then `check` and `answer`. Class
-    names add `given_name` and `expert_M_name` next to the numbers. Answers are "wrong",
+    names add `given_name` and `expert_M_name` next to the numbers, and ids a column
+    `id`, which is not read back. Answers are "wrong",
     "both", "right" or "cannot tell"; empty means not audited yet. You may add columns,
     such as for a picture or a remark. Without rows to audit the only line is item 0 of
     0.
 
-    Names that look like formulas, also behind spaces and line ends, get an apostrophe
-    in front, so that spreadsheets do not evaluate them.
+    Names and ids that look like formulas, also behind spaces and line ends, get an
+    apostrophe in front, so that spreadsheets do not evaluate them.
 
     Args:
       path: of the new file; an existing file is never overwritten, because it may hold
@@ -94,11 +101,13 @@ def write_review_sheet(
       confidences: floating `[M, N]` in `[0, 1]`, of the experts, calibrated; NaN where
         there is none.
       class_names: optional names of all classes.
+      ids: optional texts that identify all N rows to the people who audit them.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype, traced arrays, a row beyond N, a row
-        twice, a class beyond int32 or without a name, a name that is not Unicode, a
-        confidence outside `[0, 1]`, or what is not a path. Nothing is written then.
+        twice, a class beyond int32 or without a name, a name or an id that is not
+        Unicode, another number of ids than of rows, a confidence outside `[0, 1]`, or
+        what is not a path. Nothing is written then.
       FileExistsError: if the file exists.
       OSError: if the file cannot be written.
 
@@ -139,8 +148,15 @@ def write_review_sheet(
     if len(set(row.tolist())) < len(row):
         raise ValueError("rows: expected every row once, got a row twice.")
     names = _Names(class_names)
+    given_ids = None if ids is None else _texts("ids", "row", ids)
+    if given_ids is not None and len(given_ids) != len(label):
+        raise ValueError(
+            f"ids: expected one for each of N = {len(label)} rows, got "
+            f"{len(given_ids)}."
+        )
+    id_column = [] if given_ids is None else ["id"]
     experts = range(1, len(predicted) + 1)
-    header = ["item", "of", "row", "given", *names.column("given_name")]
+    header = ["item", "of", "row", *id_column, "given", *names.column("given_name")]
     for m in experts:
         header += [f"expert_{m}", *names.column(f"expert_{m}_name"), f"confidence_{m}"]
     sheet = _sheet_check(zip(row.tolist(), label[row].tolist(), strict=True))
@@ -149,19 +165,35 @@ def write_review_sheet(
     writer.writerow([*header, "check", "answer"])
     for item, r in enumerate(row.tolist(), start=1):
         named = int(label[r])
-        cells = [item, len(row), r, named, *names.of("labels", named)]
+        identity = [] if given_ids is None else [cells.text(given_ids[r])]
+        line = [item, len(row), r, *identity, named, *names.of("labels", named)]
         for m in experts:
             answer = int(predicted[m - 1, r])
-            cells += [answer, *names.of("predictions", answer)]
-            cells.append(f"{confidence[m - 1, r]:.4f}")
-        writer.writerow([*cells, sheet ^ _check(item, len(row), r, named), ""])
+            line += [answer, *names.of("predictions", answer)]
+            line.append(f"{confidence[m - 1, r]:.4f}")
+        writer.writerow([*line, sheet ^ _check(item, len(row), r, named), ""])
     if not row.size:
         # A sheet without any line would look like one that lost its lines.
-        blank = [""] * (len(header) - 4)
-        writer.writerow([*_NOTHING, *blank, sheet ^ _check(*_NOTHING), ""])
+        start = [*_NOTHING[:3], *([""] * len(id_column)), _NOTHING[3]]
+        blank = [""] * (len(header) - len(start))
+        writer.writerow([*start, *blank, sheet ^ _check(*_NOTHING), ""])
     # Mode "x" fails if the file exists.
     with target.open("x", encoding="utf-8-sig", newline="") as file:
         file.write(text.getvalue())
+
+
+def is_blank(path: Path) -> bool:
+    """Whether a sheet has no answer, and no column but those that were written.
+
+    Raises:
+      ValueError: if it is not a sheet, or a damaged one.
+      OSError: if it cannot be read.
+    """
+    sheet = read_review_sheet(path)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file))
+    known = all(_WRITTEN.fullmatch(name) for name in header)
+    return known and sheet.num_blank == len(sheet.answers)
 
 
 def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
@@ -218,11 +250,11 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
         )
     place = {name: header.index(name) for name in (*_NUMBERS, "answer")}
     found, numbers, bad = [], [], []
-    for cells in reader:
-        if not any(cell.strip() for cell in cells):
+    for line in reader:
+        if not any(cell.strip() for cell in line):
             continue
         try:
-            found.append(_read_line(cells, place))
+            found.append(_read_line(line, place))
             numbers.append(reader.line_num)
         except ValueError as error:
             bad.append((reader.line_num, str(error)))
@@ -231,8 +263,8 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
     sheet = _sheet_of(found)
     bad += [
         (number, "item, row or given label was changed, or is from another sheet")
-        for number, line in zip(numbers, found, strict=True)
-        if line.sheet != sheet
+        for number, one in zip(numbers, found, strict=True)
+        if one.sheet != sheet
     ]
     if bad:
         more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
@@ -266,6 +298,10 @@ def read_review_sheet(path: str | os.PathLike[str]) -> ReviewSheet:
     )
 
 
+# Names of columns that are written.
+_WRITTEN = re.compile(
+    r"item|of|row|id|given(_name)?|expert_\d+(_name)?|confidence_\d+|check|answer"
+)
 # Columns of numbers that are read back.
 _NUMBERS = ("item", "of", "row", "given", "check")
 _ANSWERS = {answer.word: answer.value for answer in ReviewAnswer} | {"": -1}
@@ -321,24 +357,27 @@ def _sheet_of(lines: list[_Line]) -> int | None:
     return next((sheet for sheet, count in counts if 2 * count > len(lines)), None)
 
 
+def _texts(argument: str, what: str, given: Sequence[str]) -> list[str]:
+    """Names of classes or rows, checked."""
+    word = {"class_names": "names"}.get(argument, argument)
+    if isinstance(given, str) or not all(isinstance(one, str) for one in given):
+        raise ValueError(f"{argument}: expected a list of {word}, got {given!r}.")
+    for number, one in enumerate(given):
+        try:
+            one.encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"{argument}: expected {word} in Unicode, got {one!r} for {what} "
+                f"{number}, which UTF-8 cannot write."
+            ) from None
+    return list(given)
+
+
 class _Names:
     """Optional class names."""
 
     def __init__(self, names: Sequence[str] | None) -> None:
-        if names is not None and (
-            isinstance(names, str) or not all(isinstance(name, str) for name in names)
-        ):
-            raise ValueError(f"class_names: expected a list of names, got {names!r}.")
-        names = None if names is None else list(names)
-        for number, name in enumerate(names or ()):
-            try:
-                name.encode("utf-8")
-            except UnicodeEncodeError:
-                raise ValueError(
-                    f"class_names: expected names in Unicode, got {name!r} for class "
-                    f"{number}, which UTF-8 cannot write."
-                ) from None
-        self.names = names
+        self.names = None if names is None else _texts("class_names", "class", names)
 
     def column(self, name: str) -> list[str]:
         return [] if self.names is None else [name]

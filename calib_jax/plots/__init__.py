@@ -25,12 +25,21 @@ except ImportError as error:
         name="matplotlib",
     ) from error
 
+from .advantages import advantage_bars
 from .cascades import cascade_curves
+from .chains import chain_curves
 from .cleaning import cleaning_curves
 from .reliability import reliability_diagram
 from .styles import style
 
-__all__ = ["cascade_curves", "cleaning_curves", "reliability_diagram", "style"]
+__all__ = [
+    "advantage_bars",
+    "cascade_curves",
+    "chain_curves",
+    "cleaning_curves",
+    "reliability_diagram",
+    "style",
+]
 
 
 def __dir__() -> list[str]:

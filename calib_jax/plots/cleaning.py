@@ -85,7 +85,7 @@ def _draw(
             100 * precision[drawn],
             color=look.colour,
             linestyle=look.line,
-            label=name,
+            label=panels.label(name),
         )
     for (name, (shares, precisions)), look in zip(points.items(), looks, strict=False):
         share, precision = panels.read(
@@ -101,7 +101,7 @@ def _draw(
             markersize=4.0 if share.size > 1 else 5.0,
             markerfacecolor=look.fill,
             markeredgewidth=0.8,
-            label=name,
+            label=panels.label(name),
             zorder=3,
         )
     if error_share is not None:

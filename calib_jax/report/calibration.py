@@ -10,10 +10,13 @@ import numpy as np
 
 from ..io import cells, files
 from ..io.outputs import Outputs
-from . import models
+from . import models, statuses
 from .models import Model
 from .records import Report, Writer
 from .scoring import Method
+
+#: Names of the files beside the page.
+PARAMETERS, CONFIDENCES = FILES = ("calibration.json", "confidences.csv")
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -55,6 +58,7 @@ class CalibrationReport(Report):
         found = [
             f"{model.reason} Fitted on {model.num_fitted:,} rows, judged on the other "
             f"{model.num_judged:,}, of which {model.accuracy:.1%} are right.",
+            *statuses.sentences(model.status),
         ]
         if model.before is not None:
             found.append(
@@ -79,23 +83,18 @@ class CalibrationReport(Report):
         return tuple(found)
 
     def next_steps(self) -> tuple[str, ...]:
-        steps = [
-            "Calibrate new outputs: calib-jax apply calibration.json NEW_FILE.",
-            'In Python: params = calib_jax.load("calibration.json"), then '
-            "calib_jax.calibrate(params, scores).",
-        ]
-        if self.model.status != "CONVERGED":
-            steps.insert(
-                0,
-                f"The fit ended as {self.model.status}: see the page on common mistakes "
-                "before you use these parameters.",
-            )
-        return tuple(steps)
+        return (
+            f"Calibrate new outputs: calib-jax apply {PARAMETERS} NEW_FILE.",
+            f'In Python: params = calib_jax.load("{PARAMETERS}"), then '
+            f"calib_jax.calibrate(params, x), where x holds: {self.model.taken}.",
+        )
 
     def files(self) -> Mapping[str, Writer]:
         return {
-            "calibration.json": lambda path: files.save(path, self.model.params),
-            "confidences.csv": self._write_confidences,
+            PARAMETERS: lambda path: files.save_with_input(
+                path, self.model.params, self.model.taken
+            ),
+            CONFIDENCES: self._write_confidences,
         }
 
     def _write_confidences(self, path: Path) -> None:

@@ -4,46 +4,33 @@ Shapes: N joined rows, `num_bins` bins, K from 0 to num_bins.
 """
 
 import dataclasses
-from typing import ClassVar
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
 
+import jax
+import numpy as np
+
+from ..binning import tables
+from ..binning.bins import DEFAULT_NUM_BINS
+from ..binning.tables import ReliabilityTable
+from ..cascade import curves, intervals, risk_control, routers
 from ..cascade.curves import CascadeCurve
 from ..cascade.intervals import CascadeInterval
 from ..cascade.routers import Router
+from ..cascade.savings import CascadeSavings
 from ..cascade.selection import Selection
+from ..io import cascade_records
+from ..io.cascade_records import Promise
+from ..io.outputs import Outputs
+from ..io.outputs.record import join
+from ..stats.intervals import Interval
+from . import costs, models, points
 from .models import Model
-from .records import Report
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Point:
-    """What a cascade achieves with K bins kept small, on the rows that K is chosen on.
-
-    Attributes:
-      num_small_bins: K.
-      small_share: share of inputs that the small model answers: large calls saved.
-      accuracy: of the cascade.
-      accuracy_interval: its lower and upper end.
-      accuracy_change: accuracy minus that of always asking the large model.
-      accuracy_change_interval: its lower and upper end.
-      drop_bound: the largest loss of accuracy that cannot be excluded at the report's
-        confidence level; what the promise compares with its limit.
-      cost: mean cost of an input, or None without costs.
-      cost_saved_share: cost saved as a share of always asking the large model, or None.
-      cost_saved_share_interval: its lower and upper end, or None.
-      allowed: whether the promise holds for this K.
-    """
-
-    num_small_bins: int
-    small_share: float
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    accuracy_change: float
-    accuracy_change_interval: tuple[float, float]
-    drop_bound: float
-    cost: float | None
-    cost_saved_share: float | None
-    cost_saved_share_interval: tuple[float, float] | None
-    allowed: bool
+from .points import Point
+from .records import Report, Writer
+from .scoring import Method
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -60,13 +47,21 @@ class CascadeReport(Report):
       num_small_bins: K, 0 if the promise is not possible: always the large model.
       feasible: whether it is possible.
       least_max_drop: the least limit that is possible, or None if none is.
+      rows_needed: about how many rows, of both halves, might make the promise possible
+        if they are like these; None if it is possible, or more rows would not help.
+      plain_num_small_bins: the K with the fewest large calls that loses no more than
+        `max_drop` on the first half. It promises nothing.
       curve: `CascadeCurve` on the second half.
       interval: `CascadeInterval` on the second half.
+      savings: `CascadeSavings` at K, on the second half, or None without costs.
+      reference: `ReliabilityTable` of the small model on the second half, in the bins
+        of the router: what later inputs are compared with.
       apgr: average performance gap recovered, on the second half.
       points: what every K achieves, K = 0 first.
       small_cost: mean cost of a small call, or None without costs.
       large_cost: mean cost of a large call, or None without costs.
-      cost_unit: what costs are counted in, such as "of the file", or "".
+      cost_unit: what costs are counted in, such as "of the files", or "".
+      cost_reason: where costs come from, or why there are none, in a sentence.
     """
 
     command: ClassVar[str] = "cascade"
@@ -81,10 +76,344 @@ class CascadeReport(Report):
     num_small_bins: int
     feasible: bool
     least_max_drop: float | None
+    rows_needed: int | None
+    plain_num_small_bins: int
     curve: CascadeCurve
     interval: CascadeInterval
+    savings: CascadeSavings | None
+    reference: ReliabilityTable
     apgr: float
     points: tuple[Point, ...]
     small_cost: float | None
     large_cost: float | None
     cost_unit: str
+    cost_reason: str
+
+    @property
+    def chosen(self) -> Point:
+        """What the chosen K achieves."""
+        return self.points[self.num_small_bins]
+
+    def headline(self) -> dict[str, Any]:
+        chosen = self.chosen
+        return {
+            "num_rows": self.num_rows,
+            "small_accuracy": self.small.accuracy,
+            "large_accuracy": self.large.accuracy,
+            "num_small_bins": self.num_small_bins,
+            "apgr": self.apgr,
+            "feasible": self.feasible,
+            "small_share": chosen.small_share,
+            "accuracy": chosen.accuracy,
+            "max_drop": self.max_drop,
+            "least_max_drop": self.least_max_drop,
+            "cost_saved_share": chosen.cost_saved_share,
+        }
+
+    def sentences(self) -> tuple[str, ...]:
+        small, large = self.small, self.large
+        level = f"{100 * self.confidence_level:.4g} %"
+        found = [
+            f"{self.num_rows:,} rows are in both files: {small.num_fitted:,} to fit "
+            f"calibrators and router on, and the other {small.num_judged:,} to choose "
+            "K and judge on.",
+            f"There the small model is right on {_percent(small.accuracy)}, the large "
+            f"model on {_percent(large.accuracy)}.",
+            *self._on_roles(),
+            f"Small model: {_calibration(small)} Large model: {_calibration(large)}",
+        ]
+        if math.isfinite(self.apgr):
+            found.append(
+                f"Routing by confidence has an APGR of {self.apgr:.2f} ({level} "
+                f"interval {_ends(self.interval.apgr, '{:.2f}')}); routing at random "
+                "has 0.5."
+            )
+        found.extend(self._on_promise(level) if self.feasible else self._on_none(level))
+        return (*found, *self._on_money(level))
+
+    def next_steps(self) -> tuple[str, ...]:
+        steps = []
+        for one in (self.small, self.large):
+            if one.status != "CONVERGED":
+                steps.append(
+                    f"The fit of the {one.source.role} ended as {one.status}: see the "
+                    "page on common mistakes before you use it."
+                )
+        if not self.feasible:
+            least = self.least_max_drop
+            if least is not None:
+                steps.append(
+                    f"Allow a larger loss, --max-drop {_rounded_up(least)}, or bring "
+                    "more labelled rows."
+                )
+            return (*steps, "Until then ask the large model for every input.")
+        return (
+            *steps,
+            "Decide for new inputs: calib-jax apply cascade.json NEW_FILE.",
+            "Later, see whether the promise still holds: calib-jax check cascade.json "
+            "NEW_SMALL NEW_LARGE.",
+            "Serve cascade.json without JAX: see the page on serving in the docs.",
+        )
+
+    def _on_roles(self) -> list[str]:
+        if self.small.accuracy > self.large.accuracy:
+            return [
+                "The small model is the more accurate one: are the files in the wrong "
+                "order?"
+            ]
+        if self.small.accuracy == self.large.accuracy:
+            return ["Both are right equally often, so no gap can be recovered."]
+        return []
+
+    def _on_promise(self, level: str) -> list[str]:
+        chosen = self.chosen
+        return [
+            f"With confidence {level}, the cascade "
+            f"{_loses(self.max_drop)} against always asking the large model, on new "
+            f"inputs like these {self.small.num_judged:,} rows.",
+            f"K is {self.num_small_bins} of {len(self.points) - 1} bins: the small "
+            f"model answers {_percent(chosen.small_share)} of inputs, and the cascade "
+            f"is right on {_percent(chosen.accuracy)} ({level} interval "
+            f"{_between(chosen.accuracy_interval)}).",
+            "K was chosen on the same rows, so its accuracy and interval look a little "
+            "better than they are; the promise accounts for the choice.",
+        ]
+
+    def _on_none(self, level: str) -> list[str]:
+        plain = self.points[self.plain_num_small_bins]
+        first, least = self.points[1], self.least_max_drop
+        found = [
+            f"No K can promise with confidence {level} that the cascade "
+            f"{_loses(self.max_drop)}, so K is 0: the large model answers everything."
+        ]
+        if bool(self.selection.same_rows):
+            found.append("The rows to choose on are those of the router.")
+        elif -first.accuracy_change > self.max_drop:
+            found.append(
+                f"Even with one bin kept small it loses "
+                f"{_points(-first.accuracy_change)} on these rows, so more rows of the "
+                "kind would not help."
+            )
+        else:
+            lost = -first.accuracy_change
+            found.append(
+                "With one bin kept small it loses "
+                + (_points(lost) if lost > 0 else "nothing")
+                + " on these rows, but they are too few to exclude a loss of "
+                f"{_points(first.drop_bound)}."
+            )
+            if self.rows_needed is not None:
+                found.append(f"About {self.rows_needed:,} rows like these might do.")
+        if least is not None:
+            found.append(
+                f"The least limit that these rows can promise is {_points(least, 2)}."
+            )
+        if plain.num_small_bins:
+            found.append(
+                f"Without a promise the first half suggests K = "
+                f"{plain.num_small_bins}, which keeps {_percent(plain.small_share)} of "
+                f"inputs small and on the other half is right on "
+                f"{_percent(plain.accuracy)}."
+            )
+        return found
+
+    def _on_money(self, level: str) -> list[str]:
+        saved = self.chosen.cost_saved_share
+        if self.savings is None or not self.num_small_bins:
+            return [self.cost_reason]
+        found = self.cost_reason
+        if saved is not None and self.chosen.cost_saved_share_interval is not None:
+            word, sign = ("saves", 1) if saved >= 0 else ("costs", -1)
+            ends = [sign * end for end in self.chosen.cost_saved_share_interval]
+            than = "of" if saved >= 0 else "more than"
+            found += (
+                f" The cascade {word} {_percent(abs(saved))} {than} what always asking "
+                f"the large model costs ({level} interval {_between(sorted(ends))})."
+            )
+        return [found]
+
+    def files(self) -> Mapping[str, Writer]:
+        return {"cascade.json": self._write_record}
+
+    def _write_record(self, path: Path) -> None:
+        promise = Promise(
+            made_by=risk_control.control_accuracy_drop,
+            confidence_level=self.confidence_level,
+        )
+        cascade_records.save_cascade(
+            path,
+            router=self.router,
+            num_small_bins=self.num_small_bins,
+            small_params=self.small.params,
+            large_params=self.large.params,
+            selection=self.selection,
+            promise=promise,
+            reference=self.reference,
+            small_input=self.small.taken,
+        )
+
+
+def cascade_report(
+    small: Outputs,
+    large: Outputs,
+    *,
+    max_drop: float = 0.01,
+    confidence_level: float = 0.95,
+    small_cost: float | None = None,
+    large_cost: float | None = None,
+    method: Method | None = None,
+    num_bins: int = DEFAULT_NUM_BINS,
+    seed: int = 0,
+) -> CascadeReport:
+    """Builds a cascade of two models from their outputs on the same labelled inputs.
+
+    Both calibrators and the router are fitted on one random half of the shared rows
+    (Algorithm 1 of the paper). On the other half the cascade is judged, and K is the
+    largest for which `calib_jax.cascade.control_accuracy_drop` promises that no more
+    than `max_drop` of accuracy is lost.
+
+    Args:
+      small: of the small model, from `calib_jax.io.read_outputs`, with labels or
+        outcomes.
+      large: of the large model, likewise. They may be of one model, such as asked
+        directly and after thinking.
+      max_drop: the loss of accuracy that is allowed, in `[-1, 1]`.
+      confidence_level: of the promise and the intervals, in `(0, 1)`.
+      small_cost: price of a call of the small model, in any unit; by default costs are
+        those of the files, if both have them.
+      large_cost: price of a call of the large model, in the same unit.
+      method: the calibrator of both; by default one that suits each.
+      num_bins: bins of the router.
+      seed: of the halves and of the draws of intervals.
+
+    Returns:
+      `CascadeReport`.
+
+    Raises:
+      ValueError: if the files share no row, or fewer than 40; if nothing says which
+        answers are right, or all of one model are right or wrong; for prices that are
+        no prices, and a limit outside `[-1, 1]`.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, section 3.2 and Algorithm 1.
+
+    Examples:
+      >>> import pathlib, tempfile
+      >>> import calib_jax as cj
+      >>> folder, read = pathlib.Path(tempfile.mkdtemp()), []
+      >>> for name, wrong in (("small", 4), ("large", 3)):
+      ...     rows = [f"{i},{i % 10 / 10},{int(i % 10 >= wrong)}" for i in range(4000)]
+      ...     path = folder / f"{name}.csv"
+      ...     _ = path.write_text("\\n".join(["id,score,correct", *rows]))
+      ...     read.append(cj.io.read_outputs(path))
+      >>> report = cascade_report(*read, small_cost=1, large_cost=10)
+      >>> print(report.feasible, report.chosen.cost_saved_share > 0.3)
+      True True
+    """
+    if not -1 <= max_drop <= 1:
+        raise ValueError(f"max_drop: expected a number in [-1, 1], got {max_drop}.")
+    small, large = join(small, large)
+    price = costs.of(small, large, small_cost, large_cost)
+    first, second = models.halves(len(small), seed)
+    fitted = [
+        models.fit(
+            outputs,
+            role,
+            first,
+            second,
+            method=method,
+            seed=seed,
+            confidence_level=confidence_level,
+        )
+        for outputs, role in ((small, "small model"), (large, "large model"))
+    ]
+    confidence = fitted[0].confidence
+    router = routers.fit_router(
+        confidence[first], fitted[1].confidence[first], num_bins=num_bins
+    )
+
+    def rows_of(half: np.ndarray) -> points.Rows:
+        return confidence[half], fitted[0].outcome[half], fitted[1].outcome[half]
+
+    rows = rows_of(second)
+    key = jax.random.key(seed)
+    curve = curves.cascade_curve(router, *rows)
+    interval = intervals.cascade_interval(
+        key, router, *rows, confidence_level=confidence_level
+    )
+    chosen = risk_control.control_accuracy_drop(
+        router, *rows, max_drop, confidence_level=confidence_level
+    )
+    saved = points.for_every_k(
+        key, router, rows, price.of_rows(second), confidence_level
+    )
+    budget, least = int(chosen.num_small_bins), points.short(chosen.min_feasible_level)
+    each = price.of_rows(second)
+    return CascadeReport(
+        sources=tuple(one.model.source for one in fitted),
+        seed=seed,
+        confidence_level=confidence_level,
+        small=fitted[0].model,
+        large=fitted[1].model,
+        num_rows=len(small),
+        router=router,
+        max_drop=float(max_drop),
+        selection=chosen,
+        num_small_bins=budget,
+        feasible=bool(chosen.feasible),
+        least_max_drop=least if least < 1 else None,
+        rows_needed=points.rows_needed(
+            router, rows, max_drop, confidence_level, len(small), chosen
+        ),
+        plain_num_small_bins=points.plain_choice(router, rows_of(first), max_drop),
+        curve=curve,
+        interval=interval,
+        savings=None if saved is None else saved[budget],
+        reference=tables.reliability_table(router.bins, *rows[:2]),
+        apgr=points.short(interval.apgr.estimate),
+        points=points.of(interval, chosen, saved),
+        small_cost=None if price.small is None else float(np.mean(each[0])),
+        large_cost=None if price.large is None else float(np.mean(each[1])),
+        cost_unit=price.unit,
+        cost_reason=price.reason,
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _points(share: float, digits: int = 1) -> str:
+    """A difference of accuracies, never shown as less than it is."""
+    shown = math.ceil(round(100 * share * 10**digits, 6)) / 10**digits
+    return f"{shown + 0.0:.{digits}f} points"
+
+
+def _loses(limit: float) -> str:
+    if limit == 0:
+        return "loses no accuracy"
+    size = f"{100 * abs(limit):g} point{'' if abs(limit) == 0.01 else 's'} of accuracy"
+    return f"gains at least {size}" if limit < 0 else f"loses at most {size}"
+
+
+def _rounded_up(limit: float) -> str:
+    return f"{math.ceil(round(limit * 1e4, 4)) / 1e4:g}"
+
+
+def _between(ends: Any) -> str:
+    low, high = ends
+    return f"{_percent(low)} to {_percent(high)}"
+
+
+def _ends(interval: Interval, form: str) -> str:
+    return " to ".join(
+        form.format(float(end)) for end in (interval.lower, interval.upper)
+    )
+
+
+def _calibration(model: Model) -> str:
+    after = model.after.error.estimate
+    found = f"{model.reason.rstrip('.')}; ECE {float(after):.4f}"
+    if model.before is not None:
+        found += f", {float(model.before.error.estimate):.4f} before"
+    return f"{found}."

@@ -3,11 +3,39 @@
 Shapes: N joined rows, M models.
 """
 
+import csv
 import dataclasses
-from typing import ClassVar
+import functools
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
 
+import jax
+import numpy as np
+
+from ..binning.bins import DEFAULT_NUM_BINS
+from ..cleaning import audits, expectations, experts, label_issues, repairs
+from ..cleaning.expectations import FalseFlags
+from ..io import cells, review_sheets
+from ..io.outputs import Outputs, join
+from . import agreed, models, statuses
+from .agreed import Answers
 from .models import Model
-from .records import Report
+from .records import Report, Writer
+from .scoring import Method
+
+# Of 15 bins. On images and exam questions whose labels people checked, and on flipped
+# labels, two models found about twice as many wrong labels with 10 as with 5, and
+# nearly as large a share of the suspects was wrong; with more, it fell.
+DEFAULT_TOP_BINS = 10
+
+# The precision to show lies this much below the expected one, and no audit is planned
+# for a precision outside these limits: expectations are not that good.
+_MARGIN, _LEAST_EXPECTED, _MOST_EXPECTED = 0.1, 0.5, 0.95
+
+#: Names of the files beside the page.
+SUSPECTS, SHEET = FILES = ("suspects.csv", review_sheets.NAME)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -45,6 +73,37 @@ class Suspect:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Ranking:
+    """All labels, suspect or not; host arrays.
+
+    Attributes:
+      ids: N texts.
+      labels: int32 `[N]`, as given.
+      predictions: int32 `[M, N]`.
+      confidences: float32 `[M, N]`, calibrated on the half that the row is not in.
+      score: float32 `[N]` in `[-1, 1]`, label issue score.
+      flagged: bool `[N]`, the suspects.
+      suggestion: int32 `[N]`, the given label where not flagged.
+      order: int `[N]`, row numbers: suspects first, then by falling score.
+      names: names of the options, or None for numbers.
+    """
+
+    ids: tuple[str, ...]
+    labels: np.ndarray
+    predictions: np.ndarray
+    confidences: np.ndarray
+    score: np.ndarray
+    flagged: np.ndarray
+    suggestion: np.ndarray
+    order: np.ndarray
+    names: tuple[str, ...] | None
+
+    def name(self, number: int) -> str:
+        """An option as text."""
+        return str(number) if self.names is None else self.names[number]
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CleaningReport(Report):
     """Labels that calibrated models contradict, the most suspect first.
 
@@ -53,13 +112,16 @@ class CleaningReport(Report):
       num_rows: joined rows.
       num_flagged: suspects.
       num_top_bins: most accurate bins of each model that count, the paper's K.
+      num_bins: bins of each model.
       suspects: all of them.
       expected_precision: share of suspects expected to be wrong, if models err
-        independently of each other.
+        independently of each other; None without suspects.
       least_precision: the same under any dependence.
       num_to_audit: how many suspects a person should look at, chosen at random, to
-        know their precision; None if no audit can.
+        know their precision; None without suspects.
       audit_target: the precision that such an audit would show.
+      audit_num_wrong: how many of them must be wrong to show it; None without suspects.
+      ranking: `Ranking` of all labels; None if only the suspects are known.
     """
 
     command: ClassVar[str] = "clean"
@@ -69,8 +131,317 @@ class CleaningReport(Report):
     num_rows: int
     num_flagged: int
     num_top_bins: int
+    num_bins: int = DEFAULT_NUM_BINS
     suspects: tuple[Suspect, ...]
     expected_precision: float | None
     least_precision: float | None
     num_to_audit: int | None
     audit_target: float
+    audit_num_wrong: int | None = None
+    ranking: Ranking | None = dataclasses.field(default=None, metadata={"plain": False})
+
+    def headline(self) -> dict[str, Any]:
+        return {
+            "num_rows": self.num_rows,
+            "num_flagged": self.num_flagged,
+            "num_models": len(self.models),
+            "num_top_bins": self.num_top_bins,
+            "expected_precision": self.expected_precision,
+            "num_to_audit": self.num_to_audit,
+        }
+
+    def sentences(self) -> tuple[str, ...]:
+        several = len(self.models) > 1
+        who = f"all {len(self.models)} models" if several else "the model"
+        verb = "contradict" if several else "contradicts"
+        found = [
+            f"{_count(self.num_flagged, 'label is', 'labels are')} suspect, of "
+            f"{self.num_rows:,}: {who} {verb} them, with a confidence in the "
+            f"{self.num_top_bins} most accurate of {self.num_bins} bins.",
+            "Every row was judged by calibrators and bins fitted on the half that it "
+            "is not in.",
+            "Calibration here is measured against the given labels, not the truth: "
+            "wrong ones make models look overconfident, so that real confidence is "
+            "higher and the ECE of the truth another.",
+        ]
+        for model in self.models:
+            role = model.source.role if several else ""
+            found += statuses.sentences(model.status, role)
+        if self.num_flagged:
+            found += [self._expected(), self._planned()]
+        return tuple(found)
+
+    def _expected(self) -> str:
+        if len(self.models) == 1:
+            return (
+                f"At least {self.least_precision:.0%} of them are expected to be "
+                "wrong, and there may be many more: one model, calibrated to the given "
+                "labels, takes wrong ones for errors of its own."
+            )
+        return (
+            f"If the models err independently, {self.expected_precision:.0%} of them "
+            "are expected to be wrong. Models often err on the same rows, and then "
+            f"this is too high; {self.least_precision:.0%} is what holds however they "
+            "err."
+        )
+
+    def _planned(self) -> str:
+        if self.num_to_audit == self.num_flagged:
+            return f"Check {'all of them' if self.num_flagged > 1 else 'it'}."
+        return (
+            f"Check {self.num_to_audit:,} of them, drawn at random: if "
+            f"{self.audit_num_wrong:,} or more are wrong, at least "
+            f"{self.audit_target:.0%} of all suspects are, at a confidence level of "
+            f"{self.confidence_level:.0%}."
+        )
+
+    def next_steps(self) -> tuple[str, ...]:
+        more = "; ".join(
+            f"--top-bins {number} flags {what}"
+            for number, what in (
+                (min(self.num_top_bins + 2, self.num_bins), "more labels"),
+                (max(self.num_top_bins - 2, 1), "fewer and surer ones"),
+            )
+            if number != self.num_top_bins
+        )
+        if not self.num_flagged:
+            return (f"{more}.",)
+        return (
+            f"Open {SHEET}, which has the suspects in random order, and fill in its "
+            f"last column for the first {self.num_to_audit:,} lines: wrong, both, "
+            "right or cannot tell.",
+            f'In Python: sheet = calib_jax.io.read_review_sheet("{SHEET}"), then '
+            "calib_jax.cleaning.audit_bounds(sheet.counts, sheet.counts.sum(), "
+            f"num_flagged={self.num_flagged}) bounds the share of each answer, wrong "
+            "ones first.",
+            f"Correct labels from {SUSPECTS}, whose column suggestion has the surest "
+            "other answer, or leave these rows out.",
+            f"Then again if most were wrong: {more}.",
+        )
+
+    def files(self) -> Mapping[str, Writer]:
+        found: dict[str, Writer] = {SUSPECTS: self._write_suspects}
+        if self.ranking is not None:
+            found[SHEET] = functools.partial(_write_sheet, self, self.ranking)
+        return found
+
+    def _write_suspects(self, path: Path) -> None:
+        header = ["rank", "id", "given", "suggestion", "score"]
+        for number in range(1, len(self.models) + 1):
+            header += [f"answer_{number}", f"confidence_{number}"]
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(header)
+            for one in self.suspects:
+                texts = map(cells.text, (one.id, one.given, one.suggestion))
+                line = [one.rank, *texts, f"{one.score:.4f}"]
+                for answer in one.answers:
+                    line += [cells.text(answer.option), f"{answer.confidence:.4f}"]
+                writer.writerow(line)
+
+
+def _write_sheet(report: CleaningReport, ranking: Ranking, path: Path) -> None:
+    names = ranking.names and [*map(cells.unicode, ranking.names)]
+    rows = audits.sample_audit(
+        jax.random.key(report.seed), ranking.flagged, max(report.num_flagged, 1)
+    )
+    review_sheets.write_review_sheet(
+        path,
+        np.asarray(rows),
+        ranking.labels,
+        ranking.predictions,
+        ranking.confidences,
+        class_names=names,
+        ids=[*map(cells.unicode, ranking.ids)],
+    )
+
+
+def _count(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
+
+
+def cleaning_report(
+    *outputs: Outputs,
+    num_top_bins: int | None = None,
+    confidence_level: float = 0.95,
+    seed: int = 0,
+    method: Method | None = None,
+) -> CleaningReport:
+    """Labels that every model contradicts with high confidence, the most suspect first.
+
+    All labels may be wrong, so that no trusted rows are needed: each random half is
+    judged by calibrators and bins that were fitted on the other one (Method 2 of the
+    paper, cross-fitted).
+
+    Args:
+      *outputs: of one model or more, with predictions and labels, from
+        `calib_jax.io.read_outputs`; joined by `calib_jax.io.join`.
+      num_top_bins: the paper's K, from 1 to 15: how many of each model's bins, the most
+        accurate first, count as confident. More flag more labels, of which fewer are
+        wrong. By default 10.
+      confidence_level: of the intervals and of the audit, in `(0, 1)`.
+      seed: of the halves, and of the order of the review sheet.
+      method: the calibrator; by default one that suits the kind of outputs.
+
+    Returns:
+      `CleaningReport`.
+
+    Raises:
+      ValueError: if outputs have no labels or do not say which option a model chose, if
+        they cannot be joined, if fewer than 40 rows are left, or if all answers of a
+        half agree with the labels.
+
+    References:
+      Hao et al. 2026, arXiv 2601.07965, Algorithm 2, method 2.
+
+    Examples:
+      >>> import pathlib, tempfile
+      >>> import calib_jax as cj
+      >>> rng = np.random.default_rng(0)
+      >>> sure = rng.uniform(0.5, 1, 400)
+      >>> truth = rng.integers(0, 2, 400)
+      >>> answer = np.where(rng.random(400) < sure, truth, 1 - truth)
+      >>> given = np.where(np.arange(400) % 20 == 0, 1 - truth, truth)
+      >>> yes = np.where(answer == 1, sure, 1 - sure)
+      >>> path = pathlib.Path(tempfile.mkdtemp()) / "outputs.npz"
+      >>> np.savez(path, probabilities=np.stack([1 - yes, yes], 1), labels=given)
+      >>> report = cleaning_report(cj.io.read_outputs(path), num_top_bins=2)
+      >>> print([suspect.id for suspect in report.suspects])
+      ['220', '180']
+    """
+    top = DEFAULT_TOP_BINS if num_top_bins is None else num_top_bins
+    if not 1 <= top <= DEFAULT_NUM_BINS:
+        raise ValueError(
+            f"num_top_bins: expected a number from 1 to {DEFAULT_NUM_BINS}, got {top}."
+        )
+    joined = agreed.answers(join(*outputs) if len(outputs) > 1 else outputs)
+    parts = models.halves(len(joined.ids), seed)
+    how = _How(top, method, seed, confidence_level)
+    first, second = (_of_half(joined, *one, how) for one in (parts, parts[::-1]))
+    found = _put_together(joined, first, second)
+    expected = expectations.expected_false_flags(
+        found.confidences, first.candidate | second.candidate, found.flagged
+    )
+    suspects = _suspects(found)
+    some = len(suspects) > 0
+    plan, target = _plan(expected, confidence_level)
+    return CleaningReport(
+        sources=tuple(model.source for model in first.models),
+        seed=seed,
+        confidence_level=confidence_level,
+        models=first.models,
+        num_rows=len(found.ids),
+        num_flagged=len(suspects),
+        num_top_bins=top,
+        suspects=suspects,
+        expected_precision=float(expected.precision_if_independent) if some else None,
+        least_precision=float(expected.least_precision) if some else None,
+        num_to_audit=plan.num_audited if some else None,
+        audit_target=target,
+        audit_num_wrong=plan.num_wrong if some else None,
+        ranking=found,
+    )
+
+
+class _How(NamedTuple):
+    num_top_bins: int
+    method: Method | None
+    seed: int
+    confidence_level: float
+
+
+class _Half(NamedTuple):
+    """What is known of the rows that were judged, and nothing of the others."""
+
+    models: tuple[Model, ...]
+    confidences: np.ndarray
+    flagged: np.ndarray
+    candidate: np.ndarray
+
+
+def _of_half(
+    joined: Answers, fitted: np.ndarray, judged: np.ndarray, how: _How
+) -> _Half:
+    """Calibrates and cuts bins on one half, and flags the other."""
+    fits = [
+        models.fit(
+            one,
+            "outputs" if len(joined.outputs) == 1 else f"model {number}",
+            fitted,
+            judged,
+            method=how.method,
+            seed=how.seed,
+            confidence_level=how.confidence_level,
+        )
+        for number, one in enumerate(joined.outputs, start=1)
+    ]
+    confidences = np.stack([fit.confidence for fit in fits])
+    right = joined.predictions == joined.labels
+    cut = experts.fit_expert_bins(confidences[:, fitted], right[:, fitted])
+    predictions = joined.predictions[:, judged]
+
+    def flag(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        found = np.zeros(len(joined.ids), bool)
+        found[judged] = experts.high_confidence_disagreement(
+            cut, predicted, confidences[:, judged], labels, how.num_top_bins
+        )
+        return found
+
+    flagged = flag(predictions, joined.labels[judged])
+    # Rows that every model is sure of, whatever it says.
+    candidate = flag(np.ones_like(predictions), np.zeros(len(judged), np.int32))
+    rest = np.setdiff1d(np.arange(len(joined.ids)), judged)
+    confidences[:, rest] = 0
+    return _Half(tuple(fit.model for fit in fits), confidences, flagged, candidate)
+
+
+def _put_together(joined: Answers, first: _Half, second: _Half) -> Ranking:
+    confidences = first.confidences + second.confidences
+    flagged = first.flagged | second.flagged
+    rows = joined.predictions, confidences, joined.labels
+    score = np.asarray(label_issues.label_issue_score(*rows))
+    return Ranking(
+        ids=joined.ids,
+        labels=joined.labels,
+        predictions=joined.predictions,
+        confidences=confidences,
+        score=score,
+        flagged=flagged,
+        suggestion=np.asarray(repairs.suggest_labels(*rows, flagged)),
+        order=np.lexsort((-score, ~flagged)),
+        names=joined.names,
+    )
+
+
+def _suspects(found: Ranking) -> tuple[Suspect, ...]:
+    def suspect(rank: int, row: int) -> Suspect:
+        answers = zip(found.predictions[:, row], found.confidences[:, row], strict=True)
+        return Suspect(
+            rank=rank,
+            id=found.ids[row],
+            given=found.name(found.labels[row]),
+            suggestion=found.name(found.suggestion[row]),
+            score=float(found.score[row]),
+            answers=tuple(
+                Answer(option=found.name(option), confidence=float(confidence))
+                for option, confidence in answers
+            ),
+        )
+
+    rows = found.order[: np.sum(found.flagged)].tolist()
+    return tuple(suspect(rank, row) for rank, row in enumerate(rows, start=1))
+
+
+def _plan(
+    expected: FalseFlags, confidence_level: float
+) -> tuple[audits.AuditPlan, float]:
+    """An audit that is likely to show a little less than is expected."""
+    careful = expected.precision_if_independent - 2 * expected.standard_error
+    planned = float(np.nan_to_num(np.clip(careful, _LEAST_EXPECTED, _MOST_EXPECTED)))
+    target = math.floor(20 * (planned - _MARGIN) + 1e-6) / 20
+    size = int(expected.num_flagged)
+    return (
+        audits.audit_size(target, planned, confidence_level, num_flagged=size)
+        if size
+        else audits.AuditPlan(num_audited=0, num_wrong=0, chance=0.0, feasible=False)
+    ), target

@@ -4,6 +4,7 @@ Shapes: N rows, G groups, `num_bins` bins.
 """
 
 import dataclasses
+import warnings
 from typing import Any, NamedTuple
 
 import jax
@@ -15,13 +16,13 @@ from ..binning.tables import ReliabilityTable
 from ..calibration.apply import calibrate
 from ..calibration.histogram import Histogram
 from ..calibration.platt import Platt
-from ..calibration.reports import FitReport, FitStatus
+from ..calibration.reports import ConvergenceWarning, FitReport, FitStatus
 from ..calibration.temperature import Temperature
 from ..io.outputs import Outputs
 from ..metrics import intervals, scores
 from ..metrics.intervals import CalibrationErrorInterval
 from ..stats import bounds
-from . import scoring
+from . import scoring, statuses
 from .records import Source, class_values, source
 from .scoring import Method
 
@@ -88,6 +89,7 @@ class Model:
       method: name of the calibrator.
       reason: why this one, in a sentence.
       params: what was fitted.
+      taken: what they take, in words.
       fit: `FitReport`.
       status: how the fit ended, by name.
       num_fitted: rows of the half that it was fitted on.
@@ -102,6 +104,7 @@ class Model:
     method: str
     reason: str
     params: Temperature | Platt | Histogram
+    taken: str
     fit: FitReport
     status: str
     num_fitted: int
@@ -171,8 +174,7 @@ def fit(
     if method is None:
         method, reason = scoring.choose(outputs, rows)
     else:
-        reason = "Asked for with --method."
-    params, report, confidence = _calibrate(outputs, rows, method, fitted)
+        reason = f"{method.title}, as asked for."
     outcome = rows.outcome
     if np.all((outcome == 0) | (outcome == 1)):
         outcome = outcome.astype(bool)
@@ -183,6 +185,7 @@ def fit(
             f"{'right' if first else 'wrong'}: there is nothing to calibrate. Check "
             "the labels."
         )
+    params, report, confidence = _calibrate(outputs, rows, method, fitted)
 
     def judge(values: np.ndarray) -> Judged:
         return _judge(values, outcome, fitted, judged, seed, confidence_level)
@@ -193,6 +196,7 @@ def fit(
         method=method.name,
         reason=reason,
         params=params,
+        taken=scoring.taken(outputs, method.of_classes),
         fit=report,
         status=FitStatus(int(report.status)).name,
         num_fitted=len(fitted),
@@ -211,22 +215,33 @@ def _calibrate(
     outputs: Outputs, rows: scoring.Scored, method: Method, fitted: np.ndarray
 ) -> tuple[Any, FitReport, np.ndarray]:
     """Parameters, the report of the fit, and float32 `[N]` calibrated confidences."""
-    if not method.of_classes:
-        params, report = method.fit(rows.score[fitted], rows.outcome[fitted])
-        return params, report, np.asarray(calibrate(params, rows.score))
-    values = class_values(outputs)
-    if values is None or outputs.labels is None:
+    values, real = class_values(outputs), outputs.class_where
+    if method.of_classes and (values is None or outputs.labels is None):
         raise ValueError(
-            f"{outputs.name}: {method.name} scaling needs a value for each option, and "
-            "labels; this file has scores or outcomes. Use --method platt."
+            f"{outputs.name}: {method.title} needs a value for each option, and "
+            f"labels; this file has {'scores' if values is None else 'outcomes'}. Use "
+            "--method platt."
         )
-    real = outputs.class_where
-    params, report = method.fit(
-        values[fitted],
-        outputs.labels[fitted],
-        class_where=None if real is None else real[fitted],
-    )
-    return params, report, scoring.top_confidence(params, values, real)
+    with warnings.catch_warnings():
+        # The report says it.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        if method.of_classes:
+            params, report = method.fit(
+                values[fitted],
+                outputs.labels[fitted],  # type: ignore[index]
+                class_where=None if real is None else real[fitted],
+            )
+            found = scoring.top_confidence(params, values, real, rows.prediction)
+        else:
+            params, report = method.fit(rows.score[fitted], rows.outcome[fitted])
+            found = np.asarray(calibrate(params, rows.score))
+    status = FitStatus(int(report.status))
+    if status == FitStatus.INVALID_VALUES or not np.all(np.isfinite(found)):
+        raise ValueError(
+            f"{outputs.name}: {method.title} cannot be fitted to these values: "
+            f"{statuses.invalid(outputs.kind)} Use another --method."
+        )
+    return params, report, found
 
 
 def _judge(

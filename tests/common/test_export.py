@@ -18,6 +18,7 @@ DRAWN = {
     "bootstrap",
     "bootstrap_interval",
     "cascade_interval",
+    "cascade.cascade_savings",
     "cascade.router_difference_interval",
     "stats.bootstrap_reliability",
     "cascade.fit_router_with_guarantee",

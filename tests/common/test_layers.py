@@ -189,6 +189,7 @@ def test_every_name_is_in_one_room():
 FUNCTIONS = sorted({case.name for case in registry.CASES})
 RETURN_NOTHING = {
     "save",
+    "io.save_cascade",
     "io.write_review_sheet",
     "validate_labels",
     "validate_logits",
@@ -255,6 +256,7 @@ advantage_table(bins, small_confidence, large_confidence, *, small_outcome=None,
 fit_router(small_confidence, large_confidence, *, num_bins=15, bins=None, where=None, weights=None)
 use_small(router, small_confidence, num_small_bins)
 cascade_curve(router, small_confidence, small_outcome, large_outcome, *, where=None, weights=None)
+cascade.cascade_savings(key, router, small_confidence, small_outcome, large_outcome, num_small_bins, *, small_cost, large_cost, num_resamples=1000, confidence_level=0.95, where=None)
 random_curve(curve)
 performance_gap_recovered(curve)
 average_performance_gap_recovered(curve)
@@ -267,6 +269,7 @@ confident_learning(probabilities, labels, *, where=None)
 repair_labels(labels, flagged, suggestion, *, drop=False)
 cleaning_curve(score, is_error, *, where=None, weights=None)
 save(path, params)
+io.save_cascade(path, *, router, num_small_bins, small_params, large_params=None, selection=None, num_rows=None, promise=None, reference=None, small_input=None)
 load(path)
 bootstrap(key, statistic, num_resamples, *arrays)
 stats.bootstrap_reliability(key, bins, scores, outcomes, num_resamples, *, where=None, weights=None)

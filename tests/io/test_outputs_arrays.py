@@ -61,10 +61,10 @@ def test_names_tell_the_kind(tmp_path, suffix):
     np.testing.assert_array_equal(outputs.logits, LOGITS)
     np.testing.assert_array_equal(outputs.outcomes, LABELS > 0)
 
-    path = save(tmp_path / f"c{suffix}", {"confidence": LOGITS[:, 0].copy()})
+    path = save(tmp_path / f"c{suffix}", {"confidence": PROBABILITIES[:, 0].copy()})
     outputs = read(path)
     assert outputs.kind == "scores"
-    np.testing.assert_array_equal(outputs.scores, LOGITS[:, 0])
+    np.testing.assert_array_equal(outputs.scores, PROBABILITIES[:, 0])
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_several_arrays_need_columns(tmp_path):
     np.savez(path, probs=PROBABILITIES, label=LABELS[:5])
     assert "labels [N] of N = 7" in one_line(path)
     np.savez(path, log_confidence=LOGITS.T, correct=LABELS)
-    assert "save several models to a file each" in one_line(path)
+    assert "save their names as an array models" in one_line(path)
 
 
 def test_what_is_not_read_is_named(tmp_path):
@@ -271,7 +271,7 @@ def test_claims_larger_than_the_file(tmp_path):
     header = {"descr": "<f8", "fortran_order": False, "shape": (10**12, 10)}
     with (tmp_path / "a.npy").open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
-    assert "cannot be read" in one_line(tmp_path / "a.npy", kind="logits")
+    assert "claims 80000000000000" in one_line(tmp_path / "a.npy", kind="logits")
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         with archive.open("logits.npy", "w") as file:
             np.lib.format.write_array_header_1_0(file, header)
@@ -383,5 +383,80 @@ def test_real_outputs(data_folder):
     np.testing.assert_array_equal(outputs.outcomes, expected)
     assert len(outputs) == 50_000 and outputs.dropped == {}
 
-    path = data_folder / "language" / "mmlu_llama_test.npz"
-    assert "save several models to a file each" in one_line(path)
+    for name in ("mmlu_llama_test", "arc_challenge", "mmlu_redux"):
+        path = data_folder / "language" / f"{name}.npz"
+        given = loaded(path)
+        models = given["models"].tolist()
+        message = one_line(path)
+        assert f"holds {len(models)} models: {', '.join(models[:3])}" in message
+        for number, model in enumerate(models):
+            outputs = read(path, model=model)
+            rows = np.array(list(map(int, outputs.ids)))
+            scores = given.get("confidence", given.get("log_confidence"))[number]
+            np.testing.assert_array_equal(outputs.scores, scores[rows])
+            np.testing.assert_array_equal(
+                outputs.outcomes, given["correct"][number][rows]
+            )
+            if "cost_usd" in given:
+                np.testing.assert_array_equal(
+                    outputs.cost, given["cost_usd"][number][rows]
+                )
+            assert len(outputs) + sum(outputs.dropped.values()) == len(scores)
+
+
+def test_one_of_several_models(tmp_path):
+    path = tmp_path / "a.npz"
+    arrays = {
+        "models": np.array(["small", "large"]),
+        "probs": np.stack([PROBABILITIES, PROBABILITIES[::-1]]),
+        "label": LABELS,
+        "cost": np.arange(14.0).reshape(2, 7),
+    }
+    np.savez(path, **arrays)
+    assert "holds 2 models: small, large; say which, with model=" in one_line(path)
+    for model in ("large", 1):
+        outputs = read(path, model=model)
+        expected = np.log(PROBABILITIES[::-1].astype(float)).astype("f4")
+        np.testing.assert_array_equal(outputs.log_probabilities, expected)
+        np.testing.assert_array_equal(outputs.labels, LABELS)
+        assert outputs.cost.tolist() == list(range(7, 14))
+    for model in ("Large", 2, -1):
+        message = one_line(path, model=model)
+        assert f"has no models {model!r}; it has small, large" in message
+    np.savez(path, **arrays | {"models": np.array(["a", "a"])})
+    assert "has 2 models 'a'" in one_line(path, model="a")
+    for model in (True, 1.5, ["small"]):
+        with pytest.raises(ValueError, match="^model: expected a name or a number"):
+            read(path, model=model)
+    np.savez(path, probs=PROBABILITIES)
+    assert "has no array models" in one_line(path, model=0)
+    (tmp_path / "a.csv").write_text("score\n0.5\n")
+    assert "csv files hold one model" in one_line(tmp_path / "a.csv", model="a")
+
+
+def test_probabilities_are_smoothed_on_request(tmp_path):
+    given = np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    np.savez(tmp_path / "a.npz", probs=given, logits=given)
+    more = {"kind": "probabilities", "smoothing": 1 / 16}
+    outputs = read(tmp_path / "a.npz", **more)
+    expected = 15 / 16 * given[:2] + 1 / 16 / 3
+    np.testing.assert_allclose(np.exp(outputs.log_probabilities), expected, rtol=1e-6)
+    assert outputs.dropped == {"no option has a probability": 1}
+    note = "0.0625 of each row's probability is spread evenly over its options."
+    assert outputs.notes[-1] == note
+    assert "smoothing: is of probabilities, and these are logits" in one_line(
+        tmp_path / "a.npz", smoothing=0.1
+    )
+    for smoothing in (0, 1, -0.5, float("nan"), True, "0.1"):
+        with pytest.raises(ValueError, match="^smoothing: expected a number above 0"):
+            read(tmp_path / "a.npz", kind="probabilities", smoothing=smoothing)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f2", ">f8"])
+def test_bytes_in_the_other_order(tmp_path, dtype):
+    labels = LABELS.astype(">i4")
+    np.savez(tmp_path / "a.npz", logits=LOGITS.astype(dtype), label=labels)
+    outputs = read(tmp_path / "a.npz")
+    assert outputs.logits.dtype.isnative and outputs.labels.tolist() == LABELS.tolist()
+    np.testing.assert_array_equal(outputs.logits, LOGITS.astype(dtype))
+    assert cj.top1(outputs.logits).prediction.shape == (7,)

@@ -196,3 +196,12 @@ def test_ids_that_are_floats(tmp_path):
     body = decision(choice("t", {"a": 0.5, "b": 0.5}))
     outputs = read(write(tmp_path / "a", [{"id": float(k)} | body for k in (1, 2)]))
     assert outputs.ids == ("1", "2") and outputs.has_ids
+
+
+def test_smoothing_is_over_the_options_of_a_question(tmp_path):
+    outputs = read(write(tmp_path / "a", ALL), smoothing=0.1)
+    found = np.exp(outputs.log_probabilities.astype(float))
+    expected = [[0.9 * 0.93 + 0.05, 0.9 * 0.07 + 0.05, 0.0]]
+    expected += [[0.9 * 0.75 + 0.05, 0.9 * 0.25 + 0.05, 0.0]]
+    expected += [[0.9 * 0.33 + 0.1 / 3] * 3]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)

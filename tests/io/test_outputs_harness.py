@@ -281,3 +281,22 @@ def test_rows_without_acc(tmp_path):
     assert len(outputs.labels) == len(outputs.outcomes) == 1
     outputs = read(write(tmp_path / "a.jsonl", lines[1:]))
     assert "neither outcomes nor labels" in outputs.notes[0]
+
+
+def test_join_refuses_another_version_of_a_task(tmp_path):
+    """Ids are the numbers of documents, which say nothing of what was asked."""
+    lines = [sample(k, [-1.0, -2.0], 0, doc_hash=f"{k:064}") for k in range(3)]
+    first = read(write(tmp_path / "a.jsonl", lines))
+    assert first.fingerprints == ("0" * 16,) * 3
+    lines = [line | {"doc_hash": f"{k}{0:063}"} for k, line in enumerate(lines)]
+    second = read(write(tmp_path / "b.jsonl", lines))
+    assert cj.io.join(second, second)[0].fingerprints == second.fingerprints
+    with pytest.raises(ValueError, match="different fingerprints .* in 2 of 3 rows"):
+        cj.io.join(first, second)
+    for line in lines[1:]:
+        del line["doc_hash"]
+    third = read(write(tmp_path / "c.jsonl", lines))
+    assert third.fingerprints == ("0" * 16, "", "")
+    assert len(cj.io.join(first, third)[1]) == 3
+    del lines[0]["doc_hash"]
+    assert read(write(tmp_path / "c.jsonl", lines)).fingerprints is None

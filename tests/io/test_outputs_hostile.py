@@ -128,40 +128,63 @@ def test_cut_and_damaged_lines(tmp_path, name):
             assert "\n" not in str(error) and "a.jsonl" in str(error)
 
 
-def test_ten_thousand_lines_take_seconds(tmp_path):
-    path = tmp_path / "a.jsonl"
+NUM = 10_000
+TEXT = {
+    "lm-eval": lambda k: sample(k, [-1.0, -2.0, -0.5, -3.0], k % 4),
+    "answers": lambda k: (
+        LINES["answers"][k % 2] | {"custom_id": str(k), "id": str(k), "made": k}
+    ),
+    "decisions": lambda k: ALL[0] | {"id": str(k)},
+    "jsonl": lambda k: {"id": k, "logits": [0.5, 1.5, -k], "label": k % 2},
+    "csv": lambda k: f"{k},0.25,0.75,{k % 2}",
+}
+
+
+def long_file(path, name, num_lines=NUM, more=None):
+    """Lines of one format; `more` is beside what is read."""
     with path.open("w") as file:
-        for k in range(10_000):
-            file.write(json.dumps(sample(k, [-1.0, -2.0, -0.5, -3.0], k % 4)) + "\n")
+        if name == "csv":
+            file.write("id,prob_0,prob_1,label\n")
+        for k in range(num_lines):
+            line = TEXT[name](k)
+            file.write(
+                (line if name == "csv" else json.dumps(line | (more or {}))) + "\n"
+            )
+    return path
+
+
+@pytest.mark.parametrize("name", TEXT)
+def test_ten_thousand_lines_take_seconds(tmp_path, name):
+    path = long_file(tmp_path / "a", name)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     outputs = cj.io.read_outputs(path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - before < 10
-    assert outputs.labels.tolist() == [k % 4 for k in range(10_000)]
+    assert outputs.format == name and len(outputs) == NUM * (
+        3 if name == "decisions" else 1
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lm-eval", "answers", "decisions"])
 def test_long_files_are_streamed(tmp_path, name):
     """A file of 200 MB takes less than 100 MB more than an empty one."""
-    path = tmp_path / "a.jsonl"
-    line = LINES[name][0]
-    key = {"lm-eval": "doc_id", "answers": "custom_id", "decisions": "id"}[name]
-    padding = "x" * 20_000
-    with path.open("w") as file:
-        for number in range(200_000_000 // 20_000):
-            value = number if name == "lm-eval" else str(number)
-            file.write(json.dumps(line | {key: value, "unread": padding}) + "\n")
+    path = long_file(tmp_path / "a", name, more={"unread": "x" * 20_000})
+    assert path.stat().st_size > 200_000_000
     code = (
         "import resource, sys, calib_jax as cj\n"
         "used = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "before = used()\n"
-        "print(len(cj.io.read_outputs(sys.argv[1])), (used() - before) // 1024)"
+        "before, calls = used(), []\n"
+        "outputs = cj.io.read_outputs(\n"
+        "    sys.argv[1], progress=lambda *one: calls.append(one)\n"
+        ")\n"
+        "print(len(outputs), (used() - before) // 1024, len(calls), *calls[-1])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, path], capture_output=True, text=True, check=True
     )
-    num_rows, megabytes = map(int, done.stdout.split())
-    assert num_rows == 10_000 * (3 if name == "decisions" else 1) and megabytes < 100
+    num_rows, megabytes, num_calls, read, total = map(int, done.stdout.split())
+    assert num_rows == NUM * (3 if name == "decisions" else 1) and megabytes < 100
+    assert num_calls > 1000 and read == total == path.stat().st_size
 
 
 def test_reading_needs_no_other_package(tmp_path):

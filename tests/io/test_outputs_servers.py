@@ -216,7 +216,7 @@ def test_scores_have_no_options_for_labels(tmp_path):
     lines = [chat(f"q{k}", letter("", *VALUES[k])) for k in range(2)]
     path = write(tmp_path / "a", lines)
     labels = write(tmp_path / "l.csv", "id,label\nq0,0\nq1,1\n")
-    assert "pass choices=, or outcomes" in one_line(path, labels=labels)
+    assert "pass choices= with the texts" in one_line(path, labels=labels)
     outputs = read(path, labels=labels, choices=CHOICES)
     assert outputs.labels.tolist() == [0, 1]
 

@@ -10,6 +10,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from . import names
+
 # An array that is unpacked is at most so large: a small file can claim any size. An npy
 # or safetensors file is as large as its arrays, and has no limit.
 LARGEST = 2**32
@@ -17,6 +19,8 @@ LARGEST = 2**32
 _BOMB = 100, 2**28
 # NumPy reads no longer header of an array.
 _LONGEST_HEADER = 10_000
+# The array with the names of several models.
+_MODELS = "models"
 # So many rows of a table are unpacked together.
 _ROWS = 2**12
 
@@ -40,7 +44,66 @@ class ArrayFile:
           ValueError: if it is damaged, too large, or holds Python objects.
         """
         with _named(self.path):
-            return self._read(name)
+            found = self._read(name)
+            # A file of a hundred bytes may claim as many rows of nothing as it likes.
+            if isinstance(found, np.ndarray) and found.ndim and not found.nbytes:
+                if len(found):
+                    raise ValueError(
+                        f"{self.path}: {name or 'the array'} has rows without a number."
+                    )
+            return found
+
+
+def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
+    """The arrays of one model, if the array `models` has the names of M of them.
+
+    These are the first axis of arrays `[M, N]` or `[M, N, C]`. Arrays `[N]` are of all.
+
+    Raises:
+      ValueError: if it is not said which model, or none or several have the name.
+    """
+    shape = file.shapes.get(_MODELS)
+    several = {
+        name
+        for name, other in file.shapes.items()
+        if shape is not None
+        and len(shape) == 1
+        and len(other) > 1
+        and other[0] == shape[0]
+    }
+    if not several:
+        if model is None:
+            return file
+        raise ValueError(
+            f"model: {file.path} has no array models with the names of several."
+        )
+    models = list(map(str, file.read(_MODELS).tolist()))
+    shown = names.shown(models)
+    if model is None:
+        raise ValueError(
+            f"{file.path}: holds {len(models)} models: {shown}; say which, with model=."
+        )
+    if isinstance(model, str):
+        found = [number for number, one in enumerate(models) if one == model]
+    else:
+        found = [model] if 0 <= model < len(models) else []
+    if len(found) != 1:
+        raise ValueError(
+            f"model: {file.path} has {len(found) or 'no'} models {model!r}; it has "
+            f"{shown}; as a number, counted from 0."
+        )
+    number = found[0]
+    shapes = {
+        name: other[1:] if name in several else other
+        for name, other in file.shapes.items()
+        if name != _MODELS
+    }
+
+    def read(name: str) -> Any:
+        array = file.read(name)
+        return array[number] if name in several else array
+
+    return ArrayFile(file.path, shapes, read)
 
 
 @contextlib.contextmanager
@@ -56,7 +119,10 @@ def _named(path: Path) -> Iterator[None]:
         reason = " ".join(str(error).split()) or type(error).__name__
         if reason.startswith(f"{path}: "):
             raise ValueError(reason) from None
-        raise ValueError(f"{path}: cannot be read ({reason[:300]}).") from None
+        raise ValueError(
+            f"{path}: cannot be read ({reason[:300].rstrip('.')}): it is damaged or "
+            "cut off; write or copy it again."
+        ) from None
 
 
 def _too_large(path: Path, name: str, size: int) -> ValueError:
@@ -70,9 +136,12 @@ def npy(path: Path) -> ArrayFile:
     """One array, which is read from the disk as it is used."""
     with _named(path):
         with path.open("rb") as file:
-            _, dtype, _ = _header(file, path.name)
+            shape, dtype, start = _header(file, path.name)
         if dtype.hasobject:
             raise _pickled(path, "the array")
+        size, has = math.prod(shape) * dtype.itemsize, path.stat().st_size - start
+        if size > has:
+            raise ValueError(f"{path}: the array claims {size} bytes and has {has}.")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     return ArrayFile(path, {"": array.shape}, lambda _: _typed(array))
 
@@ -86,10 +155,10 @@ def npz(path: Path) -> ArrayFile:
             if info.filename.endswith(".npy")
         }
         if not found:
-            names = ", ".join(archive.namelist()[:5]) or "nothing"
+            members = ", ".join(archive.namelist()[:5]) or "nothing"
             inspect = "header.json" in archive.namelist()
             raise ValueError(
-                f"{path}: expected arrays of numpy.savez, got a zip file with {names}"
+                f"{path}: expected arrays of numpy.savez, got a zip file with {members}"
                 + ("; logs of inspect_ai are not read." if inspect else ".")
             )
         shapes = {name: _member(archive, info)[0] for name, info in found.items()}
@@ -148,6 +217,8 @@ def _header(file: Any, name: str) -> Any:
 
 def _typed(array: np.ndarray) -> np.ndarray:
     """The array; NumPy saves bfloat16 as two bytes of no type."""
+    if not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
     return array.view(jnp.bfloat16) if array.dtype == np.dtype("V2") else array
 
 
@@ -191,27 +262,40 @@ def parquet(path: Path) -> ArrayFile:
     except ImportError:
         raise missing("pyarrow", path) from None
     with _named(path), package.ParquetFile(path) as file:
-        num_rows, schema = file.metadata.num_rows, file.schema_arrow
+        metadata, schema = file.metadata, file.schema_arrow
+        num_rows = metadata.num_rows
+        names.check_once(path, schema.names)
         shapes: dict[str, Any] = {
             name: (num_rows, None) if _is_list(schema.field(name).type) else (num_rows,)
             for name in schema.names
         }
 
     def read(name: str) -> Any:
-        # Equal values are stored once, so the size of the file says little.
-        if 8 * num_rows > LARGEST:
-            raise _too_large(path, name, 8 * num_rows)
+        if (size := _unpacked(metadata, name)) > LARGEST:
+            raise _too_large(path, name, size)
         batches, size = [], 0
-        with package.ParquetFile(path) as file:
+        # A long text that many rows have is kept once.
+        texts = [name] if _is_text(schema.field(name).type) else []
+        with package.ParquetFile(path, read_dictionary=texts) as file:
             for batch in file.iter_batches(_ROWS, columns=[name]):
                 batches.append(batch.column(0))
                 size += batches[-1].nbytes
                 if size > LARGEST:
                     raise _too_large(path, name, size)
-        kind = schema.field(name).type
+            kind = file.schema_arrow.field(name).type
         return _of_arrow(path, name, pyarrow.chunked_array(batches, kind))
 
     return ArrayFile(path, shapes, read)
+
+
+def _unpacked(metadata: Any, name: str) -> int:
+    """What a column takes, as the file says: equal values are stored once."""
+    size = 0
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            if f"{column.path_in_schema}.".startswith(f"{name}."):
+                size += max(column.total_uncompressed_size, 8 * column.num_values)
+    return size
 
 
 def _is_list(kind: Any) -> bool:
@@ -230,6 +314,8 @@ def _of_arrow(path: Path, name: str, column: Any) -> Any:
 
     types = pyarrow.types
     if types.is_dictionary(column.type):
+        if _is_text(column.type.value_type):
+            return _texts(column)
         column = column.cast(column.type.value_type)
     if _is_list(column.type):
         if column.null_count:
@@ -247,9 +333,27 @@ def _of_arrow(path: Path, name: str, column: Any) -> Any:
             )
         numbers = np.asarray(flat.to_numpy())
         return numbers.reshape(len(column), -1 if len(column) else 0)
-    if types.is_string(column.type) or types.is_large_string(column.type):
+    if _is_text(column.type):
         return column.to_pylist()
     if types.is_boolean(column.type) and column.null_count:
         return column.to_pylist()
     # Where numbers are missing they become floats, and NaN there.
     return np.asarray(column.to_numpy())
+
+
+def _is_text(kind: Any) -> bool:
+    import pyarrow
+
+    types = pyarrow.types
+    return bool(types.is_string(kind) or types.is_large_string(kind))
+
+
+def _texts(column: Any) -> list[str | None]:
+    """Rows of one text share it."""
+    found: list[str | None] = []
+    known: dict[str, str] = {}
+    for chunk in column.chunks:
+        texts = [known.setdefault(one, one) for one in chunk.dictionary.to_pylist()]
+        indices = chunk.indices.to_pylist()
+        found += [None if one is None else texts[one] for one in indices]
+    return found

@@ -11,6 +11,7 @@ from .rows import ROUNDING, Rows
 
 # So many entries are looked at together.
 _BLOCK = 2**22
+PERCENT = "write percentages as shares, 0.93 for 93."
 
 
 def unique(rows: Rows, repeats: str | None, left_out: LeftOut) -> Rows:
@@ -56,13 +57,15 @@ def _same(rows: Rows, row: int, first: int) -> bool:
     ) and all(part is None or part[row] == part[first] for part in others)
 
 
-def checked(rows: Rows, left_out: LeftOut) -> Rows:
+def checked(rows: Rows, left_out: LeftOut, smoothing: float | None) -> Rows:
     """Rows whose values are what their kind says.
 
     Raises:
       ValueError: for values outside the kind's domain, naming the first row.
     """
     values = rows.values
+    if smoothing is not None and rows.kind != "probabilities":
+        raise ValueError(f"smoothing: is of probabilities, and these are {rows.kind}.")
     if rows.kind == "scores":
         with np.errstate(over="ignore"):
             rows.values = np.asarray(values, np.float32)
@@ -82,9 +85,16 @@ def checked(rows: Rows, left_out: LeftOut) -> Rows:
                 rows.values = rows.values.astype(np.float32)
         rows = rows.drop(_any(rows.values, np.isposinf), "a logit of +inf", left_out)
     else:
-        rows.values = _log_probabilities(rows)
-    nothing = ~_any(rows.values, lambda block: block > -np.inf)
-    return rows.drop(nothing, "no option has a probability", left_out)
+        nothing = 0.0 if rows.kind == "probabilities" else -np.inf
+        rows = _with_any(rows, nothing, left_out)
+        rows.values = _log_probabilities(rows, smoothing)
+        return rows
+    return _with_any(rows, -np.inf, left_out)
+
+
+def _with_any(rows: Rows, nothing: float, left_out: LeftOut) -> Rows:
+    bad = ~_any(rows.values, lambda block: block > nothing)
+    return rows.drop(bad, "no option has a probability", left_out)
 
 
 def _check_domain(rows: Rows, left_out: LeftOut) -> None:
@@ -99,10 +109,11 @@ def _check_domain(rows: Rows, left_out: LeftOut) -> None:
         row = int(np.argmax(bad))
         values = np.asarray(rows.values[row], float)
         text = np.array2string(values, precision=4, threshold=6)
+        percent = values.min() >= 0 and 99 <= values.sum() <= 101
         raise ValueError(
             f"{left_out.path}: expected {rows.kind} {expected}, got "
-            f"{' '.join(text.split())} ({rows.row_name(row)}); if they are another "
-            "kind, say so with kind=."
+            f"{' '.join(text.split())} ({rows.row_name(row)}); "
+            + (PERCENT if percent else "if they are another kind, say so with kind=.")
         )
     if rows.kind == "probabilities":
         _check_sums(rows, left_out)
@@ -133,20 +144,31 @@ def _check_sums(rows: Rows, left_out: LeftOut) -> None:
         )
 
 
-def _log_probabilities(rows: Rows) -> np.ndarray:
-    """float32 `[N, C]`; notes say how many are -inf."""
+def _log_probabilities(rows: Rows, smoothing: float | None) -> np.ndarray:
+    """float32 `[N, C]`; notes say how many are -inf, or how they were smoothed."""
     found = np.empty(rows.values.shape, np.float32)
-    start = 0
+    start, where = 0, rows.class_where
     for block in _blocks(rows.values):
         wide = np.asarray(block, np.float64)
         if rows.kind == "probabilities":
+            wide = np.clip(wide, 0.0, 1.0)
+            if smoothing is not None:
+                real = np.ones(wide.shape) if where is None else where[start:]
+                real = real[: len(wide)]
+                even = real / real.sum(axis=1, keepdims=True)
+                wide = (1 - smoothing) * wide + smoothing * even
             with np.errstate(divide="ignore"):
-                wide = np.log(np.clip(wide, 0.0, 1.0))
+                wide = np.log(wide)
         found[start : start + len(block)] = np.minimum(wide, 0.0)
         start += len(block)
+    if smoothing is not None:
+        rows.notes.append(
+            f"{smoothing:g} of each row's probability is spread evenly over its "
+            "options."
+        )
     zero = found == -np.inf
-    if rows.class_where is not None:
-        zero &= rows.class_where
+    if where is not None:
+        zero &= where
     bad = zero.any(axis=1)
     if bad.any():
         rows.notes.append(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from .. import json_lines, responses
 from . import decisions, harness, names, servers
 from .left_out import LeftOut, Place, Places
+from .rows import KINDS
 
 # By the first bytes.
 _STARTS = {
@@ -18,10 +19,12 @@ _STARTS = {
     b"PK\x05\x06": "npz",
     b"PAR1": "parquet",
 }
+_PICKLE = (
+    "a pickle, which is never loaded, as it may run code; save arrays with numpy.savez"
+)
 _FOREIGN_STARTS = {
     b"\x89HDF": "an HDF5 file; save its arrays with numpy.savez",
-    b"\x80": "a pickle, which is never loaded, as it may run code; save arrays with "
-    "numpy.savez",
+    b"\x80": _PICKLE,
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it",
     b"BZh": "compressed with bzip2; unpack it",
     b"\xfd7zXZ": "compressed with xz; unpack it",
@@ -29,6 +32,14 @@ _FOREIGN_STARTS = {
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
     b"\xfe\xff": "UTF-16 text; save it as UTF-8",
     b"%PDF": "a PDF",
+    b"\x89PNG": "a picture",
+    b"\xff\xd8\xff": "a picture",
+    b"GIF8": "a picture",
+    b"SQLite format 3": "a database of SQLite; save its table as CSV",
+    b"version https://git-lfs": "a pointer of Git LFS; get the file with git lfs pull",
+    **dict.fromkeys((b"<!", b"<html", b"<HTML", b"<?xml"), "a page of HTML or XML"),
+    # Pickles of the oldest form are text.
+    **dict.fromkeys((b"(dp0", b"(lp0", b"ccopy_reg", b"cnumpy"), _PICKLE),
 }
 #: The formats that are JSON.
 JSON = ("jsonl", harness.NAME, servers.NAME, decisions.NAME)
@@ -52,7 +63,8 @@ _FOREIGN = {
 # Files of a folder that are read.
 _ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".ndjson")
 _MOST_FILES = 100_000
-# So many lines are looked at to find the format.
+# So many bytes and lines are looked at to find the format.
+_HEAD = 4096
 _NUM_SEEN = 1000
 
 Lines = Iterator[tuple[Place, Mapping[str, Any]]]
@@ -85,6 +97,8 @@ def look(
     Raises:
       ValueError: for any other content, in one line.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path}: is neither a file nor a folder: save it to a file.")
     paths = _files(path) if path.is_dir() else [path]
     watch = None if progress is None else _watch(paths, progress)
     found = format or ("" if path.is_dir() else _by_start(path))
@@ -161,8 +175,11 @@ def _of_lines(
             break
     left_out.check(len(seen))
     line = seen[-1][1]
+    if not format:
+        _check_form(path, line)
     found = format or (_by_keys(path, line, named) if outputs else "jsonl")
-    return Content(found, paths, line, itertools.chain(seen, lines), places, watch)
+    rows = _alike(itertools.chain(seen, lines), found, places)
+    return Content(found, paths, line, rows, places, watch)
 
 
 def _watch(paths: list[Path], progress: Callable[[int, int], None]) -> json_lines.Watch:
@@ -213,7 +230,7 @@ def _by_start(path: Path) -> str:
     """The format, or "" if it is JSON."""
     with json_lines.open_bytes(path) as file:
         try:
-            head = file.read(4096)
+            head = file.read(_HEAD)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise ValueError(f"{path}: gzip is damaged ({error}).") from None
         packed = isinstance(file, gzip.GzipFile)
@@ -235,7 +252,8 @@ def _by_start(path: Path) -> str:
         )
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text:
-        raise ValueError(f"{path}: is empty.")
+        what = "is empty" if len(head) < _HEAD else f"begins with {_HEAD} blanks"
+        raise ValueError(f"{path}: {what}.")
     return "" if text[:1] in b"{[" else "csv"
 
 
@@ -251,12 +269,8 @@ def _by_keys(path: Path, first: Mapping[str, Any], named: bool) -> str:
     for keys, what in _FOREIGN.items():
         if all(key in first for key in keys):
             raise ValueError(f"{path}: is {what}.")
-    if harness.is_sample(first):
-        return harness.NAME
-    if decisions.is_decision(first):
-        return decisions.NAME
-    if servers.is_answer(first):
-        return servers.NAME
+    if found := _by_tool(first):
+        return found
     if names.holds_values(first):
         return "jsonl"
     if responses.is_foreign(first) or _failed(first):
@@ -269,6 +283,54 @@ def _by_keys(path: Path, first: Mapping[str, Any], named: bool) -> str:
     )
 
 
+def _by_tool(line: Mapping[str, Any]) -> str | None:
+    """The format of a line that a tool wrote."""
+    if harness.is_sample(line):
+        return harness.NAME
+    if decisions.is_decision(line):
+        return decisions.NAME
+    return servers.NAME if servers.is_answer(line) else None
+
+
+def _alike(lines: Lines, format: str, places: Places) -> Lines:
+    """The lines, if each file of a folder begins as the first does."""
+    file = 0
+    for place, line in lines:
+        if place.file != file:
+            file = place.file
+            if (other := _by_tool(line)) not in (None, format):
+                raise ValueError(
+                    f"{places.paths[file]}: is of format {other}, and files before it "
+                    f"are {format}: put each format into a folder of its own."
+                )
+        yield place, line
+
+
+# Of data frames and other columns in one document, by the keys that they have.
+_OF_COLUMNS = ({"columns", "index", "data"}, {"schema", "data"})
+
+
+def _check_form(path: Path, first: Mapping[str, Any]) -> None:
+    """Raises `ValueError` for a document with columns, not rows."""
+    values = list(first.values())
+    sizes = {
+        (tuple(one) or 0 if isinstance(one, dict) else len(one))
+        if isinstance(one, (dict, list))
+        else 0
+        for one in values
+    }
+    # In a row only scores of options are lists or objects, and labels of questions.
+    rows = {one for field in KINDS for one in names.NAMES[field]}
+    columns = len(values) > 1 and len(sizes) == 1 and 0 not in sizes
+    if set(first) in _OF_COLUMNS or (
+        columns and not rows.issuperset(map(names.plain, map(str, first)))
+    ):
+        raise ValueError(
+            f"{path}: holds columns, not rows (of a data frame?): write an object for "
+            'each row, such as with pandas to_json(orient="records", lines=True).'
+        )
+
+
 def _parsed(
     of_files: Iterable[tuple[int, Iterable[tuple[int, Any]]]],
     places: Places,
@@ -276,6 +338,7 @@ def _parsed(
 ) -> Lines:
     """All JSON objects with their places; other lines are refused."""
     for number_of_file, lines in of_files:
+        before = places.num_read
         for number, line in lines:
             place = Place(number_of_file, number, places.num_read)
             try:
@@ -289,4 +352,16 @@ def _parsed(
                     yield place, value
             except responses.MalformedError as error:
                 places.num_read += 1
-                left_out.refuse(str(error), places.name_of(place))
+                left_out.refuse(_reason(error, line), places.name_of(place))
+        if places.num_read == before and len(places.paths) > 1:
+            name = places.name_of(Place(number_of_file, 0))
+            left_out.drop("an empty file", name)
+
+
+def _reason(error: Exception, line: Any) -> str:
+    """Why a line is refused: of those of a file only the last one has no end."""
+    reason = str(error)
+    if reason.startswith("not JSON") and "Extra data" not in reason:
+        if isinstance(line, bytes) and not line.endswith(b"\n"):
+            reason += ", where the file ends (cut off?)"
+    return reason

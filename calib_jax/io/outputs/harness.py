@@ -46,6 +46,7 @@ class _Sample(NamedTuple):
     label_by_name: int
     outcome: float
     subject: str
+    fingerprint: str
 
 
 def is_sample(line: Mapping[str, Any]) -> bool:
@@ -127,6 +128,7 @@ def _sample(line: Mapping[str, Any]) -> _Sample:
     if isinstance(subject, Mapping):
         names = (subject.get(name) for name in _SUBJECTS)
         subject = next((name for name in names if isinstance(name, str)), "")
+    fingerprint = line.get("doc_hash")
     return _Sample(
         document=document,
         filter=str(line.get("filter", "none")),
@@ -136,6 +138,8 @@ def _sample(line: Mapping[str, Any]) -> _Sample:
         label_by_name=by_name,
         outcome=float(outcome) if outcome in (0, 1) else np.nan,
         subject=subject if isinstance(subject, str) else "",
+        # Sixteen of its digits tell as much.
+        fingerprint=fingerprint[:16] if isinstance(fingerprint, str) else "",
     )
 
 
@@ -223,6 +227,9 @@ def _rows(samples: list[_Sample], tasks: list[str], places: Places) -> Rows:
     groups = [s.subject or task for task, s in zip(tasks, samples, strict=True)]
     if any(groups):
         found.groups = groups
+    fingerprints = [sample.fingerprint for sample in samples]
+    if any(fingerprints):
+        found.fingerprints = fingerprints
     if all(sample.options is not None for sample in samples):
         found.options = [sample.options or () for sample in samples]
     _add_labels(found, samples, tasks)

@@ -1,7 +1,9 @@
 """Labels: from the file itself or another one, as numbers of options."""
 
+import itertools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +11,7 @@ import numpy as np
 
 from ..responses import shown
 from .left_out import LeftOut
-from .rows import Rows, names_of, outcomes
+from .rows import BOOLS, Rows, is_empty, names_of, outcomes
 from .servers import NAME as ANSWERS
 
 
@@ -37,7 +39,8 @@ def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
         if rows.num_read != len(given.values):
             raise ValueError(
                 f"{given.path}: {len(given.values)} labels for {rows.num_read} rows of "
-                f"{left_out.path}, and no ids to join them by."
+                f"{left_out.path}, and no ids to join them by: give both ids, or one "
+                "label for each row that was read."
             )
         by_id = {str(row): value for row, value in enumerate(given.values)}
     elif given.ids is None or not rows.has_ids:
@@ -50,12 +53,14 @@ def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
     else:
         by_id = _by_id(given)
     values = _values(rows, bases, by_id)
-    missing = np.array([not cell == cell or cell in (None, "") for cell in values])
+    missing = np.array([is_empty(cell) for cell in values])
     if missing.all() and len(rows):
+        why = f"its ids are {_first(by_id)}, and those of the rows {_first(rows.ids)}"
+        if not by_id.keys().isdisjoint([*rows.ids, *bases]):
+            why = "ids meet, and have no label, or one for another question"
         raise ValueError(
             f"{given.path}: none of its {len(by_id)} labels is for a row of "
-            f"{left_out.path}: its ids are like {shown(next(iter(by_id), ''))}, and "
-            f"theirs like {shown(rows.ids[0])}."
+            f"{left_out.path}: {why}."
         )
     unused = len(by_id.keys() - set(bases) - set(rows.ids))
     if unused and rows.has_ids:
@@ -65,6 +70,12 @@ def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
     else:
         rows.labels, rows.outcomes = _as_array(values), None
     return rows.drop(missing, f"no label in {given.path.name}", left_out)
+
+
+def _first(ids: Iterable[str]) -> str:
+    """The first ids for a message."""
+    found = [shown(one) for one in itertools.islice(ids, 4)]
+    return ", ".join(found[:3]) + (" and so on" if len(found) > 3 else "")
 
 
 def _values(rows: Rows, bases: Sequence[str], by_id: dict[str, Any]) -> list[Any]:
@@ -108,6 +119,11 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
     """
     if rows.labels is not None:
         missing = _missing(rows.labels)
+        if missing.any() and {1} == {one for one in rows.labels if one != -1}:
+            raise ValueError(
+                f"{left_out.path}: labels are 1 and -1, which says that there is none: "
+                "count classes from 0, or call outcomes correct and write 0 and 1."
+            )
         rows = rows.drop(missing & ~missing.all(), "no label", left_out)
         if missing.all():
             rows.labels = None
@@ -117,8 +133,9 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
     if rows.kind == "scores" and rows.labels is not None and rows.format == ANSWERS:
         raise ValueError(
             f"{left_out.path}: without choices= an answer has a score, and no option "
-            "that a label could be compared to: pass choices=, or outcomes, called "
-            "correct, for labels."
+            f"that a label ({_first(dict.fromkeys(map(str, rows.labels)))}) could be "
+            "compared to: pass choices= with the texts of all options, or outcomes, "
+            "called correct, for labels."
         )
     if rows.kind == "scores" and rows.options is None:
         _name_classes(rows, left_out.path)
@@ -128,7 +145,23 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
             setattr(rows, name, _numbers(name, given, rows, left_out.path))
     if rows.kind == "scores" and rows.labels is not None:
         rows = _compared(rows, left_out)
+    _note_one_class(rows)
     return rows
+
+
+# Of fewer rows it may be chance that all have the same label.
+_FEW = 10
+
+
+def _note_one_class(rows: Rows) -> None:
+    """Adds a note if all labels, or all outcomes, are the same."""
+    for name in ("labels", "outcomes"):
+        given = np.asarray(getattr(rows, name))
+        if len(rows) >= _FEW and given.ndim and (given == given[0]).all():
+            rows.notes.append(
+                f"All {len(rows)} {name} are {given[0]:g}: there is little to learn "
+                "from them; is this the right column, and are these all rows?"
+            )
 
 
 def _missing(labels: Sequence[Any] | np.ndarray) -> np.ndarray:
@@ -162,7 +195,7 @@ def _name_classes(rows: Rows, path: Path) -> None:
 
 
 def _is_number(text: str) -> bool:
-    return text.lower() in _BOOLS or _whole.fullmatch(text) is not None
+    return text.lower() in BOOLS or _whole.fullmatch(text) is not None
 
 
 def _texts(given: Sequence[Any] | np.ndarray) -> set[str] | None:
@@ -212,13 +245,12 @@ def _expected(rows: Rows, row: int, limit: int) -> str:
     if rows.kind == "scores":
         return "expected numbers of classes, counted from 0, or texts in all rows."
     return (
-        f"expected a number from 0 to {limit - 1}; for text pass choices= in the order "
-        "of the columns."
+        f"expected a number from 0 to {limit - 1}, as options are counted from 0; for "
+        "text pass choices= in the order of the columns."
     )
 
 
 _WRONG = -2
-_BOOLS = {"true": 1, "false": 0}
 
 
 def _read(
@@ -232,8 +264,17 @@ def _read(
 
     def column(read: Callable[[Any, tuple[Any, ...]], int]) -> np.ndarray:
         options: Sequence[Any] = rows.options or [()] * len(rows)
-        pairs = zip(cells, options, strict=True)
-        found = [-1 if cell is None else read(cell, of_row) for cell, of_row in pairs]
+        found = array("q")
+        # Long texts are the same in many rows.
+        known: dict[tuple[Any, int], int] = {}
+        for cell, of_row in zip(cells, options, strict=True):
+            if not isinstance(cell, str):
+                found.append(-1 if cell is None else read(cell, of_row))
+                continue
+            key = cell, id(of_row)
+            if key not in known:
+                known[key] = read(cell, of_row)
+            found.append(known[key])
         return np.array(found, np.int64)
 
     if rows.options is None:
@@ -290,8 +331,8 @@ class _ByName:
 def _by_number(cell: Any, options: tuple[Any, ...]) -> int:
     """The number that a cell is, or `_WRONG`."""
     text = str(cell).strip().lower()
-    if not options and text in _BOOLS:
-        return _BOOLS[text]
+    if not options and text in BOOLS:
+        return BOOLS[text]
     found = _whole.fullmatch(text)
     number = _WRONG if found is None else int(found[1])
     return number if 0 <= number < (len(options) or np.inf) else _WRONG
@@ -321,6 +362,13 @@ def _compared(rows: Rows, left_out: LeftOut) -> Rows:
             f"{left_out.path}: scores without predictions: with labels of several "
             "classes nothing says which answers are right; add a column prediction, or "
             "outcomes (correct: 0 or 1)."
+        )
+    if ((rows.values >= 0.5) & (rows.values <= 1)).all():
+        raise ValueError(
+            f"{left_out.path}: labels of 0 and 1 beside scores of 0.5 to 1 may be "
+            "classes, or say which answers are right: call them correct, or pass "
+            "columns={'outcomes': ...}, if 1 is right, and else add a column "
+            "prediction."
         )
     rows.notes.append(
         "Scores without predictions: each is taken for the score of class 1, and a "

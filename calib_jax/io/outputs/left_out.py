@@ -12,6 +12,8 @@ import numpy as np
 # So many places are named of each reason, and so many reasons.
 _NUM_PLACES = 5
 _NUM_REASONS = 20
+#: More rows are not read: a small file may repeat one as often as it likes.
+MOST_ROWS = 10**8
 
 
 class Place(NamedTuple):
@@ -47,6 +49,7 @@ class Places:
         return len(self._numbers)
 
     def add(self, place: Place) -> None:
+        self._check(len(self) + 1)
         self._files.append(place.file)
         self._numbers.append(place.number)
         self._rows.append(place.order)
@@ -58,10 +61,18 @@ class Places:
 
     def extend(self, numbers: Sequence[int]) -> None:
         """Adds rows of the only file."""
+        self._check(len(numbers))
         self._files.extend(bytes(len(numbers)))
         self._numbers.extend(numbers)
         self._rows.extend(numbers)
         self.num_read = len(self)
+
+    def _check(self, num_rows: int) -> None:
+        if num_rows > MOST_ROWS:
+            raise ValueError(
+                f"{self.paths[0]}: holds more than {MOST_ROWS:,} rows: read a part of "
+                "them."
+            )
 
     def take(self, rows: np.ndarray) -> "Places":
         """The places of some rows, in their order."""
@@ -96,11 +107,16 @@ class Places:
 
 
 class NoRowError(ValueError):
-    """Nothing is left to calibrate; `dropped` says why, as in `Outputs`."""
+    """Nothing is left to calibrate; `dropped` and `dropped_at` are as in `Outputs`."""
 
-    def __init__(self, message: str, dropped: Mapping[str, int]) -> None:
+    def __init__(
+        self,
+        message: str,
+        dropped: Mapping[str, int],
+        dropped_at: Mapping[str, tuple[str, ...]],
+    ) -> None:
         super().__init__(message)
-        self.dropped = dropped
+        self.dropped, self.dropped_at = dropped, dropped_at
 
 
 class LeftOut:
@@ -152,6 +168,7 @@ class LeftOut:
                 f"{self.path}: no row is left to calibrate: "
                 f"{self.summary() or 'it holds none'}.",
                 dict(self.counts),
+                {reason: tuple(at) for reason, at in self.places.items()},
             )
 
     def summary(self) -> str:

@@ -1,5 +1,7 @@
 """Which array or column of a file holds what, by its name alone."""
 
+import collections
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,10 +26,13 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "outcomes": ("outcomes", "outcome", "correct", "is_correct"),
     "predictions": ("predictions", "prediction", "preds", "pred", "predicted"),
-    "ids": ("ids", "id", "example_id", "question_id", "custom_id", "filename"),
+    "ids": (
+        *("ids", "id", "example_id", "question_id", "custom_id", "filename", "doc_id"),
+    ),
     "groups": ("groups", "group", "subject", "task", "category"),
     "cost": ("cost", "costs", "cost_usd"),
 }
+_ANY = -math.inf, math.inf
 _NUMBERED = re.compile(r"(?P<stem>.+?)[_.]?(?P<number>0|[1-9]\d*)")
 
 #: A column, or one column for each class, for each thing that a file holds.
@@ -65,6 +70,13 @@ def holds_any(names: Iterable[str]) -> bool:
     ) or any(name.endswith(_ends(field)) for field in KINDS for name in given)
 
 
+def check_once(path: Path, names: Iterable[str]) -> None:
+    """Raises `ValueError` if two columns have the same name."""
+    twice = [one for one, num in collections.Counter(names).items() if one and num > 1]
+    if twice:
+        raise ValueError(f"{path}: column {twice[0][:60]!r} is there twice.")
+
+
 def plan(
     path: Path,
     names: Iterable[str],
@@ -81,8 +93,7 @@ def plan(
     """
     given = list(names)
     found: Plan = {} if columns is None else _asked(path, given, columns)
-    used = _flat(found)
-    free = [name for name in given if name not in used]
+    free = _unread(given, found)
     images = _is_of_images(list(map(plain, given)))
     if images and "predictions" not in found:
         found["predictions"] = next(name for name in given if plain(name) == "index")
@@ -140,6 +151,21 @@ def _notes(given: list[str], found: Plan, rest: list[str]) -> list[str]:
     return notes
 
 
+def scale(name: str) -> tuple[float, float]:
+    """The least and the largest score that a column of this name may have."""
+    words = plain(name)
+    confidences = (one for one in NAMES["scores"] if "conf" in one)
+    shares = (*NAMES["probabilities"], *confidences)
+    for known, limits in (
+        (NAMES["log_probabilities"], (-math.inf, 0.0)),
+        (shares, (0.0, 1.0)),
+    ):
+        if words in known or words.endswith(tuple(f"_{one}" for one in known)):
+            # That of a logarithm or of log-odds.
+            return limits if "log" not in words or limits[1] == 0 else _ANY
+    return _ANY
+
+
 def _is_of_images(given: list[str]) -> bool:
     """Whether timm's inference.py wrote it: the label names the predicted class.
 
@@ -151,7 +177,8 @@ def _is_of_images(given: list[str]) -> bool:
 
 
 def _matches(given: list[str], synonyms: tuple[str, ...]) -> list[str]:
-    return [name for one in synonyms for name in given if plain(name) == one]
+    known = [(plain(name), name) for name in given]
+    return [name for one in synonyms for form, name in known if form == one]
 
 
 def _asked(
@@ -173,6 +200,9 @@ def _asked(
             if name not in given:
                 raise ValueError(f"{path}: has no {name!r}; it has {shown(given)}.")
         found[field] = wanted if isinstance(wanted, str) else names
+    used = [name for one in found.values() for name in _listed(one)]
+    if twice := [name for name, num in collections.Counter(used).items() if num > 1]:
+        raise ValueError(f"columns: {twice[0]!r} is there twice.")
     return found
 
 
@@ -207,8 +237,8 @@ def _by_ending(
         name: field
         # The name small_log_probs ends in probs, too.
         for field in reversed(KINDS)
-        for name in given
-        if name not in _flat(found) and plain(name).endswith(_ends(field))
+        for name in _unread(given, found)
+        if plain(name).endswith(_ends(field))
     }
     if kind is not None:
         ends = {name: field for name, field in ends.items() if field == kind}
@@ -249,17 +279,14 @@ def _only(path: Path, given: list[str], found: Plan, shapes: Mapping[str, Any]) 
     return rest[0]
 
 
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
+
+
 def _unread(given: Iterable[str], found: Plan) -> list[str]:
     """Names of which nothing is read."""
-    return [name for name in given if name not in _flat(found)]
-
-
-def _flat(found: Plan) -> set[str]:
-    return {
-        name
-        for names in found.values()
-        for name in ([names] if isinstance(names, str) else names)
-    }
+    read = {name for columns in found.values() for name in _listed(columns)}
+    return [name for name in given if name not in read]
 
 
 def shown(names: Iterable[str], shapes: Mapping[str, Any] | None = None) -> str:

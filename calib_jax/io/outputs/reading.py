@@ -33,6 +33,8 @@ def read_outputs(
     labels: str | os.PathLike[str] | None = None,
     choices: Sequence[str] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
+    model: str | int | None = None,
+    smoothing: float | None = None,
     repeats: str | None = None,
     drop_malformed: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -79,6 +81,10 @@ def read_outputs(
       columns: names of arrays or columns that are not those above, such as
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
         each class.
+      model: the name of one of several models, or its number, counted from 0, where a
+        file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`.
+      smoothing: the share of an even distribution over a row's options that is mixed
+        into its probabilities, so that none is 0; above 0 and below 1.
       repeats: `"first"` or `"last"`: which of several rows of one id is kept, as
         reruns, epochs and several answers to a request have; without it they raise.
         Equal rows are kept once.
@@ -93,8 +99,9 @@ def read_outputs(
 
     Raises:
       ValueError: in one line that says what to do: for unknown, damaged or empty files,
-        pickles, arrays of more than 4 GiB when unpacked, lines longer than 256 MiB and
-        documents longer than 1 GiB; where names do not tell what is what; for malformed
+        pickles, arrays of more than 4 GiB when unpacked, more than 100 million rows,
+        lines longer than 256 MiB, as much in blank lines, and documents longer than 1
+        GiB; where names do not tell what is what; for malformed
         lines, with their numbers; for values outside their kind's domain; for labels
         that are none of the options, or of another length, or that may be names as well
         as numbers of options; for folders with the runs of two models; if no row is
@@ -118,7 +125,16 @@ def read_outputs(
     source = host.path("path", path)
     if progress is not None and not callable(progress):
         raise ValueError(f"progress: expected a function or None, got {progress!r}.")
-    asked = _Asked(kind, format, choices, columns, repeats, drop_malformed)
+    asked = _Asked(
+        kind=kind,
+        format=format,
+        choices=choices,
+        columns=columns,
+        model=model,
+        smoothing=smoothing,
+        repeats=repeats,
+        drop_malformed=drop_malformed,
+    )
     labels = None if labels is None else host.path("labels", labels)
 
     def look(left_out: LeftOut) -> content.Content:
@@ -138,9 +154,12 @@ def read_lines(
     format: str | None = None,
     choices: Sequence[str] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
+    smoothing: float | None = None,
     repeats: str | None = None,
     drop_malformed: bool = False,
     num_before: int = 0,
+    unique: bool = True,
+    labelled: bool = True,
 ) -> Outputs:
     """Reads outputs from lines of JSON, such as some of those of standard input.
 
@@ -152,10 +171,14 @@ def read_lines(
       format: that of earlier lines; None for what the first line says.
       choices: the same.
       columns: the same.
+      smoothing: the same.
       repeats: the same, among these lines.
       drop_malformed: the same.
       num_before: how many lines were read before: numbers of lines, and of rows without
         ids, go on behind them.
+      unique: whether each id has one row. Otherwise `repeats` is not looked at, and
+        every row is kept.
+      labelled: False to leave out labels and outcomes, not the rows that have none.
 
     Returns:
       As `read_outputs`.
@@ -164,7 +187,16 @@ def read_lines(
       ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
     """
     path = Path(name)
-    asked = _Asked(kind, format, choices, columns, repeats, drop_malformed)
+    asked = _Asked(
+        kind=kind,
+        format=format,
+        choices=choices,
+        columns=columns,
+        smoothing=smoothing,
+        repeats=repeats,
+        drop_malformed=drop_malformed,
+        labelled=labelled,
+    )
 
     def look(left_out: LeftOut) -> content.Content:
         return content.look_at_lines(
@@ -176,25 +208,40 @@ def read_lines(
             named=asked.named,
         )
 
-    return _read(path, name, look, asked, None)
+    return _read(path, name, look, asked, None, unique=unique)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class _Asked:
-    """What the caller wants, checked; fields are arguments of `read_outputs`."""
+    """What the caller wants, checked: arguments of `read_outputs` and `read_lines`."""
 
     kind: str | None
     format: str | None
     choices: Sequence[str] | None
     columns: Mapping[str, str | Sequence[str]] | None
+    model: str | int | None = None
+    smoothing: float | None
     repeats: str | None
     drop_malformed: bool
+    labelled: bool = True
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, tuple(KINDS))
         _one_of("format", self.format, content.FORMATS)
         _one_of("repeats", self.repeats, ("first", "last"))
         checks.flag("drop_malformed", self.drop_malformed)
+        checks.flag("labelled", self.labelled)
+        if isinstance(self.model, bool) or not isinstance(
+            self.model, (str, int, type(None))
+        ):
+            raise ValueError(f"model: expected a name or a number, got {self.model!r}.")
+        if self.smoothing is not None and not (
+            isinstance(self.smoothing, (int, float)) and 0 < self.smoothing < 1
+        ):
+            raise ValueError(
+                "smoothing: expected a number above 0 and below 1, got "
+                f"{self.smoothing!r}."
+            )
         if self.choices is not None:
             object.__setattr__(self, "choices", _choices(self.choices))
 
@@ -209,13 +256,18 @@ def _read(
     look: Callable[[LeftOut], content.Content],
     asked: _Asked,
     labels: Path | None,
+    *,
+    unique: bool = True,
 ) -> Outputs:
     left_out = LeftOut(path, drop_malformed=asked.drop_malformed)
     try:
         rows = _rows(look(left_out), asked, left_out)
         left_out.check(len(rows))
-        rows = checking.unique(rows, asked.repeats, left_out)
-        rows = checking.checked(rows, left_out)
+        if not asked.labelled:
+            rows.labels = rows.outcomes = None
+        if unique:
+            rows = checking.unique(rows, asked.repeats, left_out)
+        rows = checking.checked(rows, left_out, asked.smoothing)
         left_out.check(len(rows))
         if labels is not None:
             rows = labelling.join(rows, label_files.read(labels), left_out)
@@ -254,6 +306,10 @@ def _choices(choices: Sequence[str]) -> list[str]:
 def _rows(looked: content.Content, asked: _Asked, left_out: LeftOut) -> Rows:
     kind, choices, columns = asked.kind, asked.choices, asked.columns
     lines, places = looked.lines, looked.places
+    if asked.model is not None and looked.format in content.JSON[1:]:
+        raise ValueError(
+            f"model: {looked.format} files hold one model, got {asked.model!r}."
+        )
     if columns is not None and looked.format in content.JSON[1:]:
         raise ValueError(f"columns: {looked.format} files have fields of their own.")
     if looked.format == harness.NAME:
@@ -278,6 +334,7 @@ def _rows(looked: content.Content, asked: _Asked, left_out: LeftOut) -> Rows:
         format=looked.format,
         kind=kind,
         columns=columns,
+        model=asked.model,
         places=places,
         left_out=left_out,
     )
@@ -344,6 +401,7 @@ def _outputs(name: str, rows: Rows, left_out: LeftOut) -> Outputs:
         groups=texts(rows.groups),
         cost=rows.cost,
         texts=texts(rows.texts),
+        fingerprints=texts(rows.fingerprints),
         has_ids=rows.has_ids,
         dropped={_printable(one): num for one, num in left_out.counts.items()},
         dropped_at={_printable(one): tuple(at) for one, at in left_out.places.items()},

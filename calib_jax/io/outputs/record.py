@@ -39,6 +39,8 @@ class Outputs:
       groups: N texts: the subject, task or question of each row.
       cost: float64 `[N]`, as the file has it.
       texts: N texts of servers' answers.
+      fingerprints: N texts that tell questions apart, which `join` compares; "" where a
+        row has none.
       has_ids: False if `ids` are the numbers of the rows.
       dropped: number of rows that were left out, by reason.
       dropped_at: for each reason the places of the first five, such as "line 3".
@@ -60,6 +62,7 @@ class Outputs:
     groups: tuple[str, ...] | None = None
     cost: np.ndarray | None = None
     texts: tuple[str, ...] | None = None
+    fingerprints: tuple[str, ...] | None = None
     has_ids: bool = True
     dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dropped_at: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
@@ -82,7 +85,7 @@ class Outputs:
 
 _PER_ROW = (
     *("ids", "logits", "log_probabilities", "scores", "labels", "outcomes"),
-    *("predictions", "class_where", "groups", "cost", "texts"),
+    *("predictions", "class_where", "groups", "cost", "texts", "fingerprints"),
 )
 _LOST = "not in all of the joined outputs"
 
@@ -103,8 +106,8 @@ def join(*outputs: Outputs) -> tuple[Outputs, ...]:
     Raises:
       ValueError: if nothing or anything else was passed; if some have ids and others
         have none, or none and different lengths; if they share no row; if two give a
-        row different groups, or different labels for the same options, as those of
-        different questions do.
+        row different groups, different fingerprints, or different labels for the same
+        options, as those of different questions do.
 
     Examples:
       >>> import pathlib, tempfile
@@ -178,6 +181,8 @@ def _on(outputs: Outputs, ordered: list[str], num_joined: int) -> Outputs:
 def _checked(first: Outputs, other: Outputs, number: int) -> Outputs:
     """The other outputs, if groups and labels say that the questions are the same."""
     _check_same("groups", first, other, number, first.groups, other.groups)
+    prints = first.fingerprints, other.fingerprints
+    _check_same("fingerprints of questions", first, other, number, *prints)
     if first.labels is None or other.labels is None:
         return other
     same = first.choices == other.choices
@@ -212,7 +217,11 @@ def _check_same(
     if given is None or others is None:
         return
     pairs = zip(given, others, strict=True)
-    differ = [row for row, (one, two) in enumerate(pairs) if one != two]
+    differ = [
+        row
+        for row, (one, two) in enumerate(pairs)
+        if one != two and "" not in (one, two)
+    ]
     if differ:
         row = differ[0]
         raise ValueError(

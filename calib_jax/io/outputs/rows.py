@@ -1,5 +1,6 @@
 """Rows as a reader found them, before they are checked, labelled and put in order."""
 
+import collections
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
@@ -42,7 +43,7 @@ class Rows:
       labels: as the file has them; None, or None in a row, where it has none.
       outcomes: float `[N]`, NaN where unknown.
       predictions: as the file has them, like labels.
-      groups, cost, texts: as in `Outputs`.
+      groups, cost, texts, fingerprints: as in `Outputs`.
       zeros: what a log-probability of -inf says, for a note.
       notes: sentences for the user.
     """
@@ -65,6 +66,7 @@ class Rows:
     groups: Sequence[str] | None = None
     cost: np.ndarray | None = None
     texts: Sequence[str] | None = None
+    fingerprints: Sequence[str] | None = None
     zeros: str = "an option of probability 0"
     notes: list[str] = dataclasses.field(default_factory=list)
 
@@ -96,7 +98,23 @@ class Rows:
         return f"{name}, id {shown(self.ids[row])}" if self.has_ids else name
 
 
-_YES = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "": np.nan}
+#: Texts that are numbers, without case.
+BOOLS = {"true": 1, "false": 0}
+_YES = {**BOOLS, "yes": 1, "no": 0}
+
+
+def is_empty(cell: Any) -> bool:
+    """Whether a file says nothing here: null, NaN, or no text."""
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+
+
+def text(cell: Any) -> str:
+    """An id or a group as text, a whole number as such; "" where there is none."""
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return "" if is_empty(cell) else str(cell)
 
 
 def outcomes(
@@ -109,16 +127,17 @@ def outcomes(
     """
     found = np.full(len(cells), np.nan)
     for row, cell in enumerate(cells):
+        if is_empty(cell):
+            continue
         try:
-            text = cell.strip().lower() if isinstance(cell, str) else cell
-            if text is not None:
-                found[row] = _YES[text] if text in _YES else float(text)
+            word = cell.strip().lower() if isinstance(cell, str) else cell
+            found[row] = _YES[word] if word in _YES else float(word)
         except (TypeError, ValueError, OverflowError):
             found[row] = np.inf
         if not (np.isnan(found[row]) or 0 <= found[row] <= 1):
             raise ValueError(
-                f"{path}: expected outcomes in [0, 1], got {shown(cell)} "
-                f"({name_of(row)})."
+                f"{path}: expected outcomes in [0, 1], true or false, got "
+                f"{shown(cell)} ({name_of(row)})."
             )
     return found
 
@@ -135,7 +154,8 @@ def choices_of(rows: Rows) -> tuple[str, ...] | None:
 def names_of(options: tuple[Any, ...]) -> tuple[str, ...]:
     """Options as text; a text that reads like another option gets quotation marks."""
     plain = [one if isinstance(one, str) else json.dumps(one) for one in options]
+    counts = collections.Counter(plain)
     return tuple(
-        json.dumps(one) if isinstance(one, str) and plain.count(one) > 1 else name
+        json.dumps(one) if isinstance(one, str) and counts[one] > 1 else name
         for one, name in zip(options, plain, strict=True)
     )

@@ -1,16 +1,17 @@
 """Rows from named arrays or columns."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from . import array_files, names
+from . import array_files, checking, names
 from .array_files import ArrayFile
 from .content import Content
 from .left_out import LeftOut, Places
-from .rows import KINDS, Rows, outcomes
+from .rows import KINDS, ROUNDING, Rows, is_empty, outcomes, text
 from .text_tables import CsvTable, JsonTable
 
 # Columns of numbers; the others may hold text.
@@ -37,6 +38,7 @@ def read(
     format: str,
     kind: str | None,
     columns: Mapping[str, str | Sequence[str]] | None,
+    model: str | int | None,
     places: Places,
     left_out: LeftOut,
 ) -> Rows:
@@ -46,6 +48,10 @@ def read(
       ValueError: if names do not tell, or lengths differ.
     """
     path = left_out.path
+    if isinstance(table, ArrayFile):
+        table = array_files.of_model(table, model)
+    elif model is not None:
+        raise ValueError(f"model: {format} files hold one model, got {model!r}.")
     known, plan, notes = _plan(table, kind, columns, left_out)
     found = _read(table, plan, places, left_out)
     field = next(name for name in (*KINDS, "values") if name in found)
@@ -58,6 +64,8 @@ def read(
             f"{path}: expected numbers [N] or [N, C], got {values.dtype.name}"
             f"{list(values.shape)}" + ("." if values.ndim else "; it holds no rows.")
         )
+    if isinstance(table, ArrayFile):
+        places.extend(range(len(values)))
     if known is None and values.ndim == 2:
         raise _ask(path, plan[field])
     if known is None and not floating:
@@ -67,10 +75,12 @@ def read(
         )
     if values.ndim == 1 and kind in (None, "scores"):
         known = "scores"
+        if kind is None and field not in (columns or {}):
+            _check_scale(path, str(plan[field]), values, places)
     if values.ndim == 2 and known == "scores":
         raise ValueError(
             f"{path}: expected scores [N], got {list(values.shape)}: say kind= if each "
-            "column is a class; save several models to a file each."
+            "column is a class; of several models, save their names as an array models."
         )
     for name, column in found.items():
         if shape(column) != (len(values),):
@@ -78,8 +88,6 @@ def read(
                 f"{path}: expected {name} [N] of N = {len(values)} rows as in {field}, "
                 f"got {list(shape(column))}."
             )
-    if isinstance(table, ArrayFile):
-        places.extend(range(len(values)))
     left_out.check(len(values))
     options = None
     if isinstance(table, JsonTable) and values.ndim == 2:
@@ -112,6 +120,24 @@ def read(
         cost=np.asarray(found["cost"], np.float64) if "cost" in found else None,
         notes=notes,
     )
+
+
+def _check_scale(path: Path, name: str, values: np.ndarray, places: Places) -> None:
+    """Raises `ValueError` if one number a row is not what its name says."""
+    low, high = names.scale(name)
+    numbers = np.asarray(values, np.float64)
+    bad = (numbers < low - ROUNDING) | (numbers > high + ROUNDING)
+    bad &= np.isfinite(numbers)
+    if bad.any():
+        row = int(np.argmax(bad))
+        expected = "at most 0" if low == -np.inf else "in [0, 1]"
+        percent = 1 < numbers[row] <= 100
+        raise ValueError(
+            f"{path}: expected {name} {expected}, got {numbers[row]:g} "
+            f"({places.name(row)}); "
+            + (checking.PERCENT[:-1] + ", or, " if percent else "")
+            + 'if it is on another scale, say kind="scores".'
+        )
 
 
 def _ask(path: Any, name: str | list[str]) -> ValueError:
@@ -172,15 +198,7 @@ def _read(
 
 
 def texts(column: Any) -> list[str]:
-    return [_text(cell) for cell in cells(column)]
-
-
-def _text(cell: Any) -> str:
-    if isinstance(cell, bytes):
-        return cell.decode("utf-8", "replace")
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return "" if cell is None or cell != cell else str(cell)
+    return [text(cell) for cell in cells(column)]
 
 
 def shape(column: Any) -> tuple[int, ...]:
@@ -202,7 +220,4 @@ def _labels(column: Any) -> Any:
     """Whole numbers as an array, all else as it is; None where there is none."""
     if column is None or (isinstance(column, np.ndarray) and column.dtype.kind in "iu"):
         return column
-    return [
-        None if cell is None or cell == "" or cell != cell else cell
-        for cell in cells(column)
-    ]
+    return [None if is_empty(cell) else cell for cell in cells(column)]

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import json_lines
 from ..responses import MalformedError, json_value, shown
+from . import names
 from .left_out import LeftOut, Place, Places
 
 # So many names behind the first line are kept.
@@ -88,11 +89,18 @@ def _number(name: str, cell: Any) -> float:
     if cell is None or cell == "":
         return np.nan
     try:
-        if isinstance(cell, bool) or not isinstance(cell, (str, int, float)):
+        # Python takes 1_0 for ten.
+        if isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell):
             raise ValueError
         return float(cell)
-    except (ValueError, OverflowError):
-        raise MalformedError(f"{name}: expected a number, got {shown(cell)}") from None
+    except (TypeError, ValueError, OverflowError):
+        text = cell.strip() if isinstance(cell, str) else ""
+        hint = ": write 0.93 for 93%" if text.endswith("%") else ""
+        if "," in text:
+            hint = ": write it with a point, and none between thousands"
+        raise MalformedError(
+            f"{name}: expected a number, got {shown(cell)}{hint}"
+        ) from None
 
 
 class JsonTable:
@@ -143,7 +151,7 @@ class CsvTable:
 
     def __init__(self, path: Path, watch: json_lines.Watch | None = None) -> None:
         self.path, self._watch = path, watch
-        header = next((cells for _, cells in self._rows() if any(cells)), None)
+        header = next((cells for _, cells in self._rows() if _holds(cells)), None)
         if header is None:
             raise ValueError(f"{path}: is empty.")
         self.bare = all(map(_is_number, header))
@@ -152,9 +160,7 @@ class CsvTable:
             if self.bare
             else [cell.strip() for cell in header]
         )
-        twice = [name for name in self.names if self.names.count(name) > 1]
-        if twice and "".join(twice):
-            raise ValueError(f"{path}: column {shown(twice[0])} is there twice.")
+        names.check_once(path, self.names)
 
     def _rows(
         self, watch: json_lines.Watch | None = None
@@ -165,13 +171,18 @@ class CsvTable:
             text = (_text(self.path, number, line) for number, line in lines)
             first = next(text, "")
             delimiter = max(",;\t", key=first.count)
-            rows = csv.reader(_chain(first, text), delimiter=delimiter)
+            rows = csv.reader(
+                _chain(first, text), delimiter=delimiter, skipinitialspace=True
+            )
             while True:
                 try:
                     cells = next(rows, None)
                 except csv.Error as error:
+                    reason = str(error)
+                    if reason.startswith("new-line"):
+                        reason = "lines end in \\r alone; save it with \\n"
                     raise ValueError(
-                        f"{self.path}: line {rows.line_num}: {error}."
+                        f"{self.path}: line {rows.line_num}: {reason}."
                     ) from None
                 if cells is None:
                     return
@@ -183,12 +194,12 @@ class CsvTable:
         found = _Columns(numbers, others)
         rows = self._rows(self._watch)
         if not self.bare:
-            next(cells for _, cells in rows if any(cells))
+            next(cells for _, cells in rows if _holds(cells))
         # A blank line is a row only where a row has one cell.
         rows = ((n, cells) for n, cells in rows if cells or len(self.names) == 1)
         for row, (number, cells) in enumerate(rows):
             place = Place(0, number, row)
-            if not any(cells):
+            if not _holds(cells):
                 continue
             # Those behind the last row are none: spreadsheets save them.
             for _ in range(row - places.num_read):
@@ -199,7 +210,8 @@ class CsvTable:
                     raise MalformedError(
                         f"{len(cells)} cells, and {len(self.names)} columns"
                     )
-                found.add(dict(zip(self.names, cells, strict=True)))
+                stripped = map(str.strip, cells)
+                found.add(dict(zip(self.names, stripped, strict=True)))
             except MalformedError as error:
                 left_out.refuse(str(error), places.name_of(place))
             else:
@@ -215,6 +227,10 @@ def _text(path: Path, number: int, line: bytes) -> str:
             f"{path}: line {number} is not UTF-8 at byte {error.start}; save it as CSV "
             "UTF-8."
         ) from None
+
+
+def _holds(cells: list[str]) -> bool:
+    return any(map(str.strip, cells))
 
 
 def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:

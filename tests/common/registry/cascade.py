@@ -82,6 +82,21 @@ _CURVES = [
         exact=False,
         again=True,
     ),
+    case(
+        "cascade.cascade_savings",
+        f"key {_ROUTED} num_small_bins small_cost large_cost num_resamples",
+        rows={},
+        exact=False,
+    ),
+    case(
+        "cascade.cascade_savings",
+        f"key {_ROUTED} num_small_bins num_resamples",
+        "prices",
+        given={"small_cost": 0.25, "large_cost": 1.5},
+        rows={},
+        exact=False,
+        again=True,
+    ),
 ]
 
 _SELECTIONS = [

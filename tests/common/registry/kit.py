@@ -171,6 +171,8 @@ def case(
     if rows is None:
         rows = {name: makers.AXES[name] for name in names if name in makers.AXES}
     axes = makers.AXES | makers.FIXED_AXES
+    # One number for all examples has no axis.
+    axes = {n: axis for n, axis in axes.items() if not isinstance(given.get(n), float)}
     arrays = {name: axes[name] for name in names if name in axes} | dict(rows)
     if static is None:
         static = tuple(name for name in names if name in makers.STATIC)

@@ -1,0 +1,121 @@
+"""`calib-jax cascade`."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+
+
+class Price(click.ParamType):
+    """Prices of a call of the small and of the large model, such as 1:10."""
+
+    name = "SMALL:LARGE"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[float, float]:
+        try:
+            small, large = map(float, value.split(":"))
+        except ValueError:
+            self.fail(
+                f"expected two prices of a call, small:large, such as 1:10, got "
+                f"{value!r}.",
+                param,
+                ctx,
+            )
+        if not all(math.isfinite(one) and one >= 0 for one in (small, large)):
+            self.fail(f"expected prices of 0 or more, got {value!r}.", param, ctx)
+        if not (small or large):
+            self.fail("both prices are 0, so nothing is saved.", param, ctx)
+        return small, large
+
+
+@click.command(
+    "cascade",
+    epilog="""\b
+Examples:
+  calib-jax cascade samples_small.jsonl samples_large.jsonl --cost 1:10
+  calib-jax cascade small.npz large.npz --labels labels.csv --max-drop 0.02
+  calib-jax cascade direct.jsonl thinking.jsonl --choices A,B,C,D
+""",
+)
+@options.file_argument("small")
+@options.file_argument("large")
+@options.reading
+@options.model
+@click.option(
+    "--cost",
+    type=Price(),
+    help="Prices of a small and of a large call, such as 1:10, in any unit. "
+    "[default: costs of the files, if both have them]",
+)
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(-1.0, 1.0),
+    default=0.01,
+    show_default=True,
+    help="The loss of accuracy that is allowed; 0.01 is one point.",
+)
+@click.option(
+    "--num-bins",
+    type=click.IntRange(1, 1000),
+    default=15,
+    show_default=True,
+    help="Bins of the router.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["auto", "temperature", "platt", "histogram"]),
+    default="auto",
+    show_default=True,
+    help="The calibrator of both models.",
+)
+@options.running("calib-jax-cascade")
+def command(
+    small: Path,
+    large: Path,
+    cost: tuple[float, float] | None,
+    max_drop: float,
+    num_bins: int,
+    method: str,
+    output: Path,
+    force: bool,
+    confidence_level: float,
+    seed: int,
+    as_json: bool,
+    no_cache: bool,
+    model: tuple[str, ...],
+    **reading: Any,
+) -> None:
+    """Route inputs between a small and a large model, with a promise.
+
+    SMALL and LARGE hold outputs of two models, or of one in two ways, on the same
+    inputs; --labels is for both. Calibrators and router are fitted on a random half of
+    the shared rows; on the other half K, how much is kept small, is chosen so that no
+    more accuracy is lost than --max-drop. Writes cascade.json and report.html.
+    """
+    options.start(no_cache=no_cache)
+    from ..report import cascade, folders, scoring
+
+    folders.check(output, force=force)
+    how = options.reading_options(reading)
+    outputs = options.read_all((small, large), model, **how)
+    prices = (None, None) if cost is None else cost
+    with options.working("Fitting, choosing K and judging"):
+        report = cascade.cascade_report(
+            *outputs,
+            max_drop=max_drop,
+            confidence_level=confidence_level,
+            small_cost=prices[0],
+            large_cost=prices[1],
+            method=scoring.METHODS.get(method),
+            num_bins=num_bins,
+            seed=seed,
+        )
+    options.finish(report, output, force=force, as_json=as_json)

@@ -1,0 +1,68 @@
+"""`calib-jax clean`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+
+
+@click.command(
+    "clean",
+    epilog="""\b
+Examples:
+  calib-jax clean samples_mmlu.jsonl
+  calib-jax clean small.npz large.npz --labels labels.csv
+  calib-jax clean decisions.jsonl --labels labels.jsonl --top-bins 5
+""",
+)
+@options.file_argument("files", nargs=-1, required=True)
+@options.reading
+@options.model
+@options.method
+@click.option(
+    "--top-bins",
+    type=click.IntRange(1, 15),
+    metavar="K",
+    help="How many of 15 bins of confidence count; fewer flag fewer, surer suspects. "
+    "[default: 10]",
+)
+@options.running("calib-jax-clean")
+def command(
+    files: tuple[Path, ...],
+    method: str,
+    top_bins: int | None,
+    output: Path,
+    force: bool,
+    confidence_level: float,
+    seed: int,
+    as_json: bool,
+    no_cache: bool,
+    model: tuple[str, ...],
+    **reading: Any,
+) -> None:
+    """Find labels that are probably wrong.
+
+    FILES hold the outputs of one model or more on the same rows, which --labels or the
+    files themselves give labels to. Suspect is a label that every model contradicts
+    with high confidence. All labels may be suspect: each half of the rows is judged by
+    what was fitted on the other. Writes suspects.csv, review.csv and report.html.
+    """
+    options.start(no_cache=no_cache)
+    from ..report import cleaning, folders, scoring
+
+    how = options.reading_options(reading)
+    folders.check(
+        output, force=force, names=cleaning.FILES, read=(*files, how["labels"])
+    )
+    outputs = options.read_all(files, model, **how)
+    with options.working("Fitting and judging"):
+        report = cleaning.cleaning_report(
+            *outputs,
+            num_top_bins=top_bins,
+            method=scoring.METHODS.get(method),
+            confidence_level=confidence_level,
+            seed=seed,
+        )
+    options.finish(report, output, force=force, as_json=as_json)

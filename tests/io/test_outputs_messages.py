@@ -1,0 +1,169 @@
+"""What people do wrong, and the line that says what to do."""
+
+import gzip
+import json
+import pickle
+
+import numpy as np
+import pytest
+from output_files import ALL, one_line, read, sample, write
+from servers import chat, entry
+
+pytestmark = pytest.mark.once
+
+ANSWERS = [
+    chat("A", [entry("A", -0.1, ("A", -0.1), ("B", -2.0))], custom_id=f"r{k}")
+    for k in range(3)
+]
+ROWS = [{"id": k, "score": k / 10, "correct": k % 2} for k in range(5)]
+
+
+@pytest.mark.parametrize("name", ["confidence", "conf", "prob", "small_probability"])
+def test_percentages(tmp_path, name):
+    path = write(tmp_path / "a", f"id,{name},correct\na,0.5,1\nb,93,0\n")
+    message = one_line(path)
+    assert f"expected {name} in [0, 1], got 93 (line 3); write percent" in message
+    assert read(path, kind="scores").scores.tolist() == [0.5, 93]
+    np.savez(tmp_path / "a.npz", **{name: np.array([0.5, -0.25])})
+    message = one_line(tmp_path / "a.npz")
+    assert "got -0.25 (row 1); if it is on another scale" in message
+    path = write(tmp_path / "a", f"id,{name}\na,93%\n")
+    assert "got '93%': write 0.93 for 93%" in one_line(path)
+    path = write(tmp_path / "a", f"{name}\n1.0000005\nnan\n0\n")
+    assert len(read(path)) == 2
+
+
+def test_scales_of_other_names(tmp_path):
+    path = write(tmp_path / "a", "log_prob\n-0.5\n0.5\n")
+    assert "expected log_prob at most 0, got 0.5 (line 3)" in one_line(path)
+    for name in ("score", "log_confidence", "log_odds_confidence", "max_prob_margin"):
+        path = write(tmp_path / "a", f"{name}\n-5\n93\n")
+        assert read(path).scores.tolist() == [-5, 93]
+    path = write(tmp_path / "a", "prob_0,prob_1,label\n93,7,0\n40,60,1\n")
+    assert "[93. 7.] (line 2); write percentages" in one_line(path)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"id": {"0": "a", "1": "b"}, "score": {"0": 0.5, "1": 0.7}},
+        {"prob_0": {"0": 0.5, "1": 0.7}, "prob_1": {"0": 0.5, "1": 0.3}},
+        {"0": {"id": "a", "score": 0.5}, "1": {"id": "b", "score": 0.7}},
+        {"columns": ["id", "score"], "index": [0], "data": [["a", 0.5]]},
+        {"schema": {"fields": []}, "data": [{"id": "a", "score": 0.5}]},
+        {"score": [0.5, 0.7, 0.1], "correct": [1, 0, 1]},
+    ],
+)
+@pytest.mark.parametrize("indent", [None, 1])
+def test_columns_in_one_document(tmp_path, document, indent):
+    path = write(tmp_path / "a", json.dumps(document, indent=indent))
+    assert 'to_json(orient="records", lines=True)' in one_line(path)
+    scores = write(tmp_path / "b", "score\n0.5\n0.7\n")
+    assert 'orient="records"' in one_line(scores, labels=path)
+
+
+def test_rows_of_objects_are_not_taken_for_columns(tmp_path):
+    row = {"logits": {"0": 1, "1": 2}, "probs": {"0": 0.25, "1": 0.75}}
+    assert read(write(tmp_path / "a", [row])).choices == ("0", "1")
+    row = {"logits": [1, 2], "probs": [0.25, 0.75]}
+    assert read(write(tmp_path / "a", [row])).logits.tolist() == [[1, 2]]
+
+
+def test_labels_that_do_not_fit(tmp_path):
+    path = write(tmp_path / "a", ANSWERS)
+    labels = write(tmp_path / "l.csv", "id,label\nr0,A\nr1,B\nr2,A\n")
+    message = one_line(path, labels=labels)
+    assert "label ('A', 'B') could be compared to: pass choices=" in message
+    labels = write(tmp_path / "l.csv", "id,label\nq0,A\nq1,B\nq2,B\nq3,B\n")
+    message = one_line(path, labels=labels, choices=["A", "B"])
+    assert "none of its 4 labels" in message and "'q2' and so on" in message
+    assert "those of the rows 'r0', 'r1', 'r2'." in message
+    labels = write(tmp_path / "l.csv", "id,label\nr0,\nq1,B\n")
+    message = one_line(path, labels=labels, choices=["A", "B"])
+    assert "ids meet, and have no label" in message
+    scores = write(tmp_path / "a", "score\n0.5\n0.7\n")
+    labels = write(tmp_path / "l.csv", "label\n1\n")
+    message = one_line(scores, labels=labels)
+    assert "1 labels for 2 rows" in message and "give both ids, or one" in message
+    path = write(tmp_path / "a", "prob_0,prob_1,label\n0.5,0.5,1\n0.5,0.5,2\n")
+    assert "from 0 to 1, as options are counted from 0" in one_line(path)
+
+
+@pytest.mark.parametrize("column", ["correct", "label"])
+def test_one_class_is_named(tmp_path, column):
+    text = "".join(f"0.{k},0.{9 - k},1\n" for k in range(10))
+    path = write(tmp_path / "a", f"prob_0,prob_1,{column}\n{text}")
+    assert read(path).notes[-1].startswith("All 10 ")
+    write(path, f"prob_0,prob_1,{column}\n{text}0.5,0.5,0\n")
+    assert not any(note.startswith("All") for note in read(path).notes)
+
+
+@pytest.mark.parametrize("form", [bytes, gzip.compress])
+def test_the_last_line_is_cut(tmp_path, form):
+    whole = "\n".join(map(json.dumps, ROWS)).encode()
+    path = write(tmp_path / "a", form(whole[:-10]))
+    assert "malformed line 5: not JSON" in one_line(path)
+    assert "where the file ends (cut off?)." in one_line(path)
+    assert len(read(path, drop_malformed=True)) == 4
+    path = write(tmp_path / "a", form(whole[:-10] + b"\n"))
+    assert "cut off" not in one_line(path)
+    whole = json.dumps(ROWS, indent=1).encode()
+    assert "malformed line " in one_line(write(path, form(whole[:-30])))
+    assert "the array does not end" in one_line(write(path, form(whole[:-1])))
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a picture."),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a picture."),
+        (b"%PDF-1.7\n%\xe2\xe3", "is a PDF."),
+        (b"<!doctype html>\n<html></html>", "is a page of HTML or XML."),
+        (b'<?xml version="1.0"?>\n<a/>', "is a page of HTML or XML."),
+        (b"SQLite format 3\0", "SQLite; save its table as CSV."),
+        (b"version https://git-lfs.github.com/spec/v1\n", "get the file with git lfs"),
+        *(
+            (pickle.dumps(value, protocol), "is a pickle, which is never loaded")
+            for protocol in (0, 1, 2, 5)
+            for value in ({"a": [1, 2]}, [0.5], np.zeros(2))
+            if protocol != 1
+        ),
+    ],
+)
+def test_other_kinds_of_files(tmp_path, start, expected):
+    assert expected in one_line(write(tmp_path / "a.csv", start))
+
+
+def test_formats_that_are_mixed(tmp_path):
+    mixed = [sample(0, [-1.0, -2.0], 1), ANSWERS[0]]
+    assert "line 2: not a sample of lm-eval" in one_line(write(tmp_path / "a", mixed))
+    mixed = [ANSWERS[0], ALL[0]]
+    assert "line 2: a decision in a file of" in one_line(write(tmp_path / "a", mixed))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write(folder / "a.jsonl", [sample(0, [-1.0, -2.0], 1)])
+    write(folder / "b.jsonl", [])
+    assert read(folder).dropped == {"an empty file": 1}
+    write(folder / "b.jsonl", ANSWERS[:1])
+    message = one_line(folder, drop_malformed=True)
+    assert "b.jsonl: is of format answers, and files before it are lm-eval" in message
+
+
+def test_scores_beside_labels_of_two_classes(tmp_path):
+    """A confidence of one half or more may be that of either class."""
+    path = write(tmp_path / "a", "confidence,label\n0.9,1\n0.5,0\n")
+    assert "may be classes, or say which answers are right" in one_line(path)
+    outputs = read(path, columns={"outcomes": "label"})
+    assert outputs.outcomes.tolist() == [1, 0] and outputs.labels is None
+    path = write(path, "confidence,label,prediction\n0.9,1,0\n0.5,0,0\n")
+    assert read(path).outcomes.tolist() == [0, 1]
+    path = write(path, "confidence,label\n0.9,1\n0.4,0\n")
+    assert read(path).outcomes.tolist() == [1, 0] and "class 1" in read(path).notes[0]
+
+
+def test_labels_of_minus_one_and_one(tmp_path):
+    """-1 says that there is no label: without these rows all others would be right."""
+    path = write(tmp_path / "a", [{"score": 0.1 * k, "label": k % 2} for k in range(4)])
+    assert read(path).outcomes.tolist() == [0, 1, 0, 1]
+    lines = [{"score": 0.1 * k, "label": 2 * (k % 2) - 1} for k in range(4)]
+    assert "labels are 1 and -1" in one_line(write(path, lines))

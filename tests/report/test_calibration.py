@@ -1,0 +1,189 @@
+"""One model, calibrated on a half and judged on the other."""
+
+import csv
+import dataclasses
+import json
+import warnings
+
+import made_outputs
+import numpy as np
+import pytest
+
+import calib_jax as cj
+from calib_jax.calibration.reports import FitStatus
+from calib_jax.io.outputs import Outputs
+from calib_jax.report import calibration, models, scoring, statuses
+
+pytestmark = pytest.mark.once
+
+
+def outputs(**given):
+    rows = len(next(v for v in given.values() if isinstance(v, np.ndarray)))
+    first = {
+        "ids": tuple(f"row {n}" for n in range(rows)),
+        "format": "npz",
+        "kind": "logits" if "logits" in given else "scores",
+        "name": "model.npz",
+    }
+    return Outputs(**first | given)
+
+
+@pytest.fixture(scope="module")
+def made():
+    values, labels = made_outputs.logits()
+    return outputs(logits=values, labels=np.int32(labels))
+
+
+@pytest.fixture(scope="module")
+def report(made):
+    return calibration.calibration_report(made)
+
+
+def test_numbers(report, made):
+    """Against the library's functions on the same halves."""
+    model = report.model
+    fitted, judged = models.halves(len(made), 0)
+    params, _ = cj.fit_temperature(made.logits[fitted], made.labels[fitted])
+    # The logits were doubled.
+    assert 1.6 < params.temperature < 2.5
+    np.testing.assert_allclose(model.params.temperature, params.temperature, rtol=1e-6)
+    right = made.logits.argmax(axis=1) == made.labels
+    before = np.asarray(cj.top1(made.logits).confidence)
+    after = np.asarray(cj.top1(made.logits, params.temperature).confidence)
+    np.testing.assert_allclose(report.confidence, after, rtol=1e-6)
+    for told, given in ((model.before, before), (model.after, after)):
+        bins = cj.equal_count_bins(given[fitted])
+        error = cj.expected_calibration_error(given[judged], right[judged], bins=bins)
+        np.testing.assert_allclose(told.error.estimate, error, atol=1e-6)
+        assert told.mean_confidence == pytest.approx(given[judged].mean(), abs=1e-6)
+        assert np.sum(told.density.count) == len(judged)
+    assert model.accuracy == pytest.approx(right[judged].mean())
+    assert model.num_fitted == model.num_judged == made_outputs.NUM_ROWS // 2
+    head = report.headline()
+    assert head["num_rows"] == made_outputs.NUM_ROWS
+    assert head["ece_after"] < head["ece_before"] / 2
+    np.testing.assert_array_equal(np.flatnonzero(report.fitted), fitted)
+
+
+def test_json(report):
+    data = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert list(data)[:2] == ["command", "num_rows"]
+    assert data["ece_after"] == pytest.approx(float(report.headline()["ece_after"]))
+    assert data["model"]["status"] == "CONVERGED"
+    assert "confidence" not in data and "ids" not in data
+
+
+def test_groups(made):
+    names = np.array(["law", "maths", "art"])[np.arange(len(made)) % 4 % 3]
+    grouped = dataclasses.replace(made, groups=tuple(names.tolist()))
+    report = calibration.calibration_report(grouped, confidence_level=0.9)
+    _, judged = models.halves(len(made), 0)
+    right = made.logits.argmax(axis=1) == made.labels
+    groups = report.model.groups
+    assert groups[0].name == "law" and len(groups) == 3
+    for group in groups:
+        rows = judged[names[judged] == group.name]
+        assert group.num_rows == len(rows)
+        assert group.accuracy == pytest.approx(right[rows].mean())
+        ends = cj.stats.clopper_pearson(int(right[rows].sum()), len(rows), 0.9)
+        np.testing.assert_allclose(group.accuracy_interval, np.array(ends), rtol=1e-6)
+        confidence = report.confidence[rows]
+        assert group.confidence_after == pytest.approx(confidence.mean(), abs=1e-6)
+        error = cj.expected_calibration_error(confidence, right[rows])
+        assert group.ece_after == pytest.approx(float(error), abs=1e-6)
+        assert 0 < group.floor < 0.2
+    one = dataclasses.replace(made, groups=("all",) * len(made))
+    assert calibration.calibration_report(one).model.groups == ()
+
+
+@pytest.mark.parametrize("name", list(scoring.METHODS))
+def test_methods(made, name):
+    method = scoring.METHODS[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = calibration.calibration_report(made, method=method)
+    assert report.model.method == name
+    assert report.model.reason == f"{method.title}, as asked for."
+    assert report.headline()["ece_after"] < report.headline()["ece_before"] / 2
+
+
+RAMP = np.linspace(-3, 3, 200, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("scores", "right", "status"),
+    [
+        (RAMP, RAMP > 0, "SEPARABLE"),
+        (RAMP, np.arange(200) % 7 < 5 - RAMP, "REVERSED"),
+        (np.zeros(200, np.float32), np.arange(200) % 3 > 0, "CONSTANT"),
+    ],
+)
+def test_fits_without_an_optimum_are_told_not_warned_of(scores, right, status):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = calibration.calibration_report(
+            outputs(scores=scores, outcomes=np.float32(right)), method=scoring.PLATT
+        )
+    assert report.model.status == status
+    (told,) = statuses.sentences(status)
+    assert told in report.sentences() and status in told
+    assert np.all(np.isfinite(report.confidence))
+
+
+def test_every_status_has_a_sentence():
+    for status in FitStatus:
+        told = statuses.sentences(status.name, "small model")
+        # Values that cannot be fitted are an error.
+        silent = status in (FitStatus.CONVERGED, FitStatus.INVALID_VALUES)
+        assert len(told) == (not silent)
+        assert all("of the small model ended as" in one for one in told)
+
+
+def test_what_cannot_be_calibrated(made):
+    impossible = made.logits.copy()
+    impossible[np.arange(len(made)), made.labels] = -np.inf
+    cases = {
+        "at least 40 rows": outputs(logits=made.logits[:39], labels=made.labels[:39]),
+        "nothing says which answers are right": dataclasses.replace(made, labels=None),
+        "is right: there is nothing": outputs(scores=RAMP, outcomes=np.ones(200)),
+        "is wrong: there is nothing": outputs(scores=RAMP, outcomes=np.zeros(200)),
+        "Temperature scaling needs a value for each option": outputs(
+            scores=RAMP, outcomes=np.float32(RAMP > 0.1)
+        ),
+        "cannot be fitted to these values: the right option of a row": outputs(
+            log_probabilities=np.where(
+                np.arange(4)
+                == made.labels[:, None] * (np.arange(len(made)) % 5 == 0)[:, None],
+                -np.inf,
+                made.logits,
+            ).astype(np.float32),
+            labels=made.labels,
+            kind="log_probabilities",
+        ),
+    }
+    for match, given in cases.items():
+        with pytest.raises(ValueError, match=match) as error:
+            calibration.calibration_report(given, method=scoring.TEMPERATURE)
+        assert "\n" not in str(error.value)
+    calibration.calibration_report(
+        outputs(logits=made.logits[:40], labels=made.labels[:40])
+    )
+
+
+def test_confidences_read_back(report, made, tmp_path):
+    nasty = ["-1", "a;b", 'say "x"', "two\nlines", "=cmd|' /C calc'!A0", "@a", " =1"]
+    ids = (*nasty, *report.ids[len(nasty) :])
+    written = dataclasses.replace(report, ids=ids)
+    path = tmp_path / "confidences.csv"
+    written.files()["confidences.csv"](path)
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert list(lines[0]) == ["id", "confidence", "outcome", "half"]
+    halves = np.array([line["half"] for line in lines])
+    np.testing.assert_array_equal(halves == "fitted", report.fitted)
+    read = cj.io.read_outputs(path)
+    assert read.kind == "scores" and len(read) == len(made)
+    np.testing.assert_array_equal(read.scores, report.confidence)
+    np.testing.assert_array_equal(read.outcomes, report.outcome)
+    assert read.ids[: len(nasty)] == (*nasty[:4], *(f"'{one}" for one in nasty[4:]))
+    assert read.ids[len(nasty) :] == ids[len(nasty) :]

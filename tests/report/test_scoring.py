@@ -1,0 +1,218 @@
+"""Which calibrator each kind of file gets, and what it is fitted on."""
+
+import made_outputs
+import numpy as np
+import pytest
+from output_files import choice, decision, sample, write
+from servers import chat, entry
+
+import calib_jax as cj
+from calib_jax.io.outputs import Outputs
+from calib_jax.report import scoring
+
+pytestmark = pytest.mark.once
+
+MANY, FEW = 1200, 100
+
+
+def chosen(outputs):
+    method, reason = scoring.choose(outputs, scoring.scored(outputs))
+    assert reason.startswith(method.title) and reason.endswith(".")
+    return method.name, reason
+
+
+def softmax(values):
+    return np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
+
+
+def arrays(path, rows, kind):
+    values, labels = made_outputs.logits(rows=rows)
+    values = values.astype(np.float64)
+    if kind == "log_probabilities":
+        values = np.log(softmax(values))
+    elif kind == "probabilities":
+        values = softmax(values)
+    elif kind == "two decimals":
+        kind, values = "probabilities", softmax(values).round(2)
+    elif kind == "votes":
+        kind, values = "probabilities", np.floor(softmax(values) * 997) / 997
+    elif kind == "naive Bayes":
+        kind, values = "logits", values * 40 + np.arange(4) / 7
+    np.savez(path, labels=labels, **{kind: values.astype(np.float32)})
+    return cj.io.read_outputs(path)
+
+
+@pytest.mark.parametrize("rows", [MANY, FEW])
+@pytest.mark.parametrize(
+    ("kind", "many", "few", "why"),
+    [
+        ("logits", "temperature", "temperature", "each option has a value"),
+        ("log_probabilities", "temperature", "temperature", "each option has a value"),
+        ("probabilities", "temperature", "temperature", "each option has a value"),
+        ("two decimals", "histogram", "platt", "different values|are 0"),
+        ("votes", "histogram", "platt", "probabilities are 0"),
+        ("naive Bayes", "histogram", "platt", "hundreds apart|different values"),
+    ],
+)
+def test_arrays(tmp_path, kind, rows, many, few, why):
+    name, reason = chosen(arrays(tmp_path / "a.npz", rows, kind))
+    assert name == (many if rows == MANY else few)
+    assert any(one in reason for one in why.split("|"))
+
+
+def scores(path, values, **more):
+    rng = np.random.default_rng(1)
+    right = rng.random(len(values)) < 1 / (1 + np.exp(-4 * np.asarray(values)))
+    np.savez(path, scores=np.float32(values), correct=right, **more)
+    return cj.io.read_outputs(path)
+
+
+def test_scores(tmp_path):
+    rng = np.random.default_rng(0)
+    free = scores(tmp_path / "a.npz", rng.normal(size=MANY))
+    assert chosen(free)[0] == "platt"
+    # Stated confidences, smooth and in tenths.
+    stated = scores(tmp_path / "b.npz", rng.random(MANY))
+    name, reason = chosen(stated)
+    assert name == "histogram" and "between 0 and 1" in reason
+    assert chosen(scores(tmp_path / "c.npz", rng.random(FEW)))[0] == "platt"
+    tenths = scores(tmp_path / "d.npz", rng.random(MANY).round(1))
+    name, reason = chosen(tenths)
+    assert name == "histogram" and "only 11 different values" in reason
+    tenths = scores(tmp_path / "e.npz", rng.random(FEW).round(1))
+    name, reason = chosen(tenths)
+    assert name == "platt" and "and few rows" in reason
+    equal = scores(tmp_path / "f.npz", np.full(FEW, 0.5))
+    assert "all its scores are equal" in chosen(equal)[1]
+
+
+def test_lm_eval(tmp_path):
+    values, labels = made_outputs.logits(rows=FEW)
+    values = np.log(softmax(values))
+    lines = [
+        sample(k, [float(v) for v in row], label)
+        for k, (row, label) in enumerate(zip(values, labels, strict=True))
+    ]
+    outputs = cj.io.read_outputs(write(tmp_path / "samples_a.jsonl", lines))
+    assert outputs.format == "lm-eval"
+    assert chosen(outputs)[0] == "temperature"
+
+
+def answers(tmp_path, choices):
+    """Answers that were drawn, not always the likeliest."""
+    values, labels = made_outputs.logits(rows=FEW)
+    rng = np.random.default_rng(4)
+    logs = np.log(softmax(values.astype(np.float64)))
+    lines, written = [], []
+    for k, row in enumerate(logs):
+        drawn = rng.choice(4, p=np.exp(row))
+        written.append(drawn)
+        tops = [(letter, float(p)) for letter, p in zip("ABCD", row, strict=True)]
+        lines.append(chat(str(k), [entry(*tops[drawn], *tops)], custom_id=str(k)))
+    path = write(tmp_path / "answers.jsonl", lines)
+    if choices:
+        given = [{"id": str(k), "label": "ABCD"[one]} for k, one in enumerate(labels)]
+        given = write(tmp_path / "labels.jsonl", given)
+        read = cj.io.read_outputs(path, choices=list("ABCD"), labels=given)
+    else:
+        right = np.array(written) == labels
+        given = [{"id": str(k), "correct": bool(one)} for k, one in enumerate(right)]
+        given = write(tmp_path / "labels.jsonl", given)
+        read = cj.io.read_outputs(path, labels=given)
+    assert read.format == "answers"
+    return read, logs, np.array(written), labels
+
+
+def test_answers_with_choices_and_the_option_that_was_drawn(tmp_path):
+    read, logs, written, labels = answers(tmp_path, list("ABCD"))
+    assert chosen(read)[0] == "temperature"
+    assert np.mean(written != logs.argmax(axis=1)) > 0.1
+    found = scoring.scored(read)
+    np.testing.assert_array_equal(found.prediction, written)
+    np.testing.assert_array_equal(found.outcome, written == labels)
+    expected = np.exp(logs[np.arange(FEW), written])
+    np.testing.assert_allclose(found.confidence, expected, rtol=2e-5)
+    # By a temperature too, of all options.
+    params = cj.Temperature(temperature=np.float32(2))
+    hot = softmax(logs / 2)
+    values = read.log_probabilities
+    np.testing.assert_allclose(
+        scoring.top_confidence(params, values, None, found.prediction),
+        hot[np.arange(FEW), written],
+        rtol=2e-5,
+    )
+    np.testing.assert_allclose(
+        scoring.top_confidence(params, values, None), hot.max(axis=1), rtol=2e-5
+    )
+
+
+def test_answers_without_choices(tmp_path):
+    read, *_ = answers(tmp_path, None)
+    name, reason = chosen(read)
+    assert name == "platt" and "one score for each answer" in reason
+    found = scoring.scored(read)
+    np.testing.assert_allclose(found.confidence, np.exp(read.scores), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["probabilities", "scores"])
+def test_decisions(tmp_path, kind):
+    values, labels = made_outputs.logits(rows=MANY)
+    lines, given = [], []
+    for k, row in enumerate(softmax(values.astype(np.float64)).round(2)):
+        shares = dict(zip("abcd", row.tolist(), strict=True))
+        confidence = float(row.max())
+        answer = choice("q", shares, confidence=confidence)
+        lines.append({"id": str(k), "response": decision(answer)})
+        given.append({"id": str(k), "labels": {"q": "abcd"[labels[k]]}})
+    path = write(tmp_path / "decisions.jsonl", lines)
+    labels = write(tmp_path / "labels.jsonl", given)
+    read = cj.io.read_outputs(path, labels=labels, kind=kind)
+    assert read.format == "decisions"
+    name, reason = chosen(read)
+    assert name == "histogram" and "different values" in reason
+    # Ties stay ties.
+    assert len(np.unique(scoring.scored(read).score)) <= 101
+
+
+def test_outcomes_beside_logits(tmp_path):
+    values, labels = made_outputs.logits(rows=FEW)
+    path = tmp_path / "a.npz"
+    np.savez(path, logits=values, correct=values.argmax(axis=1) == labels)
+    name, reason = chosen(cj.io.read_outputs(path))
+    assert name == "platt" and "outcomes and no labels" in reason
+
+
+def test_options_that_a_row_lacks(tmp_path):
+    values, labels = made_outputs.logits(rows=MANY)
+    real = np.ones(values.shape, bool)
+    real[::3, 3] = False
+    values[~real] = -np.inf
+    labels = np.where(real[np.arange(MANY), labels], labels, 0).astype(np.int32)
+    outputs = Outputs(
+        ids=tuple(map(str, range(MANY))),
+        format="lm-eval",
+        kind="log_probabilities",
+        log_probabilities=values,
+        class_where=real,
+        labels=labels,
+    )
+    assert chosen(outputs)[0] == "temperature"
+    found = scoring.scored(outputs)
+    expected = np.exp(values.astype(np.float64) - values.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(found.confidence, 1 / expected.sum(axis=1), rtol=2e-5)
+
+
+def test_predictions_that_the_file_lacks_are_the_likeliest():
+    values, labels = made_outputs.logits(rows=FEW)
+    given = np.where(np.arange(FEW) % 2, -1, 2).astype(np.int32)
+    outputs = Outputs(
+        ids=tuple(map(str, range(FEW))),
+        format="npz",
+        kind="logits",
+        logits=values,
+        labels=np.int32(labels),
+        predictions=given,
+    )
+    best = values.argmax(axis=1)
+    expected = np.where(given < 0, best, 2)
+    np.testing.assert_array_equal(scoring.scored(outputs).prediction, expected)
