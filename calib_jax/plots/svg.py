@@ -4,10 +4,12 @@ Everything is inline: text stays text, no ids but those that are used, no fonts,
 scripts, and neither date nor address, so the same figure gives the same element.
 """
 
+import functools
 import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -21,6 +23,7 @@ _NUMBER = re.compile(r"-?\d+\.\d+")
 _ADDRESS = re.compile(r"url\(#([^)]+)\)")
 
 
+@functools.cache
 def palette() -> Mapping[str, tuple[str, str]]:
     """Names of the figures' colours, each in a light and in a dark page, such as
     `"ink": ("#1a1a1a", "#e8eaed")`."""
@@ -41,7 +44,8 @@ def element(figure: Figure, *, text: str, prefix: str) -> str:
     """
     drawn = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    keep_text = {"svg.fonttype": "none", "svg.hashsalt": "calib_jax"}
+    # Releases of matplotlib differ in the type of the keys.
+    keep_text: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "calib_jax"}
     with matplotlib.rc_context(keep_text):
         figure.savefig(drawn, format="svg", metadata=nothing)
     root = ET.fromstring(drawn.getvalue())

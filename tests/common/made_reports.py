@@ -230,7 +230,7 @@ class _Said:
     def sentences(self):
         # With a text from a file, as the sentences of commands have.
         return (
-            f"{self.sources[0].name}: two sentences are enough for a page made by hand.",
+            f"{self.sources[0].name}: two sentences are enough for a page.",
             "They are as long as usual ones, so that lines break somewhere.",
         )
 
