@@ -188,11 +188,20 @@ def read_all(
             f"expected --model once, or once for each of {len(paths)} files, got it "
             f"{len(models)} times."
         )
-    which = [int(name) if name.isdecimal() else name for name in models]
+    which: list[int | str | None] = [None] * len(paths)
+    if models:
+        which = [int(name) if name.isdecimal() else name for name in models]
     return [
-        read(path, model=one, **options)
-        for path, one in zip(paths, which or [None] * len(paths), strict=True)
+        read(path, model=one, **options) for path, one in zip(paths, which, strict=True)
     ]
+
+
+def read_one(path: Path, models: Sequence[str], **options: Any) -> Outputs:
+    """Outputs of a file, of the only model that is asked for."""
+    if len(models) > 1:
+        raise click.UsageError(f"expected --model once, got it {len(models)} times.")
+    (outputs,) = read_all((path,), models, **options)
+    return outputs
 
 
 @contextlib.contextmanager
