@@ -155,7 +155,9 @@ def _check_values(name: str, value: Any, nan: bool) -> None:
 
 def _check_rule(place: str, array: np.ndarray, rule: Rule, nan: bool) -> None:
     if not np.all(rule.holds(array)) or not (nan or np.all(array == array)):
-        got = np.array2string(array, threshold=8, edgeitems=4, separator=", ")
+        got = np.array2string(
+            array, threshold=8, edgeitems=4, separator=", ", max_line_width=1000
+        )
         without = "" if nan else ", without NaN"
         raise ValueError(f"{place}: expected {rule.expected}{without}, got {got}.")
 

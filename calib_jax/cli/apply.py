@@ -72,8 +72,8 @@ def _of_stream(left_out: "_LeftOut", how: dict[str, Any]) -> Iterator[Any]:
     from ..io.outputs.left_out import NoRowError
     from ..report import applying
 
-    allowed = how.pop("drop_malformed")
-    how.pop("repeats")
+    allowed = how["drop_malformed"]
+    how = {name: how[name] for name in ("kind", "choices")}
     num_lines, format = 0, None
     for lines in applying.available_lines(sys.stdin.buffer, _STREAM):
         more = {

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import HINT, apply, calibrate, cascade, clean, demo
+from . import HINT, apply, calibrate, cascade, check, clean, demo
 
 
 @click.group(
@@ -29,6 +29,7 @@ for command in (
     cascade.command,
     clean.command,
     apply.command,
+    check.command,
     demo.command,
 ):
     group.add_command(command)

@@ -95,7 +95,7 @@ def method(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def running(default: str) -> Decorator:
+def running(default: str, *, confidence_level: float = 0.95) -> Decorator:
     """Options on what is computed and where it goes; `default` is the folder."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -117,7 +117,7 @@ def running(default: str) -> Decorator:
                 click.option(
                     "--confidence-level",
                     type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
-                    default=0.95,
+                    default=confidence_level,
                     show_default=True,
                     help="Of intervals and promises.",
                 ),

@@ -1,7 +1,8 @@
 """Files: parameters, cascades, outputs of models, review sheets, checks of values."""
 
 from .answers import answer_positions, choice_log_probabilities
-from .cascade_records import CascadeRecord, Promise, save_cascade
+from .cascade_files import save_cascade
+from .cascade_records import CascadeRecord, Promise
 from .files import load, save
 from .log_probabilities import LogProbabilities, read_log_probabilities
 from .outputs import Outputs, join, read_outputs

@@ -1,50 +1,34 @@
-"""A cascade in one file of plain JSON, which serves decisions without this library.
-
-The file holds both calibrators, the router and K, what was promised, and on how many
-rows. Its schema is `cascade.schema.json` in this folder.
-"""
+"""A cascade in one file of plain JSON, and what was promised about it."""
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, domains, versions
+from .._core import checks, domains
 from ..binning.tables import ReliabilityTable
-from ..calibration.apply import calibrate
 from ..calibration.histogram import Histogram
 from ..calibration.platt import Platt
 from ..calibration.temperature import Temperature
-from ..cascade import cost_control, risk_control, routers, selection
+from ..cascade import cost_control, risk_control, selection
 from ..cascade.routers import Router
 from ..cascade.selection import Selection
-from . import host, plain_records, steps, writing
-from .responses import shown
 
-_FORMAT = "calib_jax.cascade"
-_SCHEMA = 1
-_FIELDS = (
-    *("format", "schema", "versions", "num_rows", "num_bins", "num_small_bins"),
-    *("serve", "small", "large", "router", "promise", "selection", "reference"),
+# Functions that choose K, with a confidence level and without; one takes both.
+_WITH_LEVEL: tuple[Callable[..., Selection], ...] = (
+    risk_control.control_accuracy_drop,
+    risk_control.control_small_error,
+    cost_control.control_cost,
 )
-_CALIBRATORS = {kind.__name__: kind for kind in (Platt, Histogram, Temperature)}
-# Functions that choose K, and whether they take a confidence level.
-_MAY, _MUST, _MUST_NOT = "or None", "", "None"
-_CHOOSING: dict[Callable[..., Any], str] = {
-    risk_control.control_accuracy_drop: _MUST,
-    risk_control.control_small_error: _MUST,
-    risk_control.control_regret: _MUST_NOT,
-    cost_control.control_cost: _MAY,
-    selection.choose_by_confidence: _MUST_NOT,
-    selection.choose_num_small_bins: _MUST_NOT,
-}
-_BY_NAME = {function.__name__: function for function in _CHOOSING}
-# Confidences that libraries compute differ by less than this.
-_ROUNDING = 1e-5
+_WITHOUT_LEVEL: tuple[Callable[..., Selection], ...] = (
+    risk_control.control_regret,
+    cost_control.control_cost,
+    selection.choose_by_confidence,
+    selection.choose_num_small_bins,
+)
+# By their names in files.
+CHOOSING = {choose.__name__: choose for choose in (*_WITH_LEVEL, *_WITHOUT_LEVEL)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,25 +48,24 @@ class Promise:
     confidence_level: float | None = None
 
     def __post_init__(self) -> None:
-        if self.made_by not in _CHOOSING:
+        function, level = self.made_by, self.confidence_level
+        if function not in CHOOSING.values():
             raise ValueError(
-                f"made_by: expected one of {', '.join(_BY_NAME)}, got "
-                f"{getattr(self.made_by, '__name__', self.made_by)!r}."
+                f"made_by: expected one of {', '.join(CHOOSING)}, got "
+                f"{getattr(function, '__name__', function)!r}."
             )
-        takes, level = _CHOOSING[self.made_by], self.confidence_level
-        name = self.made_by.__name__
-        if level is None and takes is _MUST:
+        if level is not None:
+            checks.error_rate("confidence_level", level)
+        if level is None and function not in _WITHOUT_LEVEL:
             raise ValueError(
-                f"confidence_level: expected the one passed to {name}, got None."
+                f"confidence_level: expected the one passed to {function.__name__}, "
+                "got None."
             )
-        if level is None:
-            return
-        if takes is _MUST_NOT:
+        if level is not None and function not in _WITH_LEVEL:
             raise ValueError(
-                f"confidence_level: expected None, because {name} takes none, got "
-                f"{level!r}."
+                f"confidence_level: expected None, because {function.__name__} takes "
+                f"none, got {level!r}."
             )
-        checks.error_rate("confidence_level", level)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -154,318 +137,3 @@ class CascadeRecord:
         if self.promise is not None:
             parts.append(f"promise={self.promise.made_by.__name__}")
         return f"CascadeRecord({', '.join(parts)})"
-
-
-def save_cascade(
-    path: str | os.PathLike[str],
-    *,
-    router: Router,
-    num_small_bins: int,
-    small_params: Platt | Histogram | Temperature,
-    large_params: Platt | Histogram | Temperature | None = None,
-    selection: Selection | None = None,
-    num_rows: int | None = None,
-    promise: Promise | None = None,
-    reference: ReliabilityTable | None = None,
-    small_input: str | None = None,
-) -> None:
-    """Writes a cascade to one JSON file that serves, with JAX or without.
-
-    The file also holds the decision as steps of the raw input, found by asking this
-    library at neighbouring float32 numbers. A service compares with their edges and
-    computes nothing, so tied scores are decided as here (docs/serving.md). The file is
-    written completely or not at all.
-
-    Args:
-      path: of the file; an existing one is replaced.
-      router: `Router`.
-      num_small_bins: K, from 0 to num_bins, such as `int(selection.num_small_bins)`.
-      small_params: `Platt`, `Histogram` or `Temperature`, which calibrated the
-        confidences of the router.
-      large_params: the same for the large model; optional, as no decision needs it.
-      selection: optional `Selection` that chose K; leave it out for another K.
-      num_rows: optional number of rows that K was chosen on; by default as in the
-        selection.
-      promise: optional `Promise`, which function chose K; needs the selection.
-      reference: optional `ReliabilityTable` of the small model in the router's bins,
-        `[num_bins]`, on the rows that K was chosen on, to compare new inputs with.
-      small_input: optional; what the scores or logits are, in one line, for whoever
-        serves it, such as "mean log-probability of the answer's tokens".
-
-    Raises:
-      ValueError: for arguments of other types, or that do not fit each other; traced
-        arrays; and what is not a path.
-      OSError: if the file cannot be written.
-
-    Examples:
-      >>> import pathlib, tempfile
-      >>> import calib_jax as cj
-      >>> scores, right = np.arange(8.0), [0, 0, 1, 0, 1, 1, 1, 1]
-      >>> params, _ = cj.fit_platt(scores, right)
-      >>> confidence = cj.calibrate(params, scores)
-      >>> router = cj.fit_router(confidence, np.full(8, 0.75), num_bins=4)
-      >>> path = pathlib.Path(tempfile.mkdtemp()) / "cascade.json"
-      >>> save_cascade(path, router=router, num_small_bins=2, small_params=params)
-      >>> record = cj.load(path)
-      >>> print(record.serve_edges, record.serve_keep_small)
-      [4.] [False  True]
-      >>> print(record.keep_small([3.0, 4.0, 5.0]))
-      [False  True  True]
-    """
-    target = host.path("path", path)
-    for name, value, kinds in (
-        ("router", router, (Router,)),
-        ("small_params", small_params, tuple(_CALIBRATORS.values())),
-        ("large_params", large_params, tuple(_CALIBRATORS.values())),
-        ("selection", selection, (Selection,)),
-        ("promise", promise, (Promise,)),
-        ("reference", reference, (ReliabilityTable,)),
-    ):
-        if value is not None or name in ("router", "small_params"):
-            checks.instance(name, value, *kinds)
-            checks.on_host(name, value)
-    checks.on_host("num_small_bins", num_small_bins)
-    budget = int(routers.checked_budget(router, num_small_bins))
-    if num_rows is None and selection is not None and int(selection.num_rows) > 0:
-        num_rows = int(selection.num_rows)
-    if num_rows is not None:
-        num_rows = checks.static_int("num_rows", num_rows, minimum=1)
-    content = {
-        "format": _FORMAT,
-        "schema": _SCHEMA,
-        "versions": versions.of_libraries(),
-        "num_rows": num_rows,
-        "num_bins": router.bins.num_bins,
-        "num_small_bins": budget,
-        "serve": None,
-        "small": {**_calibrator(small_params), "input": small_input},
-        "large": None if large_params is None else _calibrator(large_params),
-        "router": plain_records.write(router),
-        "promise": None if promise is None else _promise(promise),
-        "selection": None if selection is None else plain_records.write(selection),
-        "reference": None if reference is None else plain_records.write(reference),
-    }
-    found = _read_rest(content)
-    edges, keep = steps.of_cascade(found["router"], budget, found["small_params"])
-    content["serve"] = {
-        "input": _kind_of_input(found["small_params"]),
-        "edges": plain_records.numbers(edges),
-        "keep_small": keep.tolist(),
-    }
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    writing.write_text(target, text)
-
-
-def is_cascade(content: Any) -> bool:
-    """Whether the content of a JSON file says that it is such a record."""
-    return isinstance(content, dict) and content.get("format") == _FORMAT
-
-
-def read(path: Any, content: dict[str, Any]) -> CascadeRecord:
-    """The record of a file, or `ValueError` that names the file and the place."""
-    schema = content.get("schema")
-    if type(schema) is not int or schema != _SCHEMA:
-        raise ValueError(
-            f"{path}: expected schema {_SCHEMA}, got {shown(schema)}; read files of a "
-            "newer release with that release."
-        )
-    try:
-        plain_records.check_fields("cascade", content, _FIELDS)
-        found = _read_rest(content)
-        edges, keep = _read_steps(content["serve"], found)
-        return CascadeRecord(**found, serve_edges=edges, serve_keep_small=keep)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _calibrator(params: Any) -> dict[str, Any]:
-    return {
-        "calibrator": type(params).__name__,
-        "parameters": plain_records.write(params),
-    }
-
-
-def _promise(promise: Promise) -> dict[str, Any]:
-    level = promise.confidence_level
-    return {
-        "made_by": promise.made_by.__name__,
-        "confidence_level": None if level is None else float(level),
-    }
-
-
-def _kind_of_input(params: Any) -> str:
-    return "confidence" if isinstance(params, Temperature) else "score"
-
-
-def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
-    """Everything but the steps, checked: the fields of a `CascadeRecord`."""
-    router = plain_records.read("router", Router, content["router"])
-    num_bins = _whole("num_bins", content["num_bins"])
-    if num_bins != router.bins.num_bins:
-        raise ValueError(
-            f"num_bins: expected {router.bins.num_bins}, as in router, got {num_bins}."
-        )
-    budget = _whole("num_small_bins", content["num_small_bins"])
-    if budget > num_bins:
-        raise ValueError(
-            f"num_small_bins: expected at most num_bins = {num_bins}, got {budget}."
-        )
-    small = content["small"]
-    plain_records.check_fields("small", small, ("calibrator", "parameters", "input"))
-    given = {key: small[key] for key in ("calibrator", "parameters")}
-    large, rows = content["large"], content["num_rows"]
-    choice, promise = _read_choice(content["selection"], budget, num_bins), None
-    if content["promise"] is not None:
-        promise = _read_promise(content["promise"])
-        if choice is None:
-            raise ValueError(
-                "promise: expected selection, too, which has its limit and whether it "
-                "is met; got None."
-            )
-    table = None
-    if content["reference"] is not None:
-        table = plain_records.read("reference", ReliabilityTable, content["reference"])
-        _check_size("reference", table.count.shape[0], num_bins)
-    return {
-        "router": router,
-        "num_small_bins": budget,
-        "small_params": _read_params("small", given),
-        "large_params": None if large is None else _read_params("large", large),
-        "small_input": _line(small["input"]),
-        "num_rows": None if rows is None else _whole("num_rows", rows, minimum=1),
-        "promise": promise,
-        "selection": choice,
-        "reference": table,
-        "versions": _read_versions(content["versions"]),
-    }
-
-
-def _whole(name: str, value: Any, *, minimum: int = 0) -> int:
-    if type(value) is not int or not minimum <= value < 2**31:
-        raise ValueError(
-            f"{name}: expected a whole number of at least {minimum}, got "
-            f"{shown(value)}."
-        )
-    return value
-
-
-def _check_size(name: str, size: int, num_bins: int) -> None:
-    if size != num_bins:
-        raise ValueError(f"{name}: expected {num_bins} bins, as in router, got {size}.")
-
-
-def _read_params(name: str, part: Any) -> Any:
-    plain_records.check_fields(name, part, ("calibrator", "parameters"))
-    kind = _CALIBRATORS.get(part["calibrator"] if _is_text(part["calibrator"]) else "")
-    if kind is None:
-        raise ValueError(
-            f"{name}.calibrator: expected {', '.join(_CALIBRATORS)}, got "
-            f"{shown(part['calibrator'])}."
-        )
-    params: Any = plain_records.read(f"{name}.parameters", kind, part["parameters"])
-    return params
-
-
-def _read_choice(part: Any, budget: int, num_bins: int) -> Selection | None:
-    if part is None:
-        return None
-    found = plain_records.read("selection", Selection, part)
-    _check_size("selection", found.bound.shape[0] - 1, num_bins)
-    if int(found.num_small_bins) != budget:
-        raise ValueError(
-            f"num_small_bins: expected {int(found.num_small_bins)}, as in selection, "
-            f"got {budget}; leave the selection out if you choose K yourself."
-        )
-    return found
-
-
-def _read_promise(part: Any) -> Promise:
-    plain_records.check_fields("promise", part, ("made_by", "confidence_level"))
-    level = part["confidence_level"]
-    function = _BY_NAME.get(part["made_by"] if _is_text(part["made_by"]) else "")
-    if level is not None and type(level) not in (int, float):
-        raise ValueError(
-            f"promise.confidence_level: expected a number, got {shown(level)}."
-        )
-    if function is None:
-        raise ValueError(
-            f"promise.made_by: expected one of {', '.join(_BY_NAME)}, got "
-            f"{shown(part['made_by'])}."
-        )
-    try:
-        return Promise(made_by=function, confidence_level=level)
-    except ValueError as error:
-        raise ValueError(f"promise.{error}") from None
-
-
-def _read_versions(part: Any) -> Mapping[str, str]:
-    wanted = versions.of_libraries()
-    plain_records.check_fields("versions", part, wanted)
-    return {name: _line(part[name], f"versions.{name}") or "" for name in wanted}
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _line(value: Any, name: str = "small.input") -> str | None:
-    if value is not None and not (_is_text(value) and value.strip().isprintable()):
-        raise ValueError(f"{name}: expected one line of text, got {shown(value)}.")
-    return value
-
-
-def _read_steps(part: Any, found: dict[str, Any]) -> steps.Steps:
-    plain_records.check_fields("serve", part, ("input", "edges", "keep_small"))
-    wanted = _kind_of_input(found["small_params"])
-    if part["input"] != wanted:
-        raise ValueError(
-            f"serve.input: expected {wanted!r}, because the calibrator is "
-            f"{type(found['small_params']).__name__}, got {shown(part['input'])}."
-        )
-    edges = plain_records.array("serve.edges", part["edges"], np.float32)
-    keep = plain_records.array("serve.keep_small", part["keep_small"], bool)
-    if edges.ndim != 1 or not np.all(edges[1:] > edges[:-1]) or np.isnan(edges).any():
-        raise ValueError(
-            "serve.edges: expected a list of numbers, each above the one before, "
-            f"without NaN, got {np.array2string(edges, threshold=8)}."
-        )
-    if keep.ndim != 1 or len(keep) != len(edges) + 1:
-        raise ValueError(
-            f"serve.keep_small: expected a list of {len(edges) + 1} bools, one more "
-            f"than edges, got {np.size(keep)}."
-        )
-    _check_steps((edges, keep), found)
-    return edges, keep
-
-
-def _check_steps(given: steps.Steps, found: dict[str, Any]) -> None:
-    """Raises `ValueError` if the steps are those of another K, router or calibrator.
-
-    Those found by another version or on another device may differ by rounding.
-    """
-    router, params = found["router"], found["small_params"]
-    wanted = steps.of_cascade(router, found["num_small_bins"], params)
-    edges = np.union1d(given[0], wanted[0])
-    edges = edges[np.isfinite(edges)].astype(np.float64)
-    if edges.size:
-        first, last = edges[0], edges[-1]
-        edges = np.r_[first - abs(first) - 1, edges, last + abs(last) + 1]
-    else:
-        edges = np.zeros(2)
-    with np.errstate(over="ignore"):
-        probes = ((edges[1:] + edges[:-1]) / 2).astype(np.float32)
-    decisions = (
-        keep[np.searchsorted(starts, probes, side="right")]
-        for starts, keep in (given, wanted)
-    )
-    other = probes[np.not_equal(*decisions)]
-    if other.size and isinstance(params, Platt):
-        confidence = np.asarray(calibrate(params, other))
-        distance = np.abs(confidence[:, None] - np.asarray(router.bins.edges))
-        other = other[distance.min(axis=1, initial=1.0) > _ROUNDING]
-    if other.size:
-        raise ValueError(
-            f"serve: its steps do not decide as router, num_small_bins and small do, "
-            f"for example at {other[0]}; write the file again with save_cascade, "
-            "rather than changing it by hand."
-        )

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._core import records
-from . import cascade_records, host, json_numbers, writing
+from . import cascade_files, host, json_numbers, writing
 
 _FORMAT = "calib_jax"
 _VERSION = 1
@@ -119,8 +119,8 @@ def load_with_input(path: str | os.PathLike[str]) -> tuple[Any, str | None]:
         raise ValueError(
             f"{path}: expected a JSON file written by save or save_cascade ({error})."
         ) from error
-    if cascade_records.is_cascade(content):
-        record = cascade_records.read(path, content)
+    if cascade_files.is_cascade(content):
+        record = cascade_files.read(path, content)
         return record, record.small_input
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise ValueError(f"{path}: expected a file written by calib_jax.save.")

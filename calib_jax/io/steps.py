@@ -12,7 +12,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..binning.bins import bin_index
 from ..calibration.apply import calibrate
 from ..calibration.histogram import Histogram
 from ..calibration.platt import Platt
@@ -21,8 +20,7 @@ from ..cascade.routers import Router
 
 # One size for all questions, so that they are answered by one program.
 _BATCH = 8192
-# Rounding lets confidences fall, and rise again, between scores so many float32 numbers
-# from a step, as seldom as that is.
+# So near a step, in float32 numbers, rounding may make a curve fall and rise again.
 _AROUND = np.arange(-_BATCH // 2, _BATCH // 2)
 _BEFORE_TINY = 0x007FFFFF
 
@@ -52,12 +50,16 @@ def of_cascade(
     ends = np.array([-np.inf, 0, np.inf], np.float32)
     edges = np.asarray(router.bins.edges, np.float32)
 
+    def bins_of(confidence: np.ndarray) -> np.ndarray:
+        # As `bin_index` does, without a program for every number of bins.
+        found = np.searchsorted(edges, confidence, side="right")
+        return np.where(np.isnan(confidence), -1, found)
+
     def bins_of_confidence(keys: np.ndarray) -> np.ndarray:
-        return np.asarray(bin_index(router.bins, _from_keys(keys)))
+        return bins_of(_from_keys(keys))
 
     def bins_of_score(keys: np.ndarray) -> np.ndarray:
-        confidence = calibrate(params, _from_keys(keys))
-        return np.asarray(bin_index(router.bins, confidence))
+        return bins_of(np.asarray(calibrate(params, _from_keys(keys))))
 
     if isinstance(params, Temperature):
         within = edges[(edges > 0) & (edges <= 1)]
@@ -66,10 +68,9 @@ def of_cascade(
         return _steps(bins_of_score, kept, ends, np.asarray(params.bins.edges))
     keys, bins = _between(bins_of_score, _keys(ends))
     change = keys[1:][kept[bins[1:]] != kept[bins[:-1]]]
-    near = np.unique(change[:, None] + _AROUND)
-    least, *_, most = _keys(ends)
-    near = near[(least < near) & (near < most)]
-    return _merged(*_between(bins_of_score, np.union1d(near, keys)), kept)
+    near = (change[:, None] + _AROUND).ravel()
+    keys = _between_ends(np.concatenate([keys, near]), ends)
+    return _merged(*_between(bins_of_score, keys), kept)
 
 
 def _steps(
@@ -80,10 +81,17 @@ def _steps(
 ) -> Steps:
     """The steps of a function that is constant between edges."""
     starts = _keys(edges)
-    keys = np.unique(np.concatenate([_keys(ends), starts - 1, starts]))
-    first, *_, last = _keys(ends)
-    keys = keys[(first <= keys) & (keys <= last)]
+    keys = np.concatenate([_keys(ends), starts - 1, starts])
+    keys = _between_ends(keys, ends)
     return _merged(*_between(bins_of, keys), kept)
+
+
+def _between_ends(keys: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Each of the keys once, in their order, without those beyond the ends."""
+    first, *_, last = _keys(ends)
+    # `numpy.unique` hashes, which takes seconds for so many neighbours.
+    keys = np.sort(keys[(first <= keys) & (keys <= last)])
+    return keys[np.insert(keys[1:] != keys[:-1], 0, True)]
 
 
 def _merged(keys: np.ndarray, bins: np.ndarray, kept: np.ndarray) -> Steps:

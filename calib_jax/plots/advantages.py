@@ -20,11 +20,11 @@ def advantage_bars(
 ) -> Figure:
     """Advantage of the large model in each bin of the small model's confidence.
 
-    A bar reaches half-way to the mean confidences of its neighbours; empty bins are
-    left out. With outcomes in the table, a square is the advantage in mean outcome and
-    its line one standard error in either direction: bars far from their squares say
-    that confidences mislead the router. With a K, bins that are kept small are filled
-    and the others hatched.
+    A bar reaches half-way to the mean confidences of its neighbours, at most to 0 and
+    1; empty bins are left out. With outcomes in the table, a square is the advantage in
+    mean outcome and its line one standard error in either direction: bars far from
+    their squares say that confidences mislead the router. With a K, bins that are kept
+    small are filled and the others hatched.
 
     Args:
       table: `AdvantageTable` of `[num_bins]`, on any rows.
@@ -54,6 +54,7 @@ def advantage_bars(
     weight, confidence, advantage = panels.read(
         "table", table.weight, table.small_confidence, table.advantage
     )
+    outcomes = _outcomes(table)
     kept = _kept(weight.size, router, num_small_bins)
     shown = np.argsort(confidence, kind="stable")
     shown = shown[weight[shown] > 0]
@@ -80,8 +81,8 @@ def advantage_bars(
                 label=name,
                 zorder=2,
             )
-        if table.outcome_advantage is not None:
-            _draw_outcomes(drawn, table, shown, confidence)
+        if outcomes is not None:
+            _draw_outcomes(drawn, confidence[shown], *(x[shown] for x in outcomes))
         drawn.axhline(0, color=styles.ink(), linewidth=0.7, zorder=2.5)
         drawn.set_xlabel("Mean confidence of the small model")
         drawn.set_ylabel("Advantage (percentage points)")
@@ -115,20 +116,25 @@ def _edges(confidence: np.ndarray) -> np.ndarray:
     if confidence.size < 2:
         return np.concatenate([confidence - 0.05, confidence + 0.05])
     middle = 0.5 * (confidence[1:] + confidence[:-1])
-    first = 2 * confidence[0] - middle[0]
-    return np.concatenate([[first], middle, [2 * confidence[-1] - middle[-1]]])
+    ends = 2 * confidence[[0, -1]] - middle[[0, -1]]
+    return np.concatenate([ends[:1], middle, ends[1:]]).clip(0, 1)
+
+
+def _outcomes(table: AdvantageTable) -> list[np.ndarray] | None:
+    """Advantage in mean outcome and its standard error, in %, if the table has them."""
+    advantage, error = table.outcome_advantage, table.outcome_advantage_standard_error
+    if advantage is None or error is None:
+        return None
+    return [100 * part for part in panels.read("table", advantage, error)]
 
 
 def _draw_outcomes(
-    axes: Axes, table: AdvantageTable, shown: np.ndarray, confidence: np.ndarray
+    axes: Axes, confidence: np.ndarray, advantage: np.ndarray, error: np.ndarray
 ) -> None:
-    advantage, error = panels.read(
-        "table", table.outcome_advantage, table.outcome_advantage_standard_error
-    )
     axes.errorbar(
-        confidence[shown],
-        100 * advantage[shown],
-        yerr=100 * error[shown],
+        confidence,
+        advantage,
+        yerr=error,
         color=styles.ink(),
         linestyle="none",
         marker="s",

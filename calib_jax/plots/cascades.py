@@ -1,6 +1,7 @@
 """Curves of cascades. Shapes: `num_bins` bins."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -99,7 +100,7 @@ def cascade_curves(
             place = 100 * share[num_small_bins], 100 * accuracy[num_small_bins]
             panels.ring(drawn, *place, f"K = {num_small_bins}")
         if costs is not None:
-            _add_costs(drawn, *costs, cost_unit)
+            _add_costs(drawn, float(costs[0]), float(costs[1]), cost_unit)
         above = 0.0 if costs is None else _AXIS_OF_COSTS
         return panels.finish(drawn, title, above=above)
 
@@ -133,14 +134,14 @@ def _check_costs(costs: tuple[float, float]) -> None:
 
 def _add_costs(axes: Axes, small: float, large: float, unit: str | None) -> None:
     """An axis above, on which costs fall from left to right."""
-    small, large = float(small), float(large)
-    above = axes.secondary_xaxis(
-        "top",
-        functions=(
-            lambda share: small + (1 - share / 100) * large,
-            lambda cost: 100 * (1 - (cost - small) / large),
-        ),
-    )
+
+    def cost(share: Any) -> Any:
+        return small + (1 - share / 100) * large
+
+    def share(cost: Any) -> Any:
+        return 100 * (1 - (cost - small) / large)
+
+    above = axes.secondary_xaxis("top", functions=(cost, share))
     above.set_xlabel(panels.cost_label(unit), parse_math=False)
     axes.spines["top"].set_visible(False)
 

@@ -16,8 +16,8 @@ from . import styles
 # The id of a ring in an SVG file, by which a script can move it; that of its text in
 # the legend ends in "-name".
 MARK = "mark-at-k"
-# Of the name of a series, so that the legend fits into one column.
-_MOST_LETTERS = 36
+# Of the name of a series, and of a title, so that the legend fits into one column.
+_MOST_LETTERS, _MOST_OF_TITLE = 36, 48
 
 
 @contextlib.contextmanager
@@ -45,8 +45,11 @@ def finish(axes: Axes, title: str | None, *, above: float = 0.0) -> Figure:
       title: optional text above the legend.
       above: points between the panel and the legend, for an axis between them.
     """
-    figure = axes.get_figure(root=True)
-    assert figure is not None
+    nearest = axes.get_figure()
+    assert nearest is not None
+    # That of a panel of a figure is the figure around it, in every release.
+    figure = nearest.figure
+    assert isinstance(figure, Figure)
     handles, names = axes.get_legend_handles_labels()
     # An inch of a column holds about fifteen letters beside line and marker.
     width = axes.get_position().width * figure.get_figwidth()
@@ -55,7 +58,7 @@ def finish(axes: Axes, title: str | None, *, above: float = 0.0) -> Figure:
     legend = axes.legend(
         handles,
         names,
-        title=None if title is None else one_line(title),
+        title=None if title is None else one_line(title, _MOST_OF_TITLE),
         alignment="left",
         loc="lower left",
         bbox_to_anchor=(0.0, 1.0),
@@ -73,11 +76,11 @@ def finish(axes: Axes, title: str | None, *, above: float = 0.0) -> Figure:
     return figure
 
 
-def one_line(text: str) -> str:
+def one_line(text: str, most: int = _MOST_LETTERS) -> str:
     """Text that a file may hold, as one line; the middle of a long one is left out."""
     line = "".join(letter if letter.isprintable() else " " for letter in text)
-    half = _MOST_LETTERS // 2
-    return line if len(line) <= _MOST_LETTERS else f"{line[:half]}…{line[-half:]}"
+    half = most // 2
+    return line if len(line) <= most else f"{line[:half]}…{line[-half:]}"
 
 
 def label(name: str, *more: str) -> str:

@@ -100,7 +100,7 @@ def reliability_diagram(
 class _Points(NamedTuple):
     """The bins of a table that hold rows."""
 
-    count: np.ndarray
+    rows: np.ndarray
     weight: np.ndarray
     confidence: np.ndarray
     outcome: np.ndarray
@@ -124,8 +124,8 @@ class _Points(NamedTuple):
 
     def bars(self, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Confidence, lower and upper end of the bars."""
-        usable = (self.weight == self.count) & np.isfinite(self.outcome)
-        count, outcome = self.count[usable], np.clip(self.outcome[usable], 0, 1)
+        usable = (self.weight == self.rows) & np.isfinite(self.outcome)
+        count, outcome = self.rows[usable], np.clip(self.outcome[usable], 0, 1)
         total = count * outcome
         # A mean in float32 misses a whole sum by a little.
         whole = np.abs(total - np.round(total)) <= 1e-6 * count

@@ -6,6 +6,7 @@ Import it by name, `from calib_jax import report`. It needs the extra
 
 from .calibration import CalibrationReport, calibration_report
 from .cascade import CascadeReport, cascade_report
+from .checking import CheckReport, Verdict, check_report
 from .cleaning import CleaningReport, cleaning_report
 from .folders import write
 from .pages import page
@@ -13,9 +14,12 @@ from .pages import page
 __all__ = [
     "CalibrationReport",
     "CascadeReport",
+    "CheckReport",
     "CleaningReport",
+    "Verdict",
     "calibration_report",
     "cascade_report",
+    "check_report",
     "cleaning_report",
     "page",
     "write",

@@ -69,15 +69,23 @@ def load(path: str | os.PathLike[str]) -> Served:
     record, taken = files.load_with_input(path)
     name = os.path.basename(os.path.abspath(path))
     if isinstance(record, CascadeRecord):
-        return Served(
-            name=name, params=record.small_params, taken=taken, cascade=record
-        )
+        return of_record(record, name)
     if not isinstance(record, _CALIBRATORS):
         raise ValueError(
             f"{path}: expected a cascade.json or a calibration.json, got a "
             f"{type(record).__name__}."
         )
     return Served(name=name, params=record, taken=taken, cascade=None)
+
+
+def of_record(record: CascadeRecord, name: str) -> Served:
+    """A cascade that was read before."""
+    return Served(
+        name=name,
+        params=record.small_params,
+        taken=record.small_input,
+        cascade=record,
+    )
 
 
 def decide(served: Served, outputs: Outputs) -> Decisions:

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ..binning import tables
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..binning.tables import ReliabilityTable
-from ..cascade import curves, intervals, risk_control, routers, savings, selection
+from ..cascade import curves, intervals, risk_control, routers
 from ..cascade.curves import CascadeCurve
 from ..cascade.intervals import CascadeInterval
 from ..cascade.routers import Router
@@ -26,47 +25,12 @@ from ..io import cascade_records
 from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
-from ..stats import bounds
 from ..stats.intervals import Interval
-from . import costs, models
+from . import costs, models, points
 from .models import Model
+from .points import Point
 from .records import Report, Writer
 from .scoring import Method
-
-# How many times as many rows are looked at for whether they would suffice.
-_MORE_ROWS = np.float32(2.0 ** np.arange(0.25, 10.1, 0.25))
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Point:
-    """What a cascade achieves with K bins kept small, on the rows that K is chosen on.
-
-    Attributes:
-      num_small_bins: K.
-      small_share: share of inputs that the small model answers: large calls saved.
-      accuracy: of the cascade.
-      accuracy_interval: its lower and upper end.
-      accuracy_change: accuracy minus that of always asking the large model.
-      accuracy_change_interval: its lower and upper end.
-      drop_bound: the largest loss of accuracy that cannot be excluded at the report's
-        confidence level; what the promise compares with its limit. 0 at K = 0.
-      cost: mean cost of an input, or None without costs.
-      cost_saved_share: cost saved as a share of always asking the large model, or None.
-      cost_saved_share_interval: its lower and upper end, or None.
-      allowed: whether the promise holds for this K.
-    """
-
-    num_small_bins: int
-    small_share: float
-    accuracy: float
-    accuracy_interval: tuple[float, float]
-    accuracy_change: float
-    accuracy_change_interval: tuple[float, float]
-    drop_bound: float
-    cost: float | None
-    cost_saved_share: float | None
-    cost_saved_share_interval: tuple[float, float] | None
-    allowed: bool
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -368,7 +332,7 @@ def cascade_report(
         confidence[first], fitted[1].confidence[first], num_bins=num_bins
     )
 
-    def rows_of(half: np.ndarray) -> tuple[np.ndarray, ...]:
+    def rows_of(half: np.ndarray) -> points.Rows:
         return confidence[half], fitted[0].outcome[half], fitted[1].outcome[half]
 
     rows = rows_of(second)
@@ -378,10 +342,12 @@ def cascade_report(
         key, router, *rows, confidence_level=confidence_level
     )
     chosen = risk_control.control_accuracy_drop(
-        router, *rows, max_drop, confidence_level
+        router, *rows, max_drop, confidence_level=confidence_level
     )
-    saved = _savings(key, router, rows, price.of_rows(second), confidence_level)
-    budget, least = int(chosen.num_small_bins), _float(chosen.min_feasible_level)
+    saved = points.for_every_k(
+        key, router, rows, price.of_rows(second), confidence_level
+    )
+    budget, least = int(chosen.num_small_bins), points.short(chosen.min_feasible_level)
     each = price.of_rows(second)
     return CascadeReport(
         sources=tuple(one.model.source for one in fitted),
@@ -396,130 +362,21 @@ def cascade_report(
         num_small_bins=budget,
         feasible=bool(chosen.feasible),
         least_max_drop=least if least < 1 else None,
-        rows_needed=_rows_needed(
+        rows_needed=points.rows_needed(
             router, rows, max_drop, confidence_level, len(small), chosen
         ),
-        plain_num_small_bins=_plain_choice(router, rows_of(first), max_drop),
+        plain_num_small_bins=points.plain_choice(router, rows_of(first), max_drop),
         curve=curve,
         interval=interval,
         savings=None if saved is None else saved[budget],
         reference=tables.reliability_table(router.bins, *rows[:2]),
-        apgr=_float(interval.apgr.estimate),
-        points=_points_of(interval, chosen, saved),
+        apgr=points.short(interval.apgr.estimate),
+        points=points.of(interval, chosen, saved),
         small_cost=None if price.small is None else float(np.mean(each[0])),
         large_cost=None if price.large is None else float(np.mean(each[1])),
         cost_unit=price.unit,
         cost_reason=price.reason,
     )
-
-
-def _savings(
-    key: jax.Array,
-    router: Router,
-    rows: tuple[np.ndarray, ...],
-    each: tuple[Any, Any],
-    confidence_level: float,
-) -> list[CascadeSavings] | None:
-    """For every K, or None without costs."""
-    if each[0] is None:
-        return None
-    prices = [np.asarray(one, np.float32) for one in each]
-    return [
-        jax.device_get(
-            savings.cascade_savings(
-                key,
-                router,
-                *rows,
-                jnp.int32(budget),
-                small_cost=prices[0],
-                large_cost=prices[1],
-                confidence_level=confidence_level,
-            )
-        )
-        for budget in range(router.bins.num_bins + 1)
-    ]
-
-
-def _points_of(
-    interval: CascadeInterval, chosen: Selection, saved: list[CascadeSavings] | None
-) -> tuple[Point, ...]:
-    interval, chosen = jax.device_get((interval, chosen))
-    found = []
-    for budget in range(len(chosen.bound)):
-        part = None if saved is None else saved[budget].cost_saved_share
-        share = None if part is None else _finite(part.estimate)
-        found.append(
-            Point(
-                num_small_bins=budget,
-                small_share=_float(interval.small_share.estimate[budget]),
-                accuracy=_float(interval.accuracy.estimate[budget]),
-                accuracy_interval=_pair(interval.accuracy, budget),
-                accuracy_change=_float(interval.over_large.estimate[budget]),
-                accuracy_change_interval=_pair(interval.over_large, budget),
-                drop_bound=_float(chosen.bound[budget]) if budget else 0.0,
-                cost=None if saved is None else _float(saved[budget].cost.estimate),
-                cost_saved_share=share,
-                cost_saved_share_interval=None
-                if share is None or part is None
-                else (_float(part.lower), _float(part.upper)),
-                allowed=budget <= int(chosen.num_small_bins),
-            )
-        )
-    return tuple(found)
-
-
-def _plain_choice(router: Router, rows: tuple[np.ndarray, ...], max_drop: float) -> int:
-    curve = curves.cascade_curve(router, *rows)
-    target = np.clip(float(curve.large_accuracy) - max_drop, 0.0, 1.0)
-    plain = selection.choose_num_small_bins(curve, min_accuracy=np.float32(target))
-    return int(plain.num_small_bins)
-
-
-# One program for all numbers of rows.
-_betting = jax.jit(jax.vmap(bounds.betting, in_axes=(0, None, None)))
-
-
-def _rows_needed(
-    router: Router,
-    rows: tuple[np.ndarray, ...],
-    max_drop: float,
-    confidence_level: float,
-    num_rows: int,
-    chosen: Selection,
-) -> int | None:
-    """Rows, two digits of them, with which one bin kept small would pass the test."""
-    if bool(chosen.feasible) or bool(chosen.same_rows):
-        return None
-    confidence, small, large = rows
-    kept = np.asarray(routers.use_small(router, confidence, 1))
-    lost = np.float32(large) - np.float32(small)
-    losses, counts = np.unique(np.where(kept, (lost + 1) / 2, 0.5), return_counts=True)
-    p_values = np.asarray(
-        _betting(
-            np.float32(_MORE_ROWS[:, None] * counts),
-            losses.astype(np.float32),
-            np.float32((max_drop + 1) / 2),
-        )
-    )
-    passes = np.flatnonzero(p_values <= 1 - confidence_level)
-    if not passes.size:
-        return None
-    needed = num_rows * float(_MORE_ROWS[passes[0]])
-    step = 10 ** max(0, math.floor(math.log10(needed)) - 1)
-    return math.ceil(needed / step) * step
-
-
-def _pair(interval: Interval, place: int) -> tuple[float, float]:
-    return _float(interval.lower[place]), _float(interval.upper[place])
-
-
-def _float(value: Any) -> float:
-    """A float32 with the fewest digits that restore it."""
-    return float(str(np.float32(value)))
-
-
-def _finite(value: Any) -> float | None:
-    return _float(value) if np.isfinite(value) else None
 
 
 def _percent(share: float) -> str:

@@ -28,8 +28,10 @@ class Costs(NamedTuple):
 
     def of_rows(self, rows: np.ndarray) -> tuple[Any, Any]:
         """Both costs of some rows: floats, or arrays."""
-        each = (self.small, self.large)
-        return tuple(one[rows] if np.ndim(one) else one for one in each)  # type: ignore[return-value]
+        small, large = (
+            one[rows] if np.ndim(one) else one for one in (self.small, self.large)
+        )
+        return small, large
 
 
 def of(

@@ -54,7 +54,7 @@ def test_index_names_every_page():
 
 def test_pictures_are_small():
     pictures = list((ROOT / "docs" / "images").iterdir())
-    assert len(pictures) == 2
+    assert len(pictures) == 4
     assert all(path.stat().st_size < 100 * 1024 for path in pictures)
 
 

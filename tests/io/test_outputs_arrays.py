@@ -450,3 +450,13 @@ def test_probabilities_are_smoothed_on_request(tmp_path):
     for smoothing in (0, 1, -0.5, float("nan"), True, "0.1"):
         with pytest.raises(ValueError, match="^smoothing: expected a number above 0"):
             read(tmp_path / "a.npz", kind="probabilities", smoothing=smoothing)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f2", ">f8"])
+def test_bytes_in_the_other_order(tmp_path, dtype):
+    labels = LABELS.astype(">i4")
+    np.savez(tmp_path / "a.npz", logits=LOGITS.astype(dtype), label=labels)
+    outputs = read(tmp_path / "a.npz")
+    assert outputs.logits.dtype.isnative and outputs.labels.tolist() == LABELS.tolist()
+    np.testing.assert_array_equal(outputs.logits, LOGITS.astype(dtype))
+    assert cj.top1(outputs.logits).prediction.shape == (7,)

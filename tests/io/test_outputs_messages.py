@@ -159,3 +159,11 @@ def test_scores_beside_labels_of_two_classes(tmp_path):
     assert read(path).outcomes.tolist() == [0, 1]
     path = write(path, "confidence,label\n0.9,1\n0.4,0\n")
     assert read(path).outcomes.tolist() == [1, 0] and "class 1" in read(path).notes[0]
+
+
+def test_labels_of_minus_one_and_one(tmp_path):
+    """-1 says that there is no label: without these rows all others would be right."""
+    path = write(tmp_path / "a", [{"score": 0.1 * k, "label": k % 2} for k in range(4)])
+    assert read(path).outcomes.tolist() == [0, 1, 0, 1]
+    lines = [{"score": 0.1 * k, "label": 2 * (k % 2) - 1} for k in range(4)]
+    assert "labels are 1 and -1" in one_line(write(path, lines))

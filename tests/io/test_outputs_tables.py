@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import tracemalloc
 
 import numpy as np
@@ -358,3 +359,42 @@ def test_progress(tmp_path, name):
     assert len(calls) > 3 or name.endswith("gz")
     with pytest.raises(ValueError, match="progress: expected a function or None"):
         read(tmp_path / name, progress=True)
+
+
+def test_spaces_around_cells_are_nothing(tmp_path):
+    text = ' id , score , correct, task\n a , 0.5 , 1 , "x, y"\n b,0.25,  0 ,z\n'
+    outputs = read(write(tmp_path / "a.csv", text))
+    assert outputs.ids == ("a", "b") and outputs.groups == ("x, y", "z")
+    assert outputs.outcomes.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("1_0", "got '1_0'. Fix"),
+        ('"0,9"', "got '0,9': write it with a point"),
+        ('"1,234"', "none between thousands"),
+        ("0x1F", "got '0x1F'. Fix"),
+    ],
+)
+def test_numbers_are_written_plainly(tmp_path, cell, expected):
+    assert expected in one_line(write(tmp_path / "a", f"id,score\na,{cell}\n"))
+
+
+def test_a_column_is_one_thing(tmp_path):
+    path = write(tmp_path / "a", "p,q,label\n0.2,0.8,1\n")
+    for columns in (
+        {"probabilities": ["p", "p"]},
+        {"scores": "label", "labels": "label"},
+    ):
+        with pytest.raises(ValueError, match="^columns: '(p|label)' is there twice"):
+            read(path, columns=columns)
+
+
+def test_what_can_be_read_once_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    assert "neither a file nor a folder" in one_line(tmp_path / "a.csv")
+    path = write(tmp_path / "b.csv", "id,score\ra,0.5\r")
+    assert r"lines end in \r alone" in one_line(path)
+    path = write(path, '{"id": 1, "score": 0.5}{"id": 2, "score": 0.5}')
+    assert "cut off" not in one_line(path)

@@ -221,10 +221,13 @@ def test_an_axis_of_costs_is_above(curve):
     (above,) = axes.child_axes
     figure.draw_without_rendering()
     assert above.get_xlabel() == "Mean cost per input (US $)"
-    # Always the large model after the small one, and the small model alone.
-    left, right = axes.get_xlim()
-    ends = [1 + (1 - share / 100) * 10 for share in (left, right)]
-    np.testing.assert_allclose(above.get_xlim(), ends)
+    # Both models for every input, for half of them, and the small model alone.
+    for cost, share in ((11.0, 0.0), (6.0, 50.0), (1.0, 100.0)):
+        place, expected = (
+            drawn.transData.transform((at, 0))[0]
+            for drawn, at in ((above, cost), (axes, share))
+        )
+        np.testing.assert_allclose(place, expected)
     for wrong in ((1.0, 0.0), (-1.0, 2.0), (np.nan, 2.0), (1.0, np.inf)):
         with pytest.raises(ValueError, match="costs: expected"):
             plots.cascade_curves({"a": curve}, costs=wrong)

@@ -217,6 +217,8 @@ def _header(file: Any, name: str) -> Any:
 
 def _typed(array: np.ndarray) -> np.ndarray:
     """The array; NumPy saves bfloat16 as two bytes of no type."""
+    if not array.dtype.isnative:
+        return array.astype(array.dtype.newbyteorder("="))
     return array.view(jnp.bfloat16) if array.dtype == np.dtype("V2") else array
 
 

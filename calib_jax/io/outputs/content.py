@@ -97,6 +97,8 @@ def look(
     Raises:
       ValueError: for any other content, in one line.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ValueError(f"{path}: is neither a file nor a folder: save it to a file.")
     paths = _files(path) if path.is_dir() else [path]
     watch = None if progress is None else _watch(paths, progress)
     found = format or ("" if path.is_dir() else _by_start(path))
@@ -350,13 +352,16 @@ def _parsed(
                     yield place, value
             except responses.MalformedError as error:
                 places.num_read += 1
-                left_out.refuse(f"{error}{_end(line)}", places.name_of(place))
+                left_out.refuse(_reason(error, line), places.name_of(place))
         if places.num_read == before and len(places.paths) > 1:
             name = places.name_of(Place(number_of_file, 0))
             left_out.drop("an empty file", name)
 
 
-def _end(line: Any) -> str:
-    """What a line without an end says: of those of a file it is the last one."""
-    cut = isinstance(line, bytes) and not line.endswith(b"\n")
-    return ", where the file ends (cut off?)" if cut else ""
+def _reason(error: Exception, line: Any) -> str:
+    """Why a line is refused: of those of a file only the last one has no end."""
+    reason = str(error)
+    if reason.startswith("not JSON") and "Extra data" not in reason:
+        if isinstance(line, bytes) and not line.endswith(b"\n"):
+            reason += ", where the file ends (cut off?)"
+    return reason

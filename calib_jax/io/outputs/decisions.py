@@ -14,7 +14,7 @@ import numpy as np
 
 from ..responses import MalformedError, UnansweredError, shown
 from .left_out import LeftOut, Place, Places
-from .rows import ROUNDING, Rows, names_of
+from .rows import ROUNDING, Rows, names_of, text
 
 NAME = "decisions"
 
@@ -100,10 +100,8 @@ def _body(line: Mapping[str, Any]) -> tuple[str | None, Mapping[str, Any]]:
     for _ in range(3):
         for name in ("custom_id", "id"):
             found = body.get(name)
-            if isinstance(found, float) and found.is_integer():
-                found = int(found)
-            if identity is None and isinstance(found, (str, int)):
-                identity = str(found)
+            if identity is None and isinstance(found, (str, int, float)):
+                identity = text(found) or None
         if "answers" in body:
             break
         inner = [

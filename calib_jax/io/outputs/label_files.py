@@ -10,7 +10,6 @@ from .names import NAMES, plain, shown
 
 # The best names first.
 _LABELS = (*NAMES["labels"], "answer", "answers", "correct_answer", "noisy_label")
-_IDS = (*NAMES["ids"], "doc_id")
 
 
 def read(path: Path) -> Given:
@@ -24,7 +23,7 @@ def read(path: Path) -> Given:
     table = tables.of(looked)
     names = tables.names_of(table)
     wanted, are_outcomes = _column(path, names)
-    ids = next((n for one in _IDS for n in names if plain(n) == one), None)
+    ids = next((n for one in NAMES["ids"] for n in names if plain(n) == one), None)
     both = [name for name in (wanted, ids) if name is not None]
     if isinstance(table, ArrayFile):
         found = {name: table.read(name) for name in both}

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..responses import shown
 from .left_out import LeftOut
-from .rows import Rows, names_of, outcomes
+from .rows import BOOLS, Rows, is_empty, names_of, outcomes
 from .servers import NAME as ANSWERS
 
 
@@ -53,7 +53,7 @@ def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
     else:
         by_id = _by_id(given)
     values = _values(rows, bases, by_id)
-    missing = np.array([not cell == cell or cell in (None, "") for cell in values])
+    missing = np.array([is_empty(cell) for cell in values])
     if missing.all() and len(rows):
         why = f"its ids are {_first(by_id)}, and those of the rows {_first(rows.ids)}"
         if not by_id.keys().isdisjoint([*rows.ids, *bases]):
@@ -119,6 +119,11 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
     """
     if rows.labels is not None:
         missing = _missing(rows.labels)
+        if missing.any() and {1} == {one for one in rows.labels if one != -1}:
+            raise ValueError(
+                f"{left_out.path}: labels are 1 and -1, which says that there is none: "
+                "count classes from 0, or call outcomes correct and write 0 and 1."
+            )
         rows = rows.drop(missing & ~missing.all(), "no label", left_out)
         if missing.all():
             rows.labels = None
@@ -190,7 +195,7 @@ def _name_classes(rows: Rows, path: Path) -> None:
 
 
 def _is_number(text: str) -> bool:
-    return text.lower() in _BOOLS or _whole.fullmatch(text) is not None
+    return text.lower() in BOOLS or _whole.fullmatch(text) is not None
 
 
 def _texts(given: Sequence[Any] | np.ndarray) -> set[str] | None:
@@ -246,7 +251,6 @@ def _expected(rows: Rows, row: int, limit: int) -> str:
 
 
 _WRONG = -2
-_BOOLS = {"true": 1, "false": 0}
 
 
 def _read(
@@ -327,8 +331,8 @@ class _ByName:
 def _by_number(cell: Any, options: tuple[Any, ...]) -> int:
     """The number that a cell is, or `_WRONG`."""
     text = str(cell).strip().lower()
-    if not options and text in _BOOLS:
-        return _BOOLS[text]
+    if not options and text in BOOLS:
+        return BOOLS[text]
     found = _whole.fullmatch(text)
     number = _WRONG if found is None else int(found[1])
     return number if 0 <= number < (len(options) or np.inf) else _WRONG

@@ -26,7 +26,9 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "outcomes": ("outcomes", "outcome", "correct", "is_correct"),
     "predictions": ("predictions", "prediction", "preds", "pred", "predicted"),
-    "ids": ("ids", "id", "example_id", "question_id", "custom_id", "filename"),
+    "ids": (
+        *("ids", "id", "example_id", "question_id", "custom_id", "filename", "doc_id"),
+    ),
     "groups": ("groups", "group", "subject", "task", "category"),
     "cost": ("cost", "costs", "cost_usd"),
 }
@@ -198,6 +200,9 @@ def _asked(
             if name not in given:
                 raise ValueError(f"{path}: has no {name!r}; it has {shown(given)}.")
         found[field] = wanted if isinstance(wanted, str) else names
+    used = [name for one in found.values() for name in _listed(one)]
+    if twice := [name for name, num in collections.Counter(used).items() if num > 1]:
+        raise ValueError(f"columns: {twice[0]!r} is there twice.")
     return found
 
 
@@ -274,13 +279,13 @@ def _only(path: Path, given: list[str], found: Plan, shapes: Mapping[str, Any]) 
     return rest[0]
 
 
+def _listed(names: str | list[str]) -> list[str]:
+    return [names] if isinstance(names, str) else names
+
+
 def _unread(given: Iterable[str], found: Plan) -> list[str]:
     """Names of which nothing is read."""
-    read = {
-        name
-        for names in found.values()
-        for name in ([names] if isinstance(names, str) else names)
-    }
+    read = {name for columns in found.values() for name in _listed(columns)}
     return [name for name in given if name not in read]
 
 

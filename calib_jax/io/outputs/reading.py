@@ -99,8 +99,9 @@ def read_outputs(
 
     Raises:
       ValueError: in one line that says what to do: for unknown, damaged or empty files,
-        pickles, arrays of more than 4 GiB when unpacked, lines longer than 256 MiB and
-        documents longer than 1 GiB; where names do not tell what is what; for malformed
+        pickles, arrays of more than 4 GiB when unpacked, more than 100 million rows,
+        lines longer than 256 MiB, as much in blank lines, and documents longer than 1
+        GiB; where names do not tell what is what; for malformed
         lines, with their numbers; for values outside their kind's domain; for labels
         that are none of the options, or of another length, or that may be names as well
         as numbers of options; for folders with the runs of two models; if no row is

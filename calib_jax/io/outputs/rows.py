@@ -98,7 +98,23 @@ class Rows:
         return f"{name}, id {shown(self.ids[row])}" if self.has_ids else name
 
 
-_YES = {"true": 1.0, "false": 0.0, "yes": 1.0, "no": 0.0, "": np.nan}
+#: Texts that are numbers, without case.
+BOOLS = {"true": 1, "false": 0}
+_YES = {**BOOLS, "yes": 1, "no": 0}
+
+
+def is_empty(cell: Any) -> bool:
+    """Whether a file says nothing here: null, NaN, or no text."""
+    return cell is None or cell != cell or (isinstance(cell, str) and not cell.strip())
+
+
+def text(cell: Any) -> str:
+    """An id or a group as text, a whole number as such; "" where there is none."""
+    if isinstance(cell, bytes):
+        return cell.decode("utf-8", "replace")
+    if isinstance(cell, float) and cell.is_integer():
+        cell = int(cell)
+    return "" if is_empty(cell) else str(cell)
 
 
 def outcomes(
@@ -111,10 +127,11 @@ def outcomes(
     """
     found = np.full(len(cells), np.nan)
     for row, cell in enumerate(cells):
+        if is_empty(cell):
+            continue
         try:
-            text = cell.strip().lower() if isinstance(cell, str) else cell
-            if text is not None:
-                found[row] = _YES[text] if text in _YES else float(text)
+            word = cell.strip().lower() if isinstance(cell, str) else cell
+            found[row] = _YES[word] if word in _YES else float(word)
         except (TypeError, ValueError, OverflowError):
             found[row] = np.inf
         if not (np.isnan(found[row]) or 0 <= found[row] <= 1):

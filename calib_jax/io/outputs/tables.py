@@ -11,7 +11,7 @@ from . import array_files, checking, names
 from .array_files import ArrayFile
 from .content import Content
 from .left_out import LeftOut, Places
-from .rows import KINDS, ROUNDING, Rows, outcomes
+from .rows import KINDS, ROUNDING, Rows, is_empty, outcomes, text
 from .text_tables import CsvTable, JsonTable
 
 # Columns of numbers; the others may hold text.
@@ -198,15 +198,7 @@ def _read(
 
 
 def texts(column: Any) -> list[str]:
-    return [_text(cell) for cell in cells(column)]
-
-
-def _text(cell: Any) -> str:
-    if isinstance(cell, bytes):
-        return cell.decode("utf-8", "replace")
-    if isinstance(cell, float) and cell.is_integer():
-        cell = int(cell)
-    return "" if cell is None or cell != cell else str(cell)
+    return [text(cell) for cell in cells(column)]
 
 
 def shape(column: Any) -> tuple[int, ...]:
@@ -228,7 +220,4 @@ def _labels(column: Any) -> Any:
     """Whole numbers as an array, all else as it is; None where there is none."""
     if column is None or (isinstance(column, np.ndarray) and column.dtype.kind in "iu"):
         return column
-    return [
-        None if cell is None or cell == "" or cell != cell else cell
-        for cell in cells(column)
-    ]
+    return [None if is_empty(cell) else cell for cell in cells(column)]

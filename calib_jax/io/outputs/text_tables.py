@@ -89,12 +89,15 @@ def _number(name: str, cell: Any) -> float:
     if cell is None or cell == "":
         return np.nan
     try:
-        if isinstance(cell, bool) or not isinstance(cell, (str, int, float)):
+        # Python takes 1_0 for ten.
+        if isinstance(cell, bool) or (isinstance(cell, str) and "_" in cell):
             raise ValueError
         return float(cell)
-    except (ValueError, OverflowError):
-        share = isinstance(cell, str) and cell.rstrip().endswith("%")
-        hint = ": write 0.93 for 93%" if share else ""
+    except (TypeError, ValueError, OverflowError):
+        text = cell.strip() if isinstance(cell, str) else ""
+        hint = ": write 0.93 for 93%" if text.endswith("%") else ""
+        if "," in text:
+            hint = ": write it with a point, and none between thousands"
         raise MalformedError(
             f"{name}: expected a number, got {shown(cell)}{hint}"
         ) from None
@@ -168,13 +171,18 @@ class CsvTable:
             text = (_text(self.path, number, line) for number, line in lines)
             first = next(text, "")
             delimiter = max(",;\t", key=first.count)
-            rows = csv.reader(_chain(first, text), delimiter=delimiter)
+            rows = csv.reader(
+                _chain(first, text), delimiter=delimiter, skipinitialspace=True
+            )
             while True:
                 try:
                     cells = next(rows, None)
                 except csv.Error as error:
+                    reason = str(error)
+                    if reason.startswith("new-line"):
+                        reason = "lines end in \\r alone; save it with \\n"
                     raise ValueError(
-                        f"{self.path}: line {rows.line_num}: {error}."
+                        f"{self.path}: line {rows.line_num}: {reason}."
                     ) from None
                 if cells is None:
                     return
@@ -202,7 +210,8 @@ class CsvTable:
                     raise MalformedError(
                         f"{len(cells)} cells, and {len(self.names)} columns"
                     )
-                found.add(dict(zip(self.names, cells, strict=True)))
+                stripped = map(str.strip, cells)
+                found.add(dict(zip(self.names, stripped, strict=True)))
             except MalformedError as error:
                 left_out.refuse(str(error), places.name_of(place))
             else:

@@ -21,6 +21,7 @@ CASES = [
         "io.join",
         "io.answer_positions",
         "io.choice_log_probabilities",
+        "io.save_cascade",
         "save",
         "load",
     ),

@@ -1,0 +1,64 @@
+"""`calib-jax check`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import options
+
+
+@click.command(
+    "check",
+    epilog="""\b
+Examples:
+  calib-jax check cascade.json new_small.jsonl
+  calib-jax check cascade.json new_small.jsonl new_large.jsonl --labels labels.csv
+""",
+)
+@options.file_argument("record")
+@options.file_argument("small")
+@options.file_argument("large", required=False)
+@options.reading
+@options.running("calib-jax-check", confidence_level=0.99)
+def command(
+    record: Path,
+    small: Path,
+    large: Path | None,
+    output: Path,
+    force: bool,
+    confidence_level: float,
+    seed: int,
+    as_json: bool,
+    no_cache: bool,
+    **reading: Any,
+) -> int:
+    """See whether a cascade still does what it promised.
+
+    RECORD is a cascade.json; SMALL and LARGE hold new outputs of its models. Without
+    labels the inputs are compared with those before, with labels the small model's
+    answers, too, and with LARGE the promise itself. If nothing changed, an alarm is
+    raised as rarely as --confidence-level says. Writes report.html.
+
+    The exit status is 1 if the promise is contradicted, if inputs have changed and it
+    is not shown anew, or if the small model's answers got worse.
+    """
+    options.start(no_cache=no_cache)
+    from ..io.cascade_records import CascadeRecord
+    from ..io.files import load
+    from ..report import checking, folders
+
+    folders.check(output, force=force)
+    served = load(record)
+    if not isinstance(served, CascadeRecord):
+        raise ValueError(
+            f"{record}: expected a cascade.json, got a {type(served).__name__}."
+        )
+    how = options.reading_options(reading)
+    outputs = [options.read(path, **how) for path in (small, large) if path is not None]
+    with options.working("Comparing"):
+        report = checking.check_report(
+            served, *outputs, confidence_level=confidence_level, seed=seed
+        )
+    options.finish(report, output, force=force, as_json=as_json)
+    return int(report.alarm)

@@ -1,0 +1,174 @@
+"""What a cascade achieves with every K, and how many rows its promise needs.
+
+Shapes: N rows, `num_bins` bins, K from 0 to num_bins.
+"""
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ..cascade import curves, routers, savings, selection
+from ..cascade.intervals import CascadeInterval
+from ..cascade.routers import Router
+from ..cascade.savings import CascadeSavings
+from ..cascade.selection import Selection
+from ..stats import bounds
+from ..stats.intervals import Interval
+
+# Confidences of the small model, its outcomes and the large model's.
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+# How many times as many rows are looked at for whether they would suffice.
+_MORE_ROWS = 2.0 ** np.arange(0.25, 10.1, 0.25)
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Point:
+    """What a cascade achieves with K bins kept small, on the rows that K is chosen on.
+
+    Attributes:
+      num_small_bins: K.
+      small_share: share of inputs that the small model answers: large calls saved.
+      accuracy: of the cascade.
+      accuracy_interval: its lower and upper end.
+      accuracy_change: accuracy minus that of always asking the large model.
+      accuracy_change_interval: its lower and upper end.
+      drop_bound: the largest loss of accuracy that cannot be excluded at the report's
+        confidence level; what the promise compares with its limit. 0 at K = 0.
+      cost: mean cost of an input, or None without costs.
+      cost_saved_share: cost saved as a share of always asking the large model, or None.
+      cost_saved_share_interval: its lower and upper end, or None.
+      allowed: whether the promise holds for this K.
+    """
+
+    num_small_bins: int
+    small_share: float
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    accuracy_change: float
+    accuracy_change_interval: tuple[float, float]
+    drop_bound: float
+    cost: float | None
+    cost_saved_share: float | None
+    cost_saved_share_interval: tuple[float, float] | None
+    allowed: bool
+
+
+def for_every_k(
+    key: jax.Array,
+    router: Router,
+    rows: Rows,
+    each: tuple[Any, Any],
+    confidence_level: float,
+) -> list[CascadeSavings] | None:
+    """What is saved for every K, or None without costs."""
+    if each[0] is None:
+        return None
+    prices = [np.asarray(one, np.float32) for one in each]
+    return [
+        jax.device_get(
+            savings.cascade_savings(
+                key,
+                router,
+                *rows,
+                jnp.int32(budget),
+                small_cost=prices[0],
+                large_cost=prices[1],
+                confidence_level=confidence_level,
+            )
+        )
+        for budget in range(router.bins.num_bins + 1)
+    ]
+
+
+def of(
+    interval: CascadeInterval, chosen: Selection, saved: list[CascadeSavings] | None
+) -> tuple[Point, ...]:
+    """What every K achieves, K = 0 first."""
+    interval, chosen = jax.device_get((interval, chosen))
+    bound = np.asarray(chosen.bound)
+    shares, accuracies, changes = (
+        np.asarray(one.estimate)
+        for one in (interval.small_share, interval.accuracy, interval.over_large)
+    )
+    found = []
+    for budget in range(len(bound)):
+        part = None if saved is None else saved[budget].cost_saved_share
+        share = None if part is None else _finite(part.estimate)
+        found.append(
+            Point(
+                num_small_bins=budget,
+                small_share=short(shares[budget]),
+                accuracy=short(accuracies[budget]),
+                accuracy_interval=_pair(interval.accuracy, budget),
+                accuracy_change=short(changes[budget]),
+                accuracy_change_interval=_pair(interval.over_large, budget),
+                drop_bound=short(bound[budget]) if budget else 0.0,
+                cost=None if saved is None else short(saved[budget].cost.estimate),
+                cost_saved_share=share,
+                cost_saved_share_interval=None
+                if share is None or part is None
+                else (short(part.lower), short(part.upper)),
+                allowed=budget <= int(chosen.num_small_bins),
+            )
+        )
+    return tuple(found)
+
+
+def plain_choice(router: Router, rows: Rows, max_drop: float) -> int:
+    """The K of the fewest large calls that loses no more on these rows, or 0."""
+    curve = curves.cascade_curve(router, *rows)
+    target = np.clip(float(curve.large_accuracy) - max_drop, 0.0, 1.0)
+    plain = selection.choose_num_small_bins(curve, min_accuracy=np.float32(target))
+    return int(plain.num_small_bins)
+
+
+# One program for all numbers of rows.
+_betting = jax.jit(jax.vmap(bounds.betting, in_axes=(0, None, None)))
+
+
+def rows_needed(
+    router: Router,
+    rows: Rows,
+    max_drop: float,
+    confidence_level: float,
+    num_rows: int,
+    chosen: Selection,
+) -> int | None:
+    """Rows, two digits of them, with which one bin kept small would pass the test."""
+    if bool(chosen.feasible) or bool(chosen.same_rows):
+        return None
+    confidence, small, large = rows
+    kept = np.asarray(routers.use_small(router, confidence, 1))
+    lost = np.float32(large) - np.float32(small)
+    losses, counts = np.unique(np.where(kept, (lost + 1) / 2, 0.5), return_counts=True)
+    p_values = np.asarray(
+        _betting(
+            (_MORE_ROWS[:, None] * counts).astype(np.float32),
+            losses.astype(np.float32),
+            np.float32((max_drop + 1) / 2),
+        )
+    )
+    passes = np.flatnonzero(p_values <= 1 - confidence_level)
+    if not passes.size:
+        return None
+    needed = num_rows * float(_MORE_ROWS[passes[0]])
+    step = 10 ** max(0, math.floor(math.log10(needed)) - 1)
+    return math.ceil(needed / step) * step
+
+
+def _pair(interval: Interval, place: int) -> tuple[float, float]:
+    lower, upper = np.asarray(interval.lower), np.asarray(interval.upper)
+    return short(lower[place]), short(upper[place])
+
+
+def short(value: Any) -> float:
+    """A float32 with the fewest digits that restore it."""
+    return float(str(np.float32(value)))
+
+
+def _finite(value: Any) -> float | None:
+    return short(value) if np.isfinite(value) else None

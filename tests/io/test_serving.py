@@ -1,0 +1,237 @@
+"""Cascades served by the NumPy of the page on serving, which imports no JAX."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import calib_jax as cj
+from calib_jax.io import steps
+
+# Decisions are the same in both precision modes.
+pytestmark = pytest.mark.once
+
+PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")
+TINY = np.finfo(np.float32).tiny
+MOST = np.finfo(np.float32).max
+
+
+def script(comment):
+    """The block of the page that starts with a comment."""
+    return re.search(rf"^```python\n# {comment}\n(.*?)^```", PAGE, re.DOTALL | re.M)[1]
+
+
+def served(folder, code, inputs):
+    """Decisions of a new process without JAX, where it runs the page's code."""
+    np.save(folder / "inputs.npy", inputs)
+    code += (
+        "\nimport sys\n"
+        "assert not {'jax', 'jaxlib', 'calib_jax'} & {*sys.modules}\n"
+        "np.save('kept.npy', keep_small(np.load('inputs.npy')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return np.load(folder / "kept.npy")
+
+
+def platt(slope, intercept):
+    return cj.Platt(slope=jnp.float32(slope), intercept=jnp.float32(intercept))
+
+
+def histogram(edges, values):
+    bins = cj.Bins(edges=np.array(edges, np.float32))
+    return cj.Histogram(bins=bins, values=np.array(values, np.float32))
+
+
+def cascade(params, rows, num_bins, rng):
+    """A router whose edges are confidences of tied rows, in no certain order."""
+    confidence = cj.calibrate(params, rows)
+    return cj.fit_router(confidence, rng.random(len(rows)), num_bins=num_bins)
+
+
+CALIBRATORS = {
+    "rising": platt(2.7, -1.3),
+    "falling": platt(-3.3, 0.7),
+    "saturated": platt(60.0, -30.0),
+    "far from 0": platt(12.5, -1250.0),
+    "constant": platt(0.0, 0.4),
+    "a step": platt(np.inf, 0.0),
+    "certain": platt(1.0, np.inf),
+    "histogram": histogram(np.arange(0.05, 1, 0.1), [*np.arange(0.1, 1, 0.1), 0.3, 0]),
+}
+
+
+@pytest.mark.parametrize("kind", CALIBRATORS)
+def test_ten_thousand_tied_scores(kind, tmp_path):
+    params, rng = CALIBRATORS[kind], np.random.default_rng(1)
+    scores = rng.normal(0.5, 0.3, 10_000).round(2).astype(np.float32)
+    scores += np.float32(100 * (kind == "far from 0"))
+    # All of them tie: there are a few hundred values.
+    assert len(np.unique(scores)) < 300
+    router = cascade(params, scores[:5000], 12, rng)
+    scores[-6:] = [np.nan, np.inf, -np.inf, 0.0, -0.0, MOST]
+    cj.io.save_cascade(
+        tmp_path / "cascade.json", router=router, num_small_bins=5, small_params=params
+    )
+    kept = served(tmp_path, script("Serve a score."), scores)
+    expected = np.asarray(cj.use_small(router, cj.calibrate(params, scores), 5))
+    np.testing.assert_array_equal(kept, expected)
+    if kind not in ("constant", "a step", "certain"):
+        assert 0.05 < kept.mean() < 0.95
+    record = cj.load(tmp_path / "cascade.json")
+    np.testing.assert_array_equal(record.keep_small(scores), expected)
+
+
+def test_ten_thousand_rows_of_classes(tmp_path):
+    rng = np.random.default_rng(2)
+    logits = rng.normal(0, 2, (10_000, 4)).round(1).astype(np.float32)
+    logits[-1] = np.nan
+    params = cj.Temperature(temperature=jnp.float32(1.7))
+    confidence = np.asarray(cj.top1(logits, params).confidence)
+    router = cj.fit_router(confidence[:5000], rng.random(5000), num_bins=12)
+    cj.io.save_cascade(
+        tmp_path / "classes.json", router=router, num_small_bins=5, small_params=params
+    )
+    kept = served(tmp_path, script("Serve logits of classes."), logits)
+    expected = np.asarray(cj.use_small(router, confidence, 5))
+    distance = np.abs(confidence[:, None] - np.asarray(router.bins.edges)).min(axis=1)
+    far = ~(distance < 1e-6)
+    np.testing.assert_array_equal(kept[far], expected[far])
+    assert far.mean() > 0.9 and 0.05 < kept.mean() < 0.95
+    # From the confidences themselves all are equal.
+    record = cj.load(tmp_path / "classes.json")
+    np.testing.assert_array_equal(record.keep_small(confidence), expected)
+
+
+def decide(found, inputs):
+    edges, keep = found
+    return keep[np.searchsorted(edges, inputs, side="right")]
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_any_cascade_of_tied_scores(seed):
+    """Any slope, scale, rounding, K and number of rows, of the fit and afterwards."""
+    rng = np.random.default_rng(seed)
+    scale, decimals = 10.0 ** rng.uniform(-1.5, 1.5), rng.integers(0, 4)
+    shift = rng.normal(0, 3)
+    scores = (rng.normal(shift, 1, 20_000) * scale).round(decimals).astype(np.float32)
+    slope = rng.normal() * 10 ** rng.uniform(-1, 1.5) / scale
+    params = platt(slope, rng.normal() * 10 ** rng.uniform(-1, 1.5))
+    if seed % 3 == 0:
+        # Curves pass through one half at a score, as fits do.
+        params = platt(slope, -np.float32(slope) * rng.choice(scores))
+    num_fitted = [50, 500, 5000, 20_000][seed % 4]
+    num_bins = [2, 5, 15, 40][seed // 4 % 4]
+    router = cascade(params, scores[:num_fitted], num_bins, rng)
+    num_small_bins = int(rng.integers(1, num_bins))
+    found = steps.of_cascade(router, num_small_bins, params)
+    for size in (1, 7, 1000, 10_000, 20_000):
+        confidence = cj.calibrate(params, scores[:size])
+        expected = np.asarray(cj.use_small(router, confidence, num_small_bins))
+        np.testing.assert_array_equal(decide(found, scores[:size]), expected)
+    # The float32 numbers next to every step, too.
+    keys = steps._keys(found[0][np.isfinite(found[0])])
+    near = steps._from_keys(np.unique(keys[:, None] + np.arange(-300, 300)))
+    expected = cj.use_small(router, cj.calibrate(params, near), num_small_bins)
+    np.testing.assert_array_equal(decide(found, near), expected)
+
+
+def router_at(edge):
+    """Two bins, of which the upper one is the first to be kept small."""
+    router = cj.fit_router([0.1, 0.9], [0.9, 0.9], bins=cj.Bins(edges=np.float32(edge)))
+    assert router.order.tolist() == [1, 0]
+    return router
+
+
+BY_HAND = {
+    # Confidence 0.5 or more: scores from 0 on, or up to 0.
+    "rising": (platt(1, 0), 1, [0.0], [False, True]),
+    "falling": (platt(-1, 0), 1, [0.0], [True, False]),
+    "none kept": (platt(1, 0), 0, [], [False]),
+    "all kept": (platt(1, 0), 2, [], [True]),
+    # Its product with an infinite score is NaN, which calls the large model.
+    "constant": (platt(0, 3), 1, [-MOST, np.inf], [False, True, False]),
+    "constant and low": (platt(0, -3), 1, [], [False]),
+    "not a number": (platt(np.nan, 0), 1, [], [False]),
+    "no score is surer": (histogram([0.3], [0.4, 0.2]), 1, [], [False]),
+    "a valley": (
+        histogram([-2.5, -2.5, 0.3, 7], [0.9, 0.9, 0.1, 0.8, 0.2]),
+        *(1, [-2.5, 0.3, 7], [True, False, True, False]),
+    ),
+    "the confidence": (
+        cj.Temperature(temperature=jnp.float32(2)),
+        *(1, [0.5], [False, True]),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BY_HAND)
+def test_steps_by_hand(kind):
+    params, num_small_bins, edges, keep = BY_HAND[kind]
+    found = steps.of_cascade(router_at([0.5]), num_small_bins, params)
+    # Scores so near 0 have a confidence of 0.5 in float32.
+    few = 1e-6 if isinstance(params, cj.Platt) else 0
+    np.testing.assert_allclose(found[0], np.array(edges, np.float32), rtol=0, atol=few)
+    assert found[0].dtype == np.float32 and found[1].tolist() == keep
+
+
+def test_steps_where_confidence_falls_as_scores_rise():
+    """Rounding makes a curve jagged: every float32 number around a step is decided."""
+    jagged = 0
+    for slope, intercept in np.random.default_rng(3).normal(0, 1, (40, 2)) * [1, 30]:
+        params = platt(slope, intercept)
+        scores = np.array([0.01, 0.5, 3.0], np.float32)
+        bins = cj.Bins(edges=np.unique(np.asarray(cj.calibrate(params, scores))))
+        rows = np.linspace(0.01, 0.99, 40), np.full(40, 0.5)
+        router = cj.fit_router(*rows, bins=bins)
+        found = steps.of_cascade(router, 1, params)
+        jagged += len(found[0]) > 2
+        keys = steps._keys(scores)[:, None] + np.arange(-2000, 2000)
+        near = steps._from_keys(np.unique(keys))
+        expected = cj.use_small(router, cj.calibrate(params, near), 1)
+        np.testing.assert_array_equal(decide(found, near), expected)
+    assert jagged
+
+
+def test_numbers_have_keys_in_their_order():
+    numbers = np.array([-np.inf, -MOST, -1.5, -TINY, 0, TINY, 1.5, MOST, np.inf], "f4")
+    keys = steps._keys(numbers)
+    assert (np.diff(keys) > 0).all() and keys[3:6].tolist() == [-1, 0, 1]
+    np.testing.assert_array_equal(steps._from_keys(keys), numbers)
+    np.testing.assert_array_equal(steps._keys(np.float32([-0.0, 1e-45, -1e-40])), 0)
+    with np.errstate(over="ignore"):
+        above = np.nextafter(numbers[1:-1], np.float32(np.inf))
+    normal = np.abs(above) >= TINY
+    np.testing.assert_array_equal(
+        steps._from_keys(keys[1:-1] + 1)[normal], above[normal]
+    )
+
+
+@pytest.mark.parametrize("slope, intercept", [(7.1, -4.0), (-3.3, 0.7), (0.3, 11.0)])
+def test_a_score_has_the_same_confidence_in_every_program(slope, intercept):
+    """Programs of another size fuse other operations."""
+    params = platt(slope, intercept)
+    scores = np.random.default_rng(4).normal(0, 3, 200_000).astype(np.float32)
+    together = np.asarray(cj.calibrate(params, scores))
+    in_blocks = [cj.calibrate(params, part) for part in scores.reshape(-1, 1000)]
+    np.testing.assert_array_equal(np.concatenate(in_blocks), together)
+    few = jax.jit(cj.calibrate)(params, scores[:77])
+    np.testing.assert_array_equal(few, together[:77])
+    exact = 1 / (1 + np.exp(-(np.float64(params.slope) * scores + intercept)))
+    np.testing.assert_allclose(together, exact, rtol=2e-5, atol=1e-37)
+
+
+def test_the_page_names_every_field():
+    schema = json.loads(
+        (Path(cj.__file__).parent / "io" / "cascade.schema.json").read_text("utf-8")
+    )
+    for name in schema["properties"]:
+        assert f"`{name}" in PAGE, name
