@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import HINT, apply, calibrate, cascade, check, clean, demo
+from . import apply, calibrate, cascade, check, clean, demo, hints
 
 
 @click.group(
@@ -61,7 +61,7 @@ def _line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     if isinstance(error, ModuleNotFoundError) and "pip install" not in str(error):
-        return f"{HINT} ({error})"
+        return f"{hints.EXTRA} ({error})"
     if isinstance(error, MemoryError):
         return "out of memory; read the rows in several files."
     return " ".join(str(error).split()) or type(error).__name__

@@ -47,6 +47,9 @@ def fragment(report: Report) -> str:
     return _render(report, "fragment.html.jinja", prefix)
 
 
+Report.as_fragment = fragment
+
+
 def _render(report: Report, name: str, prefix: str) -> str:
     environment = _environment()
     script = _source("slider.js")
