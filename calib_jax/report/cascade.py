@@ -21,7 +21,7 @@ from ..cascade.intervals import CascadeInterval
 from ..cascade.routers import Router
 from ..cascade.savings import CascadeSavings
 from ..cascade.selection import Selection
-from ..io import cascade_records
+from ..io import cascade_files
 from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
@@ -243,7 +243,7 @@ class CascadeReport(Report):
             made_by=risk_control.control_accuracy_drop,
             confidence_level=self.confidence_level,
         )
-        cascade_records.save_cascade(
+        cascade_files.save_cascade(
             path,
             router=self.router,
             num_small_bins=self.num_small_bins,
