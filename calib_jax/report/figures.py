@@ -27,35 +27,44 @@ class Drawing:
 
     Attributes:
       element: an SVG element.
-      places: for each K, right and down in its coordinates; empty without a mark.
+      moves: for each K, how far right and down the mark moves from the chosen one, in
+        the element's coordinates; empty without a mark.
     """
 
     element: Markup
-    places: tuple[tuple[float, float], ...] = ()
+    moves: tuple[tuple[float, float], ...] = ()
 
 
 def of(report: Report, prefix: str) -> Mapping[str, Drawing]:
     """The figures of a report by name; `prefix` starts all ids in them."""
+    level = report.confidence_level
     if isinstance(report, CalibrationReport):
-        return {"model": _reliability(report.model, f"{prefix}model")}
+        models = {"model": report.model}
+    elif isinstance(report, CascadeReport):
+        models = {"small": report.small, "large": report.large}
+    elif isinstance(report, CleaningReport):
+        shown = report.models[:_MOST_MODELS]
+        models = {f"model-{number}": model for number, model in enumerate(shown, 1)}
+    else:
+        models = {}
+    found = {
+        name: _reliability(model, level, f"{prefix}{name}")
+        for name, model in models.items()
+    }
     if isinstance(report, CascadeReport):
-        return {
-            "curve": _curve(report, f"{prefix}curve"),
-            "small": _reliability(report.small, f"{prefix}small"),
-            "large": _reliability(report.large, f"{prefix}large"),
-        }
-    if isinstance(report, CleaningReport):
-        return {
-            f"model-{number}": _reliability(model, f"{prefix}model-{number}")
-            for number, model in enumerate(report.models[:_MOST_MODELS], 1)
-        }
-    return {}
+        found["curve"] = _curve(report, f"{prefix}curve")
+        found["advantage"] = _advantage(report, f"{prefix}advantage")
+    return found
 
 
-def _reliability(model: Model, prefix: str) -> Drawing:
+def _reliability(model: Model, level: float, prefix: str) -> Drawing:
     judged = {"before": model.before, "after": model.after}
     known = {name: one for name, one in judged.items() if one is not None}
-    figure = plots.reliability_diagram({name: one.table for name, one in known.items()})
+    figure = plots.reliability_diagram(
+        {name: one.table for name, one in known.items()},
+        densities={name: one.density for name, one in known.items()},
+        confidence_level=level,
+    )
     said = " and ".join(
         f"{name} calibration, with an ECE of {one.error.estimate:.4f}"
         for name, one in known.items()
@@ -68,21 +77,37 @@ def _reliability(model: Model, prefix: str) -> Drawing:
 
 
 def _curve(report: CascadeReport, prefix: str) -> Drawing:
-    figure = plots.cascade_curves({"cascade": report.curve})
+    small, large = report.small_cost, report.large_cost
+    figure = plots.cascade_curves(
+        {"cascade": report.curve},
+        intervals={"cascade": report.interval},
+        num_small_bins=report.num_small_bins,
+        costs=(small, large) if small is not None and large else None,
+    )
     text = (
         "Accuracy of the cascade against the share of inputs that the small model "
-        f"answers, for each K from 0 to {len(report.points) - 1}; the mark is at "
+        f"answers, for each K from 0 to {len(report.points) - 1}; the ring is at "
         f"K = {report.num_small_bins}. The table of K has the numbers."
     )
-    element = svg.element(figure, text=text, prefix=prefix)
+    element = Markup(svg.element(figure, text=text, prefix=prefix))
     places = svg.places(
         figure,
         100 * np.asarray(report.curve.small_share, np.float64),
         100 * np.asarray(report.curve.accuracy, np.float64),
     )
-    right, down = places[report.num_small_bins]
-    mark = (
-        f'<g class="mark" transform="translate({right} {down})">'
-        '<circle r="6" class="halo"></circle><circle r="5"></circle></g>'
+    moves = np.round(places - places[report.num_small_bins], 2) + 0.0
+    return Drawing(element, tuple((right, down) for right, down in moves.tolist()))
+
+
+def _advantage(report: CascadeReport, prefix: str) -> Drawing:
+    figure = plots.advantage_bars(
+        report.router.table,
+        router=report.router,
+        num_small_bins=report.num_small_bins,
     )
-    return Drawing(Markup(element.replace("</svg>", f"{mark}</svg>")), tuple(places))
+    text = (
+        "Advantage of the large model in mean confidence, in bins of the small model's "
+        f"confidence; {report.num_small_bins} bins are kept small. The table has the "
+        "numbers."
+    )
+    return Drawing(Markup(svg.element(figure, text=text, prefix=prefix)))
