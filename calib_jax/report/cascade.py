@@ -21,16 +21,19 @@ from ..cascade.intervals import CascadeInterval
 from ..cascade.routers import Router
 from ..cascade.savings import CascadeSavings
 from ..cascade.selection import Selection
-from ..io import cascade_records
+from ..io import cascade_files
 from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
 from ..stats.intervals import Interval
-from . import costs, models, phrases, points
+from . import costs, models, phrases, points, statuses
 from .models import Model
 from .points import Point
 from .records import Report, Writer
 from .scoring import Method
+
+RECORD = "cascade.json"
+FILES = (RECORD,)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -132,13 +135,11 @@ class CascadeReport(Report):
         return (*found, *self._on_money(level))
 
     def next_steps(self) -> tuple[str, ...]:
-        steps = []
-        for one in (self.small, self.large):
-            if one.status != "CONVERGED":
-                steps.append(
-                    f"The fit of the {one.source.role} ended as {one.status}: see the "
-                    "page on common mistakes before you use it."
-                )
+        steps = [
+            sentence
+            for one in (self.small, self.large)
+            for sentence in statuses.sentences(one.status, one.source.role)
+        ]
         if not self.feasible:
             least = self.least_max_drop
             if least is not None:
@@ -236,14 +237,14 @@ class CascadeReport(Report):
         return [found]
 
     def files(self) -> Mapping[str, Writer]:
-        return {"cascade.json": self._write_record}
+        return {RECORD: self._write_record}
 
     def _write_record(self, path: Path) -> None:
         promise = Promise(
             made_by=risk_control.control_accuracy_drop,
             confidence_level=self.confidence_level,
         )
-        cascade_records.save_cascade(
+        cascade_files.save_cascade(
             path,
             router=self.router,
             num_small_bins=self.num_small_bins,

@@ -110,6 +110,12 @@ def _rows():
     return router, curve, interval, selection
 
 
+def _judged():
+    rng = np.random.default_rng(2)
+    small = rng.uniform(0.2, 1, (2, NUM_ROWS)).astype(np.float32)[1]
+    return small, rng.uniform(size=NUM_ROWS) < small
+
+
 def _cascade(text: str) -> CascadeReport:
     router, curve, interval, selection = _rows()
     chosen = 4
@@ -153,6 +159,11 @@ def _cascade(text: str) -> CascadeReport:
         curve=curve,
         interval=interval,
         apgr=0.71,
+        rows_needed=None,
+        plain_num_small_bins=5,
+        savings=None,
+        reference=cj.reliability_table(router.bins, *_judged()),
+        cost_reason="Costs are those of the files.",
         points=tuple(points),
         small_cost=1.0,
         large_cost=10.0,
@@ -214,6 +225,13 @@ def _check(text: str) -> CheckReport:
         small_accuracy=0.84,
         small_accuracy_before=0.86,
         accuracy_p_value=0.21,
+        num_small_bins=4,
+        num_bins=DEFAULT_NUM_BINS,
+        accuracy_fell=False,
+        max_drop=0.05,
+        promise_level=0.95,
+        num_tests=3,
+        alarm_share=0.003,
         drop=0.013,
         drop_bound=0.041,
         drop_p_value=0.02,
