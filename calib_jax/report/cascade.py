@@ -33,6 +33,9 @@ from .points import Point
 from .records import Report, Writer
 from .scoring import Method
 
+RECORD = "cascade.json"
+FILES = (RECORD,)
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CascadeReport(Report):
@@ -136,7 +139,11 @@ class CascadeReport(Report):
         return (*found, *self._on_money(level))
 
     def next_steps(self) -> tuple[str, ...]:
-        steps: list[str] = []
+        steps = [
+            sentence
+            for one in (self.small, self.large)
+            for sentence in statuses.sentences(one.status, one.source.role)
+        ]
         if not self.feasible:
             least = self.least_max_drop
             if least is not None:
@@ -252,7 +259,7 @@ class CascadeReport(Report):
         return found
 
     def files(self) -> Mapping[str, Writer]:
-        return {"cascade.json": self._write_record}
+        return {RECORD: self._write_record}
 
     def _write_record(self, path: Path) -> None:
         promise = Promise(

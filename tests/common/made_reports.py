@@ -83,6 +83,27 @@ def _made(command: str):
     return checking.check_report(record, _outputs(2.0, seed=1), _outputs(3.0, seed=1))
 
 
+@functools.cache
+def impossible():
+    """A cascade that cannot promise so large a gain, without costs."""
+    return cascade.cascade_report(_outputs(2.0), _outputs(3.0), max_drop=-0.5)
+
+
+@functools.cache
+def of_scores():
+    """A model of which the file has scores of any size, and nothing else."""
+    scores = np.random.default_rng(5).normal(size=NUM_ROWS)
+    outputs = Outputs(
+        ids=tuple(map(str, range(NUM_ROWS))),
+        format="npz",
+        kind="scores",
+        name="scores.npz",
+        scores=np.float32(scores),
+        outcomes=np.float32(scores + np.roll(scores, 1) > 0),
+    )
+    return calibration.calibration_report(outputs)
+
+
 def _told(made, text: str):
     sources = tuple(_source(one, text) for one in made.sources)
     more = {}
