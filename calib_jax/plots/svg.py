@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from . import styles
+from . import panels, styles
 
 _POINTS_PER_INCH = 72
 _NUMBER = re.compile(r"-?\d+\.\d+")
@@ -40,7 +40,8 @@ def element(figure: Figure, *, text: str, prefix: str) -> str:
       prefix: of all ids, different for each figure of a page.
 
     Returns:
-      HTML whose colours are `var(--NAME)` with the names of `palette`.
+      HTML whose colours are `var(--NAME)` with the names of `palette`. The ring at K
+      and its name in the legend have the classes `mark-at-k` and `mark-at-k-name`.
     """
     drawn = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
@@ -57,21 +58,21 @@ def element(figure: Figure, *, text: str, prefix: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def places(figure: Figure, x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
+def places(figure: Figure, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Where data are in the coordinates of `element`, once that has drawn the figure.
 
     Args:
-      figure: with one panel.
-      x: `[P]`, in units of the panel's axis.
+      figure: its first axes are looked at.
+      x: `[P]`, in units of the axis.
       y: `[P]`.
 
     Returns:
-      P pairs: right and down from the upper left corner.
+      `[P, 2]`, right and down from the upper left corner.
     """
     pixels = figure.axes[0].transData.transform(np.column_stack([x, y]))
     points = pixels * (_POINTS_PER_INCH / figure.dpi)
     height = figure.get_figheight() * _POINTS_PER_INCH
-    return [(round(right, 2), round(height - up, 2)) for right, up in points.tolist()]
+    return np.column_stack([points[:, 0], height - points[:, 1]])
 
 
 def _colours(*, dark: bool) -> Iterator[tuple[str, str]]:
@@ -112,10 +113,12 @@ def _clean(root: ET.Element, prefix: str) -> None:
             used.update(_ADDRESS.findall(value))
             one.set(name, _ADDRESS.sub(rf"url(#{prefix}-\1)", value))
     for one in root.iter():
-        if one.get("id") in used:
-            one.set("id", f"{prefix}-{one.get('id')}")
-        elif one.get("id") is not None:
-            del one.attrib["id"]
+        name = one.attrib.pop("id", "")
+        if name in used:
+            one.set("id", f"{prefix}-{name}")
+        elif name.startswith(panels.MARK):
+            # What a script moves; a page may have several figures, and ids but once.
+            one.set("class", name)
 
 
 def _styled(value: str) -> str:

@@ -26,7 +26,8 @@ from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
 from ..stats.intervals import Interval
-from . import costs, models, phrases, points, statuses
+from . import costs, figures, models, phrases, points, statuses
+from .drawings import Drawing
 from .models import Model
 from .points import Point
 from .records import Report, Writer
@@ -69,6 +70,7 @@ class CascadeReport(Report):
 
     command: ClassVar[str] = "cascade"
     title: ClassVar[str] = "Cascade"
+    has_slider: ClassVar[bool] = True
 
     small: Model
     large: Model
@@ -125,6 +127,8 @@ class CascadeReport(Report):
             *self._on_roles(),
             f"Small model: {_calibration(small)} Large model: {_calibration(large)}",
         ]
+        for one in (self.small, self.large):
+            found.extend(statuses.sentences(one.status, one.source.role))
         if math.isfinite(self.apgr):
             found.append(
                 f"Routing by confidence has an APGR of {self.apgr:.2f} ({level} "
@@ -135,11 +139,7 @@ class CascadeReport(Report):
         return (*found, *self._on_money(level))
 
     def next_steps(self) -> tuple[str, ...]:
-        steps = [
-            sentence
-            for one in (self.small, self.large)
-            for sentence in statuses.sentences(one.status, one.source.role)
-        ]
+        steps: list[str] = []
         if not self.feasible:
             least = self.least_max_drop
             if least is not None:
@@ -235,6 +235,24 @@ class CascadeReport(Report):
                 f"{phrases.between(sorted(ends))})."
             )
         return [found]
+
+    def figures(self, prefix: str) -> Mapping[str, Drawing]:
+        small, large = self.small_cost, self.large_cost
+        found = {
+            name: figures.reliability(model, self.confidence_level, f"{prefix}{name}")
+            for name, model in (("small", self.small), ("large", self.large))
+        }
+        found["curve"] = figures.cascade_curve(
+            self.curve,
+            self.interval,
+            self.num_small_bins,
+            (small, large) if small is not None and large else None,
+            f"{prefix}curve",
+        )
+        found["advantage"] = figures.advantage(
+            self.router, self.num_small_bins, f"{prefix}advantage"
+        )
+        return found
 
     def files(self) -> Mapping[str, Writer]:
         return {RECORD: self._write_record}

@@ -80,7 +80,7 @@ def parsed(text):
 
 @pytest.fixture(scope="module")
 def drawn(command):
-    return figures.of(made_reports.report(command, "harmless"), "")
+    return made_reports.report(command, "harmless").figures("")
 
 
 @pytest.fixture(scope="module")
