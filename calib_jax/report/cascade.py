@@ -139,11 +139,7 @@ class CascadeReport(Report):
         return (*found, *self._on_money(level))
 
     def next_steps(self) -> tuple[str, ...]:
-        steps = [
-            sentence
-            for one in (self.small, self.large)
-            for sentence in statuses.sentences(one.status, one.source.role)
-        ]
+        steps: list[str] = []
         if not self.feasible:
             least = self.least_max_drop
             if least is not None:
