@@ -162,7 +162,8 @@ class CleaningReport(Report):
             "is not in.",
             "Calibration is measured against the given labels, not the truth. Wrong "
             "labels make models look overconfident: they are usually right more often "
-            "than their confidence here says, and their ECE against the truth is another.",
+            "than their confidence here says, and their ECE against the truth is "
+            "another.",
         ]
         for model in self.models:
             role = model.source.role if several else ""
