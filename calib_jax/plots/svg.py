@@ -4,23 +4,26 @@ Everything is inline: text stays text, no ids but those that are used, no fonts,
 scripts, and neither date nor address, so the same figure gives the same element.
 """
 
+import functools
 import io
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import matplotlib
 import numpy as np
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from . import styles
+from . import panels, styles
 
 _POINTS_PER_INCH = 72
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _ADDRESS = re.compile(r"url\(#([^)]+)\)")
 
 
+@functools.cache
 def palette() -> Mapping[str, tuple[str, str]]:
     """Names of the figures' colours, each in a light and in a dark page, such as
     `"ink": ("#1a1a1a", "#e8eaed")`."""
@@ -37,11 +40,13 @@ def element(figure: Figure, *, text: str, prefix: str) -> str:
       prefix: of all ids, different for each figure of a page.
 
     Returns:
-      HTML whose colours are `var(--NAME)` with the names of `palette`.
+      HTML whose colours are `var(--NAME)` with the names of `palette`. The ring at K
+      and its name in the legend have the classes `mark-at-k` and `mark-at-k-name`.
     """
     drawn = io.StringIO()
     nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    keep_text = {"svg.fonttype": "none", "svg.hashsalt": "calib_jax"}
+    # Releases of matplotlib differ in the type of the keys.
+    keep_text: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "calib_jax"}
     with matplotlib.rc_context(keep_text):
         figure.savefig(drawn, format="svg", metadata=nothing)
     root = ET.fromstring(drawn.getvalue())
@@ -53,21 +58,21 @@ def element(figure: Figure, *, text: str, prefix: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def places(figure: Figure, x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
+def places(figure: Figure, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Where data are in the coordinates of `element`, once that has drawn the figure.
 
     Args:
-      figure: with one panel.
-      x: `[P]`, in units of the panel's axis.
+      figure: its first axes are looked at.
+      x: `[P]`, in units of the axis.
       y: `[P]`.
 
     Returns:
-      P pairs: right and down from the upper left corner.
+      `[P, 2]`, right and down from the upper left corner.
     """
     pixels = figure.axes[0].transData.transform(np.column_stack([x, y]))
     points = pixels * (_POINTS_PER_INCH / figure.dpi)
     height = figure.get_figheight() * _POINTS_PER_INCH
-    return [(round(right, 2), round(height - up, 2)) for right, up in points.tolist()]
+    return np.column_stack([points[:, 0], height - points[:, 1]])
 
 
 def _colours(*, dark: bool) -> Iterator[tuple[str, str]]:
@@ -108,10 +113,12 @@ def _clean(root: ET.Element, prefix: str) -> None:
             used.update(_ADDRESS.findall(value))
             one.set(name, _ADDRESS.sub(rf"url(#{prefix}-\1)", value))
     for one in root.iter():
-        if one.get("id") in used:
-            one.set("id", f"{prefix}-{one.get('id')}")
-        elif one.get("id") is not None:
-            del one.attrib["id"]
+        name = one.attrib.pop("id", "")
+        if name in used:
+            one.set("id", f"{prefix}-{name}")
+        elif name.startswith(panels.MARK):
+            # What a script moves; a page may have several figures, and ids but once.
+            one.set("class", name)
 
 
 def _styled(value: str) -> str:

@@ -26,7 +26,8 @@ from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
 from ..stats.intervals import Interval
-from . import costs, models, points, statuses
+from . import costs, figures, models, phrases, points, statuses
+from .drawings import Drawing
 from .models import Model
 from .points import Point
 from .records import Report, Writer
@@ -66,6 +67,7 @@ class CascadeReport(Report):
 
     command: ClassVar[str] = "cascade"
     title: ClassVar[str] = "Cascade"
+    has_slider: ClassVar[bool] = True
 
     small: Model
     large: Model
@@ -112,13 +114,13 @@ class CascadeReport(Report):
 
     def sentences(self) -> tuple[str, ...]:
         small, large = self.small, self.large
-        level = f"{100 * self.confidence_level:.4g} %"
+        level = phrases.level(self.confidence_level)
         found = [
             f"{self.num_rows:,} rows are in both files: {small.num_fitted:,} to fit "
             f"calibrators and router on, and the other {small.num_judged:,} to choose "
             "K and judge on.",
-            f"There the small model is right on {_percent(small.accuracy)}, the large "
-            f"model on {_percent(large.accuracy)}.",
+            f"There the small model is right on {phrases.percent(small.accuracy)}, the "
+            f"large model on {phrases.percent(large.accuracy)}.",
             *self._on_roles(),
             f"Small model: {_calibration(small)} Large model: {_calibration(large)}",
         ]
@@ -165,12 +167,12 @@ class CascadeReport(Report):
         chosen = self.chosen
         return [
             f"With confidence {level}, the cascade "
-            f"{_loses(self.max_drop)} against always asking the large model, on new "
-            f"inputs like these {self.small.num_judged:,} rows.",
+            f"{phrases.loses(self.max_drop)} against always asking the large model, on "
+            f"new inputs like these {self.small.num_judged:,} rows.",
             f"K is {self.num_small_bins} of {len(self.points) - 1} bins: the small "
-            f"model answers {_percent(chosen.small_share)} of inputs, and the cascade "
-            f"is right on {_percent(chosen.accuracy)} ({level} interval "
-            f"{_between(chosen.accuracy_interval)}).",
+            f"model answers {phrases.percent(chosen.small_share)} of inputs, and the "
+            f"cascade is right on {phrases.percent(chosen.accuracy)} ({level} interval "
+            f"{phrases.between(chosen.accuracy_interval)}).",
             "K was chosen on the same rows, so its accuracy and interval look a little "
             "better than they are; the promise accounts for the choice.",
         ]
@@ -180,36 +182,38 @@ class CascadeReport(Report):
         first, least = self.points[1], self.least_max_drop
         found = [
             f"No K can promise with confidence {level} that the cascade "
-            f"{_loses(self.max_drop)}, so K is 0: the large model answers everything."
+            f"{phrases.loses(self.max_drop)}, so K is 0: the large model answers "
+            "everything."
         ]
         if bool(self.selection.same_rows):
             found.append("The rows to choose on are those of the router.")
         elif -first.accuracy_change > self.max_drop:
             found.append(
                 f"Even with one bin kept small it loses "
-                f"{_points(-first.accuracy_change)} on these rows, so more rows of the "
-                "kind would not help."
+                f"{phrases.points(-first.accuracy_change)} on these rows, so more rows "
+                "of the kind would not help."
             )
         else:
             lost = -first.accuracy_change
             found.append(
                 "With one bin kept small it loses "
-                + (_points(lost) if lost > 0 else "nothing")
+                + (phrases.points(lost) if lost > 0 else "nothing")
                 + " on these rows, but they are too few to exclude a loss of "
-                f"{_points(first.drop_bound)}."
+                f"{phrases.points(first.drop_bound)}."
             )
             if self.rows_needed is not None:
                 found.append(f"About {self.rows_needed:,} rows like these might do.")
         if least is not None:
             found.append(
-                f"The least limit that these rows can promise is {_points(least, 2)}."
+                "The least limit that these rows can promise is "
+                f"{phrases.points(least, 2)}."
             )
         if plain.num_small_bins:
             found.append(
                 f"Without a promise the first half suggests K = "
-                f"{plain.num_small_bins}, which keeps {_percent(plain.small_share)} of "
-                f"inputs small and on the other half is right on "
-                f"{_percent(plain.accuracy)}."
+                f"{plain.num_small_bins}, which keeps "
+                f"{phrases.percent(plain.small_share)} of inputs small and on the "
+                f"other half is right on {phrases.percent(plain.accuracy)}."
             )
         return found
 
@@ -223,10 +227,29 @@ class CascadeReport(Report):
             ends = [sign * end for end in self.chosen.cost_saved_share_interval]
             than = "of" if saved >= 0 else "more than"
             found += (
-                f" The cascade {word} {_percent(abs(saved))} {than} what always asking "
-                f"the large model costs ({level} interval {_between(sorted(ends))})."
+                f" The cascade {word} {phrases.percent(abs(saved))} {than} what always "
+                f"asking the large model costs ({level} interval "
+                f"{phrases.between(sorted(ends))})."
             )
         return [found]
+
+    def figures(self, prefix: str) -> Mapping[str, Drawing]:
+        small, large = self.small_cost, self.large_cost
+        found = {
+            name: figures.reliability(model, self.confidence_level, f"{prefix}{name}")
+            for name, model in (("small", self.small), ("large", self.large))
+        }
+        found["curve"] = figures.cascade_curve(
+            self.curve,
+            self.interval,
+            self.num_small_bins,
+            (small, large) if small is not None and large else None,
+            f"{prefix}curve",
+        )
+        found["advantage"] = figures.advantage(
+            self.router, self.num_small_bins, f"{prefix}advantage"
+        )
+        return found
 
     def files(self) -> Mapping[str, Writer]:
         return {"cascade.json": self._write_record}
@@ -375,30 +398,8 @@ def cascade_report(
     )
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
-def _points(share: float, digits: int = 1) -> str:
-    """A difference of accuracies, never shown as less than it is."""
-    shown = math.ceil(round(100 * share * 10**digits, 6)) / 10**digits
-    return f"{shown + 0.0:.{digits}f} points"
-
-
-def _loses(limit: float) -> str:
-    if limit == 0:
-        return "loses no accuracy"
-    size = f"{100 * abs(limit):g} point{'' if abs(limit) == 0.01 else 's'} of accuracy"
-    return f"gains at least {size}" if limit < 0 else f"loses at most {size}"
-
-
 def _rounded_up(limit: float) -> str:
     return f"{math.ceil(round(limit * 1e4, 4)) / 1e4:g}"
-
-
-def _between(ends: Any) -> str:
-    low, high = ends
-    return f"{_percent(low)} to {_percent(high)}"
 
 
 def _ends(interval: Interval, form: str) -> str:

@@ -15,7 +15,7 @@ from ..io.outputs.record import join
 from ..monitoring import drift as drifts
 from ..monitoring.drift import OccupancyDrift
 from ..stats import bounds, tails
-from . import applying, scoring
+from . import applying, phrases, scoring
 from .records import Report, source
 
 # Draws for each false alarm that is allowed.
@@ -99,6 +99,13 @@ class CheckReport(Report):
             return False
         return self.accuracy_fell or self.verdict is not Verdict.NOT_CONTRADICTED
 
+    @property
+    def drifted(self) -> bool:
+        """Whether inputs have changed by more than chance."""
+        return self.drift is not None and (
+            float(self.drift.p_value) <= self.alarm_share
+        )
+
     def headline(self) -> dict[str, Any]:
         return {
             "num_rows": self.num_rows,
@@ -123,11 +130,11 @@ class CheckReport(Report):
             self._on_verdict(),
         ]
         if self.num_tests:
+            tests = "one test" if self.num_tests == 1 else f"{self.num_tests} tests"
             found.append(
-                f"If nothing changed and the promise holds, at most "
-                f"{_percent(1 - self.confidence_level)} of checks raise an alarm; each "
-                f"of the {self.num_tests} tests made has p-values below "
-                f"{self.alarm_share:.2g} for one."
+                "If nothing changed and the promise holds, at most "
+                f"{phrases.percent(1 - self.confidence_level)} of checks raise an "
+                f"alarm: {tests}, at p up to {self.alarm_share:.2g}."
             )
         return tuple(found)
 
@@ -137,6 +144,11 @@ class CheckReport(Report):
         )
         if self.alarm:
             return ("Until it is looked into, ask the large model.", again)
+        if self.verdict is Verdict.SHOWN and (self.drifted or self.accuracy_fell):
+            return (
+                "The promise holds, but what is saved may have changed: build the "
+                "cascade again, calib-jax cascade, when you can.",
+            )
         if self.verdict is Verdict.SHOWN:
             return ("Go on, and check the next rows.",)
         if self.small_accuracy is None:
@@ -146,16 +158,15 @@ class CheckReport(Report):
         return ("Go on, and check again with more rows.",)
 
     def _on_inputs(self) -> list[str]:
-        share = f"The small model keeps {_percent(self.small_share)} of inputs"
+        share = f"The small model keeps {phrases.percent(self.small_share)} of inputs"
         if self.drift is None:
             return [f"{share}. The record has no reference to compare inputs with."]
         p_value = float(self.drift.p_value)
-        other = p_value <= self.alarm_share
         return [
-            f"{share}, {_percent(self.small_share_before or 0.0)} before.",
+            f"{share}, {phrases.percent(self.small_share_before or 0.0)} before.",
             (
                 "Its confidences fall into other bins than before: inputs have changed "
-                if other
+                if self.drifted
                 else "Its confidences fall into the bins as before "
             )
             + f"(p = {p_value:.2g}).",
@@ -164,11 +175,10 @@ class CheckReport(Report):
     def _on_accuracy(self) -> list[str]:
         if self.small_accuracy is None:
             return []
-        found = (
-            f"Of the answers that it keeps {_percent(self.small_accuracy)} are right"
-        )
+        right = phrases.percent(self.small_accuracy)
+        found = f"Of the answers that it keeps {right} are right"
         if self.small_accuracy_before is not None:
-            found += f", {_percent(self.small_accuracy_before)} before"
+            found += f", {phrases.percent(self.small_accuracy_before)} before"
         if self.accuracy_p_value is None:
             return [f"{found}."]
         fell = "more than chance" if self.accuracy_fell else "chance explains a fall"
@@ -181,36 +191,32 @@ class CheckReport(Report):
     def _on_drop(self) -> list[str]:
         if self.drop is None:
             return []
+        word = "loses" if self.drop >= 0 else "gains"
         found = (
-            f"Against always asking the large model the cascade loses "
-            f"{100 * self.drop:.1f} points of accuracy here"
+            f"Against always asking the large model the cascade {word} "
+            f"{100 * abs(self.drop):.1f} points of accuracy here"
         )
         if self.drop_bound is None or self.promise_level is None:
             return [f"{found}."]
         return [
-            f"{found}; with confidence {100 * self.promise_level:.4g} % at most "
-            f"{100 * self.drop_bound:.1f}."
+            f"{found}; with confidence {phrases.level(self.promise_level)} it "
+            f"{phrases.loses(math.ceil(self.drop_bound * 1e3) / 1e3)}."
         ]
 
     def _on_verdict(self) -> str:
         if self.max_drop is None:
-            promise = "The record promises no loss of accuracy that could be tested"
+            promise = "The record makes no promise that could be tested"
         else:
-            promise = (
-                f"The promise was a loss of at most {100 * self.max_drop:g} points"
-            )
-        return {
-            Verdict.SHOWN: f"{promise}: these rows alone show it anew.",
-            Verdict.NOT_CONTRADICTED: f"{promise}: "
-            + (
-                "but its answers got worse."
-                if self.accuracy_fell
-                else "nothing speaks against it."
-            ),
-            Verdict.DRIFTED: f"{promise}, for inputs like those before: these are "
-            "others.",
-            Verdict.BROKEN: f"{promise}: these rows contradict it.",
-        }[self.verdict]
+            promise = f"Promised was that it {phrases.loses(self.max_drop)}"
+        if self.verdict is Verdict.SHOWN:
+            return f"{promise}: these rows alone show it anew."
+        if self.verdict is Verdict.BROKEN:
+            return f"{promise}: these rows contradict it."
+        if self.verdict is Verdict.DRIFTED:
+            return f"{promise}, on inputs like those before: these are not."
+        if self.accuracy_fell:
+            return f"{promise}: the small model's answers are worse than then."
+        return f"{promise}: nothing speaks against it."
 
 
 def check_report(
@@ -435,7 +441,3 @@ def _verdict(
     if drift is not None and float(drift.p_value) <= share:
         return Verdict.DRIFTED
     return Verdict.NOT_CONTRADICTED
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

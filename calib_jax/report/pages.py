@@ -22,11 +22,9 @@ from markupsafe import Markup
 
 from ..binning.bins import Bins
 from ..plots import svg
-from . import figures
-from .records import Report
 
 # A text from a file, and any text.
-_LONGEST_NAME, _LONGEST_TEXT = 120, 4000
+_LONGEST_NAME, _LONGEST_TEXT = 120, 1000
 # Suspects in the page; the file has them all.
 _MOST_SUSPECTS = 200
 # The joiners of emoji and of several scripts.
@@ -35,34 +33,37 @@ _JOINERS = "\u200c\u200d"
 _fragments = itertools.count(1)
 
 
-def page(report: Report) -> str:
+def page(report: Any) -> str:
     """The page of a report: HTML with its style, figures and script inside."""
-    return _render(report, "page.html.jinja", "")
+    script = _source("slider.js") if report.has_slider else None
+    return _render(report, "page.html.jinja", script=script)
 
 
-def fragment(report: Report) -> str:
+def fragment(report: Any) -> str:
     """The same for a notebook: an element with a style of its own, and no script."""
     # Several may be in one document, also after the process was started again.
     prefix = f"calib-jax-{os.getpid()}-{next(_fragments)}-"
-    return _render(report, "fragment.html.jinja", prefix)
+    return _render(report, "fragment.html.jinja", prefix=prefix)
 
 
-Report.as_fragment = fragment
-
-
-def _render(report: Report, name: str, prefix: str) -> str:
-    environment = _environment()
-    script = _source("slider.js")
-    digest = hashlib.sha256(script.encode()).digest()
-    return environment.get_template(name).render(
-        report=report,
-        content=f"{report.command}.html.jinja",
-        prefix=prefix,
-        most_suspects=_MOST_SUSPECTS,
-        figures=figures.of(report, prefix),
-        colours=svg.palette(),
-        script=Markup(script) if report.command == "cascade" else None,
-        script_hash=base64.b64encode(digest).decode(),
+def _render(
+    report: Any, name: str, *, prefix: str = "", script: str | None = None
+) -> str:
+    """An HTML text; `prefix` starts all ids."""
+    digest = hashlib.sha256((script or "").encode()).digest()
+    return (
+        _environment()
+        .get_template(name)
+        .render(
+            report=report,
+            content=f"{report.command}.html.jinja",
+            prefix=prefix,
+            most_suspects=_MOST_SUSPECTS,
+            figures=report.figures(prefix),
+            colours=svg.palette(),
+            script=None if script is None else Markup(script),
+            script_hash=base64.b64encode(digest).decode(),
+        )
     )
 
 

@@ -3,7 +3,8 @@
   const view = document.querySelector("[data-cascade]");
   const slider = view.querySelector(".slider");
   const input = slider.querySelector("input");
-  const mark = view.querySelector(".mark");
+  const mark = view.querySelector(".mark-at-k");
+  const name = view.querySelector(".mark-at-k-name text");
   const rows = document.querySelectorAll("tr[data-says]");
   const parts = view.querySelectorAll("[data-part]");
   const show = () => {
@@ -13,6 +14,7 @@
       part.textContent = cell ? cell.textContent : row.dataset.says;
     }
     mark.setAttribute("transform", `translate(${row.dataset.x} ${row.dataset.y})`);
+    name.textContent = `K = ${input.value}`;
     rows.forEach((one) => one.removeAttribute("aria-current"));
     row.setAttribute("aria-current", "true");
   };

@@ -1,0 +1,305 @@
+"""Pages as HTML text: their structure, and what texts from files can do to it."""
+
+import base64
+import dataclasses
+import hashlib
+import html.parser
+import importlib.resources
+import re
+
+import made_reports
+import numpy as np
+import pytest
+
+from calib_jax.report import figures, pages
+
+VOID = {"meta", "input", "br", "img", "link", "hr"}
+
+
+class Parsed(html.parser.HTMLParser):
+    """A document as a list of elements; raises where a tag is not closed in its turn.
+
+    Attributes:
+      elements: a name and the attributes of each element, in order.
+      texts: the text of each element, with that of what is inside.
+    """
+
+    def __init__(self, document):
+        super().__init__(convert_charrefs=True)
+        self.elements, self.texts, self._open = [], [], []
+        self.feed(document)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        assert len(dict(attrs)) == len(attrs), attrs
+        self.elements.append((tag, dict(attrs)))
+        self.texts.append("")
+        if tag not in VOID:
+            self._open.append((tag, len(self.elements) - 1))
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.handle_endtag(tag)
+
+    def handle_endtag(self, tag):
+        assert self._open and self._open.pop()[0] == tag, (tag, self.getpos())
+
+    def handle_data(self, data):
+        for _, number in self._open:
+            self.texts[number] += data
+
+    def all(self, tag):
+        return [attrs for name, attrs in self.elements if name == tag]
+
+    def texts_of(self, tag):
+        pairs = zip(self.elements, self.texts, strict=True)
+        return [" ".join(text.split()) for (name, _), text in pairs if name == tag]
+
+    @property
+    def shape(self):
+        """Elements with the names of their attributes."""
+        return [(tag, tuple(attrs)) for tag, attrs in self.elements]
+
+
+@pytest.fixture(scope="module", params=made_reports.COMMANDS)
+def command(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def text(command):
+    return pages.page(made_reports.report(command))
+
+
+@pytest.fixture(scope="module")
+def parsed(text):
+    return Parsed(text)
+
+
+@pytest.fixture(scope="module")
+def drawn(command):
+    return made_reports.report(command, "harmless").figures("")
+
+
+@pytest.fixture(scope="module")
+def shape_of_harmless(command):
+    return Parsed(pages.page(made_reports.report(command, "harmless"))).shape
+
+
+def test_structure(parsed):
+    assert [tag for tag in ("html", "main", "h1") if len(parsed.all(tag)) != 1] == []
+    assert parsed.all("html")[0]["lang"] == "en"
+    ids = [attrs["id"] for _, attrs in parsed.elements if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    named = [attrs.get("aria-labelledby") for _, attrs in parsed.elements]
+    named += [attrs.get("for") for _, attrs in parsed.elements]
+    assert {name for name in named if name} <= set(ids)
+    levels = [int(t[1]) for t, _ in parsed.elements if re.fullmatch("h[1-6]", t)]
+    assert levels[0] == 1
+    assert all(b - a <= 1 for a, b in zip(levels, levels[1:], strict=False))
+    assert all("aria-labelledby" in attrs for attrs in parsed.all("section"))
+
+
+def test_tables_have_captions_and_heads(parsed):
+    tables = len(parsed.all("table"))
+    assert tables == len(parsed.all("caption")) == len(parsed.all("thead")) >= 3
+    assert all(caption for caption in parsed.texts_of("caption"))
+    assert {attrs.get("scope") for attrs in parsed.all("th")} == {"row", "col"}
+    assert "" not in parsed.texts_of("th")
+
+
+def test_figures_are_said_in_words(parsed, command):
+    figures = parsed.all("svg")
+    number = {"calibrate": 1, "cascade": 3, "clean": 3, "check": 0}[command]
+    assert len(figures) == number
+    assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in figures)
+    # Text stays text.
+    assert len(parsed.texts_of("text")) >= 10 * number
+
+
+def test_nothing_is_fetched(parsed, text):
+    assert not re.search(r"https?:|url\((?!#)|@import|//[a-z]", text)
+    for _, attrs in parsed.elements:
+        assert not {"src", "srcset", "action", "background"} & set(attrs)
+        assert attrs.get("href", "#").startswith("#")
+        assert not [name for name in attrs if name.startswith("on")]
+
+
+def test_the_policy_allows_the_script_and_no_other(parsed, command):
+    (policy,) = [
+        attrs["content"]
+        for attrs in parsed.all("meta")
+        if attrs.get("http-equiv") == "Content-Security-Policy"
+    ]
+    assert "default-src 'none'" in policy
+    scripts = [
+        text
+        for (tag, _), text in zip(parsed.elements, parsed.texts, strict=True)
+        if tag == "script"
+    ]
+    if command == "cascade":
+        digest = hashlib.sha256(scripts[0].encode()).digest()
+        allowed = f"'sha256-{base64.b64encode(digest).decode()}'"
+    else:
+        allowed = "'none'"
+    assert f"script-src {allowed};" in policy
+    assert len(scripts) == (command == "cascade")
+
+
+def test_the_same_report_gives_the_same_page(text, command):
+    assert pages.page(made_reports.report(command)) == text
+
+
+def test_a_page_is_small(text):
+    assert len(text.encode()) < 300_000
+
+
+def test_what_every_page_says(parsed, command):
+    report = made_reports.report(command)
+    shown = parsed.texts[0]
+    for said in (*report.sentences(), *report.next_steps(), *report.versions.values()):
+        assert " ".join(said.split()) in " ".join(shown.split())
+    for source in report.sources:
+        for said in (source.name, source.role, *source.dropped, *source.notes):
+            assert said in shown
+        for places in source.dropped_at.values():
+            assert ", ".join(places) in shown
+
+
+@pytest.mark.parametrize("number", range(len(made_reports.HOSTILE)))
+def test_texts_from_files_change_no_element(
+    shape_of_harmless, drawn, command, number, monkeypatch
+):
+    # They are the same, says the next test, and take most of the time.
+    monkeypatch.setattr(figures, "of", lambda report, prefix: drawn)
+    hostile = made_reports.HOSTILE[number]
+    report = made_reports.report(command, hostile)
+    text = pages.page(report)
+    found = Parsed(text)
+    assert found.shape == shape_of_harmless
+    text.encode()
+    assert not [one for one in text if one != "\n" and pages.visible(one) != one]
+    names = [
+        shown
+        for (tag, _), shown in zip(found.elements, found.texts, strict=True)
+        if tag == "bdi"
+    ]
+    assert names
+    if len(hostile) < 100:
+        assert set(names) - {"outputs.jsonl"} == {pages.visible(hostile)}
+    else:
+        assert set(names) == {f"{hostile[:120]}… (3,000 characters)"}
+
+
+def test_figures_hold_no_text_from_files(command, drawn):
+    for hostile in made_reports.HOSTILE[1], made_reports.HOSTILE[8]:
+        assert figures.of(made_reports.report(command, hostile), "") == drawn
+
+
+def test_unseen_characters_are_shown():
+    assert (
+        pages.visible("a\u202eb\x00\ud800\u2028")
+        == "a⟨U+202E⟩b⟨U+0000⟩⟨U+D800⟩⟨U+2028⟩"
+    )
+    family = "\U0001f468\u200d\U0001f469"
+    assert pages.visible(f"é שלום {family}") == f"é שלום {family}"
+
+
+def test_numbers():
+    assert pages.percent(0.1234) == "12.3%"
+    assert pages.percent(None) == pages.percent(float("nan")) == "–"
+    assert pages.points(0.0123) == "+1.2"
+    assert pages.points(-0.0123) == "−1.2"
+    assert pages.points(-1e-9) == pages.points(1e-9) == pages.points(0) == "0.0"
+    assert pages.points(np.float32(20)) == "+2,000.0"
+    assert pages.hundred(np.float32(0.5)) == "50.0"
+    assert pages.number(-0.00001) == "0.0000"
+    assert pages.cost(0.001234) == "0.001234"
+    assert pages.cost(2.5, 1234.0) == "2"
+    assert pages.cost(2.5, 12.0) == "2.50"
+    assert pages.cost(0.0) == "0.000"
+
+
+def test_rows_of_the_slider():
+    report = made_reports.report("cascade")
+    found = Parsed(pages.page(report))
+    rows = [attrs for attrs in found.all("tr") if "data-says" in attrs]
+    assert len(rows) == len(report.points)
+    assert [("aria-current" in attrs) for attrs in rows] == [
+        point is report.points[report.num_small_bins] for point in report.points
+    ]
+    for row, point in zip(rows, report.points, strict=True):
+        assert row["data-says"].startswith(f"K = {point.num_small_bins}: ")
+        assert pages.percent(point.accuracy) in row["data-says"]
+    # The markers of the curve, as the figure has them.
+    (figure, *_) = re.findall("<svg.*?</svg>", pages.page(report), re.S)
+    markers = {
+        (float(attrs["x"]), float(attrs["y"])) for attrs in Parsed(figure).all("use")
+    }
+    for row in rows:
+        place = np.array([float(row["data-x"]), float(row["data-y"])])
+        assert min(np.abs(place - marker).max() for marker in markers) < 0.02
+
+
+def test_a_promise_that_is_not_possible():
+    report = made_reports.report("cascade")
+    points = tuple(dataclasses.replace(p, allowed=False) for p in report.points)
+    points = tuple(
+        dataclasses.replace(
+            point, cost=None, cost_saved_share=None, cost_saved_share_interval=None
+        )
+        for point in points
+    )
+    report = dataclasses.replace(
+        report,
+        feasible=False,
+        num_small_bins=0,
+        least_max_drop=None,
+        points=points,
+        small_cost=None,
+        large_cost=None,
+    )
+    found = " ".join(Parsed(pages.page(report)).texts[0].split())
+    assert "cannot be promised" in found
+    assert "The promise: with" not in found
+    assert "least limit" not in found
+    assert not found.count("Mean cost") + found.count("Cost saved")
+
+
+def test_fragments_leave_the_notebook_alone(command):
+    report = made_reports.report(command)
+    first, second = Parsed(report._repr_html_()), Parsed(report._repr_html_())
+    ids = [
+        {attrs["id"] for _, attrs in found.elements if "id" in attrs}
+        for found in (first, second)
+    ]
+    assert ids[0] and not ids[0] & ids[1]
+    assert not first.all("script") + first.all("input") + first.all("main")
+    (style,) = [
+        text
+        for (tag, _), text in zip(first.elements, first.texts, strict=True)
+        if tag == "style"
+    ]
+    style = re.sub(r"/\*.*?\*/", "", style, flags=re.S)
+    depth, selectors, current = 0, [], ""
+    for one in style:
+        if one == "{":
+            if depth == 0 or (depth == 1 and selectors[-1].startswith("@media")):
+                selectors.append(current.strip())
+            depth, current = depth + 1, ""
+        elif one in "};":
+            depth, current = depth - (one == "}"), ""
+        else:
+            current += one
+    assert selectors[0] == ".calib-jax"
+    for selector in selectors:
+        assert selector.startswith("@media") or selector.endswith(".calib-jax")
+
+
+def test_templates_are_package_data():
+    folder = importlib.resources.files("calib_jax.report") / "templates"
+    names = {path.name for path in folder.iterdir()}
+    assert {f"{one}.html.jinja" for one in made_reports.COMMANDS} <= names
+    assert {"page.html.jinja", "style.css", "slider.js"} <= names
