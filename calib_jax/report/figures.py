@@ -90,12 +90,12 @@ def _curve(report: CascadeReport, prefix: str) -> Drawing:
         f"K = {report.num_small_bins}. The table of K has the numbers."
     )
     element = Markup(svg.element(figure, text=text, prefix=prefix))
-    places = svg.places(
+    moves = svg.moves(
         figure,
         100 * np.asarray(report.curve.small_share, np.float64),
         100 * np.asarray(report.curve.accuracy, np.float64),
+        report.num_small_bins,
     )
-    moves = np.round(places - places[report.num_small_bins], 2) + 0.0
     return Drawing(element, tuple((right, down) for right, down in moves.tolist()))
 
 

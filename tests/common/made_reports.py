@@ -83,6 +83,12 @@ def _made(command: str):
     return checking.check_report(record, _outputs(2.0, seed=1), _outputs(3.0, seed=1))
 
 
+@functools.cache
+def impossible():
+    """A cascade that cannot promise so large a gain, without costs."""
+    return cascade.cascade_report(_outputs(2.0), _outputs(3.0), max_drop=-0.5)
+
+
 def _told(made, text: str):
     sources = tuple(_source(one, text) for one in made.sources)
     more = {}
