@@ -49,7 +49,7 @@ def element(figure: Figure, *, text: str, prefix: str) -> str:
     keep_text: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "calib_jax"}
     with matplotlib.rc_context(keep_text):
         # Pages have margins of their own.
-        margins = {"bbox_inches": "tight", "pad_inches": 0.02}
+        margins: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.02}
         figure.savefig(drawn, format="svg", metadata=nothing, **margins)
     root = ET.fromstring(drawn.getvalue())
     _clean(root, prefix)
