@@ -14,13 +14,12 @@ from matplotlib.figure import Figure
 from calib_jax import plots
 from calib_jax.demo.calibration import TEST
 from calib_jax.demo.saving import (
-    Plain,
-    plain,
     plain_cascade,
     plain_fit,
     write_figures,
     write_json,
 )
+from calib_jax.io.plain import Plain, plain
 
 from .calibration import LOG_ODDS, MEAN, MEAN_LOGIT, CalibratedScore
 from .pipeline import ModelResults, Results

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-_HINT = "calib-jax: commands need an extra: pip install 'calib-jax[report]'"
+from . import hints
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +19,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         from . import commands
     except ImportError as error:
-        print(f"{_HINT} ({error})", file=sys.stderr)
+        print(f"calib-jax: {hints.EXTRA} ({error})", file=sys.stderr)
         return 2
     return commands.run(argv)

@@ -56,7 +56,7 @@ def command(
             for outputs in _of_stream(left_out, how):
                 _print(applying.decide(served, outputs))
         else:
-            (outputs,) = options.read_all((file,), model, **how)
+            outputs = options.read_one(file, model, **how)
             left_out.add(outputs.dropped, outputs.dropped_at)
             _print(applying.decide(served, outputs))
     except BrokenPipeError:

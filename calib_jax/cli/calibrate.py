@@ -46,7 +46,7 @@ def command(
     folders.check(
         output, force=force, names=calibration.FILES, read=(file, how["labels"])
     )
-    (outputs,) = options.read_all((file,), model, **how)
+    outputs = options.read_one(file, model, **how)
     with options.working("Fitting and judging"):
         report = calibration.calibration_report(
             outputs,

@@ -103,8 +103,13 @@ def command(
     options.start(no_cache=no_cache)
     from ..report import cascade, folders, scoring
 
-    folders.check(output, force=force)
     how = options.reading_options(reading)
+    folders.check(
+        output,
+        force=force,
+        names=["cascade.json"],
+        read=(small, large, how["labels"]),
+    )
     outputs = options.read_all((small, large), model, **how)
     prices = (None, None) if cost is None else cost
     with options.working("Fitting, choosing K and judging"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from . import apply, calibrate, cascade, check, clean, demo
+from . import apply, calibrate, cascade, check, clean, demo, hints
 
 
 @click.group(
@@ -46,7 +46,7 @@ def run(argv: Sequence[str] | None) -> int:
         error.show()
         return 2
     except click.Abort:
-        print("calib-jax: interrupted; nothing was written.", file=sys.stderr)
+        print("calib-jax: interrupted.", file=sys.stderr)
         return 2
     except BrokenPipeError:
         # Whoever read the output has seen enough.
@@ -60,6 +60,8 @@ def run(argv: Sequence[str] | None) -> int:
 def _line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
+    if isinstance(error, ModuleNotFoundError) and "pip install" not in str(error):
+        return f"{hints.EXTRA} ({error})"
     if isinstance(error, MemoryError):
         return "out of memory; read the rows in several files."
     return " ".join(str(error).split()) or type(error).__name__

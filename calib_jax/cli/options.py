@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -188,11 +189,20 @@ def read_all(
             f"expected --model once, or once for each of {len(paths)} files, got it "
             f"{len(models)} times."
         )
-    which = [int(name) if name.isdecimal() else name for name in models]
+    which: list[int | str | None] = [None] * len(paths)
+    if models:
+        which = [int(name) if name.isdecimal() else name for name in models]
     return [
-        read(path, model=one, **options)
-        for path, one in zip(paths, which or [None] * len(paths), strict=True)
+        read(path, model=one, **options) for path, one in zip(paths, which, strict=True)
     ]
+
+
+def read_one(path: Path, models: Sequence[str], **options: Any) -> Outputs:
+    """Outputs of a file, of the only model that is asked for."""
+    if len(models) > 1:
+        raise click.UsageError(f"expected --model once, got it {len(models)} times.")
+    (outputs,) = read_all((path,), models, **options)
+    return outputs
 
 
 @contextlib.contextmanager
@@ -227,23 +237,35 @@ def working(what: str) -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def printing() -> Iterator[None]:
+    """Whoever reads standard output may stop when they have seen enough."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is still to be printed, also at the end of the process.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def finish(report: Any, folder: Path, *, force: bool, as_json: bool) -> None:
     """Writes a report's folder and prints what it found."""
     from ..report import folders
 
     with working("Drawing and writing"):
         written = folders.write(report, folder, force=force)
-    if as_json:
-        print_json({"files": [str(path) for path in written], **report.as_dict()})
-        return
-    for sentence in report.sentences():
-        click.echo(sentence)
-    click.echo()
-    for path in written:
-        click.echo(f"Written: {path}")
-    click.echo()
-    for step in report.next_steps():
-        click.echo(f"Next: {step}")
+    with printing():
+        if as_json:
+            print_json({"files": [str(path) for path in written], **report.as_dict()})
+            return
+        for sentence in report.sentences():
+            print(sentence)
+        print()
+        for path in written:
+            print(f"Written: {path}")
+        print()
+        for step in report.next_steps():
+            print(f"Next: {step}")
 
 
 def print_json(content: Mapping[str, Any]) -> None:

@@ -7,7 +7,6 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +15,12 @@ from matplotlib.figure import Figure
 
 import calib_jax as cj
 from calib_jax import plots
+from calib_jax.io.plain import Plain, plain
 
 from .calibration import TEST, CalibratedModel
 from .cascade import Cascade
 from .cleaning import Cleaning, Flags
 from .pipeline import Results
-
-Plain = Mapping[str, "Plain"] | list["Plain"] | str | float | int | None
 
 FIGURES = ("reliability-small", "reliability-large", "cascade", "cleaning")
 
@@ -195,21 +193,3 @@ def _flags(flags: Flags) -> dict[str, Plain]:
         "suggestions_correct": plain(flags.suggestions_correct),
         "repaired_accuracy": plain(flags.repaired_accuracy),
     }
-
-
-def plain(value: Any) -> Plain:
-    """A number, array, table or mapping as plain data, with None for NaN.
-
-    Numbers have the fewest digits that restore the float32.
-    """
-    if dataclasses.is_dataclass(value):
-        fields = dataclasses.fields(value)
-        return {field.name: plain(getattr(value, field.name)) for field in fields}
-    if isinstance(value, Mapping):
-        return {str(name): plain(entry) for name, entry in value.items()}
-    values = np.asarray(value)
-    if values.ndim:
-        return [plain(entry) for entry in values]
-    if np.issubdtype(values.dtype, np.integer):
-        return int(values)
-    return float(str(values)) if np.isfinite(values) else None

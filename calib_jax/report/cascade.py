@@ -26,7 +26,7 @@ from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
 from ..stats.intervals import Interval
-from . import costs, models, phrases, points
+from . import costs, models, phrases, points, statuses
 from .models import Model
 from .points import Point
 from .records import Report, Writer
@@ -122,6 +122,8 @@ class CascadeReport(Report):
             *self._on_roles(),
             f"Small model: {_calibration(small)} Large model: {_calibration(large)}",
         ]
+        for one in (self.small, self.large):
+            found.extend(statuses.sentences(one.status, one.source.role))
         if math.isfinite(self.apgr):
             found.append(
                 f"Routing by confidence has an APGR of {self.apgr:.2f} ({level} "
@@ -132,13 +134,7 @@ class CascadeReport(Report):
         return (*found, *self._on_money(level))
 
     def next_steps(self) -> tuple[str, ...]:
-        steps = []
-        for one in (self.small, self.large):
-            if one.status != "CONVERGED":
-                steps.append(
-                    f"The fit of the {one.source.role} ended as {one.status}: see the "
-                    "page on common mistakes before you use it."
-                )
+        steps: list[str] = []
         if not self.feasible:
             least = self.least_max_drop
             if least is not None:

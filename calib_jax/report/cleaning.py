@@ -151,8 +151,8 @@ class CleaningReport(Report):
         }
 
     def sentences(self) -> tuple[str, ...]:
-        several = len(self.models) > 1
-        who = f"all {len(self.models)} models" if several else "the model"
+        number, several = len(self.models), len(self.models) > 1
+        who = {1: "the model", 2: "both models"}.get(number, f"all {number} models")
         verb = "contradict" if several else "contradicts"
         found = [
             f"{_count(self.num_flagged, 'label is', 'labels are')} suspect, of "

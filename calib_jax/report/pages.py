@@ -49,6 +49,9 @@ def fragment(report: Report) -> str:
     return _render(report, "fragment.html.jinja", prefix=prefix)
 
 
+Report.as_fragment = fragment
+
+
 def _render(
     report: Report, name: str, *, prefix: str = "", script: str | None = None
 ) -> str:

@@ -77,6 +77,8 @@ class Report:
     # The command that makes it, and the title of its page.
     command: ClassVar[str]
     title: ClassVar[str]
+    # What a notebook shows; set by `pages`, which imports this module.
+    as_fragment: ClassVar[Callable[["Report"], str]]
 
     sources: tuple[Source, ...]
     seed: int
@@ -105,9 +107,7 @@ class Report:
         return {**plain(first), **plain(self)}  # type: ignore[dict-item]
 
     def _repr_html_(self) -> str:
-        from . import pages
-
-        return pages.fragment(self)
+        return self.as_fragment()
 
 
 def versions() -> dict[str, str]:

@@ -23,7 +23,7 @@ binning confidence
 calibration stats
 cascade cleaning metrics
 io monitoring plots streaming
-demo flax
+demo flax report
 cli
 """.strip().splitlines()
 FLOOR = {room: floor for floor, line in enumerate(FLOORS) for room in line.split()}
@@ -125,15 +125,19 @@ def test_flax_and_matplotlib_stay_in_their_modules():
             assert "flax" not in found, parts
         if parts[0] not in ("plots", "demo"):
             assert not found & {"matplotlib", "mlxtend", "sklearn"}, parts
-        if parts[:2] != ("streaming", "blocks") and parts[0] != "demo":
+        if parts[:2] != ("streaming", "blocks") and parts[0] not in ("demo", "cli"):
             assert "rich" not in found, parts
+        if parts[0] != "cli":
+            assert not found & {"click", "platformdirs"}, parts
+        if parts[0] != "report":
+            assert not found & {"jinja2", "markupsafe"}, parts
         if parts != ("_core", "checks"):
             assert "chex" not in found, parts
 
 
 def test_a_fresh_import_is_light():
     heavy = ("flax", "matplotlib", "mlxtend", "sklearn", "rich", "pandas", "orbax")
-    heavy += ("pyarrow", "safetensors")
+    heavy += ("pyarrow", "safetensors", "click", "jinja2", "platformdirs")
     code = (
         "import sys, calib_jax\n"
         f"found = [name for name in {heavy} if name in sys.modules]\n"

@@ -75,12 +75,16 @@ def test_outputs_have_the_name_of_their_file(tmp_path, monkeypatch):
     assert read(".").name == "run"
 
 
-def test_labels_of_lines_may_be_left_out():
+def test_labels_of_lines_may_be_left_out(tmp_path):
     lines = [
         {"id": "a", "confidence": 0.9, "label": None},
         {"id": "b", "confidence": 0.9, "label": 1},
     ]
     with pytest.raises(ValueError, match="may be classes, or say which"):
         reading.read_lines(lines, name="a")
-    outputs = reading.read_lines(lines, name="a", labelled=False)
-    assert outputs.ids == ("a", "b") and outputs.labels is outputs.outcomes is None
+    path = write(tmp_path / "a", lines)
+    for outputs in (
+        reading.read_lines(lines, name="a", labelled=False),
+        reading.read_file(path, labelled=False),
+    ):
+        assert outputs.ids == ("a", "b") and outputs.labels is outputs.outcomes is None

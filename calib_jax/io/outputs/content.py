@@ -106,7 +106,8 @@ def look(
         unit = "line" if found == "csv" else "row"
         return Content(found, paths, {}, iter(()), Places(paths, unit), watch)
     of_files = enumerate(json_lines.of_file(path, watch) for path in paths)
-    return _of_lines(paths, of_files, format, left_out, outputs, named, watch)
+    places = Places(paths, "line")
+    return _of_lines(of_files, places, format, left_out, outputs, named, watch)
 
 
 def look_at_lines(
@@ -134,9 +135,9 @@ def look_at_lines(
             "save them to a file."
         )
     numbered = enumerate(_checked(path, lines, num_before), start=num_before + 1)
-    return _of_lines(
-        [path], [(0, numbered)], format, left_out, True, named, None, num_before
-    )
+    places = Places([path], "line")
+    places.num_read = num_before
+    return _of_lines([(0, numbered)], places, format, left_out, True, named, None)
 
 
 def _checked(path: Path, lines: Iterable[Any], num_before: int) -> Iterator[Any]:
@@ -154,18 +155,15 @@ def _checked(path: Path, lines: Iterable[Any], num_before: int) -> Iterator[Any]
 
 
 def _of_lines(
-    paths: list[Path],
     of_files: Iterable[tuple[int, Iterable[tuple[int, Any]]]],
+    places: Places,
     format: str | None,
     left_out: LeftOut,
     outputs: bool,
     named: bool,
     watch: json_lines.Watch | None,
-    num_before: int = 0,
 ) -> Content:
-    path = left_out.path
-    places = Places(paths, "line")
-    places.num_read = num_before
+    path, paths = left_out.path, list(places.paths)
     lines = _parsed(of_files, places, left_out)
     # Failed requests look alike in all formats.
     seen: list[tuple[Place, Mapping[str, Any]]] = []

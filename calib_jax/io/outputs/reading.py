@@ -122,10 +122,10 @@ def read_outputs(
       >>> print(outputs.ids, outputs.labels, np.exp(outputs.log_probabilities))
       ('a', 'b') [0 1] [[0.9 0.1] [0.4 0.6]]
     """
-    source = host.path("path", path)
-    if progress is not None and not callable(progress):
-        raise ValueError(f"progress: expected a function or None, got {progress!r}.")
-    asked = _Asked(
+    return read_file(
+        path,
+        labels=labels,
+        progress=progress,
         kind=kind,
         format=format,
         choices=choices,
@@ -135,6 +135,28 @@ def read_outputs(
         repeats=repeats,
         drop_malformed=drop_malformed,
     )
+
+
+def read_file(
+    path: str | os.PathLike[str],
+    *,
+    labels: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+    **more: Any,
+) -> Outputs:
+    """`read_outputs`, with more to ask for.
+
+    Args:
+      path: of a file or folder.
+      labels: as in `read_outputs`.
+      progress: the same.
+      **more: of `read_outputs`, too. `labelled=False` leaves out labels and outcomes,
+        but no row for lack of one. `unique=False` keeps all rows of an id.
+    """
+    source = host.path("path", path)
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress: expected a function or None, got {progress!r}.")
+    asked = _Asked(**more)
     labels = None if labels is None else host.path("labels", labels)
 
     def look(left_out: LeftOut) -> content.Content:
@@ -150,53 +172,23 @@ def read_lines(
     lines: Iterable[str | bytes | Mapping[str, Any]],
     *,
     name: str,
-    kind: str | None = None,
-    format: str | None = None,
-    choices: Sequence[str] | None = None,
-    columns: Mapping[str, str | Sequence[str]] | None = None,
-    smoothing: float | None = None,
-    repeats: str | None = None,
-    drop_malformed: bool = False,
     num_before: int = 0,
-    unique: bool = True,
-    labelled: bool = True,
+    **more: Any,
 ) -> Outputs:
-    """Reads outputs from lines of JSON, such as some of those of standard input.
+    """Reads outputs from lines of JSON, such as a batch of those of standard input.
 
     Args:
       lines: text, bytes or parsed objects. `json_lines.lines_of` gives those of a
         stream, and refuses lines that are too long.
       name: what messages call them.
-      kind: as in `read_outputs`, with the rest.
-      format: that of earlier lines; None for what the first line says.
-      choices: the same.
-      columns: the same.
-      smoothing: the same.
-      repeats: the same, among these lines.
-      drop_malformed: the same.
       num_before: how many lines were read before: numbers of lines, and of rows without
         ids, go on behind them.
-      unique: whether each id has one row. Otherwise `repeats` is not looked at, and
-        every row is kept.
-      labelled: False to leave out labels and outcomes, not the rows that have none.
-
-    Returns:
-      As `read_outputs`.
+      **more: as in `read_file`; format is that of an earlier batch, if there was one.
 
     Raises:
       ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
     """
-    path = Path(name)
-    asked = _Asked(
-        kind=kind,
-        format=format,
-        choices=choices,
-        columns=columns,
-        smoothing=smoothing,
-        repeats=repeats,
-        drop_malformed=drop_malformed,
-        labelled=labelled,
-    )
+    path, asked = Path(name), _Asked(**more)
 
     def look(left_out: LeftOut) -> content.Content:
         return content.look_at_lines(
@@ -208,29 +200,29 @@ def read_lines(
             named=asked.named,
         )
 
-    return _read(path, name, look, asked, None, unique=unique)
+    return _read(path, name, look, asked, None)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Asked:
     """What the caller wants, checked: arguments of `read_outputs` and `read_lines`."""
 
-    kind: str | None
-    format: str | None
-    choices: Sequence[str] | None
-    columns: Mapping[str, str | Sequence[str]] | None
+    kind: str | None = None
+    format: str | None = None
+    choices: Sequence[str] | None = None
+    columns: Mapping[str, str | Sequence[str]] | None = None
     model: str | int | None = None
-    smoothing: float | None
-    repeats: str | None
-    drop_malformed: bool
+    smoothing: float | None = None
+    repeats: str | None = None
+    drop_malformed: bool = False
     labelled: bool = True
+    unique: bool = True
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, tuple(KINDS))
         _one_of("format", self.format, content.FORMATS)
         _one_of("repeats", self.repeats, ("first", "last"))
         checks.flag("drop_malformed", self.drop_malformed)
-        checks.flag("labelled", self.labelled)
         if isinstance(self.model, bool) or not isinstance(
             self.model, (str, int, type(None))
         ):
@@ -256,8 +248,6 @@ def _read(
     look: Callable[[LeftOut], content.Content],
     asked: _Asked,
     labels: Path | None,
-    *,
-    unique: bool = True,
 ) -> Outputs:
     left_out = LeftOut(path, drop_malformed=asked.drop_malformed)
     try:
@@ -265,7 +255,7 @@ def _read(
         left_out.check(len(rows))
         if not asked.labelled:
             rows.labels = rows.outcomes = None
-        if unique:
+        if asked.unique:
             rows = checking.unique(rows, asked.repeats, left_out)
         rows = checking.checked(rows, left_out, asked.smoothing)
         left_out.check(len(rows))

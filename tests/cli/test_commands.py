@@ -1,0 +1,295 @@
+"""What all commands share: help, errors, exit codes, streams, a missing extra."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import made_outputs
+import numpy as np
+import pytest
+from made_outputs import as_json, one_line, run
+
+import calib_jax as cj
+from calib_jax import cli
+from calib_jax.cli import commands, options
+
+pytestmark = pytest.mark.once
+
+# A file of each command's own, where it needs one.
+COMMANDS = ["calibrate", "cascade", "clean", "apply", "demo"]
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "model.npz"
+    values, labels = made_outputs.logits(rows=200)
+    np.savez(path, logits=values, labels=labels)
+    return path
+
+
+def start(*arguments, code=None, **more):
+    command = [sys.executable, *(["-c", code] if code else ["-m", "calib_jax"])]
+    return subprocess.Popen(
+        [*command, *map(str, arguments)],
+        stdin=subprocess.DEVNULL,
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | more,
+    )
+
+
+def test_version(capsys):
+    status, out, _ = run(capsys, "--version")
+    assert status == 0 and out == f"calib-jax, version {cj.__version__}\n"
+
+
+def test_module():
+    process = start("--version")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert out == f"calib-jax, version {cj.__version__}\n"
+
+
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help(capsys, command, flag):
+    status, out, err = run(capsys, command, flag)
+    assert status == 0 and err == ""
+    assert out.startswith(f"Usage: calib-jax {command}")
+    assert all(len(line) <= 88 for line in out.splitlines())
+    if command != "demo":
+        examples = out[out.index("Examples:") :].splitlines()[1:]
+        assert len(examples) >= 3
+        assert all(f"calib-jax {command} " in one for one in examples)
+
+
+def test_help_of_all(capsys):
+    status, out, _ = run(capsys, "--help")
+    assert status == 0
+    for command in COMMANDS:
+        assert f"  {command} " in out
+
+
+@pytest.mark.parametrize("command", ["calibrate", "cascade", "clean"])
+def test_options_in_the_examples_exist(command):
+    known = {
+        one for param in commands.group.commands[command].params for one in param.opts
+    }
+    words = commands.group.commands[command].epilog.split()
+    asked = {word for word in words if word.startswith("--")}
+    assert asked and asked <= known
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["calibrate"],
+        ["clean"],
+        ["paper"],
+        ["calibrate", "FILE", "--no-such"],
+        ["calibrate", "no-such-file"],
+        ["calibrate", "FILE", "--confidence-level", "1"],
+        ["calibrate", "FILE", "--seed", "-1"],
+        ["calibrate", "FILE", "--kind", "guess"],
+        ["calibrate", "FILE", "--method", "magic"],
+        ["calibrate", "FILE", "--smoothing", "0"],
+        ["calibrate", "FILE", "--model", "a", "--model", "b"],
+        ["clean", "FILE", "--top-bins", "0"],
+        ["clean", "FILE", "--top-bins", "16"],
+        ["clean", "FILE", "FILE", "FILE", "--model", "a", "--model", "b"],
+    ],
+    ids=" ".join,
+)
+def test_usage_errors(capsys, file, arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(
+        capsys, *(file if one == "FILE" else one for one in arguments)
+    )
+    assert status == 2 and out == ""
+    assert "Usage: calib-jax" in err or err.startswith("Error: ")
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("module", ["click", "platformdirs"])
+def test_without_the_extra(module):
+    code = (
+        f"import sys; sys.modules[{module!r}] = None\n"
+        "from calib_jax.cli import main; sys.exit(main(['--version']))"
+    )
+    process = start(code=code)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("calib-jax: commands need an extra: pip install 'calib-jax[")
+
+
+def test_without_the_template_engine(file, tmp_path):
+    code = (
+        "import sys; sys.modules['jinja2'] = None\n"
+        "from calib_jax.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    process = start("calibrate", file, "--output", tmp_path / "out", code=code)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and out == ""
+    assert err.count("\n") == 1 and "calib-jax[report]" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_importing_the_library_imports_no_command_line():
+    names = "('click', 'jinja2', 'rich', 'matplotlib', 'platformdirs', 'markupsafe')"
+    code = f"import sys, calib_jax; sys.exit(sum(n in sys.modules for n in {names}))"
+    process = start(code=code)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("a\nb   c"), "a b c"),
+        (OSError(2, "No such file", "x.csv"), "x.csv: No such file"),
+        (OSError(28, "No space left"), "[Errno 28] No space left"),
+        (MemoryError(), "out of memory; read the rows in several files."),
+        (ImportError("needs pyarrow"), "needs pyarrow"),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_errors_are_one_line(capsys, monkeypatch, file, error, line):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(options, "read", fail)
+    found = one_line(capsys, "calibrate", file, "--output", file.parent / "out")
+    assert found == line
+    assert not (file.parent / "out").exists()
+
+
+def test_an_error_that_nobody_expects_is_not_hidden(monkeypatch, file):
+    def fail(*_, **__):
+        raise TypeError("a mistake of ours")
+
+    monkeypatch.setattr(options, "read", fail)
+    with pytest.raises(TypeError):
+        cli.main(["calibrate", str(file), "--output", str(file.parent / "out")])
+
+
+def test_interrupted(capsys, monkeypatch, file):
+    def fail(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(options, "read", fail)
+    status, out, err = run(capsys, "calibrate", file, "--output", file.parent / "out")
+    # The line of ^C ends first.
+    assert (status, out, err) == (2, "", "\ncalib-jax: interrupted.\n")
+    assert [path.name for path in file.parent.iterdir()] == [file.name]
+
+
+SLOW = """
+import sys, time
+from calib_jax.cli import main, options
+
+def wait(*_, **__):
+    print("reading", file=sys.stderr, flush=True)
+    time.sleep(60)
+
+options.read = wait
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_control_c(file):
+    process = start("calibrate", file, "--output", file.parent / "out", code=SLOW)
+    assert process.stderr.readline() == "reading\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 2 and out == ""
+    assert err.strip() == "calib-jax: interrupted."
+    assert not (file.parent / "out").exists()
+
+
+@pytest.mark.parametrize("more", [["--json"], []])
+def test_a_closed_pipe_is_no_error(file, more):
+    read, write = os.pipe()
+    os.close(read)
+    process = start(
+        "calibrate", file, *more, "--output", file.parent / "out", stdout=write
+    )
+    os.close(write)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and err == ""
+    # The work was done; only its words were not read.
+    assert (file.parent / "out" / "report.html").exists()
+
+
+def test_json_is_alone_and_quiet(file):
+    process = start("calibrate", file, "--json", "--output", file.parent / "out")
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0 and err == ""
+    assert out.count("\n") == 1
+    found = json.loads(out, parse_constant=pytest.fail)
+    assert found["command"] == "calibrate" and found["num_rows"] == 200
+    assert [os.path.basename(path) for path in found["files"]] == [
+        "report.html",
+        "calibration.json",
+        "confidences.csv",
+    ]
+
+
+def test_progress_is_shown_on_a_terminal_and_nothing_in_a_file(file):
+    """Standard error is a terminal, standard output is not."""
+    lines = file.parent / "model.jsonl"
+    values, labels = made_outputs.logits(rows=5000)
+    with lines.open("w") as text:
+        for row, label in zip(values.tolist(), labels.tolist(), strict=True):
+            text.write(json.dumps({"logits": row, "label": label}) + "\n")
+    master, slave = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100"}
+    process = start(
+        *("calibrate", lines, "--json", "--output", file.parent / "out"),
+        stderr=slave,
+        env=environment,
+    )
+    os.close(slave)
+    seen, end = b"", time.monotonic() + 120
+    while time.monotonic() < end:
+        ready, _, _ = select.select([master], [], [], 0.2)
+        if ready:
+            try:
+                part = os.read(master, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            seen += part
+    out, _ = process.communicate(timeout=60)
+    os.close(master)
+    assert process.returncode == 0 and json.loads(out)["num_rows"] == 5000
+    for words in (b"Reading model.jsonl", b"Fitting and judging", b"Drawing and"):
+        assert words in seen
+
+
+def test_models_of_one_file(capsys, tmp_path):
+    values, labels, _ = made_outputs.experts(3)
+    path = tmp_path / "all.npz"
+    names = np.array(["one", "two", "3"])
+    np.savez(path, logits=values, models=names, labels=labels)
+    several = as_json(
+        capsys,
+        *("clean", path, "--model", "two", "--model", "0"),
+        *("--output", tmp_path / "out"),
+    )
+    assert [model["source"]["role"] for model in several["models"]] == [
+        "model 1",
+        "model 2",
+    ]
+    given = as_json(
+        capsys,
+        *("calibrate", path, "--model", "1", "--output", tmp_path / "second"),
+    )
+    right = (values[1].argmax(axis=1) == labels).mean()
+    assert given["accuracy"] == pytest.approx(right, abs=0.05)
+    found = one_line(capsys, "calibrate", path, "--output", tmp_path / "none")
+    assert "holds 3 models: one, two, 3; say which" in found
