@@ -110,7 +110,7 @@ def _clean(root: ET.Element, prefix: str) -> None:
                 value = f"#{prefix}-{value[1:]}"
             elif name == "style":
                 value = _styled(value)
-            elif name in ("d", "x", "y", "transform"):
+            elif name in ("d", "x", "y") or value.startswith("rotate"):
                 value = _NUMBER.sub(_rounded, " ".join(value.split()))
             used.update(_ADDRESS.findall(value))
             one.set(name, _ADDRESS.sub(rf"url(#{prefix}-\1)", value))

@@ -89,6 +89,21 @@ def impossible():
     return cascade.cascade_report(_outputs(2.0), _outputs(3.0), max_drop=-0.5)
 
 
+@functools.cache
+def of_scores():
+    """A model of which the file has scores of any size, and nothing else."""
+    scores = np.random.default_rng(5).normal(size=NUM_ROWS)
+    outputs = Outputs(
+        ids=tuple(map(str, range(NUM_ROWS))),
+        format="npz",
+        kind="scores",
+        name="scores.npz",
+        scores=np.float32(scores),
+        outcomes=np.float32(scores + np.roll(scores, 1) > 0),
+    )
+    return calibration.calibration_report(outputs)
+
+
 def _told(made, text: str):
     sources = tuple(_source(one, text) for one in made.sources)
     more = {}

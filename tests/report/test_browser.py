@@ -183,7 +183,7 @@ def expected(k):
         "accuracy-ends": " to ".join(map(pages.hundred, point.accuracy_interval)),
         "change": pages.points(point.accuracy_change),
         "change-ends": " to ".join(map(pages.points, point.accuracy_change_interval)),
-        "bound": pages.hundred(point.drop_bound),
+        "bound": pages.at_most(point.drop_bound),
         "cost": pages.cost(point.cost, max(p.cost for p in report.points)),
         "saved": pages.hundred(point.cost_saved_share),
         "saved-ends": " to ".join(map(pages.hundred, point.cost_saved_share_interval)),

@@ -214,6 +214,9 @@ def test_numbers():
     assert pages.points(-0.0123) == "−1.2"
     assert pages.points(-1e-9) == pages.points(1e-9) == pages.points(0) == "0.0"
     assert pages.points(np.float32(20)) == "+2,000.0"
+    assert pages.level(0.995) == "99.5%"
+    assert pages.at_most(0.01101) == "1.2" and pages.at_most(0.011) == "1.1"
+    assert pages.at_most(None) == "–"
     assert pages.hundred(np.float32(0.5)) == "50.0"
     assert pages.number(-0.00001) == "0.0000"
     assert pages.cost(0.001234) == "0.001234"
@@ -264,6 +267,19 @@ def test_a_promise_that_is_not_possible():
     assert "Mean cost" not in found and "Cost saved" not in found
     rows = [attrs for attrs in parsed.all("tr") if "data-x" in attrs]
     assert [("aria-current" in attrs) for attrs in rows] == [True] + [False] * 15
+
+
+def test_scores_alone():
+    """Of tokens' likelihoods: no confidence before, no options, no groups."""
+    report = made_reports.of_scores()
+    assert report.model.before is None and not report.model.groups
+    parsed = Parsed(pages.page(report))
+    found = " ".join(parsed.texts[0].split())
+    assert "before calibration" not in found and "By group" not in found
+    assert "No row was left out." in found
+    assert "slope" in found and "intercept" in found
+    (figure,) = parsed.all("svg")
+    assert "before" not in figure["aria-label"]
 
 
 def test_many_suspects_are_in_the_file_alone():
