@@ -48,7 +48,9 @@ def element(figure: Figure, *, text: str, prefix: str) -> str:
     # Releases of matplotlib differ in the type of the keys.
     keep_text: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "calib_jax"}
     with matplotlib.rc_context(keep_text):
-        figure.savefig(drawn, format="svg", metadata=nothing)
+        # Pages have margins of their own.
+        margins: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.02}
+        figure.savefig(drawn, format="svg", metadata=nothing, **margins)
     root = ET.fromstring(drawn.getvalue())
     _clean(root, prefix)
     for name in ("width", "height", "version"):
@@ -58,21 +60,21 @@ def element(figure: Figure, *, text: str, prefix: str) -> str:
     return ET.tostring(root, encoding="unicode")
 
 
-def places(figure: Figure, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Where data are in the coordinates of `element`, once that has drawn the figure.
+def moves(figure: Figure, x: np.ndarray, y: np.ndarray, start: int) -> np.ndarray:
+    """The way from one point to others, in the coordinates of `element`.
 
     Args:
-      figure: its first axes are looked at.
+      figure: that `element` has drawn; its first axes are looked at.
       x: `[P]`, in units of the axis.
       y: `[P]`.
+      start: the number of the point where the ways begin.
 
     Returns:
-      `[P, 2]`, right and down from the upper left corner.
+      `[P, 2]`, right and down.
     """
     pixels = figure.axes[0].transData.transform(np.column_stack([x, y]))
-    points = pixels * (_POINTS_PER_INCH / figure.dpi)
-    height = figure.get_figheight() * _POINTS_PER_INCH
-    return np.column_stack([points[:, 0], height - points[:, 1]])
+    points = (pixels - pixels[start]) * (_POINTS_PER_INCH / figure.dpi)
+    return np.round(points * [1, -1], 2) + 0.0
 
 
 def _colours(*, dark: bool) -> Iterator[tuple[str, str]]:
@@ -108,7 +110,7 @@ def _clean(root: ET.Element, prefix: str) -> None:
                 value = f"#{prefix}-{value[1:]}"
             elif name == "style":
                 value = _styled(value)
-            elif name in ("d", "x", "y", "transform"):
+            elif name in ("d", "x", "y") or value.startswith("rotate"):
                 value = _NUMBER.sub(_rounded, " ".join(value.split()))
             used.update(_ADDRESS.findall(value))
             one.set(name, _ADDRESS.sub(rf"url(#{prefix}-\1)", value))

@@ -59,8 +59,7 @@ def cascade_curve(
         f"K = {num_small_bins}. The table of K has the numbers."
     )
     element = Markup(svg.element(figure, text=text, prefix=prefix))
-    places = svg.places(figure, share, accuracy)
-    moves = np.round(places - places[num_small_bins], 2) + 0.0
+    moves = svg.moves(figure, share, accuracy, num_small_bins)
     return Drawing(element, tuple((right, down) for right, down in moves.tolist()))
 
 

@@ -86,6 +86,8 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {
         "percent": percent,
         "hundred": hundred,
+        "level": level,
+        "at_most": at_most,
         "points": points,
         "number": number,
         "cost": cost,
@@ -154,6 +156,18 @@ def percent(share: Any, digits: int = 1) -> str:
     """A share as a percentage, a dash for NaN and None."""
     text = hundred(share, digits)
     return text if text == "–" else f"{text}%"
+
+
+def level(share: float) -> str:
+    """A confidence level, which 99.5% is and 100% is not."""
+    return f"{100 * share:.6g}%"
+
+
+def at_most(share: float | None) -> str:
+    """A bound in percentage points, never shown as less than it is."""
+    if share is None or math.isnan(share):
+        return "–"
+    return number(math.ceil(round(1000 * share, 6)) / 10, 1)
 
 
 def points(share: Any, digits: int = 1) -> str:

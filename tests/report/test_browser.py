@@ -167,7 +167,7 @@ def state(page):
     return {
         "k": page.locator("output").inner_text(),
         "numbers": {p.get_attribute("data-part"): p.inner_text() for p in parts},
-        "mark": page.locator(".mark").get_attribute("transform"),
+        "mark": page.locator(".mark-at-k").get_attribute("transform"),
         "current": page.locator("tr[aria-current] th").all_inner_texts(),
         "said": page.locator("[aria-live]").text_content(),
     }
@@ -183,7 +183,7 @@ def expected(k):
         "accuracy-ends": " to ".join(map(pages.hundred, point.accuracy_interval)),
         "change": pages.points(point.accuracy_change),
         "change-ends": " to ".join(map(pages.points, point.accuracy_change_interval)),
-        "bound": pages.hundred(point.drop_bound),
+        "bound": pages.at_most(point.drop_bound),
         "cost": pages.cost(point.cost, max(p.cost for p in report.points)),
         "saved": pages.hundred(point.cost_saved_share),
         "saved-ends": " to ".join(map(pages.hundred, point.cost_saved_share_interval)),
@@ -199,7 +199,9 @@ def check(page, k):
     assert found["current"] == [str(k)]
     row = page.locator("tr[data-says]").nth(k)
     place = row.get_attribute("data-x"), row.get_attribute("data-y")
-    assert found["mark"] == f"translate({' '.join(place)})"
+    at_start = place == ("0.0", "0.0") and found["mark"] is None
+    assert at_start or found["mark"] == f"translate({' '.join(place)})"
+    assert page.locator(".mark-at-k-name").text_content() == f"K = {k}"
     return found
 
 
@@ -237,15 +239,20 @@ def test_slider(visit, viewport):
 def test_the_mark_is_on_the_curve(visit):
     """In pixels: its middle is that of a marker of the curve, for every K."""
     page = visit("cascade")
-    middles = """(parent) => [...document.querySelectorAll(parent)].map((one) => {
-        const box = one.getBoundingClientRect();
-        return [box.x + box.width / 2, box.y + box.height / 2]; })"""
-    markers = page.evaluate(middles, "[data-cascade] svg use")
+    middles = """(names) => names.map((name) =>
+        [...document.querySelectorAll(`[data-cascade] svg ${name}`)].map((one) => {
+          const box = one.getBoundingClientRect();
+          return [box.x + box.width / 2, box.y + box.height / 2]; }))"""
     slider = page.get_by_label("K, bins kept small")
+    seen = set()
     for k in range(len(made_reports.report("cascade").points)):
         slider.fill(str(k))
-        ((x, y),) = page.evaluate(middles, "[data-cascade] .mark")
+        ((x, y),), markers = page.evaluate(
+            middles, [".mark-at-k", ":not(.mark-at-k) > g > use"]
+        )
+        seen.add((x, y))
         assert min(max(abs(x - right), abs(y - down)) for right, down in markers) < 1
+    assert len(seen) == len(made_reports.report("cascade").points)
 
 
 def test_without_a_script_the_table_stands(visit):
@@ -263,7 +270,7 @@ def test_without_a_script_the_table_stands(visit):
         page.locator("[data-part=accuracy]").inner_text()
         == (expected(report.num_small_bins)["accuracy"])
     )
-    assert page.locator(".mark").is_visible()
+    assert page.locator(".mark-at-k").is_visible()
 
 
 def test_scripts_of_others_are_refused(browser):

@@ -112,7 +112,7 @@ def test_tables_have_captions_and_heads(parsed):
 
 def test_figures_are_said_in_words(parsed, command):
     figures = parsed.all("svg")
-    number = {"calibrate": 1, "cascade": 3, "clean": 3, "check": 0}[command]
+    number = {"calibrate": 1, "cascade": 4, "clean": 3, "check": 0}[command]
     assert len(figures) == number
     assert all(attrs["role"] == "img" and attrs["aria-label"] for attrs in figures)
     # Text stays text.
@@ -214,6 +214,9 @@ def test_numbers():
     assert pages.points(-0.0123) == "−1.2"
     assert pages.points(-1e-9) == pages.points(1e-9) == pages.points(0) == "0.0"
     assert pages.points(np.float32(20)) == "+2,000.0"
+    assert pages.level(0.995) == "99.5%"
+    assert pages.at_most(0.01101) == "1.2" and pages.at_most(0.011) == "1.1"
+    assert pages.at_most(None) == "–"
     assert pages.hundred(np.float32(0.5)) == "50.0"
     assert pages.number(-0.00001) == "0.0000"
     assert pages.cost(0.001234) == "0.001234"
@@ -233,39 +236,66 @@ def test_rows_of_the_slider():
     for row, point in zip(rows, report.points, strict=True):
         assert row["data-says"].startswith(f"K = {point.num_small_bins}: ")
         assert pages.percent(point.accuracy) in row["data-says"]
-    # The markers of the curve, as the figure has them.
-    (figure, *_) = re.findall("<svg.*?</svg>", pages.page(report), re.S)
-    markers = {
-        (float(attrs["x"]), float(attrs["y"])) for attrs in Parsed(figure).all("use")
-    }
+    # The ring is at the chosen K, and moves to the other markers of the curve.
+    (figure,) = [one for one in figures_of(pages.page(report)) if "mark-at-k" in one]
+    (before, after) = figure.split('class="mark-at-k"')
+    ring = Parsed(f"<g {after[: after.index('</g></g>')]}</g></g>").all("use")[0]
+    start = np.array([float(ring["x"]), float(ring["y"])])
+    markers = {(float(one["x"]), float(one["y"])) for one in uses(before)}
     for row in rows:
-        place = np.array([float(row["data-x"]), float(row["data-y"])])
+        place = start + [float(row["data-x"]), float(row["data-y"])]
         assert min(np.abs(place - marker).max() for marker in markers) < 0.02
+    assert (rows[report.num_small_bins]["data-x"], "0.0") == ("0.0", "0.0")
+
+
+def figures_of(text):
+    return re.findall("<svg.*?</svg>", text, re.S)
+
+
+def uses(text):
+    found = re.findall(r'<use [^>]*x="([-\d.]+)" y="([-\d.]+)"', text)
+    return [{"x": x, "y": y} for x, y in found]
 
 
 def test_a_promise_that_is_not_possible():
-    report = made_reports.report("cascade")
-    points = tuple(dataclasses.replace(p, allowed=False) for p in report.points)
-    points = tuple(
-        dataclasses.replace(
-            point, cost=None, cost_saved_share=None, cost_saved_share_interval=None
+    report = made_reports.impossible()
+    assert not report.feasible and report.small_cost is None
+    parsed = Parsed(pages.page(report))
+    found = " ".join(parsed.texts[0].split())
+    assert "No K can promise" in found
+    assert "the promise was made for" not in found
+    assert "Mean cost" not in found and "Cost saved" not in found
+    rows = [attrs for attrs in parsed.all("tr") if "data-x" in attrs]
+    assert [("aria-current" in attrs) for attrs in rows] == [True] + [False] * 15
+
+
+def test_scores_alone():
+    """Of tokens' likelihoods: no confidence before, no options, no groups."""
+    report = made_reports.of_scores()
+    assert report.model.before is None and not report.model.groups
+    parsed = Parsed(pages.page(report))
+    found = " ".join(parsed.texts[0].split())
+    assert "before calibration" not in found and "By group" not in found
+    assert "No row was left out." in found
+    assert "slope" in found and "intercept" in found
+    (figure,) = parsed.all("svg")
+    assert "before" not in figure["aria-label"]
+
+
+def test_many_suspects_are_in_the_file_alone():
+    report = made_reports.report("clean")
+    suspects = 3 * report.suspects
+    parsed = Parsed(
+        pages.page(
+            dataclasses.replace(report, suspects=suspects, num_flagged=len(suspects))
         )
-        for point in points
     )
-    report = dataclasses.replace(
-        report,
-        feasible=False,
-        num_small_bins=0,
-        least_max_drop=None,
-        points=points,
-        small_cost=None,
-        large_cost=None,
-    )
-    found = " ".join(Parsed(pages.page(report)).texts[0].split())
-    assert "cannot be promised" in found
-    assert "The promise: with" not in found
-    assert "least limit" not in found
-    assert not found.count("Mean cost") + found.count("Cost saved")
+    found = " ".join(parsed.texts[0].split())
+    assert f"The first 200 of {len(suspects)} suspects" in found
+    assert "suspects.csv has them all" in found
+    assert found.count("question-") == 200
+    none = dataclasses.replace(report, suspects=(), num_flagged=0)
+    assert "No label is suspect." in pages.page(none)
 
 
 def test_fragments_leave_the_notebook_alone(command):
