@@ -1,6 +1,6 @@
 """Takes the pictures of a cascade's page, light and dark, for the README.
 
-python docs/images/report.py calib-jax-cascade/report.html
+python docs/picture.py calib-jax-cascade/report.html
 """
 
 import io
@@ -37,7 +37,7 @@ def take(page_file: Path) -> None:
             )
             # Few colours make a small file.
             few = Image.open(io.BytesIO(taken)).convert("RGB").quantize(96)
-            few.save(Path(__file__).with_name(name), optimize=True)
+            few.save(Path(__file__).parent / "images" / name, optimize=True)
         browser.close()
 
 
