@@ -144,6 +144,8 @@ class CheckReport(Report):
         )
         if self.alarm:
             return ("Until it is looked into, ask the large model.", again)
+        if not self.num_small_bins and not self.alarm:
+            return ("It keeps nothing small: build one that does, calib-jax cascade.",)
         if self.verdict is Verdict.SHOWN and (self.drifted or self.accuracy_fell):
             return (
                 "The promise holds, but what is saved may have changed: build the "

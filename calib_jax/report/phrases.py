@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 
 def percent(share: float) -> str:
-    """A share, such as 46.1 %."""
-    return f"{100 * share:.1f} %"
+    """A share, such as 46.1%."""
+    return f"{100 * share:.1f}%"
 
 
 def between(ends: Sequence[float]) -> str:
@@ -16,8 +16,8 @@ def between(ends: Sequence[float]) -> str:
 
 
 def level(confidence_level: float) -> str:
-    """A confidence level, such as 95 % or 99.9 %."""
-    return f"{100 * confidence_level:.6g} %"
+    """A confidence level, such as 95% or 99.9%."""
+    return f"{100 * confidence_level:.6g}%"
 
 
 def points(loss: float, digits: int = 1) -> str:

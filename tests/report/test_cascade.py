@@ -95,7 +95,7 @@ def test_json(found):
 def test_sentences(found):
     text = " ".join(found.sentences())
     assert (
-        "With confidence 95 %, the cascade loses at most 1 point of accuracy against "
+        "With confidence 95%, the cascade loses at most 1 point of accuracy against "
         "always asking the large model, on new inputs like these 1,500 rows." in text
     )
     saved = phrases.percent(found.chosen.cost_saved_share)
@@ -164,7 +164,7 @@ def test_a_promise_that_is_not_possible(pair, max_drop):
     assert not found.feasible and found.num_small_bins == 0
     assert found.chosen.small_share == 0
     text = " ".join(found.sentences())
-    assert "No K can promise with confidence 95 %" in text
+    assert "No K can promise with confidence 95%" in text
     assert "K is 0: the large model answers everything" in text
     least = found.least_max_drop
     assert f"{phrases.points(least, 2)}" in text

@@ -80,7 +80,7 @@ def test_shown_anew(made):
     assert check.verdict is Verdict.SHOWN and not check.alarm
     text = " ".join(check.sentences())
     assert "loses at most 2 points of accuracy: these rows alone show it anew" in text
-    assert "at most 1.0 % of checks raise an alarm: 3 tests, at p up to 0.0033" in text
+    assert "at most 1.0% of checks raise an alarm: 3 tests, at p up to 0.0033" in text
 
 
 def test_too_few_to_say(made):
