@@ -10,7 +10,8 @@ import numpy as np
 
 from ..io import cells, files
 from ..io.outputs import Outputs
-from . import models, statuses
+from . import figures, models, statuses
+from .drawings import Drawing
 from .models import Model
 from .records import Report, Writer
 from .scoring import Method
@@ -88,6 +89,10 @@ class CalibrationReport(Report):
             f'In Python: params = calib_jax.load("{PARAMETERS}"), then '
             f"calib_jax.calibrate(params, x), where x holds: {self.model.taken}.",
         )
+
+    def figures(self, prefix: str) -> Mapping[str, Drawing]:
+        level = self.confidence_level
+        return {"model": figures.reliability(self.model, level, f"{prefix}model")}
 
     def files(self) -> Mapping[str, Writer]:
         return {

@@ -26,7 +26,8 @@ from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
 from ..stats.intervals import Interval
-from . import costs, models, phrases, points, statuses
+from . import costs, figures, models, phrases, points, statuses
+from .drawings import Drawing
 from .models import Model
 from .points import Point
 from .records import Report, Writer
@@ -66,6 +67,7 @@ class CascadeReport(Report):
 
     command: ClassVar[str] = "cascade"
     title: ClassVar[str] = "Cascade"
+    has_slider: ClassVar[bool] = True
 
     small: Model
     large: Model
@@ -230,6 +232,24 @@ class CascadeReport(Report):
                 f"{phrases.between(sorted(ends))})."
             )
         return [found]
+
+    def figures(self, prefix: str) -> Mapping[str, Drawing]:
+        small, large = self.small_cost, self.large_cost
+        found = {
+            name: figures.reliability(model, self.confidence_level, f"{prefix}{name}")
+            for name, model in (("small", self.small), ("large", self.large))
+        }
+        found["curve"] = figures.cascade_curve(
+            self.curve,
+            self.interval,
+            self.num_small_bins,
+            (small, large) if small is not None and large else None,
+            f"{prefix}curve",
+        )
+        found["advantage"] = figures.advantage(
+            self.router, self.num_small_bins, f"{prefix}advantage"
+        )
+        return found
 
     def files(self) -> Mapping[str, Writer]:
         return {"cascade.json": self._write_record}

@@ -19,8 +19,9 @@ from ..cleaning import audits, expectations, experts, label_issues, repairs
 from ..cleaning.expectations import FalseFlags
 from ..io import cells, review_sheets
 from ..io.outputs import Outputs, join
-from . import agreed, models, statuses
+from . import agreed, figures, models, statuses
 from .agreed import Answers
+from .drawings import Drawing
 from .models import Model
 from .records import Report, Writer
 from .scoring import Method
@@ -33,6 +34,9 @@ DEFAULT_TOP_BINS = 10
 # The precision to show lies this much below the expected one, and no audit is planned
 # for a precision outside these limits: expectations are not that good.
 _MARGIN, _LEAST_EXPECTED, _MOST_EXPECTED = 0.1, 0.5, 0.95
+
+# Models whose reliability diagrams are on the page.
+_MOST_DRAWN = 6
 
 #: Names of the files beside the page.
 SUSPECTS, SHEET = FILES = ("suspects.csv", review_sheets.NAME)
@@ -218,6 +222,15 @@ class CleaningReport(Report):
             "other answer, or leave these rows out.",
             f"Then again if most were wrong: {more}.",
         )
+
+    def figures(self, prefix: str) -> Mapping[str, Drawing]:
+        found = {}
+        for number, model in enumerate(self.models[:_MOST_DRAWN], 1):
+            name = f"model-{number}"
+            found[name] = figures.reliability(
+                model, self.confidence_level, f"{prefix}{name}"
+            )
+        return found
 
     def files(self) -> Mapping[str, Writer]:
         found: dict[str, Writer] = {SUSPECTS: self._write_suspects}

@@ -22,9 +22,6 @@ from markupsafe import Markup
 
 from ..binning.bins import Bins
 from ..plots import svg
-from . import figures
-from .cascade import CascadeReport
-from .records import Report
 
 # A text from a file, and any text.
 _LONGEST_NAME, _LONGEST_TEXT = 120, 1000
@@ -36,24 +33,21 @@ _JOINERS = "\u200c\u200d"
 _fragments = itertools.count(1)
 
 
-def page(report: Report) -> str:
+def page(report: Any) -> str:
     """The page of a report: HTML with its style, figures and script inside."""
-    script = _source("slider.js") if isinstance(report, CascadeReport) else None
+    script = _source("slider.js") if report.has_slider else None
     return _render(report, "page.html.jinja", script=script)
 
 
-def fragment(report: Report) -> str:
+def fragment(report: Any) -> str:
     """The same for a notebook: an element with a style of its own, and no script."""
     # Several may be in one document, also after the process was started again.
     prefix = f"calib-jax-{os.getpid()}-{next(_fragments)}-"
     return _render(report, "fragment.html.jinja", prefix=prefix)
 
 
-Report.as_fragment = fragment
-
-
 def _render(
-    report: Report, name: str, *, prefix: str = "", script: str | None = None
+    report: Any, name: str, *, prefix: str = "", script: str | None = None
 ) -> str:
     """An HTML text; `prefix` starts all ids."""
     digest = hashlib.sha256((script or "").encode()).digest()
@@ -65,7 +59,7 @@ def _render(
             content=f"{report.command}.html.jinja",
             prefix=prefix,
             most_suspects=_MOST_SUSPECTS,
-            figures=figures.of(report, prefix),
+            figures=report.figures(prefix),
             colours=svg.palette(),
             script=None if script is None else Markup(script),
             script_hash=base64.b64encode(digest).decode(),

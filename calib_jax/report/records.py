@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from ..io.outputs import Outputs
 from ..io.plain import Plain, plain
+from . import pages
+from .drawings import Drawing
 
 Writer = Callable[[Path], None]
 
@@ -77,8 +79,8 @@ class Report:
     # The command that makes it, and the title of its page.
     command: ClassVar[str]
     title: ClassVar[str]
-    # What a notebook shows; set by `pages`, which imports this module.
-    as_fragment: ClassVar[Callable[["Report"], str]]
+    # Whether its page has a slider over K.
+    has_slider: ClassVar[bool] = False
 
     sources: tuple[Source, ...]
     seed: int
@@ -101,13 +103,17 @@ class Report:
         """Functions that write the files beside the page, by name."""
         return {}
 
+    def figures(self, prefix: str) -> Mapping[str, Drawing]:
+        """The figures of the page, by name; `prefix` starts all ids in them."""
+        return {}
+
     def as_dict(self) -> Plain:
         """All of it as plain data for JSON, the headline first."""
         first = {"command": self.command, **self.headline()}
         return {**plain(first), **plain(self)}  # type: ignore[dict-item]
 
     def _repr_html_(self) -> str:
-        return self.as_fragment()
+        return pages.fragment(self)
 
 
 def versions() -> dict[str, str]:

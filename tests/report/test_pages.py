@@ -11,7 +11,7 @@ import made_reports
 import numpy as np
 import pytest
 
-from calib_jax.report import figures, pages
+from calib_jax.report import pages
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 
@@ -80,7 +80,7 @@ def parsed(text):
 
 @pytest.fixture(scope="module")
 def drawn(command):
-    return figures.of(made_reports.report(command, "harmless"), "")
+    return made_reports.report(command, "harmless").figures("")
 
 
 @pytest.fixture(scope="module")
@@ -172,10 +172,10 @@ def test_what_every_page_says(parsed, command):
 def test_texts_from_files_change_no_element(
     shape_of_harmless, drawn, command, number, monkeypatch
 ):
-    # They are the same, says the next test, and take most of the time.
-    monkeypatch.setattr(figures, "of", lambda report, prefix: drawn)
     hostile = made_reports.HOSTILE[number]
     report = made_reports.report(command, hostile)
+    # They are the same, says the next test, and take most of the time.
+    monkeypatch.setattr(type(report), "figures", lambda report, prefix: drawn)
     text = pages.page(report)
     found = Parsed(text)
     assert found.shape == shape_of_harmless
@@ -195,7 +195,7 @@ def test_texts_from_files_change_no_element(
 
 def test_figures_hold_no_text_from_files(command, drawn):
     for hostile in made_reports.HOSTILE[1], made_reports.HOSTILE[8]:
-        assert figures.of(made_reports.report(command, hostile), "") == drawn
+        assert made_reports.report(command, hostile).figures("") == drawn
 
 
 def test_unseen_characters_are_shown():
