@@ -52,6 +52,8 @@ def command(
     how = options.reading_options(reading)
     left_out = _LeftOut()
     try:
+        if str(file) == "-" and model:
+            raise click.UsageError("--model is for files of arrays.")
         if str(file) == "-":
             for outputs in _of_stream(left_out, how):
                 _print(applying.decide(served, outputs))
@@ -73,7 +75,7 @@ def _of_stream(left_out: "_LeftOut", how: dict[str, Any]) -> Iterator[Any]:
     from ..report import applying
 
     allowed = how["drop_malformed"]
-    how = {name: how[name] for name in ("kind", "choices")}
+    how = {name: how[name] for name in ("kind", "choices", "smoothing")}
     num_lines, format = 0, None
     for lines in applying.available_lines(sys.stdin.buffer, _STREAM):
         more = {

@@ -49,6 +49,7 @@ Examples:
 @options.file_argument("large")
 @options.reading
 @options.model
+@options.method
 @click.option(
     "--cost",
     type=Price(),
@@ -68,13 +69,6 @@ Examples:
     default=15,
     show_default=True,
     help="Bins of the router.",
-)
-@click.option(
-    "--method",
-    type=click.Choice(["auto", "temperature", "platt", "histogram"]),
-    default="auto",
-    show_default=True,
-    help="The calibrator of both models.",
 )
 @options.running("calib-jax-cascade")
 def command(
@@ -104,13 +98,11 @@ def command(
     from ..report import cascade, folders, scoring
 
     how = options.reading_options(reading)
+    paths = (small, large)
     folders.check(
-        output,
-        force=force,
-        names=["cascade.json"],
-        read=(small, large, how["labels"]),
+        output, force=force, names=cascade.FILES, read=(*paths, how["labels"])
     )
-    outputs = options.read_all((small, large), model, **how)
+    outputs = options.read_all(paths, model, **how)
     prices = (None, None) if cost is None else cost
     with options.working("Fitting, choosing K and judging"):
         report = cascade.cascade_report(

@@ -20,6 +20,7 @@ Examples:
 @options.file_argument("small")
 @options.file_argument("large", required=False)
 @options.reading
+@options.model
 @options.running("calib-jax-check", confidence_level=0.99)
 def command(
     record: Path,
@@ -31,6 +32,7 @@ def command(
     seed: int,
     as_json: bool,
     no_cache: bool,
+    model: tuple[str, ...],
     **reading: Any,
 ) -> int:
     """See whether a cascade still does what it promised.
@@ -48,14 +50,15 @@ def command(
     from ..io.files import load
     from ..report import checking, folders
 
-    folders.check(output, force=force)
+    how = options.reading_options(reading)
+    paths = [path for path in (small, large) if path is not None]
+    folders.check(output, force=force, read=(record, *paths, how["labels"]))
     served = load(record)
     if not isinstance(served, CascadeRecord):
         raise ValueError(
             f"{record}: expected a cascade.json, got a {type(served).__name__}."
         )
-    how = options.reading_options(reading)
-    outputs = [options.read(path, **how) for path in (small, large) if path is not None]
+    outputs = options.read_all(paths, model, **how)
     with options.working("Comparing"):
         report = checking.check_report(
             served, *outputs, confidence_level=confidence_level, seed=seed

@@ -33,6 +33,9 @@ from .points import Point
 from .records import Report, Writer
 from .scoring import Method
 
+RECORD = "cascade.json"
+FILES = (RECORD,)
+
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class CascadeReport(Report):
@@ -252,7 +255,7 @@ class CascadeReport(Report):
         return found
 
     def files(self) -> Mapping[str, Writer]:
-        return {"cascade.json": self._write_record}
+        return {RECORD: self._write_record}
 
     def _write_record(self, path: Path) -> None:
         promise = Promise(

@@ -164,9 +164,10 @@ class CleaningReport(Report):
             f"{self.num_top_bins} most accurate of {self.num_bins} bins.",
             "Every row was judged by calibrators and bins fitted on the half that it "
             "is not in.",
-            "Calibration here is measured against the given labels, not the truth: "
-            "wrong ones make models look overconfident, so that real confidence is "
-            "higher and the ECE of the truth another.",
+            "Calibration is measured against the given labels, not the truth. Wrong "
+            "labels make models look overconfident: they are usually right more often "
+            "than their confidence here says, and their ECE against the truth is "
+            "another.",
         ]
         for model in self.models:
             role = model.source.role if several else ""

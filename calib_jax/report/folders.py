@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..io import review_sheets
+from ..io import host, review_sheets
 from . import pages
 from .records import Report
 
@@ -84,7 +84,9 @@ def _filled_in(path: Path) -> bool:
         return True
 
 
-def write(report: Report, folder: Path, *, force: bool = False) -> tuple[Path, ...]:
+def write(
+    report: Report, folder: str | os.PathLike[str], *, force: bool = False
+) -> tuple[Path, ...]:
     """Writes the page and the other files of a report.
 
     They are written to a hidden folder beside it, which is moved into place at the end,
@@ -102,20 +104,21 @@ def write(report: Report, folder: Path, *, force: bool = False) -> tuple[Path, .
       The paths that were written, the page first.
 
     Raises:
-      ValueError: if the folder is not empty, without `force`, or a file of it holds
-        answers.
+      ValueError: if the folder is not empty, without `force`, if a file of it holds
+        answers, or for what is not a path.
       OSError: if it cannot be written.
     """
+    output = host.path("folder", folder)
     files = report.files()
     names = [PAGE, *files]
-    check(folder, force=force, names=files)
-    place = Path(os.path.realpath(folder))
+    check(output, force=force, names=files)
+    place = Path(os.path.realpath(output))
     with _parents(place), _beside(place) as made:
         (made / PAGE).write_text(pages.page(report), encoding="utf-8")
         for name, writer in files.items():
             writer(made / name)
         # Somebody may have written there meanwhile.
-        check(folder, force=force, names=files)
+        check(output, force=force, names=files)
         if place.is_dir() and any(place.iterdir()):
             _replace(made, place, names)
         else:
@@ -125,7 +128,7 @@ def write(report: Report, folder: Path, *, force: bool = False) -> tuple[Path, .
             os.chmod(made, 0o777 & ~mask)
             # Takes the place of an empty folder too.
             os.replace(made, place)
-    return tuple(folder / name for name in names)
+    return tuple(output / name for name in names)
 
 
 @contextlib.contextmanager

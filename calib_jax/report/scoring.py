@@ -175,7 +175,8 @@ def choose(outputs: Outputs, scores: Scored) -> tuple[Method, str]:
         return PLATT, f"Platt scaling, because {one}."
     real = True if outputs.class_where is None else outputs.class_where
     if np.any(np.isneginf(values) & real):
-        zeros = "some probabilities are 0, which no temperature can explain"
+        zeros = "some probabilities are 0, which no temperature can explain without "
+        zeros += "--smoothing"
         name = "Histogram binning" if enough else "Platt scaling"
         return table, f"{name} of the answer's probability, because {zeros}."
     if outputs.labels is None:

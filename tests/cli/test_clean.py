@@ -39,7 +39,7 @@ def test_a_folder(capsys, made):
     assert {path.name for path in out.iterdir()} == names
     for words in (
         "labels are suspect, of 1,200",
-        "wrong ones make models look overconfident",
+        "Wrong labels make models look overconfident",
         "drawn at random: if ",
         "Next: Open review.csv",
     ):

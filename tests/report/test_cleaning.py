@@ -152,7 +152,7 @@ def test_words(report):
     text = " ".join(report.sentences())
     for words in (
         "fitted on the half that it is not in",
-        "wrong ones make models look overconfident",
+        "Wrong labels make models look overconfident",
         "given labels, not the truth",
         "If the models err independently",
         "this is too high",
@@ -240,6 +240,32 @@ def test_what_cannot_be_cleaned(made):
     other = dataclasses.replace(second, labels=(second.labels + 1) % 4)
     with pytest.raises(ValueError, match="other labels than model 0 in 1200 rows"):
         agreed.answers([first, other])
+
+
+def test_flipped_labels_of_real_images(data_folder):
+    """One label in twenty of CIFAR-10's test set is made wrong."""
+    with np.load(data_folder / "vision" / "cifar10.npz") as file:
+        truth = file["label"].astype(np.int32)
+        shares = [file[f"{name}_probs"] for name in ("wideresnet_16_4", "crossval")]
+    labels, wrong = made_outputs.flipped(truth, options=10)
+    read = [
+        outputs(
+            None,
+            labels,
+            logits=None,
+            kind="probabilities",
+            log_probabilities=np.log(np.maximum(one, np.float32(1e-30))),
+        )
+        for one in shares
+    ]
+    report = cleaning.cleaning_report(*read)
+    found = wrong[report.ranking.flagged]
+    assert found.mean() > 0.95 and found.sum() > 0.3 * wrong.sum()
+    fixed = report.ranking.suggestion == truth
+    assert fixed[report.ranking.flagged & wrong].mean() > 0.9
+    # Independent errors were assumed, which is about right for labels drawn by chance.
+    assert report.expected_precision == pytest.approx(found.mean(), abs=0.1)
+    assert report.least_precision < found.mean()
 
 
 NASTY = (

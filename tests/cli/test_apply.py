@@ -1,0 +1,268 @@
+"""`calib-jax apply`: decisions for new inputs, from files and as lines arrive."""
+
+import io
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import threading
+
+import made_outputs
+import made_pairs
+import numpy as np
+import pytest
+from made_outputs import one_line, run
+
+import calib_jax as cj
+from calib_jax import report
+from calib_jax.io.outputs import Outputs
+from calib_jax.report import applying
+
+pytestmark = pytest.mark.once
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    """A cascade of heavily tied scores, one of options, and calibrations of both."""
+    folder = tmp_path_factory.mktemp("records")
+    tied = report.cascade_report(*made_pairs.pair(decimals=2), max_drop=0.02)
+    values, labels = made_outputs.logits()
+    ids = tuple(map(str, range(len(labels))))
+    small = Outputs(
+        ids=ids, format="npz", kind="logits", logits=values, labels=np.int32(labels)
+    )
+    large = Outputs(
+        ids=ids,
+        format="npz",
+        kind="logits",
+        logits=np.float32(values + 2 * np.eye(4)[labels]),
+        labels=np.int32(labels),
+    )
+    options = report.cascade_report(small, large, max_drop=0.3)
+    assert tied.feasible and options.feasible
+    for name, found in (("tied", tied), ("options", options)):
+        found.files()["cascade.json"](folder / f"{name}.json")
+    scores = report.calibration_report(made_pairs.pair(decimals=2)[0])
+    scores.files()["calibration.json"](folder / "scores.json")
+    classes = report.calibration_report(small)
+    classes.files()["calibration.json"](folder / "classes.json")
+    return folder
+
+
+def lines_of(outputs):
+    return [
+        json.dumps({"id": one, "score": score}) + "\n"
+        for one, score in zip(outputs.ids, outputs.scores.tolist(), strict=True)
+    ]
+
+
+@pytest.fixture(scope="module")
+def new(tmp_path_factory):
+    """10,000 lines of scores of two decimals, without labels."""
+    path = tmp_path_factory.mktemp("new") / "new.jsonl"
+    (small, _) = made_pairs.pair(rows=10_000, seed=5, decimals=2)
+    path.write_text("".join(lines_of(small)))
+    return path, small
+
+
+def stream(monkeypatch, data):
+    class Stdin:
+        buffer = io.BufferedReader(io.BytesIO(data))
+
+    monkeypatch.setattr(sys, "stdin", Stdin)
+
+
+def answers(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_file(capsys, records, new):
+    path, small = new
+    status, out, err = run(capsys, "apply", records / "tied.json", path)
+    assert status == 0 and err == ""
+    found = answers(out)
+    assert list(found[0]) == ["id", "small", "confidence"]
+    assert [one["id"] for one in found] == list(small.ids)
+    record = cj.load(records / "tied.json")
+    keep = record.keep_small(small.scores)
+    assert [one["small"] for one in found] == keep.tolist()
+    assert 0.05 < keep.mean() < 0.95
+    confidence = np.asarray(cj.calibrate(record.small_params, small.scores))
+    given = np.float32([one["confidence"] for one in found])
+    np.testing.assert_array_equal(given, confidence)
+    # In JAX the same ones stay small.
+    again = cj.use_small(record.router, confidence, record.num_small_bins)
+    np.testing.assert_array_equal(keep, again)
+
+
+def test_a_stream_is_answered_as_a_file(capsys, monkeypatch, records, new):
+    path, _ = new
+    _, whole, _ = run(capsys, "apply", records / "tied.json", path)
+    stream(monkeypatch, path.read_bytes())
+    status, out, err = run(capsys, "apply", records / "tied.json", "-")
+    assert status == 0 and err == "" and out == whole
+    # Also without a line feed at the end, and with lines that repeat.
+    data = path.read_bytes()[:-1]
+    stream(monkeypatch, data + b"\n" + data)
+    _, out, _ = run(capsys, "apply", records / "tied.json", "-")
+    assert out == whole + whole
+
+
+def test_options(capsys, tmp_path, records):
+    values, _ = made_outputs.logits(seed=4)
+    path = tmp_path / "new.npy"
+    np.save(path, values)
+    status, out, _ = run(
+        capsys, "apply", records / "options.json", path, "--kind", "logits"
+    )
+    record = cj.load(records / "options.json")
+    top = cj.top1(values, record.small_params.temperature).confidence
+    assert status == 0
+    assert [one["small"] for one in answers(out)] == record.keep_small(top).tolist()
+    given = np.float32([one["confidence"] for one in answers(out)])
+    np.testing.assert_allclose(given, top, rtol=1e-6)
+    _, out, _ = run(capsys, "apply", records / "classes.json", path, "--kind", "logits")
+    assert list(answers(out)[0]) == ["id", "confidence"]
+
+
+def test_other_outputs_than_the_record_takes(capsys, tmp_path, records, new):
+    path, _ = new
+    values, _ = made_outputs.logits(rows=50)
+    logits = tmp_path / "logits.npy"
+    np.save(logits, values)
+    for name in ("options.json", "classes.json"):
+        message = one_line(capsys, "apply", records / name, path)
+        assert message == (
+            "new.jsonl: holds one score for each answer, but the Temperature "
+            f"calibrator of {name} takes logits or log-probabilities of the options: "
+            "give outputs like those that it was fitted on."
+        )
+    for name in ("tied.json", "scores.json"):
+        message = one_line(capsys, "apply", records / name, logits, "--kind", "logits")
+        assert message.startswith("logits.npy: holds logits or log-probabilities")
+        assert "takes one score for each answer" in message
+
+
+def test_files_that_do_not_say_what_they_take(tmp_path):
+    """Those of `save` and of other writers: only what nobody mistakes is applied."""
+    path = tmp_path / "params.json"
+    cj.save(path, cj.Platt(slope=np.float32(2), intercept=np.float32(0)))
+    small, _ = made_pairs.pair(rows=50)
+    decided = applying.decide(applying.load(path), small)
+    np.testing.assert_allclose(
+        decided.confidence, 1 / (1 + np.exp(-2 * small.scores)), rtol=1e-6
+    )
+    values = np.float32([[0.0, 1.0]])
+    logits = Outputs(ids=("a",), format="npy", kind="logits", logits=values)
+    with pytest.raises(ValueError, match="takes scores"):
+        applying.decide(applying.load(path), logits)
+    cj.save(path, cj.Temperature(temperature=np.float32(2)))
+    found = applying.decide(applying.load(path), logits).confidence
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-0.5)), rtol=1e-6)
+    with pytest.raises(ValueError, match="takes logits or log-probabilities"):
+        applying.decide(applying.load(path), small)
+
+
+def test_not_a_record(capsys, tmp_path, new):
+    path, _ = new
+    other = tmp_path / "bins.json"
+    cj.save(other, cj.equal_width_bins(3))
+    message = one_line(capsys, "apply", other, path)
+    assert "expected a cascade.json or a calibration.json, got a Bins" in message
+    assert "JSON file written by save" in one_line(capsys, "apply", path, path)
+
+
+BAD = ['{"id": "a", "score": 0.5}\n', '{"id": "b", "sc\n', '{"id": "c", "score": 1}\n']
+
+
+def test_malformed_lines_of_a_stream(capsys, monkeypatch, records):
+    data = "".join(BAD).encode()
+    stream(monkeypatch, data)
+    status, out, err = run(capsys, "apply", records / "tied.json", "-")
+    assert status == 2 and "standard input: malformed line 2" in err
+    assert err.count("\n") == 1
+    # What is in order is answered.
+    assert [one["id"] for one in answers(out)] == ["a", "c"]
+    stream(monkeypatch, data)
+    status, out, err = run(
+        capsys, "apply", records / "tied.json", "-", "--drop-malformed"
+    )
+    assert status == 0 and [one["id"] for one in answers(out)] == ["a", "c"]
+    assert err.startswith("calib-jax: left out 1: malformed") and "(line 2)" in err
+
+
+def test_rows_left_out_are_named(capsys, monkeypatch, tmp_path, records):
+    lines = ['{"id": "a", "score": 0.5}', '{"id": "b", "score": NaN}']
+    path = tmp_path / "new.jsonl"
+    path.write_text("\n".join(lines))
+    for source in (path, "-"):
+        stream(monkeypatch, path.read_bytes())
+        status, out, err = run(capsys, "apply", records / "tied.json", source)
+        assert status == 0 and [one["id"] for one in answers(out)] == ["a"]
+        assert "left out 1: a score that is NaN or infinite (line 2)." in err
+
+
+def test_streams_that_are_not_lines(capsys, monkeypatch, records):
+    stream(monkeypatch, b"id,score\na,0.5\n")
+    message = one_line(capsys, "apply", records / "tied.json", "-")
+    assert "expected JSON lines" in message
+    for data in (b"", b"\n \n"):
+        stream(monkeypatch, data)
+        assert run(capsys, "apply", records / "tied.json", "-") == (0, "", "")
+
+
+def test_lines_that_are_too_long(monkeypatch):
+    monkeypatch.setattr(applying.json_lines, "LONGEST_LINE", 10**6)
+    data = io.BufferedReader(io.BytesIO(b"x" * 2 * 10**6))
+    with pytest.raises(ValueError, match=r"standard input: a line is longer than"):
+        list(applying.available_lines(data, "standard input"))
+
+
+def command(records, *more):
+    root = pathlib.Path(cj.__file__).parents[1]
+    return subprocess.Popen(
+        [sys.executable, "-m", "calib_jax", "apply", records / "tied.json", "-", *more],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+
+
+def test_lines_are_answered_as_they_arrive(records):
+    with command(records) as child:
+        killer = threading.Timer(120, child.kill)
+        killer.start()
+        for number in range(3):
+            line = json.dumps({"id": number, "score": 0.25 * number}) + "\n"
+            child.stdin.write(line.encode())
+            child.stdin.flush()
+            # Waits for the answer before the next one is asked.
+            assert json.loads(child.stdout.readline())["id"] == str(number)
+        child.stdin.close()
+        assert child.wait() == 0 and child.stderr.read() == b""
+        killer.cancel()
+
+
+def test_a_reader_that_has_seen_enough(records, new):
+    path, _ = new
+    with command(records) as child:
+        killer = threading.Timer(120, child.kill)
+        killer.start()
+
+        def write():
+            try:
+                for _ in range(100):
+                    child.stdin.write(path.read_bytes())
+            except BrokenPipeError:
+                pass
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        assert json.loads(child.stdout.readline())["id"] == "q0"
+        child.stdout.close()
+        assert child.wait() == 0
+        assert child.stderr.read() == b""
+        writer.join()
+        killer.cancel()
