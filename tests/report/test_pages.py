@@ -172,9 +172,9 @@ def test_what_every_page_says(parsed, command):
 def test_texts_from_files_change_no_element(
     shape_of_harmless, drawn, command, number, monkeypatch
 ):
-    # They are the same, says the next test, and take most of the time.
     hostile = made_reports.HOSTILE[number]
     report = made_reports.report(command, hostile)
+    # They are the same, says the next test, and take most of the time.
     monkeypatch.setattr(type(report), "figures", lambda report, prefix: drawn)
     text = pages.page(report)
     found = Parsed(text)
