@@ -130,27 +130,19 @@ def decide(served: Served, outputs: Outputs) -> Decisions:
 
 def _check(served: Served, outputs: Outputs) -> None:
     of_classes = isinstance(served.params, Temperature)
-    given = scoring.taken(outputs, of_classes)
     wanted = served.taken
-    if wanted is None:
-        # The file does not say it: what nobody can mistake.
-        wanted = scoring.OF_OPTIONS if of_classes else given
-        if not of_classes and class_values(outputs) is not None:
-            wanted = "scores"
-    if given == wanted:
-        return
-    if class_values(outputs) is not None:
-        given = scoring.OF_OPTIONS
-    known = (scoring.OF_OPTIONS, scoring.OF_LIKELIEST)
-    if wanted not in (*known, scoring.OF_TOKENS, scoring.OF_ANSWER, "scores"):
-        # Words of whoever wrote the record; the shape is all that can be checked.
-        if of_classes == (given == scoring.OF_OPTIONS):
-            return
-    raise ValueError(
-        f"{outputs.name}: holds {given}, but the {type(served.params).__name__} "
-        f"calibrator of {served.name} takes {wanted}: give outputs like those that it "
-        "was fitted on."
-    )
+    if wanted is None or not wanted.startswith(scoring.TAKEN):
+        # Not said, or in words of whoever wrote it: the shape is what can be checked.
+        fits = of_classes == (class_values(outputs) is not None)
+        wanted = wanted or (scoring.OF_OPTIONS if of_classes else scoring.OF_ANSWER)
+    else:
+        fits = scoring.taken(outputs, of_classes) == wanted
+    if not fits:
+        raise ValueError(
+            f"{outputs.name}: holds {scoring.taken(outputs, True)}, but the "
+            f"{type(served.params).__name__} calibrator of {served.name} takes "
+            f"{wanted}: give outputs like those that it was fitted on."
+        )
 
 
 def available_lines(stream: Any, name: str) -> Iterator[list[bytes]]:

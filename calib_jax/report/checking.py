@@ -256,6 +256,21 @@ def check_report(
     References:
       Fisher, "The Logic of Inductive Inference", 1935; Waudby-Smith and Ramdas,
       "Estimating Means of Bounded Random Variables by Betting", 2024, arXiv 2010.09686.
+
+    Examples:
+      >>> import pathlib, tempfile
+      >>> import calib_jax as cj
+      >>> from calib_jax import report
+      >>> folder, read = pathlib.Path(tempfile.mkdtemp()), []
+      >>> for name, wrong in (("small", 4), ("large", 3)):
+      ...     rows = [f"{i},{i % 10 / 10},{int(i % 10 >= wrong)}" for i in range(4000)]
+      ...     path = folder / f"{name}.csv"
+      ...     _ = path.write_text("\\n".join(["id,score,correct", *rows]))
+      ...     read.append(cj.io.read_outputs(path))
+      >>> _ = report.write(report.cascade_report(*read), folder / "cascade")
+      >>> record = cj.load(folder / "cascade" / "cascade.json")
+      >>> print(check_report(record, *read).verdict.name)
+      SHOWN
     """
     if not 0 < confidence_level < 1:
         raise ValueError(

@@ -76,12 +76,15 @@ OF_OPTIONS = "logits or log-probabilities of the options"
 OF_LIKELIEST = "log-odds of the likeliest option's probability"
 OF_TOKENS = "mean log-likelihood of the answer's tokens"
 OF_ANSWER = "one score for each answer"
+TAKEN = (OF_OPTIONS, OF_LIKELIEST, OF_TOKENS, OF_ANSWER)
 
 
 def taken(outputs: Outputs, of_classes: bool) -> str:
     """What a calibrator, of classes or of a score, takes of outputs like these."""
     if class_values(outputs) is not None:
-        return OF_OPTIONS if of_classes else OF_LIKELIEST
+        found = OF_OPTIONS if of_classes else OF_LIKELIEST
+        share = outputs.smoothing
+        return found if share is None else f"{found}, with --smoothing {share:g}"
     return OF_TOKENS if outputs.format == "answers" else OF_ANSWER
 
 

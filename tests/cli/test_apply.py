@@ -12,7 +12,7 @@ import made_outputs
 import made_pairs
 import numpy as np
 import pytest
-from made_outputs import one_line, run
+from made_outputs import as_json, one_line, run
 
 import calib_jax as cj
 from calib_jax import report
@@ -155,13 +155,35 @@ def test_files_that_do_not_say_what_they_take(tmp_path):
     )
     values = np.float32([[0.0, 1.0]])
     logits = Outputs(ids=("a",), format="npy", kind="logits", logits=values)
-    with pytest.raises(ValueError, match="takes scores"):
+    with pytest.raises(ValueError, match="takes one score for each answer"):
         applying.decide(applying.load(path), logits)
     cj.save(path, cj.Temperature(temperature=np.float32(2)))
     found = applying.decide(applying.load(path), logits).confidence
     np.testing.assert_allclose(found, 1 / (1 + np.exp(-0.5)), rtol=1e-6)
     with pytest.raises(ValueError, match="takes logits or log-probabilities"):
         applying.decide(applying.load(path), small)
+
+
+def test_smoothing_is_that_of_the_fit(capsys, tmp_path):
+    """Otherwise confidences would be others without a word."""
+    values, labels = made_outputs.logits(rows=400)
+    shares = np.exp(values) / np.exp(values).sum(axis=1, keepdims=True)
+    path, out = tmp_path / "shares.npz", tmp_path / "out"
+    np.savez(path, probabilities=shares.round(2), labels=labels)
+    smooth = ("--smoothing", "0.01")
+    found = as_json(
+        *(capsys, "calibrate", path, "--method", "temperature"),
+        *("--output", out, *smooth),
+    )
+    assert found["method"] == "temperature"
+    record = out / "calibration.json"
+    status, _, err = run(capsys, "apply", record, path, *smooth)
+    assert status == 0 and err == ""
+    message = one_line(capsys, "apply", record, path)
+    assert (
+        "takes logits or log-probabilities of the options, with --smoothing 0.01"
+        in (message)
+    )
 
 
 def test_not_a_record(capsys, tmp_path, new):

@@ -261,7 +261,8 @@ def _read(
         left_out.check(len(rows))
         if labels is not None:
             rows = labelling.join(rows, label_files.read(labels), left_out)
-        return _outputs(name, labelling.numbered(rows, left_out), left_out)
+        rows = labelling.numbered(rows, left_out)
+        return _outputs(name, rows, left_out, asked.smoothing)
     except ValueError as error:
         # Names in a file may hold anything, and a message is one line of text.
         if (message := str(error)).isprintable():
@@ -368,7 +369,9 @@ def _only(looked: content.Content, kind: str | None, *allowed: str) -> None:
         )
 
 
-def _outputs(name: str, rows: Rows, left_out: LeftOut) -> Outputs:
+def _outputs(
+    name: str, rows: Rows, left_out: LeftOut, smoothing: float | None
+) -> Outputs:
     values = {KINDS[rows.kind]: rows.values}
     predictions = rows.predictions
     if predictions is not None and np.all(np.asarray(predictions) < 0):
@@ -392,6 +395,7 @@ def _outputs(name: str, rows: Rows, left_out: LeftOut) -> Outputs:
         cost=rows.cost,
         texts=texts(rows.texts),
         fingerprints=texts(rows.fingerprints),
+        smoothing=smoothing,
         has_ids=rows.has_ids,
         dropped={_printable(one): num for one, num in left_out.counts.items()},
         dropped_at={_printable(one): tuple(at) for one, at in left_out.places.items()},

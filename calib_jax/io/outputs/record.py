@@ -41,6 +41,7 @@ class Outputs:
       texts: N texts of servers' answers.
       fingerprints: N texts that tell questions apart, which `join` compares; "" where a
         row has none.
+      smoothing: the share of an even distribution that was mixed into probabilities.
       has_ids: False if `ids` are the numbers of the rows.
       dropped: number of rows that were left out, by reason.
       dropped_at: for each reason the places of the first five, such as "line 3".
@@ -63,6 +64,7 @@ class Outputs:
     cost: np.ndarray | None = None
     texts: tuple[str, ...] | None = None
     fingerprints: tuple[str, ...] | None = None
+    smoothing: float | None = None
     has_ids: bool = True
     dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dropped_at: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
