@@ -66,9 +66,9 @@ def of_file(path: Path, watch: Watch | None = None) -> Iterator[tuple[int, Any]]
 
 
 def open_bytes(path: Path, watch: Watch | None = None) -> BinaryIO:
-    """A file, unpacked if it is gzipped or called so."""
+    """A file, unpacked if it is gzipped: its first bytes say so, not its name."""
     file = io.BufferedReader(_Watched(path, watch), 2**16)
-    if path.suffix != ".gz" and file.peek(2)[:2] != b"\x1f\x8b":
+    if file.peek(2)[:2] != b"\x1f\x8b":
         return file
     packed = gzip.GzipFile(fileobj=file)
     # Closed with it.

@@ -236,10 +236,13 @@ def test_wrong_sources(tmp_path):
         cj.io.read_log_probabilities(tmp_path / "missing.jsonl.gz")
     path = write(tmp_path / "lines.jsonl.gz", LINES * 100)
     data = path.read_bytes()
-    for damaged in (data[: len(data) // 2], b"no gzip", data[:-4] + b"1234"):
+    for damaged in (data[: len(data) // 2], data[:-4] + b"1234"):
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match="gzip is damaged after line"):
             cj.io.read_log_probabilities(path)
+    path.write_bytes(write(tmp_path / "lines.jsonl", LINES).read_bytes())
+    read = cj.io.read_log_probabilities(path)
+    assert read.ids == cj.io.read_log_probabilities(tmp_path / "lines.jsonl").ids
 
 
 JUNK = [None, True, -1, 2**70, 0.5, -1e400, NAN, "x", "", [], {}, [[]], {"a": -1}]

@@ -54,6 +54,9 @@ def test_lines_that_are_not_read_have_their_number():
     lines = ['{"score": 0.5}', "{", '{"score": 0.25}']
     with pytest.raises(ValueError, match=r"^standard input: malformed line 13: not"):
         reading.read_lines(lines, name="standard input", num_before=11)
+    with pytest.raises(ValueError, match="malformed line 1: not") as error:
+        reading.read_lines([b"{"], name="a")
+    assert "cut off" not in str(error.value)
     outputs = reading.read_lines(lines, name="a", num_before=11, drop_malformed=True)
     assert outputs.ids == ("11", "13")
     with pytest.raises(left_out.NoRowError, match="no row is left") as error:

@@ -115,11 +115,13 @@ def test_the_last_line_is_cut(tmp_path, form):
 @pytest.mark.parametrize(
     ("start", "expected"),
     [
-        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a picture."),
-        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a picture."),
-        (b"%PDF-1.7\n%\xe2\xe3", "is a PDF."),
-        (b"<!doctype html>\n<html></html>", "is a page of HTML or XML."),
-        (b'<?xml version="1.0"?>\n<a/>', "is a page of HTML or XML."),
+        (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a picture; give the numbers"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a picture; give the numbers"),
+        (b"II*\0\x08\0\0\0", "is a picture; give the numbers"),
+        (b"%PDF-1.7\n%\xe2\xe3", "is a PDF; give the numbers in it as CSV."),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "save its sheet as CSV."),
+        (b"<!doctype html>\n<html></html>", "HTML or XML; download the file itself"),
+        (b'<?xml version="1.0"?>\n<a/>', "HTML or XML; download the file itself"),
         (b"SQLite format 3\0", "SQLite; save its table as CSV."),
         (b"version https://git-lfs.github.com/spec/v1\n", "get the file with git lfs"),
         *(
@@ -147,6 +149,43 @@ def test_formats_that_are_mixed(tmp_path):
     write(folder / "b.jsonl", ANSWERS[:1])
     message = one_line(folder, drop_malformed=True)
     assert "b.jsonl: is of format answers, and files before it are lm-eval" in message
+
+
+def test_files_of_a_folder_that_are_not_read(tmp_path):
+    write(tmp_path / "a.jsonl", '{"id": "a", "score": 0.5}\n')
+    assert read(tmp_path).notes == ()
+    (tmp_path / ".hidden").write_text("")
+    (tmp_path / "more").mkdir()
+    for name in ("readme.txt", "more/plot.png"):
+        (tmp_path / name).write_text("")
+    outputs = read(tmp_path)
+    note = "Files of the folder that were not read: more/plot.png, readme.txt."
+    assert outputs.notes == (note,) and outputs.dropped == {}
+    write(tmp_path / "b.ndjson.gz", gzip.compress(b'{"id": "b", "score": 0.5}\n'))
+    assert read(tmp_path).ids == ("a", "b")
+    write(tmp_path / "more" / "c.CSV.gz", "id,score\nc,0.5\n")
+    message = one_line(tmp_path)
+    assert "JSON and others with rows, more/c.CSV.gz: move these to another" in message
+    assert "got none; read one file at a time: c.CSV.gz." in one_line(tmp_path / "more")
+
+
+def test_files_beside_samples_of_a_harness(tmp_path):
+    write(tmp_path / "samples_law.jsonl", [sample(0, [-1.0, -2.0], 1)])
+    write(tmp_path / "results_2026.json", [{"results": {}}])
+    assert read(tmp_path).notes == ()
+    write(tmp_path / "other.jsonl", [sample(1, [-1.0, -2.0], 1)])
+    assert read(tmp_path).notes[-1].endswith("that were not read: other.jsonl.")
+
+
+def test_an_id_with_other_values_in_another_file_may_be_another_models(tmp_path):
+    one, other = ({"id": "a", "score": score} for score in (0.5, 0.25))
+    assert "reruns, epochs or several answers? keep one" in one_line(
+        write(tmp_path / "a.jsonl", [one, other])
+    )
+    write(tmp_path / "a.jsonl", [one])
+    write(tmp_path / "b.jsonl", [other])
+    message = one_line(tmp_path)
+    assert "two models? Then read one at a time; if these are reruns, keep" in message
 
 
 def test_scores_beside_labels_of_two_classes(tmp_path):

@@ -36,11 +36,13 @@ def unique(rows: Rows, repeats: str | None, left_out: LeftOut) -> Rows:
     if differ and repeats is None:
         first, *others = differ[0]
         other = next(row for row in others if not _same(rows, row, first))
+        why = "reruns, epochs or several answers?"
+        if rows.places.file(first) != rows.places.file(other):
+            why = "two models? Then read one at a time; if these are reruns,"
         raise ValueError(
             f"{left_out.path}: id {shown(rows.ids[first])} has different values in "
             f"{rows.places.name(first)} and {rows.places.name(other)} ({len(differ)} "
-            "such ids): reruns, epochs or several answers; keep one of each with "
-            'repeats="first" or "last".'
+            f'such ids): {why} keep one of each with repeats="first" or "last".'
         )
     which = "an earlier" if repeats == "last" else "a later"
     rows.drop(equal, "the same row once more", left_out)

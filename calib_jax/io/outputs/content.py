@@ -31,13 +31,18 @@ _FOREIGN_STARTS = {
     b"ARROW1": "an Arrow file; save it as parquet",
     b"\xff\xfe": "UTF-16 text; save it as UTF-8",
     b"\xfe\xff": "UTF-16 text; save it as UTF-8",
-    b"%PDF": "a PDF",
-    b"\x89PNG": "a picture",
-    b"\xff\xd8\xff": "a picture",
-    b"GIF8": "a picture",
+    b"%PDF": "a PDF; give the numbers in it as CSV",
+    b"\xd0\xcf\x11\xe0": "an old file of Office; save its sheet as CSV",
+    **dict.fromkeys(
+        (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*"),
+        "a picture; give the numbers that it was drawn from",
+    ),
     b"SQLite format 3": "a database of SQLite; save its table as CSV",
     b"version https://git-lfs": "a pointer of Git LFS; get the file with git lfs pull",
-    **dict.fromkeys((b"<!", b"<html", b"<HTML", b"<?xml"), "a page of HTML or XML"),
+    **dict.fromkeys(
+        (b"<!", b"<html", b"<HTML", b"<?xml"),
+        "a page of HTML or XML; download the file itself, or save its table as CSV",
+    ),
     # Pickles of the oldest form are text.
     **dict.fromkeys((b"(dp0", b"(lp0", b"ccopy_reg", b"cnumpy"), _PICKLE),
 }
@@ -60,8 +65,9 @@ _FOREIGN = {
     "calib_jax.load",
     ("eval", "samples", "version"): "a log of inspect_ai, which is not read",
 }
-# Files of a folder that are read.
-_ENDINGS = (".jsonl", ".json", ".jsonl.gz", ".json.gz", ".ndjson")
+# Files of a folder that are read, and those that hold rows too; both may be gzipped.
+_ENDINGS = (".jsonl", ".json", ".ndjson")
+_TABLES = (".csv", ".tsv", ".npy", ".npz", ".safetensors", ".parquet")
 _MOST_FILES = 100_000
 # So many bytes and lines are looked at to find the format.
 _HEAD = 4096
@@ -71,7 +77,11 @@ Lines = Iterator[tuple[Place, Mapping[str, Any]]]
 
 
 class Content(NamedTuple):
-    """What is read: the format, and of JSON the lines and the first of them."""
+    """What is read: the format, and of JSON the lines and the first of them.
+
+    Attributes:
+      unread: names of the files of a folder that are not read.
+    """
 
     format: str
     paths: list[Path]
@@ -79,6 +89,7 @@ class Content(NamedTuple):
     lines: Lines
     places: Places
     watch: json_lines.Watch | None
+    unread: tuple[str, ...] = ()
 
 
 def look(
@@ -99,15 +110,16 @@ def look(
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise ValueError(f"{path}: is neither a file nor a folder: save it to a file.")
-    paths = _files(path) if path.is_dir() else [path]
+    paths, unread = _files(path) if path.is_dir() else ([path], ())
     watch = None if progress is None else _watch(paths, progress)
     found = format or ("" if path.is_dir() else _by_start(path))
     if found and found not in JSON:
         unit = "line" if found == "csv" else "row"
-        return Content(found, paths, {}, iter(()), Places(paths, unit), watch)
+        return Content(found, paths, {}, iter(()), Places(paths, unit), watch, unread)
     of_files = enumerate(json_lines.of_file(path, watch) for path in paths)
     places = Places(paths, "line")
-    return _of_lines(of_files, places, format, left_out, outputs, named, watch)
+    looked = _of_lines(of_files, places, format, left_out, outputs, named, watch)
+    return looked._replace(unread=unread)
 
 
 def look_at_lines(
@@ -151,6 +163,9 @@ def _checked(path: Path, lines: Iterable[Any], num_before: int) -> Iterator[Any]
                     f"{path}: expected JSON lines, got {responses.shown(bare)}: read "
                     "other formats from a file."
                 )
+        if isinstance(line, bytes) and not line.endswith(b"\n"):
+            # Only the last line of a file that is cut off has no end.
+            line += b"\n"
         yield line
 
 
@@ -193,25 +208,45 @@ def _watch(paths: list[Path], progress: Callable[[int, int], None]) -> json_line
     return watch
 
 
-def _files(folder: Path) -> list[Path]:
-    """Files of JSON in a folder: of harness samples these alone, of one model.
+def _files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """Files of JSON in a folder, and the names of the others.
 
-    Hidden folders, such as those of notebooks' checkpoints, are not looked at.
+    If some are samples of the harness, these alone are read, of one model. Hidden files
+    and folders, such as notebooks' checkpoints, are not looked at, nor is the summary
+    beside samples.
     """
     found = itertools.islice(folder.rglob("*"), _MOST_FILES + 1)
     every = list(found)
     if len(every) > _MOST_FILES:
         raise ValueError(f"{folder}: holds more than {_MOST_FILES} files.")
-    files = sorted(
+    seen = sorted(
         path
         for path in every
-        if path.name.lower().endswith(_ENDINGS)
-        and not any(one.startswith(".") for one in path.relative_to(folder).parts)
+        if not any(one.startswith(".") for one in path.relative_to(folder).parts)
         and path.is_file()
     )
-    samples = [path for path in files if path.name.startswith("samples_")]
+
+    def ending(endings: tuple[str, ...]) -> list[Path]:
+        plain = ((one, one.name.lower().removesuffix(".gz")) for one in seen)
+        return [one for one, name in plain if name.endswith(endings)]
+
+    def shown(paths: list[Path]) -> tuple[str, ...]:
+        return tuple(one.relative_to(folder).as_posix() for one in paths)
+
+    files, tables = ending(_ENDINGS), ending(_TABLES)
     if not files:
-        raise ValueError(f"{folder}: expected files of JSON in the folder, got none.")
+        one_by_one = f"; read one file at a time: {names.shown(shown(tables))}"
+        raise ValueError(
+            f"{folder}: expected files of JSON in the folder, got none"
+            f"{one_by_one if tables else ''}."
+        )
+    if tables:
+        raise ValueError(
+            f"{folder}: holds files of JSON and others with rows, "
+            f"{names.shown(shown(tables))}: move these to another folder, or read one "
+            "file at a time."
+        )
+    samples = [path for path in files if path.name.startswith("samples_")]
     runs: dict[str | None, Path] = {}
     for path in samples:
         first = runs.setdefault(harness.task_of(path) or path.name, path)
@@ -221,7 +256,11 @@ def _files(folder: Path) -> list[Path]:
                 f"{folder}: has samples of one task in {one} and in {other}: read one "
                 "model's folder at a time."
             )
-    return samples or files
+    read = set(samples or files)
+    rest = [path for path in seen if path not in read]
+    if samples:
+        rest = [path for path in rest if not path.name.startswith("results_")]
+    return samples or files, shown(rest)
 
 
 def _by_start(path: Path) -> str:
@@ -245,8 +284,8 @@ def _by_start(path: Path) -> str:
             raise ValueError(f"{path}: is {what}.")
     if b"\0" in head:
         raise ValueError(
-            f"{path}: holds bytes that are no text, in none of the formats "
-            f"{', '.join(FORMATS)}."
+            f"{path}: holds bytes that are not text, in none of the formats "
+            f"{', '.join(FORMATS)}: save it as one of these."
         )
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if not text:

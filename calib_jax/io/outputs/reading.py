@@ -17,6 +17,7 @@ from . import (
     harness,
     label_files,
     labelling,
+    names,
     servers,
     tables,
 )
@@ -65,7 +66,8 @@ def read_outputs(
     normalised, so that equal probabilities stay equal.
 
     Args:
-      path: of a file, or of a folder of JSON files, which are read one after another.
+      path: of a file, or of a folder of JSON files, which are read one after another;
+        other files in it are named in `notes`, and such as hold rows, too, raise.
       kind: `"logits"`, `"log_probabilities"`, `"probabilities"` or `"scores"`, where
         names do not say it; of decisions, `"scores"` reads the confidence that the
         server states.
@@ -251,7 +253,11 @@ def _read(
 ) -> Outputs:
     left_out = LeftOut(path, drop_malformed=asked.drop_malformed)
     try:
-        rows = _rows(look(left_out), asked, left_out)
+        looked = look(left_out)
+        rows = _rows(looked, asked, left_out)
+        if looked.unread:
+            unread = names.shown(looked.unread)
+            rows.notes.append(f"Files of the folder that were not read: {unread}.")
         left_out.check(len(rows))
         if not asked.labelled:
             rows.labels = rows.outcomes = None

@@ -127,30 +127,48 @@ def join(*outputs: Outputs) -> tuple[Outputs, ...]:
     for number, one in enumerate(outputs):
         checks.instance(f"outputs[{number}]", one, Outputs)
     _check_ids(outputs)
+    names = _names_of(outputs)
     shared = set(outputs[0].ids).intersection(*(one.ids for one in outputs[1:]))
     if not shared:
         examples = " and ".join(
             shown(one.ids[0]) if one.ids else "no row" for one in outputs
         )
         raise ValueError(
-            f"outputs: no id is in all of them; the first ids are {examples}."
+            f"{' and '.join(names)}: no id is in all of them; the first ids are "
+            f"{examples}: are they of the same questions?"
         )
     ordered = [one for one in outputs[0].ids if one in shared]
     joined = tuple(_on(one, ordered, len(outputs)) for one in outputs)
-    others = [_checked(joined[0], one, n) for n, one in enumerate(joined) if n]
+    others = [
+        _checked(joined[0], one, f"{names[0]} and {name}")
+        for one, name in zip(joined[1:], names[1:], strict=True)
+    ]
     return joined[0], *others
 
 
+def _names_of(outputs: tuple[Outputs, ...]) -> list[str]:
+    """Names for messages: of the files, and numbers where these tell nothing."""
+    names = [one.name for one in outputs]
+    clear = "" not in names and len(set(names)) == len(names)
+    return [
+        name if clear else f"outputs {number}{f' ({name})' if name else ''}"
+        for number, name in enumerate(names)
+    ]
+
+
 def _check_ids(outputs: tuple[Outputs, ...]) -> None:
-    with_ids = {one.has_ids for one in outputs}
-    if len(with_ids) > 1:
+    names = _names_of(outputs)
+    given = [one.has_ids for one in outputs]
+    if len(set(given)) > 1:
         raise ValueError(
-            "outputs: some have ids and others have none; give ids to all, or to none."
+            f"{names[given.index(True)]} has ids and {names[given.index(False)]} has "
+            "none: give ids to all, or to none."
         )
     sizes = [len(one) + sum(one.dropped.values()) for one in outputs]
-    if with_ids == {False} and len(set(sizes)) > 1:
+    if not any(given) and len(set(sizes)) > 1:
         raise ValueError(
-            f"outputs: without ids they need equally many rows, got {sizes}."
+            f"{' and '.join(names)}: without ids they need equally many rows, got "
+            f"{' and '.join(map(str, sizes))}: give ids to all."
         )
 
 
@@ -180,11 +198,11 @@ def _on(outputs: Outputs, ordered: list[str], num_joined: int) -> Outputs:
     return dataclasses.replace(outputs, **changes, notes=(*outputs.notes, f"{note}."))
 
 
-def _checked(first: Outputs, other: Outputs, number: int) -> Outputs:
+def _checked(first: Outputs, other: Outputs, names: str) -> Outputs:
     """The other outputs, if groups and labels say that the questions are the same."""
-    _check_same("groups", first, other, number, first.groups, other.groups)
+    _check_same("groups", first, names, first.groups, other.groups)
     prints = first.fingerprints, other.fingerprints
-    _check_same("fingerprints of questions", first, other, number, *prints)
+    _check_same("fingerprints of questions", first, names, *prints)
     if first.labels is None or other.labels is None:
         return other
     same = first.choices == other.choices
@@ -193,12 +211,10 @@ def _checked(first: Outputs, other: Outputs, number: int) -> Outputs:
         same = first.kind == other.kind == "scores"
         same |= set(first.choices or ()) == set(other.choices or ())
     if not same:
-        note = (
-            f"Outputs 0 and {number} have different choices; labels are not compared."
-        )
+        note = f"{names} have different choices; labels are not compared."
         *before, joined = other.notes
         return dataclasses.replace(other, notes=(*before, note, joined))
-    _check_same("labels", first, other, number, _named(first), _named(other))
+    _check_same("labels", first, names, _named(first), _named(other))
     return other
 
 
@@ -211,8 +227,7 @@ def _named(outputs: Outputs) -> list[Any]:
 def _check_same(
     name: str,
     first: Outputs,
-    other: Outputs,
-    number: int,
+    names: str,
     given: Sequence[Any] | None,
     others: Sequence[Any] | None,
 ) -> None:
@@ -227,7 +242,7 @@ def _check_same(
     if differ:
         row = differ[0]
         raise ValueError(
-            f"outputs: 0 and {number} have different {name} in {len(differ)} of "
+            f"{names} have different {name} in {len(differ)} of "
             f"{len(first)} rows (first: id {shown(first.ids[row])}, "
             f"{shown(given[row])} and {shown(others[row])}): are they of the same "
             "questions?"
