@@ -55,7 +55,7 @@ def of_file(path: Path, watch: Watch | None = None) -> Iterator[tuple[int, Any]]
                 continue
             # A response of one line ends as it begins.
             if bare[:1] == b"[" or (bare[:1] == b"{" and bare[-1:] != b"}"):
-                rest = _unpacked(path, file.read, LONGEST_DOCUMENT + 1, number)
+                rest = unpacked(path, file.read, LONGEST_DOCUMENT + 1, number)
                 if len(rest) > LONGEST_DOCUMENT:
                     raise _too_long(path, "a JSON document", LONGEST_DOCUMENT)
                 yield from _of_document(number, line + rest)
@@ -95,7 +95,7 @@ def lines_of(
 ) -> Iterator[tuple[int, bytes]]:
     """Lines behind the given number of them: texts may contain other separators."""
     blank = 0
-    while line := _unpacked(path, file.readline, LONGEST_LINE + 1, number):
+    while line := unpacked(path, file.readline, LONGEST_LINE + 1, number):
         number += 1
         if len(line) > LONGEST_LINE:
             raise _too_long(path, f"line {number}", LONGEST_LINE)
@@ -105,14 +105,15 @@ def lines_of(
         yield number, line
 
 
-def _unpacked(
-    path: Path, read: Callable[[int], bytes], size: int, number: int
+def unpacked(
+    path: Path, read: Callable[[int], bytes], size: int, number: int = 0
 ) -> bytes:
+    """Bytes that `read` gives, after so many lines."""
     try:
         return read(size)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(
-            f"{path}: gzip is damaged after line {number} ({error})."
+            f"{path}: gzip is damaged after line {number} ({error}): copy it again."
         ) from error
 
 

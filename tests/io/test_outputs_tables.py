@@ -1,9 +1,11 @@
 """Outputs in CSV and JSON lines: what spreadsheets and scripts write."""
 
 import gzip
+import io
 import json
 import os
 import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -217,6 +219,13 @@ def test_rows_that_are_left_out_keep_their_numbers(tmp_path):
     assert read(path, labels=labels).outcomes.tolist() == [1, 0]
 
 
+def zipped(name):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr(name, "")
+    return file.getvalue()
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -244,7 +253,9 @@ def test_rows_that_are_left_out_keep_their_numbers(tmp_path):
         ("score\n" + "1" * 200_000 + "\n", "line 2: field larger"),
         (gzip.compress(b"PK\x03\x04 no zip"), "a gzipped npz file; unpack it"),
         (b"PK\x03\x04 no zip", "cannot be read"),
-        (b"PK\x05\x06" + bytes(18), "got a zip file with nothing"),
+        (b"PK\x05\x06" + bytes(18), "a zip file with nothing; save arrays with"),
+        (zipped("xl/workbook.xml"), "xl/workbook.xml; save a sheet of Excel as CSV."),
+        (zipped("header.json"), "header.json; logs of inspect_ai are not read."),
         (b"PAR1 no parquet", "cannot be read"),
         (b"\x93NUMPY\x01\x00", "cannot be read"),
         (b"\x89HDF\r\n\x1a\n", "HDF5"),

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ _LONGEST_HEADER = 10_000
 _MODELS = "models"
 # So many rows of a table are unpacked together.
 _ROWS = 2**12
+# Types of Arrow.
+_LISTS = ("list", "large_list", "fixed_size_list")
+_TEXTS = ("string", "large_string")
 
 
 class ArrayFile:
@@ -270,8 +273,8 @@ def parquet(path: Path) -> ArrayFile:
         num_rows = metadata.num_rows
         names.check_once(path, schema.names)
         shapes: dict[str, Any] = {
-            name: (num_rows, None) if _is_list(schema.field(name).type) else (num_rows,)
-            for name in schema.names
+            field.name: (num_rows, None) if _is(field.type, _LISTS) else (num_rows,)
+            for field in schema
         }
 
     def read(name: str) -> Any:
@@ -279,7 +282,7 @@ def parquet(path: Path) -> ArrayFile:
             raise _too_large(path, name, size)
         batches, size = [], 0
         # A long text that many rows have is kept once.
-        texts = [name] if _is_text(schema.field(name).type) else []
+        texts = [name] if _is(schema.field(name).type, _TEXTS) else []
         with package.ParquetFile(path, read_dictionary=texts) as file:
             for batch in file.iter_batches(_ROWS, columns=[name]):
                 batches.append(batch.column(0))
@@ -302,26 +305,21 @@ def _unpacked(metadata: Any, name: str) -> int:
     return size
 
 
-def _is_list(kind: Any) -> bool:
+def _is(kind: Any, names: Iterable[str]) -> bool:
+    """Whether a type of Arrow is one of these."""
     import pyarrow
 
-    types = pyarrow.types
-    return bool(
-        types.is_list(kind)
-        or types.is_large_list(kind)
-        or types.is_fixed_size_list(kind)
-    )
+    return any(getattr(pyarrow.types, f"is_{name}")(kind) for name in names)
 
 
 def _of_arrow(path: Path, name: str, column: Any) -> Any:
     import pyarrow.compute
 
-    types = pyarrow.types
-    if types.is_dictionary(column.type):
-        if _is_text(column.type.value_type):
+    if _is(column.type, ["dictionary"]):
+        if _is(column.type.value_type, _TEXTS):
             return _texts(column)
         column = column.cast(column.type.value_type)
-    if _is_list(column.type):
+    if _is(column.type, _LISTS):
         if column.null_count:
             raise ValueError(
                 f"{path}: {name} has {column.null_count} rows without a list."
@@ -337,19 +335,11 @@ def _of_arrow(path: Path, name: str, column: Any) -> Any:
             )
         numbers = np.asarray(flat.to_numpy())
         return numbers.reshape(len(column), -1 if len(column) else 0)
-    if _is_text(column.type):
-        return column.to_pylist()
-    if types.is_boolean(column.type) and column.null_count:
+    some_bools = column.null_count and _is(column.type, ["boolean"])
+    if some_bools or _is(column.type, _TEXTS):
         return column.to_pylist()
     # Where numbers are missing they become floats, and NaN there.
     return np.asarray(column.to_numpy())
-
-
-def _is_text(kind: Any) -> bool:
-    import pyarrow
-
-    types = pyarrow.types
-    return bool(types.is_string(kind) or types.is_large_string(kind))
 
 
 def _texts(column: Any) -> list[str | None]:

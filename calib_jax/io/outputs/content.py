@@ -2,7 +2,6 @@
 
 import gzip
 import itertools
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -124,10 +123,10 @@ def look(
 
 def look_at_lines(
     path: Path,
-    lines: Iterable[Any],
     format: str | None,
     left_out: LeftOut,
     *,
+    lines: Iterable[Any],
     num_before: int = 0,
     named: bool = False,
 ) -> Content:
@@ -135,9 +134,9 @@ def look_at_lines(
 
     Args:
       path: their name, for messages.
-      lines: text, bytes or parsed JSON.
       format: None for what the first line says.
       left_out: what is not read.
+      lines: text, bytes or parsed JSON.
       num_before: how many rows and lines there were before.
       named: whether it is named what holds the outputs.
     """
@@ -266,10 +265,7 @@ def _files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
 def _by_start(path: Path) -> str:
     """The format, or "" if it is JSON."""
     with json_lines.open_bytes(path) as file:
-        try:
-            head = file.read(_HEAD)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise ValueError(f"{path}: gzip is damaged ({error}).") from None
+        head = json_lines.unpacked(path, file.read, _HEAD)
         packed = isinstance(file, gzip.GzipFile)
     for start, name in _STARTS.items():
         if head.startswith(start):

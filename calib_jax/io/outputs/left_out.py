@@ -31,6 +31,9 @@ class Place(NamedTuple):
     order: int = 0
 
 
+_SIZE = len(Place._fields)
+
+
 class Places:
     """The place of each row, and its name in messages.
 
@@ -43,28 +46,27 @@ class Places:
         self.num_read = 0
         folder = os.path.commonpath([path.parent for path in paths])
         self._names = [path.relative_to(folder).as_posix() for path in paths]
-        self._files, self._numbers, self._rows = array("q"), array("q"), array("q")
+        # Of one place after another.
+        self._numbers = array("q")
 
     def __len__(self) -> int:
-        return len(self._numbers)
+        return len(self._numbers) // _SIZE
 
     def add(self, place: Place) -> None:
         self._check(len(self) + 1)
-        self._files.append(place.file)
-        self._numbers.append(place.number)
-        self._rows.append(place.order)
+        self._numbers.extend(place)
 
     @property
     def rows(self) -> list[int]:
         """The number of each row that is kept, among those that were read."""
-        return self._rows.tolist()
+        return self._numbers[_SIZE - 1 :: _SIZE].tolist()
 
-    def extend(self, numbers: Sequence[int]) -> None:
+    def add_rows(self, num_rows: int) -> None:
         """Adds rows of the only file."""
-        self._check(len(numbers))
-        self._files.extend(bytes(len(numbers)))
-        self._numbers.extend(numbers)
-        self._rows.extend(numbers)
+        self._check(num_rows)
+        self._numbers = array("q", [0]) * (_SIZE * num_rows)
+        places = np.asarray(self._numbers).reshape(-1, _SIZE)
+        places[:, 1:] = np.arange(num_rows)[:, None]
         self.num_read = len(self)
 
     def _check(self, num_rows: int) -> None:
@@ -77,14 +79,13 @@ class Places:
     def take(self, rows: np.ndarray) -> "Places":
         """The places of some rows, in their order."""
         taken = Places(self.paths, self.unit)
-        taken._files = array("q", np.asarray(self._files)[rows].tobytes())
-        taken._numbers = array("q", np.asarray(self._numbers)[rows].tobytes())
-        taken._rows = array("q", np.asarray(self._rows)[rows].tobytes())
+        places = np.asarray(self._numbers).reshape(-1, _SIZE)
+        taken._numbers = array("q", places[rows].tobytes())
         taken.num_read = self.num_read
         return taken
 
     def file(self, row: int) -> int:
-        return self._files[row]
+        return self._numbers[_SIZE * row]
 
     def stem(self, place: Place) -> str | None:
         """The name of one of several files, which is an id where a line has none.
@@ -97,7 +98,7 @@ class Places:
         return name.rpartition(".")[0] or name
 
     def name(self, row: int) -> str:
-        return self.name_of(Place(self._files[row], self._numbers[row]))
+        return self.name_of(Place(*self._numbers[_SIZE * row :][:_SIZE]))
 
     def name_of(self, place: Place) -> str:
         name = f"{self.unit} {place.number}"

@@ -1,6 +1,7 @@
 """Reads a file of outputs: its format, its rows, their labels."""
 
 import dataclasses
+import functools
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -160,12 +161,9 @@ def read_file(
         raise ValueError(f"progress: expected a function or None, got {progress!r}.")
     asked = _Asked(**more)
     labels = None if labels is None else host.path("labels", labels)
-
-    def look(left_out: LeftOut) -> content.Content:
-        return content.look(
-            source, asked.format, left_out, progress=progress, named=asked.named
-        )
-
+    look = functools.partial(
+        content.look, source, asked.format, progress=progress, named=asked.named
+    )
     name = os.path.basename(os.path.abspath(source))
     return _read(source, name, look, asked, labels)
 
@@ -191,17 +189,14 @@ def read_lines(
       ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
     """
     path, asked = Path(name), _Asked(**more)
-
-    def look(left_out: LeftOut) -> content.Content:
-        return content.look_at_lines(
-            path,
-            lines,
-            asked.format,
-            left_out,
-            num_before=num_before,
-            named=asked.named,
-        )
-
+    look = functools.partial(
+        content.look_at_lines,
+        path,
+        asked.format,
+        lines=lines,
+        num_before=num_before,
+        named=asked.named,
+    )
     return _read(path, name, look, asked, None)
 
 

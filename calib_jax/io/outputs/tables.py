@@ -65,7 +65,7 @@ def read(
             f"{list(values.shape)}" + ("." if values.ndim else "; it holds no rows.")
         )
     if isinstance(table, ArrayFile):
-        places.extend(range(len(values)))
+        places.add_rows(len(values))
     if known is None and values.ndim == 2:
         raise _ask(path, plan[field])
     if known is None and not floating:

@@ -1,6 +1,7 @@
 """Tables of text: CSV, and JSON lines with a column in each field."""
 
 import csv
+import itertools
 from array import array
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -170,9 +171,10 @@ class CsvTable:
             lines = json_lines.lines_of(self.path, file)
             text = (_text(self.path, number, line) for number, line in lines)
             first = next(text, "")
-            delimiter = max(",;\t", key=first.count)
             rows = csv.reader(
-                _chain(first, text), delimiter=delimiter, skipinitialspace=True
+                itertools.chain([first], text),
+                delimiter=max(",;\t", key=first.count),
+                skipinitialspace=True,
             )
             while True:
                 try:
@@ -231,11 +233,6 @@ def _text(path: Path, number: int, line: bytes) -> str:
 
 def _holds(cells: list[str]) -> bool:
     return any(map(str.strip, cells))
-
-
-def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
-    yield first
-    yield from rest
 
 
 def _is_number(cell: str) -> bool:
