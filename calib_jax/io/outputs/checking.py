@@ -86,17 +86,12 @@ def checked(rows: Rows, left_out: LeftOut, smoothing: float | None) -> Rows:
             with np.errstate(over="ignore"):
                 rows.values = rows.values.astype(np.float32)
         rows = rows.drop(_any(rows.values, np.isposinf), "a logit of +inf", left_out)
-    else:
-        nothing = 0.0 if rows.kind == "probabilities" else -np.inf
-        rows = _with_any(rows, nothing, left_out)
-        rows.values = _log_probabilities(rows, smoothing)
-        return rows
-    return _with_any(rows, -np.inf, left_out)
-
-
-def _with_any(rows: Rows, nothing: float, left_out: LeftOut) -> Rows:
+    nothing = 0.0 if rows.kind == "probabilities" else -np.inf
     bad = ~_any(rows.values, lambda block: block > nothing)
-    return rows.drop(bad, "no option has a probability", left_out)
+    rows = rows.drop(bad, "no option has a probability", left_out)
+    if rows.kind != "logits":
+        rows.values = _log_probabilities(rows, smoothing)
+    return rows
 
 
 def _check_domain(rows: Rows, left_out: LeftOut) -> None:

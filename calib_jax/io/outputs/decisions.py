@@ -230,21 +230,14 @@ def _rows(
     found: dict[str, set[tuple[type, Any]]] = {}
     for answer in answers:
         found.setdefault(answer.question, set()).update(answer.probabilities)
-    keys = {
-        question: _ordered(options)
-        if choices is None
-        else _as_given(question, options, choices, places)
-        for question, options in found.items()
-    }
-    columns = {
-        question: {key: column for column, key in enumerate(options)}
-        for question, options in keys.items()
-    }
-    options = {
-        question: tuple(value for _, value in ordered)
-        for question, ordered in keys.items()
-    }
-    shape = len(answers), max(map(len, keys.values()))
+    columns, options = {}, {}
+    for question, keys in found.items():
+        ordered = _ordered(keys)
+        if choices is not None:
+            ordered = _as_given(question, ordered, choices, places)
+        columns[question] = {key: column for column, key in enumerate(ordered)}
+        options[question] = tuple(value for _, value in ordered)
+    shape = len(answers), max(map(len, columns.values()))
     values, class_where = np.zeros(shape), np.zeros(shape, bool)
     for row, answer in enumerate(answers):
         place = columns[answer.question]
@@ -304,11 +297,10 @@ def _ordered(options: set[tuple[type, Any]]) -> list[tuple[type, Any]]:
 
 def _as_given(
     question: str,
-    options: set[tuple[type, Any]],
+    ordered: list[tuple[type, Any]],
     choices: Sequence[str],
     places: Places,
 ) -> list[tuple[type, Any]]:
-    ordered = _ordered(options)
     names = names_of(tuple(value for _, value in ordered))
     if set(names) != set(choices) or len(names) != len(choices):
         raise ValueError(
