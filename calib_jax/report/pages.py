@@ -22,6 +22,7 @@ from markupsafe import Markup
 
 from ..binning.bins import Bins
 from ..plots import svg
+from . import phrases
 
 # A text from a file, and any text.
 _LONGEST_NAME, _LONGEST_TEXT = 120, 1000
@@ -84,12 +85,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "hundred": hundred,
-        "level": level,
-        "at_most": at_most,
-        "points": points,
-        "number": number,
+        "percent": phrases.percent,
+        "hundred": phrases.hundred,
+        "level": phrases.level,
+        "at_most": phrases.at_most,
+        "points": phrases.signed_points,
+        "number": phrases.number,
         "cost": cost,
         "name": name,
         "words": words,
@@ -152,57 +153,10 @@ def parameters(params: Any) -> str:
     return ", ".join(said)
 
 
-def percent(share: Any, digits: int = 1) -> str:
-    """A share as a percentage, a dash for NaN and None."""
-    text = hundred(share, digits)
-    return text if text == "–" else f"{text}%"
-
-
-def level(share: float) -> str:
-    """A confidence level, which 99.5% is and 100% is not."""
-    return f"{100 * share:.6g}%"
-
-
-def at_most(share: float | None) -> str:
-    """A bound in percentage points, never shown as less than it is."""
-    if share is None or math.isnan(share):
-        return "–"
-    return number(math.ceil(round(1000 * share, 6)) / 10, 1)
-
-
-def points(share: Any, digits: int = 1) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    text = hundred(share, digits)
-    return (
-        f"+{text}"
-        if _is_known(share) and float(share) > 0 and text.strip("0.")
-        else text
-    )
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """A number with a fixed number of decimals, a dash for NaN and None."""
-    if not _is_known(value):
-        return "–"
-    text = f"{float(value):,.{digits}f}"
-    if not text.strip("-0.,"):
-        text = text.removeprefix("-")
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def hundred(share: Any, digits: int = 1) -> str:
-    """A share in per cent without the sign, where a heading has it."""
-    return number(None if share is None else 100 * float(share), digits)
-
-
 def cost(value: Any, most: float | None = None) -> str:
     """A cost, with as many decimals as give the largest four digits."""
-    if not _is_known(value):
+    if not phrases.is_known(value):
         return "–"
     largest = abs(float(value if most is None else most))
     before = math.floor(math.log10(largest)) + 1 if 0 < largest < math.inf else 1
     return f"{float(value):,.{min(max(4 - before, 0), 12)}f}"
-
-
-def _is_known(value: Any) -> bool:
-    return value is not None and not math.isnan(float(value))
