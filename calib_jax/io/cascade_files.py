@@ -205,10 +205,11 @@ def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
                 "promise: expected selection, too, which has its limit and whether it "
                 "is met; got None."
             )
-    table = None
-    if content["reference"] is not None:
-        table = plain_records.read("reference", ReliabilityTable, content["reference"])
-        _check_size("reference", table.count.shape[0], num_bins)
+        if not np.isfinite(float(choice.level)):
+            raise ValueError(
+                "selection.level: expected a finite number, because there is a "
+                f"promise, got {float(choice.level)}."
+            )
     return {
         "router": router,
         "num_small_bins": budget,
@@ -218,7 +219,7 @@ def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
         "num_rows": None if rows is None else _whole("num_rows", rows, minimum=1),
         "promise": promise,
         "selection": choice,
-        "reference": table,
+        "reference": _read_reference(content["reference"], num_bins),
         "versions": _read_versions(content["versions"]),
     }
 
@@ -258,6 +259,25 @@ def _read_choice(part: Any, budget: int, num_bins: int) -> Selection | None:
         raise ValueError(
             f"num_small_bins: expected {int(found.num_small_bins)}, as in selection, "
             f"got {budget}; leave the selection out if you choose K yourself."
+        )
+    return found
+
+
+def _read_reference(part: Any, num_bins: int) -> ReliabilityTable | None:
+    if part is None:
+        return None
+    found = plain_records.read("reference", ReliabilityTable, part)
+    _check_size("reference", found.count.shape[0], num_bins)
+    outcome = np.asarray(found.outcome)
+    bad = outcome[~((outcome >= 0) & (outcome <= 1))]
+    if bad.size:
+        raise ValueError(
+            f"reference.outcome: expected mean outcomes in [0, 1], got {bad[0]}."
+        )
+    total = int(np.sum(found.count, dtype=np.int64))
+    if total >= 2**31:
+        raise ValueError(
+            f"reference.count: expected fewer than 2^31 rows in all, got {total}."
         )
     return found
 
