@@ -274,7 +274,7 @@ def _read_reference(part: Any, num_bins: int) -> ReliabilityTable | None:
         raise ValueError(
             f"reference.outcome: expected mean outcomes in [0, 1], got {bad[0]}."
         )
-    total = int(np.sum(found.count, dtype=np.int64))
+    total = int(np.asarray(found.count, np.int64).sum())
     if total >= 2**31:
         raise ValueError(
             f"reference.count: expected fewer than 2^31 rows in all, got {total}."

@@ -186,7 +186,7 @@ def stability_index(
     Raises:
       ValueError: if either has no row, or there are 2^31 rows or more in all.
     """
-    totals = [int(np.sum(one, dtype=np.int64)) for one in (reference_count, count)]
+    totals = [int(np.asarray(x, np.int64).sum()) for x in (reference_count, count)]
     if not (min(totals) > 0 and sum(totals) < 2**31):
         raise ValueError(
             "reference_count, count: expected a row in each and fewer than 2^31 in "

@@ -87,7 +87,7 @@ def test_a_kind_that_values_contradict(tmp_path):
     np.save(tmp_path / "a.npy", np.full((7, 3), 0.6))
     assert "add up to 1" in one_line(tmp_path / "a.npy", kind="probabilities")
     np.save(tmp_path / "a.npy", PROBABILITIES[:, 0])
-    assert "kind='scores'" in one_line(tmp_path / "a.npy", kind="probabilities")
+    assert "kind='scores'" in one_line(tmp_path / "a.npy", kind="log_probabilities")
     np.savez(tmp_path / "a.npz", logits=LOGITS)
     assert "columns=" in one_line(tmp_path / "a.npz", kind="probabilities")
     np.save(tmp_path / "a.npy", LABELS)

@@ -68,7 +68,8 @@ def read_outputs(
       path: of a file, or of a folder of JSON files, which are read one after another.
       kind: `"logits"`, `"log_probabilities"`, `"probabilities"` or `"scores"`, where
         names do not say it; of decisions, `"scores"` reads the confidence that the
-        server states.
+        server states. With `"probabilities"` one number a row is the probability of
+        class 1 of the classes 0 and 1.
       format: one of the names above, to read a file as that.
       labels: path of a file with right options, or with outcomes: npy, npz, csv or
         jsonl, with names as above or `answer`. It is joined by ids, or by order where
@@ -396,6 +397,7 @@ def _outputs(
         texts=texts(rows.texts),
         fingerprints=texts(rows.fingerprints),
         smoothing=smoothing,
+        of_class_one=rows.of_class_one,
         has_ids=rows.has_ids,
         dropped={_printable(one): num for one, num in left_out.counts.items()},
         dropped_at={_printable(one): tuple(at) for one, at in left_out.places.items()},

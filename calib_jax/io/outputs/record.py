@@ -39,9 +39,12 @@ class Outputs:
       groups: N texts: the subject, task or question of each row.
       cost: float64 `[N]`, as the file has it.
       texts: N texts of servers' answers.
-      fingerprints: N texts that tell questions apart, which `join` compares; "" where a
+      fingerprints: N hashes that identify questions; `join` compares them. "" where a
         row has none.
       smoothing: the share of an even distribution that was mixed into probabilities.
+      of_class_one: whether the file has one number a row, taken for that of class 1 of
+        two. Outcomes of such scores are the labels: they do not say which answers are
+        right.
       has_ids: False if `ids` are the numbers of the rows.
       dropped: number of rows that were left out, by reason.
       dropped_at: for each reason the places of the first five, such as "line 3".
@@ -65,6 +68,7 @@ class Outputs:
     texts: tuple[str, ...] | None = None
     fingerprints: tuple[str, ...] | None = None
     smoothing: float | None = None
+    of_class_one: bool = False
     has_ids: bool = True
     dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dropped_at: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)

@@ -44,6 +44,7 @@ class Rows:
       outcomes: float `[N]`, NaN where unknown.
       predictions: as the file has them, like labels.
       groups, cost, texts, fingerprints: as in `Outputs`.
+      of_class_one: as in `Outputs`.
       zeros: what a log-probability of -inf says, for a note.
       notes: sentences for the user.
     """
@@ -67,6 +68,7 @@ class Rows:
     cost: np.ndarray | None = None
     texts: Sequence[str] | None = None
     fingerprints: Sequence[str] | None = None
+    of_class_one: bool = False
     zeros: str = "an option of probability 0"
     notes: list[str] = dataclasses.field(default_factory=list)
 

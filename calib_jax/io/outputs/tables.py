@@ -77,6 +77,11 @@ def read(
         known = "scores"
         if kind is None and field not in (columns or {}):
             _check_scale(path, str(plan[field]), values, places)
+    of_class_one = values.ndim == 1 and kind == "probabilities"
+    if of_class_one:
+        values = np.asarray(values, np.float64)
+        values = np.stack([1 - values, values], axis=1)
+        notes.append("Each number is taken for the probability of class 1 of two.")
     if values.ndim == 2 and known == "scores":
         raise ValueError(
             f"{path}: expected scores [N], got {list(values.shape)}: say kind= if each "
@@ -118,6 +123,7 @@ def read(
         else None,
         groups=texts(found["groups"]) if "groups" in found else None,
         cost=np.asarray(found["cost"], np.float64) if "cost" in found else None,
+        of_class_one=of_class_one,
         notes=notes,
     )
 
