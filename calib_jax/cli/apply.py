@@ -58,7 +58,8 @@ def command(
             for outputs in _of_stream(left_out, how):
                 _print(applying.decide(served, outputs))
         else:
-            outputs = options.read_one(file, model, **how)
+            more = {**how, "unique": False, "labelled": False}
+            outputs = options.read_one(file, model, **more)
             left_out.add(outputs.dropped, outputs.dropped_at)
             _print(applying.decide(served, outputs))
     except BrokenPipeError:
@@ -84,6 +85,7 @@ def _of_stream(left_out: "_LeftOut", how: dict[str, Any]) -> Iterator[Any]:
             "format": format,
             "num_before": num_lines,
             "unique": False,
+            "labelled": False,
         }
         num_lines += len(lines)
         if not any(map(bytes.strip, lines)):

@@ -59,9 +59,18 @@ def command(
             f"{record}: expected a cascade.json, got a {type(served).__name__}."
         )
     outputs = options.read_all(paths, model, **how)
+    inputs = None
+    if any("label" in reason or "outcome" in reason for reason in outputs[0].dropped):
+        # Whether the inputs changed is seen without labels.
+        more = {**how, "labels": None, "labelled": False}
+        inputs = options.read_one(small, model[:1], **more)
     with options.working("Comparing"):
         report = checking.check_report(
-            served, *outputs, confidence_level=confidence_level, seed=seed
+            served,
+            *outputs,
+            inputs=inputs,
+            confidence_level=confidence_level,
+            seed=seed,
         )
     options.finish(report, output, force=force, as_json=as_json)
     return int(report.alarm)

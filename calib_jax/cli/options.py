@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from ..io import outputs as io_outputs
 from ..io.outputs import Outputs
+from ..io.outputs import reading as outputs_reading
 from . import caching
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -33,11 +33,16 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help="Labels or outcomes, where the file has none.",
     )
-    return labels(reading_new(command))
+    repeats = click.option(
+        "--repeats",
+        type=click.Choice(["first", "last"]),
+        help="Which of several rows of one id to keep.",
+    )
+    return labels(repeats(reading_new(command)))
 
 
 def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same without labels."""
+    """The same without labels, where each row has its answer."""
     for option in reversed(
         (
             click.option(
@@ -56,11 +61,6 @@ def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="SHARE",
                 help="Mixes this share of an even distribution into probabilities, "
                 "so that none is 0.",
-            ),
-            click.option(
-                "--repeats",
-                type=click.Choice(["first", "last"]),
-                help="Which of several rows of one id to keep.",
             ),
             click.option(
                 "--drop-malformed",
@@ -168,9 +168,9 @@ def start(*, no_cache: bool) -> None:
 
 
 def read(path: Path, **options: Any) -> Outputs:
-    """Outputs of a file, with progress on standard error."""
+    """Outputs of a file, with progress on standard error; options of `read_file`."""
     with progress(f"Reading {path.name}") as advance:
-        return io_outputs.read_outputs(path, progress=advance, **options)
+        return outputs_reading.read_file(path, progress=advance, **options)
 
 
 def read_all(

@@ -60,12 +60,40 @@ def points(loss: float, digits: int = 1) -> str:
     return f"{float(100 * rounded_up(loss, digits + 2)) + 0.0:.{digits}f} points"
 
 
-def loses(limit: float) -> str:
+def gained(loss: float, digits: int = 1) -> str:
+    """A gain of accuracy, which is a loss below 0, never shown as more than it is."""
+    return points(loss, digits).removeprefix("-")
+
+
+def lost(loss: float) -> str:
+    """What a cascade loses, or gains where that is below 0, on some rows."""
+    if loss > 0:
+        return f"loses {points(loss)}"
+    found = gained(loss)
+    return "loses nothing" if found == "0.0 points" else f"gains {found}"
+
+
+def promised(limit: float) -> str:
     """A limit on what a cascade loses, which is a gain where it is negative."""
+    than = "accurate than the large model alone"
     if limit == 0:
-        return "loses no accuracy"
-    size = f"{100 * abs(limit):.6g} point{'' if abs(limit) == 0.01 else 's'}"
-    return f"{'gains at least' if limit < 0 else 'loses at most'} {size} of accuracy"
+        return f"is not less {than}"
+    if limit < 0:
+        return f"is at least {_size(limit)} more {than}"
+    return f"is at most {_size(limit)} less {than}"
+
+
+def limit(most: float) -> str:
+    """The same limit in a bracket."""
+    if most == 0:
+        return "no loss"
+    return f"at {'least' if most < 0 else 'most'} {_size(most)} " + (
+        "gained" if most < 0 else "lost"
+    )
+
+
+def _size(share: float) -> str:
+    return f"{100 * abs(share):.6g} point{'' if abs(share) == 0.01 else 's'}"
 
 
 def rounded_up(value: float, digits: int) -> decimal.Decimal:

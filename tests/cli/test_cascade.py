@@ -36,7 +36,7 @@ def test_what_is_printed(capsys, tmp_path):
         *("--max-drop", "0.02", "--confidence-level", "0.9"),
     )
     assert status == 0
-    assert "With confidence 90%, the cascade loses at most 2 points" in text
+    assert "With confidence 90%, the cascade is at most 2 points less" in text
     assert f"Written: {out / 'cascade.json'}" in text
     assert "Next: Decide for new inputs: calib-jax apply cascade.json" in text
 

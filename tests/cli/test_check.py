@@ -29,9 +29,9 @@ def test_all_is_well(capsys, tmp_path, record):
     assert found["verdict"] == "shown" and found["alarm"] is False
     assert found["confidence_level"] == 0.99
     assert found["files"] == [str(out / "report.html")]
-    assert "shown anew" in (out / "report.html").read_text(encoding="utf-8")
+    assert "the new rows confirm it" in (out / "report.html").read_text(encoding="utf-8")
     status, text, _ = run(capsys, "check", record, small, "--output", out, "--force")
-    assert status == 0 and "nothing speaks against it" in text
+    assert status == 0 and "nothing contradicts it" in text
     assert "Next: Give LARGE, too" in text
 
 

@@ -88,19 +88,20 @@ def test_json(found):
     ]
     assert data["feasible"] is True and len(data["points"]) == 16
     assert data["small_share"] == data["points"][data["num_small_bins"]]["small_share"]
-    saved = data["savings"]["calls_saved"]["estimate"]
-    assert saved == pytest.approx(data["small_share"])
+    assert data["selection"]["num_small_bins"] == data["num_small_bins"]
+    # What the selection, the points and the interval hold is not there twice.
+    assert not {"curve", "savings", "reason"} & set(data)
 
 
 def test_sentences(found):
     text = " ".join(found.sentences())
     assert (
-        "With confidence 95%, the cascade loses at most 1 point of accuracy against "
-        "always asking the large model, on new inputs like these 1,500 rows." in text
+        "With confidence 95%, the cascade is at most 1 point less accurate than the "
+        "large model alone, on new inputs like these." in text
     )
     saved = phrases.percent(found.chosen.cost_saved_share)
-    assert f"The cascade saves {saved} of what always asking the large" in text
-    assert "the promise accounts for the choice" in text
+    assert f"The cascade saves {saved} of the cost of always asking the" in text
+    assert "the promise is not affected" in text
     assert "calib-jax apply" in " ".join(found.next_steps())
 
 
@@ -154,7 +155,7 @@ def test_of_options():
     assert found.small.taken == "logits or log-probabilities of the options"
     assert found.large.accuracy > found.small.accuracy
     assert found.cost_reason.startswith("Neither file has costs")
-    assert found.savings is None and found.small_cost is None
+    assert found.small_cost is None
     assert found.points[3].cost is None and found.points[3].cost_saved_share is None
 
 
@@ -180,8 +181,8 @@ def test_too_few_rows():
     found = report.cascade_report(small, large)
     assert not found.feasible
     text = " ".join(found.sentences())
-    assert "they are too few to exclude a loss of" in text
-    assert f"About {found.rows_needed:,} rows like these might do." in text
+    assert "but with so few rows a loss of" in text
+    assert f"About {found.rows_needed:,} rows like these might be enough." in text
     assert 200 < found.rows_needed < 10_000
     # The same rows so many times over are enough, and half as many are not.
     _, second = models.halves(200, 0)
@@ -205,7 +206,7 @@ def test_a_small_model_that_is_worse_everywhere():
     )
     found = report.cascade_report(small, large)
     assert not found.feasible and found.rows_needed is None
-    assert "more rows of the kind would not help" in " ".join(found.sentences())
+    assert "more rows like these would not help" in " ".join(found.sentences())
 
 
 def test_swapped_roles(pair):
@@ -214,7 +215,7 @@ def test_swapped_roles(pair):
     found = report.cascade_report(pair[0], pair[0])
     assert np.isnan(found.apgr)
     text = " ".join(found.sentences())
-    assert "right equally often" in text and "APGR" not in text
+    assert "equally accurate" in text and "has an APGR" not in text
     assert found.as_dict()["apgr"] is None
 
 
@@ -226,7 +227,7 @@ def test_costs_of_the_files(pair):
         for one, cost in zip(pair, costs, strict=True)
     )
     found = report.cascade_report(small, large)
-    assert found.cost_reason.startswith("Costs are those of the files.")
+    assert found.cost_reason.startswith("Costs come from the files.")
     assert found.cost_unit == "of the files"
     _, second = models.halves(len(small), 0)
     confidence = np.asarray(cj.calibrate(found.small.params, small.scores))
@@ -247,7 +248,7 @@ def test_costs_of_the_files(pair):
     ):
         odd = dataclasses.replace(small, cost=cost)
         none = report.cascade_report(odd, large)
-        assert none.cost_reason.startswith(reason) and none.savings is None
+        assert none.cost_reason.startswith(reason) and none.points[1].cost is None
 
 
 def test_a_cascade_that_costs_more(pair):
@@ -267,7 +268,7 @@ def test_a_cascade_that_costs_more(pair):
     ("given", "message"),
     [
         ({"small_cost": 1}, "expected both or neither"),
-        ({"small_cost": 0, "large_cost": 0}, "both are 0"),
+        ({"small_cost": 0, "large_cost": 0}, "both prices are 0"),
         ({"small_cost": -1, "large_cost": 1}, "small_cost: expected a price"),
         ({"small_cost": 1, "large_cost": np.inf}, "large_cost: expected a price"),
         ({"max_drop": 2}, "max_drop: expected a number in"),
