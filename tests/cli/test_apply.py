@@ -109,6 +109,33 @@ def test_a_stream_is_answered_as_a_file(capsys, monkeypatch, records, new):
     assert out == whole + whole
 
 
+def test_every_row_is_answered_whatever_its_label(capsys, monkeypatch, records):
+    """Blank outcomes, labels that are no options, and rows that repeat."""
+    lines = [
+        {"id": "a", "score": 0.5, "correct": 1},
+        {"id": "b", "score": 0.75, "correct": None},
+        {"id": "b", "score": 0.75, "correct": None},
+        {"id": "b", "score": 0.25, "correct": 0},
+        {"id": "c", "score": 0.5, "correct": "who knows"},
+    ]
+    path = records / "odd.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
+    status, out, err = run(capsys, "apply", records / "tied.json", path)
+    assert (status, err) == (0, "")
+    assert [one["id"] for one in answers(out)] == ["a", "b", "b", "b"]
+    stream(monkeypatch, path.read_bytes())
+    assert run(capsys, "apply", records / "tied.json", "-") == (0, out, "")
+    options = [
+        {"id": str(i), "logits": [0.0, 1.0, 2.0, 3.0], "label": label}
+        for i, label in enumerate((0, 3, None, -1, 17))
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in options))
+    stream(monkeypatch, path.read_bytes())
+    for source in (path, "-"):
+        status, out, err = run(capsys, "apply", records / "options.json", source)
+        assert (status, err) == (0, "") and len(answers(out)) == 5
+
+
 def test_options(capsys, tmp_path, records):
     values, _ = made_outputs.logits(seed=4)
     path = tmp_path / "new.npy"

@@ -3,6 +3,7 @@
 import json
 
 import made_pairs
+import numpy as np
 import pytest
 from made_outputs import as_json, one_line, run
 
@@ -64,6 +65,31 @@ def test_labels_are_for_both_files(capsys, tmp_path):
     assert found["num_rows"] == 400
     _, judged = [], 200
     assert abs(found["small_accuracy"] - pair[0].outcomes.mean()) < 3 / judged**0.5
+
+
+def test_two_binary_classifiers(capsys, tmp_path):
+    """Files of the probability of class 1: what is right is in the labels."""
+    rng = np.random.default_rng(0)
+    labels, paths = rng.integers(0, 2, 600), []
+    accuracies = {}
+    for name, skill in (("small", 1.0), ("large", 2.0)):
+        odds = skill * (2 * labels - 1) + rng.normal(size=600)
+        shares = 1 / (1 + np.exp(-odds))
+        path = tmp_path / f"{name}.csv"
+        rows = [f"q{i},{shares[i]:.6f},{labels[i]}" for i in range(600)]
+        path.write_text("id,score,label\n" + "\n".join(rows))
+        paths.append(path)
+        accuracies[name] = np.mean((shares > 0.5) == labels)
+    message = one_line(capsys, "cascade", *paths)
+    assert message.startswith("small.csv: labels of 0 and 1 beside one score a row")
+    assert "pass --kind probabilities if a score is the probability" in message
+    found = as_json(
+        *(capsys, "cascade", *paths, "--kind", "probabilities"),
+        *("--output", tmp_path / "out", "--max-drop", "0.2"),
+    )
+    for name, accuracy in accuracies.items():
+        assert found[f"{name}_accuracy"] == pytest.approx(accuracy, abs=0.05)
+    assert found["feasible"] and found["small"]["method"] == "temperature"
 
 
 def test_costs_of_the_files(capsys, tmp_path):

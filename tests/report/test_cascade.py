@@ -209,6 +209,68 @@ def test_a_small_model_that_is_worse_everywhere():
     assert "more rows like these would not help" in " ".join(found.sentences())
 
 
+def test_a_gain_that_is_asked_for_and_not_reached_first(pair):
+    """K = 1 gains a little, a larger K more, and K is tried from 1 upwards."""
+    found = report.cascade_report(*pair, max_drop=-0.02)
+    assert not found.feasible
+    text = " ".join(found.sentences())
+    assert "is at least 2 points more accurate than the large model alone" in text
+    first, more = found.points[1], np.float32(0.01)
+
+    def with_changes(change, interval, later):
+        points = (
+            found.points[0],
+            dataclasses.replace(
+                first, accuracy_change=change, accuracy_change_interval=interval
+            ),
+            *(
+                dataclasses.replace(one, accuracy_change=later)
+                for one in found.points[2:]
+            ),
+        )
+        return " ".join(dataclasses.replace(found, points=points).sentences())
+
+    text = with_changes(0.0044, (0.001, 0.008), 0.03)
+    assert (
+        "With one bin kept small it gains 0.4 points on these rows, less than asked, "
+        "so more rows like these would not help. A larger K does better, but K is "
+        "tried from 1 upwards" in text
+    )
+    text = with_changes(0.0044, (0.001, 0.03), float(more))
+    assert "less than asked, which may be chance: more rows might help." in text
+    assert "A larger K" not in text
+    text = with_changes(-0.0044, (-0.008, -0.001), float(more))
+    assert "it loses 0.5 points on these rows, so more rows like these would" in text
+    text = with_changes(0.0, (-0.008, 0.001), float(more))
+    assert "it loses nothing on these rows, so more rows like these would" in text
+
+
+def test_bins_without_rows_are_said():
+    tied = report.cascade_report(*made_pairs.pair(decimals=1), max_drop=0.02)
+    used = int((np.asarray(tied.router.table.count) > 0).sum())
+    assert used < 15
+    text = " ".join(tied.sentences())
+    assert f"K is {tied.num_small_bins} of 15 bins, of which {used} hold rows" in text
+
+
+def test_limits_that_are_named_are_enough(pair):
+    """Also where the least one is a hair above a round number."""
+    found = report.cascade_report(*pair, max_drop=0.0)
+    level = np.nextafter(np.float32(0.0123), np.float32(1))
+    odd = dataclasses.replace(found.selection, min_feasible_level=level)
+    steps = " ".join(dataclasses.replace(found, selection=odd).next_steps())
+    named = steps.split("--max-drop ")[1].split(",")[0]
+    assert named == "0.0124" and np.float32(float(named)) > level
+
+
+def test_scores_of_class_1_do_not_say_what_is_right(pair):
+    small, large = pair
+    odd = dataclasses.replace(large, of_class_one=True)
+    for given in ((small, odd), (odd, small)):
+        with pytest.raises(ValueError, match=r"large.csv: labels of 0 and 1 beside"):
+            report.cascade_report(*given)
+
+
 def test_swapped_roles(pair):
     found = report.cascade_report(*reversed(pair))
     assert "are the files in the wrong order?" in " ".join(found.sentences())

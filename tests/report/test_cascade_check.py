@@ -123,6 +123,81 @@ def test_drifted(made):
     assert "what is saved may have changed" in check.next_steps()[0]
 
 
+def test_inputs_without_labels_count(made):
+    """Of many new rows few have labels: the inputs are all of them."""
+    small, large = made_pairs.pair(rows=2000, seed=14)
+    some = [
+        dataclasses.replace(
+            one,
+            ids=one.ids[:200],
+            scores=one.scores[:200],
+            outcomes=one.outcomes[:200],
+        )
+        for one in (small, large)
+    ]
+    check = report.check_report(made[1], *some, inputs=without_labels(small))
+    alone = report.check_report(made[1], *some)
+    assert (check.num_rows, check.num_labelled) == (2000, 200)
+    assert (alone.num_rows, alone.num_labelled) == (200, 200)
+    assert check.drift.count.sum() == 2000 and alone.drift.count.sum() == 200
+    whole = report.check_report(made[1], without_labels(small))
+    assert check.small_share == whole.small_share and whole.num_labelled is None
+    for name in ("small_accuracy", "accuracy_p_value", "drop", "drop_bound"):
+        assert getattr(check, name) == getattr(alone, name)
+    text = " ".join(check.sentences())
+    assert "2,000 new rows, 200 of them to judge answers on" in text
+    # With the large model's file, rows that it lacks are inputs, too.
+    check = report.check_report(made[1], small, some[1])
+    assert (check.num_rows, check.num_labelled) == (2000, 200)
+
+
+def test_a_change_of_inputs_does_not_matter_where_nothing_is_kept(made, tmp_path):
+    found = report.cascade_report(*made_pairs.pair(rows=200), max_drop=0.0)
+    found.files()["cascade.json"](tmp_path / "cascade.json")
+    small, large = made_pairs.pair(rows=2000, seed=10)
+    rows = np.flatnonzero(small.scores < 0.6)
+    some = dataclasses.replace(
+        without_labels(small),
+        ids=tuple(small.ids[row] for row in rows),
+        scores=small.scores[rows],
+    )
+    check = report.check_report(cj.load(tmp_path / "cascade.json"), some)
+    assert check.num_small_bins == 0 and check.drift.p_value < 0.01
+    assert not check.alarm and not check.drifted and check.num_tests == 0
+    assert check.verdict is Verdict.NOT_CONTRADICTED
+    assert "would not matter at K = 0" in " ".join(check.sentences())
+
+
+def test_counts_of_a_record_take_no_memory(made):
+    """A record is text of somebody's, and its counts may be any."""
+    _, record = made
+    most = 2**31 // 15 - 1000
+    count = np.full(15, most, np.int32)
+    many = dataclasses.replace(
+        record, reference=dataclasses.replace(record.reference, count=count)
+    )
+    check = report.check_report(many, *made_pairs.pair(rows=100))
+    assert check.drift.reference_count.sum() == 15 * most
+    assert np.isfinite(check.drift.p_value)
+
+
+def test_a_level_at_which_no_alarm_could_be_raised(made):
+    small, large = made_pairs.pair(rows=100)
+    with pytest.raises(ValueError, match=r"cannot raise an alarm .* at most 0.99997\."):
+        report.check_report(made[1], small, large, confidence_level=0.99999)
+    check = report.check_report(made[1], small, large, confidence_level=0.99997)
+    assert check.alarm_share == pytest.approx(1e-5)
+
+
+def test_scores_of_class_1_do_not_say_what_is_right(made):
+    small, large = (
+        dataclasses.replace(one, of_class_one=True) for one in made_pairs.pair(rows=100)
+    )
+    for given in ((small,), (small, large)):
+        with pytest.raises(ValueError, match=r"small.csv: labels .* --kind prob"):
+            report.check_report(made[1], *given)
+
+
 def test_worse_answers(made):
     small, large = made_pairs.pair(rows=2000, seed=11)
     check = report.check_report(made[1], harder(small))
@@ -138,7 +213,7 @@ def test_worse_answers(made):
 def test_json(made):
     check = report.check_report(made[1], made_pairs.pair(rows=100)[0])
     data = json.loads(json.dumps(check.as_dict(), allow_nan=False))
-    assert list(data)[:3] == ["command", "num_rows", "verdict"]
+    assert list(data)[:3] == ["command", "num_rows", "num_labelled"]
     assert data["verdict"] == "not_contradicted" and data["alarm"] is False
     assert data["drop"] is None and sum(data["drift"]["reference_count"]) == 1500
 
