@@ -219,7 +219,7 @@ def test_what_cannot_be_cleaned(made):
     cases = {
         "got none": (),
         "model 0: no labels to check": (dataclasses.replace(first, labels=None),),
-        "which option each answer chose": (
+        "it has scores but no predictions": (
             dataclasses.replace(first, logits=None, scores=first.logits[:, 0]),
         ),
         "at least 40 rows": (outputs(first.logits[:39], first.labels[:39]),),
@@ -227,7 +227,7 @@ def test_what_cannot_be_cleaned(made):
             first,
             dataclasses.replace(second, labels=(second.labels + 1) % 4),
         ),
-        "is right: there is nothing": (
+        "are right, so nothing can be fitted": (
             dataclasses.replace(first, labels=np.int32(first.logits.argmax(axis=1))),
         ),
     }
