@@ -136,7 +136,7 @@ def _check(served: Served, outputs: Outputs) -> None:
         fits = of_classes == (class_values(outputs) is not None)
         wanted = wanted or (scoring.OF_OPTIONS if of_classes else scoring.OF_ANSWER)
     else:
-        fits = scoring.taken(outputs, of_classes) == wanted
+        fits = scoring.takes(wanted, outputs, of_classes)
     if not fits:
         raise ValueError(
             f"{outputs.name}: holds {scoring.taken(outputs, True)}, but the "

@@ -110,7 +110,7 @@ def test_all_answers_right(capsys, tmp_path, out):
     path = tmp_path / "scores.csv"
     path.write_text("\n".join(["score,correct", *["0.5,1"] * 50]))
     found = one_line(capsys, "calibrate", path, "--output", out)
-    assert "is right: there is nothing to calibrate" in found
+    assert "are right, so nothing can be fitted" in found
 
 
 def test_zeros_and_smoothing(capsys, tmp_path, out):

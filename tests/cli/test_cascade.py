@@ -147,7 +147,7 @@ def test_wrong_files(capsys, tmp_path):
     rows = [f"q{i},{i / 60},1" for i in range(60)]
     other.write_text("id,score,correct\n" + "\n".join(rows))
     message = one_line(capsys, "cascade", small, other)
-    assert message.startswith("other.csv: every answer")
+    assert message.startswith("other.csv: all answers in the fitting half are right")
     assert not (tmp_path / "calib-jax-cascade").exists()
 
 

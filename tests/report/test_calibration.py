@@ -145,8 +145,12 @@ def test_what_cannot_be_calibrated(made):
     cases = {
         "at least 40 rows": outputs(logits=made.logits[:39], labels=made.labels[:39]),
         "nothing says which answers are right": dataclasses.replace(made, labels=None),
-        "is right: there is nothing": outputs(scores=RAMP, outcomes=np.ones(200)),
-        "is wrong: there is nothing": outputs(scores=RAMP, outcomes=np.zeros(200)),
+        "are right, so nothing can be fitted": outputs(
+            scores=RAMP, outcomes=np.ones(200)
+        ),
+        "are wrong, so nothing can be fitted": outputs(
+            scores=RAMP, outcomes=np.zeros(200)
+        ),
         "Temperature scaling needs a value for each option": outputs(
             scores=RAMP, outcomes=np.float32(RAMP > 0.1)
         ),

@@ -172,6 +172,11 @@ def scale(name: str) -> tuple[float, float]:
     return _ANY
 
 
+def scale_name(name: str) -> str | None:
+    """What scores in a column of this name are, as `Outputs.scale` says it."""
+    return {0.0: "log_probability", 1.0: "confidence"}.get(scale(name)[1])
+
+
 def _is_of_images(given: list[str]) -> bool:
     """Whether timm's inference.py wrote it: the label names the predicted class.
 

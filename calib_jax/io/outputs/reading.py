@@ -387,6 +387,7 @@ def _outputs(
         kind=rows.kind,
         name=_printable(name),
         **values,
+        scale=rows.scale,
         labels=None if rows.labels is None else np.asarray(rows.labels),
         outcomes=None if rows.outcomes is None else rows.outcomes.astype(np.float32),
         predictions=None if predictions is None else np.asarray(predictions),

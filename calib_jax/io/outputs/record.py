@@ -29,6 +29,8 @@ class Outputs:
       log_probabilities: float32 `[N, C]`, in nats, of log-probabilities and of
         probabilities. -inf is a probability of 0, or an option that the row lacks.
       scores: float32 `[N]`, one number for each answer, larger for surer ones.
+      scale: what a score's name says: `"confidence"` in [0, 1], `"log_probability"`,
+        or None.
       labels: int32 `[N]`, the right options, counted from 0.
       outcomes: float32 `[N]`, whether answers are right, in [0, 1].
       predictions: int32 `[N]`, the options that the file says were chosen, -1 where it
@@ -58,6 +60,7 @@ class Outputs:
     logits: np.ndarray | None = None
     log_probabilities: np.ndarray | None = None
     scores: np.ndarray | None = None
+    scale: str | None = None
     labels: np.ndarray | None = None
     outcomes: np.ndarray | None = None
     predictions: np.ndarray | None = None

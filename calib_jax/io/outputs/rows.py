@@ -32,6 +32,7 @@ class Rows:
       kind: one of `KINDS`.
       values: floating `[N, C]`, or `[N]` for scores.
       places: where each row stands.
+      scale: of scores, as in `Outputs`.
       ids: of the rows.
       has_ids: False if the file has none, and they are the numbers of the rows.
       num_read: number of rows in the file, in whose order labels without ids are.
@@ -54,6 +55,7 @@ class Rows:
     values: np.ndarray
     places: Places
     ids: Sequence[str]
+    scale: str | None = None
     has_ids: bool = True
     num_read: int = 0
     bases: Sequence[str] | None = None

@@ -73,9 +73,11 @@ def read(
             f"{path}: expected floating numbers, got {values.dtype.name}"
             f"{list(values.shape)}: labels alone are for labels=."
         )
+    scale = None
     if values.ndim == 1 and kind in (None, "scores"):
         known = "scores"
         if kind is None and field not in (columns or {}):
+            scale = names.scale_name(str(plan[field]))
             _check_scale(path, str(plan[field]), values, places)
     of_class_one = values.ndim == 1 and kind == "probabilities"
     if of_class_one:
@@ -111,6 +113,7 @@ def read(
         format=format,
         kind=str(known),
         values=values,
+        scale=scale,
         places=places,
         has_ids=ids is not None,
         num_read=places.num_read,
