@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import math
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -138,12 +139,12 @@ class CheckReport(Report):
             )
         return tuple(found)
 
-    def next_steps(self) -> tuple[str, ...]:
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         again = (
             "Label a few hundred of these inputs and build it again: calib-jax cascade."
         )
         if self.alarm:
-            return ("Until it is looked into, ask the large model.", again)
+            return ("Send everything to the large model until you know why.", again)
         if not self.num_small_bins and not self.alarm:
             return ("It keeps nothing small: build one that does, calib-jax cascade.",)
         if self.verdict is Verdict.SHOWN and (self.drifted or self.accuracy_fell):
@@ -152,12 +153,14 @@ class CheckReport(Report):
                 "cascade again, calib-jax cascade, when you can.",
             )
         if self.verdict is Verdict.SHOWN:
-            return ("Go on, and check the next rows.",)
+            return ("Keep using it, and check again on new rows.",)
         if self.small_accuracy is None:
-            return ("Give labels, and LARGE, to test the promise itself.",)
+            return (
+                "Add labels and the large model's file to test the promise itself.",
+            )
         if self.drop is None and self.num_small_bins:
-            return ("Give LARGE, too, to test the promise itself.",)
-        return ("Go on, and check again with more rows.",)
+            return ("Add the large model's file to test the promise itself.",)
+        return ("Keep using it, and check again with more rows.",)
 
     def _on_inputs(self) -> list[str]:
         share = f"The small model keeps {phrases.percent(self.small_share)} of inputs"

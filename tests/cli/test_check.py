@@ -32,7 +32,7 @@ def test_all_is_well(capsys, tmp_path, record):
     assert "shown anew" in (out / "report.html").read_text(encoding="utf-8")
     status, text, _ = run(capsys, "check", record, small, "--output", out, "--force")
     assert status == 0 and "nothing speaks against it" in text
-    assert "Next: Give LARGE, too" in text
+    assert "Next: Add the large model's file" in text
 
 
 def test_status_1(capsys, tmp_path, record):
