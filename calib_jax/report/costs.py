@@ -49,7 +49,7 @@ def of(
             if not (math.isfinite(price) and price >= 0):
                 raise ValueError(f"{name}: expected a price of 0 or more, got {price}.")
         if not any(prices):
-            raise ValueError("small_cost, large_cost: both prices are 0; at least one must be positive.")
+            raise ValueError("small_cost, large_cost: both are 0, so nothing is saved.")
         reason = f"Costs: {prices[0]:g} for a small call and {prices[1]:g} for a large."
         return Costs(*prices, "", reason)
     if small_cost is not None or large_cost is not None:
