@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..io import outputs as io_outputs
 from ..io.outputs import Outputs
 from ..io.outputs import names as column_names
+from ..io.outputs import reading as outputs_reading
 from . import caching, hints
 
 if TYPE_CHECKING:
@@ -62,11 +62,16 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
         metavar="FILE",
         help="File with labels or outcomes, if the outputs have none.",
     )
-    return labels(reading_new(command))
+    repeats = click.option(
+        "--repeats",
+        type=click.Choice(["first", "last"]),
+        help="Which row to keep when an id repeats.",
+    )
+    return labels(repeats(reading_new(command)))
 
 
 def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same without labels."""
+    """The same without labels, where each row has its answer."""
     for option in reversed(
         (
             click.option(
@@ -93,11 +98,6 @@ def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
                 metavar="SHARE",
                 help="Mix this share of a uniform distribution into probabilities, "
                 "to avoid zeros.",
-            ),
-            click.option(
-                "--repeats",
-                type=click.Choice(["first", "last"]),
-                help="Which row to keep when an id repeats.",
             ),
             click.option(
                 "--drop-malformed",
@@ -224,9 +224,9 @@ def start(*, no_cache: bool) -> None:
 
 
 def read(path: Path, **options: Any) -> Outputs:
-    """Outputs of a file, with progress on standard error."""
+    """Outputs of a file, with progress on standard error; options of `read_file`."""
     with progress(f"Reading {path.name}") as advance:
-        found = io_outputs.read_outputs(path, progress=advance, **options)
+        found = outputs_reading.read_file(path, progress=advance, **options)
     notes = tuple(map(hints.as_options, found.notes))
     return dataclasses.replace(found, notes=notes)
 
