@@ -52,8 +52,8 @@ def save_cascade(
     """Writes a cascade to one JSON file that serves, with JAX or without.
 
     The file also holds the decision as steps of the raw input, found by asking this
-    library at neighbouring float32 numbers. A service compares with their edges and
-    computes nothing, so tied scores are decided as here (docs/serving.md). The file is
+    library at neighbouring float32 numbers. A service only compares with their edges,
+    so tied scores are decided as here (docs/serving.md). The file is
     written completely or not at all.
 
     Args:
@@ -69,8 +69,8 @@ def save_cascade(
       promise: optional `Promise`, which function chose K; needs the selection.
       reference: optional `ReliabilityTable` of the small model in the router's bins,
         `[num_bins]`, on the rows that K was chosen on, to compare new inputs with.
-      small_input: optional; what the scores or logits are, in one line, for whoever
-        serves it, such as "mean log-probability of the answer's tokens".
+      small_input: optional one-line description of the score or logits, for the
+        service, such as "mean log-probability of the answer's tokens".
 
     Raises:
       ValueError: for arguments of other types, or that do not fit each other; traced

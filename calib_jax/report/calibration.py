@@ -13,7 +13,7 @@ from ..io.outputs import Outputs
 from . import figures, models, phrases, statuses
 from .drawings import Drawing
 from .models import Model
-from .records import Report, Writer
+from .records import Report, Writer, in_python, in_shell
 from .scoring import Method
 
 #: Names of the files beside the page.
@@ -91,11 +91,13 @@ class CalibrationReport(Report):
             )
         return tuple(found)
 
-    def next_steps(self) -> tuple[str, ...]:
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         return (
-            f"Calibrate new outputs: calib-jax apply {PARAMETERS} NEW_FILE.",
-            f'In Python: params = calib_jax.load("{PARAMETERS}"), then '
-            f"calib_jax.calibrate(params, x), where x holds: {self.model.taken}.",
+            "Calibrate new outputs: calib-jax apply "
+            f"{in_shell(folder, PARAMETERS)} NEW_FILE",
+            f"In Python: params = calib_jax.load({in_python(folder, PARAMETERS)}), "
+            "then calib_jax.calibrate(params, x), where x is the "
+            f"{self.model.taken}.",
         )
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:

@@ -28,7 +28,7 @@ from . import costs, figures, models, pairs, phrases, points, statuses
 from .drawings import Drawing
 from .models import Model
 from .points import Point
-from .records import Report, Writer
+from .records import Report, Writer, in_shell, place
 from .scoring import Method
 
 RECORD = "cascade.json"
@@ -160,22 +160,24 @@ class CascadeReport(Report):
         found.extend(self._on_promise(level) if self.feasible else self._on_none(level))
         return (*found, *self._on_money(level))
 
-    def next_steps(self) -> tuple[str, ...]:
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         steps: list[str] = []
+        record = in_shell(folder, RECORD)
         if not self.feasible:
             least = self.least_max_drop
             if least is not None:
                 steps.append(
-                    f"Allow a larger loss, --max-drop {_rounded_up(least)}, or bring "
+                    f"Allow a larger loss, --max-drop {_rounded_up(least)}, or use "
                     "more labelled rows."
                 )
             return (*steps, "Until then ask the large model for every input.")
         return (
             *steps,
-            "Decide for new inputs: calib-jax apply cascade.json NEW_FILE.",
-            "Later, see whether the promise still holds: calib-jax check cascade.json "
-            "NEW_SMALL NEW_LARGE.",
-            "Serve cascade.json without JAX: see the page on serving in the docs.",
+            f"Decide for new inputs: calib-jax apply {record} NEW_FILE",
+            "Check later that the promise still holds: calib-jax check "
+            f"{record} NEW_SMALL NEW_LARGE",
+            f"Serve {place(folder, RECORD)} without JAX: see the page on serving in "
+            "the docs.",
         )
 
     def _on_roles(self) -> list[str]:

@@ -3,22 +3,16 @@
 import dataclasses
 import enum
 import math
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar
 
-import jax
 import numpy as np
 
-from ..binning import bins
-from ..cascade import risk_control
 from ..io.cascade_records import CascadeRecord
 from ..io.outputs import Outputs
-from ..monitoring import drift as drifts
-from ..stats import bounds, tails
-from . import applying, pairs, phrases, points, scoring
+from . import applying, evidence, pairs, phrases, scoring
+from .evidence import Drift, Loss
 from .records import Report, source
-
-# Draws for each false alarm that is allowed.
-_DRAWS_EACH, _LEAST_DRAWS, _MOST_DRAWS = 10, 1000, 100_000
 
 
 class Verdict(enum.Enum):
@@ -32,25 +26,6 @@ class Verdict(enum.Enum):
     DRIFTED = 2
     #: New labelled rows contradict it.
     BROKEN = 3
-
-
-@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Drift:
-    """How the small model's confidences fall into the router's bins, then and now.
-
-    Attributes:
-      reference_count: int32 `[num_bins]`, rows that K was chosen on.
-      count: int32 `[num_bins]`, new rows.
-      stability_index: population stability index (PSI), at least 0.
-      null_index: its mean without drift for these numbers of rows.
-      p_value: probability of this index or more without drift.
-    """
-
-    reference_count: np.ndarray
-    count: np.ndarray
-    stability_index: float
-    null_index: float
-    p_value: float
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -164,13 +139,13 @@ class CheckReport(Report):
             )
         return tuple(found)
 
-    def next_steps(self) -> tuple[str, ...]:
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         again = (
             "Label a few hundred of these inputs and build it again: calib-jax cascade."
         )
         if self.alarm:
-            return ("Until it is looked into, ask the large model.", again)
-        if not self.num_small_bins and not self.alarm:
+            return ("Send everything to the large model until you know why.", again)
+        if not self.num_small_bins:
             return ("It keeps nothing small: build one that does, calib-jax cascade.",)
         if self.verdict is Verdict.SHOWN and (self.drifted or self.accuracy_fell):
             return (
@@ -178,12 +153,14 @@ class CheckReport(Report):
                 "cascade again, calib-jax cascade, when you can.",
             )
         if self.verdict is Verdict.SHOWN:
-            return ("Go on, and check the next rows.",)
+            return ("Keep using it, and check again on new rows.",)
         if self.small_accuracy is None:
-            return ("Give labels, and LARGE, to test the promise itself.",)
+            return (
+                "Add labels and the large model's file to test the promise itself.",
+            )
         if self.drop is None and self.num_small_bins:
-            return ("Give LARGE, too, to test the promise itself.",)
-        return ("Go on, and check again with more rows.",)
+            return ("Add the large model's file to test the promise itself.",)
+        return ("Keep using it, and check again with more rows.",)
 
     def _on_rows(self) -> str:
         found = f"{self.num_rows:,} new rows"
@@ -328,29 +305,30 @@ def check_report(
         None if one is None or not labelled else scoring.scored(one).outcome
         for one in (small, large)
     ]
-    before = _before(record)
+    before = evidence.before(record)
     if before is None and outcomes[0] is None:
         raise ValueError(
             "the record has no reference to compare new inputs with: give labels, with "
             "--labels."
         )
-    fall = _fall(outcomes[0], kept, before)
-    limit = _limit(record)
+    fall = evidence.drop_p_value(outcomes[0], kept, before)
+    limit = evidence.limit(record)
     tests = [
         before is not None and record.num_small_bins > 0,
         fall is not None,
         limit is not None and outcomes[1] is not None,
     ]
     share = (1 - confidence_level) / max(sum(tests), 1)
-    if tests[0] and share * (1 + _MOST_DRAWS) < 1:
-        most = 1 - sum(tests) / (1 + _MOST_DRAWS)
+    if tests[0] and share * (1 + evidence.MOST_DRAWS) < 1:
+        most = 1 - sum(tests) / (1 + evidence.MOST_DRAWS)
         raise ValueError(
-            f"confidence_level: the test for changed inputs, of {_MOST_DRAWS:,} draws, "
-            f"cannot raise an alarm at {confidence_level}; expected at most "
+            "confidence_level: the test for changed inputs, of "
+            f"{evidence.MOST_DRAWS:,} draws, cannot raise an alarm at "
+            f"{confidence_level}; expected at most "
             f"{math.floor(1e6 * most) / 1e6}."
         )
-    drift = None if before is None else _drift(record, everything, share, seed)
-    lost = _loss(record, decided, outcomes, limit)
+    drift = None if before is None else evidence.drift(record, everything, share, seed)
+    lost = evidence.loss(record, decided, outcomes, limit)
     fell = fall is not None and fall <= share
     sources = [source("small model", small)]
     if large is not None:
@@ -382,129 +360,13 @@ def check_report(
     )
 
 
-class _Before(NamedTuple):
-    """Rows that K was chosen on: how many, the share kept, and those right of them."""
-
-    num_kept: int
-    num_right: float
-    share: float
-    accuracy: float | None
-
-
-class _Loss(NamedTuple):
-    """Accuracy lost on the new rows, as in `CheckReport`."""
-
-    drop: float | None
-    bound: float | None
-    p_value: float | None
-
-
 def _has_labels(outputs: Outputs) -> bool:
     return outputs.labels is not None or outputs.outcomes is not None
 
 
-def _before(record: CascadeRecord) -> _Before | None:
-    if record.reference is None:
-        return None
-    count = np.asarray(record.reference.count, np.int64)
-    outcome = np.asarray(record.reference.outcome, np.float64)
-    kept = np.asarray(record.router.order)[: record.num_small_bins]
-    num, right = int(count[kept].sum()), float((count * outcome)[kept].sum())
-    share = num / max(int(count.sum()), 1)
-    return _Before(num, right, share, right / num if num else None)
-
-
-def _limit(record: CascadeRecord) -> tuple[float, float] | None:
-    """The loss that the record promises not to exceed, and with which confidence."""
-    promise, chosen = record.promise, record.selection
-    if (
-        promise is None
-        or promise.made_by is not risk_control.control_accuracy_drop
-        or promise.confidence_level is None
-        or chosen is None
-        or not bool(chosen.feasible)
-    ):
-        return None
-    return float(str(np.float32(chosen.level))), promise.confidence_level
-
-
-def _fall(
-    outcome: np.ndarray | None, kept: np.ndarray, before: _Before | None
-) -> float | None:
-    """Probability that as few kept answers or fewer are right without a change."""
-    if outcome is None or before is None or not before.num_kept or not kept.any():
-        return None
-    right = outcome[kept].astype(np.float64)
-    num_right = round(before.num_right)
-    # Means in bins are float32.
-    whole = abs(before.num_right - num_right) <= 1e-6 * before.num_kept + 1e-3
-    if not whole or np.any((right != 0) & (right != 1)):
-        return None
-    wrong_now, wrong_before = int(np.sum(1 - right)), before.num_kept - num_right
-    return tails.hypergeometric_at_least(
-        wrong_now,
-        len(right),
-        wrong_now + wrong_before,
-        len(right) + before.num_kept,
-    )
-
-
-def _drift(
-    record: CascadeRecord, decided: applying.Decisions, share: float, seed: int
-) -> Drift:
-    assert record.reference is not None
-    before = np.asarray(record.reference.count)
-    index = np.asarray(bins.bin_index(record.router.bins, decided.confidence))
-    count = np.bincount(index, minlength=len(before)).astype(np.int32)
-    draws = min(max(_LEAST_DRAWS, math.ceil(_DRAWS_EACH / share)), _MOST_DRAWS)
-    found = jax.device_get(
-        drifts.stability_index(jax.random.key(seed), before, count, num_resamples=draws)
-    )
-    estimate, null, p_value = (points.short(one) for one in found)
-    return Drift(
-        reference_count=before,
-        count=count,
-        stability_index=estimate,
-        null_index=null,
-        p_value=p_value,
-    )
-
-
-def _loss(
-    record: CascadeRecord,
-    decided: applying.Decisions,
-    outcomes: list[np.ndarray | None],
-    limit: tuple[float, float] | None,
-) -> _Loss:
-    small, large = outcomes
-    if small is None or large is None or decided.small is None:
-        return _Loss(None, None, None)
-    lost = np.where(decided.small, large - small, 0.0).astype(np.float64)
-    drop = float(np.mean(lost))
-    if limit is None:
-        return _Loss(drop, None, None)
-    max_drop, level = limit
-    binary = all(np.all((one == 0) | (one == 1)) for one in (small, large))
-    dtype = bool if binary else np.float32
-    chosen = risk_control.control_accuracy_drop(
-        record.router,
-        decided.confidence,
-        small.astype(dtype),
-        large.astype(dtype),
-        max_drop,
-        confidence_level=level,
-    )
-    bound = np.asarray(chosen.bound)[record.num_small_bins]
-    # That the mean gain is at least -max_drop, by betting that it is less.
-    p_value = bounds.betting_p_value(
-        np.float32((1 - lost) / 2), np.float32((1 - max_drop) / 2)
-    )
-    return _Loss(drop, float(str(bound)), float(p_value))
-
-
 def _verdict(
     drift: Drift | None,
-    lost: _Loss,
+    lost: Loss,
     limit: tuple[float, float] | None,
     share: float,
 ) -> Verdict:

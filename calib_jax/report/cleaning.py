@@ -23,7 +23,7 @@ from . import agreed, figures, models, phrases, precision, statuses
 from .agreed import Answers
 from .drawings import Drawing
 from .models import Fitted, Model
-from .records import Report, Writer, class_values
+from .records import Report, Writer, class_values, in_python, place
 from .scoring import Method
 
 # Of 15 bins. On images and exam questions whose labels people checked, and on flipped
@@ -203,28 +203,29 @@ class CleaningReport(Report):
             f"{phrases.level(self.confidence_level)}."
         )
 
-    def next_steps(self) -> tuple[str, ...]:
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         more = "; ".join(
             f"--top-bins {number} flags {what}"
             for number, what in (
                 (min(self.num_top_bins + 2, self.num_bins), "more labels"),
-                (max(self.num_top_bins - 2, 1), "fewer and surer ones"),
+                (max(self.num_top_bins - 2, 1), "fewer, with higher precision"),
             )
             if number != self.num_top_bins
         )
         if not self.num_flagged:
             return (f"{more}.",)
         return (
-            f"Open {SHEET}, which has the suspects in random order, and fill in its "
-            f"last column for the first {self.num_to_audit:,} lines: wrong, both, "
-            "right or cannot tell.",
-            f'In Python: sheet = calib_jax.io.read_review_sheet("{SHEET}"), then '
+            f"Open {place(folder, SHEET)}, which has the suspects in random order, and "
+            f"fill in its last column for the first {self.num_to_audit:,} lines: "
+            "wrong, both, right or cannot tell.",
+            "In Python: sheet = calib_jax.io.read_review_sheet("
+            f"{in_python(folder, SHEET)}), then "
             "calib_jax.cleaning.audit_bounds(sheet.counts, sheet.counts.sum(), "
             f"num_flagged={self.num_flagged}) bounds the share of each answer, wrong "
             "ones first.",
-            f"Correct labels from {SUSPECTS}, whose column suggestion has the surest "
-            "other answer, or leave these rows out.",
-            f"Then again if most were wrong: {more}.",
+            f"Correct labels from {place(folder, SUSPECTS)}, whose column `suggestion` "
+            "holds the most confident other answer, or leave these rows out.",
+            f"If most were wrong, run it again: {more}.",
         )
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:

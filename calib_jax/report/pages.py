@@ -13,7 +13,9 @@ import hashlib
 import itertools
 import math
 import os
+import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -31,13 +33,29 @@ _MOST_SUSPECTS = 200
 # The joiners of emoji and of several scripts.
 _JOINERS = "\u200c\u200d"
 
+# What a page says of itself in its first bytes.
+_GENERATOR, _HEAD = re.compile(rb'name="generator" content="calib-jax (\w+)"'), 4096
+
 _fragments = itertools.count(1)
 
 
-def page(report: Any) -> str:
-    """The page of a report: HTML with its style, figures and script inside."""
+def page(report: Any, folder: Path | None = None) -> str:
+    """The page of a report: HTML with its style, figures and script inside.
+
+    Args:
+      report: any report.
+      folder: where its files are, for the commands on what to do next.
+    """
     script = _source("slider.js") if report.has_slider else None
-    return _render(report, "page.html.jinja", script=script)
+    return _render(report, "page.html.jinja", script=script, folder=folder)
+
+
+def made_by(path: Path) -> str | None:
+    """The command that a page is of, or None if it is not a page of a report."""
+    with path.open("rb") as file:
+        start = file.read(_HEAD)
+    found = _GENERATOR.search(start)
+    return None if found is None else found[1].decode()
 
 
 def fragment(report: Any) -> str:
@@ -48,7 +66,12 @@ def fragment(report: Any) -> str:
 
 
 def _render(
-    report: Any, name: str, *, prefix: str = "", script: str | None = None
+    report: Any,
+    name: str,
+    *,
+    prefix: str = "",
+    script: str | None = None,
+    folder: Path | None = None,
 ) -> str:
     """An HTML text; `prefix` starts all ids."""
     digest = hashlib.sha256((script or "").encode()).digest()
@@ -59,6 +82,7 @@ def _render(
             report=report,
             content=f"{report.command}.html.jinja",
             prefix=prefix,
+            next_steps=report.next_steps(folder),
             most_suspects=_MOST_SUSPECTS,
             figures=report.figures(prefix),
             colours=svg.palette(),

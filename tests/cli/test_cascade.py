@@ -39,7 +39,9 @@ def test_what_is_printed(capsys, tmp_path):
     assert status == 0
     assert "With confidence 90%, the cascade is at most 2 points less" in text
     assert f"Written: {out / 'cascade.json'}" in text
-    assert "Next: Decide for new inputs: calib-jax apply cascade.json" in text
+    assert (
+        f"Next: Decide for new inputs: calib-jax apply {out / 'cascade.json'} " in text
+    )
 
 
 def test_labels_are_for_both_files(capsys, tmp_path):
@@ -155,5 +157,5 @@ def test_what_is_read_is_not_replaced(capsys, tmp_path):
     small, large = made_pairs.files(tmp_path, rows=60)
     small = small.rename(tmp_path / "cascade.json")
     message = one_line(capsys, "cascade", small, large, "--output", tmp_path, "--force")
-    assert "it is read, and would be replaced" in message
+    assert "it is an input and would be overwritten" in message
     assert small.read_text().startswith("id,score")

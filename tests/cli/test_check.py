@@ -29,12 +29,11 @@ def test_all_is_well(capsys, tmp_path, record):
     assert found["verdict"] == "shown" and found["alarm"] is False
     assert found["confidence_level"] == 0.99
     assert found["files"] == [str(out / "report.html")]
-    assert "the new rows confirm it" in (out / "report.html").read_text(
-        encoding="utf-8"
-    )
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "the new rows confirm it" in page
     status, text, _ = run(capsys, "check", record, small, "--output", out, "--force")
     assert status == 0 and "nothing contradicts it" in text
-    assert "Next: Give LARGE, too" in text
+    assert "Next: Add the large model's file" in text
 
 
 def test_status_1(capsys, tmp_path, record):

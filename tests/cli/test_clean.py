@@ -41,7 +41,7 @@ def test_a_folder(capsys, made):
         "labels are suspect, of 1,200",
         "Wrong labels make models look overconfident",
         "drawn at random: if ",
-        "Next: Open review.csv",
+        f"Next: Open {out / 'review.csv'}, which",
     ):
         assert words in printed
     with (out / "suspects.csv").open(newline="") as file:

@@ -67,7 +67,7 @@ def test_numbers(report, made):
 
 def test_json(report):
     data = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert list(data)[:2] == ["command", "num_rows"]
+    assert list(data)[:2] == ["num_rows", "accuracy"]
     assert data["ece_after"] == pytest.approx(float(report.headline()["ece_after"]))
     assert data["model"]["status"] == "CONVERGED"
     assert "confidence" not in data and "ids" not in data

@@ -82,8 +82,8 @@ def test_points(found):
 
 def test_json(found):
     data = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert list(data)[:6] == [
-        *("command", "num_rows", "small_accuracy", "large_accuracy"),
+    assert list(data)[:5] == [
+        *("num_rows", "small_accuracy", "large_accuracy"),
         *("num_small_bins", "apgr"),
     ]
     assert data["feasible"] is True and len(data["points"]) == 16

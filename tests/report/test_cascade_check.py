@@ -97,7 +97,7 @@ def test_broken(made):
     assert check.verdict is Verdict.BROKEN and check.alarm
     assert check.drop > 0.1 and check.drop_p_value < 1e-4
     assert "these rows contradict it" in " ".join(check.sentences())
-    assert "ask the large model" in check.next_steps()[0]
+    assert "Send everything to the large model" in check.next_steps()[0]
 
 
 def test_drifted(made):
@@ -213,7 +213,7 @@ def test_worse_answers(made):
 def test_json(made):
     check = report.check_report(made[1], made_pairs.pair(rows=100)[0])
     data = json.loads(json.dumps(check.as_dict(), allow_nan=False))
-    assert list(data)[:3] == ["command", "num_rows", "num_labelled"]
+    assert list(data)[:3] == ["num_rows", "num_labelled", "verdict"]
     assert data["verdict"] == "not_contradicted" and data["alarm"] is False
     assert data["drop"] is None and sum(data["drift"]["reference_count"]) == 1500
 

@@ -85,6 +85,9 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
         )
     if isinstance(model, str):
         found = [number for number, one in enumerate(models) if one == model]
+        if not found and model.isdecimal():
+            # The command line has no numbers; a name that looks like one goes first.
+            found = [int(model)] if int(model) < len(models) else []
     else:
         found = [model] if 0 <= model < len(models) else []
     if len(found) != 1:

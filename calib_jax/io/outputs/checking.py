@@ -40,7 +40,7 @@ def unique(rows: Rows, repeats: str | None, left_out: LeftOut) -> Rows:
             f"{left_out.path}: id {shown(rows.ids[first])} has different values in "
             f"{rows.places.name(first)} and {rows.places.name(other)} ({len(differ)} "
             "such ids): reruns, epochs or several answers; keep one of each with "
-            'repeats="first" or "last".'
+            'repeats="first" or repeats="last".'
         )
     which = "an earlier" if repeats == "last" else "a later"
     rows.drop(equal, "the same row once more", left_out)

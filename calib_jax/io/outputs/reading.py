@@ -83,7 +83,8 @@ def read_outputs(
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
         each class.
       model: the name of one of several models, or its number, counted from 0, where a
-        file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`.
+        file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`. A text
+        such as `"7"` is a number if no model has that name.
       smoothing: the share of an even distribution over a row's options that is mixed
         into its probabilities, so that none is 0; above 0 and below 1.
       repeats: `"first"` or `"last"`: which of several rows of one id is kept, as
