@@ -86,8 +86,8 @@ class CalibrationReport(Report):
         )
         if model.num_groups > len(model.groups) > 0:
             found.append(
-                f"There are {model.num_groups:,} groups; the {len(model.groups)} with "
-                "the most rows are on the page."
+                f"The judged rows are in {model.num_groups:,} groups; the page shows "
+                f"the {len(model.groups)} largest."
             )
         return tuple(found)
 

@@ -98,7 +98,7 @@ class Model:
       before: without calibration; None where scores are not confidences.
       after: with it.
       groups: the groups with the most rows, if the file has groups.
-      num_groups: how many groups there are, of which 100 are in `groups`.
+      num_groups: how many groups the judged rows are in; `groups` has 100 at most.
     """
 
     source: Source
