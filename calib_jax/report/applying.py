@@ -141,7 +141,8 @@ def _check(served: Served, outputs: Outputs) -> None:
         raise ValueError(
             f"{outputs.name}: holds {scoring.taken(outputs, True)}, but the "
             f"{type(served.params).__name__} calibrator of {served.name} takes "
-            f"{wanted}: give outputs like those that it was fitted on."
+            f"{wanted}: give outputs like those that it was fitted on, under the same "
+            "name."
         )
 
 

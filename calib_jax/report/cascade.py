@@ -166,9 +166,9 @@ class CascadeReport(Report):
         if not self.feasible:
             least = self.least_max_drop
             if least is not None:
+                more = ", or use more labelled rows" if self._rows_might_help else ""
                 steps.append(
-                    f"Allow a larger loss, --max-drop {_rounded_up(least)}, or use "
-                    "more labelled rows."
+                    f"Allow a larger loss (--max-drop {_rounded_up(least)}){more}."
                 )
             return (*steps, "Until then ask the large model for every input.")
         return (
@@ -236,6 +236,13 @@ class CascadeReport(Report):
             )
         return found
 
+    @property
+    def _rows_might_help(self) -> bool:
+        """Whether it may be chance alone that K = 1 does not keep to the limit."""
+        first = self.points[1]
+        best = max(first.accuracy_change, first.accuracy_change_interval[1])
+        return best >= -self.max_drop and not bool(self.selection.same_rows)
+
     def _on_one_bin(self) -> list[str]:
         """Why K = 1, which is tried first, does not pass."""
         first, limit = self.points[1], -self.max_drop
@@ -258,7 +265,7 @@ class CascadeReport(Report):
             return sentences
         if self.max_drop < 0 and first.accuracy_change > 0:
             found += ", less than asked"
-        if first.accuracy_change_interval[1] >= limit:
+        if self._rows_might_help:
             sentences = [f"{found}, which may be chance: more rows might help."]
         else:
             sentences = [f"{found}, so more rows like these would not help."]

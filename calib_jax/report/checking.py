@@ -175,7 +175,7 @@ class CheckReport(Report):
         before = f"{share} ({phrases.percent(self.small_share_before or 0.0)} before)."
         p_value = f"(p = {self.drift.p_value:.2g})"
         if not self.num_small_bins:
-            return [before, f"A change of inputs would not matter at K = 0 {p_value}."]
+            return [before, f"At K = 0 a change of inputs is not an alarm {p_value}."]
         changed = "changed" if self.drifted else "not changed"
         return [before, f"The distribution of confidence has {changed} {p_value}."]
 

@@ -163,12 +163,30 @@ def test_other_outputs_than_the_record_takes(capsys, tmp_path, records, new):
         assert message == (
             "new.jsonl: holds one score for each answer, but the Temperature "
             f"calibrator of {name} takes logits or log-probabilities of the options: "
-            "give outputs like those that it was fitted on."
+            "give outputs like those that it was fitted on, under the same name."
         )
     for name in ("tied.json", "scores.json"):
         message = one_line(capsys, "apply", records / name, logits, "--kind", "logits")
         assert message.startswith("logits.npy: holds logits or log-probabilities")
         assert "takes one score for each answer" in message
+
+
+def test_a_score_is_one_of_the_same_name(capsys, tmp_path, records):
+    """A logarithm is no confidence, whatever its value."""
+    path = tmp_path / "new.csv"
+    for name, held in (
+        ("logprob", "log-probability of each answer"),
+        ("confidence", "log-odds of the confidence in each answer"),
+    ):
+        value = -0.1 if name == "logprob" else 0.5
+        path.write_text(f"id,{name}\na,{value}\n")
+        for record in ("tied.json", "scores.json"):
+            message = one_line(capsys, "apply", records / record, path)
+            assert f"holds {held}, but the" in message
+            assert "takes one score for each answer" in message
+    more = ("--kind", "scores")
+    status, out, _ = run(capsys, "apply", records / "scores.json", path, *more)
+    assert status == 0 and len(answers(out)) == 1
 
 
 def test_files_that_do_not_say_what_they_take(tmp_path):

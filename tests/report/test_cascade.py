@@ -171,7 +171,7 @@ def test_a_promise_that_is_not_possible(pair, max_drop):
     assert f"{phrases.points(least, 2)}" in text
     steps = " ".join(found.next_steps())
     # What is named is enough.
-    named = float(steps.split("--max-drop ")[1].split(",")[0])
+    named = float(steps.split("--max-drop ")[1].split(")")[0])
     assert least <= named < least + 2e-4
     assert report.cascade_report(*pair, max_drop=named).feasible
 
@@ -207,6 +207,7 @@ def test_a_small_model_that_is_worse_everywhere():
     found = report.cascade_report(small, large)
     assert not found.feasible and found.rows_needed is None
     assert "more rows like these would not help" in " ".join(found.sentences())
+    assert "more labelled rows" not in " ".join(found.next_steps())
 
 
 def test_a_gain_that_is_asked_for_and_not_reached_first(pair):
@@ -259,7 +260,7 @@ def test_limits_that_are_named_are_enough(pair):
     level = np.nextafter(np.float32(0.0123), np.float32(1))
     odd = dataclasses.replace(found.selection, min_feasible_level=level)
     steps = " ".join(dataclasses.replace(found, selection=odd).next_steps())
-    named = steps.split("--max-drop ")[1].split(",")[0]
+    named = steps.split("--max-drop ")[1].split(")")[0]
     assert named == "0.0124" and np.float32(float(named)) > level
 
 
