@@ -186,11 +186,12 @@ class CleaningReport(Report):
                 "to the given labels, counts wrong labels as its own mistakes. A "
                 "second model or an audit can tell."
             )
+        share, least = self.expected_precision, int(100 * self.least_precision)
+        about = f"about {share:.0%}" if share < 0.995 else "nearly all"
         return (
-            f"If the models err independently, about {self.expected_precision:.0%} of "
-            "them are expected to be wrong. Models often err on the same rows, and "
-            f"then this is too high; at least {self.least_precision:.0%} whatever the "
-            "dependence."
+            f"If the models err independently, {about} of them are expected to be "
+            "wrong. Models often err on the same rows, and then this is too high"
+            + (f"; at least {least}% whatever the dependence." if least else ".")
         )
 
     def _planned(self) -> str:

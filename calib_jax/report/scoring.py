@@ -149,7 +149,7 @@ def _read(
         assert outputs.scores is not None
         score = np.asarray(outputs.scores, np.float32)
         confidence = _stated(outputs, score)
-        if outputs.scale == "confidence":
+        if outputs.scale == "confidence" and confidence is not None:
             score = np.asarray(classes.log_odds(confidence))
         return score, confidence, prediction, False
     confidence, best = _of_classes(outputs, values)

@@ -258,6 +258,16 @@ def test_the_worse_fit_of_both_halves_is_told(made):
         assert any("ended as CONSTANT" in told for told in report.sentences())
 
 
+def test_expectations_are_not_said_too_surely(report):
+    def told(**more):
+        return " ".join(dataclasses.replace(report, **more).sentences())
+
+    assert "about 99% of them" in told(expected_precision=0.994)
+    assert "independently, nearly all of them" in told(expected_precision=0.998)
+    assert "at least 49% whatever the dependence." in told(least_precision=0.4999)
+    assert "whatever" not in told(least_precision=0.004)
+
+
 def test_no_suspects():
     """Models that are wrong where they are unsure only."""
     values, truth = made_outputs.logits(skill=3.0)
