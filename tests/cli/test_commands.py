@@ -330,6 +330,24 @@ def test_what_was_left_out_is_said(capsys, tmp_path):
     )
 
 
+def test_what_each_of_two_files_lost_is_said(capsys, tmp_path):
+    values, labels = made_outputs.logits(rows=300)
+    for name, rows in (("small", range(300)), ("large", range(20, 320))):
+        lines = [
+            {"id": k, "logits": values[k % 300].tolist(), "label": int(labels[k % 300])}
+            for k in rows
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    files = tmp_path / "small.jsonl", tmp_path / "large.jsonl"
+    status, out, _ = run(capsys, "cascade", *files, "--output", tmp_path / "out")
+    assert status == 0
+    small, large, *_ = out.splitlines()
+    assert small.startswith("small.jsonl: 280 rows used. Left out 20 x ")
+    assert large.startswith("large.jsonl: 280 rows used. Left out 20 x ")
+    assert small.endswith("(first: id '0').") and large.endswith("(first: id '300').")
+
+
 @pytest.mark.parametrize(
     ("message", "said"),
     [
