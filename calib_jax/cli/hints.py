@@ -7,7 +7,7 @@ EXTRA = "commands need an extra: pip install 'calib-jax[report]'"
 
 # Arguments of the readers that are options of the commands. They stand at the start of
 # a message or after a space, unlike those in a file's name or `top_logprobs=20`.
-_FLAGS = {
+FLAGS = {
     "choices": "--choices",
     "columns": "--column",
     "drop_malformed": "--drop-malformed",
@@ -17,7 +17,7 @@ _FLAGS = {
     "repeats": "--repeats",
     "smoothing": "--smoothing",
 }
-_NAME = "|".join(_FLAGS)
+_NAME = "|".join(FLAGS)
 _AT_START = re.compile(rf"^({_NAME})(?=: )")
 _QUOTED = r"""(?:'[^']*'|"[^"]*")"""
 _COLUMN = re.compile(rf"(?<= )columns=\{{({_QUOTED}): ({_QUOTED}|\.\.\.)\}}")
@@ -26,7 +26,7 @@ _VALUE = re.compile(rf"(?<= )({_NAME})=(?:({_QUOTED})|True|(\d[\d.]*\d)|(?!\w))"
 
 def as_options(message: str) -> str:
     """A message that names arguments in Python, with the options for them instead."""
-    message = _AT_START.sub(lambda found: _FLAGS[found[1]], message)
+    message = _AT_START.sub(lambda found: FLAGS[found[1]], message)
     message = _COLUMN.sub(_column, message)
     return _VALUE.sub(_option, message)
 
@@ -38,4 +38,4 @@ def _column(found: re.Match[str]) -> str:
 
 def _option(found: re.Match[str]) -> str:
     value = found[3] if found[2] is None else shlex.quote(found[2][1:-1])
-    return _FLAGS[found[1]] + ("" if value is None else f" {value}")
+    return FLAGS[found[1]] + ("" if value is None else f" {value}")

@@ -96,7 +96,7 @@ class CalibrationReport(Report):
             "Calibrate new outputs: calib-jax apply "
             f"{in_shell(folder, PARAMETERS)} NEW_FILE",
             f"In Python: params = calib_jax.load({in_python(folder, PARAMETERS)}), "
-            "then calib_jax.calibrate(params, x), where x is the "
+            "then calib_jax.calibrate(params, x), where x is "
             f"{self.model.taken}.",
         )
 

@@ -45,6 +45,9 @@ def page(report: Any, folder: Path | None = None) -> str:
     Args:
       report: any report.
       folder: where its files are, for the commands on what to do next.
+
+    Returns:
+      The text of the page.
     """
     script = _source("slider.js") if report.has_slider else None
     return _render(report, "page.html.jinja", script=script, folder=folder)

@@ -1,8 +1,11 @@
 """What all commands share: help, errors, exit codes, streams, a missing extra."""
 
+import ast
 import json
 import os
+import pathlib
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -17,6 +20,7 @@ from made_outputs import as_json, one_line, run
 import calib_jax as cj
 from calib_jax import cli
 from calib_jax.cli import commands, hints, options
+from calib_jax.io import outputs
 
 pytestmark = pytest.mark.once
 
@@ -326,6 +330,24 @@ def test_what_was_left_out_is_said(capsys, tmp_path):
     )
 
 
+def test_what_each_of_two_files_lost_is_said(capsys, tmp_path):
+    values, labels = made_outputs.logits(rows=300)
+    for name, rows in (("small", range(300)), ("large", range(20, 320))):
+        lines = [
+            {"id": k, "logits": values[k % 300].tolist(), "label": int(labels[k % 300])}
+            for k in rows
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    files = tmp_path / "small.jsonl", tmp_path / "large.jsonl"
+    status, out, _ = run(capsys, "cascade", *files, "--output", tmp_path / "out")
+    assert status == 0
+    small, large, *_ = out.splitlines()
+    assert small.startswith("small.jsonl: 280 rows used. Left out 20 x ")
+    assert large.startswith("large.jsonl: 280 rows used. Left out 20 x ")
+    assert small.endswith("(first: id '0').") and large.endswith("(first: id '300').")
+
+
 @pytest.mark.parametrize(
     ("message", "said"),
     [
@@ -348,3 +370,41 @@ def test_what_was_left_out_is_said(capsys, tmp_path):
 )
 def test_advice_is_in_options(message, said):
     assert hints.as_options(message) == said
+
+
+def texts_of(path):
+    """All texts of a module but docstrings; !r becomes a quoted word, others a word."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(
+                part.value
+                if isinstance(part, ast.Constant)
+                else "'word'"
+                if part.conversion == ord("r")
+                else "word"
+                for part in node.values
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if "\n" not in node.value:
+                yield node.value
+
+
+def test_all_advice_of_the_readers_can_be_followed():
+    """No message of theirs names an argument that the command line has not."""
+    folder = pathlib.Path(outputs.__file__).parent
+    argument = re.compile(rf"\b({'|'.join(hints.FLAGS)})=(?!\[)")
+    advice = [
+        text
+        for path in sorted(folder.glob("*.py"))
+        for text in texts_of(path)
+        if argument.search(text) and not text.startswith("dropped=")
+    ]
+    assert len(advice) > 10
+    for text in advice:
+        assert not argument.search(hints.as_options(f"file: {text}")), text
+    known = {one for param in options_of("cascade") for one in param.opts}
+    assert set(hints.FLAGS.values()) <= known
+
+
+def options_of(command):
+    return commands.group.commands[command].params

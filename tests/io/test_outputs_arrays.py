@@ -444,7 +444,7 @@ def test_probabilities_are_smoothed_on_request(tmp_path):
     assert outputs.dropped == {"no option has a probability": 1}
     note = "0.0625 of each row's probability is spread evenly over its options."
     assert outputs.notes[-1] == note
-    assert "smoothing: is of probabilities, and these are logits" in one_line(
+    assert "smoothing: is for probabilities, and these are logits" in one_line(
         tmp_path / "a.npz", smoothing=0.1
     )
     for smoothing in (0, 1, -0.5, float("nan"), True, "0.1"):

@@ -250,7 +250,7 @@ def test_rows_that_are_left_out_keep_their_numbers(tmp_path):
         (b"\x89HDF\r\n\x1a\n", "HDF5"),
         (b"\x28\xb5\x2f\xfd....", "zstd"),
         (b"\x1f\x8b\x08\x00damaged", "gzip is damaged"),
-        (bytes(range(256)) * 9, "bytes that are no text"),
+        (bytes(range(256)) * 9, "bytes that are not text"),
         (gzip.compress(b"id,score\n" + b"a,1\n" * 9999)[:40], "gzip is damaged"),
     ],
 )

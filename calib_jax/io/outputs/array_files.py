@@ -93,7 +93,7 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
     if len(found) != 1:
         raise ValueError(
             f"model: {file.path} has {len(found) or 'no'} models {model!r}; it has "
-            f"{shown}; as a number, counted from 0."
+            f"{shown}. Numbers count from 0."
         )
     number = found[0]
     shapes = {

@@ -65,7 +65,7 @@ def checked(rows: Rows, left_out: LeftOut, smoothing: float | None) -> Rows:
     """
     values = rows.values
     if smoothing is not None and rows.kind != "probabilities":
-        raise ValueError(f"smoothing: is of probabilities, and these are {rows.kind}.")
+        raise ValueError(f"smoothing: is for probabilities, and these are {rows.kind}.")
     if rows.kind == "scores":
         with np.errstate(over="ignore"):
             rows.values = np.asarray(values, np.float32)
@@ -131,8 +131,8 @@ def _check_sums(rows: Rows, left_out: LeftOut) -> None:
     if sums[row] > 1 + slack:
         raise ValueError(
             f"{left_out.path}: expected probabilities that add up to 1, got a sum of "
-            f"{sums[row]:.4g} ({rows.row_name(row)}): of labels that do not exclude "
-            "each other, read one column at a time, with kind='scores'."
+            f"{sums[row]:.4g} ({rows.row_name(row)}); if several labels may be "
+            "right at once, read one column at a time, with kind='scores'."
         )
     few = sums < 1 - slack
     if few.any():

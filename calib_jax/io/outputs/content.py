@@ -245,7 +245,7 @@ def _by_start(path: Path) -> str:
             raise ValueError(f"{path}: is {what}.")
     if b"\0" in head:
         raise ValueError(
-            f"{path}: holds bytes that are no text, in none of the formats "
+            f"{path}: holds bytes that are not text, in none of the formats "
             f"{', '.join(FORMATS)}."
         )
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()

@@ -71,7 +71,7 @@ def read(
     if known is None and not floating:
         raise ValueError(
             f"{path}: expected floating numbers, got {values.dtype.name}"
-            f"{list(values.shape)}: labels alone are for labels=."
+            f"{list(values.shape)}; pass a file of labels alone with labels=."
         )
     scale = None
     if values.ndim == 1 and kind in (None, "scores"):
