@@ -455,13 +455,10 @@ def _judged(
 
 def _num_options(joined: Answers) -> int:
     """How many options there are, as far as the outputs tell."""
-    every = [*(one for one in joined.predictions), joined.labels]
+    every = [*joined.predictions, joined.labels]
     sizes = [int(numbers.max()) + 1 for numbers in every]
-    sizes += [
-        values.shape[1]
-        for one in joined.outputs
-        if (values := class_values(one)) is not None
-    ]
+    values = [class_values(one) for one in joined.outputs]
+    sizes += [one.shape[1] for one in values if one is not None]
     return max(2, len(joined.names or ()), *sizes)
 
 
