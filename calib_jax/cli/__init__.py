@@ -13,8 +13,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       argv: arguments without the program's name; by default the process's.
 
     Returns:
-      The exit status: 0 if the work was done, whatever it found; 1 if `check` finds
-      that a promise no longer holds; 2 for an error.
+      The exit status: 0 if the work was done, whatever it found; 1 if `check` raises
+      an alarm; 2 for an error.
     """
     try:
         from . import commands

@@ -37,13 +37,13 @@ def command(
     """Decide for new inputs, without labels.
 
     RECORD is a cascade.json or a calibration.json; FILE holds new outputs of the same
-    model, of a cascade the small one. With - for FILE, lines of JSON on standard input
-    are answered as they arrive. Prints a line of JSON for each input:
+    model; for a cascade, of its small model. With - for FILE, lines of JSON on standard
+    input are answered as they arrive. Prints a line of JSON for each input:
 
     \b
     {"id": ..., "small": true, "confidence": 0.93}
 
-    "small" is whether the small model's answer is kept; a calibration has none.
+    "small" is whether the small model's answer is kept; omitted for a calibration.
     """
     options.start(no_cache=no_cache)
     from ..report import applying
@@ -58,7 +58,8 @@ def command(
             for outputs in _of_stream(left_out, how):
                 _print(applying.decide(served, outputs))
         else:
-            outputs = options.read_one(file, model, **how)
+            more = {**how, "unique": False, "labelled": False}
+            outputs = options.read_one(file, model, **more)
             left_out.add(outputs.dropped, outputs.dropped_at)
             _print(applying.decide(served, outputs))
     except BrokenPipeError:
@@ -75,7 +76,7 @@ def _of_stream(left_out: "_LeftOut", how: dict[str, Any]) -> Iterator[Any]:
     from ..report import applying
 
     allowed = how["drop_malformed"]
-    how = {name: how[name] for name in ("kind", "choices", "smoothing")}
+    how = {name: how[name] for name in ("kind", "choices", "columns", "smoothing")}
     num_lines, format = 0, None
     for lines in applying.available_lines(sys.stdin.buffer, _STREAM):
         more = {
@@ -84,6 +85,7 @@ def _of_stream(left_out: "_LeftOut", how: dict[str, Any]) -> Iterator[Any]:
             "format": format,
             "num_before": num_lines,
             "unique": False,
+            "labelled": False,
         }
         num_lines += len(lines)
         if not any(map(bytes.strip, lines)):

@@ -44,7 +44,11 @@ def command(
 
     how = options.reading_options(reading)
     folders.check(
-        output, force=force, names=calibration.FILES, read=(file, how["labels"])
+        output,
+        force=force,
+        command="calibrate",
+        names=calibration.FILES,
+        read=(file, how["labels"]),
     )
     outputs = options.read_one(file, model, **how)
     with options.working("Fitting and judging"):

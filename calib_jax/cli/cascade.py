@@ -32,7 +32,7 @@ class Price(click.ParamType):
         if not all(math.isfinite(one) and one >= 0 for one in (small, large)):
             self.fail(f"expected prices of 0 or more, got {value!r}.", param, ctx)
         if not (small or large):
-            self.fail("both prices are 0, so nothing is saved.", param, ctx)
+            self.fail("both prices are 0; at least one must be positive.", param, ctx)
         return small, large
 
 
@@ -54,21 +54,21 @@ Examples:
     "--cost",
     type=Price(),
     help="Prices of a small and of a large call, such as 1:10, in any unit. "
-    "[default: costs of the files, if both have them]",
+    "[default: costs in the files, if both have them]",
 )
 @click.option(
     "--max-drop",
     type=click.FloatRange(-1.0, 1.0),
     default=0.01,
     show_default=True,
-    help="The loss of accuracy that is allowed; 0.01 is one point.",
+    help="Largest allowed loss of accuracy; 0.01 is one point.",
 )
 @click.option(
     "--num-bins",
     type=click.IntRange(1, 1000),
     default=15,
     show_default=True,
-    help="Bins of the router.",
+    help="Number of router bins.",
 )
 @options.running("calib-jax-cascade")
 def command(
@@ -89,10 +89,10 @@ def command(
 ) -> None:
     """Route inputs between a small and a large model, with a promise.
 
-    SMALL and LARGE hold outputs of two models, or of one in two ways, on the same
-    inputs; --labels is for both. Calibrators and router are fitted on a random half of
-    the shared rows; on the other half K, how much is kept small, is chosen so that no
-    more accuracy is lost than --max-drop. Writes cascade.json and report.html.
+    SMALL and LARGE hold outputs of two models, or of one model run two ways, on the
+    same inputs; --labels is for both. Calibrators and router are fitted on a random
+    half of the shared rows. K, how many bins the small model keeps, is chosen on the
+    other half, to lose at most --max-drop. Writes cascade.json and report.html.
     """
     options.start(no_cache=no_cache)
     from ..report import cascade, folders, scoring
@@ -100,7 +100,11 @@ def command(
     how = options.reading_options(reading)
     paths = (small, large)
     folders.check(
-        output, force=force, names=cascade.FILES, read=(*paths, how["labels"])
+        output,
+        force=force,
+        command="cascade",
+        names=cascade.FILES,
+        read=(*paths, how["labels"]),
     )
     outputs = options.read_all(paths, model, **how)
     prices = (None, None) if cost is None else cost

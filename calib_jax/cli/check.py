@@ -21,7 +21,11 @@ Examples:
 @options.file_argument("large", required=False)
 @options.reading
 @options.model
-@options.running("calib-jax-check", confidence_level=0.99)
+@options.running(
+    "calib-jax-check",
+    confidence_level=0.99,
+    of_level="1 minus the false-alarm rate.",
+)
 def command(
     record: Path,
     small: Path,
@@ -38,12 +42,12 @@ def command(
     """See whether a cascade still does what it promised.
 
     RECORD is a cascade.json; SMALL and LARGE hold new outputs of its models. Without
-    labels the inputs are compared with those before, with labels the small model's
-    answers, too, and with LARGE the promise itself. If nothing changed, an alarm is
-    raised as rarely as --confidence-level says. Writes report.html.
+    labels it tests whether the inputs changed; with labels, also the small model's
+    accuracy; with LARGE, also the promise. If nothing changed, the false-alarm rate is
+    at most 1 minus --confidence-level. Writes report.html.
 
-    The exit status is 1 if the promise is contradicted, if inputs have changed and it
-    is not shown anew, or if the small model's answers got worse.
+    The exit status is 1 if the new rows contradict the promise, if the inputs changed
+    and the rows do not confirm it, or if the small model became less accurate.
     """
     options.start(no_cache=no_cache)
     from ..io.cascade_records import CascadeRecord
@@ -52,16 +56,30 @@ def command(
 
     how = options.reading_options(reading)
     paths = [path for path in (small, large) if path is not None]
-    folders.check(output, force=force, read=(record, *paths, how["labels"]))
+    folders.check(
+        output,
+        force=force,
+        command="check",
+        read=(record, *paths, how["labels"]),
+    )
     served = load(record)
     if not isinstance(served, CascadeRecord):
         raise ValueError(
             f"{record}: expected a cascade.json, got a {type(served).__name__}."
         )
     outputs = options.read_all(paths, model, **how)
+    inputs = None
+    if any("label" in reason or "outcome" in reason for reason in outputs[0].dropped):
+        # Whether the inputs changed is seen without labels.
+        more = {**how, "labels": None, "labelled": False}
+        inputs = options.read_one(small, model[:1], **more)
     with options.working("Comparing"):
         report = checking.check_report(
-            served, *outputs, confidence_level=confidence_level, seed=seed
+            served,
+            *outputs,
+            inputs=inputs,
+            confidence_level=confidence_level,
+            seed=seed,
         )
     options.finish(report, output, force=force, as_json=as_json)
     return int(report.alarm)

@@ -25,7 +25,8 @@ Examples:
     "--top-bins",
     type=click.IntRange(1, 15),
     metavar="K",
-    help="How many of 15 bins of confidence count; fewer flag fewer, surer suspects. "
+    help="How many of 15 bins of confidence count; fewer bins flag fewer labels, with "
+    "higher precision. "
     "[default: 10]",
 )
 @options.running("calib-jax-clean")
@@ -44,17 +45,21 @@ def command(
 ) -> None:
     """Find labels that are probably wrong.
 
-    FILES hold the outputs of one model or more on the same rows, which --labels or the
-    files themselves give labels to. Suspect is a label that every model contradicts
-    with high confidence. All labels may be suspect: each half of the rows is judged by
-    what was fitted on the other. Writes suspects.csv, review.csv and report.html.
+    FILES hold the outputs of one or more models on the same rows; labels come from the
+    files or from --labels. A label is suspect if every model contradicts it with high
+    confidence. All labels are checked: each half of the rows is judged by what was
+    fitted on the other. Writes suspects.csv, review.csv and report.html.
     """
     options.start(no_cache=no_cache)
     from ..report import cleaning, folders, scoring
 
     how = options.reading_options(reading)
     folders.check(
-        output, force=force, names=cleaning.FILES, read=(*files, how["labels"])
+        output,
+        force=force,
+        command="clean",
+        names=cleaning.FILES,
+        read=(*files, how["labels"]),
     )
     outputs = options.read_all(files, model, **how)
     with options.working("Fitting and judging"):

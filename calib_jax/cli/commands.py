@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
@@ -42,8 +41,11 @@ def run(argv: Sequence[str] | None) -> int:
         return group.main(arguments, "calib-jax", standalone_mode=False) or 0
     except click.exceptions.Exit as end:
         return end.exit_code
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return 2
+    except click.ClickException as error:
+        print(f"calib-jax: {_line_of_click(error)}", file=sys.stderr)
         return 2
     except click.Abort:
         print("calib-jax: interrupted.", file=sys.stderr)
@@ -64,7 +66,12 @@ def _line(error: BaseException) -> str:
         return f"{hints.EXTRA} ({error})"
     if isinstance(error, MemoryError):
         return "out of memory; read the rows in several files."
-    return " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
+    return hints.as_options(said)
 
 
-Command = Callable[..., Any]
+def _line_of_click(error: click.ClickException) -> str:
+    said = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    more = "" if context is None else f" See {context.command_path} --help."
+    return said + ("" if said.endswith((".", "?")) else ".") + more

@@ -1,23 +1,52 @@
 """What commands share: options, reading with progress, printing and writing."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..io import outputs as io_outputs
 from ..io.outputs import Outputs
-from . import caching
+from ..io.outputs import names as column_names
+from ..io.outputs import reading as outputs_reading
+from . import caching, hints
+
+if TYPE_CHECKING:
+    from ..report.records import Source
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 KINDS = ("logits", "log_probabilities", "probabilities", "scores")
+# Of rows that were left out; the page has them all.
+_MOST_REASONS = 3
 _FILE = click.Path(exists=True, path_type=Path)
+
+
+class Column(click.ParamType):
+    """What is read from a column, and its name, such as probabilities=p_hat."""
+
+    name = "FIELD=NAME"
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> tuple[str, str]:
+        field, equals, column = value.partition("=")
+        if not (field in column_names.NAMES and equals and column):
+            self.fail(
+                f"expected one of {', '.join(column_names.NAMES)}, then = and a name, "
+                f"got {value!r}.",
+                param,
+                ctx,
+            )
+        return field, column
 
 
 def file_argument(name: str, **more: Any) -> Decorator:
@@ -31,19 +60,32 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
         "--labels",
         type=_FILE,
         metavar="FILE",
-        help="Labels or outcomes, where the file has none.",
+        help="File with labels or outcomes, if the outputs have none.",
     )
-    return labels(reading_new(command))
+    repeats = click.option(
+        "--repeats",
+        type=click.Choice(["first", "last"]),
+        help="Which row to keep when an id repeats.",
+    )
+    return labels(repeats(reading_new(command)))
 
 
 def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The same without labels."""
+    """The same without labels, where each row has its answer."""
     for option in reversed(
         (
             click.option(
                 "--kind",
                 type=click.Choice(KINDS),
-                help="What the numbers are, where no name in the file says it.",
+                help="What the numbers are, if the file does not say.",
+            ),
+            click.option(
+                "--column",
+                "columns",
+                type=Column(),
+                multiple=True,
+                help="Name of the array or column that holds something, such as "
+                "probabilities=p_hat. Repeat it for one column for each class.",
             ),
             click.option(
                 "--choices",
@@ -54,13 +96,8 @@ def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--smoothing",
                 type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
                 metavar="SHARE",
-                help="Mixes this share of an even distribution into probabilities, "
-                "so that none is 0.",
-            ),
-            click.option(
-                "--repeats",
-                type=click.Choice(["first", "last"]),
-                help="Which of several rows of one id to keep.",
+                help="Mix this share of a uniform distribution into probabilities, "
+                "to avoid zeros.",
             ),
             click.option(
                 "--drop-malformed",
@@ -80,8 +117,8 @@ def model(command: Callable[..., Any]) -> Callable[..., Any]:
         "model",
         multiple=True,
         metavar="NAME",
-        help="Which of several models of a file, by name or number, counted from 0; "
-        "again for the next file.",
+        help="Model to read from a file that holds several: name or number from 0. "
+        "Repeat it for each file.",
     )(command)
 
 
@@ -96,8 +133,19 @@ def method(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def running(default: str, *, confidence_level: float = 0.95) -> Decorator:
-    """Options on what is computed and where it goes; `default` is the folder."""
+def running(
+    default: str,
+    *,
+    confidence_level: float = 0.95,
+    of_level: str = "Confidence level of intervals and promises.",
+) -> Decorator:
+    """Options on what is computed and where it goes.
+
+    Args:
+      default: the folder.
+      confidence_level: the default.
+      of_level: what it is.
+    """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for option in reversed(
@@ -120,14 +168,14 @@ def running(default: str, *, confidence_level: float = 0.95) -> Decorator:
                     type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
                     default=confidence_level,
                     show_default=True,
-                    help="Of intervals and promises.",
+                    help=of_level,
                 ),
                 click.option(
                     "--seed",
                     type=click.IntRange(0, 2**31 - 1),
                     default=0,
                     show_default=True,
-                    help="Of the random halves and draws.",
+                    help="Random seed for the split and resampling.",
                 ),
                 click.option(
                     "--json",
@@ -151,7 +199,15 @@ def running(default: str, *, confidence_level: float = 0.95) -> Decorator:
 def reading_options(given: dict[str, Any]) -> dict[str, Any]:
     """Takes the options of `reading` out of a command's arguments."""
     choices = given.pop("choices")
+    columns: dict[str, list[str]] = {}
+    for field, name in given.pop("columns"):
+        columns.setdefault(field, []).append(name)
     return {
+        "columns": {
+            field: names[0] if len(names) == 1 else names
+            for field, names in columns.items()
+        }
+        or None,
         "choices": None if choices is None else choices.split(","),
         **{
             name: given.pop(name)
@@ -168,9 +224,11 @@ def start(*, no_cache: bool) -> None:
 
 
 def read(path: Path, **options: Any) -> Outputs:
-    """Outputs of a file, with progress on standard error."""
+    """Outputs of a file, with progress on standard error; options of `read_file`."""
     with progress(f"Reading {path.name}") as advance:
-        return io_outputs.read_outputs(path, progress=advance, **options)
+        found = outputs_reading.read_file(path, progress=advance, **options)
+    notes = tuple(map(hints.as_options, found.notes))
+    return dataclasses.replace(found, notes=notes)
 
 
 def read_all(
@@ -189,9 +247,7 @@ def read_all(
             f"expected --model once, or once for each of {len(paths)} files, got it "
             f"{len(models)} times."
         )
-    which: list[int | str | None] = [None] * len(paths)
-    if models:
-        which = [int(name) if name.isdecimal() else name for name in models]
+    which: Sequence[str | None] = models or [None] * len(paths)
     return [
         read(path, model=one, **options) for path, one in zip(paths, which, strict=True)
     ]
@@ -256,16 +312,39 @@ def finish(report: Any, folder: Path, *, force: bool, as_json: bool) -> None:
         written = folders.write(report, folder, force=force)
     with printing():
         if as_json:
-            print_json({"files": [str(path) for path in written], **report.as_dict()})
+            print_json({**report.as_dict(), "files": [str(path) for path in written]})
             return
+        for sentence in read_sentences(report.sources):
+            print(sentence)
         for sentence in report.sentences():
             print(sentence)
         print()
         for path in written:
             print(f"Written: {path}")
         print()
-        for step in report.next_steps():
+        for step in report.next_steps(folder):
             print(f"Next: {step}")
+
+
+def read_sentences(sources: "Iterable[Source]") -> list[str]:
+    """What to know about each file: rows that were left out, and other notes."""
+    found = []
+    for source in sources:
+        reasons = list(source.dropped.items())
+        lost = "; ".join(
+            f"{count:,} x {reason} (first: {source.dropped_at[reason][0]})"
+            for reason, count in reasons[:_MOST_REASONS]
+        )
+        if len(reasons) > _MOST_REASONS:
+            lost += f"; and {len(reasons) - _MOST_REASONS} more reasons"
+        said = [f"Left out {lost}."] if lost else []
+        # What was joined is counted by the report, and what was lost above.
+        said += [note for note in source.notes if not note.startswith("Joined ")]
+        if said:
+            found.append(
+                f"{source.name}: {source.num_rows:,} rows used. {' '.join(said)}"
+            )
+    return list(dict.fromkeys(found))
 
 
 def print_json(content: Mapping[str, Any]) -> None:

@@ -52,8 +52,8 @@ def save_cascade(
     """Writes a cascade to one JSON file that serves, with JAX or without.
 
     The file also holds the decision as steps of the raw input, found by asking this
-    library at neighbouring float32 numbers. A service compares with their edges and
-    computes nothing, so tied scores are decided as here (docs/serving.md). The file is
+    library at neighbouring float32 numbers. A service only compares with their edges,
+    so tied scores are decided as here (docs/serving.md). The file is
     written completely or not at all.
 
     Args:
@@ -69,8 +69,8 @@ def save_cascade(
       promise: optional `Promise`, which function chose K; needs the selection.
       reference: optional `ReliabilityTable` of the small model in the router's bins,
         `[num_bins]`, on the rows that K was chosen on, to compare new inputs with.
-      small_input: optional; what the scores or logits are, in one line, for whoever
-        serves it, such as "mean log-probability of the answer's tokens".
+      small_input: optional one-line description of the score or logits, for the
+        service, such as "mean log-probability of the answer's tokens".
 
     Raises:
       ValueError: for arguments of other types, or that do not fit each other; traced
@@ -205,10 +205,11 @@ def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
                 "promise: expected selection, too, which has its limit and whether it "
                 "is met; got None."
             )
-    table = None
-    if content["reference"] is not None:
-        table = plain_records.read("reference", ReliabilityTable, content["reference"])
-        _check_size("reference", table.count.shape[0], num_bins)
+        if not np.isfinite(float(choice.level)):
+            raise ValueError(
+                "selection.level: expected a finite number, because there is a "
+                f"promise, got {float(choice.level)}."
+            )
     return {
         "router": router,
         "num_small_bins": budget,
@@ -218,7 +219,7 @@ def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
         "num_rows": None if rows is None else _whole("num_rows", rows, minimum=1),
         "promise": promise,
         "selection": choice,
-        "reference": table,
+        "reference": _read_reference(content["reference"], num_bins),
         "versions": _read_versions(content["versions"]),
     }
 
@@ -258,6 +259,25 @@ def _read_choice(part: Any, budget: int, num_bins: int) -> Selection | None:
         raise ValueError(
             f"num_small_bins: expected {int(found.num_small_bins)}, as in selection, "
             f"got {budget}; leave the selection out if you choose K yourself."
+        )
+    return found
+
+
+def _read_reference(part: Any, num_bins: int) -> ReliabilityTable | None:
+    if part is None:
+        return None
+    found = plain_records.read("reference", ReliabilityTable, part)
+    _check_size("reference", found.count.shape[0], num_bins)
+    outcome = np.asarray(found.outcome)
+    bad = outcome[~((outcome >= 0) & (outcome <= 1))]
+    if bad.size:
+        raise ValueError(
+            f"reference.outcome: expected mean outcomes in [0, 1], got {bad[0]}."
+        )
+    total = int(np.asarray(found.count, np.int64).sum())
+    if total >= 2**31:
+        raise ValueError(
+            f"reference.count: expected fewer than 2^31 rows in all, got {total}."
         )
     return found
 

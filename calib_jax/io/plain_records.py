@@ -21,6 +21,8 @@ Record = TypeVar("Record")
 
 _WHOLE = (records.COUNT, records.PERMUTATION)
 _FLAGS = ("feasible", "same_rows")
+# Unknown fields that a message names.
+_NUM_NAMED = 5
 
 
 def write(record: Any) -> dict[str, Any]:
@@ -93,9 +95,12 @@ def check_fields(name: str, part: Any, fields: Iterable[str]) -> None:
     missing = [key for key in wanted if key not in part]
     if missing:
         raise ValueError(f"{name}: expected the fields {', '.join(missing)}, too.")
-    unknown = [shown(key) for key in part if key not in wanted]
+    unknown = [key for key in part if key not in wanted]
     if unknown:
+        said = ", ".join(map(shown, unknown[:_NUM_NAMED]))
+        if len(unknown) > _NUM_NAMED:
+            said += f" and {len(unknown) - _NUM_NAMED:,} more"
         raise ValueError(
-            f"{name}: unknown fields {', '.join(unknown)}; read files of a newer "
+            f"{name}: unknown fields {said}; read files of a newer "
             "release with that release, and keep notes of your own in another file."
         )

@@ -7,6 +7,8 @@ ones. Drawing from that null gives p-values that are exact for any number of row
 draws.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -46,6 +48,20 @@ class OccupancyDrift:
     outside_share: jax.Array
     num_reference: jax.Array
     counts: Counts
+
+
+class StabilityIndex(NamedTuple):
+    """How far counts in bins are from those of a reference; float32 scalars.
+
+    Attributes:
+      estimate: population stability index (PSI), at least 0.
+      null: its mean without drift for these numbers of rows.
+      p_value: probability of this index or more without drift.
+    """
+
+    estimate: jax.Array
+    null: jax.Array
+    p_value: jax.Array
 
 
 @records.record(axes={"bin_change": "num_bins"})
@@ -150,6 +166,35 @@ def occupancy_drift(
     drawn = _draw_new_rows(random, before.count, after.count, num_resamples=size)
     num_given = jnp.int32(earlier.shape[0] + later.shape[0])
     return _occupancy_drift(before, after, drawn, num_given)
+
+
+def stability_index(
+    key: jax.Array,
+    reference_count: np.ndarray,
+    count: np.ndarray,
+    *,
+    num_resamples: int,
+) -> StabilityIndex:
+    """The index and test of `occupancy_drift`, where only counts are known.
+
+    Args:
+      key: a JAX random key.
+      reference_count: int32 `[num_bins]` on the host, reference rows in each bin.
+      count: int32 `[num_bins]` on the host, new rows.
+      num_resamples: static number of draws.
+
+    Raises:
+      ValueError: if either has no row, or there are 2^31 rows or more in all.
+    """
+    totals = [int(np.asarray(x, np.int64).sum()) for x in (reference_count, count)]
+    if not (min(totals) > 0 and sum(totals) < 2**31):
+        raise ValueError(
+            "reference_count, count: expected a row in each and fewer than 2^31 in "
+            f"all, got {totals[0]} and {totals[1]}."
+        )
+    before, after = jax.device_put((np.int32(reference_count), np.int32(count)))
+    drawn = _draw_new_rows(key, before, after, num_resamples=num_resamples)
+    return _tested(before, after, drawn)
 
 
 def calibration_drift(
@@ -322,15 +367,13 @@ def _occupancy_drift(
     reference: _Sample, new: _Sample, drawn: jax.Array, num_given: jax.Array
 ) -> OccupancyDrift:
     pooled = reference.count + new.count
-    index = jax.vmap(lambda count: _stability_index(pooled - count, count))(
-        jnp.concatenate([new.count[None], drawn])
-    )
+    index = _tested(reference.count, new.count, drawn)
     share = new.num_outside / jnp.maximum(new.num_rows, 1)
     bad = reference.bad | new.bad | (new.num_rows == 0) | (reference.num_rows == 0)
     values = {
-        "stability_index": index[0],
-        "null_index": jnp.mean(index[1:]),
-        "p_value": samples.p_value(index),
+        "stability_index": index.estimate,
+        "null_index": index.null,
+        "p_value": index.p_value,
         "outside_share": share.astype(jnp.float32),
     }
     return OccupancyDrift(
@@ -340,6 +383,16 @@ def _occupancy_drift(
         num_reference=jnp.array(reference.num_rows, copy=True),
         counts=samples.count_rows(reference.num_rows, new.num_rows, num_given, pooled),
     )
+
+
+@dispatch.core
+def _tested(before: jax.Array, after: jax.Array, drawn: jax.Array) -> StabilityIndex:
+    """The index of the new rows int32 `[num_bins]` among those of draws."""
+    pooled = before + after
+    index = jax.vmap(lambda count: _stability_index(pooled - count, count))(
+        jnp.concatenate([after[None], drawn])
+    )
+    return StabilityIndex(index[0], jnp.mean(index[1:]), samples.p_value(index))
 
 
 def _stability_index(before: jax.Array, after: jax.Array) -> jax.Array:

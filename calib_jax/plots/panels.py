@@ -94,7 +94,7 @@ def reference_line(axes: Axes, name: str, height: float, anchor: str) -> None:
     """A horizontal line, with its name and height to the right of the panel."""
     axes.axhline(height, color=styles.ink(), linewidth=0.7, zorder=1)
     axes.annotate(
-        f"{name}\n{height:.1f} %",
+        f"{name}\n{height:.1f}%",
         xy=(1.0, height),
         xycoords=("axes fraction", "data"),
         xytext=(2, 0),

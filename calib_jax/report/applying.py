@@ -136,12 +136,13 @@ def _check(served: Served, outputs: Outputs) -> None:
         fits = of_classes == (class_values(outputs) is not None)
         wanted = wanted or (scoring.OF_OPTIONS if of_classes else scoring.OF_ANSWER)
     else:
-        fits = scoring.taken(outputs, of_classes) == wanted
+        fits = scoring.takes(wanted, outputs, of_classes)
     if not fits:
         raise ValueError(
             f"{outputs.name}: holds {scoring.taken(outputs, True)}, but the "
             f"{type(served.params).__name__} calibrator of {served.name} takes "
-            f"{wanted}: give outputs like those that it was fitted on."
+            f"{wanted}: give outputs like those that it was fitted on, under the same "
+            "name."
         )
 
 

@@ -10,10 +10,10 @@ import numpy as np
 
 from ..io import cells, files
 from ..io.outputs import Outputs
-from . import figures, models, statuses
+from . import figures, models, phrases, statuses
 from .drawings import Drawing
 from .models import Model
-from .records import Report, Writer
+from .records import Report, Writer, in_python, in_shell
 from .scoring import Method
 
 #: Names of the files beside the page.
@@ -55,20 +55,23 @@ class CalibrationReport(Report):
 
     def sentences(self) -> tuple[str, ...]:
         model, error = self.model, self.model.after.error
-        level = f"{self.confidence_level:.0%}"
+        level = phrases.level(self.confidence_level)
         found = [
             f"{model.reason} Fitted on {model.num_fitted:,} rows, judged on the other "
-            f"{model.num_judged:,}, of which {model.accuracy:.1%} are right.",
+            f"{model.num_judged:,}; {phrases.percent(model.accuracy)} of those answers "
+            "are right.",
             *statuses.sentences(model.status),
         ]
         if model.before is not None:
             found.append(
-                f"Before, the mean confidence was {model.before.mean_confidence:.1%} "
-                f"and the ECE {model.before.error.estimate:.4f}."
+                "Before, the mean confidence was "
+                f"{phrases.percent(model.before.mean_confidence)} and the ECE "
+                f"{model.before.error.estimate:.4f}."
             )
         found.append(
-            f"After, the mean confidence is {model.after.mean_confidence:.1%} and the "
-            f"ECE {error.estimate:.4f} ({level} interval {error.lower:.4f} to "
+            "After, the mean confidence is "
+            f"{phrases.percent(model.after.mean_confidence)} and the ECE "
+            f"{error.estimate:.4f} ({level} interval {error.lower:.4f} to "
             f"{error.upper:.4f})."
         )
         calibrated = error.p_value > 1 - self.confidence_level
@@ -76,18 +79,25 @@ class CalibrationReport(Report):
             f"A perfectly calibrated model would have {error.null_error:.4f} on as "
             "many rows: "
             + (
-                "these rows show no difference from one."
+                "these rows cannot tell this model from a perfect one."
                 if calibrated
-                else "what is left is more than chance."
+                else "the remaining error is more than chance."
             )
         )
+        if model.num_groups > len(model.groups) > 0:
+            found.append(
+                f"The judged rows are in {model.num_groups:,} groups; the page shows "
+                f"the {len(model.groups)} largest."
+            )
         return tuple(found)
 
-    def next_steps(self) -> tuple[str, ...]:
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         return (
-            f"Calibrate new outputs: calib-jax apply {PARAMETERS} NEW_FILE.",
-            f'In Python: params = calib_jax.load("{PARAMETERS}"), then '
-            f"calib_jax.calibrate(params, x), where x holds: {self.model.taken}.",
+            "Calibrate new outputs: calib-jax apply "
+            f"{in_shell(folder, PARAMETERS)} NEW_FILE",
+            f"In Python: params = calib_jax.load({in_python(folder, PARAMETERS)}), "
+            "then calib_jax.calibrate(params, x), where x is "
+            f"{self.model.taken}.",
         )
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:

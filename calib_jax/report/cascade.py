@@ -15,22 +15,20 @@ import numpy as np
 from ..binning import tables
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..binning.tables import ReliabilityTable
-from ..cascade import curves, intervals, risk_control, routers
+from ..cascade import intervals, risk_control, routers
 from ..cascade.curves import CascadeCurve
 from ..cascade.intervals import CascadeInterval
 from ..cascade.routers import Router
-from ..cascade.savings import CascadeSavings
 from ..cascade.selection import Selection
 from ..io import cascade_files
 from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
-from ..io.outputs.record import join
 from ..stats.intervals import Interval
-from . import costs, figures, models, phrases, points, statuses
+from . import costs, figures, models, pairs, phrases, points, statuses
 from .drawings import Drawing
 from .models import Model
 from .points import Point
-from .records import Report, Writer
+from .records import Report, Writer, in_shell, place
 from .scoring import Method
 
 RECORD = "cascade.json"
@@ -44,26 +42,20 @@ class CascadeReport(Report):
     Attributes:
       small: the small model, calibrated.
       large: the large model, calibrated.
-      num_rows: joined rows, of both halves.
       router: `Router`, from the first half.
       max_drop: the loss of accuracy that is allowed.
       selection: `Selection` of `control_accuracy_drop` on the second half.
-      num_small_bins: K, 0 if the promise is not possible: always the large model.
-      feasible: whether it is possible.
-      least_max_drop: the least limit that is possible, or None if none is.
       rows_needed: about how many rows, of both halves, might make the promise possible
         if they are like these; None if it is possible, or more rows would not help.
       plain_num_small_bins: the K with the fewest large calls that loses no more than
         `max_drop` on the first half. It promises nothing.
-      curve: `CascadeCurve` on the second half.
       interval: `CascadeInterval` on the second half.
-      savings: `CascadeSavings` at K, on the second half, or None without costs.
       reference: `ReliabilityTable` of the small model on the second half, in the bins
         of the router: what later inputs are compared with.
-      apgr: average performance gap recovered, on the second half.
       points: what every K achieves, K = 0 first.
-      small_cost: mean cost of a small call, or None without costs.
-      large_cost: mean cost of a large call, or None without costs.
+      small_cost: mean cost of a small call on the second half, or its price; None
+        without costs.
+      large_cost: likewise of a large call.
       cost_unit: what costs are counted in, such as "of the files", or "".
       cost_reason: where costs come from, or why there are none, in a sentence.
     """
@@ -74,25 +66,55 @@ class CascadeReport(Report):
 
     small: Model
     large: Model
-    num_rows: int
     router: Router
     max_drop: float
     selection: Selection
-    num_small_bins: int
-    feasible: bool
-    least_max_drop: float | None
     rows_needed: int | None
     plain_num_small_bins: int
-    curve: CascadeCurve
     interval: CascadeInterval
-    savings: CascadeSavings | None
     reference: ReliabilityTable
-    apgr: float
     points: tuple[Point, ...]
     small_cost: float | None
     large_cost: float | None
     cost_unit: str
     cost_reason: str
+
+    @property
+    def num_rows(self) -> int:
+        """Joined rows, of both halves."""
+        return self.small.num_fitted + self.small.num_judged
+
+    @property
+    def num_small_bins(self) -> int:
+        """K, 0 if the promise is not possible: always the large model."""
+        return int(self.selection.num_small_bins)
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the promise is possible."""
+        return bool(self.selection.feasible)
+
+    @property
+    def least_max_drop(self) -> float | None:
+        """The least limit that is possible, or None if none is."""
+        least = points.short(self.selection.min_feasible_level)
+        return least if least < 1 else None
+
+    @property
+    def apgr(self) -> float:
+        """Average performance gap recovered, on the second half."""
+        return points.short(self.interval.apgr.estimate)
+
+    @property
+    def curve(self) -> CascadeCurve:
+        """What every K achieves on the second half."""
+        accuracy = self.interval.accuracy.estimate
+        return CascadeCurve(
+            small_share=self.interval.small_share.estimate,
+            accuracy=accuracy,
+            small_accuracy=accuracy[-1],
+            large_accuracy=accuracy[0],
+        )
 
     @property
     def chosen(self) -> Point:
@@ -119,11 +141,11 @@ class CascadeReport(Report):
         small, large = self.small, self.large
         level = phrases.level(self.confidence_level)
         found = [
-            f"{self.num_rows:,} rows are in both files: {small.num_fitted:,} to fit "
-            f"calibrators and router on, and the other {small.num_judged:,} to choose "
-            "K and judge on.",
-            f"There the small model is right on {phrases.percent(small.accuracy)}, the "
-            f"large model on {phrases.percent(large.accuracy)}.",
+            f"{self.num_rows:,} rows are in both files: calibrators and router are "
+            f"fitted on {small.num_fitted:,} of them; K is chosen and judged on the "
+            f"other {small.num_judged:,}.",
+            f"On those rows the small model is right {phrases.percent(small.accuracy)} "
+            f"of the time, the large model {phrases.percent(large.accuracy)}.",
             *self._on_roles(),
             f"Small model: {_calibration(small)} Large model: {_calibration(large)}",
         ]
@@ -138,22 +160,24 @@ class CascadeReport(Report):
         found.extend(self._on_promise(level) if self.feasible else self._on_none(level))
         return (*found, *self._on_money(level))
 
-    def next_steps(self) -> tuple[str, ...]:
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         steps: list[str] = []
+        record = in_shell(folder, RECORD)
         if not self.feasible:
             least = self.least_max_drop
             if least is not None:
+                more = ", or use more labelled rows" if self._rows_might_help else ""
                 steps.append(
-                    f"Allow a larger loss, --max-drop {_rounded_up(least)}, or bring "
-                    "more labelled rows."
+                    f"Allow a larger loss (--max-drop {_rounded_up(least)}){more}."
                 )
             return (*steps, "Until then ask the large model for every input.")
         return (
             *steps,
-            "Decide for new inputs: calib-jax apply cascade.json NEW_FILE.",
-            "Later, see whether the promise still holds: calib-jax check cascade.json "
-            "NEW_SMALL NEW_LARGE.",
-            "Serve cascade.json without JAX: see the page on serving in the docs.",
+            f"Decide for new inputs: calib-jax apply {record} NEW_FILE",
+            "Check later that the promise still holds: calib-jax check "
+            f"{record} NEW_SMALL NEW_LARGE",
+            f"Serve {place(folder, RECORD)} without JAX: see the page on serving in "
+            "the docs.",
         )
 
     def _on_roles(self) -> list[str]:
@@ -163,78 +187,109 @@ class CascadeReport(Report):
                 "order?"
             ]
         if self.small.accuracy == self.large.accuracy:
-            return ["Both are right equally often, so no gap can be recovered."]
+            return [
+                "Both models are equally accurate, so there is no gap to recover, and "
+                "no APGR."
+            ]
         return []
 
     def _on_promise(self, level: str) -> list[str]:
         chosen = self.chosen
+        num_bins, used = len(self.points) - 1, _num_used(self.router)
+        hold = "" if used == num_bins else f", of which {used} hold rows"
         return [
-            f"With confidence {level}, the cascade "
-            f"{phrases.loses(self.max_drop)} against always asking the large model, on "
-            f"new inputs like these {self.small.num_judged:,} rows.",
-            f"K is {self.num_small_bins} of {len(self.points) - 1} bins: the small "
-            f"model answers {phrases.percent(chosen.small_share)} of inputs, and the "
-            f"cascade is right on {phrases.percent(chosen.accuracy)} ({level} interval "
-            f"{phrases.between(chosen.accuracy_interval)}).",
-            "K was chosen on the same rows, so its accuracy and interval look a little "
-            "better than they are; the promise accounts for the choice.",
+            f"With confidence {level}, the cascade {phrases.promised(self.max_drop)}, "
+            "on new inputs like these.",
+            f"K is {self.num_small_bins} of {num_bins} bins{hold}: the small model "
+            f"answers {phrases.percent(chosen.small_share)} of inputs, and the cascade "
+            f"is right {phrases.percent(chosen.accuracy)} of the time ({level} "
+            f"interval {phrases.between(chosen.accuracy_interval)}).",
+            "K was chosen on the same rows, so its accuracy and interval are slightly "
+            "optimistic; the promise is not affected.",
         ]
 
     def _on_none(self, level: str) -> list[str]:
-        plain = self.points[self.plain_num_small_bins]
-        first, least = self.points[1], self.least_max_drop
+        plain, least = self.points[self.plain_num_small_bins], self.least_max_drop
         found = [
             f"No K can promise with confidence {level} that the cascade "
-            f"{phrases.loses(self.max_drop)}, so K is 0: the large model answers "
+            f"{phrases.promised(self.max_drop)}, so K is 0: the large model answers "
             "everything."
         ]
         if bool(self.selection.same_rows):
             found.append("The rows to choose on are those of the router.")
-        elif -first.accuracy_change > self.max_drop:
-            found.append(
-                f"Even with one bin kept small it loses "
-                f"{phrases.points(-first.accuracy_change)} on these rows, so more rows "
-                "of the kind would not help."
-            )
         else:
-            lost = -first.accuracy_change
-            found.append(
-                "With one bin kept small it loses "
-                + (phrases.points(lost) if lost > 0 else "nothing")
-                + " on these rows, but they are too few to exclude a loss of "
-                f"{phrases.points(first.drop_bound)}."
-            )
-            if self.rows_needed is not None:
-                found.append(f"About {self.rows_needed:,} rows like these might do.")
+            found.extend(self._on_one_bin())
         if least is not None:
             found.append(
-                "The least limit that these rows can promise is "
+                "The smallest loss these rows can guarantee is "
                 f"{phrases.points(least, 2)}."
+                if least >= 0
+                else "The largest gain these rows can guarantee is "
+                f"{phrases.gained(least, 2)}."
             )
         if plain.num_small_bins:
             found.append(
-                f"Without a promise the first half suggests K = "
-                f"{plain.num_small_bins}, which keeps "
-                f"{phrases.percent(plain.small_share)} of inputs small and on the "
-                f"other half is right on {phrases.percent(plain.accuracy)}."
+                "Without a guarantee, the first half suggests K = "
+                f"{plain.num_small_bins}: it keeps "
+                f"{phrases.percent(plain.small_share)} of inputs small and is right "
+                f"{phrases.percent(plain.accuracy)} of the time on the other half."
             )
         return found
 
+    @property
+    def _rows_might_help(self) -> bool:
+        """Whether it may be chance alone that K = 1 does not keep to the limit."""
+        first = self.points[1]
+        best = max(first.accuracy_change, first.accuracy_change_interval[1])
+        return best >= -self.max_drop and not bool(self.selection.same_rows)
+
+    def _on_one_bin(self) -> list[str]:
+        """Why K = 1, which is tried first, does not pass."""
+        first, limit = self.points[1], -self.max_drop
+        found = (
+            f"With one bin kept small it {phrases.lost(-first.accuracy_change)} on "
+            "these rows"
+        )
+        if first.accuracy_change >= limit:
+            bound = first.drop_bound
+            unsure = (
+                f"a loss of {phrases.points(bound)}"
+                if bound >= 0
+                else f"a gain of only {phrases.gained(bound)}"
+            )
+            sentences = [f"{found}, but with so few rows {unsure} cannot be ruled out."]
+            if self.rows_needed is not None:
+                sentences.append(
+                    f"About {self.rows_needed:,} rows like these might be enough."
+                )
+            return sentences
+        if self.max_drop < 0 and first.accuracy_change > 0:
+            found += ", less than asked"
+        if self._rows_might_help:
+            sentences = [f"{found}, which may be chance: more rows might help."]
+        else:
+            sentences = [f"{found}, so more rows like these would not help."]
+        if any(point.accuracy_change >= limit for point in self.points[2:]):
+            sentences.append(
+                "A larger K does better, but K is tried from 1 upwards, and no "
+                "further than it passes."
+            )
+        return sentences
+
     def _on_money(self, level: str) -> list[str]:
         saved = self.chosen.cost_saved_share
-        if self.savings is None or not self.num_small_bins:
+        ends = self.chosen.cost_saved_share_interval
+        if saved is None or ends is None or not self.num_small_bins:
             return [self.cost_reason]
-        found = self.cost_reason
-        if saved is not None and self.chosen.cost_saved_share_interval is not None:
-            word, sign = ("saves", 1) if saved >= 0 else ("costs", -1)
-            ends = [sign * end for end in self.chosen.cost_saved_share_interval]
-            than = "of" if saved >= 0 else "more than"
-            found += (
-                f" The cascade {word} {phrases.percent(abs(saved))} {than} what always "
-                f"asking the large model costs ({level} interval "
-                f"{phrases.between(sorted(ends))})."
-            )
-        return [found]
+        if saved >= 0:
+            what = f"saves {phrases.percent(saved)} of the cost of"
+        else:
+            what = f"costs {phrases.percent(-saved)} more than"
+            ends = -ends[1], -ends[0]
+        return [
+            f"{self.cost_reason} The cascade {what} always asking the large model "
+            f"({level} interval {phrases.between(ends)})."
+        ]
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:
         small, large = self.small_cost, self.large_cost
@@ -313,8 +368,8 @@ def cascade_report(
 
     Raises:
       ValueError: if the files share no row, or fewer than 40; if nothing says which
-        answers are right, or all of one model are right or wrong; for prices that are
-        no prices, and a limit outside `[-1, 1]`.
+        answers are right, or all of one model are right or wrong; for negative or
+        infinite prices, and a limit outside `[-1, 1]`.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 3.2 and Algorithm 1.
@@ -334,7 +389,7 @@ def cascade_report(
     """
     if not -1 <= max_drop <= 1:
         raise ValueError(f"max_drop: expected a number in [-1, 1], got {max_drop}.")
-    small, large = join(small, large)
+    small, large = pairs.joined(small, large)
     price = costs.of(small, large, small_cost, large_cost)
     first, second = models.halves(len(small), seed)
     fitted = [
@@ -359,7 +414,6 @@ def cascade_report(
 
     rows = rows_of(second)
     key = jax.random.key(seed)
-    curve = curves.cascade_curve(router, *rows)
     interval = intervals.cascade_interval(
         key, router, *rows, confidence_level=confidence_level
     )
@@ -369,7 +423,6 @@ def cascade_report(
     saved = points.for_every_k(
         key, router, rows, price.of_rows(second), confidence_level
     )
-    budget, least = int(chosen.num_small_bins), points.short(chosen.min_feasible_level)
     each = price.of_rows(second)
     return CascadeReport(
         sources=tuple(one.model.source for one in fitted),
@@ -377,22 +430,15 @@ def cascade_report(
         confidence_level=confidence_level,
         small=fitted[0].model,
         large=fitted[1].model,
-        num_rows=len(small),
         router=router,
         max_drop=float(max_drop),
         selection=chosen,
-        num_small_bins=budget,
-        feasible=bool(chosen.feasible),
-        least_max_drop=least if least < 1 else None,
         rows_needed=points.rows_needed(
             router, rows, max_drop, confidence_level, len(small), chosen
         ),
         plain_num_small_bins=points.plain_choice(router, rows_of(first), max_drop),
-        curve=curve,
         interval=interval,
-        savings=None if saved is None else saved[budget],
         reference=tables.reliability_table(router.bins, *rows[:2]),
-        apgr=points.short(interval.apgr.estimate),
         points=points.of(interval, chosen, saved),
         small_cost=None if price.small is None else float(np.mean(each[0])),
         large_cost=None if price.large is None else float(np.mean(each[1])),
@@ -402,7 +448,12 @@ def cascade_report(
 
 
 def _rounded_up(limit: float) -> str:
-    return f"{math.ceil(round(limit * 1e4, 4)) / 1e4:g}"
+    return f"{float(phrases.rounded_up(limit, 4)):g}"
+
+
+def _num_used(router: Router) -> int:
+    """Bins of a router that held rows when it was fitted."""
+    return int(np.count_nonzero(router.table.count))
 
 
 def _ends(interval: Interval, form: str) -> str:

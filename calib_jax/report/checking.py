@@ -3,33 +3,26 @@
 import dataclasses
 import enum
 import math
-from typing import Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import Any, ClassVar
 
-import jax
 import numpy as np
 
-from ..cascade import risk_control
 from ..io.cascade_records import CascadeRecord
 from ..io.outputs import Outputs
-from ..io.outputs.record import join
-from ..monitoring import drift as drifts
-from ..monitoring.drift import OccupancyDrift
-from ..stats import bounds, tails
-from . import applying, phrases, scoring
+from . import applying, evidence, pairs, phrases, scoring
+from .evidence import Drift, Loss
 from .records import Report, source
-
-# Draws for each false alarm that is allowed.
-_DRAWS_EACH, _LEAST_DRAWS, _MOST_DRAWS = 10, 1000, 100_000
 
 
 class Verdict(enum.Enum):
     """What new rows say of a promise."""
 
-    #: New labelled rows show it anew.
+    #: New labelled rows confirm it on their own.
     SHOWN = 0
-    #: Nothing speaks against it.
+    #: Nothing contradicts it.
     NOT_CONTRADICTED = 1
-    #: Inputs are others than those it was made for, so it rests on nothing.
+    #: The inputs changed, so the promise no longer applies.
     DRIFTED = 2
     #: New labelled rows contradict it.
     BROKEN = 3
@@ -43,17 +36,18 @@ class CheckReport(Report):
     `confidence_level` leaves, so that all together stay within it.
 
     Attributes:
-      num_rows: new rows.
+      num_rows: new rows of the small model.
+      num_labelled: those of them that have a label, and an answer of the large model if
+        there are any; None without labels.
       num_small_bins: K of the record.
       num_bins: bins of its router.
-      drift: `OccupancyDrift` of the small model's confidences in the router's bins, or
-        None if the record has no reference.
+      drift: `Drift` of all new rows, or None if the record has no reference.
       small_share: share of new inputs that the small model keeps.
       small_share_before: the same on the rows that K was chosen on, or None.
       small_accuracy: of the small model's answers on new inputs that it keeps, or None
         without labels.
       small_accuracy_before: the same on the rows that K was chosen on, or None.
-      accuracy_p_value: probability of a fall this large without a change, or None.
+      accuracy_p_value: probability of a drop this large without a change, or None.
       accuracy_fell: whether it is too small to be chance.
       max_drop: the limit that was promised, or None without such a promise.
       promise_level: the confidence level of the promise, or None.
@@ -70,9 +64,10 @@ class CheckReport(Report):
     title: ClassVar[str] = "Check of a cascade"
 
     num_rows: int
+    num_labelled: int | None
     num_small_bins: int
     num_bins: int
-    drift: OccupancyDrift | None
+    drift: Drift | None
     small_share: float
     small_share_before: float | None
     small_accuracy: float | None
@@ -101,14 +96,17 @@ class CheckReport(Report):
 
     @property
     def drifted(self) -> bool:
-        """Whether inputs have changed by more than chance."""
-        return self.drift is not None and (
-            float(self.drift.p_value) <= self.alarm_share
-        )
+        """Whether inputs have changed by more than chance, and it matters.
+
+        At K = 0 the large model answers all inputs, whatever they are.
+        """
+        changed = self.drift is not None and self.drift.p_value <= self.alarm_share
+        return changed and self.num_small_bins > 0
 
     def headline(self) -> dict[str, Any]:
         return {
             "num_rows": self.num_rows,
+            "num_labelled": self.num_labelled,
             "verdict": self.verdict,
             "alarm": self.alarm,
             "small_share": self.small_share,
@@ -122,29 +120,32 @@ class CheckReport(Report):
 
     def sentences(self) -> tuple[str, ...]:
         found = [
-            f"{self.num_rows:,} new rows; K is {self.num_small_bins} of "
-            f"{self.num_bins} bins.",
+            self._on_rows(),
             *self._on_inputs(),
             *self._on_accuracy(),
             *self._on_drop(),
             self._on_verdict(),
         ]
         if self.num_tests:
-            tests = "one test" if self.num_tests == 1 else f"{self.num_tests} tests"
+            alarms = f"alarms at p <= {self.alarm_share:.2g}"
             found.append(
-                "If nothing changed and the promise holds, at most "
-                f"{phrases.percent(1 - self.confidence_level)} of checks raise an "
-                f"alarm: {tests}, at p up to {self.alarm_share:.2g}."
+                "If nothing changed and the promise holds, the chance of a false alarm "
+                f"is at most {100 * (1 - self.confidence_level):.3g}%; "
+                + (
+                    f"the test {alarms}."
+                    if self.num_tests == 1
+                    else f"each of {self.num_tests} tests {alarms}."
+                )
             )
         return tuple(found)
 
-    def next_steps(self) -> tuple[str, ...]:
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         again = (
             "Label a few hundred of these inputs and build it again: calib-jax cascade."
         )
         if self.alarm:
-            return ("Until it is looked into, ask the large model.", again)
-        if not self.num_small_bins and not self.alarm:
+            return ("Send everything to the large model until you know why.", again)
+        if not self.num_small_bins:
             return ("It keeps nothing small: build one that does, calib-jax cascade.",)
         if self.verdict is Verdict.SHOWN and (self.drifted or self.accuracy_fell):
             return (
@@ -152,73 +153,83 @@ class CheckReport(Report):
                 "cascade again, calib-jax cascade, when you can.",
             )
         if self.verdict is Verdict.SHOWN:
-            return ("Go on, and check the next rows.",)
+            return ("Keep using it, and check again on new rows.",)
         if self.small_accuracy is None:
-            return ("Give labels, and LARGE, to test the promise itself.",)
+            return (
+                "Add labels and the large model's file to test the promise itself.",
+            )
         if self.drop is None and self.num_small_bins:
-            return ("Give LARGE, too, to test the promise itself.",)
-        return ("Go on, and check again with more rows.",)
+            return ("Add the large model's file to test the promise itself.",)
+        return ("Keep using it, and check again with more rows.",)
+
+    def _on_rows(self) -> str:
+        found = f"{self.num_rows:,} new rows"
+        if self.num_labelled is not None and self.num_labelled < self.num_rows:
+            found += f", {self.num_labelled:,} of them to judge answers on"
+        return f"{found}; K is {self.num_small_bins} of {self.num_bins} bins."
 
     def _on_inputs(self) -> list[str]:
         share = f"The small model keeps {phrases.percent(self.small_share)} of inputs"
         if self.drift is None:
             return [f"{share}. The record has no reference to compare inputs with."]
-        p_value = float(self.drift.p_value)
-        return [
-            f"{share}, {phrases.percent(self.small_share_before or 0.0)} before.",
-            (
-                "Its confidences fall into other bins than before: inputs have changed "
-                if self.drifted
-                else "Its confidences fall into the bins as before "
-            )
-            + f"(p = {p_value:.2g}).",
-        ]
+        before = f"{share} ({phrases.percent(self.small_share_before or 0.0)} before)."
+        p_value = f"(p = {self.drift.p_value:.2g})"
+        if not self.num_small_bins:
+            return [before, f"At K = 0 a change of inputs is not an alarm {p_value}."]
+        changed = "changed" if self.drifted else "not changed"
+        return [before, f"The distribution of confidence has {changed} {p_value}."]
 
     def _on_accuracy(self) -> list[str]:
         if self.small_accuracy is None:
             return []
-        right = phrases.percent(self.small_accuracy)
-        found = f"Of the answers that it keeps {right} are right"
-        if self.small_accuracy_before is not None:
-            found += f", {phrases.percent(self.small_accuracy_before)} before"
+        now, then = self.small_accuracy, self.small_accuracy_before
+        found = f"{phrases.percent(now)} of the answers it keeps are right"
+        if then is not None:
+            found += f" ({phrases.percent(then)} before)"
         if self.accuracy_p_value is None:
             return [f"{found}."]
-        fell = "more than chance" if self.accuracy_fell else "chance explains a fall"
-        if not self.accuracy_fell and (
-            self.small_accuracy >= (self.small_accuracy_before or 0.0)
-        ):
-            fell = "no fall"
-        return [f"{found}: {fell} (p = {self.accuracy_p_value:.2g})."]
+        if self.accuracy_fell:
+            drop = "the drop is more than chance"
+        elif now >= (then or 0.0):
+            drop = "no drop"
+        else:
+            drop = "the drop could be chance"
+        return [f"{found}: {drop} (p = {self.accuracy_p_value:.2g})."]
 
     def _on_drop(self) -> list[str]:
         if self.drop is None:
             return []
-        word = "loses" if self.drop >= 0 else "gains"
         found = (
-            f"Against always asking the large model the cascade {word} "
-            f"{100 * abs(self.drop):.1f} points of accuracy here"
+            f"On these rows the cascade {phrases.lost(self.drop)} against the large "
+            "model alone"
         )
         if self.drop_bound is None or self.promise_level is None:
             return [f"{found}."]
-        return [
-            f"{found}; with confidence {phrases.level(self.promise_level)} it "
-            f"{phrases.loses(math.ceil(self.drop_bound * 1e3) / 1e3)}."
-        ]
+        bound = phrases.limit(float(phrases.rounded_up(self.drop_bound, 3)))
+        level = phrases.level(self.promise_level)
+        return [f"{found} (with confidence {level}, {bound})."]
 
     def _on_verdict(self) -> str:
         if self.max_drop is None:
             promise = "The record makes no promise that could be tested"
-        else:
-            promise = f"Promised was that it {phrases.loses(self.max_drop)}"
+            return {
+                Verdict.DRIFTED: f"{promise}, and the inputs have changed.",
+                Verdict.NOT_CONTRADICTED: f"{promise}.",
+            }[self.verdict] + (
+                " The small model has become less accurate."
+                if self.accuracy_fell
+                else ""
+            )
+        promise = f"The promise ({phrases.limit(self.max_drop)})"
         if self.verdict is Verdict.SHOWN:
-            return f"{promise}: these rows alone show it anew."
+            return f"{promise} holds: these rows confirm it on their own."
         if self.verdict is Verdict.BROKEN:
-            return f"{promise}: these rows contradict it."
+            return f"{promise} is broken: these rows contradict it."
         if self.verdict is Verdict.DRIFTED:
-            return f"{promise}, on inputs like those before: these are not."
+            return f"{promise} was made for other inputs: these have changed."
         if self.accuracy_fell:
-            return f"{promise}: the small model's answers are worse than then."
-        return f"{promise}: nothing speaks against it."
+            return f"{promise} is in doubt: the small model has become less accurate."
+        return f"{promise} stands: nothing contradicts it."
 
 
 def check_report(
@@ -226,23 +237,26 @@ def check_report(
     small: Outputs,
     large: Outputs | None = None,
     *,
+    inputs: Outputs | None = None,
     confidence_level: float = 0.99,
     seed: int = 0,
 ) -> CheckReport:
     """Compares new rows with those that a cascade's K was chosen on.
 
     Without labels it is tested whether confidences fall into the router's bins as
-    before. With labels also whether the answers that stay small are right less often
-    (Fisher's exact test, one-sided), and with the large model's outputs whether the
-    loss of accuracy contradicts the promise (by betting, one-sided), or is shown to be
-    within it anew, at the promise's own confidence level.
+    before; at K = 0 that does not matter and raises no alarm. With labels it is also
+    tested whether the answers that stay small are right less often (Fisher's exact
+    test, one-sided), and with the large model's outputs whether the loss of accuracy
+    contradicts the promise (by betting, one-sided), or confirms it at the promise's own
+    confidence level.
 
     Args:
       record: from `calib_jax.load` of a `cascade.json`.
       small: new outputs of the small model, with labels or without.
       large: new outputs of the large model on the same inputs, if there are labels.
-      confidence_level: the share of checks without an alarm if nothing has changed, in
-        `(0, 1)`.
+      inputs: all new outputs of the small model, where only some of them have labels;
+        by default `small`. Whether the inputs changed is tested on these.
+      confidence_level: 1 minus the false-alarm rate, in `(0, 1)`.
       seed: of the draws of the test of inputs.
 
     Returns:
@@ -250,8 +264,9 @@ def check_report(
 
     Raises:
       ValueError: if the outputs are not what the record takes; if nothing says which of
-        the large model's answers are right, or the files share no row; and if there is
-        neither a reference in the record nor a label.
+        the large model's answers are right, or the files share no row; if there is
+        neither a reference in the record nor a label; and for a confidence level so
+        high that no alarm could be raised.
 
     References:
       Fisher, "The Logic of Inductive Inference", 1935; Waudby-Smith and Ramdas,
@@ -276,29 +291,44 @@ def check_report(
         raise ValueError(
             f"confidence_level: expected a number in (0, 1), got {confidence_level}."
         )
+    served = applying.of_record(record, "the record")
+    whole = small if inputs is None else inputs
+    pairs.check(small)
     if large is not None:
-        small, large = join(small, large)
-    decided = applying.decide(applying.of_record(record, "the record"), small)
-    kept = decided.small
-    assert kept is not None
+        small, large = pairs.joined(small, large)
+    decided = applying.decide(served, small)
+    everything = decided if whole is small else applying.decide(served, whole)
+    kept, kept_of_all = decided.small, everything.small
+    assert kept is not None and kept_of_all is not None
     labelled = large is not None or _has_labels(small)
     outcomes = [
         None if one is None or not labelled else scoring.scored(one).outcome
         for one in (small, large)
     ]
-    before = _before(record)
+    before = evidence.before(record)
     if before is None and outcomes[0] is None:
         raise ValueError(
             "the record has no reference to compare new inputs with: give labels, with "
             "--labels."
         )
-    fall = _fall(outcomes[0], kept, before)
-    limit = _limit(record)
-    tested = limit is not None and outcomes[1] is not None
-    num_tests = (before is not None) + (fall is not None) + tested
-    share = (1 - confidence_level) / max(num_tests, 1)
-    drift = None if before is None else _drift(record, decided, share, seed)
-    lost = _loss(record, decided, outcomes, limit)
+    fall = evidence.drop_p_value(outcomes[0], kept, before)
+    limit = evidence.limit(record)
+    tests = [
+        before is not None and record.num_small_bins > 0,
+        fall is not None,
+        limit is not None and outcomes[1] is not None,
+    ]
+    share = (1 - confidence_level) / max(sum(tests), 1)
+    if tests[0] and share * (1 + evidence.MOST_DRAWS) < 1:
+        most = 1 - sum(tests) / (1 + evidence.MOST_DRAWS)
+        raise ValueError(
+            "confidence_level: the test for changed inputs, of "
+            f"{evidence.MOST_DRAWS:,} draws, cannot raise an alarm at "
+            f"{confidence_level}; expected at most "
+            f"{math.floor(1e6 * most) / 1e6}."
+        )
+    drift = None if before is None else evidence.drift(record, everything, share, seed)
+    lost = evidence.loss(record, decided, outcomes, limit)
     fell = fall is not None and fall <= share
     sources = [source("small model", small)]
     if large is not None:
@@ -308,11 +338,12 @@ def check_report(
         sources=tuple(sources),
         seed=seed,
         confidence_level=confidence_level,
-        num_rows=len(small),
+        num_rows=len(whole),
+        num_labelled=len(small) if labelled else None,
         num_small_bins=record.num_small_bins,
         num_bins=record.router.bins.num_bins,
         drift=drift,
-        small_share=float(np.mean(kept)),
+        small_share=float(np.mean(kept_of_all)),
         small_share_before=None if before is None else before.share,
         small_accuracy=None if right is None else float(np.mean(right, dtype=float)),
         small_accuracy_before=None if before is None else before.accuracy,
@@ -323,131 +354,19 @@ def check_report(
         drop=lost.drop,
         drop_bound=lost.bound,
         drop_p_value=lost.p_value,
-        num_tests=num_tests,
+        num_tests=sum(tests),
         alarm_share=share,
-        verdict=_verdict(drift, lost, limit, share),
+        verdict=_verdict(drift if tests[0] else None, lost, limit, share),
     )
-
-
-class _Before(NamedTuple):
-    """Rows that K was chosen on: how many, the share kept, and those right of them."""
-
-    num_kept: int
-    num_right: float
-    share: float
-    accuracy: float | None
-
-
-class _Loss(NamedTuple):
-    """Accuracy lost on the new rows, as in `CheckReport`."""
-
-    drop: float | None
-    bound: float | None
-    p_value: float | None
 
 
 def _has_labels(outputs: Outputs) -> bool:
     return outputs.labels is not None or outputs.outcomes is not None
 
 
-def _before(record: CascadeRecord) -> _Before | None:
-    if record.reference is None:
-        return None
-    count = np.asarray(record.reference.count, np.int64)
-    outcome = np.asarray(record.reference.outcome, np.float64)
-    kept = np.asarray(record.router.order)[: record.num_small_bins]
-    num, right = int(count[kept].sum()), float((count * outcome)[kept].sum())
-    share = num / max(int(count.sum()), 1)
-    return _Before(num, right, share, right / num if num else None)
-
-
-def _limit(record: CascadeRecord) -> tuple[float, float] | None:
-    """The loss that the record promises not to exceed, and with which confidence."""
-    promise, chosen = record.promise, record.selection
-    if (
-        promise is None
-        or promise.made_by is not risk_control.control_accuracy_drop
-        or promise.confidence_level is None
-        or chosen is None
-        or not bool(chosen.feasible)
-    ):
-        return None
-    return float(str(np.float32(chosen.level))), promise.confidence_level
-
-
-def _fall(
-    outcome: np.ndarray | None, kept: np.ndarray, before: _Before | None
-) -> float | None:
-    """Probability that as few kept answers or fewer are right without a change."""
-    if outcome is None or before is None or not before.num_kept or not kept.any():
-        return None
-    right = outcome[kept].astype(np.float64)
-    num_right = round(before.num_right)
-    # Means in bins are float32.
-    whole = abs(before.num_right - num_right) <= 1e-6 * before.num_kept + 1e-3
-    if not whole or np.any((right != 0) & (right != 1)):
-        return None
-    wrong_now, wrong_before = int(np.sum(1 - right)), before.num_kept - num_right
-    return tails.hypergeometric_at_least(
-        wrong_now,
-        len(right),
-        wrong_now + wrong_before,
-        len(right) + before.num_kept,
-    )
-
-
-def _drift(
-    record: CascadeRecord, decided: applying.Decisions, share: float, seed: int
-) -> OccupancyDrift:
-    assert record.reference is not None
-    # Only their bins count: the least confidence of each.
-    least = np.concatenate([[0.0], np.asarray(record.router.bins.edges)])
-    earlier = np.repeat(least, np.asarray(record.reference.count)).astype(np.float32)
-    draws = min(max(_LEAST_DRAWS, math.ceil(_DRAWS_EACH / share)), _MOST_DRAWS)
-    return drifts.occupancy_drift(
-        jax.random.key(seed),
-        record.router.bins,
-        earlier,
-        decided.confidence,
-        num_resamples=draws,
-    )
-
-
-def _loss(
-    record: CascadeRecord,
-    decided: applying.Decisions,
-    outcomes: list[np.ndarray | None],
-    limit: tuple[float, float] | None,
-) -> _Loss:
-    small, large = outcomes
-    if small is None or large is None or decided.small is None:
-        return _Loss(None, None, None)
-    lost = np.where(decided.small, large - small, 0.0).astype(np.float64)
-    drop = float(np.mean(lost))
-    if limit is None:
-        return _Loss(drop, None, None)
-    max_drop, level = limit
-    binary = all(np.all((one == 0) | (one == 1)) for one in (small, large))
-    dtype = bool if binary else np.float32
-    chosen = risk_control.control_accuracy_drop(
-        record.router,
-        decided.confidence,
-        small.astype(dtype),
-        large.astype(dtype),
-        max_drop,
-        confidence_level=level,
-    )
-    bound = np.asarray(chosen.bound)[record.num_small_bins]
-    # That the mean gain is at least -max_drop, by betting that it is less.
-    p_value = bounds.betting_p_value(
-        np.float32((1 - lost) / 2), np.float32((1 - max_drop) / 2)
-    )
-    return _Loss(drop, float(str(bound)), float(p_value))
-
-
 def _verdict(
-    drift: OccupancyDrift | None,
-    lost: _Loss,
+    drift: Drift | None,
+    lost: Loss,
     limit: tuple[float, float] | None,
     share: float,
 ) -> Verdict:
@@ -455,6 +374,6 @@ def _verdict(
         return Verdict.BROKEN
     if limit is not None and lost.bound is not None and lost.bound <= limit[0]:
         return Verdict.SHOWN
-    if drift is not None and float(drift.p_value) <= share:
+    if drift is not None and drift.p_value <= share:
         return Verdict.DRIFTED
     return Verdict.NOT_CONTRADICTED

@@ -6,7 +6,6 @@ Shapes: N joined rows, M models.
 import csv
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -14,26 +13,23 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import numpy as np
 
+from ..binning import bins
 from ..binning.bins import DEFAULT_NUM_BINS
-from ..cleaning import audits, expectations, experts, label_issues, repairs
-from ..cleaning.expectations import FalseFlags
+from ..cleaning import audits, experts, label_issues, repairs
+from ..cleaning.experts import ExpertBins
 from ..io import cells, review_sheets
 from ..io.outputs import Outputs, join
-from . import agreed, figures, models, statuses
+from . import agreed, figures, models, phrases, precision, statuses
 from .agreed import Answers
 from .drawings import Drawing
-from .models import Model
-from .records import Report, Writer
+from .models import Fitted, Model
+from .records import Report, Writer, class_values, in_python, place
 from .scoring import Method
 
 # Of 15 bins. On images and exam questions whose labels people checked, and on flipped
 # labels, two models found about twice as many wrong labels with 10 as with 5, and
 # nearly as large a share of the suspects was wrong; with more, it fell.
 DEFAULT_TOP_BINS = 10
-
-# The precision to show lies this much below the expected one, and no audit is planned
-# for a precision outside these limits: expectations are not that good.
-_MARGIN, _LEAST_EXPECTED, _MOST_EXPECTED = 0.1, 0.5, 0.95
 
 # Models whose reliability diagrams are on the page.
 _MOST_DRAWN = 6
@@ -119,8 +115,11 @@ class CleaningReport(Report):
       num_bins: bins of each model.
       suspects: all of them.
       expected_precision: share of suspects expected to be wrong, if models err
-        independently of each other; None without suspects.
+        independently of each other; None without suspects and for one model, of which
+        nothing but the labels says whether it is right.
       least_precision: the same under any dependence.
+      label_noise: share of wrong labels among the rows on which all models are
+        confident, estimated as if models err independently; None where the others are.
       num_to_audit: how many suspects a person should look at, chosen at random, to
         know their precision; None without suspects.
       audit_target: the precision that such an audit would show.
@@ -142,6 +141,7 @@ class CleaningReport(Report):
     num_to_audit: int | None
     audit_target: float
     audit_num_wrong: int | None = None
+    label_noise: float | None = None
     ranking: Ranking | None = dataclasses.field(default=None, metadata={"plain": False})
 
     def headline(self) -> dict[str, Any]:
@@ -158,16 +158,19 @@ class CleaningReport(Report):
         number, several = len(self.models), len(self.models) > 1
         who = {1: "the model", 2: "both models"}.get(number, f"all {number} models")
         verb = "contradict" if several else "contradicts"
+        them = "it" if self.num_flagged == 1 else "them"
+        sure = ", and each is" if several else " and is"
+        its = "its" if several else "the"
         found = [
             f"{_count(self.num_flagged, 'label is', 'labels are')} suspect, of "
-            f"{self.num_rows:,}: {who} {verb} them, with a confidence in the "
-            f"{self.num_top_bins} most accurate of {self.num_bins} bins.",
-            "Every row was judged by calibrators and bins fitted on the half that it "
-            "is not in.",
+            f"{self.num_rows:,}: {who} {verb} {them}{sure} confident (in {its} "
+            f"{self.num_top_bins} most accurate of {self.num_bins} bins).",
+            "Each half of the rows was judged by calibrators and bins fitted on the "
+            "other half.",
             "Calibration is measured against the given labels, not the truth. Wrong "
             "labels make models look overconfident: they are usually right more often "
-            "than their confidence here says, and their ECE against the truth is "
-            "another.",
+            "than their confidence here says, and the ECE against true labels would "
+            "differ.",
         ]
         for model in self.models:
             role = model.source.role if several else ""
@@ -177,17 +180,18 @@ class CleaningReport(Report):
         return tuple(found)
 
     def _expected(self) -> str:
-        if len(self.models) == 1:
+        if self.expected_precision is None or self.least_precision is None:
             return (
-                f"At least {self.least_precision:.0%} of them are expected to be "
-                "wrong, and there may be many more: one model, calibrated to the given "
-                "labels, takes wrong ones for errors of its own."
+                "How many of them are wrong cannot be estimated: one model, calibrated "
+                "to the given labels, counts wrong labels as its own mistakes. A "
+                "second model or an audit can tell."
             )
+        share, least = self.expected_precision, int(100 * self.least_precision)
+        about = f"about {share:.0%}" if share < 0.995 else "nearly all"
         return (
-            f"If the models err independently, {self.expected_precision:.0%} of them "
-            "are expected to be wrong. Models often err on the same rows, and then "
-            f"this is too high; {self.least_precision:.0%} is what holds however they "
-            "err."
+            f"If the models err independently, {about} of them are expected to be "
+            "wrong. Models often err on the same rows, and then this is too high"
+            + (f"; at least {least}% whatever the dependence." if least else ".")
         )
 
     def _planned(self) -> str:
@@ -197,31 +201,32 @@ class CleaningReport(Report):
             f"Check {self.num_to_audit:,} of them, drawn at random: if "
             f"{self.audit_num_wrong:,} or more are wrong, at least "
             f"{self.audit_target:.0%} of all suspects are, at a confidence level of "
-            f"{self.confidence_level:.0%}."
+            f"{phrases.level(self.confidence_level)}."
         )
 
-    def next_steps(self) -> tuple[str, ...]:
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         more = "; ".join(
             f"--top-bins {number} flags {what}"
             for number, what in (
                 (min(self.num_top_bins + 2, self.num_bins), "more labels"),
-                (max(self.num_top_bins - 2, 1), "fewer and surer ones"),
+                (max(self.num_top_bins - 2, 1), "fewer, with higher precision"),
             )
             if number != self.num_top_bins
         )
         if not self.num_flagged:
             return (f"{more}.",)
         return (
-            f"Open {SHEET}, which has the suspects in random order, and fill in its "
-            f"last column for the first {self.num_to_audit:,} lines: wrong, both, "
-            "right or cannot tell.",
-            f'In Python: sheet = calib_jax.io.read_review_sheet("{SHEET}"), then '
+            f"Open {place(folder, SHEET)}, which has the suspects in random order, and "
+            f"fill in its last column for the first {self.num_to_audit:,} lines: "
+            "wrong, both, right or cannot tell.",
+            "In Python: sheet = calib_jax.io.read_review_sheet("
+            f"{in_python(folder, SHEET)}), then "
             "calib_jax.cleaning.audit_bounds(sheet.counts, sheet.counts.sum(), "
             f"num_flagged={self.num_flagged}) bounds the share of each answer, wrong "
             "ones first.",
-            f"Correct labels from {SUSPECTS}, whose column suggestion has the surest "
-            "other answer, or leave these rows out.",
-            f"Then again if most were wrong: {more}.",
+            f"Correct labels from {place(folder, SUSPECTS)}, whose column `suggestion` "
+            "holds the most confident other answer, or leave these rows out.",
+            f"If most were wrong, run it again: {more}.",
         )
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:
@@ -333,26 +338,31 @@ def cleaning_report(
     how = _How(top, method, seed, confidence_level)
     first, second = (_of_half(joined, *one, how) for one in (parts, parts[::-1]))
     found = _put_together(joined, first, second)
-    expected = expectations.expected_false_flags(
-        found.confidences, first.candidate | second.candidate, found.flagged
+    expected = precision.expected(
+        first.accuracy + second.accuracy,
+        first.candidate | second.candidate,
+        found.flagged,
+        _num_options(joined),
     )
     suspects = _suspects(found)
     some = len(suspects) > 0
-    plan, target = _plan(expected, confidence_level)
+    plan, target = precision.plan(expected, len(suspects), confidence_level)
+    fitted = _judged(joined, first, second, parts, how)
     return CleaningReport(
-        sources=tuple(model.source for model in first.models),
+        sources=tuple(model.source for model in fitted),
         seed=seed,
         confidence_level=confidence_level,
-        models=first.models,
+        models=fitted,
         num_rows=len(found.ids),
         num_flagged=len(suspects),
         num_top_bins=top,
         suspects=suspects,
-        expected_precision=float(expected.precision_if_independent) if some else None,
-        least_precision=float(expected.least_precision) if some else None,
+        expected_precision=None if expected is None else expected.precision,
+        least_precision=None if expected is None else expected.least,
         num_to_audit=plan.num_audited if some else None,
         audit_target=target,
         audit_num_wrong=plan.num_wrong if some else None,
+        label_noise=None if expected is None else expected.noise,
         ranking=found,
     )
 
@@ -365,10 +375,19 @@ class _How(NamedTuple):
 
 
 class _Half(NamedTuple):
-    """What is known of the rows that were judged, and nothing of the others."""
+    """What is known of the rows that were judged, and nothing of the others.
 
-    models: tuple[Model, ...]
+    Attributes:
+      fits: of each model, on the other rows.
+      confidences: float32 `[M, N]`.
+      accuracy: float `[M, N]`, of the bin of each confidence, on the other rows.
+      flagged: bool `[N]`, the suspects.
+      candidate: bool `[N]`, rows on which every model is confident.
+    """
+
+    fits: tuple[Fitted, ...]
     confidences: np.ndarray
+    accuracy: np.ndarray
     flagged: np.ndarray
     candidate: np.ndarray
 
@@ -377,18 +396,7 @@ def _of_half(
     joined: Answers, fitted: np.ndarray, judged: np.ndarray, how: _How
 ) -> _Half:
     """Calibrates and cuts bins on one half, and flags the other."""
-    fits = [
-        models.fit(
-            one,
-            "outputs" if len(joined.outputs) == 1 else f"model {number}",
-            fitted,
-            judged,
-            method=how.method,
-            seed=how.seed,
-            confidence_level=how.confidence_level,
-        )
-        for number, one in enumerate(joined.outputs, start=1)
-    ]
+    fits = tuple(models.fit_half(one, fitted, how.method) for one in joined.outputs)
     confidences = np.stack([fit.confidence for fit in fits])
     right = joined.predictions == joined.labels
     cut = experts.fit_expert_bins(confidences[:, fitted], right[:, fitted])
@@ -406,7 +414,52 @@ def _of_half(
     candidate = flag(np.ones_like(predictions), np.zeros(len(judged), np.int32))
     rest = np.setdiff1d(np.arange(len(joined.ids)), judged)
     confidences[:, rest] = 0
-    return _Half(tuple(fit.model for fit in fits), confidences, flagged, candidate)
+    accuracy = np.zeros(confidences.shape)
+    accuracy[:, judged] = _accuracy(cut, confidences[:, judged])
+    return _Half(fits, confidences, accuracy, flagged, candidate)
+
+
+def _accuracy(cut: ExpertBins, confidences: np.ndarray) -> np.ndarray:
+    """Of each model's bins, `[M, rows]`: a calibrator's curve fits noise less well."""
+    found = np.array(confidences, np.float64)
+    for number, outcome in enumerate(np.asarray(cut.table.outcome)):
+        own = jax.tree.map(lambda leaf, number=number: leaf[number], cut.bins)
+        of_row = outcome[np.asarray(bins.bin_index(own, confidences[number]))]
+        # A bin that was empty has none.
+        found[number] = np.where(np.isnan(of_row), found[number], of_row)
+    return found
+
+
+def _judged(
+    joined: Answers,
+    first: _Half,
+    second: _Half,
+    parts: tuple[np.ndarray, np.ndarray],
+    how: _How,
+) -> tuple[Model, ...]:
+    """The models as fitted on the first half, with the worse status of both halves."""
+    found = []
+    for number, one in enumerate(joined.outputs):
+        model = models.judge(
+            first.fits[number],
+            one,
+            "outputs" if len(joined.outputs) == 1 else f"model {number + 1}",
+            *parts,
+            seed=how.seed,
+            confidence_level=how.confidence_level,
+        )
+        status = statuses.worst(model.status, second.fits[number].status)
+        found.append(dataclasses.replace(model, status=status))
+    return tuple(found)
+
+
+def _num_options(joined: Answers) -> int:
+    """How many options there are, as far as the outputs tell."""
+    every = [*joined.predictions, joined.labels]
+    sizes = [int(numbers.max()) + 1 for numbers in every]
+    values = [class_values(one) for one in joined.outputs]
+    sizes += [one.shape[1] for one in values if one is not None]
+    return max(2, len(joined.names or ()), *sizes)
 
 
 def _put_together(joined: Answers, first: _Half, second: _Half) -> Ranking:
@@ -444,18 +497,3 @@ def _suspects(found: Ranking) -> tuple[Suspect, ...]:
 
     rows = found.order[: np.sum(found.flagged)].tolist()
     return tuple(suspect(rank, row) for rank, row in enumerate(rows, start=1))
-
-
-def _plan(
-    expected: FalseFlags, confidence_level: float
-) -> tuple[audits.AuditPlan, float]:
-    """An audit that is likely to show a little less than is expected."""
-    careful = expected.precision_if_independent - 2 * expected.standard_error
-    planned = float(np.nan_to_num(np.clip(careful, _LEAST_EXPECTED, _MOST_EXPECTED)))
-    target = math.floor(20 * (planned - _MARGIN) + 1e-6) / 20
-    size = int(expected.num_flagged)
-    return (
-        audits.audit_size(target, planned, confidence_level, num_flagged=size)
-        if size
-        else audits.AuditPlan(num_audited=0, num_wrong=0, chance=0.0, feasible=False)
-    ), target

@@ -40,8 +40,8 @@ def of(
     """Prices if they are given, and otherwise the costs of both files.
 
     Raises:
-      ValueError: for one price without the other, one that is negative or not finite,
-        or two that are 0.
+      ValueError: for one price without the other, one that is negative or infinite, or
+        two that are 0.
     """
     if small_cost is not None and large_cost is not None:
         prices = float(small_cost), float(large_cost)
@@ -49,7 +49,10 @@ def of(
             if not (math.isfinite(price) and price >= 0):
                 raise ValueError(f"{name}: expected a price of 0 or more, got {price}.")
         if not any(prices):
-            raise ValueError("small_cost, large_cost: both are 0, so nothing is saved.")
+            raise ValueError(
+                "small_cost, large_cost: both prices are 0; at least one must be "
+                "positive."
+            )
         reason = f"Costs: {prices[0]:g} for a small call and {prices[1]:g} for a large."
         return Costs(*prices, "", reason)
     if small_cost is not None or large_cost is not None:
@@ -67,12 +70,13 @@ def of(
             )
     if not (np.any(small.cost) or np.any(large.cost)):
         return _none("All costs of the files are 0")
-    return Costs(
-        small.cost, large.cost, "of the files", "Costs are those of the files."
-    )
+    return Costs(small.cost, large.cost, "of the files", "Costs come from the files.")
 
 
 def _none(why: str) -> Costs:
     return Costs(
-        None, None, "", f"{why}, so no money is counted: --cost 1:10 gives prices."
+        None,
+        None,
+        "",
+        f"{why}, so savings are not computed; pass prices with --cost 1:10.",
     )

@@ -18,6 +18,7 @@ def check(
     folder: Path,
     *,
     force: bool,
+    command: str,
     names: Iterable[str] = (),
     read: Iterable[Path | None] = (),
 ) -> None:
@@ -26,12 +27,13 @@ def check(
     Args:
       folder: of the output.
       force: whether files that exist may be replaced.
+      command: whose page will be written; that of another is not replaced.
       names: of the files that will be written beside the page.
       read: files that are read, which are never replaced.
 
     Raises:
-      ValueError: if it may not; a file that a person filled in or that is read is not
-        replaced, not even with `force`.
+      ValueError: if it may not; a file that a person filled in or that is read, and
+        the page of another command, are not replaced, not even with `force`.
       OSError: if the folder cannot be looked into.
     """
     if folder.exists() and not folder.is_dir():
@@ -52,13 +54,20 @@ def check(
             raise ValueError(f"{path}: expected a file to replace, got a folder.")
         if path.exists() and any(path.samefile(one) for one in inputs):
             raise ValueError(
-                f"{path}: it is read, and would be replaced. Choose another folder "
-                "with --output."
+                f"{path}: it is an input and would be overwritten. Choose another "
+                "folder with --output."
             )
+        if path.name == PAGE and path.exists():
+            other = pages.made_by(path)
+            if other not in (None, command):
+                raise ValueError(
+                    f"{path}: it is the page of calib-jax {other}, which calib-jax "
+                    f"{command} does not replace. Choose another folder with --output."
+                )
         if path.name == review_sheets.NAME and path.exists() and _filled_in(path):
             raise ValueError(
                 f"{path}: it may hold answers, which --force does not replace. Choose "
-                "another folder with --output, or move the sheet away."
+                "another folder with --output, or move the sheet elsewhere."
             )
 
 
@@ -92,8 +101,8 @@ def write(
     They are written to a hidden folder beside it, which is moved into place at the end,
     so that an interrupted run leaves nothing. (A killed one leaves the hidden folder,
     whose name begins with a dot.) With `force`, files of the same names are replaced,
-    all or none of them; all others stay. Files of answers that a person gave are never
-    replaced.
+    all or none of them; all others stay. Files of answers that a person gave and the
+    page of another command are never replaced.
 
     Args:
       report: any report.
@@ -105,20 +114,20 @@ def write(
 
     Raises:
       ValueError: if the folder is not empty, without `force`, if a file of it holds
-        answers, or for what is not a path.
+        answers or another command's page, or for what is not a path.
       OSError: if it cannot be written.
     """
     output = host.path("folder", folder)
     files = report.files()
     names = [PAGE, *files]
-    check(output, force=force, names=files)
+    check(output, force=force, command=report.command, names=files)
     place = Path(os.path.realpath(output))
     with _parents(place), _beside(place) as made:
-        (made / PAGE).write_text(pages.page(report), encoding="utf-8")
+        (made / PAGE).write_text(pages.page(report, output), encoding="utf-8")
         for name, writer in files.items():
             writer(made / name)
         # Somebody may have written there meanwhile.
-        check(output, force=force, names=files)
+        check(output, force=force, command=report.command, names=files)
         if place.is_dir() and any(place.iterdir()):
             _replace(made, place, names)
         else:

@@ -62,7 +62,7 @@ class Group:
       accuracy: mean outcome.
       accuracy_interval: its lower and upper end, at the report's confidence level; None
         with partial credit.
-      confidence_before: mean confidence, or None where scores are no confidences.
+      confidence_before: mean confidence, or None where scores are not confidences.
       confidence_after: mean calibrated confidence.
       ece_before: ECE, or None.
       ece_after: ECE.
@@ -91,13 +91,14 @@ class Model:
       params: what was fitted.
       taken: what they take, in words.
       fit: `FitReport`.
-      status: how the fit ended, by name.
+      status: how the fit ended, by name; in `clean`, the worse of both halves' fits.
       num_fitted: rows of the half that it was fitted on.
       num_judged: rows of the other half.
       accuracy: mean outcome of the judged half.
-      before: without calibration; None where scores are no confidences.
+      before: without calibration; None where scores are not confidences.
       after: with it.
       groups: the groups with the most rows, if the file has groups.
+      num_groups: how many groups the judged rows are in; `groups` has 100 at most.
     """
 
     source: Source
@@ -113,6 +114,7 @@ class Model:
     before: Judged | None
     after: Judged
     groups: tuple[Group, ...]
+    num_groups: int = 0
 
 
 class Calibrated(NamedTuple):
@@ -122,15 +124,38 @@ class Calibrated(NamedTuple):
       model: what is reported of it.
       confidence: float32 `[N]`, calibrated.
       outcome: float32 `[N]`, or bool where all are 0 or 1.
-      prediction: int32 `[N]` or None.
-      scored: before calibration.
     """
 
     model: Model
     confidence: np.ndarray
     outcome: np.ndarray
-    prediction: np.ndarray | None
-    scored: scoring.Scored
+
+
+class Fitted(NamedTuple):
+    """A calibrator and the confidences that it gives, not judged yet; host arrays.
+
+    Attributes:
+      method: the calibrator.
+      reason: why this one, in a sentence.
+      params: what was fitted.
+      report: `FitReport`.
+      rows: what the model says, before calibration.
+      confidence: float32 `[N]`, calibrated.
+      outcome: float32 `[N]`, or bool where all are 0 or 1.
+    """
+
+    method: Method
+    reason: str
+    params: Any
+    report: FitReport
+    rows: scoring.Scored
+    confidence: np.ndarray
+    outcome: np.ndarray
+
+    @property
+    def status(self) -> str:
+        """How the fit ended, by name."""
+        return FitStatus(int(self.report.status)).name
 
 
 def halves(num_rows: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -170,6 +195,27 @@ def fit(
       seed: of the draws of intervals.
       confidence_level: of the intervals.
     """
+    found = fit_half(outputs, fitted, method)
+    model = judge(
+        found,
+        outputs,
+        role,
+        fitted,
+        judged,
+        seed=seed,
+        confidence_level=confidence_level,
+    )
+    return Calibrated(model, found.confidence, found.outcome)
+
+
+def fit_half(outputs: Outputs, fitted: np.ndarray, method: Method | None) -> Fitted:
+    """Calibrates a model on some rows.
+
+    Args:
+      outputs: of the model, with labels or outcomes.
+      fitted: numbers of the rows to fit on.
+      method: the calibrator; by default what `scoring.choose` says.
+    """
     rows = scoring.scored(outputs)
     if method is None:
         method, reason = scoring.choose(outputs, rows)
@@ -181,34 +227,55 @@ def fit(
     first = float(outcome[fitted][0])
     if np.all(outcome[fitted] == first):
         raise ValueError(
-            f"{outputs.name}: every answer of the half to fit on is "
-            f"{'right' if first else 'wrong'}: there is nothing to calibrate. Check "
-            "the labels."
+            f"{outputs.name}: all answers in the fitting half are "
+            f"{'right' if first else 'wrong'}, so nothing can be fitted. Check the "
+            "labels."
         )
     params, report, confidence = _calibrate(outputs, rows, method, fitted)
+    return Fitted(method, reason, params, report, rows, confidence, outcome)
 
-    def judge(values: np.ndarray) -> Judged:
+
+def judge(
+    found: Fitted,
+    outputs: Outputs,
+    role: str,
+    fitted: np.ndarray,
+    judged: np.ndarray,
+    *,
+    seed: int,
+    confidence_level: float,
+) -> Model:
+    """Judges a calibrated model on other rows than it was fitted on.
+
+    Args, as for `fit`, and also:
+
+    Args:
+      found: from `fit_half`, on the rows `fitted`.
+    """
+    before, outcome = found.rows.confidence, found.outcome
+
+    def on_rows(values: np.ndarray) -> Judged:
         return _judge(values, outcome, fitted, judged, seed, confidence_level)
 
-    before = rows.confidence
-    model = Model(
+    num_groups, groups = _groups(
+        outputs, before, found.confidence, outcome, judged, seed, confidence_level
+    )
+    return Model(
         source=source(role, outputs),
-        method=method.name,
-        reason=reason,
-        params=params,
-        taken=scoring.taken(outputs, method.of_classes),
-        fit=report,
-        status=FitStatus(int(report.status)).name,
+        method=found.method.name,
+        reason=found.reason,
+        params=found.params,
+        taken=scoring.taken(outputs, found.method.of_classes, found.rows.chosen),
+        fit=found.report,
+        status=found.status,
         num_fitted=len(fitted),
         num_judged=len(judged),
         accuracy=float(np.mean(outcome[judged], dtype=np.float64)),
-        before=None if before is None else judge(before),
-        after=judge(confidence),
-        groups=_groups(
-            outputs, before, confidence, outcome, judged, seed, confidence_level
-        ),
+        before=None if before is None else on_rows(before),
+        after=on_rows(found.confidence),
+        groups=groups,
+        num_groups=num_groups,
     )
-    return Calibrated(model, confidence, outcome, rows.prediction, rows)
 
 
 def _calibrate(
@@ -274,15 +341,15 @@ def _groups(
     judged: np.ndarray,
     seed: int,
     confidence_level: float,
-) -> tuple[Group, ...]:
-    """The groups of the judged rows, the largest first."""
+) -> tuple[int, tuple[Group, ...]]:
+    """How many groups the judged rows have, and the largest of them first."""
     if outputs.groups is None:
-        return ()
+        return 0, ()
     names, place, sizes = np.unique(
         np.array(outputs.groups)[judged], return_inverse=True, return_counts=True
     )
     if len(names) < 2:
-        return ()
+        return len(names), ()
     found = []
     for number in np.argsort(-sizes, kind="stable")[:_MOST_GROUPS]:
         rows = judged[place == number]
@@ -296,7 +363,7 @@ def _groups(
                 confidence_level,
             )
         )
-    return tuple(found)
+    return len(names), tuple(found)
 
 
 def _group(

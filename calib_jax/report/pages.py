@@ -13,7 +13,9 @@ import hashlib
 import itertools
 import math
 import os
+import re
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -22,6 +24,7 @@ from markupsafe import Markup
 
 from ..binning.bins import Bins
 from ..plots import svg
+from . import phrases
 
 # A text from a file, and any text.
 _LONGEST_NAME, _LONGEST_TEXT = 120, 1000
@@ -30,13 +33,32 @@ _MOST_SUSPECTS = 200
 # The joiners of emoji and of several scripts.
 _JOINERS = "\u200c\u200d"
 
+# What a page says of itself in its first bytes.
+_GENERATOR, _HEAD = re.compile(rb'name="generator" content="calib-jax (\w+)"'), 4096
+
 _fragments = itertools.count(1)
 
 
-def page(report: Any) -> str:
-    """The page of a report: HTML with its style, figures and script inside."""
+def page(report: Any, folder: Path | None = None) -> str:
+    """The page of a report: HTML with its style, figures and script inside.
+
+    Args:
+      report: any report.
+      folder: where its files are, for the commands on what to do next.
+
+    Returns:
+      The text of the page.
+    """
     script = _source("slider.js") if report.has_slider else None
-    return _render(report, "page.html.jinja", script=script)
+    return _render(report, "page.html.jinja", script=script, folder=folder)
+
+
+def made_by(path: Path) -> str | None:
+    """The command that a page is of, or None if it is not a page of a report."""
+    with path.open("rb") as file:
+        start = file.read(_HEAD)
+    found = _GENERATOR.search(start)
+    return None if found is None else found[1].decode()
 
 
 def fragment(report: Any) -> str:
@@ -47,7 +69,12 @@ def fragment(report: Any) -> str:
 
 
 def _render(
-    report: Any, name: str, *, prefix: str = "", script: str | None = None
+    report: Any,
+    name: str,
+    *,
+    prefix: str = "",
+    script: str | None = None,
+    folder: Path | None = None,
 ) -> str:
     """An HTML text; `prefix` starts all ids."""
     digest = hashlib.sha256((script or "").encode()).digest()
@@ -58,6 +85,7 @@ def _render(
             report=report,
             content=f"{report.command}.html.jinja",
             prefix=prefix,
+            next_steps=report.next_steps(folder),
             most_suspects=_MOST_SUSPECTS,
             figures=report.figures(prefix),
             colours=svg.palette(),
@@ -84,12 +112,12 @@ def _environment() -> jinja2.Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "hundred": hundred,
-        "level": level,
-        "at_most": at_most,
-        "points": points,
-        "number": number,
+        "percent": phrases.percent,
+        "hundred": phrases.hundred,
+        "level": phrases.level,
+        "at_most": phrases.at_most,
+        "points": phrases.signed_points,
+        "number": phrases.number,
         "cost": cost,
         "name": name,
         "words": words,
@@ -152,57 +180,10 @@ def parameters(params: Any) -> str:
     return ", ".join(said)
 
 
-def percent(share: Any, digits: int = 1) -> str:
-    """A share as a percentage, a dash for NaN and None."""
-    text = hundred(share, digits)
-    return text if text == "–" else f"{text}%"
-
-
-def level(share: float) -> str:
-    """A confidence level, which 99.5% is and 100% is not."""
-    return f"{100 * share:.6g}%"
-
-
-def at_most(share: float | None) -> str:
-    """A bound in percentage points, never shown as less than it is."""
-    if share is None or math.isnan(share):
-        return "–"
-    return number(math.ceil(round(1000 * share, 6)) / 10, 1)
-
-
-def points(share: Any, digits: int = 1) -> str:
-    """A difference of shares in percentage points, with its sign."""
-    text = hundred(share, digits)
-    return (
-        f"+{text}"
-        if _is_known(share) and float(share) > 0 and text.strip("0.")
-        else text
-    )
-
-
-def number(value: Any, digits: int = 4) -> str:
-    """A number with a fixed number of decimals, a dash for NaN and None."""
-    if not _is_known(value):
-        return "–"
-    text = f"{float(value):,.{digits}f}"
-    if not text.strip("-0.,"):
-        text = text.removeprefix("-")
-    return text.replace("-", "\N{MINUS SIGN}")
-
-
-def hundred(share: Any, digits: int = 1) -> str:
-    """A share in per cent without the sign, where a heading has it."""
-    return number(None if share is None else 100 * float(share), digits)
-
-
 def cost(value: Any, most: float | None = None) -> str:
     """A cost, with as many decimals as give the largest four digits."""
-    if not _is_known(value):
+    if not phrases.is_known(value):
         return "–"
     largest = abs(float(value if most is None else most))
     before = math.floor(math.log10(largest)) + 1 if 0 < largest < math.inf else 1
     return f"{float(value):,.{min(max(4 - before, 0), 12)}f}"
-
-
-def _is_known(value: Any) -> bool:
-    return value is not None and not math.isnan(float(value))

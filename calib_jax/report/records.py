@@ -1,12 +1,13 @@
 """What every report holds, and what it is made into: JSON, a page, files."""
 
 import dataclasses
-import importlib.metadata
-import platform
+import json
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+from .._core import versions
 from ..io.outputs import Outputs
 from ..io.plain import Plain, plain
 from . import pages
@@ -85,7 +86,7 @@ class Report:
     sources: tuple[Source, ...]
     seed: int
     confidence_level: float
-    versions: Mapping[str, str] = dataclasses.field(default_factory=lambda: versions())
+    versions: Mapping[str, str] = dataclasses.field(default_factory=versions.of_all)
 
     def headline(self) -> dict[str, Any]:
         """The numbers that matter most, by name: the first keys of the JSON."""
@@ -95,8 +96,13 @@ class Report:
         """What was found, one plain sentence each, for the terminal and the page."""
         raise NotImplementedError
 
-    def next_steps(self) -> tuple[str, ...]:
-        """What to do next, one plain sentence each."""
+    def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
+        """What to do next, one plain sentence each.
+
+        Args:
+          folder: of the files that the report was written to; without it their names
+            stand alone.
+        """
         raise NotImplementedError
 
     def files(self) -> Mapping[str, Writer]:
@@ -109,19 +115,23 @@ class Report:
 
     def as_dict(self) -> Plain:
         """All of it as plain data for JSON, the headline first."""
-        first = {"command": self.command, **self.headline()}
+        first = {**self.headline(), "command": self.command}
         return {**plain(first), **plain(self)}  # type: ignore[dict-item]
 
     def _repr_html_(self) -> str:
         return pages.fragment(self)
 
 
-def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that compute."""
-    found = {"python": platform.python_version()}
-    for name in ("calib_jax", "jax", "numpy", "scipy"):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "unknown"
-    return found
+def place(folder: Path | None, name: str) -> str:
+    """Where a file of a report is, for a sentence."""
+    return name if folder is None else str(folder / name)
+
+
+def in_shell(folder: Path | None, name: str) -> str:
+    """The same as a word of a command."""
+    return shlex.quote(place(folder, name))
+
+
+def in_python(folder: Path | None, name: str) -> str:
+    """The same as a text in Python."""
+    return json.dumps(place(folder, name), ensure_ascii=False)

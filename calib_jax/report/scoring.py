@@ -21,6 +21,10 @@ _ENOUGH_FOR_BINS = 300
 # A lead of the likeliest option, in nats, that is no probability, how often it shows,
 # and of how many rows.
 _FAR, _OFTEN, _FEW_ROWS = 50.0, 0.1, 2000
+# The lead over options of probability 0: those of float32 lead by less.
+_ALONE = 104.0
+# So many values are made float64 together.
+_BLOCK = 2**22
 
 
 class Method(NamedTuple):
@@ -60,32 +64,62 @@ class Scored(NamedTuple):
     Attributes:
       score: float32 `[N]`, what Platt scaling and histograms are fitted on.
       confidence: float32 `[N]`, its confidence in its answer before calibration, in
-        `[0, 1]`; None if its scores are none.
+        `[0, 1]`; None where scores are not confidences.
       outcome: float32 `[N]`, whether it is right, in `[0, 1]`.
       prediction: int32 `[N]`, the option it chose, or None for scores without any.
+      chosen: whether an answer is not the option with the largest value.
     """
 
     score: np.ndarray
     confidence: np.ndarray | None
     outcome: np.ndarray
     prediction: np.ndarray | None
+    chosen: bool
 
 
 #: What calibrators take, as records that are served say it.
 OF_OPTIONS = "logits or log-probabilities of the options"
 OF_LIKELIEST = "log-odds of the likeliest option's probability"
+OF_CHOSEN = "log-odds of the chosen option's probability"
+OF_STATED = "log-odds of the confidence in each answer"
 OF_TOKENS = "mean log-likelihood of the answer's tokens"
+OF_LOG_PROBABILITY = "log-probability of each answer"
 OF_ANSWER = "one score for each answer"
-TAKEN = (OF_OPTIONS, OF_LIKELIEST, OF_TOKENS, OF_ANSWER)
+TAKEN = (
+    *(OF_OPTIONS, OF_LIKELIEST, OF_CHOSEN),
+    *(OF_STATED, OF_TOKENS, OF_LOG_PROBABILITY, OF_ANSWER),
+)
+# After logits, where answers are not always the likeliest options.
+_IN_CHOSEN = "; the confidence is that of the chosen option"
 
 
-def taken(outputs: Outputs, of_classes: bool) -> str:
-    """What a calibrator, of classes or of a score, takes of outputs like these."""
+def taken(outputs: Outputs, of_classes: bool, chosen: bool = False) -> str:
+    """What a calibrator takes of outputs like these.
+
+    Args:
+      outputs: of the model.
+      of_classes: whether it takes a value for each option.
+      chosen: whether answers are not always the likeliest options.
+    """
     if class_values(outputs) is not None:
-        found = OF_OPTIONS if of_classes else OF_LIKELIEST
+        if of_classes:
+            found = f"{OF_OPTIONS}{_IN_CHOSEN if chosen else ''}"
+        else:
+            found = OF_CHOSEN if chosen else OF_LIKELIEST
         share = outputs.smoothing
         return found if share is None else f"{found}, with --smoothing {share:g}"
-    return OF_TOKENS if outputs.format == "answers" else OF_ANSWER
+    if outputs.format == "answers":
+        return OF_TOKENS
+    names = {"confidence": OF_STATED, "log_probability": OF_LOG_PROBABILITY}
+    return names.get(outputs.scale or "", OF_ANSWER)
+
+
+def takes(wanted: str, outputs: Outputs, of_classes: bool) -> bool:
+    """Whether outputs are such as a record says in the words of `taken`.
+
+    New answers need not show whether some are not the likeliest options.
+    """
+    return wanted in (taken(outputs, of_classes, chosen) for chosen in (False, True))
 
 
 def scored(outputs: Outputs) -> Scored:
@@ -94,26 +128,63 @@ def scored(outputs: Outputs) -> Scored:
     Raises:
       ValueError: if nothing says which answers are right.
     """
-    score, confidence, prediction = read(outputs)
-    return Scored(score, confidence, _outcome(outputs, prediction), prediction)
+    score, confidence, prediction, chosen = _read(outputs)
+    outcome = _outcome(outputs, prediction)
+    return Scored(score, confidence, outcome, prediction, chosen)
 
 
 def read(
     outputs: Outputs,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """As `scored`, without outcomes."""
+    """As `scored`: score, confidence and prediction, without outcomes."""
+    return _read(outputs)[:3]
+
+
+def _read(
+    outputs: Outputs,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None, bool]:
     prediction = outputs.predictions
     values = class_values(outputs)
     if values is None:
         assert outputs.scores is not None
         score = np.asarray(outputs.scores, np.float32)
         confidence = _stated(outputs, score)
-    else:
-        confidence, best = _of_classes(outputs, values)
-        prediction = _chosen(prediction, best)
-        confidence = _in_chosen(confidence, values, best, prediction)
+        if outputs.scale == "confidence" and confidence is not None:
+            score = np.asarray(classes.log_odds(confidence))
+        return score, confidence, prediction, False
+    confidence, best = _of_classes(outputs, values)
+    prediction = _chosen(prediction, best)
+    confidence = _in_chosen(confidence, values, best, prediction)
+    if outputs.kind == "probabilities":
+        # As they were written, again.
         score = np.asarray(classes.log_odds(confidence))
-    return score, confidence, prediction
+    else:
+        score = _lead(values, outputs.class_where, prediction)
+    return score, confidence, prediction, bool(np.any(prediction != best))
+
+
+def _lead(values: Any, real: Any, chosen: np.ndarray) -> np.ndarray:
+    """Log-odds float32 `[N]` of the options that were chosen.
+
+    In float64 and from the values, since a probability near 1 is rounded to it.
+    """
+    found = np.empty(len(values), np.float32)
+    size = max(1, _BLOCK // values.shape[1])
+    for start in range(0, len(values), size):
+        block = slice(start, start + size)
+        some = np.array(values[block], np.float64)
+        if real is not None:
+            some[~real[block]] = -np.inf
+        place = np.arange(len(some)), chosen[block]
+        own = some[place]
+        some[place] = -np.inf
+        most = some.max(axis=1)
+        base = np.where(np.isfinite(most), most, 0.0)
+        with np.errstate(divide="ignore"):
+            rest = base + np.log(np.exp(some - base[:, None]).sum(axis=1))
+        lead = own - rest
+        found[block] = np.where(np.isinf(lead), np.copysign(_ALONE, lead), lead)
+    return found
 
 
 def top_confidence(
@@ -163,31 +234,31 @@ def choose(outputs: Outputs, scores: Scored) -> tuple[Method, str]:
     table = HISTOGRAM if enough else PLATT
     if few:
         many = (
-            f"its scores have only {num_values} different values"
+            f"the scores have only {num_values} different values"
             if num_values > 1
-            else "all its scores are equal"
+            else "all scores are equal"
         )
         if enough:
             return table, f"Histogram binning, because {many}."
-        return table, f"Platt scaling, because {many}, and few rows."
+        return table, f"Platt scaling, because {many} and rows are few."
+    if values is None and outputs.scale == "confidence":
+        one = "each answer has a confidence"
+        if enough:
+            return table, f"Histogram binning, because {one}."
+        return table, f"Platt scaling of its log-odds, because {one} and rows are few."
     if values is None:
-        one = "there is one score for each answer"
-        if enough and outputs.format != "answers" and scores.confidence is not None:
-            # Platt scaling would need the log-odds of what is between 0 and 1.
-            return table, f"Histogram binning, because {one}, between 0 and 1."
-        return PLATT, f"Platt scaling, because {one}."
+        return PLATT, "Platt scaling, because there is one score for each answer."
     real = True if outputs.class_where is None else outputs.class_where
     if np.any(np.isneginf(values) & real):
-        zeros = "some probabilities are 0, which no temperature can explain without "
-        zeros += "--smoothing"
-        name = "Histogram binning" if enough else "Platt scaling"
-        return table, f"{name} of the answer's probability, because {zeros}."
+        zeros = "some probabilities are 0, which temperature scaling cannot handle "
+        zeros += "without --smoothing"
+        return table, f"{table.title} of the answer's log-odds, because {zeros}."
     if outputs.labels is None:
         return PLATT, "Platt scaling, because there are outcomes and no labels."
-    if enough and _far_apart(values, real):
-        return HISTOGRAM, (
-            "Histogram binning of the answer's probability, because the values of "
-            "options lie hundreds apart, which no temperature mends."
+    if _far_apart(values, real):
+        return table, (
+            f"{table.title} of the answer's log-odds, because the values of options "
+            "are hundreds apart, which a temperature cannot fix."
         )
     return TEMPERATURE, "Temperature scaling, because each option has a value."
 
@@ -217,11 +288,12 @@ def _of_classes(outputs: Outputs, values: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stated(outputs: Outputs, score: np.ndarray) -> np.ndarray | None:
-    if outputs.format == "answers":
-        # Mean log-likelihoods: their exponentials are mean probabilities of a token.
+    """Confidences, where a name says that scores are some; their size never does."""
+    if outputs.scale == "log_probability":
+        # Of mean log-likelihoods these are mean probabilities of a token.
         return np.exp(np.minimum(score, np.float32(0)))
-    inside = np.all((score >= 0) & (score <= 1))
-    return score if inside else None
+    # Rounding may add a little.
+    return np.clip(score, 0, 1) if outputs.scale == "confidence" else None
 
 
 def _outcome(outputs: Outputs, prediction: np.ndarray | None) -> np.ndarray:
@@ -229,8 +301,8 @@ def _outcome(outputs: Outputs, prediction: np.ndarray | None) -> np.ndarray:
         return np.asarray(outputs.outcomes, np.float32)
     if outputs.labels is not None and prediction is None:
         raise ValueError(
-            f"{outputs.name}: it has scores and does not say which option each answer "
-            "chose. Add a column prediction, or the probabilities of all options."
+            f"{outputs.name}: it has scores but no predictions. Add a column "
+            "prediction, or the probabilities of all options."
         )
     if outputs.labels is None or prediction is None:
         raise ValueError(

@@ -3,19 +3,19 @@
 from ..calibration.reports import FitStatus
 
 _MEANING = {
-    FitStatus.MAX_STEPS: "The solver ran out of steps, so that a better fit exists.",
-    FitStatus.ZERO_LIMIT: "Every answer of the half to fit on is right, and no "
+    FitStatus.MAX_STEPS: "The solver ran out of steps, so a better fit may exist.",
+    FitStatus.ZERO_LIMIT: "All answers in the fitting half are right, and no "
     "temperature is low enough: confidence became 1. More rows may have wrong ones.",
-    FitStatus.INFINITE_LIMIT: "The answers do no better than chance, so that "
-    "confidence became the same for all. Check that the labels belong to the rows.",
-    FitStatus.CONSTANT: "All scores are equal, so that they cannot tell right answers "
-    "from wrong ones.",
+    FitStatus.INFINITE_LIMIT: "The answers do no better than chance, so confidence "
+    "became the same for all. Check that the labels belong to the rows.",
+    FitStatus.CONSTANT: "All scores are equal, so they cannot tell right answers from "
+    "wrong ones.",
     FitStatus.SEPARABLE: "A threshold on the score separates right from wrong answers "
-    "without an error, so that confidence became 0 or 1. Bring more rows, and check "
-    "that the score does not know the labels.",
-    FitStatus.ONE_CLASS: "All answers of the half to fit on are alike.",
-    FitStatus.REVERSED: "Higher scores mean worse answers, and the calibrator turned "
-    "them round. Check the sign of the scores, and the labels.",
+    "without an error, so confidence became 0 or 1. Use more rows, and check that the "
+    "score was not computed from the labels.",
+    FitStatus.ONE_CLASS: "All answers in the fitting half are right, or all are wrong.",
+    FitStatus.REVERSED: "Higher scores mean worse answers, and the calibrator "
+    "reversed them. Check the sign of the scores, and the labels.",
 }
 
 
@@ -33,11 +33,24 @@ def sentences(status: str, role: str = "") -> tuple[str, ...]:
     return (f"The fit{which} ended as {status}. {meaning}",)
 
 
+# From good to bad.
+_ORDER = (
+    *(FitStatus.CONVERGED, FitStatus.REVERSED, FitStatus.MAX_STEPS),
+    *(FitStatus.SEPARABLE, FitStatus.ZERO_LIMIT, FitStatus.ONE_CLASS),
+    *(FitStatus.INFINITE_LIMIT, FitStatus.CONSTANT, FitStatus.INVALID_VALUES),
+)
+
+
+def worst(*names: str) -> str:
+    """The status, by name, of the fit that ended worst."""
+    return max(names, key=lambda name: _ORDER.index(FitStatus[name]))
+
+
 def invalid(kind: str) -> str:
     """Why values cannot be fitted, in a sentence."""
     if kind in ("probabilities", "log_probabilities"):
         return "the right option of a row has a probability of 0."
     return (
-        "a value is not finite, or lies so far from the others that it looks like a "
-        "mask's."
+        "a value is not finite, or so far from the others that it looks like a masking "
+        "value."
     )

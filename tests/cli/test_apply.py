@@ -109,6 +109,33 @@ def test_a_stream_is_answered_as_a_file(capsys, monkeypatch, records, new):
     assert out == whole + whole
 
 
+def test_every_row_is_answered_whatever_its_label(capsys, monkeypatch, records):
+    """Blank outcomes, labels that are no options, and rows that repeat."""
+    lines = [
+        {"id": "a", "score": 0.5, "correct": 1},
+        {"id": "b", "score": 0.75, "correct": None},
+        {"id": "b", "score": 0.75, "correct": None},
+        {"id": "b", "score": 0.25, "correct": 0},
+        {"id": "c", "score": 0.5, "correct": "who knows"},
+    ]
+    path = records / "odd.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines[:-1]))
+    status, out, err = run(capsys, "apply", records / "tied.json", path)
+    assert (status, err) == (0, "")
+    assert [one["id"] for one in answers(out)] == ["a", "b", "b", "b"]
+    stream(monkeypatch, path.read_bytes())
+    assert run(capsys, "apply", records / "tied.json", "-") == (0, out, "")
+    options = [
+        {"id": str(i), "logits": [0.0, 1.0, 2.0, 3.0], "label": label}
+        for i, label in enumerate((0, 3, None, -1, 17))
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in options))
+    stream(monkeypatch, path.read_bytes())
+    for source in (path, "-"):
+        status, out, err = run(capsys, "apply", records / "options.json", source)
+        assert (status, err) == (0, "") and len(answers(out)) == 5
+
+
 def test_options(capsys, tmp_path, records):
     values, _ = made_outputs.logits(seed=4)
     path = tmp_path / "new.npy"
@@ -136,12 +163,30 @@ def test_other_outputs_than_the_record_takes(capsys, tmp_path, records, new):
         assert message == (
             "new.jsonl: holds one score for each answer, but the Temperature "
             f"calibrator of {name} takes logits or log-probabilities of the options: "
-            "give outputs like those that it was fitted on."
+            "give outputs like those that it was fitted on, under the same name."
         )
     for name in ("tied.json", "scores.json"):
         message = one_line(capsys, "apply", records / name, logits, "--kind", "logits")
         assert message.startswith("logits.npy: holds logits or log-probabilities")
         assert "takes one score for each answer" in message
+
+
+def test_a_score_is_one_of_the_same_name(capsys, tmp_path, records):
+    """A logarithm is no confidence, whatever its value."""
+    path = tmp_path / "new.csv"
+    for name, held in (
+        ("logprob", "log-probability of each answer"),
+        ("confidence", "log-odds of the confidence in each answer"),
+    ):
+        value = -0.1 if name == "logprob" else 0.5
+        path.write_text(f"id,{name}\na,{value}\n")
+        for record in ("tied.json", "scores.json"):
+            message = one_line(capsys, "apply", records / record, path)
+            assert f"holds {held}, but the" in message
+            assert "takes one score for each answer" in message
+    more = ("--kind", "scores")
+    status, out, _ = run(capsys, "apply", records / "scores.json", path, *more)
+    assert status == 0 and len(answers(out)) == 1
 
 
 def test_files_that_do_not_say_what_they_take(tmp_path):

@@ -1,6 +1,9 @@
 """`calib-jax calibrate` from a file to a folder."""
 
+import ast
 import json
+import re
+import shlex
 import warnings
 
 import made_outputs
@@ -10,6 +13,7 @@ from made_outputs import as_json, one_line, run
 from output_files import sample, write
 
 import calib_jax as cj
+from calib_jax.report import calibration_report
 
 pytestmark = pytest.mark.once
 
@@ -35,11 +39,24 @@ def test_a_folder(capsys, file, out):
     for name in names:
         assert f"Written: {out / name}\n" in printed
     assert "Temperature scaling, because each option has a value." in printed
-    assert "Next: Calibrate new outputs: calib-jax apply calibration.json" in printed
+    assert f"calib-jax apply {out / 'calibration.json'} NEW_FILE\n" in printed
     params = cj.load(out / "calibration.json")
     assert 1.6 < float(params.temperature) < 2.5
     page = (out / "report.html").read_text()
     assert page.startswith("<!doctype html>") and "model.npz" in page
+    assert f"calib-jax apply {out / 'calibration.json'} NEW_FILE</li>" in page
+
+
+def test_next_steps_can_be_pasted(file):
+    report = calibration_report(cj.io.read_outputs(file))
+    step, python = report.next_steps(file.parent / "o'clock at noon")
+    command = shlex.split(step.partition(": ")[2].replace("NEW_FILE", str(file)))
+    place = str(file.parent / "o'clock at noon" / "calibration.json")
+    assert command == ["calib-jax", "apply", place, str(file)]
+    (text,) = re.findall(r"load\((.*?)\),", python)
+    assert ast.literal_eval(text) == place
+    alone, _ = report.next_steps()
+    assert alone.endswith("calib-jax apply calibration.json NEW_FILE")
 
 
 def test_json_keys(capsys, file, out):
@@ -110,7 +127,7 @@ def test_all_answers_right(capsys, tmp_path, out):
     path = tmp_path / "scores.csv"
     path.write_text("\n".join(["score,correct", *["0.5,1"] * 50]))
     found = one_line(capsys, "calibrate", path, "--output", out)
-    assert "is right: there is nothing to calibrate" in found
+    assert "are right, so nothing can be fitted" in found
 
 
 def test_zeros_and_smoothing(capsys, tmp_path, out):
@@ -146,7 +163,7 @@ def test_output_in_the_folder_of_the_input(capsys, file):
     taken = folder / "confidences.csv"
     before = taken.read_text()
     found = one_line(capsys, "calibrate", taken, "--output", folder, "--force")
-    assert "it is read, and would be replaced" in found
+    assert "it is an input and would be overwritten" in found
     assert taken.read_text() == before
 
 

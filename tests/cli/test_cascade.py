@@ -3,6 +3,7 @@
 import json
 
 import made_pairs
+import numpy as np
 import pytest
 from made_outputs import as_json, one_line, run
 
@@ -36,9 +37,11 @@ def test_what_is_printed(capsys, tmp_path):
         *("--max-drop", "0.02", "--confidence-level", "0.9"),
     )
     assert status == 0
-    assert "With confidence 90%, the cascade loses at most 2 points" in text
+    assert "With confidence 90%, the cascade is at most 2 points less" in text
     assert f"Written: {out / 'cascade.json'}" in text
-    assert "Next: Decide for new inputs: calib-jax apply cascade.json" in text
+    assert (
+        f"Next: Decide for new inputs: calib-jax apply {out / 'cascade.json'} " in text
+    )
 
 
 def test_labels_are_for_both_files(capsys, tmp_path):
@@ -64,6 +67,31 @@ def test_labels_are_for_both_files(capsys, tmp_path):
     assert found["num_rows"] == 400
     _, judged = [], 200
     assert abs(found["small_accuracy"] - pair[0].outcomes.mean()) < 3 / judged**0.5
+
+
+def test_two_binary_classifiers(capsys, tmp_path):
+    """Files of the probability of class 1: what is right is in the labels."""
+    rng = np.random.default_rng(0)
+    labels, paths = rng.integers(0, 2, 600), []
+    accuracies = {}
+    for name, skill in (("small", 1.0), ("large", 2.0)):
+        odds = skill * (2 * labels - 1) + rng.normal(size=600)
+        shares = 1 / (1 + np.exp(-odds))
+        path = tmp_path / f"{name}.csv"
+        rows = [f"q{i},{shares[i]:.6f},{labels[i]}" for i in range(600)]
+        path.write_text("id,score,label\n" + "\n".join(rows))
+        paths.append(path)
+        accuracies[name] = np.mean((shares > 0.5) == labels)
+    message = one_line(capsys, "cascade", *paths)
+    assert message.startswith("small.csv: labels of 0 and 1 beside one score a row")
+    assert "pass --kind probabilities if a score is the probability" in message
+    found = as_json(
+        *(capsys, "cascade", *paths, "--kind", "probabilities"),
+        *("--output", tmp_path / "out", "--max-drop", "0.2"),
+    )
+    for name, accuracy in accuracies.items():
+        assert found[f"{name}_accuracy"] == pytest.approx(accuracy, abs=0.05)
+    assert found["feasible"] and found["small"]["method"] == "temperature"
 
 
 def test_costs_of_the_files(capsys, tmp_path):
@@ -121,7 +149,7 @@ def test_wrong_files(capsys, tmp_path):
     rows = [f"q{i},{i / 60},1" for i in range(60)]
     other.write_text("id,score,correct\n" + "\n".join(rows))
     message = one_line(capsys, "cascade", small, other)
-    assert message.startswith("other.csv: every answer")
+    assert message.startswith("other.csv: all answers in the fitting half are right")
     assert not (tmp_path / "calib-jax-cascade").exists()
 
 
@@ -129,5 +157,5 @@ def test_what_is_read_is_not_replaced(capsys, tmp_path):
     small, large = made_pairs.files(tmp_path, rows=60)
     small = small.rename(tmp_path / "cascade.json")
     message = one_line(capsys, "cascade", small, large, "--output", tmp_path, "--force")
-    assert "it is read, and would be replaced" in message
+    assert "it is an input and would be overwritten" in message
     assert small.read_text().startswith("id,score")

@@ -29,10 +29,11 @@ def test_all_is_well(capsys, tmp_path, record):
     assert found["verdict"] == "shown" and found["alarm"] is False
     assert found["confidence_level"] == 0.99
     assert found["files"] == [str(out / "report.html")]
-    assert "shown anew" in (out / "report.html").read_text(encoding="utf-8")
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "the new rows confirm it" in page
     status, text, _ = run(capsys, "check", record, small, "--output", out, "--force")
-    assert status == 0 and "nothing speaks against it" in text
-    assert "Next: Give LARGE, too" in text
+    assert status == 0 and "nothing contradicts it" in text
+    assert "Next: Add the large model's file" in text
 
 
 def test_status_1(capsys, tmp_path, record):
@@ -67,6 +68,38 @@ def test_labels_of_another_file(capsys, tmp_path, record):
         *("--output", tmp_path / "out"),
     )
     assert found["small_accuracy"] is not None
+
+
+def test_few_rows_with_labels(capsys, tmp_path, record):
+    """Whether the inputs changed is seen on all rows."""
+    small, large = made_pairs.pair(rows=1000, seed=9)
+    lines = [
+        f"{name},{score},{int(right) if row < 100 else ''}"
+        for row, (name, score, right) in enumerate(
+            zip(small.ids, small.scores.tolist(), small.outcomes, strict=True)
+        )
+    ]
+    path = tmp_path / "small.csv"
+    path.write_text("id,score,correct\n" + "\n".join(lines))
+    more = ("--output", tmp_path / "out", "--force")
+    found = as_json(capsys, "check", record, path, *more)
+    assert (found["num_rows"], found["num_labelled"]) == (1000, 100)
+    assert sum(found["drift"]["count"]) == 1000
+    assert found["small_accuracy"] is not None
+    assert "outside_share" not in found["drift"]
+    # The labels may be in another file, and the large model's beside it.
+    plain, labels = tmp_path / "plain.csv", tmp_path / "labels.csv"
+    plain.write_text(
+        "\n".join(line.rpartition(",")[0] for line in ["id,score,", *lines])
+    )
+    rows = [f"{line.split(',')[0]},{line.rpartition(',')[2]}" for line in lines]
+    labels.write_text("id,correct\n" + "\n".join(rows[:100]))
+    other = as_json(capsys, "check", record, plain, "--labels", labels, *more)
+    assert {**other, "sources": 0} == {**found, "sources": 0}
+    big = made_pairs.write(tmp_path / "large.csv", large)
+    found = as_json(capsys, "check", record, path, big, *more)
+    assert (found["num_rows"], found["num_labelled"]) == (1000, 100)
+    assert found["drop"] is not None
 
 
 def test_errors(capsys, tmp_path, record):

@@ -41,7 +41,7 @@ def test_a_folder(capsys, made):
         "labels are suspect, of 1,200",
         "Wrong labels make models look overconfident",
         "drawn at random: if ",
-        "Next: Open review.csv",
+        f"Next: Open {out / 'review.csv'}, which",
     ):
         assert words in printed
     with (out / "suspects.csv").open(newline="") as file:
@@ -146,7 +146,7 @@ def test_what_cannot_be_cleaned(capsys, made):
     assert "no labels to check" in found
     np.savez(folder / "binary.npz", scores=np.arange(99.0), labels=np.arange(99) % 2)
     found = one_line(capsys, "clean", folder / "binary.npz", *out)
-    assert "does not say which option each answer chose" in found
+    assert "it has scores but no predictions" in found
     np.savez(folder / "short.npz", logits=np.zeros((50, 4)), labels=labels[:50])
     found = one_line(capsys, "clean", folder / "small.npz", folder / "short.npz", *out)
     assert "equally many rows" in found

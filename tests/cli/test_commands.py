@@ -1,8 +1,11 @@
 """What all commands share: help, errors, exit codes, streams, a missing extra."""
 
+import ast
 import json
 import os
+import pathlib
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -16,7 +19,8 @@ from made_outputs import as_json, one_line, run
 
 import calib_jax as cj
 from calib_jax import cli
-from calib_jax.cli import commands, options
+from calib_jax.cli import commands, hints, options
+from calib_jax.io import outputs
 
 pytestmark = pytest.mark.once
 
@@ -96,6 +100,8 @@ def test_options_in_the_examples_exist(command):
         ["calibrate", "FILE", "--kind", "guess"],
         ["calibrate", "FILE", "--method", "magic"],
         ["calibrate", "FILE", "--smoothing", "0"],
+        ["calibrate", "FILE", "--column", "scores"],
+        ["calibrate", "FILE", "--column", "colour=blue"],
         ["calibrate", "FILE", "--model", "a", "--model", "b"],
         ["clean", "FILE", "--top-bins", "0"],
         ["clean", "FILE", "--top-bins", "16"],
@@ -105,11 +111,10 @@ def test_options_in_the_examples_exist(command):
 )
 def test_usage_errors(capsys, file, arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    status, out, err = run(
-        capsys, *(file if one == "FILE" else one for one in arguments)
-    )
-    assert status == 2 and out == ""
-    assert "Usage: calib-jax" in err or err.startswith("Error: ")
+    found = one_line(capsys, *(file if one == "FILE" else one for one in arguments))
+    of_all = arguments[0] == "paper"
+    command = "calib-jax" if of_all else f"calib-jax {arguments[0]}"
+    assert found.endswith(f" See {command} --help.") or "expected --model" in found
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -230,6 +235,7 @@ def test_json_is_alone_and_quiet(file):
     assert process.returncode == 0 and err == ""
     assert out.count("\n") == 1
     found = json.loads(out, parse_constant=pytest.fail)
+    assert list(found)[:2] == ["num_rows", "accuracy"]
     assert found["command"] == "calibrate" and found["num_rows"] == 200
     assert [os.path.basename(path) for path in found["files"]] == [
         "report.html",
@@ -274,22 +280,131 @@ def test_progress_is_shown_on_a_terminal_and_nothing_in_a_file(file):
 def test_models_of_one_file(capsys, tmp_path):
     values, labels, _ = made_outputs.experts(3)
     path = tmp_path / "all.npz"
-    names = np.array(["one", "two", "3"])
+    names = np.array(["one", "two", "0"])
     np.savez(path, logits=values, models=names, labels=labels)
     several = as_json(
         capsys,
-        *("clean", path, "--model", "two", "--model", "0"),
+        *("clean", path, "--model", "two", "--model", "1"),
         *("--output", tmp_path / "out"),
     )
     assert [model["source"]["role"] for model in several["models"]] == [
         "model 1",
         "model 2",
     ]
-    given = as_json(
-        capsys,
-        *("calibrate", path, "--model", "1", "--output", tmp_path / "second"),
-    )
-    right = (values[1].argmax(axis=1) == labels).mean()
-    assert given["accuracy"] == pytest.approx(right, abs=0.05)
+    # A name goes before a number.
+    for asked, number in (("1", 1), ("0", 2)):
+        found = cj.io.read_outputs(path, model=asked)
+        np.testing.assert_array_equal(found.logits, values[number])
     found = one_line(capsys, "calibrate", path, "--output", tmp_path / "none")
-    assert "holds 3 models: one, two, 3; say which" in found
+    assert "holds 3 models: one, two, 0; say which, with --model." in found
+    found = one_line(capsys, "calibrate", path, "--model", "3")
+    assert found.startswith("--model: ") and "has no models '3'" in found
+
+
+def test_columns_of_other_names(capsys, tmp_path):
+    rng = np.random.default_rng(0)
+    sure = rng.random(200)
+    right = rng.random(200) < sure
+    path = tmp_path / "table.csv"
+    rows = zip(sure.tolist(), right.tolist(), strict=True)
+    lines = [f"{one:.6f},{1 - one:.6f},{1 - int(yes)}" for one, yes in rows]
+    path.write_text("\n".join(["yes,no way,y", *lines]))
+    first = ("calibrate", path, "--output", tmp_path / "out")
+    assert "say which holds them, with --column logits=NAME" in one_line(capsys, *first)
+    columns = ("probabilities=yes", "probabilities=no way", "labels=y")
+    asked = [word for column in columns for word in ("--column", column)]
+    found = as_json(capsys, *first, *asked)
+    assert found["sources"][0]["kind"] == "probabilities"
+    assert found["sources"][0]["num_options"] == 2
+
+
+def test_what_was_left_out_is_said(capsys, tmp_path):
+    path = tmp_path / "partial.csv"
+    lines = [f"{k % 10 / 10},{'' if k % 3 else int(k % 10 > 4)}" for k in range(300)]
+    path.write_text("\n".join(["score,correct", *lines]))
+    status, out, err = run(capsys, "calibrate", path, "--output", tmp_path / "out")
+    assert status == 0 and err == ""
+    first, *_ = out.splitlines()
+    assert first == (
+        "partial.csv: 100 rows used. Left out 200 x no outcome (first: line 3)."
+    )
+
+
+def test_what_each_of_two_files_lost_is_said(capsys, tmp_path):
+    values, labels = made_outputs.logits(rows=300)
+    for name, rows in (("small", range(300)), ("large", range(20, 320))):
+        lines = [
+            {"id": k, "logits": values[k % 300].tolist(), "label": int(labels[k % 300])}
+            for k in rows
+        ]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / f"{name}.jsonl").write_text(text)
+    files = tmp_path / "small.jsonl", tmp_path / "large.jsonl"
+    status, out, _ = run(capsys, "cascade", *files, "--output", tmp_path / "out")
+    assert status == 0
+    small, large, *_ = out.splitlines()
+    assert small.startswith("small.jsonl: 280 rows used. Left out 20 x ")
+    assert large.startswith("large.jsonl: 280 rows used. Left out 20 x ")
+    assert small.endswith("(first: id '0').") and large.endswith("(first: id '300').")
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("say which, with model=.", "say which, with --model."),
+        ("if so say kind=.", "if so say --kind."),
+        ("is kind='scores'.", "is --kind scores."),
+        ("a: kind='logits', and", "a: --kind logits, and"),
+        ("without choices= an", "without --choices an"),
+        ("with drop_malformed=True.", "with --drop-malformed."),
+        ('with repeats="first".', "with --repeats first."),
+        ("with columns={'outcomes': ...}, if", "with --column outcomes=NAME, if"),
+        ("with columns={'logits': 'a b'}.", "with --column 'logits=a b'."),
+        ("try smoothing=0.05.", "try --smoothing 0.05."),
+        ("kind: expected", "--kind: expected"),
+        # Of a server, of a file's name, of a text in the file.
+        ("ask for top_logprobs=20", "ask for top_logprobs=20"),
+        ("data/model=small/a.npz: empty", "data/model=small/a.npz: empty"),
+        ("no kind=x, kindly", "no kind=x, kindly"),
+    ],
+)
+def test_advice_is_in_options(message, said):
+    assert hints.as_options(message) == said
+
+
+def texts_of(path):
+    """All texts of a module but docstrings; !r becomes a quoted word, others a word."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(
+                part.value
+                if isinstance(part, ast.Constant)
+                else "'word'"
+                if part.conversion == ord("r")
+                else "word"
+                for part in node.values
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if "\n" not in node.value:
+                yield node.value
+
+
+def test_all_advice_of_the_readers_can_be_followed():
+    """No message of theirs names an argument that the command line has not."""
+    folder = pathlib.Path(outputs.__file__).parent
+    argument = re.compile(rf"\b({'|'.join(hints.FLAGS)})=(?!\[)")
+    advice = [
+        text
+        for path in sorted(folder.glob("*.py"))
+        for text in texts_of(path)
+        if argument.search(text) and not text.startswith("dropped=")
+    ]
+    assert len(advice) > 10
+    for text in advice:
+        assert not argument.search(hints.as_options(f"file: {text}")), text
+    known = {one for param in options_of("cascade") for one in param.opts}
+    assert set(hints.FLAGS.values()) <= known
+
+
+def options_of(command):
+    return commands.group.commands[command].params

@@ -26,9 +26,9 @@ def flipped(truth, share=0.05, seed=9, options=NUM_OPTIONS):
     return np.where(wrong, moved, truth), wrong
 
 
-def experts(num_models=2, share=0.05, skill=4.0):
+def experts(num_models=2, share=0.05, skill=4.0, seed=3):
     """Logits `[M, N, C]` of models that err independently, labels and wrong ones."""
-    rng = np.random.default_rng(3)
+    rng = np.random.default_rng(seed)
     truth = rng.integers(0, NUM_OPTIONS, NUM_ROWS)
     signal = skill * np.eye(NUM_OPTIONS)[truth]
     noise = rng.normal(size=(num_models, NUM_ROWS, NUM_OPTIONS)) * 2

@@ -1,7 +1,6 @@
 """The examples of the README and of the pages run and print what is shown there."""
 
 import csv
-import json
 import re
 from pathlib import Path
 
@@ -104,14 +103,12 @@ def bins_and_k_says(names: dict[str, object]) -> None:
 
 def two_files_say(names: dict[str, object]) -> None:
     folder = Path.cwd()
-    params, router = (
-        cj.load(folder / f"{name}.json") for name in ("temperature", "router")
-    )
-    assert 1.0 < params.temperature < 4.0 and isinstance(router, cj.Router)
-    # The saved files fit together: they give what the page says.
-    num_small_bins = json.loads((folder / "num_small_bins.json").read_text())
-    best = cj.top1(names["logits"][names["test"]], params.temperature)
-    keep = cj.use_small(router, best.confidence, num_small_bins)
+    params, record = cj.load("temperature.json"), cj.load("cascade.json")
+    assert 1.0 < params.temperature < 4.0
+    assert record.small_params.temperature == params.temperature
+    # The record alone gives what the page says.
+    best = cj.top1(names["logits"][names["test"]], record.small_params.temperature)
+    keep = record.keep_small(best.confidence)
     np.testing.assert_allclose(keep.mean(), names["share"], atol=1e-6)
     right = np.where(keep, names["small_correct"], names["large_correct"])
     assert right.mean() > names["large_correct"].mean() - 0.02

@@ -256,6 +256,26 @@ BROKEN = {
         put("selection bound", [0.1, 0.2]),
         "selection.*: expected an array",
     ),
+    "outcomes above 1": (
+        put("reference outcome", [0.5, 0.5, 1.5, 0.5, 0.5, 0.5]),
+        r"reference.outcome: expected mean outcomes in \[0, 1\], got 1.5",
+    ),
+    "outcomes that are NaN": (
+        put("reference outcome", ["nan"] * 6),
+        r"reference.outcome: expected mean outcomes in \[0, 1\], got nan",
+    ),
+    "rows without an end": (
+        put("reference count", [2**31 - 1] * 6),
+        r"reference.count: expected fewer than 2\^31 rows in all, got 12884901882",
+    ),
+    "a promise without a level": (
+        put("selection level", "nan"),
+        "selection.level: expected a finite number, because there is a promise, got na",
+    ),
+    "fields of another program": (
+        lambda content: content.update({f"f{i}": i for i in range(4000)}),
+        "unknown fields 'f0', 'f1', 'f2', 'f3', 'f4' and 3,995 more; read files",
+    ),
     "another promise": (
         put("promise made_by", "eval"),
         "promise.made_by: expected one of control_accuracy_drop.*got 'eval'",

@@ -87,7 +87,7 @@ def test_a_kind_that_values_contradict(tmp_path):
     np.save(tmp_path / "a.npy", np.full((7, 3), 0.6))
     assert "add up to 1" in one_line(tmp_path / "a.npy", kind="probabilities")
     np.save(tmp_path / "a.npy", PROBABILITIES[:, 0])
-    assert "kind='scores'" in one_line(tmp_path / "a.npy", kind="probabilities")
+    assert "kind='scores'" in one_line(tmp_path / "a.npy", kind="log_probabilities")
     np.savez(tmp_path / "a.npz", logits=LOGITS)
     assert "columns=" in one_line(tmp_path / "a.npz", kind="probabilities")
     np.save(tmp_path / "a.npy", LABELS)
@@ -444,7 +444,7 @@ def test_probabilities_are_smoothed_on_request(tmp_path):
     assert outputs.dropped == {"no option has a probability": 1}
     note = "0.0625 of each row's probability is spread evenly over its options."
     assert outputs.notes[-1] == note
-    assert "smoothing: is of probabilities, and these are logits" in one_line(
+    assert "smoothing: is for probabilities, and these are logits" in one_line(
         tmp_path / "a.npz", smoothing=0.1
     )
     for smoothing in (0, 1, -0.5, float("nan"), True, "0.1"):

@@ -200,6 +200,31 @@ def test_scores_beside_labels_of_two_classes(tmp_path):
     assert read(path).outcomes.tolist() == [1, 0] and "class 1" in read(path).notes[0]
 
 
+def test_one_probability_a_row_is_that_of_class_1(tmp_path):
+    """Where it is asked for; what is right follows from the labels."""
+    for name in ("score", "prob"):
+        path = write(tmp_path / "a", f"{name},label\n0.9,1\n0.25,1\n")
+        assert read(path).of_class_one and read(path).kind == "scores"
+        outputs = read(path, kind="probabilities")
+        found = np.exp(outputs.log_probabilities)
+        np.testing.assert_allclose(found, [[0.1, 0.9], [0.75, 0.25]], rtol=1e-6)
+        assert outputs.labels.tolist() == [1, 1] and outputs.outcomes is None
+        assert "the probability of class 1 of two" in outputs.notes[0]
+    path = write(tmp_path / "a", "confidence,label\n0.9,1\n0.25,1\n")
+    assert "names of its columns say scores" in one_line(path, kind="probabilities")
+    path = write(tmp_path / "a", "score,correct\n0.9,1\n0.25,1\n")
+    assert not read(path).of_class_one
+    assert "outcomes say which answers" in one_line(path, kind="probabilities")
+    path = write(tmp_path / "a", "score,label\n1.9,1\n0.25,1\n")
+    assert "in [0, 1]" in one_line(path, kind="probabilities")
+
+
+def test_outcomes_that_are_all_missing(tmp_path):
+    path = write(tmp_path / "a", "id,score,correct\na,0.9,\nb,0.5,\n")
+    outputs = read(path)
+    assert len(outputs) == 2 and outputs.outcomes is None and not outputs.dropped
+
+
 def test_labels_of_minus_one_and_one(tmp_path):
     """-1 says that there is no label: without these rows all others would be right."""
     path = write(tmp_path / "a", [{"score": 0.1 * k, "label": k % 2} for k in range(4)])

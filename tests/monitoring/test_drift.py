@@ -252,6 +252,29 @@ def test_occupancy_by_hand():
     assert counts.num_masked == 34 + 26
 
 
+def test_the_index_of_counts_is_that_of_rows():
+    rng = np.random.default_rng(3)
+    reference, scores = rng.random(700), rng.random(300) ** 1.2
+    bins = cj.equal_width_bins(8)
+    rows = cj.monitoring.occupancy_drift(KEY, bins, reference, scores)
+    counts = (np.asarray(one) for one in (rows.reference_count, rows.count))
+    found = drift.stability_index(KEY, *counts, num_resamples=1000)
+    np.testing.assert_allclose(found.estimate, rows.stability_index, rtol=1e-6)
+    np.testing.assert_allclose(found.null, rows.null_index, rtol=1e-6)
+    assert found.p_value == rows.p_value < 0.5
+
+
+def test_the_index_of_counts_needs_no_memory_for_their_rows():
+    many = np.int32([2**30, 2**29, 2**28])
+    found = drift.stability_index(KEY, many, np.int32([40, 20, 10]), num_resamples=99)
+    assert found.p_value == 1
+    found = drift.stability_index(KEY, many, np.int32([0, 20, 50]), num_resamples=99)
+    np.testing.assert_allclose(found.p_value, 0.01)
+    for bad in (np.int32([0, 0, 0]), np.int32([2**30, 2**30, 0])):
+        with pytest.raises(ValueError, match=r"a row in each and fewer than 2\^31"):
+            drift.stability_index(KEY, bad, np.int32([1, 1, 1]), num_resamples=9)
+
+
 @pytest.mark.parametrize("edges", [[], [0.5], [0.1, 0.2, 0.5]])
 def test_one_bin_says_nothing(edges):
     scores = np.linspace(0.3, 0.4, 30)

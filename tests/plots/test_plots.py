@@ -161,7 +161,7 @@ def test_cascade_curves_are_in_per_cent(curve):
     assert axes.get_xlabel() == "Inputs answered by the small model (%)"
     assert axes.get_ylabel() == "Accuracy (%)"
     notes = [text.get_text() for text in axes.texts]
-    assert notes == ["small\n66.7 %", "large\n83.3 %"]
+    assert notes == ["small\n66.7%", "large\n83.3%"]
 
 
 @pytest.fixture
@@ -370,7 +370,7 @@ def test_cleaning_curves_and_points():
     np.testing.assert_allclose(drawn["dial"], [[10, 100], [20, 90]])
     assert axes.get_xlabel() == "Labels flagged (%)"
     assert axes.get_ylabel() == "Precision (%)"
-    assert axes.texts[0].get_text() == "random\n33.3 %"
+    assert axes.texts[0].get_text() == "random\n33.3%"
     assert 60 <= axes.get_xlim()[1] < 62
 
 

@@ -6,7 +6,7 @@ import shutil
 import made_reports
 import pytest
 
-from calib_jax.report import pages
+from calib_jax.report import pages, phrases
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is missing")
 
@@ -178,15 +178,19 @@ def expected(k):
     report = made_reports.report("cascade")
     point = report.points[k]
     return {
-        "share": pages.hundred(point.small_share),
-        "accuracy": pages.hundred(point.accuracy),
-        "accuracy-ends": " to ".join(map(pages.hundred, point.accuracy_interval)),
-        "change": pages.points(point.accuracy_change),
-        "change-ends": " to ".join(map(pages.points, point.accuracy_change_interval)),
-        "bound": pages.at_most(point.drop_bound),
+        "share": phrases.hundred(point.small_share),
+        "accuracy": phrases.hundred(point.accuracy),
+        "accuracy-ends": " to ".join(map(phrases.hundred, point.accuracy_interval)),
+        "change": phrases.signed_points(point.accuracy_change),
+        "change-ends": " to ".join(
+            map(phrases.signed_points, point.accuracy_change_interval)
+        ),
+        "bound": phrases.at_most(point.drop_bound),
         "cost": pages.cost(point.cost, max(p.cost for p in report.points)),
-        "saved": pages.hundred(point.cost_saved_share),
-        "saved-ends": " to ".join(map(pages.hundred, point.cost_saved_share_interval)),
+        "saved": phrases.hundred(point.cost_saved_share),
+        "saved-ends": " to ".join(
+            map(phrases.hundred, point.cost_saved_share_interval)
+        ),
         "allowed": ("yes" if point.allowed else "no")
         + (", chosen" if k == report.num_small_bins else ""),
     }

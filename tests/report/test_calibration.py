@@ -12,7 +12,14 @@ import pytest
 import calib_jax as cj
 from calib_jax.calibration.reports import FitStatus
 from calib_jax.io.outputs import Outputs
-from calib_jax.report import calibration, models, scoring, statuses
+from calib_jax.report import (
+    applying,
+    calibration,
+    models,
+    pages,
+    scoring,
+    statuses,
+)
 
 pytestmark = pytest.mark.once
 
@@ -67,7 +74,7 @@ def test_numbers(report, made):
 
 def test_json(report):
     data = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert list(data)[:2] == ["command", "num_rows"]
+    assert list(data)[:2] == ["num_rows", "accuracy"]
     assert data["ece_after"] == pytest.approx(float(report.headline()["ece_after"]))
     assert data["model"]["status"] == "CONVERGED"
     assert "confidence" not in data and "ids" not in data
@@ -94,6 +101,64 @@ def test_groups(made):
         assert 0 < group.floor < 0.2
     one = dataclasses.replace(made, groups=("all",) * len(made))
     assert calibration.calibration_report(one).model.groups == ()
+
+
+def test_groups_beyond_those_shown_are_counted(made):
+    names = tuple(f"group {n % 150}" for n in range(len(made)))
+    report = calibration.calibration_report(dataclasses.replace(made, groups=names))
+    _, judged = models.halves(len(made), 0)
+    number = len({names[row] for row in judged.tolist()})
+    assert len(report.model.groups) == 100 and report.model.num_groups == number
+    told = f"The judged rows are in {number} groups; the page shows the 100 largest."
+    assert told in report.sentences()
+    page = pages.fragment(report)
+    assert f"The 100 groups with the most rows, of {number}." in page
+
+
+def test_sentences(report, made):
+    text = " ".join(report.sentences())
+    assert f"judged on the other 600; {report.model.accuracy:.1%} of those" in text
+    assert "ECE" in text and "(95% interval " in text
+    near = calibration.calibration_report(made, confidence_level=0.997)
+    assert "(99.7% interval " in " ".join(near.sentences())
+
+
+def test_answers_that_are_not_the_likeliest(made, tmp_path):
+    """What is saved says whose confidence it is, and new outputs are taken so."""
+    best = made.logits.argmax(axis=1)
+    drawn = np.where(np.arange(len(made)) % 5, best, made.labels).astype(np.int32)
+    given = dataclasses.replace(made, predictions=drawn)
+    for method, words in (
+        (scoring.TEMPERATURE, "logits or log-probabilities of the options; the"),
+        (scoring.PLATT, "log-odds of the chosen option's probability"),
+    ):
+        report = calibration.calibration_report(given, method=method)
+        assert report.model.taken.startswith(words)
+        report.files()["calibration.json"](tmp_path / "calibration.json")
+        served = applying.load(tmp_path / "calibration.json")
+        assert served.taken == report.model.taken
+        np.testing.assert_array_equal(
+            applying.decide(served, given).confidence, report.confidence
+        )
+        # New answers may all be the likeliest, or not be known.
+        likeliest = dataclasses.replace(made, predictions=None, labels=None)
+        assert len(applying.decide(served, likeliest).confidence) == len(made)
+
+
+def test_records_of_one_scale_are_not_for_another(tmp_path):
+    right = np.float32(np.arange(200) % 3 > 0)
+    shares = np.linspace(0.1, 0.9, 200, dtype=np.float32)
+    given = outputs(scores=shares, scale="confidence", outcomes=right)
+    report = calibration.calibration_report(given)
+    assert report.model.before is not None
+    report.files()["calibration.json"](tmp_path / "calibration.json")
+    served = applying.load(tmp_path / "calibration.json")
+    np.testing.assert_array_equal(
+        applying.decide(served, given).confidence, report.confidence
+    )
+    for other in ("log_probability", None):
+        with pytest.raises(ValueError, match="takes log-odds of the confidence"):
+            applying.decide(served, dataclasses.replace(given, scale=other))
 
 
 @pytest.mark.parametrize("name", list(scoring.METHODS))
@@ -130,6 +195,14 @@ def test_fits_without_an_optimum_are_told_not_warned_of(scores, right, status):
     assert np.all(np.isfinite(report.confidence))
 
 
+def test_the_worst_status():
+    names = [status.name for status in FitStatus]
+    assert statuses.worst("CONVERGED", "CONSTANT") == "CONSTANT"
+    assert statuses.worst("SEPARABLE", "REVERSED") == "SEPARABLE"
+    for name in names:
+        assert statuses.worst(name) == statuses.worst(name, "CONVERGED") == name
+
+
 def test_every_status_has_a_sentence():
     for status in FitStatus:
         told = statuses.sentences(status.name, "small model")
@@ -145,8 +218,12 @@ def test_what_cannot_be_calibrated(made):
     cases = {
         "at least 40 rows": outputs(logits=made.logits[:39], labels=made.labels[:39]),
         "nothing says which answers are right": dataclasses.replace(made, labels=None),
-        "is right: there is nothing": outputs(scores=RAMP, outcomes=np.ones(200)),
-        "is wrong: there is nothing": outputs(scores=RAMP, outcomes=np.zeros(200)),
+        "are right, so nothing can be fitted": outputs(
+            scores=RAMP, outcomes=np.ones(200)
+        ),
+        "are wrong, so nothing can be fitted": outputs(
+            scores=RAMP, outcomes=np.zeros(200)
+        ),
         "Temperature scaling needs a value for each option": outputs(
             scores=RAMP, outcomes=np.float32(RAMP > 0.1)
         ),

@@ -79,15 +79,15 @@ def test_shown_anew(made):
     check = report.check_report(made[1], *made_pairs.pair(rows=4000, seed=7))
     assert check.verdict is Verdict.SHOWN and not check.alarm
     text = " ".join(check.sentences())
-    assert "loses at most 2 points of accuracy: these rows alone show it anew" in text
-    assert "at most 1.0% of checks raise an alarm: 3 tests, at p up to 0.0033" in text
+    assert "The promise (at most 2 points lost) holds: these rows confirm it" in text
+    assert "is at most 1%; each of 3 tests alarms at p <= 0.0033." in text
 
 
 def test_too_few_to_say(made):
     check = report.check_report(made[1], *made_pairs.pair(rows=60, seed=8))
     assert check.verdict is Verdict.NOT_CONTRADICTED and not check.alarm
     assert check.drop_bound > 0.02
-    assert "nothing speaks against it" in " ".join(check.sentences())
+    assert "nothing contradicts it" in " ".join(check.sentences())
 
 
 def test_broken(made):
@@ -97,7 +97,7 @@ def test_broken(made):
     assert check.verdict is Verdict.BROKEN and check.alarm
     assert check.drop > 0.1 and check.drop_p_value < 1e-4
     assert "these rows contradict it" in " ".join(check.sentences())
-    assert "ask the large model" in check.next_steps()[0]
+    assert "Send everything to the large model" in check.next_steps()[0]
 
 
 def test_drifted(made):
@@ -111,8 +111,8 @@ def test_drifted(made):
     check = report.check_report(made[1], some)
     assert check.verdict is Verdict.DRIFTED and check.alarm and check.drifted
     assert check.num_tests == 1 and check.small_accuracy is None
-    assert "inputs have changed" in " ".join(check.sentences())
-    # Other inputs on which the promise is shown anew raise no alarm.
+    assert "distribution of confidence has changed" in " ".join(check.sentences())
+    # Other inputs on which the promise is confirmed raise no alarm.
     outcomes = small.outcomes[rows]
     both = (
         dataclasses.replace(some, outcomes=outcomes),
@@ -123,12 +123,87 @@ def test_drifted(made):
     assert "what is saved may have changed" in check.next_steps()[0]
 
 
+def test_inputs_without_labels_count(made):
+    """Of many new rows few have labels: the inputs are all of them."""
+    small, large = made_pairs.pair(rows=2000, seed=14)
+    some = [
+        dataclasses.replace(
+            one,
+            ids=one.ids[:200],
+            scores=one.scores[:200],
+            outcomes=one.outcomes[:200],
+        )
+        for one in (small, large)
+    ]
+    check = report.check_report(made[1], *some, inputs=without_labels(small))
+    alone = report.check_report(made[1], *some)
+    assert (check.num_rows, check.num_labelled) == (2000, 200)
+    assert (alone.num_rows, alone.num_labelled) == (200, 200)
+    assert check.drift.count.sum() == 2000 and alone.drift.count.sum() == 200
+    whole = report.check_report(made[1], without_labels(small))
+    assert check.small_share == whole.small_share and whole.num_labelled is None
+    for name in ("small_accuracy", "accuracy_p_value", "drop", "drop_bound"):
+        assert getattr(check, name) == getattr(alone, name)
+    text = " ".join(check.sentences())
+    assert "2,000 new rows, 200 of them to judge answers on" in text
+    # With the large model's file, rows that it lacks are inputs, too.
+    check = report.check_report(made[1], small, some[1])
+    assert (check.num_rows, check.num_labelled) == (2000, 200)
+
+
+def test_a_change_of_inputs_does_not_matter_where_nothing_is_kept(made, tmp_path):
+    found = report.cascade_report(*made_pairs.pair(rows=200), max_drop=0.0)
+    found.files()["cascade.json"](tmp_path / "cascade.json")
+    small, large = made_pairs.pair(rows=2000, seed=10)
+    rows = np.flatnonzero(small.scores < 0.6)
+    some = dataclasses.replace(
+        without_labels(small),
+        ids=tuple(small.ids[row] for row in rows),
+        scores=small.scores[rows],
+    )
+    check = report.check_report(cj.load(tmp_path / "cascade.json"), some)
+    assert check.num_small_bins == 0 and check.drift.p_value < 0.01
+    assert not check.alarm and not check.drifted and check.num_tests == 0
+    assert check.verdict is Verdict.NOT_CONTRADICTED
+    assert "At K = 0 a change of inputs is not an alarm" in " ".join(check.sentences())
+
+
+def test_counts_of_a_record_take_no_memory(made):
+    """A record is text of somebody's, and its counts may be any."""
+    _, record = made
+    most = 2**31 // 15 - 1000
+    count = np.full(15, most, np.int32)
+    many = dataclasses.replace(
+        record, reference=dataclasses.replace(record.reference, count=count)
+    )
+    check = report.check_report(many, *made_pairs.pair(rows=100))
+    assert check.drift.reference_count.sum() == 15 * most
+    assert np.isfinite(check.drift.p_value)
+
+
+def test_a_level_at_which_no_alarm_could_be_raised(made):
+    small, large = made_pairs.pair(rows=100)
+    with pytest.raises(ValueError, match=r"cannot raise an alarm .* at most 0.99997\."):
+        report.check_report(made[1], small, large, confidence_level=0.99999)
+    check = report.check_report(made[1], small, large, confidence_level=0.99997)
+    assert check.alarm_share == pytest.approx(1e-5)
+
+
+def test_scores_of_class_1_do_not_say_what_is_right(made):
+    small, large = (
+        dataclasses.replace(one, of_class_one=True) for one in made_pairs.pair(rows=100)
+    )
+    for given in ((small,), (small, large)):
+        with pytest.raises(ValueError, match=r"small.csv: labels .* --kind prob"):
+            report.check_report(made[1], *given)
+
+
 def test_worse_answers(made):
     small, large = made_pairs.pair(rows=2000, seed=11)
     check = report.check_report(made[1], harder(small))
     assert check.accuracy_fell and check.alarm and check.drop is None
     assert check.verdict is Verdict.NOT_CONTRADICTED
-    assert "worse than then" in " ".join(check.sentences())
+    assert "has become less accurate" in " ".join(check.sentences())
     assert check.num_tests == 2
     # Both models fell alike, so nothing is lost by asking the small one.
     check = report.check_report(made[1], harder(small), harder(large))
@@ -138,9 +213,9 @@ def test_worse_answers(made):
 def test_json(made):
     check = report.check_report(made[1], made_pairs.pair(rows=100)[0])
     data = json.loads(json.dumps(check.as_dict(), allow_nan=False))
-    assert list(data)[:3] == ["command", "num_rows", "verdict"]
+    assert list(data)[:3] == ["num_rows", "num_labelled", "verdict"]
     assert data["verdict"] == "not_contradicted" and data["alarm"] is False
-    assert data["drop"] is None and data["drift"]["num_reference"] == 1500
+    assert data["drop"] is None and sum(data["drift"]["reference_count"]) == 1500
 
 
 def test_partial_credit(made):
@@ -172,7 +247,7 @@ def test_records_that_promise_nothing(made, tmp_path):
     assert check.verdict is Verdict.NOT_CONTRADICTED and check.drop is not None
     text = " ".join(check.sentences())
     assert "makes no promise that could be tested" in text
-    assert "raise an alarm" not in text
+    assert "false alarm" not in text
     # One that could not be promised: the large model answers everything.
     found = report.cascade_report(*made_pairs.pair(rows=200), max_drop=0.0)
     found.files()["cascade.json"](path)

@@ -11,7 +11,7 @@ import pytest
 
 import calib_jax as cj
 from calib_jax.io.outputs import Outputs
-from calib_jax.report import agreed, cleaning, models
+from calib_jax.report import agreed, cleaning, models, scoring
 
 pytestmark = pytest.mark.once
 
@@ -88,11 +88,14 @@ def test_suspects_say_what_models_say(report, made):
 
 
 def test_expectation_by_hand(report, made):
+    """The noise at which so many rows are flagged, found on a grid."""
     read, labels, _ = made
     # Rows on which all models are in their top bins, of the other half.
     sure = np.ones(report.num_rows, bool)
+    agrees = np.zeros((len(read), report.num_rows))
     halves = models.halves(report.num_rows, 0)
-    for one, given in zip(read, report.ranking.confidences, strict=True):
+    for number, one in enumerate(read):
+        given = report.ranking.confidences[number]
         right = one.logits.argmax(axis=1) == labels
         for fitted, judged in (halves, halves[::-1]):
             params, _ = cj.fit_temperature(one.logits[fitted], np.int32(labels[fitted]))
@@ -104,12 +107,67 @@ def test_expectation_by_hand(report, made):
             )
             index = np.asarray(cj.bin_index(cut, given[judged]))
             sure[judged] &= np.isin(index, best[:10])
-    assert sure.sum() > report.num_flagged
-    doubt = 1.0 - np.float64(report.ranking.confidences[:, sure])
+            agrees[number, judged] = np.asarray(table.outcome)[index]
     flags = report.num_flagged
-    alone, worst = doubt.prod(axis=0).sum(), doubt.min(axis=0).sum()
-    assert report.expected_precision == pytest.approx(1 - alone / flags, abs=1e-4)
+    assert sure.sum() > flags
+    agrees = agrees[:, sure]
+
+    def flagged(rate):
+        """Expected flags of right labels and of wrong ones, of 4 options."""
+        true = ((agrees - rate / 3) / (1 - rate * 4 / 3)).clip(0, 1)
+        wrong = 1 - true
+        hit = 1 - wrong / 3
+        return (1 - rate) * wrong.prod(axis=0).sum() + rate * hit.prod(axis=0).sum()
+
+    grid = np.linspace(0, 0.3, 30001)
+    rate = grid[np.argmin([abs(flagged(one) - flags) for one in grid])]
+    assert report.label_noise == pytest.approx(rate, abs=2e-5)
+    true = ((agrees - rate / 3) / (1 - rate * 4 / 3)).clip(0, 1)
+    alone = (1 - true).prod(axis=0).sum()
+    assert report.expected_precision == pytest.approx(1 - alone / flags, abs=1e-3)
+    # Whatever the dependence, and however few labels are wrong.
+    worst = (1 - agrees).min(axis=0).sum()
     assert report.least_precision == pytest.approx(max(1 - worst / flags, 0), abs=1e-4)
+
+
+@pytest.mark.parametrize("num_models", [2, 3])
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.3])
+def test_expectation_against_the_truth(num_models, share):
+    """Models that err independently: nothing else is assumed that does not hold."""
+    gaps, shown = [], 0
+    for seed in range(4):
+        values, labels, wrong = made_outputs.experts(num_models, share, seed=seed)
+        read = [outputs(one, labels, f"model {n}") for n, one in enumerate(values)]
+        report = cleaning.cleaning_report(*read, seed=seed)
+        actual = wrong[report.ranking.flagged].mean()
+        expected, flags = report.expected_precision, report.num_flagged
+        gaps.append(expected - actual)
+        # 0.05 for the model of noise, and what so few flags vary by.
+        assert abs(gaps[-1]) < 0.05 + 3 * np.sqrt(expected * (1 - expected) / flags)
+        assert report.least_precision <= actual
+        assert abs(report.label_noise / wrong.mean() - 1) < 3 / np.sqrt(flags)
+        # The audit asks for less than there is, and the sheet is likely to show it.
+        assert 0.4 <= report.audit_target < actual
+        sheet = jax.random.key(seed)
+        sample = cj.cleaning.sample_audit(
+            sheet, report.ranking.flagged, report.num_to_audit
+        )
+        shown += wrong[np.asarray(sample)].sum() >= report.audit_num_wrong
+    assert abs(np.mean(gaps)) < 0.05
+    assert shown >= 3
+
+
+def test_shared_errors_are_taken_for_wrong_labels():
+    """No label is wrong, and the models err together: the sentence says it is high."""
+    values, labels, _ = made_outputs.experts(1, 0.0)
+    again = values[0] + np.float32(0.01) * values[0][:, ::-1]
+    read = [
+        outputs(one, labels, f"model {n}") for n, one in enumerate((*values, again))
+    ]
+    report = cleaning.cleaning_report(*read)
+    assert report.num_flagged > 5
+    assert report.expected_precision > 0.5 and report.least_precision < 0.2
+    assert "and then this is too high" in " ".join(report.sentences())
 
 
 def test_audit(report):
@@ -141,17 +199,22 @@ def test_more_bins_flag_more(made, report):
 def test_one_model(made):
     report = cleaning.cleaning_report(made[0][0])
     assert len(report.models) == 1 and report.num_flagged > 20
-    assert report.expected_precision == report.least_precision
+    # Nothing but the labels says when one model is wrong.
+    assert report.expected_precision is report.least_precision is None
+    assert report.label_noise is None and report.num_to_audit > 0
+    assert report.headline()["expected_precision"] is None
     # One label in twenty is wrong.
     assert made[2][report.ranking.flagged].mean() > 0.25
     text = " ".join(report.sentences())
-    assert "the model contradicts them" in text and "there may be many more" in text
+    assert "the model contradicts them and is confident (in the 10 most" in text
+    assert "cannot be estimated" in text and "%" not in text.split("cannot")[1][:200]
 
 
 def test_words(report):
     text = " ".join(report.sentences())
     for words in (
-        "fitted on the half that it is not in",
+        "and each is confident (in its 10 most accurate of 15 bins)",
+        "judged by calibrators and bins fitted on the other half",
         "Wrong labels make models look overconfident",
         "given labels, not the truth",
         "If the models err independently",
@@ -163,8 +226,46 @@ def test_words(report):
     assert "read_review_sheet" in steps
     assert f"num_flagged={report.num_flagged})" in steps
     data = json.loads(json.dumps(report.as_dict(), allow_nan=False))
-    assert list(data)[:3] == ["command", "num_rows", "num_flagged"]
+    assert list(data)[:2] == ["num_rows", "num_flagged"]
     assert len(data["suspects"]) == report.num_flagged and "ranking" not in data
+
+
+def test_levels_are_not_rounded_up(made):
+    report = cleaning.cleaning_report(*made[0], confidence_level=0.997)
+    assert "at a confidence level of 99.7%" in " ".join(report.sentences())
+
+
+def test_the_worse_fit_of_both_halves_is_told(made):
+    """Scores that differ in one half only."""
+    first = made[0][0]
+    top = cj.top1(first.logits)
+    one, two = models.halves(len(first), 0)
+    for flat in (one, two):
+        scores = np.array(cj.log_odds(top.confidence))
+        scores[flat] = 1
+        report = cleaning.cleaning_report(
+            outputs(
+                None,
+                first.labels,
+                logits=None,
+                kind="scores",
+                scores=scores,
+                predictions=np.asarray(top.prediction),
+            ),
+            method=scoring.PLATT,
+        )
+        assert report.models[0].status == "CONSTANT"
+        assert any("ended as CONSTANT" in told for told in report.sentences())
+
+
+def test_expectations_are_not_said_too_surely(report):
+    def told(**more):
+        return " ".join(dataclasses.replace(report, **more).sentences())
+
+    assert "about 99% of them" in told(expected_precision=0.994)
+    assert "independently, nearly all of them" in told(expected_precision=0.998)
+    assert "at least 49% whatever the dependence." in told(least_precision=0.4999)
+    assert "whatever" not in told(least_precision=0.004)
 
 
 def test_no_suspects():
@@ -206,6 +307,7 @@ def test_predictions_beside_scores(made):
         logits=None,
         kind="scores",
         scores=np.asarray(top.confidence),
+        scale="confidence",
         predictions=np.asarray(top.prediction),
         outcomes=np.zeros(len(first), np.float32),
     )
@@ -219,7 +321,7 @@ def test_what_cannot_be_cleaned(made):
     cases = {
         "got none": (),
         "model 0: no labels to check": (dataclasses.replace(first, labels=None),),
-        "which option each answer chose": (
+        "it has scores but no predictions": (
             dataclasses.replace(first, logits=None, scores=first.logits[:, 0]),
         ),
         "at least 40 rows": (outputs(first.logits[:39], first.labels[:39]),),
@@ -227,7 +329,7 @@ def test_what_cannot_be_cleaned(made):
             first,
             dataclasses.replace(second, labels=(second.labels + 1) % 4),
         ),
-        "is right: there is nothing": (
+        "are right, so nothing can be fitted": (
             dataclasses.replace(first, labels=np.int32(first.logits.argmax(axis=1))),
         ),
     }

@@ -7,6 +7,7 @@ import sys
 import threading
 from pathlib import Path
 
+import made_reports
 import pytest
 
 import calib_jax as cj
@@ -17,6 +18,8 @@ pytestmark = pytest.mark.once
 
 class Made:
     """Stands for a report: two files beside the page."""
+
+    command = "calibrate"
 
     def __init__(self, text="new", writer=None):
         self.text, self.writer = text, writer
@@ -30,7 +33,11 @@ class Made:
 
 @pytest.fixture(autouse=True)
 def _page(monkeypatch):
-    monkeypatch.setattr(pages, "page", lambda report: f"<p>{report.text}</p>")
+    monkeypatch.setattr(pages, "page", lambda report, folder: f"<p>{report.text}</p>")
+
+
+def check(folder, **more):
+    folders.check(folder, **{"command": "calibrate"} | more)
 
 
 def content(folder):
@@ -58,7 +65,7 @@ def test_written(tmp_path, there):
 def test_a_folder_that_is_not_empty_stays(tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     for act in (
-        lambda: folders.check(tmp_path, force=False),
+        lambda: check(tmp_path, force=False),
         lambda: folders.write(Made(), tmp_path),
     ):
         with pytest.raises(ValueError, match="exists and is not empty. .* --force"):
@@ -120,6 +127,7 @@ from pathlib import Path
 from calib_jax.report import folders, pages
 
 class Made:
+    command = "calibrate"
     def files(self):
         return {"a.csv": self.write}
     def write(self, path):
@@ -127,7 +135,7 @@ class Made:
         print("half", flush=True)
         time.sleep(60)
 
-pages.page = lambda report: ""
+pages.page = lambda report, folder: ""
 folders.write(Made(), Path(sys.argv[1]))
 """
 
@@ -180,9 +188,9 @@ def test_two_at_once(tmp_path):
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(ValueError, match="expected a folder for the output, got a"):
-        folders.check(tmp_path / "file", force=True)
+        check(tmp_path / "file", force=True)
     with pytest.raises(ValueError, match="file is a file"):
-        folders.check(tmp_path / "file" / "out", force=True)
+        check(tmp_path / "file" / "out", force=True)
     (tmp_path / "out" / "a.csv").mkdir(parents=True)
     with pytest.raises(ValueError, match=r"a.csv: expected a file to replace, got a"):
         folders.write(Made(), tmp_path / "out", force=True)
@@ -192,7 +200,7 @@ def test_a_file_in_the_way(tmp_path):
 def test_a_parent_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(ValueError, match=f"cannot write to {tmp_path}; choose another"):
-        folders.check(tmp_path / "new" / "out", force=False)
+        check(tmp_path / "new" / "out", force=False)
 
 
 def test_links(tmp_path):
@@ -218,12 +226,12 @@ def test_links(tmp_path):
 
 def test_files_that_are_read_are_not_replaced(tmp_path):
     (tmp_path / "a.csv").write_text("input")
-    with pytest.raises(ValueError, match=r"a.csv: it is read, and would be replaced"):
-        folders.check(
-            tmp_path, force=True, names=["a.csv"], read=[None, tmp_path / "a.csv"]
-        )
+    with pytest.raises(
+        ValueError, match=r"a.csv: it is an input and would be overwritten"
+    ):
+        check(tmp_path, force=True, names=["a.csv"], read=[None, tmp_path / "a.csv"])
     # Another name in the same folder is no matter.
-    folders.check(tmp_path, force=True, names=["b"], read=[tmp_path / "a.csv"])
+    check(tmp_path, force=True, names=["b"], read=[tmp_path / "a.csv"])
 
 
 def sheet(path, answer="", remark=False):
@@ -239,22 +247,35 @@ def sheet(path, answer="", remark=False):
 def test_answers_are_not_replaced(tmp_path):
     path = tmp_path / "review.csv"
 
-    def check():
-        folders.check(tmp_path, force=True, names=["review.csv"])
+    def check_sheet():
+        check(tmp_path, force=True, names=["review.csv"])
 
     sheet(path)
-    check()
+    check_sheet()
     sheet(path, remark=True)
     with pytest.raises(ValueError, match="may hold answers, which --force does not"):
-        check()
+        check_sheet()
     sheet(path, answer="wrong")
     with pytest.raises(ValueError, match="may hold answers, which --force does not"):
-        check()
+        check_sheet()
     # A command that writes no sheet leaves it alone.
-    folders.check(tmp_path, force=True, names=["a.csv"])
+    check(tmp_path, force=True, names=["a.csv"])
     path.write_text("what,is,this\n")
     with pytest.raises(ValueError, match="may hold answers"):
-        check()
+        check_sheet()
+
+
+def test_the_page_of_another_command_is_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    page = tmp_path / "report.html"
+    page.write_text(pages.page(made_reports.report("cascade")), encoding="utf-8")
+    for command in ("calibrate", "clean", "check"):
+        with pytest.raises(ValueError, match="it is the page of calib-jax cascade"):
+            check(tmp_path, force=True, command=command)
+    check(tmp_path, force=True, command="cascade")
+    # What is not a page of ours is asked about by --force alone.
+    page.write_text("<!doctype html><title>mine</title>")
+    check(tmp_path, force=True, command="check")
 
 
 def test_answers_given_meanwhile_are_not_replaced(tmp_path):

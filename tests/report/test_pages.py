@@ -11,7 +11,7 @@ import made_reports
 import numpy as np
 import pytest
 
-from calib_jax.report import pages
+from calib_jax.report import pages, phrases
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 
@@ -208,17 +208,22 @@ def test_unseen_characters_are_shown():
 
 
 def test_numbers():
-    assert pages.percent(0.1234) == "12.3%"
-    assert pages.percent(None) == pages.percent(float("nan")) == "–"
-    assert pages.points(0.0123) == "+1.2"
-    assert pages.points(-0.0123) == "−1.2"
-    assert pages.points(-1e-9) == pages.points(1e-9) == pages.points(0) == "0.0"
-    assert pages.points(np.float32(20)) == "+2,000.0"
-    assert pages.level(0.995) == "99.5%"
-    assert pages.at_most(0.01101) == "1.2" and pages.at_most(0.011) == "1.1"
-    assert pages.at_most(None) == "–"
-    assert pages.hundred(np.float32(0.5)) == "50.0"
-    assert pages.number(-0.00001) == "0.0000"
+    assert phrases.percent(0.1234) == "12.3%"
+    assert phrases.percent(None) == phrases.percent(float("nan")) == "–"
+    assert phrases.signed_points(0.0123) == "+1.2"
+    assert phrases.signed_points(-0.0123) == "−1.2"
+    assert (
+        phrases.signed_points(-1e-9)
+        == phrases.signed_points(1e-9)
+        == phrases.signed_points(0)
+        == "0.0"
+    )
+    assert phrases.signed_points(np.float32(20)) == "+2,000.0"
+    assert phrases.level(0.995) == "99.5%"
+    assert phrases.at_most(0.01101) == "1.2" and phrases.at_most(0.011) == "1.1"
+    assert phrases.at_most(None) == "–"
+    assert phrases.hundred(np.float32(0.5)) == "50.0"
+    assert phrases.number(-0.00001) == "0.0000"
     assert pages.cost(0.001234) == "0.001234"
     assert pages.cost(2.5, 1234.0) == "2"
     assert pages.cost(2.5, 12.0) == "2.50"
@@ -235,7 +240,7 @@ def test_rows_of_the_slider():
     ]
     for row, point in zip(rows, report.points, strict=True):
         assert row["data-says"].startswith(f"K = {point.num_small_bins}: ")
-        assert pages.percent(point.accuracy) in row["data-says"]
+        assert phrases.percent(point.accuracy) in row["data-says"]
     # The ring is at the chosen K, and moves to the other markers of the curve.
     (figure,) = [one for one in figures_of(pages.page(report)) if "mark-at-k" in one]
     (before, after) = figure.split('class="mark-at-k"')

@@ -1,5 +1,7 @@
 """Which calibrator each kind of file gets, and what it is fitted on."""
 
+import dataclasses
+
 import made_outputs
 import numpy as np
 import pytest
@@ -60,10 +62,10 @@ def test_arrays(tmp_path, kind, rows, many, few, why):
     assert any(one in reason for one in why.split("|"))
 
 
-def scores(path, values, **more):
+def scores(path, values, name="scores"):
     rng = np.random.default_rng(1)
     right = rng.random(len(values)) < 1 / (1 + np.exp(-4 * np.asarray(values)))
-    np.savez(path, scores=np.float32(values), correct=right, **more)
+    np.savez(path, correct=right, **{name: np.float32(values)})
     return cj.io.read_outputs(path)
 
 
@@ -72,18 +74,92 @@ def test_scores(tmp_path):
     free = scores(tmp_path / "a.npz", rng.normal(size=MANY))
     assert chosen(free)[0] == "platt"
     # Stated confidences, smooth and in tenths.
-    stated = scores(tmp_path / "b.npz", rng.random(MANY))
+    stated = scores(tmp_path / "b.npz", rng.random(MANY), "confidence")
     name, reason = chosen(stated)
-    assert name == "histogram" and "between 0 and 1" in reason
-    assert chosen(scores(tmp_path / "c.npz", rng.random(FEW)))[0] == "platt"
+    assert name == "histogram" and "each answer has a confidence" in reason
+    few = chosen(scores(tmp_path / "c.npz", rng.random(FEW), "confidence"))
+    assert few[0] == "platt" and few[1].startswith("Platt scaling of its log-odds")
     tenths = scores(tmp_path / "d.npz", rng.random(MANY).round(1))
     name, reason = chosen(tenths)
     assert name == "histogram" and "only 11 different values" in reason
     tenths = scores(tmp_path / "e.npz", rng.random(FEW).round(1))
     name, reason = chosen(tenths)
-    assert name == "platt" and "and few rows" in reason
+    assert name == "platt" and "and rows are few" in reason
     equal = scores(tmp_path / "f.npz", np.full(FEW, 0.5))
-    assert "all its scores are equal" in chosen(equal)[1]
+    assert "all scores are equal" in chosen(equal)[1]
+
+
+def test_the_name_of_a_score_says_its_scale(tmp_path):
+    """Not its size: one larger score changes nothing about the others."""
+    rng = np.random.default_rng(0)
+    shares = rng.random(MANY)
+    free = scores(tmp_path / "a.npz", shares)
+    assert free.scale is None and scoring.scored(free).confidence is None
+    assert chosen(free)[0] == "platt"
+    stated = scores(tmp_path / "b.npz", shares, "confidence")
+    found = scoring.scored(stated)
+    np.testing.assert_array_equal(found.confidence, np.float32(shares))
+    expected = np.log(shares) - np.log1p(-shares)
+    np.testing.assert_allclose(found.score, expected, rtol=1e-4, atol=1e-5)
+    logs = scores(tmp_path / "c.npz", np.log(shares), "log_prob")
+    found = scoring.scored(logs)
+    np.testing.assert_allclose(found.confidence, shares, rtol=1e-5)
+    np.testing.assert_array_equal(found.score, np.float32(np.log(shares)))
+    # Asked for as plain scores, they are no more.
+    again = cj.io.read_outputs(tmp_path / "b.npz", kind="scores")
+    assert again.scale is None
+    read = (free, stated, logs, again)
+    words = [scoring.taken(one, of_classes=False) for one in read]
+    assert words == [
+        scoring.OF_ANSWER,
+        scoring.OF_STATED,
+        scoring.OF_LOG_PROBABILITY,
+        scoring.OF_ANSWER,
+    ]
+    # A record of one is not for the others.
+    assert not scoring.takes(words[0], stated, of_classes=False)
+    assert not scoring.takes(words[1], logs, of_classes=False)
+
+
+def test_rounded_confidences_are_taken(tmp_path):
+    values = np.where(np.arange(MANY) % 2, 1 + 5e-7, 0.5)
+    found = scoring.scored(scores(tmp_path / "a.npz", values, "confidence"))
+    assert found.confidence.max() == 1 and np.isfinite(found.score).all()
+
+
+def test_leads_are_not_rounded_to_certainty():
+    """Against log-odds in float64, where float32 probabilities would be 1."""
+    rng = np.random.default_rng(0)
+    values = np.float32(rng.normal(size=(FEW, 5)) * 100)
+    real = np.ones(values.shape, bool)
+    real[::3, 4] = False
+    best = np.where(real, values, -np.inf).argmax(axis=1)
+    drawn = np.where(np.arange(FEW) % 4, best, 1)
+    outputs = Outputs(
+        ids=tuple(map(str, range(FEW))),
+        format="npz",
+        kind="logits",
+        logits=values,
+        class_where=real,
+        labels=np.zeros(FEW, np.int32),
+        predictions=np.int32(drawn),
+    )
+    found = scoring.scored(outputs)
+    for row in range(FEW):
+        rest = [k for k in range(5) if real[row, k] and k != drawn[row]]
+        rest = np.logaddexp.reduce(np.float64(values[row, rest]))
+        expected = np.float64(values[row, drawn[row]]) - rest
+        np.testing.assert_allclose(found.score[row], expected, rtol=1e-6)
+    assert len(np.unique(found.score)) > 0.9 * FEW
+    alone = Outputs(
+        ids=("a", "b"),
+        format="npz",
+        kind="log_probabilities",
+        log_probabilities=np.float32([[0, -np.inf], [-np.inf, 0]]),
+        labels=np.int32([0, 0]),
+        predictions=np.int32([0, 0]),
+    )
+    np.testing.assert_array_equal(scoring.scored(alone).score, [104, -104])
 
 
 def test_lm_eval(tmp_path):
@@ -128,6 +204,16 @@ def test_answers_with_choices_and_the_option_that_was_drawn(tmp_path):
     assert chosen(read)[0] == "temperature"
     assert np.mean(written != logs.argmax(axis=1)) > 0.1
     found = scoring.scored(read)
+    # Records say it, and take new answers that happen to be the likeliest ones.
+    assert found.chosen
+    for of_classes in (False, True):
+        words = scoring.taken(read, of_classes, found.chosen)
+        assert "chosen option" in words and words.startswith(scoring.TAKEN)
+        assert scoring.takes(words, read, of_classes)
+        bare = dataclasses.replace(read, predictions=None)
+        assert not scoring.scored(bare).chosen
+        assert scoring.takes(words, bare, of_classes)
+        assert not scoring.takes(words, bare, not of_classes)
     np.testing.assert_array_equal(found.prediction, written)
     np.testing.assert_array_equal(found.outcome, written == labels)
     expected = np.exp(logs[np.arange(FEW), written])

@@ -88,12 +88,15 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
         )
     if isinstance(model, str):
         found = [number for number, one in enumerate(models) if one == model]
+        if not found and model.isdecimal():
+            # The command line has no numbers; a name that looks like one goes first.
+            found = [int(model)] if int(model) < len(models) else []
     else:
         found = [model] if 0 <= model < len(models) else []
     if len(found) != 1:
         raise ValueError(
             f"model: {file.path} has {len(found) or 'no'} models {model!r}; it has "
-            f"{shown}; as a number, counted from 0."
+            f"{shown}. Numbers count from 0."
         )
     number = found[0]
     shapes = {

@@ -42,7 +42,8 @@ def unique(rows: Rows, repeats: str | None, left_out: LeftOut) -> Rows:
         raise ValueError(
             f"{left_out.path}: id {shown(rows.ids[first])} has different values in "
             f"{rows.places.name(first)} and {rows.places.name(other)} ({len(differ)} "
-            f'such ids): {why} keep one of each with repeats="first" or "last".'
+            f"such ids): {why} keep one of each with "
+            'repeats="first" or repeats="last".'
         )
     which = "an earlier" if repeats == "last" else "a later"
     rows.drop(equal, "the same row once more", left_out)
@@ -67,7 +68,7 @@ def checked(rows: Rows, left_out: LeftOut, smoothing: float | None) -> Rows:
     """
     values = rows.values
     if smoothing is not None and rows.kind != "probabilities":
-        raise ValueError(f"smoothing: is of probabilities, and these are {rows.kind}.")
+        raise ValueError(f"smoothing: is for probabilities, and these are {rows.kind}.")
     if rows.kind == "scores":
         with np.errstate(over="ignore"):
             rows.values = np.asarray(values, np.float32)
@@ -128,8 +129,8 @@ def _check_sums(rows: Rows, left_out: LeftOut) -> None:
     if sums[row] > 1 + slack:
         raise ValueError(
             f"{left_out.path}: expected probabilities that add up to 1, got a sum of "
-            f"{sums[row]:.4g} ({rows.row_name(row)}): of labels that do not exclude "
-            "each other, read one column at a time, with kind='scores'."
+            f"{sums[row]:.4g} ({rows.row_name(row)}); if several labels may be "
+            "right at once, read one column at a time, with kind='scores'."
         )
     few = sums < 1 - slack
     if few.any():

@@ -275,6 +275,7 @@ def _rows(
 def _as_scores(rows: Rows, answers: list[_Answer]) -> None:
     """The stated confidences, in the answer given or, if none is, the likeliest one."""
     likeliest = rows.values.argmax(axis=1).tolist()
+    rows.scale = "confidence"
     rows.values = np.array([answer.confidence for answer in answers])
     rows.class_where = None
     rows.predictions = [

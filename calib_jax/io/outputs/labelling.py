@@ -128,7 +128,17 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
         if missing.all():
             rows.labels = None
     if rows.outcomes is not None:
-        rows = rows.drop(np.isnan(rows.outcomes), "no outcome", left_out)
+        missing = np.isnan(rows.outcomes)
+        rows = rows.drop(missing & ~missing.all(), "no outcome", left_out)
+        if missing.all():
+            rows.outcomes = None
+    if rows.of_class_one and rows.outcomes is not None:
+        raise ValueError(
+            f"{left_out.path}: kind='probabilities' takes one number a row for the "
+            "probability of class 1, and outcomes say which answers are right: leave "
+            "it out if the number is the confidence in the answer, or give labels, 0 "
+            "or 1, for outcomes."
+        )
     left_out.check(len(rows))
     if rows.kind == "scores" and rows.labels is not None and rows.format == ANSWERS:
         raise ValueError(
@@ -375,5 +385,6 @@ def _compared(rows: Rows, left_out: LeftOut) -> Rows:
         "label of 1 for the outcome 1; if labels are right classes, add a column "
         "prediction."
     )
+    rows.of_class_one = True
     rows.outcomes = labels.astype(np.float64)
     return rows

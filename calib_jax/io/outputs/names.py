@@ -32,6 +32,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "groups": ("groups", "group", "subject", "task", "category"),
     "cost": ("cost", "costs", "cost_usd"),
 }
+_SCORES = "scores", "score"
 _ANY = -math.inf, math.inf
 _NUMBERED = re.compile(r"(?P<stem>.+?)[_.]?(?P<number>0|[1-9]\d*)")
 
@@ -124,6 +125,11 @@ def plan(
         # One number a row is a score, whatever its name.
         found["scores"] = found.pop(kinds[0])
         kinds = ["scores"]
+    one = found.get("scores")
+    if kind == "probabilities" and kinds == ["scores"] and plain(str(one)) in _SCORES:
+        # Where it is asked for, that of class 1: many call it a score.
+        found[kind] = found.pop("scores")
+        kinds = [kind]
     if kind is not None and kind not in kinds:
         if kinds:
             raise ValueError(
@@ -164,6 +170,11 @@ def scale(name: str) -> tuple[float, float]:
             # That of a logarithm or of log-odds.
             return limits if "log" not in words or limits[1] == 0 else _ANY
     return _ANY
+
+
+def scale_name(name: str) -> str | None:
+    """What scores in a column of this name are, as `Outputs.scale` says it."""
+    return {0.0: "log_probability", 1.0: "confidence"}.get(scale(name)[1])
 
 
 def _is_of_images(given: list[str]) -> bool:

@@ -71,7 +71,8 @@ def read_outputs(
         other files in it are named in `notes`, and such as hold rows, too, raise.
       kind: `"logits"`, `"log_probabilities"`, `"probabilities"` or `"scores"`, where
         names do not say it; of decisions, `"scores"` reads the confidence that the
-        server states.
+        server states. With `"probabilities"` one number a row is the probability of
+        class 1 of the classes 0 and 1.
       format: one of the names above, to read a file as that.
       labels: path of a file with right options, or with outcomes: npy, npz, csv or
         jsonl, with names as above or `answer`. It is joined by ids, or by order where
@@ -85,7 +86,8 @@ def read_outputs(
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
         each class.
       model: the name of one of several models, or its number, counted from 0, where a
-        file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`.
+        file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`. A text
+        such as `"7"` is a number if no model has that name.
       smoothing: the share of an even distribution over a row's options that is mixed
         into its probabilities, so that none is 0; above 0 and below 1.
       repeats: `"first"` or `"last"`: which of several rows of one id is kept, as
@@ -387,6 +389,7 @@ def _outputs(
         kind=rows.kind,
         name=_printable(name),
         **values,
+        scale=rows.scale,
         labels=None if rows.labels is None else np.asarray(rows.labels),
         outcomes=None if rows.outcomes is None else rows.outcomes.astype(np.float32),
         predictions=None if predictions is None else np.asarray(predictions),
@@ -397,6 +400,7 @@ def _outputs(
         texts=texts(rows.texts),
         fingerprints=texts(rows.fingerprints),
         smoothing=smoothing,
+        of_class_one=rows.of_class_one,
         has_ids=rows.has_ids,
         dropped={_printable(one): num for one, num in left_out.counts.items()},
         dropped_at={_printable(one): tuple(at) for one, at in left_out.places.items()},

@@ -29,6 +29,8 @@ class Outputs:
       log_probabilities: float32 `[N, C]`, in nats, of log-probabilities and of
         probabilities. -inf is a probability of 0, or an option that the row lacks.
       scores: float32 `[N]`, one number for each answer, larger for surer ones.
+      scale: what a score's name says: `"confidence"` in [0, 1], `"log_probability"`,
+        or None.
       labels: int32 `[N]`, the right options, counted from 0.
       outcomes: float32 `[N]`, whether answers are right, in [0, 1].
       predictions: int32 `[N]`, the options that the file says were chosen, -1 where it
@@ -39,9 +41,12 @@ class Outputs:
       groups: N texts: the subject, task or question of each row.
       cost: float64 `[N]`, as the file has it.
       texts: N texts of servers' answers.
-      fingerprints: N texts that tell questions apart, which `join` compares; "" where a
+      fingerprints: N hashes that identify questions; `join` compares them. "" where a
         row has none.
       smoothing: the share of an even distribution that was mixed into probabilities.
+      of_class_one: whether the file has one number a row, taken for that of class 1 of
+        two. Outcomes of such scores are the labels: they do not say which answers are
+        right.
       has_ids: False if `ids` are the numbers of the rows.
       dropped: number of rows that were left out, by reason.
       dropped_at: for each reason the places of the first five, such as "line 3".
@@ -55,6 +60,7 @@ class Outputs:
     logits: np.ndarray | None = None
     log_probabilities: np.ndarray | None = None
     scores: np.ndarray | None = None
+    scale: str | None = None
     labels: np.ndarray | None = None
     outcomes: np.ndarray | None = None
     predictions: np.ndarray | None = None
@@ -65,6 +71,7 @@ class Outputs:
     texts: tuple[str, ...] | None = None
     fingerprints: tuple[str, ...] | None = None
     smoothing: float | None = None
+    of_class_one: bool = False
     has_ids: bool = True
     dropped: Mapping[str, int] = dataclasses.field(default_factory=dict)
     dropped_at: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)

@@ -32,6 +32,7 @@ class Rows:
       kind: one of `KINDS`.
       values: floating `[N, C]`, or `[N]` for scores.
       places: where each row stands.
+      scale: of scores, as in `Outputs`.
       ids: of the rows.
       has_ids: False if the file has none, and they are the numbers of the rows.
       num_read: number of rows in the file, in whose order labels without ids are.
@@ -44,6 +45,7 @@ class Rows:
       outcomes: float `[N]`, NaN where unknown.
       predictions: as the file has them, like labels.
       groups, cost, texts, fingerprints: as in `Outputs`.
+      of_class_one: as in `Outputs`.
       zeros: what a log-probability of -inf says, for a note.
       notes: sentences for the user.
     """
@@ -53,6 +55,7 @@ class Rows:
     values: np.ndarray
     places: Places
     ids: Sequence[str]
+    scale: str | None = None
     has_ids: bool = True
     num_read: int = 0
     bases: Sequence[str] | None = None
@@ -67,6 +70,7 @@ class Rows:
     cost: np.ndarray | None = None
     texts: Sequence[str] | None = None
     fingerprints: Sequence[str] | None = None
+    of_class_one: bool = False
     zeros: str = "an option of probability 0"
     notes: list[str] = dataclasses.field(default_factory=list)
 

@@ -180,6 +180,7 @@ class _Found:
             texts=self.texts,
         )
         if self.choices is None:
+            rows.scale = "log_probability"
             rows.notes.append(
                 "Scores are mean log-likelihoods of the answers' tokens; for the "
                 "log-probabilities of the options of a question pass choices=."

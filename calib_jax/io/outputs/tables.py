@@ -71,12 +71,19 @@ def read(
     if known is None and not floating:
         raise ValueError(
             f"{path}: expected floating numbers, got {values.dtype.name}"
-            f"{list(values.shape)}: labels alone are for labels=."
+            f"{list(values.shape)}; pass a file of labels alone with labels=."
         )
+    scale = None
     if values.ndim == 1 and kind in (None, "scores"):
         known = "scores"
         if kind is None and field not in (columns or {}):
+            scale = names.scale_name(str(plan[field]))
             _check_scale(path, str(plan[field]), values, places)
+    of_class_one = values.ndim == 1 and kind == "probabilities"
+    if of_class_one:
+        values = np.asarray(values, np.float64)
+        values = np.stack([1 - values, values], axis=1)
+        notes.append("Each number is taken for the probability of class 1 of two.")
     if values.ndim == 2 and known == "scores":
         raise ValueError(
             f"{path}: expected scores [N], got {list(values.shape)}: say kind= if each "
@@ -106,6 +113,7 @@ def read(
         format=format,
         kind=str(known),
         values=values,
+        scale=scale,
         places=places,
         has_ids=ids is not None,
         num_read=places.num_read,
@@ -118,6 +126,7 @@ def read(
         else None,
         groups=texts(found["groups"]) if "groups" in found else None,
         cost=np.asarray(found["cost"], np.float64) if "cost" in found else None,
+        of_class_one=of_class_one,
         notes=notes,
     )
 
