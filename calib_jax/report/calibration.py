@@ -14,7 +14,7 @@ from . import figures, models, phrases, statuses
 from .drawings import Drawing
 from .models import Model
 from .records import Report, Writer, in_python, in_shell
-from .scoring import Method
+from .scoring import METHODS, Method
 
 #: Names of the files beside the page.
 PARAMETERS, CONFIDENCES = FILES = ("calibration.json", "confidences.csv")
@@ -74,16 +74,22 @@ class CalibrationReport(Report):
             f"{error.estimate:.4f} ({level} interval {error.lower:.4f} to "
             f"{error.upper:.4f})."
         )
-        calibrated = error.p_value > 1 - self.confidence_level
         found.append(
             f"A perfectly calibrated model would have {error.null_error:.4f} on as "
             "many rows: "
             + (
-                "these rows cannot tell this model from a perfect one."
-                if calibrated
-                else "the remaining error is more than chance."
+                "the remaining error is more than chance."
+                if error.lower > 0
+                else "these rows cannot tell this model from a perfect one."
             )
         )
+        if model.before is not None and error.estimate > model.before.error.estimate:
+            others = [f"--method {one}" for one in METHODS if one != model.method]
+            found.append(
+                "The ECE is not smaller than before: the rows are too few for this "
+                f"calibrator, or another one suits better. Try {' or '.join(others)}, "
+                "or keep the model as it is."
+            )
         if model.num_groups > len(model.groups) > 0:
             found.append(
                 f"The judged rows are in {model.num_groups:,} groups; the page shows "

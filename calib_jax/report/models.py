@@ -218,7 +218,7 @@ def fit_half(outputs: Outputs, fitted: np.ndarray, method: Method | None) -> Fit
     """
     rows = scoring.scored(outputs)
     if method is None:
-        method, reason = scoring.choose(outputs, rows)
+        method, reason = scoring.choose(outputs, rows, fitted)
     else:
         reason = f"{method.title}, as asked for."
     outcome = rows.outcome

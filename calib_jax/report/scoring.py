@@ -3,21 +3,25 @@
 Shapes: N rows, C options.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from .._core import domains
 from ..calibration import histogram, platt, temperature
+from ..calibration.apply import calibrate
+from ..calibration.reports import ConvergenceWarning
 from ..confidence import classes
 from ..io.outputs import Outputs
 from .records import class_values
 
 # Up to so many different values, a score is a table and not a scale.
 _FEW_VALUES = 101
-# Rows for fifteen bins of twenty.
-_ENOUGH_FOR_BINS = 300
+# Parts of the rows that a calibrator is fitted on, to choose between two.
+_NUM_FOLDS = 5
 # A lead of the likeliest option, in nats, that is no probability, how often it shows,
 # and of how many rows.
 _FAR, _OFTEN, _FEW_ROWS = 50.0, 0.1, 2000
@@ -81,7 +85,7 @@ class Scored(NamedTuple):
 OF_OPTIONS = "logits or log-probabilities of the options"
 OF_LIKELIEST = "log-odds of the likeliest option's probability"
 OF_CHOSEN = "log-odds of the chosen option's probability"
-OF_STATED = "log-odds of the confidence in each answer"
+OF_STATED = "confidence in each answer, as it is stated"
 OF_TOKENS = "mean log-likelihood of the answer's tokens"
 OF_LOG_PROBABILITY = "log-probability of each answer"
 OF_ANSWER = "one score for each answer"
@@ -148,10 +152,7 @@ def _read(
     if values is None:
         assert outputs.scores is not None
         score = np.asarray(outputs.scores, np.float32)
-        confidence = _stated(outputs, score)
-        if outputs.scale == "confidence" and confidence is not None:
-            score = np.asarray(classes.log_odds(confidence))
-        return score, confidence, prediction, False
+        return score, _stated(outputs, score), prediction, False
     confidence, best = _of_classes(outputs, values)
     prediction = _chosen(prediction, best)
     confidence = _in_chosen(confidence, values, best, prediction)
@@ -225,42 +226,64 @@ def _in_chosen(
     return found
 
 
-def choose(outputs: Outputs, scores: Scored) -> tuple[Method, str]:
-    """The calibrator that suits the kind of outputs, and why, in one sentence."""
+def choose(outputs: Outputs, scores: Scored, fitted: np.ndarray) -> tuple[Method, str]:
+    """The calibrator that suits the kind of outputs, and why, in one sentence.
+
+    Where a smooth curve may not fit, Platt scaling and histogram binning are compared
+    on the rows to fit on, whose numbers are `fitted`.
+    """
     values = class_values(outputs)
     num_values = len(np.unique(scores.score))
-    few = num_values <= min(_FEW_VALUES, len(outputs) // 3)
-    enough = len(outputs) >= 2 * _ENOUGH_FOR_BINS
-    table = HISTOGRAM if enough else PLATT
-    if few:
-        many = (
-            f"the scores have only {num_values} different values"
-            if num_values > 1
-            else "all scores are equal"
-        )
-        if enough:
-            return table, f"Histogram binning, because {many}."
-        return table, f"Platt scaling, because {many} and rows are few."
+    if num_values <= min(_FEW_VALUES, len(outputs) // 3):
+        why = f"the scores have only {num_values} different values"
+        return _better(scores, fitted, why if num_values > 1 else "all are equal")
     if values is None and outputs.scale == "confidence":
-        one = "each answer has a confidence"
-        if enough:
-            return table, f"Histogram binning, because {one}."
-        return table, f"Platt scaling of its log-odds, because {one} and rows are few."
+        return _better(scores, fitted, "each answer has a confidence")
     if values is None:
         return PLATT, "Platt scaling, because there is one score for each answer."
     real = True if outputs.class_where is None else outputs.class_where
     if np.any(np.isneginf(values) & real):
-        zeros = "some probabilities are 0, which temperature scaling cannot handle "
-        zeros += "without --smoothing"
-        return table, f"{table.title} of the answer's log-odds, because {zeros}."
+        why = "some probabilities are 0, which temperature scaling cannot handle "
+        return _better(scores, fitted, f"{why}without --smoothing", "answer's log-odds")
     if outputs.labels is None:
         return PLATT, "Platt scaling, because there are outcomes and no labels."
     if _far_apart(values, real):
-        return table, (
-            f"{table.title} of the answer's log-odds, because the values of options "
-            "are hundreds apart, which a temperature cannot fix."
-        )
+        why = "the values of options are hundreds apart, which a temperature cannot fix"
+        return _better(scores, fitted, why, "answer's log-odds")
     return TEMPERATURE, "Temperature scaling, because each option has a value."
+
+
+def _better(
+    scores: Scored, fitted: np.ndarray, why: str, of: str = ""
+) -> tuple[Method, str]:
+    """The calibrator of a score with the smaller cross-validated Brier score."""
+    order = np.random.default_rng(0).permutation(fitted)
+    folds = np.array_split(order, _NUM_FOLDS)
+
+    def brier(method: Method) -> float:
+        total = 0.0
+        for number, fold in enumerate(folds):
+            rest = np.concatenate([*folds[:number], *folds[number + 1 :]])
+            params, _ = method.fit(scores.score[rest], scores.outcome[rest])
+            confidence = np.asarray(calibrate(params, scores.score[fold]), np.float64)
+            total += float(np.sum((confidence - scores.outcome[fold]) ** 2))
+        return total / len(order)
+
+    with warnings.catch_warnings():
+        # The report says how the fit of the chosen one ended.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = {method.name: brier(method) for method in (PLATT, HISTOGRAM)}
+    # A fit that found nothing has NaN, and is not taken.
+    name = "histogram" if found["histogram"] < found["platt"] else "platt"
+    method = METHODS[name]
+    other, that = ("platt", "Platt scaling")
+    if name == "platt":
+        other, that = ("histogram", "histogram binning")
+    return method, (
+        f"{method.title}{f' of the {of}' if of else ''}, because {why}; its "
+        f"cross-validated Brier score is {found[name]:.4f}, that of "
+        f"{that} {found[other]:.4f}."
+    )
 
 
 def _far_apart(values: Any, real: Any) -> bool:
@@ -288,12 +311,16 @@ def _of_classes(outputs: Outputs, values: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stated(outputs: Outputs, score: np.ndarray) -> np.ndarray | None:
-    """Confidences, where a name says that scores are some; their size never does."""
+    """Confidences before calibration: scores as they are, if all are in [0, 1].
+
+    This is for the ECE before; no calibrator is chosen by it.
+    """
     if outputs.scale == "log_probability":
         # Of mean log-likelihoods these are mean probabilities of a token.
         return np.exp(np.minimum(score, np.float32(0)))
+    inside = np.all(domains.CONFIDENCE.holds(score))
     # Rounding may add a little.
-    return np.clip(score, 0, 1) if outputs.scale == "confidence" else None
+    return np.clip(score, 0, 1) if inside else None
 
 
 def _outcome(outputs: Outputs, prediction: np.ndarray | None) -> np.ndarray:

@@ -157,7 +157,7 @@ def test_records_of_one_scale_are_not_for_another(tmp_path):
         applying.decide(served, given).confidence, report.confidence
     )
     for other in ("log_probability", None):
-        with pytest.raises(ValueError, match="takes log-odds of the confidence"):
+        with pytest.raises(ValueError, match="takes confidence in each answer"):
             applying.decide(served, dataclasses.replace(given, scale=other))
 
 
