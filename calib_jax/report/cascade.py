@@ -463,8 +463,9 @@ def _ends(interval: Interval, form: str) -> str:
 
 
 def _calibration(model: Model) -> str:
-    after = model.after.error.estimate
-    found = f"{model.reason.rstrip('.')}; ECE {float(after):.4f}"
+    after = f"{float(model.after.error.estimate):.4f}"
+    ece = f"ECE {after}"
     if model.before is not None:
-        found += f", {float(model.before.error.estimate):.4f} before"
-    return f"{found}."
+        before = float(model.before.error.estimate)
+        ece = f"ECE {before:.4f} before and {after} after"
+    return f"{model.reason.rstrip('.')}; {ece}."
