@@ -74,10 +74,10 @@ def end() -> NoReturn:
     os._exit(_STATUS)
 
 
-def raise_always() -> None:
-    """From now on it is an exception, for a command that writes as it goes."""
-    _State.words = SOME_WRITTEN
-    if _State.watching:
+def begin(*, writes_as_it_goes: bool) -> None:
+    """A command begins; in one that writes as it goes Ctrl-C is an exception."""
+    _State.words = SOME_WRITTEN if writes_as_it_goes else NOTHING_WRITTEN
+    if _State.watching and writes_as_it_goes:
         signal.signal(signal.SIGINT, _raise)
 
 

@@ -28,8 +28,8 @@ def group(context: click.Context) -> None:
     lm-evaluation-harness, answers and decisions of servers. Each writes a folder with a
     page to look at, report.html.
     """
-    if context.invoked_subcommand in _AS_THEY_GO:
-        interrupts.raise_always()
+    as_it_goes = context.invoked_subcommand in _AS_THEY_GO
+    interrupts.begin(writes_as_it_goes=as_it_goes)
 
 
 for command in (

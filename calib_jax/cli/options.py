@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 KINDS = ("logits", "log_probabilities", "probabilities", "scores")
 # Of rows that were left out; the page has them all.
 _MOST_REASONS = 3
+# After which a log file is told what is done.
+_LONG_SECONDS = 20.0
 _FILE = click.Path(exists=True, path_type=Path)
 
 
@@ -310,12 +313,35 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """A line on standard error while something is computed."""
+    """A line on standard error, with the time it takes, while something is computed.
+
+    A log file has it only where that is long.
+    """
     from rich.console import Console
     from rich.markup import escape
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    with Console(stderr=True).status(escape(what)):
-        yield
+    console = Console(stderr=True)
+    late = threading.Timer(
+        _LONG_SECONDS, lambda: print(f"calib-jax: {what} ...", file=sys.stderr)
+    )
+    late.daemon = True
+    if not console.is_terminal:
+        late.start()
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn(escape(what)),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    try:
+        with bar:
+            bar.add_task(what, total=None)
+            yield
+    finally:
+        late.cancel()
 
 
 @contextlib.contextmanager

@@ -36,7 +36,13 @@ def check(
         the page of another command, are not replaced, not even with `force`.
       OSError: if the folder cannot be looked into.
     """
-    if folder.exists() and not folder.is_dir():
+    try:
+        exists = folder.exists()
+    except OSError as error:
+        raise ValueError(
+            f"{folder}: {error.strerror}; choose another with --output."
+        ) from error
+    if exists and not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder for the output, got a file.")
     if not folder.is_dir():
         _check_parent(folder)
