@@ -84,6 +84,10 @@ def _check_parent(folder: Path) -> None:
         above = above.parent
     if not above.is_dir():
         raise ValueError(f"{folder}: {above} is a file; choose another with --output.")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(
+            f"{folder}: cannot write to {above}; choose another with --output."
+        )
     try:
         # Some places refuse in spite of their permissions, and some names.
         os.rmdir(tempfile.mkdtemp(dir=above, prefix=f".{folder.name}."))
