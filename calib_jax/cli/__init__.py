@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 
+from .._core import interrupts
 from . import hints
 
 
@@ -16,6 +17,8 @@ def main(argv: Sequence[str] | None = None) -> int:
       The exit status: 0 if the work was done, whatever it found; 1 if `check` raises
       an alarm; 2 for an error.
     """
+    if argv is None:
+        interrupts.watch()
     try:
         from . import commands
     except ImportError as error:

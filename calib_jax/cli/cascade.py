@@ -65,7 +65,7 @@ Examples:
 )
 @click.option(
     "--num-bins",
-    type=click.IntRange(1, 1000),
+    type=click.IntRange(2, 200),
     default=15,
     show_default=True,
     help="Number of router bins.",

@@ -2,15 +2,19 @@
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import numpy as np
 
+from .._core import interrupts
 from ..io.outputs import Outputs
 from ..io.outputs import names as column_names
 from ..io.outputs import reading as outputs_reading
@@ -24,6 +28,8 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 KINDS = ("logits", "log_probabilities", "probabilities", "scores")
 # Of rows that were left out; the page has them all.
 _MOST_REASONS = 3
+# After which a log file is told what is done.
+_LONG_SECONDS = 20.0
 _FILE = click.Path(exists=True, path_type=Path)
 
 
@@ -248,9 +254,31 @@ def read_all(
             f"{len(models)} times."
         )
     which: Sequence[str | None] = models or [None] * len(paths)
-    return [
-        read(path, model=one, **options) for path, one in zip(paths, which, strict=True)
-    ]
+    asked = list(zip(paths, which, strict=True))
+    for (path, one), (other, another) in itertools.combinations(asked, 2):
+        if one == another and path.samefile(other):
+            raise click.UsageError(
+                f"{path} and {other} are the same outputs; give those of two models."
+                if path != other
+                else f"{path}: given twice; give the outputs of two models."
+            )
+    found = [read(path, model=one, **options) for path, one in asked]
+    for (_, first), (number, second) in itertools.combinations(enumerate(found), 2):
+        if _are_equal(first, second):
+            note = f"The outputs are those of {first.name}; is it the same model?"
+            found[number] = dataclasses.replace(
+                second, notes=(*found[number].notes, note)
+            )
+    return found
+
+
+def _are_equal(first: Outputs, second: Outputs) -> bool:
+    """Whether two files hold the same numbers."""
+    for name in ("logits", "log_probabilities", "scores"):
+        one, other = getattr(first, name), getattr(second, name)
+        if one is not None or other is not None:
+            return one is not None and other is not None and np.array_equal(one, other)
+    return False
 
 
 def read_one(path: Path, models: Sequence[str], **options: Any) -> Outputs:
@@ -285,23 +313,51 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextlib.contextmanager
 def working(what: str) -> Iterator[None]:
-    """A line on standard error while something is computed."""
+    """A line on standard error, with the time it takes, while something is computed.
+
+    A log file has it only where that is long.
+    """
     from rich.console import Console
     from rich.markup import escape
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-    with Console(stderr=True).status(escape(what)):
-        yield
+    console = Console(stderr=True)
+    late = threading.Timer(
+        _LONG_SECONDS, lambda: print(f"calib-jax: {what} ...", file=sys.stderr)
+    )
+    late.daemon = True
+    if not console.is_terminal:
+        late.start()
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn(escape(what)),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    try:
+        with bar:
+            bar.add_task(what, total=None)
+            yield
+    finally:
+        late.cancel()
 
 
 @contextlib.contextmanager
-def printing() -> Iterator[None]:
+def printing(folder: Path) -> Iterator[None]:
     """Whoever reads standard output may stop when they have seen enough."""
     try:
         yield
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         # What is still to be printed, also at the end of the process.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise click.ClickException(
+                f"cannot print to standard output ({error.strerror}); print elsewhere. "
+                f"All files were written to {folder}."
+            ) from error
 
 
 def finish(report: Any, folder: Path, *, force: bool, as_json: bool) -> None:
@@ -309,8 +365,9 @@ def finish(report: Any, folder: Path, *, force: bool, as_json: bool) -> None:
     from ..report import folders
 
     with working("Drawing and writing"):
-        written = folders.write(report, folder, force=force)
-    with printing():
+        interrupts.raise_once()
+        written = folders.write(report, folder, force=force, ready=interrupts.ignore)
+    with printing(folder):
         if as_json:
             print_json({**report.as_dict(), "files": [str(path) for path in written]})
             return

@@ -25,7 +25,7 @@ def reliability_diagram(
 ) -> Figure:
     """Mean outcome against mean confidence, with a marker for each bin (Figure 1).
 
-    A calibrated model lies on the diagonal; points below it are over-confident. The
+    A calibrated model lies on the diagonal; points below it are overconfident. The
     area of a marker is proportional to the weight of its bin; empty bins are left out.
     The legend gives the ECE of each table, its weighted mean distance from the
     diagonal. Both axes start at the same tenth, just below the lowest point.

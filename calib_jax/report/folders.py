@@ -4,7 +4,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from ..io import host, review_sheets
@@ -36,7 +36,13 @@ def check(
         the page of another command, are not replaced, not even with `force`.
       OSError: if the folder cannot be looked into.
     """
-    if folder.exists() and not folder.is_dir():
+    try:
+        exists = folder.exists()
+    except OSError as error:
+        raise ValueError(
+            f"{folder}: {error.strerror}; choose another with --output."
+        ) from error
+    if exists and not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder for the output, got a file.")
     if not folder.is_dir():
         _check_parent(folder)
@@ -82,6 +88,14 @@ def _check_parent(folder: Path) -> None:
         raise ValueError(
             f"{folder}: cannot write to {above}; choose another with --output."
         )
+    try:
+        # Some places refuse in spite of their permissions, and some names.
+        os.rmdir(tempfile.mkdtemp(dir=above, prefix=f".{folder.name}."))
+    except OSError as error:
+        raise ValueError(
+            f"{folder}: cannot make a folder there ({error.strerror}); choose another "
+            "with --output."
+        ) from error
 
 
 def _filled_in(path: Path) -> bool:
@@ -94,7 +108,11 @@ def _filled_in(path: Path) -> bool:
 
 
 def write(
-    report: Report, folder: str | os.PathLike[str], *, force: bool = False
+    report: Report,
+    folder: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    ready: Callable[[], None] = lambda: None,
 ) -> tuple[Path, ...]:
     """Writes the page and the other files of a report.
 
@@ -108,6 +126,7 @@ def write(
       report: any report.
       folder: made with its parents if it does not exist; a link is followed.
       force: whether files that exist may be replaced.
+      ready: called when all files are made, before they are moved into place.
 
     Returns:
       The paths that were written, the page first.
@@ -128,6 +147,7 @@ def write(
             writer(made / name)
         # Somebody may have written there meanwhile.
         check(output, force=force, command=report.command, names=files)
+        ready()
         if place.is_dir() and any(place.iterdir()):
             _replace(made, place, names)
         else:

@@ -16,7 +16,7 @@ import os
 import re
 import unicodedata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import numpy as np
@@ -28,6 +28,27 @@ from . import phrases
 
 # A text from a file, and any text.
 _LONGEST_NAME, _LONGEST_TEXT = 120, 1000
+# Of the sentences of each command, those that come first and are set apart.
+_MAIN = {
+    "calibrate": re.compile(r"^(Before, |After, |A perfectly |The ECE is not smaller)"),
+    "cascade": re.compile(
+        r"^(With confidence |No K can promise |The (smallest|largest) \w+ these rows |"
+        r"K (is|was) )|The cascade (saves|costs) "
+    ),
+    "clean": re.compile(r" suspect, of |^(If the models err|How many of them|Check )"),
+    "check": re.compile(r"^(The promise \(|The record makes no promise)"),
+}
+_WORDS = {
+    "ECE": "ECE, the expected calibration error, is the mean difference between "
+    "confidence and accuracy over bins of rows; 0 is perfect.",
+    "APGR": "APGR, the average performance gap recovered, is the share of the gap in "
+    "accuracy between the two models that routing recovers, averaged over all shares "
+    "of calls to the large one.",
+}
+# A number and what it counts, which stay on one line.
+_TOGETHER = re.compile(
+    r"(?<=\d) (?=points?\b|bins?\b|rows?\b)|(?<=\b[Kp]) (?=<?= )|(?<=\b[Kp] =) "
+)
 # Suspects in the page; the file has them all.
 _MOST_SUSPECTS = 200
 # The joiners of emoji and of several scripts.
@@ -120,6 +141,9 @@ def _environment() -> jinja2.Environment:
         "number": phrases.number,
         "cost": cost,
         "name": name,
+        "said": said,
+        "told": told,
+        "unbroken": unbroken,
         "words": words,
         "parameters": parameters,
     }
@@ -161,6 +185,41 @@ def name(text: str) -> Markup:
     """A text from a file: shortened, and kept from turning the text around it."""
     shown = visible(_shortened(str(text), _LONGEST_NAME))
     return Markup('<bdi class="name">{}</bdi>').format(shown)
+
+
+def said(text: str) -> Markup:
+    """The same for a sentence, which may be longer."""
+    shown = visible(_shortened(str(text), _LONGEST_TEXT))
+    return Markup('<bdi class="name">{}</bdi>').format(shown)
+
+
+class Told(NamedTuple):
+    """The sentences of a report as its page has them."""
+
+    main: list[str]
+    more: list[str]
+    words: list[str]
+
+
+def told(report: Any) -> Told:
+    """The sentences that matter most, the others, and what abbreviations mean."""
+    sentences = report.sentences()
+    is_main = _MAIN[report.command].search
+    main = [one for one in sentences if is_main(one)] or list(sentences[:1])
+    return Told(
+        main=main,
+        more=[one for one in sentences if one not in main],
+        words=[
+            meaning
+            for word, meaning in _WORDS.items()
+            if any(re.search(rf"\b{word}\b", one) for one in sentences)
+        ],
+    )
+
+
+def unbroken(text: str) -> str:
+    """A sentence in which no line ends between a number and what it counts."""
+    return _TOGETHER.sub("\N{NO-BREAK SPACE}", text)
 
 
 def words(text: str) -> str:

@@ -7,7 +7,6 @@ import pathlib
 import pty
 import re
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -106,6 +105,8 @@ def test_options_in_the_examples_exist(command):
         ["clean", "FILE", "--top-bins", "0"],
         ["clean", "FILE", "--top-bins", "16"],
         ["clean", "FILE", "FILE", "FILE", "--model", "a", "--model", "b"],
+        ["cascade", "FILE", "FILE", "--num-bins", "1"],
+        ["cascade", "FILE", "FILE", "--num-bins", "201"],
     ],
     ids=" ".join,
 )
@@ -156,7 +157,11 @@ def test_importing_the_library_imports_no_command_line():
     [
         (ValueError("a\nb   c"), "a b c"),
         (OSError(2, "No such file", "x.csv"), "x.csv: No such file"),
-        (OSError(28, "No space left"), "[Errno 28] No space left"),
+        (OSError(5, "Input/output error"), "[Errno 5] Input/output error"),
+        (
+            OSError(28, "No space left"),
+            "No space left; make room or write elsewhere, and run it again.",
+        ),
         (MemoryError(), "out of memory; read the rows in several files."),
         (ImportError("needs pyarrow"), "needs pyarrow"),
         (ValueError(), "ValueError"),
@@ -187,32 +192,9 @@ def test_interrupted(capsys, monkeypatch, file):
 
     monkeypatch.setattr(options, "read", fail)
     status, out, err = run(capsys, "calibrate", file, "--output", file.parent / "out")
-    # The line of ^C ends first.
-    assert (status, out, err) == (2, "", "\ncalib-jax: interrupted.\n")
+    assert (status, out) == (2, "")
+    assert err == "calib-jax: interrupted; nothing was written.\n"
     assert [path.name for path in file.parent.iterdir()] == [file.name]
-
-
-SLOW = """
-import sys, time
-from calib_jax.cli import main, options
-
-def wait(*_, **__):
-    print("reading", file=sys.stderr, flush=True)
-    time.sleep(60)
-
-options.read = wait
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-def test_control_c(file):
-    process = start("calibrate", file, "--output", file.parent / "out", code=SLOW)
-    assert process.stderr.readline() == "reading\n"
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
-    assert process.returncode == 2 and out == ""
-    assert err.strip() == "calib-jax: interrupted."
-    assert not (file.parent / "out").exists()
 
 
 @pytest.mark.parametrize("more", [["--json"], []])
@@ -227,6 +209,52 @@ def test_a_closed_pipe_is_no_error(file, more):
     assert process.returncode == 0 and err == ""
     # The work was done; only its words were not read.
     assert (file.parent / "out" / "report.html").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device is full")
+@pytest.mark.parametrize("more", [["--json"], []])
+def test_what_cannot_be_printed(file, more):
+    out = file.parent / "out"
+    with open("/dev/full", "w") as full:
+        process = start("calibrate", file, *more, "--output", out, stdout=full)
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 2 and err == (
+        "calib-jax: cannot print to standard output (No space left on device); print "
+        f"elsewhere. All files were written to {out}.\n"
+    )
+    assert (out / "report.html").exists()
+
+
+@pytest.mark.parametrize("output", ["/proc/x", "y" * 300, "y" * 250])
+def test_a_folder_that_cannot_be_made(capsys, file, output, monkeypatch):
+    monkeypatch.chdir(file.parent)
+    monkeypatch.setattr(options, "read", pytest.fail)
+    found = one_line(capsys, "calibrate", file, "--output", output)
+    assert found.startswith(f"{output}: ")
+    assert found.endswith("; choose another with --output.")
+    assert list(file.parent.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("command", ["cascade", "clean"])
+def test_a_file_given_twice(capsys, file, command, monkeypatch):
+    link = file.parent / "link.npz"
+    link.symlink_to(file)
+    monkeypatch.setattr(options, "read", pytest.fail)
+    more = ("--output", file.parent / "out")
+    found = one_line(capsys, command, file, file, *more)
+    assert found.startswith(f"{file}: given twice; give the outputs of two models.")
+    found = one_line(capsys, command, file, link, *more)
+    assert found.startswith(f"{file} and {link} are the same outputs; give those of ")
+
+
+def test_equal_outputs_are_said(capsys, file):
+    copy = file.parent / "copy.npz"
+    copy.write_bytes(file.read_bytes())
+    status, out, _ = run(capsys, "clean", file, copy, "--output", file.parent / "out")
+    assert status == 0
+    assert "The outputs are those of model.npz; is it the same model?" in out
+    first = next(line for line in out.splitlines() if "is it the same" in line)
+    assert first.startswith("copy.npz: 200 rows used. ")
 
 
 def test_json_is_alone_and_quiet(file):

@@ -87,6 +87,19 @@ def test_nothing_overflows_on_a_phone(visit, command, text):
     )
 
 
+def test_suggestions_are_seen_on_a_phone(visit):
+    """Without scrolling the table, and without a gap before them."""
+    page = visit("clean", viewport=PHONE)
+    heads = page.locator(".tight thead th")
+    assert heads.all_inner_texts()[:5] == ["Rank", "Row", "Given", "Suggested", "Score"]
+    boxes = [heads.nth(number).bounding_box() for number in range(4)]
+    assert boxes[3]["x"] + boxes[3]["width"] <= 360
+    assert max(box["width"] for box in boxes) < 110
+    # Nor are ids cut into letters.
+    rows = page.locator(".tight tbody tr")
+    assert max(rows.nth(number).bounding_box()["height"] for number in range(20)) < 60
+
+
 @pytest.mark.slow
 @every_command
 def test_hostile_texts_do_nothing(visit, command):

@@ -190,7 +190,52 @@ def test_texts_from_files_change_no_element(
     if len(hostile) < 100:
         assert set(names) - {"outputs.jsonl"} == {pages.visible(hostile)}
     else:
-        assert set(names) == {f"{hostile[:120]}… (3,000 characters)"}
+        # Names are cut early, reasons and notes late.
+        assert set(names) == {
+            f"{hostile[:length]}… (3,000 characters)" for length in (120, 1000)
+        }
+
+
+MAIN = {
+    "calibrate": ("Before, ", "After, ", "A perfectly calibrated model "),
+    "cascade": ("With confidence 95%", "K is ", "K was ", "Costs: "),
+    "clean": ("129 labels are suspect", "If the models err", "Check 50 of them"),
+    "check": ("The promise (at most ",),
+}
+
+
+def test_what_matters_most_is_said_first(parsed, command):
+    sentences = made_reports.report(command).sentences()
+    pairs = zip(parsed.elements, parsed.texts, strict=True)
+    main = [text for (_, attrs), text in pairs if attrs.get("class") == "lead"]
+    assert len(main) == len(MAIN[command])
+    assert all(map(str.startswith, main, MAIN[command]))
+    # The others are a list, in the order of the terminal.
+    main = [one.replace("\N{NO-BREAK SPACE}", " ") for one in main]
+    more = [one for one in sentences if one not in main]
+    assert parsed.texts_of("li")[: len(more)] == more
+
+
+def test_abbreviations_are_explained_where_they_are(parsed, command):
+    shown = " ".join(parsed.texts[0].split())
+    for word, commands in (
+        ("ECE, the expected calibration error, is ", {"calibrate", "cascade", "clean"}),
+        ("APGR, the average performance gap recovered, is ", {"cascade"}),
+    ):
+        assert shown.count(word) == (command in commands)
+
+
+def test_bins_of_two_halves_are_explained(parsed, command):
+    shown = " ".join(parsed.texts[0].split())
+    number = {"calibrate": 1, "cascade": 2, "clean": 3, "check": 0}[command]
+    assert shown.count("of the other half, so their counts differ.") == number
+
+
+def test_no_line_ends_before_a_unit():
+    assert pages.unbroken("At most 2 points of 15 bins: K = 4, p <= 0.003.") == (
+        "At most 2\xa0points of 15\xa0bins: K\xa0=\xa04, p\xa0<= 0.003."
+    )
+    assert pages.unbroken("the 3 pointers") == "the 3 pointers"
 
 
 def test_figures_hold_no_text_from_files(command, drawn):
