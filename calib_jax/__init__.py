@@ -9,13 +9,6 @@ The names used most are here; everything else is in the room of its subject, suc
 imported separately.
 """
 
-from ._core import interrupts as _interrupts
-
-# Before what takes seconds to import.
-_interrupts.watch_command()
-
-# ruff: noqa: E402
-# isort: split
 from . import (
     binning,
     calibration,

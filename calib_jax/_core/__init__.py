@@ -7,5 +7,4 @@
 - `class_axis`: reductions over classes
 - `exact`: exact sums of float32 numbers
 - `bisection`: bisection of an interval
-- `interrupts`: Ctrl-C in the command line
 """

@@ -3,8 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from .._core import interrupts
-from . import hints
+from . import hints, interrupts
 
 
 def main(argv: Sequence[str] | None = None) -> int:

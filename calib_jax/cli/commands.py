@@ -8,8 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from .._core import interrupts
-from . import apply, calibrate, cascade, check, clean, demo, hints
+from . import apply, calibrate, cascade, check, clean, demo, hints, interrupts
 
 # What they write, they write as they go.
 _AS_THEY_GO = ("apply", "demo")

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import numpy as np
 
-from .._core import interrupts
 from ..io.outputs import Outputs
 from ..io.outputs import names as column_names
 from ..io.outputs import reading as outputs_reading
-from . import caching, hints
+from . import caching, hints, interrupts
 
 if TYPE_CHECKING:
     from ..report.records import Source

@@ -176,7 +176,7 @@ def test_a_score_is_one_of_the_same_name(capsys, tmp_path, records):
     path = tmp_path / "new.csv"
     for name, held in (
         ("logprob", "log-probability of each answer"),
-        ("confidence", "log-odds of the confidence in each answer"),
+        ("confidence", "confidence in each answer, as it is stated"),
     ):
         value = -0.1 if name == "logprob" else 0.5
         path.write_text(f"id,{name}\na,{value}\n")

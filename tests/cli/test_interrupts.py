@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 
 import made_outputs
 import numpy as np
@@ -64,17 +63,6 @@ def calibrate(file, code):
     assert not [one for one in file.parent.iterdir() if one.name.startswith(".")]
     names = {one.name for one in out.iterdir()} if out.exists() else None
     return process.returncode, err, names
-
-
-@pytest.mark.parametrize("seconds", [0.15, 0.4, 0.8, 1.6])
-def test_early(file, seconds):
-    """While packages are imported, which make other errors of an exception."""
-    process = start("calibrate", file, "--output", file.parent / "out")
-    time.sleep(seconds)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (2, "", LINE)
-    assert list(file.parent.iterdir()) == [file]
 
 
 def test_while_reading(file):

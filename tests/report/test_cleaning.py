@@ -312,7 +312,7 @@ def test_predictions_beside_scores(made):
         outcomes=np.zeros(len(first), np.float32),
     )
     report = cleaning.cleaning_report(scores, num_top_bins=5)
-    assert report.models[0].method == "histogram" and report.num_flagged > 10
+    assert report.num_flagged > 10
     assert made[2][report.ranking.flagged].mean() > 0.25
 
 

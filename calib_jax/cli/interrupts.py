@@ -8,7 +8,6 @@ being loaded comes out as another error.
 
 import contextlib
 import os
-import pathlib
 import signal
 import sys
 import threading
@@ -26,17 +25,6 @@ class _State:
     words = NOTHING_WRITTEN
     # Whether an exception that got lost was the end.
     ends = True
-
-
-def watch_command() -> None:
-    """Watches if this process is `calib-jax` or `python -m calib_jax`."""
-    arguments = sys.orig_argv
-    if "-m" in arguments and sys.argv[:1] == ["-m"]:
-        called = arguments[arguments.index("-m") + 1 :][:1] == ["calib_jax"]
-    else:
-        called = pathlib.PurePath(sys.argv[0] if sys.argv else "").stem == "calib-jax"
-    if called:
-        watch()
 
 
 def watch() -> None:
