@@ -84,11 +84,16 @@ class CalibrationReport(Report):
             )
         )
         if model.before is not None and error.estimate > model.before.error.estimate:
-            others = [f"--method {one}" for one in METHODS if one != model.method]
+            others = [
+                f"--method {name}"
+                for name, method in METHODS.items()
+                if name != model.method
+                and (not method.of_classes or self.sources[0].num_options is not None)
+            ]
             found.append(
-                "The ECE is not smaller than before: the rows are too few for this "
-                f"calibrator, or another one suits better. Try {' or '.join(others)}, "
-                "or keep the model as it is."
+                "The ECE is not smaller than before: by chance, or because another "
+                f"calibrator suits better. Try {' or '.join(others)}, or keep the model "
+                "as it is."
             )
         if model.num_groups > len(model.groups) > 0:
             found.append(

@@ -412,6 +412,17 @@ def cascade_report(
     def rows_of(half: np.ndarray) -> points.Rows:
         return confidence[half], fitted[0].outcome[half], fitted[1].outcome[half]
 
+    # With outcomes, which a later check compares with.
+    small_confidence, *outcomes = rows_of(first)
+    table = routers.advantage_table(
+        router.bins,
+        small_confidence,
+        fitted[1].confidence[first],
+        small_outcome=outcomes[0],
+        large_outcome=outcomes[1],
+    )
+    router = dataclasses.replace(router, table=table)
+
     rows = rows_of(second)
     key = jax.random.key(seed)
     interval = intervals.cascade_interval(

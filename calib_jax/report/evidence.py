@@ -41,11 +41,19 @@ class Drift:
 
 
 class Before(NamedTuple):
-    """Rows that K was chosen on: how many, the share kept, and those right of them."""
+    """What a cascade did when it was made.
 
+    Attributes:
+      share: of the rows that K was chosen on, those kept small.
+      num_kept: rows kept small of those that the router was fitted on. K was chosen
+        where the small model happened to do well, so only these can be compared with.
+      num_right: those of them whose answers were right.
+      accuracy: their share, or None if the router was fitted without outcomes.
+    """
+
+    share: float
     num_kept: int
     num_right: float
-    share: float
     accuracy: float | None
 
 
@@ -58,15 +66,19 @@ class Loss(NamedTuple):
 
 
 def before(record: CascadeRecord) -> Before | None:
-    """The rows that K was chosen on, or None if the record has no reference."""
+    """What the record says of its own rows, or None if it has no reference."""
     if record.reference is None:
         return None
-    count = np.asarray(record.reference.count, np.int64)
-    outcome = np.asarray(record.reference.outcome, np.float64)
     kept = np.asarray(record.router.order)[: record.num_small_bins]
+    chosen_on = np.asarray(record.reference.count, np.int64)
+    share = int(chosen_on[kept].sum()) / max(int(chosen_on.sum()), 1)
+    table = record.router.table
+    if table.small_outcome is None:
+        return Before(share, 0, 0.0, None)
+    count = np.asarray(table.count, np.int64)
+    outcome = np.asarray(table.small_outcome, np.float64)
     num, right = int(count[kept].sum()), float((count * outcome)[kept].sum())
-    share = num / max(int(count.sum()), 1)
-    return Before(num, right, share, right / num if num else None)
+    return Before(share, num, right, right / num if num else None)
 
 
 def limit(record: CascadeRecord) -> tuple[float, float] | None:

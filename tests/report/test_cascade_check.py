@@ -51,17 +51,18 @@ def test_numbers(made):
     index = np.asarray(cj.bin_index(record.router.bins, confidence))
     np.testing.assert_array_equal(check.drift.count, np.bincount(index, minlength=15))
     np.testing.assert_array_equal(check.drift.reference_count, found.reference.count)
-    reference = record.reference
+    # Of the rows of the router, since K was chosen by the others.
+    table = record.router.table
     kept = np.asarray(record.router.order)[: record.num_small_bins]
-    before = np.asarray(reference.count)[kept]
-    right = np.round(before * np.asarray(reference.outcome)[kept]).sum()
+    before = np.asarray(table.count)[kept]
+    right = np.round(before * np.asarray(table.small_outcome)[kept]).sum()
     assert check.small_accuracy_before == pytest.approx(right / before.sum())
     now = small.outcomes[keep]
-    table = [
+    counts = [
         [now.sum(), (1 - now).sum()],
         [right, before.sum() - right],
     ]
-    exact = scipy.stats.fisher_exact(np.int64(table), alternative="less")
+    exact = scipy.stats.fisher_exact(np.int64(counts), alternative="less")
     assert check.accuracy_p_value == pytest.approx(exact.pvalue, rel=1e-9)
     bound = cj.cascade.control_accuracy_drop(
         *(record.router, confidence, small.outcomes > 0, large.outcomes > 0),
