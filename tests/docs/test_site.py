@@ -77,12 +77,12 @@ def test_links_anchors_and_images_exist(site, pages):
 
 def public_names() -> dict[str, object]:
     """Every public name by its shortest path, with its object."""
-    from calib_jax import flax, plots
+    from calib_jax import flax, plots, report
 
     names = [getattr(cj, name) for name in cj.__all__]
     rooms = [value for value in names if isinstance(value, type(cj))]
     found = {}
-    for room in (cj, *rooms, cj.streaming.blocks, flax, plots):
+    for room in (cj, *rooms, cj.streaming.blocks, flax, plots, report):
         types = [name for name in vars(room) if name[0].isupper()]
         for name in getattr(room, "__all__", types):
             value = getattr(room, name)
