@@ -300,8 +300,8 @@ def test_a_line_without_an_id_is_malformed_if_the_first_has_one(
     status, given, err = all_same(found)
     assert status == 0 and [one["id"] for one in given] == ["a", "b", "d", "f"]
     assert err == (
-        "calib-jax: no confidence for 2: malformed: id: expected an id, got none (line 3, line "
-        "5).\n"
+        "calib-jax: no confidence for 2: malformed: id: expected an id, got none (line "
+        "3, line 5).\n"
     )
     path = records / "no_id.jsonl"
     path.write_text(data)
