@@ -1,6 +1,7 @@
 """`calib-jax apply`."""
 
 import collections
+import dataclasses
 import json
 import os
 import sys
@@ -13,6 +14,10 @@ import click
 from . import options
 
 _STREAM = "standard input"
+# So many places are named of each reason.
+_NUM_PLACES = 5
+# Each row is answered, whatever it lacks.
+_EACH_ROW = {"unique": False, "labelled": False, "missing": True}
 
 
 @click.command(
@@ -44,6 +49,7 @@ def command(
     {"id": ..., "small": true, "confidence": 0.93}
 
     "small" is whether the small model's answer is kept; omitted for a calibration.
+    Where an input has no number, "confidence" is null and "small" false.
     """
     options.start(no_cache=no_cache)
     from ..report import applying
@@ -58,8 +64,7 @@ def command(
             for outputs in _of_stream(left_out, how):
                 _print(applying.decide(served, outputs))
         else:
-            more = {**how, "unique": False, "labelled": False}
-            outputs = options.read_one(file, model, **more)
+            outputs = options.read_one(file, model, **how, **_EACH_ROW)
             left_out.add(outputs.dropped, outputs.dropped_at)
             _print(applying.decide(served, outputs))
     except BrokenPipeError:
@@ -77,54 +82,45 @@ def _of_stream(left_out: "_LeftOut", how: dict[str, Any]) -> Iterator[Any]:
 
     allowed = how["drop_malformed"]
     how = {name: how[name] for name in ("kind", "choices", "columns", "smoothing")}
-    num_lines, format = 0, None
+    more = {**how, **_EACH_ROW, "name": _STREAM}
+    before = reading.Before()
     for lines in applying.available_lines(sys.stdin.buffer, _STREAM):
-        more = {
-            **how,
-            "name": _STREAM,
-            "format": format,
-            "num_before": num_lines,
-            "unique": False,
-            "labelled": False,
-        }
-        num_lines += len(lines)
-        if not any(map(bytes.strip, lines)):
-            continue
+        again = dataclasses.replace(before)
         try:
-            outputs = reading.read_lines(lines, **more, drop_malformed=True)
+            outputs = reading.read_lines(
+                lines, **more, before=before, drop_malformed=True
+            )
         except NoRowError as error:
             dropped, places = error.dropped, error.dropped_at
         else:
-            dropped, places, format = (
-                outputs.dropped,
-                outputs.dropped_at,
-                outputs.format,
-            )
+            dropped, places = outputs.dropped, outputs.dropped_at
             yield outputs
         if not allowed and any(one.startswith("malformed") for one in dropped):
             # Raises, and names the line.
-            reading.read_lines(lines, **more)
+            reading.read_lines(lines, **more, before=again)
         left_out.add(dropped, places)
 
 
 class _LeftOut:
-    """Rows that were left out, by reason."""
+    """Rows without a confidence, by reason."""
 
     def __init__(self) -> None:
         self._counts: collections.Counter[str] = collections.Counter()
-        self._first: dict[str, str] = {}
+        self._first: dict[str, list[str]] = {}
 
-    def add(self, counts: Any, places: Any) -> None:
+    def add(self, counts: Any, at: Any) -> None:
         self._counts.update(counts)
-        for reason, found in places.items():
-            self._first.setdefault(reason, ", ".join(found))
+        for reason, found in at.items():
+            places = self._first.setdefault(reason, [])
+            places += found[: _NUM_PLACES - len(places)]
 
     def say(self) -> None:
         """One line on standard error for each reason."""
         for reason, count in self._counts.most_common():
-            more = " and so on" if count > 5 else ""
+            places = ", ".join(self._first[reason])
+            more = " and so on" if count > _NUM_PLACES else ""
             click.echo(
-                f"calib-jax: left out {count}: {reason} ({self._first[reason]}{more}).",
+                f"calib-jax: no confidence for {count}: {reason} ({places}{more}).",
                 err=True,
             )
 

@@ -49,9 +49,9 @@ class Decisions(NamedTuple):
 
     Attributes:
       ids: N texts.
-      confidence: float32 `[N]`, calibrated.
-      small: bool `[N]`, whether the small model's answer is kept, or None for a
-        calibrator alone.
+      confidence: float32 `[N]`, calibrated; NaN where a row has no number.
+      small: bool `[N]`, whether the small model's answer is kept, False for NaN, or
+        None for a calibrator alone.
     """
 
     ids: tuple[str, ...]
@@ -115,6 +115,10 @@ def decide(served: Served, outputs: Outputs) -> Decisions:
       >>> print(decide(load(path), outputs).confidence.round(2))
       [0.5  0.88]
     """
+    if outputs.scores is not None and np.isnan(outputs.scores).all():
+        # Rows without a number may be of any outputs.
+        keep = None if served.cascade is None else np.zeros(len(outputs), bool)
+        return Decisions(outputs.ids, np.asarray(outputs.scores, np.float32), keep)
     _check(served, outputs)
     score, _, prediction = scoring.read(outputs)
     params = served.params

@@ -7,6 +7,7 @@ import pathlib
 import subprocess
 import sys
 import threading
+import types
 
 import made_outputs
 import made_pairs
@@ -256,18 +257,177 @@ def test_malformed_lines_of_a_stream(capsys, monkeypatch, records):
         capsys, "apply", records / "tied.json", "-", "--drop-malformed"
     )
     assert status == 0 and [one["id"] for one in answers(out)] == ["a", "c"]
-    assert err.startswith("calib-jax: left out 1: malformed") and "(line 2)" in err
+    assert (
+        err.startswith("calib-jax: no confidence for 1: malformed")
+        and "(line 2)" in err
+    )
 
 
-def test_rows_left_out_are_named(capsys, monkeypatch, tmp_path, records):
-    lines = ['{"id": "a", "score": 0.5}', '{"id": "b", "score": NaN}']
-    path = tmp_path / "new.jsonl"
-    path.write_text("\n".join(lines))
-    for source in (path, "-"):
-        stream(monkeypatch, path.read_bytes())
-        status, out, err = run(capsys, "apply", records / "tied.json", source)
-        assert status == 0 and [one["id"] for one in answers(out)] == ["a"]
-        assert "left out 1: a score that is NaN or infinite (line 2)." in err
+def by_blocks(capsys, monkeypatch, data, *arguments):
+    """What is answered when lines arrive together, in pairs, and one by one."""
+    lines = data.encode().splitlines(keepends=True)
+    found = []
+    for size in (len(lines), 2, 1):
+        blocks = [b"".join(lines[i : i + size]) for i in range(0, len(lines), size)]
+        buffer = types.SimpleNamespace(read1=lambda _, left=blocks: left.pop(0))
+        blocks.append(b"")
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=buffer))
+        found.append(run(capsys, "apply", *arguments))
+    return found
+
+
+def all_same(found):
+    """The status, the answers and the messages, which are those of all blocks."""
+    assert found[1:] == found[:-1]
+    status, out, err = found[0]
+    return status, answers(out), err
+
+
+def test_a_line_without_an_id_is_malformed_if_the_first_has_one(
+    capsys, monkeypatch, records
+):
+    lines = [
+        {"id": "a", "score": -0.5},
+        {"id": "b", "score": 0.1},
+        {"score": 0.1},
+        {"id": "d", "score": 0.3},
+        {"id": None, "score": 0.3},
+        {"id": "f", "score": 0.5},
+    ]
+    data = "".join(json.dumps(line) + "\n" for line in lines)
+    source = (records / "tied.json", "-")
+    found = by_blocks(capsys, monkeypatch, data, *source, "--drop-malformed")
+    status, given, err = all_same(found)
+    assert status == 0 and [one["id"] for one in given] == ["a", "b", "d", "f"]
+    assert err == (
+        "calib-jax: no confidence for 2: malformed: id: expected an id, got none (line "
+        "3, line 5).\n"
+    )
+    path = records / "no_id.jsonl"
+    path.write_text(data)
+    more = ("--drop-malformed",)
+    assert run(capsys, "apply", records / "tied.json", path, *more) == found[0]
+    for status, out, err in by_blocks(capsys, monkeypatch, data, *source):
+        # Lines behind it are answered if they had arrived by then.
+        ids = [one["id"] for one in answers(out)]
+        assert status == 2 and ids[:2] == ["a", "b"] and set(ids) <= set("abdf")
+        assert "standard input: malformed line 3: id: expected an id, got none" in err
+
+
+def test_lines_are_numbered_over_the_stream(capsys, monkeypatch, records):
+    """Also where later ones have ids, are malformed, or are blank."""
+    lines = ['{"score": 0.5}', "", '{"id": "b", "score": 0.75}', "{", '{"score": 1}']
+    data = "\n".join([*lines, '[{"score": 0}, {"score": 1}]', '{"score": 0.25}'])
+    source = (records / "tied.json", "-", "--drop-malformed")
+    status, given, err = all_same(by_blocks(capsys, monkeypatch, data, *source))
+    assert status == 0 and [one["id"] for one in given] == list("013456")
+    assert "no confidence for 1: malformed" in err and "(line 4)" in err
+
+
+def test_the_first_line_says_what_lines_hold(capsys, monkeypatch, records):
+    lines = [
+        {"id": "a", "score": 0.5},
+        {"id": "b", "logit": 0.5},
+        {"confidence": 0.5, "id": "c", "score": 0.75},
+    ]
+    data = "".join(json.dumps(line) + "\n" for line in lines)
+    source = (records / "tied.json", "-", "--drop-malformed")
+    status, given, err = all_same(by_blocks(capsys, monkeypatch, data, *source))
+    assert status == 0 and [one["id"] for one in given] == ["a", "c"]
+    assert "has no 'score', unlike the first line (line 2)" in err
+    lines = [{"id": "a", "logits": [0.0, 1.0, 2.0, 3.0]}, {"id": "b", "logits": [0, 1]}]
+    data = "".join(json.dumps(line) + "\n" for line in lines)
+    source = (records / "options.json", "-", "--drop-malformed")
+    status, given, err = all_same(by_blocks(capsys, monkeypatch, data, *source))
+    assert status == 0 and [one["id"] for one in given] == ["a"]
+    assert "expected 4 numbers as in the first row, got 2 (line 2)" in err
+
+
+MISSING = ["NaN", "null", '""', "Infinity", '" "']
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_rows_without_a_score_have_a_line(capsys, monkeypatch, records, first):
+    scores = [*MISSING, "0.5"] if first else ["0.5", *MISSING, "0.75"]
+    lines = [f'{{"id": "q{i}", "score": {one}}}\n' for i, one in enumerate(scores)]
+    path = records / "gaps.jsonl"
+    path.write_text("".join(lines))
+    for name in ("tied.json", "scores.json"):
+        whole = run(capsys, "apply", records / name, path)
+        source = (records / name, "-")
+        status, given, err = all_same(
+            [whole, *by_blocks(capsys, monkeypatch, path.read_text(), *source)]
+        )
+        assert status == 0
+        assert [one["id"] for one in given] == [f"q{i}" for i in range(len(scores))]
+        nothing = {"small": False} if name == "tied.json" else {}
+        for one, score in zip(given, scores, strict=True):
+            if score in MISSING:
+                assert one == {"id": one["id"], **nothing, "confidence": None}
+            else:
+                assert 0 < one["confidence"] < 1
+        assert "no confidence for 5: a score that is NaN or infinite (line " in err
+        # Ids are numbers where there are none.
+        data = "".join(f'{{"score": {one}}}\n' for one in scores)
+        _, given, _ = all_same(by_blocks(capsys, monkeypatch, data, *source))
+        assert [one["id"] for one in given] == [str(i) for i in range(len(scores))]
+
+
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("kind", ["logits", "probabilities"])
+def test_rows_without_values_have_a_line(capsys, monkeypatch, records, first, kind):
+    full = "[0.5, 0.25, 0.125, 0.125]"
+    gaps = ["null", "[]", '""', "NaN", "[null, 0.25, 0.125, 0.125]"]
+    gaps += ["[NaN, NaN, NaN, NaN]"]
+    if kind == "logits":
+        gaps.append("[Infinity, 0, 0, 0]")
+    else:
+        gaps.append("[0, 0, 0, 0]")
+    values = [*gaps, full] if first else [full, *gaps, full]
+    lines = [f'{{"id": "q{i}", "{kind}": {one}}}\n' for i, one in enumerate(values)]
+    path = records / "gaps.jsonl"
+    path.write_text("".join(lines))
+    alone = records / "alone.jsonl"
+    alone.write_text(lines[-1])
+    _, out, _ = run(capsys, "apply", records / "options.json", alone)
+    (own,) = answers(out)
+    for name in ("options.json", "classes.json"):
+        whole = run(capsys, "apply", records / name, path)
+        found = by_blocks(capsys, monkeypatch, path.read_text(), records / name, "-")
+        for status, out, err in (whole, *found):
+            assert status == 0 and out == whole[1] and "no confidence for" in err
+        given = answers(whole[1])
+        nothing = {"small": False} if name == "options.json" else {}
+        for i, (one, value) in enumerate(zip(given, values, strict=True)):
+            if value in gaps:
+                assert one == {"id": f"q{i}", **nothing, "confidence": None}
+            else:
+                assert one["confidence"] == pytest.approx(own["confidence"])
+
+
+def test_rows_of_tables_and_arrays_without_a_number_have_a_line(
+    capsys, tmp_path, records
+):
+    path = tmp_path / "new.csv"
+    path.write_text("id,score\na,0.5\nb,\nc,nan\nd,0.75\n")
+    status, out, err = run(capsys, "apply", records / "tied.json", path)
+    given = answers(out)
+    assert status == 0 and [one["id"] for one in given] == list("abcd")
+    assert [one["confidence"] is None for one in given] == [False, True, True, False]
+    assert (
+        "no confidence for 2: a score that is NaN or infinite (line 3, line 4)." in err
+    )
+    values, _ = made_outputs.logits(rows=5)
+    values[1, 2], values[3] = np.nan, -np.inf
+    np.save(tmp_path / "new.npy", values)
+    more = (tmp_path / "new.npy", "--kind", "logits")
+    status, out, err = run(capsys, "apply", records / "options.json", *more)
+    given = answers(out)
+    assert status == 0 and [one["id"] for one in given] == list("01234")
+    gaps = [i for i, one in enumerate(given) if one["confidence"] is None]
+    assert gaps == [1, 3] and not given[1]["small"] and not given[3]["small"]
+    assert "1: a NaN among the values (row 1)" in err
+    assert "1: no option has a probability (row 3)" in err
 
 
 def test_streams_that_are_not_lines(capsys, monkeypatch, records):

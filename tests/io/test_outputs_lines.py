@@ -91,3 +91,46 @@ def test_labels_of_lines_may_be_left_out(tmp_path):
         reading.read_file(path, labelled=False),
     ):
         assert outputs.ids == ("a", "b") and outputs.labels is outputs.outcomes is None
+
+
+@pytest.mark.parametrize("name", ["answers", "decisions"])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_the_first_line_of_a_stream_says_whether_lines_have_ids(name, size):
+    more = {"choices": ["A", "B"]} if name == "answers" else {}
+    failed = {"id": "x", "custom_id": "x", "error": {"message": "late"}}
+    lines = LINES[name][:4]
+    odd = {key: lines[1][key] for key in lines[1] if key not in ("id", "custom_id")}
+    before, ids, dropped = reading.Before(), [], {}
+    for start in range(0, 5, size):
+        batch = [failed, lines[0], odd, *lines[2:]][start : start + size]
+        try:
+            found = reading.read_lines(
+                batch, name="a", before=before, drop_malformed=True, **more
+            )
+            ids += found.ids
+        except left_out.NoRowError as error:
+            found = error
+        dropped |= found.dropped_at
+    assert (before.num_lines, before.num_rows, before.format) == (5, 5, name)
+    kept = [lines[k].get("custom_id", lines[k].get("id")) for k in (0, 2, 3)]
+    # A decision has a row for each question.
+    assert list(dict.fromkeys(one.partition("/")[0] for one in ids)) == kept
+    assert dropped["malformed: expected an id in all lines or in none"] == ("line 3",)
+
+
+def test_rows_without_a_number_are_kept_where_they_are_asked_for():
+    lines = [{"p": [0.25, 0.75]}, {"p": None}, {"p": [0.0, 0.0]}, {"p": [None, 0.5]}]
+    asked = {"name": "a", "kind": "probabilities", "columns": {"probabilities": "p"}}
+    found = reading.read_lines(lines, **asked, missing=True, smoothing=0.1)
+    expected = np.log(0.9 * np.array([0.25, 0.75]) + 0.05)
+    np.testing.assert_allclose(found.log_probabilities[0], expected, rtol=1e-6)
+    assert np.isnan(found.log_probabilities[1:]).all() and len(found) == 4
+    assert found.dropped == {
+        "a NaN among the values": 2,
+        "no option has a probability": 1,
+    }
+    with pytest.raises(ValueError, match="expected probabilities in"):
+        reading.read_lines([{"p": [2, 3]}, *lines], **asked, missing=True)
+    # Without a number nothing says how many classes there would be.
+    found = reading.read_lines(lines[1:2], **asked, missing=True)
+    assert found.kind == "scores" and np.isnan(found.scores).tolist() == [True]

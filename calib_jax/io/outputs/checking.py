@@ -66,6 +66,11 @@ def checked(rows: Rows, left_out: LeftOut, smoothing: float | None) -> Rows:
     Raises:
       ValueError: for values outside the kind's domain, naming the first row.
     """
+    if left_out.keeps_missing and rows.values.size and _none(rows.values):
+        # Without a number nothing tells how many classes there would be.
+        rows.kind, rows.values = "scores", np.full(len(rows), np.nan, np.float32)
+        rows.scale, rows.of_class_one = None, False
+        smoothing = None
     values = rows.values
     if smoothing is not None and rows.kind != "probabilities":
         raise ValueError(f"smoothing: is for probabilities, and these are {rows.kind}.")
@@ -73,25 +78,43 @@ def checked(rows: Rows, left_out: LeftOut, smoothing: float | None) -> Rows:
         with np.errstate(over="ignore"):
             rows.values = np.asarray(values, np.float32)
         bad = ~np.isfinite(rows.values)
-        return rows.drop(bad, "a score that is NaN or infinite", left_out)
+        return _without(rows, bad, "a score that is NaN or infinite", left_out)
     if values.ndim != 2 or values.shape[1] < 2:
         raise ValueError(
             f"{left_out.path}: expected {rows.kind} [N, C] with a column for each of "
             f"two classes or more, got {list(values.shape)}; one number a row is "
             "kind='scores'."
         )
-    rows = rows.drop(_any(values, np.isnan), "a NaN among the values", left_out)
+    bad = _any(values, np.isnan)
+    rows = _without(rows, bad, "a NaN among the values", left_out)
     _check_domain(rows, left_out)
     if rows.kind == "logits":
         if rows.values.dtype.itemsize > 4 or rows.values.dtype.kind in "iub":
             with np.errstate(over="ignore"):
                 rows.values = rows.values.astype(np.float32)
-        rows = rows.drop(_any(rows.values, np.isposinf), "a logit of +inf", left_out)
+        bad = _any(rows.values, np.isposinf)
+        rows = _without(rows, bad, "a logit of +inf", left_out)
     nothing = 0.0 if rows.kind == "probabilities" else -np.inf
-    bad = ~_any(rows.values, lambda block: block > nothing)
-    rows = rows.drop(bad, "no option has a probability", left_out)
+    bad = ~_any(rows.values, lambda block: (block > nothing) | np.isnan(block))
+    rows = _without(rows, bad, "no option has a probability", left_out)
     if rows.kind != "logits":
         rows.values = _log_probabilities(rows, smoothing)
+    return rows
+
+
+def _none(values: np.ndarray) -> bool:
+    """Whether there is no number at all."""
+    rows = values.reshape(len(values), -1)
+    return not _any(rows, lambda block: ~np.isnan(block)).any()
+
+
+def _without(rows: Rows, bad: np.ndarray, reason: str, left_out: LeftOut) -> Rows:
+    """Without rows that are bad, or with NaN in them where each row is kept."""
+    kept = rows.drop(bad, reason, left_out)
+    if not left_out.keeps_missing or not bad.any():
+        return kept
+    rows.values = np.array(rows.values)
+    rows.values[bad] = np.nan
     return rows
 
 
@@ -123,6 +146,8 @@ def _check_sums(rows: Rows, left_out: LeftOut) -> None:
     sums = np.concatenate(
         [np.asarray(part, float).sum(axis=1) for part in _blocks(rows.values)]
     )
+    # Of rows that are kept without values.
+    sums[np.isnan(sums)] = 1.0
     # Two decimals are off by 0.005 each.
     slack = 0.01 + 0.005 * min(num_classes, 8)
     row = int(np.argmax(sums))

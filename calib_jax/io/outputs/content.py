@@ -127,7 +127,9 @@ def look_at_lines(
     left_out: LeftOut,
     *,
     lines: Iterable[Any],
+    places: Places,
     num_before: int = 0,
+    first: Mapping[str, Any] | None = None,
     named: bool = False,
 ) -> Content:
     """As `look`, for lines of JSON that are not in a file.
@@ -137,7 +139,9 @@ def look_at_lines(
       format: None for what the first line says.
       left_out: what is not read.
       lines: text, bytes or parsed JSON.
-      num_before: how many rows and lines there were before.
+      places: of the rows; `num_read` is how many there were before.
+      num_before: how many lines there were before.
+      first: the first line of all, if it was before.
       named: whether it is named what holds the outputs.
     """
     if format is not None and format not in JSON:
@@ -145,15 +149,14 @@ def look_at_lines(
             f"{path}: lines are read of the formats {', '.join(JSON)}, not {format}: "
             "save them to a file."
         )
-    numbered = enumerate(_checked(path, lines, num_before), start=num_before + 1)
-    places = Places([path], "line")
-    places.num_read = num_before
-    return _of_lines([(0, numbered)], places, format, left_out, True, named, None)
+    checked = _checked(path, lines, first=not places.num_read)
+    numbered = enumerate(checked, start=num_before + 1)
+    looked = _of_lines([(0, numbered)], places, format, left_out, True, named, None)
+    return looked if first is None else looked._replace(first=first)
 
 
-def _checked(path: Path, lines: Iterable[Any], num_before: int) -> Iterator[Any]:
+def _checked(path: Path, lines: Iterable[Any], first: bool) -> Iterator[Any]:
     """The lines, if the first one is JSON."""
-    first = not num_before
     for line in lines:
         if first and isinstance(line, (str, bytes)) and (bare := line.strip()):
             first = False
@@ -183,7 +186,7 @@ def _of_lines(
     seen: list[tuple[Place, Mapping[str, Any]]] = []
     for place, line in itertools.islice(lines, _NUM_SEEN):
         seen.append((place, line))
-        if format or not outputs or not _failed(line):
+        if format or not outputs or not failed(line):
             break
     left_out.check(len(seen))
     line = seen[-1][1]
@@ -290,7 +293,7 @@ def _by_start(path: Path) -> str:
     return "" if text[:1] in b"{[" else "csv"
 
 
-def _failed(line: Mapping[str, Any]) -> bool:
+def failed(line: Mapping[str, Any]) -> bool:
     """Whether a line says that a request failed, and nothing else."""
     kept = [line, line.get("response")]
     return any(isinstance(one, Mapping) and one.get("error") for one in kept) or (
@@ -306,7 +309,7 @@ def _by_keys(path: Path, first: Mapping[str, Any], named: bool) -> str:
         return found
     if names.holds_values(first):
         return "jsonl"
-    if responses.is_foreign(first) or _failed(first):
+    if responses.is_foreign(first) or failed(first):
         return servers.NAME
     if named or names.holds_any(first):
         return "jsonl"

@@ -55,6 +55,7 @@ def read(
     left_out: LeftOut,
     kind: str,
     choices: Sequence[str] | None,
+    first: Mapping[str, Any],
 ) -> Rows:
     """A row for each answer, in the order of lines and of the questions in them.
 
@@ -64,16 +65,16 @@ def read(
       left_out: what is not read.
       kind: "probabilities", or "scores" for the confidences that the server states.
       choices: the order of the options; sorted without it.
+      first: the line that says whether lines have ids.
     """
     answers: list[_Answer] = []
     ids: list[str] = []
-    given: set[bool] = set()
+    has_ids = _body(first)[0] is not None or len(places.paths) > 1
     for place, line in lines:
         try:
             identity, body = _body(line)
             identity = places.stem(place) if identity is None else identity
-            given.add(identity is not None)
-            if len(given) > 1:
+            if (identity is not None) != has_ids:
                 raise MalformedError("expected an id in all lines or in none")
             labels = line.get("labels")
             for answer in _answers(body, labels if isinstance(labels, Mapping) else {}):
@@ -89,7 +90,7 @@ def read(
             left_out.refuse(str(error), places.name_of(place))
     left_out.check(len(answers))
     rows = _rows(answers, ids, places, kind, choices)
-    rows.has_ids, rows.num_read = given == {True}, places.num_read
+    rows.has_ids, rows.num_read = has_ids, places.num_read
     return rows
 
 

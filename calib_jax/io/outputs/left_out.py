@@ -127,10 +127,13 @@ class LeftOut:
       path: what is read, for messages.
       counts: the number of rows of each reason.
       places: names of the first places of each reason.
+      keeps_missing: whether rows without a value are kept, with NaN, and only counted.
     """
 
-    def __init__(self, path: Path, *, drop_malformed: bool) -> None:
-        self.path = path
+    def __init__(
+        self, path: Path, *, drop_malformed: bool, keeps_missing: bool = False
+    ) -> None:
+        self.path, self.keeps_missing = path, keeps_missing
         self.counts: collections.Counter[str] = collections.Counter()
         self.places: dict[str, list[str]] = {}
         self._drop_malformed = drop_malformed

@@ -22,7 +22,7 @@ from . import (
     servers,
     tables,
 )
-from .left_out import LeftOut
+from .left_out import LeftOut, Places
 from .record import Outputs
 from .rows import KINDS, Rows, choices_of
 
@@ -157,6 +157,9 @@ def read_file(
       progress: the same.
       **more: of `read_outputs`, too. `labelled=False` leaves out labels and outcomes,
         but no row for lack of one. `unique=False` keeps all rows of an id.
+        `missing=True` keeps rows whose score or values are NaN, infinite or empty, with
+        NaN in all of them, and counts them in `dropped` all the same; if no row has a
+        number they are scores.
     """
     source = host.path("path", path)
     if progress is not None and not callable(progress):
@@ -175,6 +178,7 @@ def read_lines(
     *,
     name: str,
     num_before: int = 0,
+    before: "Before | None" = None,
     **more: Any,
 ) -> Outputs:
     """Reads outputs from lines of JSON, such as a batch of those of standard input.
@@ -185,21 +189,58 @@ def read_lines(
       name: what messages call them.
       num_before: how many lines were read before: numbers of lines, and of rows without
         ids, go on behind them.
+      before: in its place, all that earlier batches of the stream said, so that no
+        answer depends on how lines come together; it is brought up to date.
       **more: as in `read_file`; format is that of an earlier batch, if there was one.
 
     Raises:
       ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
     """
     path, asked = Path(name), _Asked(**more)
-    look = functools.partial(
-        content.look_at_lines,
-        path,
-        asked.format,
-        lines=lines,
-        num_before=num_before,
-        named=asked.named,
-    )
-    return _read(path, name, look, asked, None)
+    if before is None:
+        before = Before(num_before, num_before, asked.format)
+    lines = list(lines)
+    places = Places([path], "line")
+    places.num_read = before.num_rows
+
+    def look(left_out: LeftOut) -> content.Content:
+        looked = content.look_at_lines(
+            path,
+            before.format,
+            left_out,
+            lines=lines,
+            places=places,
+            num_before=before.num_lines,
+            first=before.first,
+            named=asked.named,
+        )
+        # Failed requests look alike in all formats.
+        if not content.failed(looked.first):
+            before.format, before.first = looked.format, looked.first
+        return looked
+
+    try:
+        return _read(path, name, look, asked, None)
+    finally:
+        before.num_lines += len(lines)
+        before.num_rows = places.num_read
+
+
+@dataclasses.dataclass
+class Before:
+    """What earlier batches of a stream of lines said.
+
+    Attributes:
+      num_lines: how many lines there were, blank ones too.
+      num_rows: how many rows.
+      format: their format, once a line told it.
+      first: the first line, which says what the lines hold and whether they have ids.
+    """
+
+    num_lines: int = 0
+    num_rows: int = 0
+    format: str | None = None
+    first: Mapping[str, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -216,6 +257,7 @@ class _Asked:
     drop_malformed: bool = False
     labelled: bool = True
     unique: bool = True
+    missing: bool = False
 
     def __post_init__(self) -> None:
         _one_of("kind", self.kind, tuple(KINDS))
@@ -248,7 +290,9 @@ def _read(
     asked: _Asked,
     labels: Path | None,
 ) -> Outputs:
-    left_out = LeftOut(path, drop_malformed=asked.drop_malformed)
+    left_out = LeftOut(
+        path, drop_malformed=asked.drop_malformed, keeps_missing=asked.missing
+    )
     try:
         looked = look(left_out)
         rows = _rows(looked, asked, left_out)
@@ -319,10 +363,11 @@ def _rows(looked: content.Content, asked: _Asked, left_out: LeftOut) -> Rows:
     if looked.format == servers.NAME:
         natural = "scores" if choices is None else "log_probabilities"
         _only(looked, kind, natural)
-        return servers.read(lines, places, left_out, choices)
+        return servers.read(lines, places, left_out, choices, looked.first)
     if looked.format == decisions.NAME:
         _only(looked, kind, "probabilities", "scores")
-        return decisions.read(lines, places, left_out, kind or "probabilities", choices)
+        kind = kind or "probabilities"
+        return decisions.read(lines, places, left_out, kind, choices, looked.first)
     rows = tables.read(
         tables.of(looked),
         format=looked.format,

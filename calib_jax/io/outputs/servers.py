@@ -39,6 +39,7 @@ def read(
     places: Places,
     left_out: LeftOut,
     choices: Sequence[str] | None,
+    first: Mapping[str, Any],
 ) -> Rows:
     """A row for each answer, in the order of lines.
 
@@ -48,8 +49,9 @@ def read(
       left_out: what is not read.
       choices: the answers to a multiple-choice question; without them each row has the
         mean log-likelihood of its tokens as a score.
+      first: the line that says whether lines have ids.
     """
-    found = _Found(choices)
+    found = _Found(choices, has_ids=_has_id(first) or len(places.paths) > 1)
     pieces: set[tuple[str, int]] = set()
     held: list[_Held] = []
     for place, identity, choice in _choices(lines, places, left_out, found):
@@ -89,8 +91,7 @@ def _choices(
                 left_out.refuse(str(error), places.name_of(place))
         for choice in choices:
             identity = choice.identity if _has_id(line) else places.stem(place) or ""
-            found.given.add(bool(identity))
-            if len(found.given) > 1:
+            if bool(identity) != found.has_ids:
                 reason = "expected an id in all lines or in none"
                 left_out.refuse(reason, places.name_of(place))
                 break
@@ -118,9 +119,8 @@ class _Held(NamedTuple):
 class _Found:
     """What is kept of the answers read so far."""
 
-    def __init__(self, choices: Sequence[str] | None) -> None:
-        self.choices = choices
-        self.given: set[bool] = set()
+    def __init__(self, choices: Sequence[str] | None, has_ids: bool) -> None:
+        self.choices, self.has_ids = choices, has_ids
         self.ids: list[str] = []
         self.requests: list[str] = []
         self.indices: list[int] = []
@@ -175,7 +175,7 @@ class _Found:
             values=values,
             places=places,
             ids=self.ids,
-            has_ids=self.given == {True},
+            has_ids=self.has_ids,
             num_read=places.num_read,
             texts=self.texts,
         )

@@ -189,7 +189,8 @@ def _read(
     else:
         numbers = [n for field in wanted if field in _NUMBERS for n in wanted[field]]
         others = [n for field in wanted if field not in _NUMBERS for n in wanted[field]]
-        read = table.read(numbers, others, places, left_out)
+        ids = wanted["ids"][0] if "ids" in wanted else None
+        read = table.read(numbers, others, places, left_out, ids)
         left_out.check(len(places))
     found = {}
     for field, columns in wanted.items():

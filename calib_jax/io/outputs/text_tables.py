@@ -1,5 +1,6 @@
 """Tables of text: CSV, and JSON lines with a column in each field."""
 
+import contextlib
 import csv
 import itertools
 from array import array
@@ -13,6 +14,7 @@ from .. import json_lines
 from ..responses import MalformedError, json_value, shown
 from . import names
 from .left_out import LeftOut, Place, Places
+from .rows import is_empty
 
 # So many names behind the first line are kept.
 _NUM_LATER = 20
@@ -24,11 +26,26 @@ class _Columns:
     A column of numbers may hold a list in each row, or an object with a number for each
     option.
 
+    Args:
+      numbers: names of columns of numbers.
+      others: of other columns.
+      ids: of the column with ids, which each row must have.
+      keeps_missing: whether a row without the numbers of the others is one of NaN.
+
     Attributes:
       options: of each column of objects, in the order of the first row.
     """
 
-    def __init__(self, numbers: list[str], others: list[str]) -> None:
+    def __init__(
+        self,
+        numbers: list[str],
+        others: list[str],
+        ids: str | None,
+        keeps_missing: bool,
+    ) -> None:
+        self._ids, self._keeps_missing = ids, keeps_missing
+        self._num_rows = 0
+        self._missing: dict[str, list[int]] = {name: [] for name in numbers}
         self.numbers = {name: array("d") for name in numbers}
         self.widths: dict[str, int] = {}
         self.options: dict[str, tuple[str, ...]] = {}
@@ -36,16 +53,7 @@ class _Columns:
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Adds a row, or raises `MalformedError` and adds nothing."""
-        found = {}
-        for name in self.numbers:
-            cell = _numbers(name, self._listed(name, row.get(name)))
-            width = len(cell) if isinstance(cell, list) else 0
-            if self.widths.setdefault(name, width) != width:
-                raise MalformedError(
-                    f"{name}: expected {self.widths[name] or 'one'} numbers as in the "
-                    f"first row, got {width or 'one'}"
-                )
-            found[name] = cell if isinstance(cell, list) else [cell]
+        found = {name: self._cells(name, row.get(name)) for name in self.numbers}
         for name in self.others:
             other = row.get(name)
             # Labels of decisions are an object with one for each question.
@@ -53,10 +61,36 @@ class _Columns:
                 isinstance(other, dict) and name != "labels"
             ):
                 raise MalformedError(f"{name}: expected one value, got {shown(other)}")
-        for name, cell in found.items():
-            self.numbers[name].extend(cell)
+        if self._ids is not None and is_empty(row.get(self._ids)):
+            raise MalformedError(f"{self._ids}: expected an id, got none")
+        for name, numbers in found.items():
+            if numbers is None:
+                self._missing[name].append(self._num_rows)
+            else:
+                self.numbers[name].extend(numbers)
         for name, cells in self.others.items():
             cells.append(row.get(name))
+        self._num_rows += 1
+
+    def expect(self, first: Mapping[str, Any]) -> None:
+        """Takes the forms of columns from a row that is not added."""
+        for name in self.numbers:
+            # A row that is malformed is refused where it stands.
+            with contextlib.suppress(MalformedError):
+                self._cells(name, first.get(name))
+
+    def _cells(self, name: str, cell: Any) -> list[float] | None:
+        """The numbers of a row, or None if it has none and may lack them."""
+        if self._keeps_missing and (is_empty(cell) or cell in ([], {})):
+            return None
+        numbers = _numbers(name, self._listed(name, cell))
+        width = len(numbers) if isinstance(numbers, list) else 0
+        if self.widths.setdefault(name, width) != width:
+            raise MalformedError(
+                f"{name}: expected {self.widths[name] or 'one'} numbers as in the "
+                f"first row, got {width or 'one'}"
+            )
+        return numbers if isinstance(numbers, list) else [numbers]
 
     def _listed(self, name: str, cell: Any) -> Any:
         """The numbers of an object in the order of the options."""
@@ -72,7 +106,13 @@ class _Columns:
         for name, numbers in self.numbers.items():
             width = self.widths.get(name, 0)
             values = np.frombuffer(numbers, np.float64) if numbers else np.zeros(0)
-            found[name] = values.reshape(-1, width) if width else values
+            values = values.reshape(-1, width) if width else values
+            if missing := self._missing[name]:
+                there = np.ones(self._num_rows, bool)
+                there[missing] = False
+                kept, values = values, np.full((len(there), *values.shape[1:]), np.nan)
+                values[there] = kept
+            found[name] = values
         return found
 
 
@@ -116,14 +156,20 @@ class JsonTable:
     def __init__(
         self, first: Mapping[str, Any], lines: Iterable[tuple[Place, Mapping[str, Any]]]
     ) -> None:
-        self.names, self._lines = list(first), lines
+        self.names, self._first, self._lines = list(first), first, lines
         self.options: dict[str, tuple[str, ...]] = {}
         self.later: list[str] = []
 
     def read(
-        self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
+        self,
+        numbers: list[str],
+        others: list[str],
+        places: Places,
+        left_out: LeftOut,
+        ids: str | None = None,
     ) -> dict[str, Any]:
-        found = _Columns(numbers, others)
+        found = _Columns(numbers, others, ids, left_out.keeps_missing)
+        found.expect(self._first)
         known = set(self.names)
         for place, line in self._lines:
             if len(self.later) < _NUM_LATER and not line.keys() <= known:
@@ -191,9 +237,14 @@ class CsvTable:
                 yield rows.line_num, cells
 
     def read(
-        self, numbers: list[str], others: list[str], places: Places, left_out: LeftOut
+        self,
+        numbers: list[str],
+        others: list[str],
+        places: Places,
+        left_out: LeftOut,
+        ids: str | None = None,
     ) -> dict[str, Any]:
-        found = _Columns(numbers, others)
+        found = _Columns(numbers, others, ids, left_out.keeps_missing)
         rows = self._rows(self._watch)
         if not self.bare:
             next(cells for _, cells in rows if _holds(cells))
