@@ -46,7 +46,7 @@ class CheckReport(Report):
       small_share_before: the same on the rows that K was chosen on, or None.
       small_accuracy: of the small model's answers on new inputs that it keeps, or None
         without labels.
-      small_accuracy_before: the same on the rows that the router was fitted on, or None.
+      small_accuracy_before: the same on the rows that the router was fitted on.
       accuracy_p_value: probability of a drop this large without a change, or None.
       accuracy_fell: whether it is too small to be chance.
       max_drop: the limit that was promised, or None without such a promise.
