@@ -257,6 +257,18 @@ def test_equal_outputs_are_said(capsys, file):
     assert first.startswith("copy.npz: 200 rows used. ")
 
 
+@pytest.mark.parametrize("command", ["cascade", "clean"])
+def test_a_join_by_order_is_said(capsys, file, command):
+    values, _ = made_outputs.logits(rows=200, seed=1)
+    other = file.parent / "other.npz"
+    np.savez(other, logits=values, labels=np.load(file)["labels"])
+    out = file.parent / "out"
+    status, printed, _ = run(capsys, command, file, other, "--output", out)
+    said = "model.npz and other.npz are joined by the order of their rows: neither has"
+    assert status == 0 and said in printed
+    assert said in (out / "report.html").read_text(encoding="utf-8")
+
+
 def test_json_is_alone_and_quiet(file):
     process = start("calibrate", file, "--json", "--output", file.parent / "out")
     out, err = process.communicate(timeout=120)
