@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import os
 import sys
 import threading
@@ -30,6 +31,21 @@ _MOST_REASONS = 3
 # After which a log file is told what is done.
 _LONG_SECONDS = 20.0
 _FILE = click.Path(exists=True, path_type=Path)
+
+
+class Number(click.FloatRange):
+    """A number in a range, in which NaN is not."""
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"expected a number, got {value}.", param, ctx)
+        return found
 
 
 class Column(click.ParamType):
@@ -99,7 +115,7 @@ def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--smoothing",
-                type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+                type=Number(0.0, 1.0, min_open=True, max_open=True),
                 metavar="SHARE",
                 help="Mix this share of a uniform distribution into probabilities, "
                 "to avoid zeros.",
@@ -170,7 +186,7 @@ def running(
                 ),
                 click.option(
                     "--confidence-level",
-                    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+                    type=Number(0.0, 1.0, min_open=True, max_open=True),
                     default=confidence_level,
                     show_default=True,
                     help=of_level,

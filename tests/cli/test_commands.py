@@ -269,6 +269,12 @@ def test_a_join_by_order_is_said(capsys, file, command):
     assert said in (out / "report.html").read_text(encoding="utf-8")
 
 
+def test_what_is_no_number(capsys, file):
+    for option in ("--max-drop", "--confidence-level", "--smoothing"):
+        found = one_line(capsys, "cascade", file, file, option, "nan")
+        assert f"{option}': expected a number, got nan." in found
+
+
 def test_json_is_alone_and_quiet(file):
     process = start("calibrate", file, "--json", "--output", file.parent / "out")
     out, err = process.communicate(timeout=120)
