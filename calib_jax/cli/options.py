@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from ..io.outputs import Outputs
 from ..io.outputs import names as column_names
@@ -277,23 +276,7 @@ def read_all(
                 if path != other
                 else f"{path}: given twice; give the outputs of two models."
             )
-    found = [read(path, model=one, **options) for path, one in asked]
-    for (_, first), (number, second) in itertools.combinations(enumerate(found), 2):
-        if _are_equal(first, second):
-            note = f"The outputs are those of {first.name}; is it the same model?"
-            found[number] = dataclasses.replace(
-                second, notes=(*found[number].notes, note)
-            )
-    return found
-
-
-def _are_equal(first: Outputs, second: Outputs) -> bool:
-    """Whether two files hold the same numbers."""
-    for name in ("logits", "log_probabilities", "scores"):
-        one, other = getattr(first, name), getattr(second, name)
-        if one is not None or other is not None:
-            return one is not None and other is not None and np.array_equal(one, other)
-    return False
+    return [read(path, model=one, **options) for path, one in asked]
 
 
 def read_one(path: Path, models: Sequence[str], **options: Any) -> Outputs:

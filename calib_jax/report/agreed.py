@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..io.outputs import Outputs
-from . import scoring
+from . import pairs, scoring
 from .records import class_values
 
 
@@ -36,11 +36,12 @@ def answers(outputs: Sequence[Outputs]) -> Answers:
     """The answers of joined outputs.
 
     Raises:
-      ValueError: if one has no labels or no predictions, if only some name their
-        options, or if their labels differ.
+      ValueError: if two are those of one model, if one has no labels or no
+        predictions, if only some name their options, or if their labels differ.
     """
     if not outputs:
         raise ValueError("outputs: expected those of one model or more, got none.")
+    pairs.check_different(outputs)
     named = {one.choices is not None for one in outputs}
     if len(named) > 1:
         without = next(one for one in outputs if one.choices is None)
