@@ -58,7 +58,7 @@ Examples:
 )
 @click.option(
     "--max-drop",
-    type=click.FloatRange(-1.0, 1.0),
+    type=options.Number(-1.0, 1.0),
     default=0.01,
     show_default=True,
     help="Largest allowed loss of accuracy; 0.01 is one point.",

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import itertools
 import json
+import math
 import os
 import sys
 import threading
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from ..io.outputs import Outputs
 from ..io.outputs import names as column_names
@@ -30,6 +30,21 @@ _MOST_REASONS = 3
 # After which a log file is told what is done.
 _LONG_SECONDS = 20.0
 _FILE = click.Path(exists=True, path_type=Path)
+
+
+class Number(click.FloatRange):
+    """A number in a range, in which NaN is not."""
+
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> float:
+        found = super().convert(value, param, ctx)
+        if math.isnan(found):
+            self.fail(f"expected a number, got {value}.", param, ctx)
+        return found
 
 
 class Column(click.ParamType):
@@ -99,7 +114,7 @@ def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--smoothing",
-                type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+                type=Number(0.0, 1.0, min_open=True, max_open=True),
                 metavar="SHARE",
                 help="Mix this share of a uniform distribution into probabilities, "
                 "to avoid zeros.",
@@ -170,7 +185,7 @@ def running(
                 ),
                 click.option(
                     "--confidence-level",
-                    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+                    type=Number(0.0, 1.0, min_open=True, max_open=True),
                     default=confidence_level,
                     show_default=True,
                     help=of_level,
@@ -261,23 +276,7 @@ def read_all(
                 if path != other
                 else f"{path}: given twice; give the outputs of two models."
             )
-    found = [read(path, model=one, **options) for path, one in asked]
-    for (_, first), (number, second) in itertools.combinations(enumerate(found), 2):
-        if _are_equal(first, second):
-            note = f"The outputs are those of {first.name}; is it the same model?"
-            found[number] = dataclasses.replace(
-                second, notes=(*found[number].notes, note)
-            )
-    return found
-
-
-def _are_equal(first: Outputs, second: Outputs) -> bool:
-    """Whether two files hold the same numbers."""
-    for name in ("logits", "log_probabilities", "scores"):
-        one, other = getattr(first, name), getattr(second, name)
-        if one is not None or other is not None:
-            return one is not None and other is not None and np.array_equal(one, other)
-    return False
+    return [read(path, model=one, **options) for path, one in asked]
 
 
 def read_one(path: Path, models: Sequence[str], **options: Any) -> Outputs:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from ..io.outputs import Outputs
-from . import scoring
+from . import pairs, scoring
+from .records import class_values
 
 
 class Answers(NamedTuple):
@@ -35,11 +36,12 @@ def answers(outputs: Sequence[Outputs]) -> Answers:
     """The answers of joined outputs.
 
     Raises:
-      ValueError: if one has no labels or no predictions, if only some name their
-        options, or if their labels differ.
+      ValueError: if two are those of one model, if one has no labels or no
+        predictions, if only some name their options, or if their labels differ.
     """
     if not outputs:
         raise ValueError("outputs: expected those of one model or more, got none.")
+    pairs.check_different(outputs)
     named = {one.choices is not None for one in outputs}
     if len(named) > 1:
         without = next(one for one in outputs if one.choices is None)
@@ -53,9 +55,7 @@ def answers(outputs: Sequence[Outputs]) -> Answers:
     predictions, labels, own = [], [], []
     for one in outputs:
         if one.labels is None:
-            raise ValueError(
-                f"{one.name}: no labels to check. Pass a file of them with --labels."
-            )
+            raise _no_labels(one)
         one = dataclasses.replace(one, outcomes=None)
         prediction = scoring.scored(one).prediction
         numbers = np.array([place[name] for name in one.choices or ()], np.int32)
@@ -79,4 +79,19 @@ def answers(outputs: Sequence[Outputs]) -> Answers:
         predictions=np.stack(predictions),
         labels=labels[0],
         names=tuple(every) or None,
+    )
+
+
+def _no_labels(outputs: Outputs) -> ValueError:
+    if outputs.predictions is not None or class_values(outputs) is not None:
+        return ValueError(
+            f"{outputs.name}: no labels to check. Pass a file of them with --labels."
+        )
+    has = "scores alone"
+    if outputs.outcomes is not None:
+        has = "whether answers are right, and not what they are"
+    return ValueError(
+        f"{outputs.name}: it says {has}. To check labels, each row needs its given "
+        "label and the option that the model chose: add columns label and prediction, "
+        "or the labels and the probabilities of all options."
     )

@@ -307,8 +307,8 @@ def cleaning_report(
 
     Raises:
       ValueError: if outputs have no labels or do not say which option a model chose, if
-        they cannot be joined, if fewer than 40 rows are left, or if all answers of a
-        half agree with the labels.
+        they cannot be joined, if two are those of one model, if fewer than 40 rows are
+        left, or if all answers of a half agree with the labels.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, Algorithm 2, method 2.

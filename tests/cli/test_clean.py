@@ -143,7 +143,15 @@ def test_what_cannot_be_cleaned(capsys, made):
     assert found.startswith("small.npz: no labels to check. Pass a file of them")
     np.savez(folder / "scores.npz", scores=np.arange(99.0), correct=np.arange(99) % 2)
     found = one_line(capsys, "clean", folder / "scores.npz", *out)
-    assert "no labels to check" in found
+    assert found.startswith("scores.npz: it says whether answers are right, and not ")
+    assert "add columns label and prediction, or the labels and the prob" in found
+    assert "--labels" not in found
+    # What it says to do leads somewhere.
+    rows = np.arange(99)
+    chosen = {"label": rows // 2 % 3, "prediction": rows // 2 % 3 + (rows % 20 == 0)}
+    both = {"scores": rows / 99, "correct": rows % 20 != 0, **chosen}
+    np.savez(folder / "both.npz", **both)
+    assert run(capsys, "clean", folder / "both.npz", "--output", folder / "b")[0] == 0
     np.savez(folder / "binary.npz", scores=np.arange(99.0), labels=np.arange(99) % 2)
     found = one_line(capsys, "clean", folder / "binary.npz", *out)
     assert "it has scores but no predictions" in found

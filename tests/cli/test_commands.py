@@ -247,14 +247,32 @@ def test_a_file_given_twice(capsys, file, command, monkeypatch):
     assert found.startswith(f"{file} and {link} are the same outputs; give those of ")
 
 
-def test_equal_outputs_are_said(capsys, file):
+@pytest.mark.parametrize("command", ["cascade", "clean"])
+def test_equal_outputs_are_refused(capsys, file, command):
     copy = file.parent / "copy.npz"
     copy.write_bytes(file.read_bytes())
-    status, out, _ = run(capsys, "clean", file, copy, "--output", file.parent / "out")
-    assert status == 0
-    assert "The outputs are those of model.npz; is it the same model?" in out
-    first = next(line for line in out.splitlines() if "is it the same" in line)
-    assert first.startswith("copy.npz: 200 rows used. ")
+    out = file.parent / "out"
+    found = one_line(capsys, command, file, copy, "--output", out)
+    assert found.startswith("model.npz and copy.npz: the same logits in all 200 rows")
+    assert "Give the other model's file" in found and not out.exists()
+
+
+@pytest.mark.parametrize("command", ["cascade", "clean"])
+def test_a_join_by_order_is_said(capsys, file, command):
+    values, _ = made_outputs.logits(rows=200, seed=1)
+    other = file.parent / "other.npz"
+    np.savez(other, logits=values, labels=np.load(file)["labels"])
+    out = file.parent / "out"
+    status, printed, _ = run(capsys, command, file, other, "--output", out)
+    said = "model.npz and other.npz are joined by the order of their rows: neither has"
+    assert status == 0 and said in printed
+    assert said in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_what_is_no_number(capsys, file):
+    for option in ("--max-drop", "--confidence-level", "--smoothing"):
+        found = one_line(capsys, "cascade", file, file, option, "nan")
+        assert f"{option}': expected a number, got nan." in found
 
 
 def test_json_is_alone_and_quiet(file):
@@ -312,13 +330,17 @@ def test_models_of_one_file(capsys, tmp_path):
     np.savez(path, logits=values, models=names, labels=labels)
     several = as_json(
         capsys,
-        *("clean", path, "--model", "two", "--model", "1"),
+        *("clean", path, "--model", "two", "--model", "0"),
         *("--output", tmp_path / "out"),
     )
     assert [model["source"]["role"] for model in several["models"]] == [
         "model 1",
         "model 2",
     ]
+    # One of them by its name and by its number.
+    twice = "--model", "two", "--model", "1", "--output", tmp_path / "none"
+    found = one_line(capsys, "clean", path, *twice)
+    assert found.startswith("all.npz: the same logits in all 1,200 rows, so that both ")
     # A name goes before a number.
     for asked, number in (("1", 1), ("0", 2)):
         found = cj.io.read_outputs(path, model=asked)
@@ -360,9 +382,10 @@ def test_what_was_left_out_is_said(capsys, tmp_path):
 
 def test_what_each_of_two_files_lost_is_said(capsys, tmp_path):
     values, labels = made_outputs.logits(rows=300)
-    for name, rows in (("small", range(300)), ("large", range(20, 320))):
+    both = ("small", values, range(300)), ("large", values / 2, range(20, 320))
+    for name, own, rows in both:
         lines = [
-            {"id": k, "logits": values[k % 300].tolist(), "label": int(labels[k % 300])}
+            {"id": k, "logits": own[k % 300].tolist(), "label": int(labels[k % 300])}
             for k in rows
         ]
         text = "".join(json.dumps(line) + "\n" for line in lines)

@@ -111,6 +111,18 @@ def outputs_of(folder, name, text, **more):
     return read(write(folder / name, text), **more)
 
 
+def test_join_by_order_is_said(tmp_path):
+    parts = [outputs_of(tmp_path, name, "score\n0.1\n0.2\n") for name in "abc"]
+    said = "a and b are joined by the order of their rows: neither has ids."
+    for one in cj.io.join(*parts[:2]):
+        assert one.notes[-2:] == (said, "Joined 2 outputs: 2 rows.")
+    said = "a and b and c are joined by the order of their rows: none has ids."
+    assert cj.io.join(*parts)[2].notes[-2] == said
+    assert cj.io.join(parts[0])[0].notes[-1] == "Joined 1 outputs: 2 rows."
+    parts = [outputs_of(tmp_path, name, "id,score\nx,0.1\n") for name in "ab"]
+    assert "order" not in " ".join(cj.io.join(*parts)[1].notes)
+
+
 def test_join_by_id(tmp_path):
     small = outputs_of(
         tmp_path, "s", "id,score,correct,task\na,0.1,1,x\nb,0.2,0,x\nc,0.3,1,y\n"

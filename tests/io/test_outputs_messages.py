@@ -33,6 +33,20 @@ def test_percentages(tmp_path, name):
     assert len(read(path)) == 2
 
 
+@pytest.mark.parametrize("name", ["ix_vit_conf", "confidence", "small_prob"])
+def test_scale_of_a_column_that_is_asked_for(tmp_path, name):
+    path = write(tmp_path / "a", f"id,{name},margin,correct\na,0.5,7,1\nb,0.9,8,0\n")
+    outputs = read(path, columns={"scores": name})
+    assert outputs.kind == "scores" and outputs.scale == "confidence"
+    assert read(path, columns={"scores": name}, kind="scores").scale is None
+    assert read(path, columns={"scores": "margin"}).scale is None
+    path = write(tmp_path / "a", f"id,{name}\na,0.5\nb,93\n")
+    message = one_line(path, columns={"scores": name})
+    assert f"expected {name} in [0, 1], got 93 (line 3)" in message
+    path = write(tmp_path / "a", "id,my_logprob\na,-0.5\n")
+    assert read(path, columns={"scores": "my_logprob"}).scale == "log_probability"
+
+
 def test_scales_of_other_names(tmp_path):
     path = write(tmp_path / "a", "log_prob\n-0.5\n0.5\n")
     assert "expected log_prob at most 0, got 0.5 (line 3)" in one_line(path)

@@ -275,7 +275,8 @@ def test_scores_of_class_1_do_not_say_what_is_right(pair):
 def test_swapped_roles(pair):
     found = report.cascade_report(*reversed(pair))
     assert "are the files in the wrong order?" in " ".join(found.sentences())
-    found = report.cascade_report(pair[0], pair[0])
+    equal = dataclasses.replace(pair[0], scores=pair[0].scores / 2)
+    found = report.cascade_report(pair[0], equal)
     assert np.isnan(found.apgr)
     text = " ".join(found.sentences())
     assert "equally accurate" in text and "has an APGR" not in text
@@ -341,6 +342,27 @@ def test_a_cascade_that_costs_more(pair):
 def test_wrong_arguments(pair, given, message):
     with pytest.raises(ValueError, match=message):
         report.cascade_report(*pair, **given)
+
+
+def test_one_model_twice(pair):
+    small, large = pair
+    copy = dataclasses.replace(small, name="copy.csv")
+    said = r"^small.csv and copy.csv: the same scores in all 3,000 rows.* --model if "
+    with pytest.raises(ValueError, match=said):
+        report.cascade_report(small, copy)
+    # On the rows that they share, in any order.
+    rows = np.arange(1000)[::-1]
+    part = dataclasses.replace(
+        small,
+        ids=tuple(small.ids[row] for row in rows),
+        scores=small.scores[rows],
+        outcomes=small.outcomes[rows],
+    )
+    with pytest.raises(ValueError, match=r"^small.csv: the same scores in all 1,000 "):
+        report.cascade_report(small, part)
+    # Two models may state the same confidences, of other answers.
+    other = dataclasses.replace(large, scores=small.scores)
+    assert report.cascade_report(small, other, max_drop=0.3).num_rows == len(small)
 
 
 def test_wrong_outputs(pair):

@@ -117,8 +117,12 @@ def test_drifted(made):
     outcomes = small.outcomes[rows]
     both = (
         dataclasses.replace(some, outcomes=outcomes),
-        dataclasses.replace(some, name="large.csv", outcomes=outcomes),
+        dataclasses.replace(
+            some, name="large.csv", scores=some.scores / 2, outcomes=outcomes
+        ),
     )
+    with pytest.raises(ValueError, match="so that both outputs are of one model"):
+        report.check_report(made[1], both[0], both[0])
     check = report.check_report(made[1], *both)
     assert check.verdict is Verdict.SHOWN and check.drifted and not check.alarm
     assert "what is saved may have changed" in check.next_steps()[0]

@@ -324,6 +324,7 @@ def test_what_cannot_be_cleaned(made):
         "it has scores but no predictions": (
             dataclasses.replace(first, logits=None, scores=first.logits[:, 0]),
         ),
+        "^model 0: the same logits in all 1,200 rows": (first, second, first),
         "at least 40 rows": (outputs(first.logits[:39], first.labels[:39]),),
         "different labels in 1200 of 1200": (
             first,

@@ -103,7 +103,8 @@ def join(*outputs: Outputs) -> tuple[Outputs, ...]:
     """The rows that several outputs share, in one order.
 
     Rows are joined by their ids and stay in the order of the first outputs. Outputs
-    without ids are joined by the numbers of their rows, if they had equally many.
+    without ids are joined by the numbers of their rows, if they had equally many; a
+    note says so.
 
     Args:
       *outputs: two or more `Outputs`, for example of a small and of a large model.
@@ -145,7 +146,8 @@ def join(*outputs: Outputs) -> tuple[Outputs, ...]:
             f"{examples}: are they of the same questions?"
         )
     ordered = [one for one in outputs[0].ids if one in shared]
-    joined = tuple(_on(one, ordered, len(outputs)) for one in outputs)
+    by_order = _by_order(outputs, names)
+    joined = tuple(_on(one, ordered, len(outputs), by_order) for one in outputs)
     others = [
         _checked(joined[0], one, f"{names[0]} and {name}")
         for one, name in zip(joined[1:], names[1:], strict=True)
@@ -179,7 +181,19 @@ def _check_ids(outputs: tuple[Outputs, ...]) -> None:
         )
 
 
-def _on(outputs: Outputs, ordered: list[str], num_joined: int) -> Outputs:
+def _by_order(outputs: tuple[Outputs, ...], names: list[str]) -> tuple[str, ...]:
+    """A note on rows that nothing says to be the same, if there are several outputs."""
+    if len(outputs) == 1 or outputs[0].has_ids:
+        return ()
+    none = "neither has" if len(outputs) == 2 else "none has"
+    return (
+        f"{' and '.join(names)} are joined by the order of their rows: {none} ids.",
+    )
+
+
+def _on(
+    outputs: Outputs, ordered: list[str], num_joined: int, by_order: tuple[str, ...]
+) -> Outputs:
     """The rows of these ids."""
     place = {one: row for row, one in enumerate(outputs.ids)}
     rows = np.array([place[one] for one in ordered])
@@ -202,7 +216,8 @@ def _on(outputs: Outputs, ordered: list[str], num_joined: int) -> Outputs:
             **outputs.dropped_at,
             _LOST: (*outputs.dropped_at.get(_LOST, ()), *first)[:5],
         }
-    return dataclasses.replace(outputs, **changes, notes=(*outputs.notes, f"{note}."))
+    notes = (*outputs.notes, *by_order, f"{note}.")
+    return dataclasses.replace(outputs, **changes, notes=notes)
 
 
 def _checked(first: Outputs, other: Outputs, names: str) -> Outputs:

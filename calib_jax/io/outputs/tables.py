@@ -76,7 +76,7 @@ def read(
     scale = None
     if values.ndim == 1 and kind in (None, "scores"):
         known = "scores"
-        if kind is None and field not in (columns or {}):
+        if kind is None:
             scale = names.scale_name(str(plan[field]))
             _check_scale(path, str(plan[field]), values, places)
     of_class_one = values.ndim == 1 and kind == "probabilities"
