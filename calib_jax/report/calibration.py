@@ -84,11 +84,11 @@ class CalibrationReport(Report):
             )
         )
         if model.before is not None and error.estimate > model.before.error.estimate:
+            has_options = self.sources[0].num_options is not None
             others = [
                 f"--method {name}"
                 for name, method in METHODS.items()
-                if name != model.method
-                and (not method.of_classes or self.sources[0].num_options is not None)
+                if name != model.method and (has_options or not method.of_classes)
             ]
             found.append(
                 "The ECE is not smaller than before: by chance, or because another "
