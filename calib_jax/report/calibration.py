@@ -92,8 +92,8 @@ class CalibrationReport(Report):
             ]
             found.append(
                 "The ECE is not smaller than before: by chance, or because another "
-                f"calibrator suits better. Try {' or '.join(others)}, or keep the model "
-                "as it is."
+                f"calibrator suits better. Try {' or '.join(others)}, or keep the "
+                "model as it is."
             )
         if model.num_groups > len(model.groups) > 0:
             found.append(
