@@ -44,7 +44,7 @@ def write(path, lines, end="\n"):
         for line in lines
     )
     data = text.encode("utf-8", "surrogatepass")
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if path.suffix == ".gz" else data)
     return path
 
 

@@ -175,7 +175,10 @@ def test_files_of_a_folder_that_are_not_read(tmp_path):
     outputs = read(tmp_path)
     note = "Files of the folder that were not read: more/plot.png, readme.txt."
     assert outputs.notes == (note,) and outputs.dropped == {}
-    write(tmp_path / "b.ndjson.gz", gzip.compress(b'{"id": "b", "score": 0.5}\n'))
+    lines = gzip.compress(b'{"id": "b", "score": 0.5}\n', mtime=0)
+    write(tmp_path / "b.ndjson.gz", lines)
+        tmp_path / "b.ndjson.gz", gzip.compress(b'{"id": "b", "score": 0.5}\n', mtime=0)
+    )
     assert read(tmp_path).ids == ("a", "b")
     write(tmp_path / "more" / "c.CSV.gz", "id,score\nc,0.5\n")
     message = one_line(tmp_path)

@@ -27,7 +27,7 @@ ROWS = "id,prob_0,prob_1,label,subject\na,0.25,0.75,1,x\nb,0.5,0.5,0,y\n"
 def test_csv_as_spreadsheets_save_it(tmp_path, name, end, start, delimiter):
     data = start + ROWS.replace(",", delimiter).replace("\n", end).encode()
     if name.endswith(".gz"):
-        data = gzip.compress(data)
+        data = gzip.compress(data, mtime=0)
     outputs = read(write(tmp_path / name, data))
     assert outputs.format == "csv" and outputs.kind == "probabilities"
     assert outputs.ids == ("a", "b") and outputs.groups == ("x", "y")
@@ -251,7 +251,7 @@ def zipped(name):
         ('{"id": 1, "logits": [true, 1]}', "expected a number, got True"),
         ('{"id": 1, "logits": [1, 2], "logits": [1, 2]}', "twice"),
         ("score\n" + "1" * 200_000 + "\n", "line 2: field larger"),
-        (gzip.compress(b"PK\x03\x04 no zip"), "a gzipped npz file; unpack it"),
+        (gzip.compress(b"PK\x03\x04 no zip", mtime=0), "a gzipped npz file; unpack it"),
         (b"PK\x03\x04 no zip", "cannot be read"),
         (b"PK\x05\x06" + bytes(18), "a zip file with nothing; save arrays with"),
         (zipped("xl/workbook.xml"), "xl/workbook.xml; save a sheet of Excel as CSV."),
@@ -262,7 +262,10 @@ def zipped(name):
         (b"\x28\xb5\x2f\xfd....", "zstd"),
         (b"\x1f\x8b\x08\x00damaged", "gzip is damaged"),
         (bytes(range(256)) * 9, "bytes that are not text"),
-        (gzip.compress(b"id,score\n" + b"a,1\n" * 9999)[:40], "gzip is damaged"),
+        (
+            gzip.compress(b"id,score\n" + b"a,1\n" * 9999, mtime=0)[:40],
+            "gzip is damaged",
+        ),
     ],
 )
 def test_other_files_get_one_line(tmp_path, text, expected):
@@ -303,7 +306,7 @@ def test_names_that_the_first_line_lacks_are_told(tmp_path):
 @pytest.mark.parametrize("damage", ["truncated", "corrupted"])
 def test_damaged_gzip_is_named_with_its_line(tmp_path, damage):
     lines = [f"{k},0.{k * 7919 % 99991}\n" for k in range(9999)]
-    data = gzip.compress("".join(["id,score\n", *lines]).encode())
+    data = gzip.compress("".join(["id,score\n", *lines]).encode(), mtime=0)
     data = data[: len(data) // 2] if damage == "truncated" else data[:-8] + bytes(8)
     message = one_line(write(tmp_path / "a.csv.gz", data))
     assert f"{tmp_path / 'a.csv.gz'}: gzip is damaged after line" in message
@@ -312,11 +315,11 @@ def test_damaged_gzip_is_named_with_its_line(tmp_path, damage):
 def test_lines_have_a_limit(tmp_path, monkeypatch):
     monkeypatch.setattr(cj.io.json_lines, "LONGEST_LINE", 1000)
     monkeypatch.setattr(cj.io.json_lines, "LONGEST_DOCUMENT", 10_000)
-    bomb = gzip.compress(b"{" + b" " * 10**7)
+    bomb = gzip.compress(b"{" + b" " * 10**7, mtime=0)
     assert "line 1 is longer than" in one_line(write(tmp_path / "a", bomb))
-    bomb = gzip.compress(b'[\n{"id": 1,\n' + b" " * 900 + b"\n" * 10**7)
+    bomb = gzip.compress(b'[\n{"id": 1,\n' + b" " * 900 + b"\n" * 10**7, mtime=0)
     assert "a JSON document is longer" in one_line(write(tmp_path / "a", bomb))
-    bomb = gzip.compress(b"id,score\n" + b" " * 10**7)
+    bomb = gzip.compress(b"id,score\n" + b" " * 10**7, mtime=0)
     assert "line 2 is longer than" in one_line(write(tmp_path / "a", bomb))
 
 
@@ -360,7 +363,7 @@ def test_progress(tmp_path, name):
     text = "id,score\n" + "".join(f"{k},0.5\n" for k in range(30_000))
     if "csv" not in name:
         text = "".join(f'{{"id": {k}, "score": 0.5}}\n' for k in range(30_000))
-    data = gzip.compress(text.encode()) if name.endswith("gz") else text
+    data = gzip.compress(text.encode(), mtime=0) if name.endswith("gz") else text
     path = write(tmp_path / (name if name != "." else "b.jsonl"), data)
     calls = []
     read(tmp_path / name, progress=lambda *bytes_read: calls.append(bytes_read))
