@@ -177,8 +177,6 @@ def test_files_of_a_folder_that_are_not_read(tmp_path):
     assert outputs.notes == (note,) and outputs.dropped == {}
     lines = gzip.compress(b'{"id": "b", "score": 0.5}\n', mtime=0)
     write(tmp_path / "b.ndjson.gz", lines)
-        tmp_path / "b.ndjson.gz", gzip.compress(b'{"id": "b", "score": 0.5}\n', mtime=0)
-    )
     assert read(tmp_path).ids == ("a", "b")
     write(tmp_path / "more" / "c.CSV.gz", "id,score\nc,0.5\n")
     message = one_line(tmp_path)
