@@ -148,14 +148,15 @@ def write(
         # Somebody may have written there meanwhile.
         check(output, force=force, command=report.command, names=files)
         ready()
-        if place.is_dir() and any(place.iterdir()):
+        if force and place.is_dir() and any(place.iterdir()):
             _replace(made, place, names)
         else:
             # Temporary folders are private.
             mask = os.umask(0)
             os.umask(mask)
             os.chmod(made, 0o777 & ~mask)
-            # Takes the place of an empty folder too.
+            # Takes the place of an empty folder too; one that another run has filled
+            # since the last look is an error of the system.
             os.replace(made, place)
     return tuple(output / name for name in names)
 
