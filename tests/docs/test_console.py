@@ -26,6 +26,10 @@ NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
 SHARE, UNITS = 0.1, 5
 
 
+# Not the devices and modes of the tests.
+A_READER = {"COLUMNS": "88", "JAX_ENABLE_X64": "0", "XLA_FLAGS": ""}
+
+
 def commands(path: Path) -> list[tuple[str, str]]:
     """Commands of a page and what they print, in order."""
     found = []
@@ -53,7 +57,7 @@ def run(command: str, folder: Path) -> subprocess.CompletedProcess:
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
         cwd=folder,
-        env={**os.environ, "PATH": paths, "COLUMNS": "88", "JAX_ENABLE_X64": "0"},
+        env={**os.environ, **A_READER, "PATH": paths},
         capture_output=True,
         text=True,
         check=False,
@@ -75,7 +79,8 @@ def agree(printed: str, shown: str) -> bool:
     ours, theirs = (float(text.replace(",", "")) for text in (printed, shown))
     if theirs.is_integer() and "." not in shown:
         # K, a row's number, or rows, which are counted.
-        return abs(ours - theirs) <= max(1, SHARE * theirs)
+        # Training differs a little from machine to machine.
+        return abs(ours - theirs) <= max(3, SHARE * theirs)
     unit = 10.0 ** -len(shown.partition(".")[2])
     return abs(ours - theirs) <= SHARE * theirs + UNITS * unit
 
