@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from . import options
+from . import options, running
 
 _STREAM = "standard input"
 # So many places are named of each reason.
@@ -33,11 +33,13 @@ Examples:
 @click.argument("file", type=click.Path(exists=True, allow_dash=True, path_type=Path))
 @options.reading_new
 @options.model
-@click.option(
-    "--no-cache", is_flag=True, help="Do not keep compiled programs for the next run."
-)
+@running.no_cache
 def command(
-    record: Path, file: Path, no_cache: bool, model: tuple[str, ...], **reading: Any
+    record: Path,
+    file: Path,
+    no_cache: bool,
+    model: tuple[str, ...],
+    how: dict[str, Any],
 ) -> None:
     """Decide for new inputs, without labels.
 
@@ -51,11 +53,10 @@ def command(
     "small" is whether the small model's answer is kept; omitted for a calibration.
     Where an input has no number, "confidence" is null and "small" false.
     """
-    options.start(no_cache=no_cache)
+    running.start(no_cache=no_cache)
     from ..report import applying
 
     served = applying.load(record)
-    how = options.reading_options(reading)
     left_out = _LeftOut()
     try:
         if str(file) == "-" and model:

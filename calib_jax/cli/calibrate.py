@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from . import options
+from . import options, running
+from .running import Run
 
 
 @click.command(
@@ -21,41 +22,28 @@ Examples:
 @options.reading
 @options.model
 @options.method
-@options.running("calib-jax-calibrate")
+@running.as_run("calib-jax-calibrate")
 def command(
     file: Path,
     method: str,
-    output: Path,
-    force: bool,
-    confidence_level: float,
-    seed: int,
-    as_json: bool,
-    no_cache: bool,
     model: tuple[str, ...],
-    **reading: Any,
+    how: dict[str, Any],
+    run: Run,
 ) -> None:
     """Calibrate the confidence of one model.
 
     FILE holds a model's outputs. A calibrator is fitted on a random half of the rows
     and judged on the other. Writes calibration.json, confidences.csv and report.html.
     """
-    options.start(no_cache=no_cache)
-    from ..report import calibration, folders, scoring
+    from ..report import calibration, scoring
 
-    how = options.reading_options(reading)
-    folders.check(
-        output,
-        force=force,
-        command="calibrate",
-        names=calibration.FILES,
-        read=(file, how["labels"]),
-    )
+    run.check("calibrate", (file, how["labels"]), calibration.FILES)
     outputs = options.read_one(file, model, **how)
-    with options.working("Fitting and judging"):
+    with running.working("Fitting and judging"):
         report = calibration.calibration_report(
             outputs,
             method=scoring.METHODS.get(method),
-            confidence_level=confidence_level,
-            seed=seed,
+            confidence_level=run.confidence_level,
+            seed=run.seed,
         )
-    options.finish(report, output, force=force, as_json=as_json)
+    run.finish(report)

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from . import options
+from . import options, running
+from .running import Run
 
 
 class Price(click.ParamType):
@@ -70,7 +71,7 @@ Examples:
     show_default=True,
     help="Number of router bins.",
 )
-@options.running("calib-jax-cascade")
+@running.as_run("calib-jax-cascade")
 def command(
     small: Path,
     large: Path,
@@ -78,14 +79,9 @@ def command(
     max_drop: float,
     num_bins: int,
     method: str,
-    output: Path,
-    force: bool,
-    confidence_level: float,
-    seed: int,
-    as_json: bool,
-    no_cache: bool,
     model: tuple[str, ...],
-    **reading: Any,
+    how: dict[str, Any],
+    run: Run,
 ) -> None:
     """Route inputs between a small and a large model, with a promise.
 
@@ -94,29 +90,21 @@ def command(
     half of the shared rows. K, how many bins the small model keeps, is chosen on the
     other half, to lose at most --max-drop. Writes cascade.json and report.html.
     """
-    options.start(no_cache=no_cache)
-    from ..report import cascade, folders, scoring
+    from ..report import cascade, scoring
 
-    how = options.reading_options(reading)
     paths = (small, large)
-    folders.check(
-        output,
-        force=force,
-        command="cascade",
-        names=cascade.FILES,
-        read=(*paths, how["labels"]),
-    )
+    run.check("cascade", (*paths, how["labels"]), cascade.FILES)
     outputs = options.read_all(paths, model, **how)
     prices = (None, None) if cost is None else cost
-    with options.working("Fitting, choosing K and judging"):
+    with running.working("Fitting, choosing K and judging"):
         report = cascade.cascade_report(
             *outputs,
             max_drop=max_drop,
-            confidence_level=confidence_level,
+            confidence_level=run.confidence_level,
             small_cost=prices[0],
             large_cost=prices[1],
             method=scoring.METHODS.get(method),
             num_bins=num_bins,
-            seed=seed,
+            seed=run.seed,
         )
-    options.finish(report, output, force=force, as_json=as_json)
+    run.finish(report)

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from . import options
+from . import options, running
+from .running import Run
 
 
 @click.command(
@@ -21,7 +22,7 @@ Examples:
 @options.file_argument("large", required=False)
 @options.reading
 @options.model
-@options.running(
+@running.as_run(
     "calib-jax-check",
     confidence_level=0.99,
     of_level="1 minus the false-alarm rate.",
@@ -30,14 +31,9 @@ def command(
     record: Path,
     small: Path,
     large: Path | None,
-    output: Path,
-    force: bool,
-    confidence_level: float,
-    seed: int,
-    as_json: bool,
-    no_cache: bool,
     model: tuple[str, ...],
-    **reading: Any,
+    how: dict[str, Any],
+    run: Run,
 ) -> int:
     """See whether a cascade still does what it promised.
 
@@ -49,19 +45,12 @@ def command(
     The exit status is 1 if the new rows contradict the promise, if the inputs changed
     and the rows do not confirm it, or if the small model became less accurate.
     """
-    options.start(no_cache=no_cache)
     from ..io.cascade_records import CascadeRecord
     from ..io.files import load
-    from ..report import checking, folders
+    from ..report import checking
 
-    how = options.reading_options(reading)
     paths = [path for path in (small, large) if path is not None]
-    folders.check(
-        output,
-        force=force,
-        command="check",
-        read=(record, *paths, how["labels"]),
-    )
+    run.check("check", (record, *paths, how["labels"]))
     served = load(record)
     if not isinstance(served, CascadeRecord):
         raise ValueError(
@@ -73,13 +62,13 @@ def command(
         # Whether the inputs changed is seen without labels.
         more = {**how, "labels": None, "labelled": False}
         inputs = options.read_one(small, model[:1], **more)
-    with options.working("Comparing"):
+    with running.working("Comparing"):
         report = checking.check_report(
             served,
             *outputs,
             inputs=inputs,
-            confidence_level=confidence_level,
-            seed=seed,
+            confidence_level=run.confidence_level,
+            seed=run.seed,
         )
-    options.finish(report, output, force=force, as_json=as_json)
+    run.finish(report)
     return int(report.alarm)

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from . import options
+from . import options, running
+from .running import Run
 
 
 @click.command(
@@ -29,19 +30,14 @@ Examples:
     "higher precision. "
     "[default: 10]",
 )
-@options.running("calib-jax-clean")
+@running.as_run("calib-jax-clean")
 def command(
     files: tuple[Path, ...],
     method: str,
     top_bins: int | None,
-    output: Path,
-    force: bool,
-    confidence_level: float,
-    seed: int,
-    as_json: bool,
-    no_cache: bool,
     model: tuple[str, ...],
-    **reading: Any,
+    how: dict[str, Any],
+    run: Run,
 ) -> None:
     """Find labels that are probably wrong.
 
@@ -50,24 +46,16 @@ def command(
     confidence. All labels are checked: each half of the rows is judged by what was
     fitted on the other. Writes suspects.csv, review.csv and report.html.
     """
-    options.start(no_cache=no_cache)
-    from ..report import cleaning, folders, scoring
+    from ..report import cleaning, scoring
 
-    how = options.reading_options(reading)
-    folders.check(
-        output,
-        force=force,
-        command="clean",
-        names=cleaning.FILES,
-        read=(*files, how["labels"]),
-    )
+    run.check("clean", (*files, how["labels"]), cleaning.FILES)
     outputs = options.read_all(files, model, **how)
-    with options.working("Fitting and judging"):
+    with running.working("Fitting and judging"):
         report = cleaning.cleaning_report(
             *outputs,
             num_top_bins=top_bins,
             method=scoring.METHODS.get(method),
-            confidence_level=confidence_level,
-            seed=seed,
+            confidence_level=run.confidence_level,
+            seed=run.seed,
         )
-    options.finish(report, output, force=force, as_json=as_json)
+    run.finish(report)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from . import caching
+from . import caching, running
 
 
 @click.command("demo")
@@ -17,9 +17,7 @@ from . import caching
     help="Folder for results.json and the figures.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
-@click.option(
-    "--no-cache", is_flag=True, help="Do not keep compiled programs for the next run."
-)
+@running.no_cache
 def command(output: Path, seed: int, no_cache: bool) -> None:
     """Calibrate, cascade and clean on real images, in about a minute.
 

@@ -1,34 +1,24 @@
-"""What commands share: options, reading with progress, printing and writing."""
+"""Options on the files of a command, and their reading with progress."""
 
 import contextlib
 import dataclasses
+import functools
 import itertools
-import json
 import math
-import os
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from ..io.outputs import Outputs
 from ..io.outputs import names as column_names
 from ..io.outputs import reading as outputs_reading
-from . import caching, hints, interrupts
-
-if TYPE_CHECKING:
-    from ..report.records import Source
+from . import hints
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 KINDS = ("logits", "log_probabilities", "probabilities", "scores")
-# Of rows that were left out; the page has them all.
-_MOST_REASONS = 3
-# After which a log file is told what is done.
-_LONG_SECONDS = 20.0
 _FILE = click.Path(exists=True, path_type=Path)
 
 
@@ -75,7 +65,7 @@ def file_argument(name: str, **more: Any) -> Decorator:
 
 
 def reading(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options on how files are read; collected by `reading_options`."""
+    """Options on how files are read, which a command gets together, as `how`."""
     labels = click.option(
         "--labels",
         type=_FILE,
@@ -92,6 +82,12 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
     """The same without labels, where each row has its answer."""
+
+    @functools.wraps(command)
+    def collected(**given: Any) -> Any:
+        how = _how(given)
+        return command(how=how, **given)
+
     for option in reversed(
         (
             click.option(
@@ -126,8 +122,8 @@ def reading_new(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
         )
     ):
-        command = option(command)
-    return command
+        collected = option(collected)
+    return collected
 
 
 def model(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -153,71 +149,8 @@ def method(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
-def running(
-    default: str,
-    *,
-    confidence_level: float = 0.95,
-    of_level: str = "Confidence level of intervals and promises.",
-) -> Decorator:
-    """Options on what is computed and where it goes.
-
-    Args:
-      default: the folder.
-      confidence_level: the default.
-      of_level: what it is.
-    """
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(
-            (
-                click.option(
-                    "--output",
-                    type=click.Path(path_type=Path),
-                    default=Path(default),
-                    metavar="DIR",
-                    show_default=True,
-                    help="Folder for the page and the files.",
-                ),
-                click.option(
-                    "--force",
-                    is_flag=True,
-                    help="Replace files in a folder that is not empty.",
-                ),
-                click.option(
-                    "--confidence-level",
-                    type=Number(0.0, 1.0, min_open=True, max_open=True),
-                    default=confidence_level,
-                    show_default=True,
-                    help=of_level,
-                ),
-                click.option(
-                    "--seed",
-                    type=click.IntRange(0, 2**31 - 1),
-                    default=0,
-                    show_default=True,
-                    help="Random seed for the split and resampling.",
-                ),
-                click.option(
-                    "--json",
-                    "as_json",
-                    is_flag=True,
-                    help="Print one JSON object, and nothing else, on standard output.",
-                ),
-                click.option(
-                    "--no-cache",
-                    is_flag=True,
-                    help="Do not keep compiled programs for the next run.",
-                ),
-            )
-        ):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def reading_options(given: dict[str, Any]) -> dict[str, Any]:
-    """Takes the options of `reading` out of a command's arguments."""
+def _how(given: dict[str, Any]) -> dict[str, Any]:
+    """Takes the options on reading out of a command's arguments."""
     choices = given.pop("choices")
     columns: dict[str, list[str]] = {}
     for field, name in given.pop("columns"):
@@ -236,11 +169,6 @@ def reading_options(given: dict[str, Any]) -> dict[str, Any]:
         },
         "drop_malformed": given.pop("drop_malformed"),
     }
-
-
-def start(*, no_cache: bool) -> None:
-    """Before anything is compiled."""
-    caching.turn_off() if no_cache else caching.turn_on()
 
 
 def read(path: Path, **options: Any) -> Outputs:
@@ -307,102 +235,3 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
-@contextlib.contextmanager
-def working(what: str) -> Iterator[None]:
-    """A line on standard error, with the time it takes, while something is computed.
-
-    A log file has it only where that is long.
-    """
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    late = threading.Timer(
-        _LONG_SECONDS, lambda: print(f"calib-jax: {what} ...", file=sys.stderr)
-    )
-    late.daemon = True
-    if not console.is_terminal:
-        late.start()
-    bar = Progress(
-        SpinnerColumn(),
-        TextColumn(escape(what)),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    try:
-        with bar:
-            bar.add_task(what, total=None)
-            yield
-    finally:
-        late.cancel()
-
-
-@contextlib.contextmanager
-def printing(folder: Path) -> Iterator[None]:
-    """Whoever reads standard output may stop when they have seen enough."""
-    try:
-        yield
-        sys.stdout.flush()
-    except OSError as error:
-        # What is still to be printed, also at the end of the process.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise click.ClickException(
-                f"cannot print to standard output ({error.strerror}); print elsewhere. "
-                f"All files were written to {folder}."
-            ) from error
-
-
-def finish(report: Any, folder: Path, *, force: bool, as_json: bool) -> None:
-    """Writes a report's folder and prints what it found."""
-    from ..report import folders
-
-    with working("Drawing and writing"):
-        interrupts.raise_once()
-        written = folders.write(report, folder, force=force, ready=interrupts.ignore)
-    with printing(folder):
-        if as_json:
-            print_json({**report.as_dict(), "files": [str(path) for path in written]})
-            return
-        for sentence in read_sentences(report.sources):
-            print(sentence)
-        for sentence in report.sentences():
-            print(sentence)
-        print()
-        for path in written:
-            print(f"Written: {path}")
-        print()
-        for step in report.next_steps(folder):
-            print(f"Next: {step}")
-
-
-def read_sentences(sources: "Iterable[Source]") -> list[str]:
-    """What to know about each file: rows that were left out, and other notes."""
-    found = []
-    for source in sources:
-        reasons = list(source.dropped.items())
-        lost = "; ".join(
-            f"{count:,} x {reason} (first: {source.dropped_at[reason][0]})"
-            for reason, count in reasons[:_MOST_REASONS]
-        )
-        if len(reasons) > _MOST_REASONS:
-            lost += f"; and {len(reasons) - _MOST_REASONS} more reasons"
-        said = [f"Left out {lost}."] if lost else []
-        # What was joined is counted by the report, and what was lost above.
-        said += [note for note in source.notes if not note.startswith("Joined ")]
-        if said:
-            found.append(
-                f"{source.name}: {source.num_rows:,} rows used. {' '.join(said)}"
-            )
-    return list(dict.fromkeys(found))
-
-
-def print_json(content: Mapping[str, Any]) -> None:
-    """One JSON object on standard output."""
-    json.dump(content, sys.stdout, allow_nan=False)
-    sys.stdout.write("\n")

@@ -5,11 +5,11 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from .._core import versions
 from ..io.outputs import Outputs
-from ..io.plain import Plain, plain
+from ..io.plain import plain
 from . import pages
 from .drawings import Drawing
 
@@ -113,10 +113,12 @@ class Report:
         """The figures of the page, by name; `prefix` starts all ids in them."""
         return {}
 
-    def as_dict(self) -> Plain:
+    def as_dict(self) -> dict[str, Any]:
         """All of it as plain data for JSON, the headline first."""
-        first = {**self.headline(), "command": self.command}
-        return {**plain(first), **plain(self)}  # type: ignore[dict-item]
+        found: dict[str, Any] = {}
+        for part in (self.headline(), {"command": self.command}, self):
+            found |= cast(dict[str, Any], plain(part))
+        return found
 
     def _repr_html_(self) -> str:
         return pages.fragment(self)

@@ -20,7 +20,7 @@ FILES = {"report.html", "calibration.json", "confidences.csv"}
 # `interrupt` sends the signal from inside, so that no test depends on the time.
 START = """
 import os, signal, sys
-from calib_jax.cli import main, options
+from calib_jax.cli import main, options, running
 from calib_jax.report import applying, folders, pages
 
 def interrupt():
@@ -108,7 +108,7 @@ sys.exit(main())
     assert calibrate(file, code) == (0, "", FILES)
 
 
-@pytest.mark.parametrize("late", ["options.read_sentences", "sys.exit"])
+@pytest.mark.parametrize("late", ["running.read_sentences", "sys.exit"])
 def test_too_late(file, late):
     code = f"""
 before = {late}
