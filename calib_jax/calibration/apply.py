@@ -105,8 +105,10 @@ def calibrate(
 def _converted(params: Any) -> Any:
     """Parameters whose scalars, which may be made by hand, are float32 scalars."""
     return jax.tree_util.tree_map_with_path(
-        lambda path, leaf: leaf
-        if getattr(leaf, "ndim", 0)
-        else checks.scalar("params" + jax.tree_util.keystr(path), leaf),
+        lambda path, leaf: (
+            leaf
+            if getattr(leaf, "ndim", 0)
+            else checks.scalar("params" + jax.tree_util.keystr(path), leaf)
+        ),
         params,
     )
