@@ -67,9 +67,17 @@ class Outputs:
         return self.confidence.shape[1]
 
 
-def descriptions() -> dict[str, Description]:
-    """The contents of tasks.toml."""
-    return tomllib.loads(_TASKS.read_text(encoding="utf-8"))
+def descriptions(*, without_pairs: bool = False) -> dict[str, Description]:
+    """The contents of tasks.toml: tasks with pairs of models, and all others too."""
+    found = tomllib.loads(_TASKS.read_text(encoding="utf-8"))
+    if without_pairs:
+        return found
+    return {name: task for name, task in found.items() if not _is_alone(task)}
+
+
+def _is_alone(description: Description) -> bool:
+    """Whether a task has models that no pair is made of."""
+    return not {"ladder", "small_large"} & description.keys()
 
 
 def present(folder: Path, description: Description) -> bool:
@@ -78,14 +86,18 @@ def present(folder: Path, description: Description) -> bool:
 
 
 def find(
-    folder: Path, wanted: Callable[[Description], bool] = lambda description: True
+    folder: Path,
+    wanted: Callable[[Description], bool] = lambda description: True,
+    *,
+    without_pairs: bool = False,
 ) -> list[str]:
     """Names of the requested tasks whose files are in the folder.
 
     Raises:
       FileNotFoundError: if there are none.
     """
-    described = {name: task for name, task in descriptions().items() if wanted(task)}
+    every = descriptions(without_pairs=without_pairs)
+    described = {name: task for name, task in every.items() if wanted(task)}
     found = [name for name, task in described.items() if present(folder, task)]
     if not found:
         files = sorted({file for task in described.values() for file in task["files"]})
@@ -115,10 +127,10 @@ def read(folder: Path, name: str, *, published: bool = False) -> Outputs:
       FileNotFoundError: if a file is missing.
       KeyError: if a file lacks an array that its reader needs.
     """
-    description = descriptions()[name]
+    description = descriptions(without_pairs=True)[name]
     files = description["other_files" if published else "files"]
     # Examples are the last axis of arrays saved model by model, else the first.
-    axis = -1 if description["reader"] == "correct" else 0
+    axis = -1 if description["reader"] in ("correct", "answered") else 0
     arrays = _load([folder / file for file in files], axis)
     keys = tuple(description["models"])
     answers = _READERS[description["reader"]](arrays, keys, description)
@@ -243,6 +255,18 @@ def _read_correct(
     }
 
 
+def _read_answered(
+    arrays: Mapping[str, np.ndarray], keys: tuple[str, ...], _: Description
+) -> dict[str, Any]:
+    rows = [arrays["models"].tolist().index(key) for key in keys]
+    confidence = arrays["confidence"][rows]
+    return {
+        "confidence": confidence,
+        "score": np.asarray(cj.log_odds(confidence)),
+        "correct": arrays["correct"][rows],
+    }
+
+
 _READERS: Mapping[
     str,
     Callable[[Mapping[str, np.ndarray], tuple[str, ...], Description], dict[str, Any]],
@@ -251,6 +275,7 @@ _READERS: Mapping[
     "probabilities": _read_probabilities,
     "options": _read_options,
     "correct": _read_correct,
+    "answered": _read_answered,
 }
 
 

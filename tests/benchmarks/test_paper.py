@@ -113,7 +113,7 @@ def test_files_of_a_task_are_joined_along_the_examples(paper_study, monkeypatch)
         once = paper_study.tasks[name]
         files = described[name]["files"] * 2
         twice = {name: described[name] | {"files": files}}
-        monkeypatch.setattr(outputs, "descriptions", lambda twice=twice: twice)
+        monkeypatch.setattr(outputs, "descriptions", lambda twice=twice, **_: twice)
         joined = outputs.read(paper_study.folder, name)
         assert joined.num_examples == 2 * once.num_examples
         half = joined.correct[:, once.num_examples :]
