@@ -188,6 +188,12 @@ class _Coordinates(NamedTuple):
         first, second = params[0] * self.factors[0], params[1] * self.factors[1]
         return first + self.toward_u * second, first - self.toward_v * second
 
+    def line(self, helps: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """Slopes of the straight line, from the covariances of u and v with it."""
+        first, second = helps
+        turned = self.toward_u * first - self.toward_v * second
+        return jnp.stack([(first + second) * self.factors[0], turned * self.factors[1]])
+
     def faces(self) -> jax.Array:
         """Matrices float32 `[4, 3, 3]` to the parameters from those that are free.
 
@@ -414,18 +420,26 @@ def _solve(
 ) -> tuple[Solution, jax.Array, Any]:
     """The solution, which slopes are free in it, and the data with their directions.
 
-    The loss is convex, so the optimum with slopes of at least 0 is the one without that
-    bound if this has no negative slope. Otherwise one slope is 0, a negative one; the
-    other is the best without it. Both are 0 if neither logarithm rises with the outcome
-    (the conditions of Karush, Kuhn and Tucker).
+    The loss is convex. Both slopes are 0 if neither logarithm rises with the outcome.
+    Otherwise a straight line through the outcomes guesses which are free. A slope held
+    at 0 stays there if the loss does not fall as it grows (the conditions of Karush,
+    Kuhn and Tucker); if it does, or both were guessed, both are fitted, and if one of
+    them turns out negative, the optimum is where that one is 0. Without a guess,
+    outcomes that a band of confidences separates would send the slopes to infinity.
     """
     bound = np.full(3, MAX_PLATT, np.float32)
     few = "share" in data["rows"]
     faces = lax.stop_gradient(coordinates.faces())
     first_helps, second_helps = (help > 0 for help in helps)
 
+    def edge(slopes: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """The face for slopes of which one is negative."""
+        first_wrong, second_wrong = (slope < 0 for slope in slopes)
+        second = second_helps & (~first_helps | (first_wrong & ~second_wrong))
+        return jnp.where(second, jnp.int32(_SECOND), _FIRST)
+
     def next_round(state: Any) -> Any:
-        face, steps, _, _ = state
+        face, unlimited, steps, _, _ = state
         solution = solvers.minimize(
             functools.partial(_evaluate, with_loss=few or solver is not None),
             data | {"face": faces[face]},
@@ -437,18 +451,27 @@ def _solve(
             thinnings=reduce.thinnings(data["rows"], logistic.FIRST_ROWS),
         )
         steps = steps + solution.num_steps
-        slopes = coordinates.slopes(_times(faces[face], solution.params))
-        first_wrong, second_wrong = (slope < 0 for slope in slopes)
-        again = enabled & (face == _BOTH) & (first_wrong | second_wrong)
-        only_second = second_helps & (~first_helps | (first_wrong & ~second_wrong))
-        edge = jnp.where(only_second, jnp.int32(_SECOND), _FIRST)
-        face = lax.select(again, edge, face)
-        return face, steps, solution._replace(num_steps=steps), again
+        params = _times(faces[face], solution.params)
+        slopes = coordinates.slopes(params)
+        infeasible = (face == _BOTH) & ((slopes[0] < 0) | (slopes[1] < 0))
+        # Along the direction in which the slope that is held at 0 would grow.
+        gradient = logistic.evaluate(params, data, 1, with_loss=False).gradient
+        held = jnp.where(face == _FIRST, jnp.int32(_SECOND), _FIRST)
+        falls = jnp.sum(gradient * faces[held, :, 0]) < 0
+        falls = falls & ~unlimited & ((face == _FIRST) | (face == _SECOND))
+        again = enabled & (infeasible | falls)
+        other = lax.select(falls, jnp.int32(_BOTH), edge(slopes))
+        unlimited = unlimited | (face == _BOTH)
+        face = lax.select(again, other, face)
+        return face, unlimited, steps, solution._replace(num_steps=steps), again
 
-    neither = enabled & ~first_helps & ~second_helps
-    face = jnp.where(neither, jnp.int32(_NEITHER), _BOTH)
-    state = face, jnp.int32(0), solvers.unsolved(start), jnp.array(True)
-    face, _, solution, _ = lax.while_loop(
+    guess = coordinates.slopes(coordinates.line(helps))
+    face = lax.select((guess[0] < 0) | (guess[1] < 0), edge(guess), jnp.int32(_BOTH))
+    face = jnp.where(first_helps | second_helps, face, _NEITHER)
+    face = jnp.where(enabled, face, _BOTH)
+    no, nothing = jnp.array(False), solvers.unsolved(start)
+    state = face, no, jnp.int32(0), nothing, jnp.array(True)
+    face, _, _, solution, _ = lax.while_loop(
         lambda state: state[-1], next_round, transforms.carry(next_round, state)
     )
     data = data | {"face": faces[face]}
