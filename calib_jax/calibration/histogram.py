@@ -100,8 +100,8 @@ def fit_histogram(
 
 
 _NO_GUARANTEE = (
-    " With leave_out_edges no two rows may have the score of an edge, and there have to "
-    "be two rows for each bin: use fewer bins, or break ties by a little noise."
+    " With leave_out_edges no two rows may have the score of an edge, and each bin "
+    "needs two rows: use fewer bins, or break ties by a little noise."
 )
 
 

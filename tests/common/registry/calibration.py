@@ -73,8 +73,8 @@ CASES = [
     # A row goes to a third by its position, so rows cannot be moved or removed.
     case(
         "calibration.fit_scaling_binning",
-        "platt_rows",
-        given={"num_bins": 3},
+        "scores",
+        given={"outcomes": lambda rng, n: rng.uniform(0.1, 0.9, n), "num_bins": 3},
         rows={},
         split=_fit_parts,
         exact=False,
