@@ -105,8 +105,8 @@ def fit_beta(
     Examples:
       >>> confidence = [0.2, 0.4, 0.5, 0.7, 0.8, 0.9]
       >>> params, report = fit_beta(confidence, [0, 1, 0, 1, 0, 1])
-      >>> print(params.slope.round(3), params.complement_slope.round(3))
-      0.868 0.0
+      >>> print(f"{params.slope:.3f} {params.complement_slope:.3f}")
+      1.440 0.184
     """
     rows = (
         checks.floats("confidence", confidence),

@@ -76,10 +76,10 @@ def calibration_refinement(
       Calibrate", 2025, arXiv 2501.19195.
 
     Examples:
-      >>> logits = [[4.0, 0.0], [4.0, 0.0], [4.0, 0.0], [0.0, 4.0], [3.0, 0.0]] * 4
-      >>> parts = calibration_refinement(logits, [0, 0, 1, 1, 0] * 4)
+      >>> logits = [[4.0, 0.0], [3.0, 0.0], [5.0, 0.0]] * 6
+      >>> parts = calibration_refinement(logits, [0, 0, 1, 0, 0, 0] * 3)
       >>> print(f"{parts.loss:.3f} = {parts.calibration:.3f} + {parts.refinement:.3f}")
-      0.824 = 0.309 + 0.515
+      0.858 = 0.280 + 0.578
     """
     rows = temperature.checked_rows(logits, labels, where, weights, None)
     folds = checks.static_int("num_folds", num_folds, minimum=2)
