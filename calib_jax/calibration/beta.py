@@ -174,6 +174,14 @@ class _Coordinates(NamedTuple):
     means: tuple[jax.Array, jax.Array]
     factors: tuple[jax.Array, jax.Array]
 
+    @property
+    def spreads(self) -> tuple[jax.Array, jax.Array]:
+        first, second = (
+            jnp.where(factor > 0, 1 / jnp.where(factor > 0, factor, 1.0), 0.0)
+            for factor in self.factors
+        )
+        return first, second
+
     def features(self, confidence: jax.Array) -> tuple[jax.Array, jax.Array]:
         u, v = _logarithms(confidence, self.center)
         raw = u + v, self.toward_u * u - self.toward_v * v
@@ -188,6 +196,11 @@ class _Coordinates(NamedTuple):
         first, second = params[0] * self.factors[0], params[1] * self.factors[1]
         return first + self.toward_u * second, first - self.toward_v * second
 
+    def unchanged(self) -> jax.Array:
+        """Parameters of the curve that leaves confidences as they are."""
+        level = jnp.log(self.center) - jnp.log1p(-self.center) + self.means[0]
+        return jnp.stack([self.spreads[0], jnp.zeros_like(level), level])
+
     def line(self, helps: tuple[jax.Array, jax.Array]) -> jax.Array:
         """Slopes of the straight line, from the covariances of u and v with it."""
         first, second = helps
@@ -199,10 +212,7 @@ class _Coordinates(NamedTuple):
 
         The directions in which one slope stays 0 have length 1; the intercept is free.
         """
-        by_first, by_second = (
-            jnp.where(factor > 0, 1 / jnp.where(factor > 0, factor, 1.0), 0.0)
-            for factor in self.factors
-        )
+        by_first, by_second = self.spreads
         zero, one = jnp.float32(0), jnp.float32(1)
         first = self.toward_v * by_first, by_second
         second = self.toward_u * by_first, -by_second
@@ -428,7 +438,6 @@ def _solve(
     outcomes that a band of confidences separates would send the slopes to infinity.
     """
     bound = np.full(3, MAX_PLATT, np.float32)
-    few = "share" in data["rows"]
     faces = lax.stop_gradient(coordinates.faces())
     first_helps, second_helps = (help > 0 for help in helps)
 
@@ -441,9 +450,9 @@ def _solve(
     def next_round(state: Any) -> Any:
         face, unlimited, steps, _, _ = state
         solution = solvers.minimize(
-            functools.partial(_evaluate, with_loss=few or solver is not None),
+            functools.partial(_evaluate, with_loss=True),
             data | {"face": faces[face]},
-            start,
+            jnp.where(face == _BOTH, start, flat),
             lower=-bound,
             upper=bound,
             solver=solver,
@@ -469,14 +478,13 @@ def _solve(
     face = lax.select((guess[0] < 0) | (guess[1] < 0), edge(guess), jnp.int32(_BOTH))
     face = jnp.where(first_helps | second_helps, face, _NEITHER)
     face = jnp.where(enabled, face, _BOTH)
+    # A confidence that is about right needs few steps from where it is.
+    given = coordinates.unchanged()
+    better = logistic.loss(given, data) < logistic.loss(start, data)
+    flat, start = start, jnp.where(enabled & better, given, start)
     no, nothing = jnp.array(False), solvers.unsolved(start)
     state = face, no, jnp.int32(0), nothing, jnp.array(True)
     face, _, _, solution, _ = lax.while_loop(
         lambda state: state[-1], next_round, transforms.carry(next_round, state)
     )
-    data = data | {"face": faces[face]}
-    if few:
-        return solution, face, data
-    value = logistic.loss(_times(faces[face], solution.params), lax.stop_gradient(data))
-    evaluation = solution.evaluation._replace(value=value)
-    return solution._replace(evaluation=evaluation), face, data
+    return solution, face, data | {"face": faces[face]}

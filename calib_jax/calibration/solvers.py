@@ -39,11 +39,15 @@ class Solution(NamedTuple):
 
 
 class NewtonState(NamedTuple):
-    """The last accepted point, the step tried from it, and the slope along the step."""
+    """The last accepted point, the step tried from it, and the slope along the step.
+
+    `value` is the loss there, of three or more parameters.
+    """
 
     base: jax.Array
     step: jax.Array
     slope: jax.Array
+    value: jax.Array | None = None
 
 
 _MAX_STEPS = 200
@@ -55,6 +59,8 @@ _TOLERANCE = 1e-6
 _NEAR, _COARSE_STEPS = 0.1, 10
 # Steps below this size that no longer shrink are rounding noise.
 _NOISE = 3e-5
+# Losses that differ by less, relatively, may differ by rounding alone.
+_CLEARLY = 1e-5
 
 
 def newton() -> optax.GradientTransformationExtraArgs:
@@ -64,8 +70,10 @@ def newton() -> optax.GradientTransformationExtraArgs:
     corrects a step to `step * (1 + bend * step / 2)`. A step is accepted if the loss
     still falls at its end, or if its directional derivative is smaller there than at
     its start; otherwise it is halved. Both tests use gradients only, because near the
-    optimum the values of a float32 loss no longer differ. No step is longer than 2 plus
-    the size of the parameters.
+    optimum the values of a float32 loss no longer differ. With three or more parameters
+    steps could then go round in circles, so one after which the keyword `value`, the
+    loss, is clearly higher is halved, too. No step is longer than 2 plus the size of
+    the parameters.
 
     Returns:
       An optax gradient transformation for a vector `[P]`.
@@ -88,7 +96,10 @@ def newton() -> optax.GradientTransformationExtraArgs:
     def init(params: jax.Array) -> NewtonState:
         # With an infinite slope the first point is always accepted.
         slope = jnp.full((), jnp.inf, params.dtype)
-        return NewtonState(base=params, step=jnp.zeros_like(params), slope=slope)
+        value = slope if params.shape[0] > 2 else None
+        return NewtonState(
+            base=params, step=jnp.zeros_like(params), slope=slope, value=value
+        )
 
     def update(
         updates: jax.Array,
@@ -97,28 +108,38 @@ def newton() -> optax.GradientTransformationExtraArgs:
         *,
         hessian: jax.Array,
         bend: jax.Array | None = None,
+        value: jax.Array | float = 0.0,
         **_: Any,
     ) -> tuple[jax.Array, NewtonState]:
         assert params is not None
         step = _bent(newton_step(updates, hessian), bend)
-        after, state = _safeguarded(updates, state, params, step)
+        after, state = _safeguarded(updates, state, params, step, value)
         return after - params, state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _safeguarded(
-    gradient: jax.Array, state: NewtonState, params: jax.Array, step: jax.Array
+    gradient: jax.Array,
+    state: NewtonState,
+    params: jax.Array,
+    step: jax.Array,
+    value: jax.Array | float,
 ) -> tuple[jax.Array, NewtonState]:
     """Parameters after a corrected Newton step, or after half of the one before."""
     along = _dot(gradient, state.step)
     accepted = along <= 0.9 * jnp.abs(state.slope)
+    best = state.value
+    if best is not None:
+        accepted = accepted & ~(value > best + _CLEARLY * jnp.abs(best))
+        best = jnp.where(accepted, value, best).astype(best.dtype)
     limit = 2.0 + _largest(params)
     fresh = step * jnp.minimum(1.0, limit / jnp.maximum(_largest(step), 1e-30))
     state = NewtonState(
         base=lax.select(accepted, params, state.base),
         step=lax.select(accepted, fresh, 0.5 * state.step),
         slope=lax.select(accepted, _dot(gradient, fresh), state.slope),
+        value=best,
     )
     return state.base + state.step, state
 
@@ -296,7 +317,8 @@ def minimize(
             (size <= _NOISE) & (size >= 0.5 * before)
         )
         if solver is None:
-            after, state = _safeguarded(evaluation.gradient, state, params, bent)
+            gradient, value = evaluation.gradient, evaluation.value
+            after, state = _safeguarded(gradient, state, params, bent, value)
         else:
             after, state = update(evaluation, state, params)
         after = lax.clamp(lower, after, upper)
