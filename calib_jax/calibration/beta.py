@@ -28,6 +28,11 @@ _TINY = np.finfo(np.float32).tiny
 # If the two logarithms are this close to a straight line, float32 cannot tell how they
 # differ.
 _STRAIGHT = 2e-6
+# From this size on, standardised slopes of which one is negative may go to infinity.
+_FAR = 30.0
+# The loss falls along a direction if its derivative is below this, which is not
+# rounding.
+_FALLING = -3e-7
 
 
 @records.record(
@@ -431,11 +436,11 @@ def _solve(
     """The solution, which slopes are free in it, and the data with their directions.
 
     The loss is convex. Both slopes are 0 if neither logarithm rises with the outcome.
-    Otherwise a straight line through the outcomes guesses which are free. A slope held
-    at 0 stays there if the loss does not fall as it grows (the conditions of Karush,
-    Kuhn and Tucker); if it does, or both were guessed, both are fitted, and if one of
-    them turns out negative, the optimum is where that one is 0. Without a guess,
-    outcomes that a band of confidences separates would send the slopes to infinity.
+    Otherwise a straight line through the outcomes guesses which are free. Where both
+    are and one turns out negative, the optimum is where that one is 0. If outcomes that
+    a band of confidences separates send the slopes to infinity, they do not get there.
+    A slope held at 0 stays there if the loss does not fall as it grows (the conditions
+    of Karush, Kuhn and Tucker); if it does, both are fitted as far as it takes.
     """
     bound = np.full(3, MAX_PLATT, np.float32)
     faces = lax.stop_gradient(coordinates.faces())
@@ -448,7 +453,15 @@ def _solve(
         return jnp.where(second, jnp.int32(_SECOND), _FIRST)
 
     def next_round(state: Any) -> Any:
-        face, unlimited, steps, _, _ = state
+        face, patient, steps, _, _ = state
+
+        def infeasible(params: jax.Array) -> jax.Array:
+            first, second = coordinates.slopes(params)
+            return (face == _BOTH) & ((first < 0) | (second < 0))
+
+        def hopeless(params: jax.Array) -> jax.Array:
+            return ~patient & infeasible(params) & (jnp.max(jnp.abs(params)) > _FAR)
+
         solution = solvers.minimize(
             functools.partial(_evaluate, with_loss=True),
             data | {"face": faces[face]},
@@ -458,21 +471,19 @@ def _solve(
             solver=solver,
             enabled=enabled,
             thinnings=reduce.thinnings(data["rows"], logistic.FIRST_ROWS),
+            stop=hopeless,
         )
         steps = steps + solution.num_steps
         params = _times(faces[face], solution.params)
-        slopes = coordinates.slopes(params)
-        infeasible = (face == _BOTH) & ((slopes[0] < 0) | (slopes[1] < 0))
         # Along the direction in which the slope that is held at 0 would grow.
         gradient = logistic.evaluate(params, data, 1, with_loss=False).gradient
         held = jnp.where(face == _FIRST, jnp.int32(_SECOND), _FIRST)
-        falls = jnp.sum(gradient * faces[held, :, 0]) < 0
-        falls = falls & ~unlimited & ((face == _FIRST) | (face == _SECOND))
-        again = enabled & (infeasible | falls)
-        other = lax.select(falls, jnp.int32(_BOTH), edge(slopes))
-        unlimited = unlimited | (face == _BOTH)
+        falls = jnp.sum(gradient * faces[held, :, 0]) < _FALLING
+        falls = falls & ~patient & ((face == _FIRST) | (face == _SECOND))
+        again = enabled & (infeasible(params) | falls)
+        other = lax.select(falls, jnp.int32(_BOTH), edge(coordinates.slopes(params)))
         face = lax.select(again, other, face)
-        return face, unlimited, steps, solution._replace(num_steps=steps), again
+        return face, patient | falls, steps, solution._replace(num_steps=steps), again
 
     guess = coordinates.slopes(coordinates.line(helps))
     face = lax.select((guess[0] < 0) | (guess[1] < 0), edge(guess), jnp.int32(_BOTH))

@@ -225,6 +225,7 @@ def minimize(
     solver: optax.GradientTransformation | None = None,
     enabled: jax.Array | bool = True,
     thinnings: Sequence[int] = (),
+    stop: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Solution:
     """Runs a solver until one more Newton step would be the last, and takes that step.
 
@@ -248,6 +249,7 @@ def minimize(
       solver: an optax gradient transformation; None is `newton()`.
       enabled: bool scalar; False evaluates the loss at `initial` and takes no step.
       thinnings: `every` of the first steps, descending; then all data are used.
+      stop: from parameters to whether to go no further, without convergence.
 
     Returns:
       `Solution`, with value and gradient extrapolated to the last step by its quadratic
@@ -323,6 +325,8 @@ def minimize(
             after, state = update(evaluation, state, params)
         after = lax.clamp(lower, after, upper)
         finished = settled | (steps >= _MAX_STEPS) | ~enabled
+        if stop is not None:
+            finished = finished | stop(params)
         if last_stage:
             # A part without an optimum inside the bounds does not help: start again on
             # all data.
