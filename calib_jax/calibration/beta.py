@@ -7,7 +7,7 @@ INVALID_VALUES or MAX_STEPS.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,16 +18,14 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records, reduce, transforms
 from .._core.domains import Confidence, Outcome, Weights
-from . import logistic, reports, solvers
+from . import log_features, logistic, reports, solvers
+from .log_features import Coordinates
 from .platt import MAX_PLATT
 from .reports import FitReport, FitStatus
 from .solvers import Evaluation, Solution
 
 # Below the least normal float32 numbers count as 0.
 _TINY = np.finfo(np.float32).tiny
-# If the two logarithms are this close to a straight line, float32 cannot tell how they
-# differ.
-_STRAIGHT = 2e-6
 # From this size on, standardised slopes of which one is negative may go to infinity.
 _FAR = 30.0
 # The loss falls along a direction if its derivative is below this, which is not
@@ -74,7 +72,8 @@ def fit_beta(
     falls. Its optimum may have a slope of exactly 0; if both are 0, higher confidence
     means worse answers, the curve is constant, and the status is `REVERSED`. With only
     two different confidences, or a range so narrow that float32 cannot tell the slopes
-    apart, they are equal.
+    apart, they are equal. Calibrated confidences are right to 1e-5 where those given
+    span 1e-3 or more, and to 1e-3 in a narrower range.
 
     `SEPARABLE` and `ONE_CLASS` outcomes have no finite optimum and end up at a bound of
     the slope or intercept; `CONSTANT` confidences get slopes 0 and the logit of the
@@ -161,148 +160,6 @@ def apply_beta(params: Beta, confidence: Confidence) -> jax.Array:
     return jnp.where(jnp.isnan(confidence), jnp.nan, found)
 
 
-# Which slopes are free, as places in `_Coordinates.faces`.
-_BOTH, _FIRST, _SECOND, _NEITHER = range(4)
-
-
-class _Coordinates(NamedTuple):
-    """Standardised features of a confidence; float32 scalars without derivatives.
-
-    With u = log(c / center) and v = -log((1 - c) / (1 - center)) they are u + v and
-    `toward_u` u - `toward_v` v, each less its mean and times its factor. These two are
-    not correlated, while u and v nearly say the same.
-    """
-
-    center: jax.Array
-    toward_u: jax.Array
-    toward_v: jax.Array
-    means: tuple[jax.Array, jax.Array]
-    factors: tuple[jax.Array, jax.Array]
-
-    @property
-    def spreads(self) -> tuple[jax.Array, jax.Array]:
-        first, second = (
-            jnp.where(factor > 0, 1 / jnp.where(factor > 0, factor, 1.0), 0.0)
-            for factor in self.factors
-        )
-        return first, second
-
-    def features(self, confidence: jax.Array) -> tuple[jax.Array, jax.Array]:
-        u, v = _logarithms(confidence, self.center)
-        raw = u + v, self.toward_u * u - self.toward_v * v
-        first, second = (
-            (x - mean) * factor
-            for x, mean, factor in zip(raw, self.means, self.factors, strict=True)
-        )
-        return first, second
-
-    def slopes(self, params: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The slopes of u and of v; `toward_u + toward_v` is 2."""
-        first, second = params[0] * self.factors[0], params[1] * self.factors[1]
-        return first + self.toward_u * second, first - self.toward_v * second
-
-    def unchanged(self) -> jax.Array:
-        """Parameters of the curve that leaves confidences as they are."""
-        level = jnp.log(self.center) - jnp.log1p(-self.center) + self.means[0]
-        return jnp.stack([self.spreads[0], jnp.zeros_like(level), level])
-
-    def line(self, helps: tuple[jax.Array, jax.Array]) -> jax.Array:
-        """Slopes of the straight line, from the covariances of u and v with it."""
-        first, second = helps
-        turned = self.toward_u * first - self.toward_v * second
-        return jnp.stack([(first + second) * self.factors[0], turned * self.factors[1]])
-
-    def faces(self) -> jax.Array:
-        """Matrices float32 `[4, 3, 3]` to the parameters from those that are free.
-
-        The directions in which one slope stays 0 have length 1; the intercept is free.
-        """
-        by_first, by_second = self.spreads
-        zero, one = jnp.float32(0), jnp.float32(1)
-        first = self.toward_v * by_first, by_second
-        second = self.toward_u * by_first, -by_second
-        planes = [(one, zero, zero, one)]
-        for x, y in (first, second):
-            length = jnp.maximum(jnp.sqrt(x * x + y * y), 1e-30)
-            planes.append((x / length, zero, y / length, zero))
-        planes.append((zero,) * 4)
-        matrices = jnp.stack([jnp.stack(plane) for plane in planes]).reshape(4, 2, 2)
-        return jnp.pad(matrices, ((0, 0), (0, 1), (0, 1))).at[:, 2, 2].set(1.0)
-
-
-def _logarithms(
-    confidence: jax.Array, center: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """log(c / center) and -log((1 - c) / (1 - center)).
-
-    Near the center a difference of two logarithms would be mostly rounding.
-    """
-
-    def relative(step: jax.Array, value: jax.Array, base: jax.Array) -> jax.Array:
-        near = jnp.abs(step) < 0.5 * base
-        close = jnp.log1p(jnp.where(near, step / base, 0.0))
-        return jnp.where(near, close, jnp.log(jnp.where(near, 1.0, value / base)))
-
-    step = confidence - center
-    u = relative(step, confidence, center)
-    return u, -relative(-step, 1 - confidence, 1 - center)
-
-
-def _standardise(
-    rows: Any, center: jax.Array, rate: jax.Array
-) -> tuple[_Coordinates, tuple[jax.Array, jax.Array]]:
-    """The coordinates of rows, and how far u and v rise with the outcome.
-
-    Args:
-      rows: with `score`, the features u and v.
-      center: of the features.
-      rate: mean outcome.
-    """
-
-    def moments(score: Any, outcome: jax.Array, weight: jax.Array) -> Any:
-        (u, v), right = score, outcome - rate
-        first, second = weight * u, weight * v
-        return (
-            first,
-            second,
-            first * u,
-            first * v,
-            second * v,
-            first * right,
-            (second * right),
-        )
-
-    u, v, uu, uv, vv, *helps = logistic.means(moments, {"rows": rows})
-    uu, uv, vv = (
-        jnp.maximum(square - product, 0.0)
-        for square, product in ((uu, u * u), (uv, u * v), (vv, v * v))
-    )
-    both = jnp.maximum(uu + 2 * uv + vv, 1e-37)
-    toward_u, toward_v = 2 * (uv + vv) / both, 2 * (uu + uv) / both
-
-    def rotated(score: Any, outcome: jax.Array, weight: jax.Array) -> Any:
-        u, v = score
-        x, y = u + v, toward_u * u - toward_v * v
-        return weight * x, weight * y, weight * x * x, weight * x * y, weight * y * y
-
-    x, y, xx, xy, yy = logistic.means(rotated, {"rows": rows})
-    xx, xy, yy = xx - x * x, xy - x * y, yy - y * y
-    # What rounding has left of the correlation.
-    turn = jnp.where(xx > 0, xy / jnp.where(xx > 0, xx, 1.0), 0.0)
-    spreads = jnp.sqrt(jnp.maximum(jnp.stack([xx, yy - turn * xy]), 0.0))
-    least = _STRAIGHT * (toward_u * jnp.sqrt(uu) + toward_v * jnp.sqrt(vv))
-    apart = spreads > jnp.stack([jnp.zeros_like(least), least])
-    factors = jnp.where(apart, 1 / jnp.where(apart, spreads, 1.0), 0.0)
-    coordinates = _Coordinates(
-        center=center,
-        toward_u=toward_u - turn,
-        toward_v=toward_v + turn,
-        means=(x, y - turn * x),
-        factors=(factors[0], factors[1]),
-    )
-    return coordinates, (helps[0], helps[1])
-
-
 _times = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
@@ -357,8 +214,10 @@ def _fit_beta(
     half = np.float32(0.5)
     center = lax.select(wide, lax.clamp(lowest, first / some, highest), half)
     center = lax.stop_gradient(center)
-    fixed = {**rows, "score": _logarithms(confidence, center)}
-    coordinates, helps = _standardise(*lax.stop_gradient((fixed, center, rate)))
+    fixed = {**rows, "score": log_features.logarithms(confidence, center)}
+    coordinates, helps = log_features.standardise(
+        *lax.stop_gradient((fixed, center, rate))
+    )
     rows["score"] = coordinates.features(confidence)
     few = logistic.are_few(rows)
     if few:
@@ -400,15 +259,22 @@ def _fit_beta(
         (~searched, status),
         (jnp.max(jnp.abs(solution.params)) >= MAX_PLATT, FitStatus.SEPARABLE),
         (~solution.converged, FitStatus.MAX_STEPS),
-        ((face == _NEITHER) & ((helps[0] < 0) | (helps[1] < 0)), FitStatus.REVERSED),
+        (
+            (face == log_features.NEITHER) & ((helps[0] < 0) | (helps[1] < 0)),
+            FitStatus.REVERSED,
+        ),
         (True, FitStatus.CONVERGED),
     )
     report = reports.fit_report(solution, status, total)
     params = _times(data["face"], params)
     slope, complement_slope = coordinates.slopes(params)
-    slope = jnp.where((face == _BOTH) | (face == _FIRST), slope, 0.0)
+    slope = jnp.where(
+        (face == log_features.BOTH) | (face == log_features.FIRST), slope, 0.0
+    )
     complement_slope = jnp.where(
-        (face == _BOTH) | (face == _SECOND), complement_slope, 0.0
+        (face == log_features.BOTH) | (face == log_features.SECOND),
+        complement_slope,
+        0.0,
     )
     # Less than 0 by rounding only.
     slope = jnp.where(slope > 0, slope, 0.0)
@@ -427,7 +293,7 @@ def _fit_beta(
 
 def _solve(
     data: Any,
-    coordinates: _Coordinates,
+    coordinates: Coordinates,
     helps: tuple[jax.Array, jax.Array],
     start: jax.Array,
     enabled: jax.Array,
@@ -450,14 +316,14 @@ def _solve(
         """The face for slopes of which one is negative."""
         first_wrong, second_wrong = (slope < 0 for slope in slopes)
         second = second_helps & (~first_helps | (first_wrong & ~second_wrong))
-        return jnp.where(second, jnp.int32(_SECOND), _FIRST)
+        return jnp.where(second, jnp.int32(log_features.SECOND), log_features.FIRST)
 
     def next_round(state: Any) -> Any:
         face, patient, steps, _, _ = state
 
         def infeasible(params: jax.Array) -> jax.Array:
             first, second = coordinates.slopes(params)
-            return (face == _BOTH) & ((first < 0) | (second < 0))
+            return (face == log_features.BOTH) & ((first < 0) | (second < 0))
 
         def hopeless(params: jax.Array) -> jax.Array:
             return ~patient & infeasible(params) & (jnp.max(jnp.abs(params)) > _FAR)
@@ -465,7 +331,7 @@ def _solve(
         solution = solvers.minimize(
             functools.partial(_evaluate, with_loss=True),
             data | {"face": faces[face]},
-            jnp.where(face == _BOTH, start, flat),
+            jnp.where(face == log_features.BOTH, start, flat),
             lower=-bound,
             upper=bound,
             solver=solver,
@@ -477,21 +343,35 @@ def _solve(
         params = _times(faces[face], solution.params)
         # Along the direction in which the slope that is held at 0 would grow.
         gradient = logistic.evaluate(params, data, 1, with_loss=False).gradient
-        held = jnp.where(face == _FIRST, jnp.int32(_SECOND), _FIRST)
+        held = jnp.where(
+            face == log_features.FIRST,
+            jnp.int32(log_features.SECOND),
+            log_features.FIRST,
+        )
         falls = jnp.sum(gradient * faces[held, :, 0]) < _FALLING
-        falls = falls & ~patient & ((face == _FIRST) | (face == _SECOND))
+        falls = (
+            falls
+            & ~patient
+            & ((face == log_features.FIRST) | (face == log_features.SECOND))
+        )
         again = enabled & (infeasible(params) | falls)
-        other = lax.select(falls, jnp.int32(_BOTH), edge(coordinates.slopes(params)))
+        other = lax.select(
+            falls, jnp.int32(log_features.BOTH), edge(coordinates.slopes(params))
+        )
         face = lax.select(again, other, face)
         return face, patient | falls, steps, solution._replace(num_steps=steps), again
 
     guess = coordinates.slopes(coordinates.line(helps))
-    face = lax.select((guess[0] < 0) | (guess[1] < 0), edge(guess), jnp.int32(_BOTH))
-    face = jnp.where(first_helps | second_helps, face, _NEITHER)
-    face = jnp.where(enabled, face, _BOTH)
+    face = lax.select(
+        (guess[0] < 0) | (guess[1] < 0), edge(guess), jnp.int32(log_features.BOTH)
+    )
+    face = jnp.where(first_helps | second_helps, face, log_features.NEITHER)
+    face = jnp.where(enabled, face, log_features.BOTH)
     # A confidence that is about right needs few steps from where it is.
     given = coordinates.unchanged()
-    better = logistic.loss(given, data) < logistic.loss(start, data)
+    base = start[2]
+    entropy = jax.nn.softplus(base) - jax.nn.sigmoid(base) * base
+    better = logistic.loss(given, data) < entropy
     flat, start = start, jnp.where(enabled & better, given, start)
     no, nothing = jnp.array(False), solvers.unsolved(start)
     state = face, no, jnp.int32(0), nothing, jnp.array(True)
