@@ -39,11 +39,15 @@ class Solution(NamedTuple):
 
 
 class NewtonState(NamedTuple):
-    """The last accepted point, the step tried from it, and the slope along the step."""
+    """The last accepted point, the step tried from it, and the slope along the step.
+
+    `value` is the loss there, of three or more parameters.
+    """
 
     base: jax.Array
     step: jax.Array
     slope: jax.Array
+    value: jax.Array | None = None
 
 
 _MAX_STEPS = 200
@@ -55,17 +59,21 @@ _TOLERANCE = 1e-6
 _NEAR, _COARSE_STEPS = 0.1, 10
 # Steps below this size that no longer shrink are rounding noise.
 _NOISE = 3e-5
+# Losses that differ by less, relatively, may differ by rounding alone.
+_CLEARLY = 1e-5
 
 
 def newton() -> optax.GradientTransformationExtraArgs:
-    """Safeguarded Newton steps for one or two parameters: the default solver.
+    """Safeguarded Newton steps for a few parameters: the default solver.
 
     Every update takes the keyword `hessian` `[P, P]` and optionally `bend` `[P]`, which
     corrects a step to `step * (1 + bend * step / 2)`. A step is accepted if the loss
     still falls at its end, or if its directional derivative is smaller there than at
     its start; otherwise it is halved. Both tests use gradients only, because near the
-    optimum the values of a float32 loss no longer differ. No step is longer than 2 plus
-    the size of the parameters.
+    optimum the values of a float32 loss no longer differ. With three or more parameters
+    steps could then go round in circles, so one after which the keyword `value`, the
+    loss, is clearly higher is halved, too. No step is longer than 2 plus the size of
+    the parameters.
 
     Returns:
       An optax gradient transformation for a vector `[P]`.
@@ -88,7 +96,10 @@ def newton() -> optax.GradientTransformationExtraArgs:
     def init(params: jax.Array) -> NewtonState:
         # With an infinite slope the first point is always accepted.
         slope = jnp.full((), jnp.inf, params.dtype)
-        return NewtonState(base=params, step=jnp.zeros_like(params), slope=slope)
+        value = slope if params.shape[0] > 2 else None
+        return NewtonState(
+            base=params, step=jnp.zeros_like(params), slope=slope, value=value
+        )
 
     def update(
         updates: jax.Array,
@@ -97,28 +108,38 @@ def newton() -> optax.GradientTransformationExtraArgs:
         *,
         hessian: jax.Array,
         bend: jax.Array | None = None,
+        value: jax.Array | float = 0.0,
         **_: Any,
     ) -> tuple[jax.Array, NewtonState]:
         assert params is not None
         step = _bent(newton_step(updates, hessian), bend)
-        after, state = _safeguarded(updates, state, params, step)
+        after, state = _safeguarded(updates, state, params, step, value)
         return after - params, state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def _safeguarded(
-    gradient: jax.Array, state: NewtonState, params: jax.Array, step: jax.Array
+    gradient: jax.Array,
+    state: NewtonState,
+    params: jax.Array,
+    step: jax.Array,
+    value: jax.Array | float,
 ) -> tuple[jax.Array, NewtonState]:
     """Parameters after a corrected Newton step, or after half of the one before."""
     along = _dot(gradient, state.step)
     accepted = along <= 0.9 * jnp.abs(state.slope)
+    best = state.value
+    if best is not None:
+        accepted = accepted & ~(value > best + _CLEARLY * jnp.abs(best))
+        best = jnp.where(accepted, value, best).astype(best.dtype)
     limit = 2.0 + _largest(params)
     fresh = step * jnp.minimum(1.0, limit / jnp.maximum(_largest(step), 1e-30))
     state = NewtonState(
         base=lax.select(accepted, params, state.base),
         step=lax.select(accepted, fresh, 0.5 * state.step),
         slope=lax.select(accepted, _dot(gradient, fresh), state.slope),
+        value=best,
     )
     return state.base + state.step, state
 
@@ -153,15 +174,16 @@ def _bent(step: jax.Array, bend: jax.Array | None) -> jax.Array:
 def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
     """The inverse Hessian times a vector `[P]`; linear in the vector.
 
-    The diagonal is scaled to 1 first, and a tiny ridge is added. One or two parameters
-    use the closed formula, which compiles to a few operations.
+    The diagonal is scaled to 1 first, and a tiny ridge is added. Up to three parameters
+    are written out, which compiles to a few operations.
     """
     size = vector.shape[0]
     if size > 2:
         scale = jnp.sqrt(jnp.diagonal(hessian)) + 1e-15
         matrix = hessian / scale[:, None] / scale[None, :]
         matrix = matrix + 1e-7 * jnp.eye(size, dtype=hessian.dtype)
-        return jnp.linalg.solve(matrix, vector / scale) / scale
+        solve = _eliminate if size == 3 else jnp.linalg.solve
+        return solve(matrix, vector / scale) / scale
     if size == 1:
         return vector / (hessian[0] + 1e-37)
     # Scalars compile to fewer kernels than arrays of two.
@@ -175,6 +197,24 @@ def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
     return jnp.stack([first / scales[0], second / scales[1]])
 
 
+def _eliminate(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+    """The inverse of a positive definite matrix times a vector, by elimination."""
+    size = vector.shape[0]
+    rows = [[*(matrix[i, j] for j in range(size)), vector[i]] for i in range(size)]
+    pivots: list[jax.Array] = []
+    for k in range(size):
+        pivots.append(jnp.maximum(rows[k][k], 1e-7))
+        for i in range(k + 1, size):
+            factor = rows[i][k] / pivots[k]
+            rows[i] = [a - factor * b for a, b in zip(rows[i], rows[k], strict=True)]
+    found: list[jax.Array] = []
+    for k in reversed(range(size)):
+        known = zip(rows[k][k + 1 : size], found, strict=True)
+        rest = rows[k][size] - sum(a * x for a, x in known)
+        found.insert(0, rest / pivots[k])
+    return jnp.stack(found)
+
+
 def minimize(
     evaluate: Callable[[jax.Array, Any, Any], Evaluation],
     data: Any,
@@ -185,6 +225,7 @@ def minimize(
     solver: optax.GradientTransformation | None = None,
     enabled: jax.Array | bool = True,
     thinnings: Sequence[int] = (),
+    stop: Callable[[jax.Array], jax.Array] | None = None,
 ) -> Solution:
     """Runs a solver until one more Newton step would be the last, and takes that step.
 
@@ -208,6 +249,7 @@ def minimize(
       solver: an optax gradient transformation; None is `newton()`.
       enabled: bool scalar; False evaluates the loss at `initial` and takes no step.
       thinnings: `every` of the first steps, descending; then all data are used.
+      stop: from parameters to whether to go no further, without convergence.
 
     Returns:
       `Solution`, with value and gradient extrapolated to the last step by its quadratic
@@ -277,11 +319,14 @@ def minimize(
             (size <= _NOISE) & (size >= 0.5 * before)
         )
         if solver is None:
-            after, state = _safeguarded(evaluation.gradient, state, params, bent)
+            gradient, value = evaluation.gradient, evaluation.value
+            after, state = _safeguarded(gradient, state, params, bent, value)
         else:
             after, state = update(evaluation, state, params)
         after = lax.clamp(lower, after, upper)
         finished = settled | (steps >= _MAX_STEPS) | ~enabled
+        if stop is not None:
+            finished = finished | stop(params)
         if last_stage:
             # A part without an optimum inside the bounds does not help: start again on
             # all data.
