@@ -52,7 +52,7 @@ def of_cascade(router: Router, num_small_bins: int, params: Calibrator) -> Steps
     # The last place is for bin -1: NaN.
     kept = np.zeros(len(order) + 1, bool)
     kept[order[:num_small_bins]] = True
-    ends = np.float32([0, 1] if is_confidence(params) else [-np.inf, 0, np.inf])
+    ends = np.array([0, 1] if is_confidence(params) else [-np.inf, 0, np.inf], "f4")
     edges = np.asarray(router.bins.edges, np.float32)
 
     def bins_of(confidence: np.ndarray) -> np.ndarray:

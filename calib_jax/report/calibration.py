@@ -10,11 +10,11 @@ import numpy as np
 
 from ..io import cells, files
 from ..io.outputs import Outputs
-from . import figures, models, phrases, statuses
+from . import figures, methods, models, phrases, statuses
 from .drawings import Drawing
+from .methods import Method
 from .models import Model
 from .records import Report, Writer, in_python, in_shell
-from .scoring import METHODS, Method
 
 #: Names of the files beside the page.
 PARAMETERS, CONFIDENCES = FILES = ("calibration.json", "confidences.csv")
@@ -85,16 +85,14 @@ class CalibrationReport(Report):
         )
         if model.before is not None and error.estimate > model.before.error.estimate:
             has_options = self.sources[0].num_options is not None
-            others = [
-                f"--method {name}"
-                for name, method in METHODS.items()
-                if name != model.method and (has_options or not method.of_classes)
-            ]
+            others = methods.others(model.method, has_options=has_options)
             found.append(
                 "The ECE is not smaller than before: by chance, or because another "
-                f"calibrator suits better. Try {' or '.join(others)}, or keep the "
+                "calibrator suits better. Try "
+                f"{' or '.join(f'--method {name}' for name in others)}, or keep the "
                 "model as it is."
             )
+        found += model.on_answers
         if model.num_groups > len(model.groups) > 0:
             found.append(
                 f"The judged rows are in {model.num_groups:,} groups; the page shows "

@@ -26,10 +26,10 @@ from ..io.outputs import Outputs
 from ..stats.intervals import Interval
 from . import costs, figures, models, pairs, phrases, points, statuses
 from .drawings import Drawing
+from .methods import Method
 from .models import Model
 from .points import Point
 from .records import Report, Writer, in_shell, place
-from .scoring import Method
 
 RECORD = "cascade.json"
 FILES = (RECORD,)

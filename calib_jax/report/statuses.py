@@ -1,5 +1,7 @@
 """How fits end, in plain sentences."""
 
+import numpy as np
+
 from ..calibration.reports import FitStatus
 
 _MEANING = {
@@ -54,3 +56,15 @@ def invalid(kind: str) -> str:
         "a value is not finite, or so far from the others that it looks like a masking "
         "value."
     )
+
+
+def certain(confidence: np.ndarray, kind: str) -> str:
+    """Why confidences cannot be fitted, in a sentence."""
+    number = int(np.sum((confidence <= 0) | (confidence >= 1)))
+    if not number:
+        return invalid("scores")
+    those = "confidence is" if number == 1 else "confidences are"
+    found = f"{number:,} {those} exactly 0 or 1, whose logarithms are not finite."
+    if kind != "probabilities":
+        return found
+    return f"{found} --smoothing avoids them."

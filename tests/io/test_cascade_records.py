@@ -401,7 +401,10 @@ REFUSED = {
         {"small_params": None},
         "small_params: expected Temperature or Vector or .* or Beta, got NoneType",
     ),
-    "a report too": ({"large_params": (PLATT,)}, "large_params: expected Temperature or"),
+    "a report too": (
+        {"large_params": (PLATT,)},
+        "large_params: expected Temperature",
+    ),
     "K too large": ({"num_small_bins": 7}, "num_small_bins: expected at most 6, got 7"),
     "a large K": ({"num_small_bins": jnp.int32(7)}, "num_small_bins: expected at most"),
     "a negative K": (
