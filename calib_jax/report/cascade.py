@@ -150,7 +150,7 @@ class CascadeReport(Report):
             f"Small model: {_calibration(small)} Large model: {_calibration(large)}",
         ]
         for one in (self.small, self.large):
-            found.extend(statuses.sentences(one.status, one.source.role))
+            found += [*statuses.sentences(one.status, one.source.role), *one.on_answers]
         if math.isfinite(self.apgr):
             found.append(
                 f"Routing by confidence has an APGR of {self.apgr:.2f} ({level} "
