@@ -16,8 +16,9 @@ _MEANING = {
     "without an error, so confidence became 0 or 1. Use more rows, and check that the "
     "score was not computed from the labels.",
     FitStatus.ONE_CLASS: "All answers in the fitting half are right, or all are wrong.",
-    FitStatus.REVERSED: "Higher scores mean worse answers, and the calibrator "
-    "reversed them. Check the sign of the scores, and the labels.",
+    FitStatus.REVERSED: "Higher scores mean worse answers: the calibrator reversed "
+    "them, or made them equal if its curve cannot fall. Check the sign of the scores, "
+    "and the labels.",
 }
 
 
