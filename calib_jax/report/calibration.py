@@ -10,11 +10,12 @@ import numpy as np
 
 from ..io import cells, files
 from ..io.outputs import Outputs
-from . import figures, methods, models, phrases, statuses
+from . import figures, methods, models, phrases, selective, statuses
 from .drawings import Drawing
 from .methods import Method
 from .models import Model
 from .records import Report, Writer, in_python, in_shell
+from .selective import Selective
 
 #: Names of the files beside the page.
 PARAMETERS, CONFIDENCES = FILES = ("calibration.json", "confidences.csv")
@@ -26,6 +27,7 @@ class CalibrationReport(Report):
 
     Attributes:
       model: what was fitted and how good it is.
+      selective: what answering only the most confident rows leaves wrong.
       ids: N texts, of all rows.
       confidence: float32 `[N]`, calibrated, of all rows.
       outcome: float32 `[N]`, whether each answer is right.
@@ -36,6 +38,7 @@ class CalibrationReport(Report):
     title: ClassVar[str] = "Calibration"
 
     model: Model
+    selective: Selective
     ids: tuple[str, ...] = dataclasses.field(metadata={"plain": False})
     confidence: np.ndarray = dataclasses.field(metadata={"plain": False})
     outcome: np.ndarray = dataclasses.field(metadata={"plain": False})
@@ -92,7 +95,7 @@ class CalibrationReport(Report):
                 f"{' or '.join(f'--method {name}' for name in others)}, or keep the "
                 "model as it is."
             )
-        found += model.on_answers
+        found += [*model.on_answers, *self.selective.sentences()]
         if model.num_groups > len(model.groups) > 0:
             found.append(
                 f"The judged rows are in {model.num_groups:,} groups; the page shows "
@@ -111,7 +114,10 @@ class CalibrationReport(Report):
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:
         level = self.confidence_level
-        return {"model": figures.reliability(self.model, level, f"{prefix}model")}
+        return {
+            "model": figures.reliability(self.model, level, f"{prefix}model"),
+            "selective": figures.risk_coverage(self.selective, f"{prefix}selective"),
+        }
 
     def files(self) -> Mapping[str, Writer]:
         return {
@@ -188,6 +194,7 @@ def calibration_report(
         seed=seed,
         confidence_level=confidence_level,
         model=one.model,
+        selective=selective.of(one.confidence[judged], one.outcome[judged]),
         ids=outputs.ids,
         confidence=one.confidence,
         outcome=np.asarray(one.outcome, np.float32),
