@@ -310,6 +310,17 @@ def same_columns(**named: jax.Array | None) -> None:
     _agree(check, "one entry for each example on the last axis", named)
 
 
+def broadcasts(**named: jax.Array) -> None:
+    """Raises `ValueError` unless the shapes of all arrays broadcast."""
+    try:
+        np.broadcast_shapes(*(array.shape for array in named.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {list(a.shape)}" for name, a in named.items())
+        raise ValueError(
+            f"{', '.join(named)}: expected shapes that broadcast, got {shapes}."
+        ) from None
+
+
 def _agree(
     check: Callable[[list[jax.Array]], None],
     expected: str,

@@ -8,7 +8,7 @@ one mask, and `clean_rows` overwrites what it removes.
 import jax
 import jax.numpy as jnp
 
-from . import exact
+from . import exact, reduce
 
 
 def valid_rows(
@@ -17,6 +17,14 @@ def valid_rows(
     """Bool `[N]`: rows that `where` keeps and whose weight is not 0."""
     valid = jnp.ones(num_rows, bool) if where is None else where
     return valid if weights is None else valid & (weights != 0)
+
+
+def dealt(valid: jax.Array, num_parts: int) -> jax.Array:
+    """int32 `[N]`: the part of each valid row, dealt in turn to parts 0, 1, ...
+
+    Rows that are not valid take no turn. Sharded rows are gathered.
+    """
+    return reduce.sums_before(valid.astype(jnp.int32)) % num_parts
 
 
 def clean_rows(

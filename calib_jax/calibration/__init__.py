@@ -8,7 +8,7 @@ from .apply import calibrate
 from .beta import Beta, fit_beta
 from .dirichlet import Dirichlet, fit_dirichlet
 from .ensemble_temperature import EnsembleTemperature, fit_ensemble_temperature
-from .histogram import Histogram, fit_histogram
+from .histogram import Histogram, fit_histogram, histogram_error_bound
 from .isotonic import Isotonic, fit_isotonic
 from .platt import Platt, fit_platt
 from .reports import ConvergenceWarning, FitReport, FitStatus
@@ -39,6 +39,7 @@ __all__ = [
     "fit_scaling_binning",
     "fit_temperature",
     "fit_vector",
+    "histogram_error_bound",
     "newton",
 ]
 

@@ -1,16 +1,33 @@
 """Beta calibration: a curve from one confidence to another.
 
-Shapes: N examples. One problem at a time; batch with `jax.vmap`.
+Shapes: N examples. One problem at a time; batch with `jax.vmap`. The fitted parameters
+are differentiable with respect to confidences, outcomes and weights (implicit function
+theorem), with a slope of 0 held there; their derivatives are NaN if the status is
+INVALID_VALUES or MAX_STEPS.
 """
+
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import dispatch, records
-from .._core.domains import Confidence
-from .reports import FitReport
+from .._core import checks, dispatch, masking, records, reduce, transforms
+from .._core.domains import Confidence, Outcome, Weights
+from . import logistic, reports, solvers
+from .platt import MAX_PLATT
+from .reports import FitReport, FitStatus
+from .solvers import Evaluation, Solution
+
+# Below the least normal float32 numbers count as 0.
+_TINY = np.finfo(np.float32).tiny
+# If the two logarithms are this close to a straight line, float32 cannot tell how they
+# differ.
+_STRAIGHT = 2e-6
 
 
 @records.record(
@@ -41,8 +58,88 @@ def fit_beta(
     weights: ArrayLike | None = None,
     solver: optax.GradientTransformation | None = None,
 ) -> tuple[Beta, FitReport]:
-    """To be built."""
-    raise NotImplementedError
+    r"""Beta calibration of confidences to outcomes, by maximum likelihood.
+
+    .. math:: \min_{a \ge 0, b \ge 0, d} \; -\frac{1}{W} \sum_i w_i \left[ v_i \log p_i
+       + (1 - v_i) \log (1 - p_i) \right], \quad
+       p_i = \sigma(a \log c_i - b \log (1 - c_i) + d)
+
+    For a confidence that is off near 0 in another way than near 1: Platt scaling of
+    `log_odds` is the case a = b, and a = b = 1, d = 0 changes nothing. The curve never
+    falls. Its optimum may have a slope of exactly 0; if both are 0, higher confidence
+    means worse answers, the curve is constant, and the status is `REVERSED`. With only
+    two different confidences, or a range so narrow that float32 cannot tell the slopes
+    apart, they are equal.
+
+    `SEPARABLE` and `ONE_CLASS` outcomes have no finite optimum and end up at a bound of
+    the slope or intercept; `CONSTANT` confidences get slopes 0 and the logit of the
+    mean outcome. `INVALID_VALUES` get 0 everywhere, a confidence of one half; they
+    include confidences of exactly 0 or 1, which have no logarithm: mask those rows, or
+    clip them on purpose. In float32 a confidence above 1 - 3e-8 is 1, and `log(1 - c)`
+    is that of the rounded confidence.
+
+    Args:
+      confidence: floating `[N]` in `(0, 1)`.
+      outcomes: bool, integer or floating `[N]` in `[0, 1]`.
+      where: optional bool `[N]`, the rows that count.
+      weights: optional non-negative `[N]`; weight 2 counts the row twice, 0 removes it.
+      solver: optax gradient transformation over a vector of two slopes and an intercept
+        in standardised coordinates; None is `calib_jax.calibration.newton()`. Build it
+        once, because each new one is compiled again.
+
+    Returns:
+      `Beta` and `FitReport`.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype, or a host confidence, outcome or
+        weight outside its range.
+
+    Warns:
+      ConvergenceWarning: where the fit did not converge and no array is on a device; it
+        counts the rows whose confidence is 0 or 1.
+
+    References:
+      Kull, Silva Filho and Flach, "Beta calibration: a well-founded and easily
+      implemented improvement on logistic calibration for binary classifiers", 2017.
+
+    Examples:
+      >>> confidence = [0.2, 0.4, 0.5, 0.7, 0.8, 0.9]
+      >>> params, report = fit_beta(confidence, [0, 1, 0, 1, 0, 1])
+      >>> print(params.slope.round(3), params.complement_slope.round(3))
+      0.868 0.0
+    """
+    rows = (
+        checks.floats("confidence", confidence),
+        checks.outcomes("outcomes", outcomes),
+        checks.mask("where", where),
+        checks.weights("weights", weights),
+    )
+    names = "confidence", "outcomes", "where", "weights"
+    checks.same_shape(**dict(zip(names, rows, strict=True)))
+    checks.solver(solver)
+    params, report = _fit_beta(*rows, solver=solver)
+    reports.warn_of_failure(
+        "fit_beta",
+        report,
+        *(confidence, outcomes, where, weights),
+        detail=lambda: _about_certain(rows[0], *rows[2:]),
+    )
+    return params, report
+
+
+def _about_certain(confidence: Any, where: Any, weights: Any) -> str:
+    """What the warning says about rows of the host that are certain."""
+    certain = (confidence < _TINY) | (confidence == 1)
+    certain &= True if where is None else where
+    certain &= True if weights is None else weights != 0
+    count = np.count_nonzero(certain)
+    if not count:
+        return ""
+    hold = "1 row holds" if count == 1 else f"{count} rows hold"
+    return (
+        f" {hold} a confidence of 0 or 1, whose logarithm is infinite: mask with "
+        "where=, or clip the confidences first, such as to [1e-6, 1 - 1e-6]."
+    )
 
 
 @dispatch.core(rows=["confidence N ..."], elementwise=True)
@@ -57,3 +154,329 @@ def apply_beta(params: Beta, confidence: Confidence) -> jax.Array:
     logit = logit - times(params.complement_slope, jnp.log1p(-confidence))
     found = jax.nn.sigmoid(logit + params.intercept)
     return jnp.where(jnp.isnan(confidence), jnp.nan, found)
+
+
+# Which slopes are free, as places in `_Coordinates.faces`.
+_BOTH, _FIRST, _SECOND, _NEITHER = range(4)
+
+
+class _Coordinates(NamedTuple):
+    """Standardised features of a confidence; float32 scalars without derivatives.
+
+    With u = log(c / center) and v = -log((1 - c) / (1 - center)) they are u + v and
+    `toward_u` u - `toward_v` v, each less its mean and times its factor. These two are
+    not correlated, while u and v nearly say the same.
+    """
+
+    center: jax.Array
+    toward_u: jax.Array
+    toward_v: jax.Array
+    means: tuple[jax.Array, jax.Array]
+    factors: tuple[jax.Array, jax.Array]
+
+    def features(self, confidence: jax.Array) -> tuple[jax.Array, jax.Array]:
+        u, v = _logarithms(confidence, self.center)
+        raw = u + v, self.toward_u * u - self.toward_v * v
+        first, second = (
+            (x - mean) * factor
+            for x, mean, factor in zip(raw, self.means, self.factors, strict=True)
+        )
+        return first, second
+
+    def slopes(self, params: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The slopes of u and of v; `toward_u + toward_v` is 2."""
+        first, second = params[0] * self.factors[0], params[1] * self.factors[1]
+        return first + self.toward_u * second, first - self.toward_v * second
+
+    def line(self, helps: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """Slopes of the straight line, from the covariances of u and v with it."""
+        first, second = helps
+        turned = self.toward_u * first - self.toward_v * second
+        return jnp.stack([(first + second) * self.factors[0], turned * self.factors[1]])
+
+    def faces(self) -> jax.Array:
+        """Matrices float32 `[4, 3, 3]` to the parameters from those that are free.
+
+        The directions in which one slope stays 0 have length 1; the intercept is free.
+        """
+        by_first, by_second = (
+            jnp.where(factor > 0, 1 / jnp.where(factor > 0, factor, 1.0), 0.0)
+            for factor in self.factors
+        )
+        zero, one = jnp.float32(0), jnp.float32(1)
+        first = self.toward_v * by_first, by_second
+        second = self.toward_u * by_first, -by_second
+        planes = [(one, zero, zero, one)]
+        for x, y in (first, second):
+            length = jnp.maximum(jnp.sqrt(x * x + y * y), 1e-30)
+            planes.append((x / length, zero, y / length, zero))
+        planes.append((zero,) * 4)
+        matrices = jnp.stack([jnp.stack(plane) for plane in planes]).reshape(4, 2, 2)
+        return jnp.pad(matrices, ((0, 0), (0, 1), (0, 1))).at[:, 2, 2].set(1.0)
+
+
+def _logarithms(
+    confidence: jax.Array, center: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """log(c / center) and -log((1 - c) / (1 - center)).
+
+    Near the center a difference of two logarithms would be mostly rounding.
+    """
+
+    def relative(step: jax.Array, value: jax.Array, base: jax.Array) -> jax.Array:
+        near = jnp.abs(step) < 0.5 * base
+        close = jnp.log1p(jnp.where(near, step / base, 0.0))
+        return jnp.where(near, close, jnp.log(jnp.where(near, 1.0, value / base)))
+
+    step = confidence - center
+    u = relative(step, confidence, center)
+    return u, -relative(-step, 1 - confidence, 1 - center)
+
+
+def _standardise(
+    rows: Any, center: jax.Array, rate: jax.Array
+) -> tuple[_Coordinates, tuple[jax.Array, jax.Array]]:
+    """The coordinates of rows, and how far u and v rise with the outcome.
+
+    Args:
+      rows: with `score`, the features u and v.
+      center: of the features.
+      rate: mean outcome.
+    """
+
+    def moments(score: Any, outcome: jax.Array, weight: jax.Array) -> Any:
+        (u, v), right = score, outcome - rate
+        first, second = weight * u, weight * v
+        return (
+            first,
+            second,
+            first * u,
+            first * v,
+            second * v,
+            first * right,
+            (second * right),
+        )
+
+    u, v, uu, uv, vv, *helps = logistic.means(moments, {"rows": rows})
+    uu, uv, vv = (
+        jnp.maximum(square - product, 0.0)
+        for square, product in ((uu, u * u), (uv, u * v), (vv, v * v))
+    )
+    both = jnp.maximum(uu + 2 * uv + vv, 1e-37)
+    toward_u, toward_v = 2 * (uv + vv) / both, 2 * (uu + uv) / both
+
+    def rotated(score: Any, outcome: jax.Array, weight: jax.Array) -> Any:
+        u, v = score
+        x, y = u + v, toward_u * u - toward_v * v
+        return weight * x, weight * y, weight * x * x, weight * x * y, weight * y * y
+
+    x, y, xx, xy, yy = logistic.means(rotated, {"rows": rows})
+    xx, xy, yy = xx - x * x, xy - x * y, yy - y * y
+    # What rounding has left of the correlation.
+    turn = jnp.where(xx > 0, xy / jnp.where(xx > 0, xx, 1.0), 0.0)
+    spreads = jnp.sqrt(jnp.maximum(jnp.stack([xx, yy - turn * xy]), 0.0))
+    least = _STRAIGHT * (toward_u * jnp.sqrt(uu) + toward_v * jnp.sqrt(vv))
+    apart = spreads > jnp.stack([jnp.zeros_like(least), least])
+    factors = jnp.where(apart, 1 / jnp.where(apart, spreads, 1.0), 0.0)
+    coordinates = _Coordinates(
+        center=center,
+        toward_u=toward_u - turn,
+        toward_v=toward_v + turn,
+        means=(x, y - turn * x),
+        factors=(factors[0], factors[1]),
+    )
+    return coordinates, (helps[0], helps[1])
+
+
+_times = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+
+
+def _evaluate(
+    params: jax.Array, data: Any, every: Any, *, with_loss: bool
+) -> Evaluation:
+    """The loss and its derivatives with respect to the free parameters."""
+    face = data["face"]
+    found = logistic.evaluate(_times(face, params), data, every, with_loss=with_loss)
+    return Evaluation(
+        value=found.value,
+        gradient=_times(found.gradient, face),
+        hessian=_times(face.T, _times(found.hessian, face)),
+    )
+
+
+@dispatch.core(
+    static=["solver"],
+    rows=["confidence", "outcomes", "where", "weights"],
+    passes=dispatch.Passes.FEW,
+)
+def _fit_beta(
+    confidence: Confidence,
+    outcomes: Outcome,
+    where: jax.Array | None,
+    weights: Weights | None,
+    *,
+    solver: optax.GradientTransformation | None,
+) -> tuple[Beta, FitReport]:
+    rows: dict[str, Any] = {"score": confidence, "outcome": outcomes}
+    rows |= {} if where is None else {"where": where}
+    if weights is not None:
+        valid = masking.valid_rows(confidence.shape[0], where, weights)
+        rows["weight"], _ = masking.scaled_weights(confidence.shape[0], weights, valid)
+    inside = (confidence >= _TINY) & (confidence < 1)
+    invalid, lowest_right, highest_right, lowest_wrong, highest_wrong = (
+        logistic.extremes(rows, lambda score: (score >= _TINY) & (score < 1))
+    )
+    # What is outside does not count, or makes the fit invalid.
+    rows["score"] = confidence = jnp.where(inside, confidence, 0.5)
+    lowest = jnp.minimum(lowest_right, lowest_wrong)
+    highest = jnp.maximum(highest_right, highest_wrong)
+
+    def sums(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
+        score, outcome, weight = logistic.clean(block, live)
+        return weight, weight * score, weight * outcome, weight * (1 - outcome)
+
+    total, first, positive, negative = reduce.sum_rows(sums, rows)
+    some = jnp.maximum(total, 1e-30)
+    rate = positive / some
+    wide = (highest > lowest) & ~invalid
+    half = np.float32(0.5)
+    center = lax.select(wide, lax.clamp(lowest, first / some, highest), half)
+    center = lax.stop_gradient(center)
+    fixed = {**rows, "score": _logarithms(confidence, center)}
+    coordinates, helps = _standardise(*lax.stop_gradient((fixed, center, rate)))
+    rows["score"] = coordinates.features(confidence)
+    few = logistic.are_few(rows)
+    if few:
+        features, outcome, weight = logistic.clean(rows)
+        share = weight / lax.stop_gradient(some)
+        rows = {"score": features, "outcome": outcome, "share": share}
+
+    zero, most = np.float32(0), np.float32(MAX_PLATT)
+    base = lax.clamp(-most, jnp.log(rate) - jnp.log1p(-rate), most)
+    rising = lowest_right >= highest_wrong
+    ends = [lax.select(wide, end, center) for end in (lowest_right, highest_wrong)]
+    right, wrong = (coordinates.features(end)[0] for end in ends)
+    wide = wide & (coordinates.factors[0] > 0)
+    status, *start = reports.first_case(
+        (invalid, FitStatus.INVALID_VALUES, zero, zero),
+        (~(total > 0), FitStatus.CONSTANT, zero, zero),
+        ((positive == 0) | (negative == 0), FitStatus.ONE_CLASS, zero, base),
+        (~wide, FitStatus.CONSTANT, zero, base),
+        (rising, FitStatus.SEPARABLE, most, -most * (0.5 * (right + wrong))),
+        (True, FitStatus.CONVERGED, zero, base),
+    )
+    searched = status == FitStatus.CONVERGED
+    solution, face, data = _solve(
+        {"rows": rows},
+        *(coordinates, helps),
+        jnp.stack([start[0], zero, start[1]]),
+        searched,
+        solver,
+    )
+    lost = invalid | (searched & ~solution.converged)
+    params = solvers.differentiable(
+        functools.partial(_evaluate, with_loss=False),
+        solution,
+        data,
+        inside=(searched & solution.converged) | lost,
+    )
+    params = reports.undefined(params, lost, solution.params)
+    (status,) = reports.first_case(
+        (~searched, status),
+        (jnp.max(jnp.abs(solution.params)) >= MAX_PLATT, FitStatus.SEPARABLE),
+        (~solution.converged, FitStatus.MAX_STEPS),
+        ((face == _NEITHER) & ((helps[0] < 0) | (helps[1] < 0)), FitStatus.REVERSED),
+        (True, FitStatus.CONVERGED),
+    )
+    report = reports.fit_report(solution, status, total)
+    params = _times(data["face"], params)
+    slope, complement_slope = coordinates.slopes(params)
+    slope = jnp.where((face == _BOTH) | (face == _FIRST), slope, 0.0)
+    complement_slope = jnp.where(
+        (face == _BOTH) | (face == _SECOND), complement_slope, 0.0
+    )
+    # Less than 0 by rounding only.
+    slope = jnp.where(slope > 0, slope, 0.0)
+    complement_slope = jnp.where(complement_slope > 0, complement_slope, 0.0)
+    level = params[2]
+    for place in (0, 1):
+        moved = coordinates.means[place] * coordinates.factors[place]
+        level = level - params[place] * moved
+    intercept = level - slope * jnp.log(center)
+    intercept = intercept + complement_slope * jnp.log1p(-center)
+    return (
+        Beta(slope=slope, complement_slope=complement_slope, intercept=intercept),
+        report,
+    )
+
+
+def _solve(
+    data: Any,
+    coordinates: _Coordinates,
+    helps: tuple[jax.Array, jax.Array],
+    start: jax.Array,
+    enabled: jax.Array,
+    solver: optax.GradientTransformation | None,
+) -> tuple[Solution, jax.Array, Any]:
+    """The solution, which slopes are free in it, and the data with their directions.
+
+    The loss is convex. Both slopes are 0 if neither logarithm rises with the outcome.
+    Otherwise a straight line through the outcomes guesses which are free. A slope held
+    at 0 stays there if the loss does not fall as it grows (the conditions of Karush,
+    Kuhn and Tucker); if it does, or both were guessed, both are fitted, and if one of
+    them turns out negative, the optimum is where that one is 0. Without a guess,
+    outcomes that a band of confidences separates would send the slopes to infinity.
+    """
+    bound = np.full(3, MAX_PLATT, np.float32)
+    few = "share" in data["rows"]
+    faces = lax.stop_gradient(coordinates.faces())
+    first_helps, second_helps = (help > 0 for help in helps)
+
+    def edge(slopes: tuple[jax.Array, jax.Array]) -> jax.Array:
+        """The face for slopes of which one is negative."""
+        first_wrong, second_wrong = (slope < 0 for slope in slopes)
+        second = second_helps & (~first_helps | (first_wrong & ~second_wrong))
+        return jnp.where(second, jnp.int32(_SECOND), _FIRST)
+
+    def next_round(state: Any) -> Any:
+        face, unlimited, steps, _, _ = state
+        solution = solvers.minimize(
+            functools.partial(_evaluate, with_loss=few or solver is not None),
+            data | {"face": faces[face]},
+            start,
+            lower=-bound,
+            upper=bound,
+            solver=solver,
+            enabled=enabled,
+            thinnings=reduce.thinnings(data["rows"], logistic.FIRST_ROWS),
+        )
+        steps = steps + solution.num_steps
+        params = _times(faces[face], solution.params)
+        slopes = coordinates.slopes(params)
+        infeasible = (face == _BOTH) & ((slopes[0] < 0) | (slopes[1] < 0))
+        # Along the direction in which the slope that is held at 0 would grow.
+        gradient = logistic.evaluate(params, data, 1, with_loss=False).gradient
+        held = jnp.where(face == _FIRST, jnp.int32(_SECOND), _FIRST)
+        falls = jnp.sum(gradient * faces[held, :, 0]) < 0
+        falls = falls & ~unlimited & ((face == _FIRST) | (face == _SECOND))
+        again = enabled & (infeasible | falls)
+        other = lax.select(falls, jnp.int32(_BOTH), edge(slopes))
+        unlimited = unlimited | (face == _BOTH)
+        face = lax.select(again, other, face)
+        return face, unlimited, steps, solution._replace(num_steps=steps), again
+
+    guess = coordinates.slopes(coordinates.line(helps))
+    face = lax.select((guess[0] < 0) | (guess[1] < 0), edge(guess), jnp.int32(_BOTH))
+    face = jnp.where(first_helps | second_helps, face, _NEITHER)
+    face = jnp.where(enabled, face, _BOTH)
+    no, nothing = jnp.array(False), solvers.unsolved(start)
+    state = face, no, jnp.int32(0), nothing, jnp.array(True)
+    face, _, _, solution, _ = lax.while_loop(
+        lambda state: state[-1], next_round, transforms.carry(next_round, state)
+    )
+    data = data | {"face": faces[face]}
+    if few:
+        return solution, face, data
+    value = logistic.loss(_times(faces[face], solution.params), lax.stop_gradient(data))
+    evaluation = solution.evaluation._replace(value=value)
+    return solution._replace(evaluation=evaluation), face, data

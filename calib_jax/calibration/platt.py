@@ -39,10 +39,6 @@ _OVERFLOWING = 1e30
 _NEIGHBOURS = 256
 # Up to this product of slope and center both roundings move a logit by 1e-6 at most.
 _NEAR = 16.0
-# The solver gets near the optimum on this many rows before it reads all of them.
-_FIRST_ROWS = (2**16,)
-# Up to this many rows a small program counts more than a fast one.
-_FEW_ROWS = 2**20
 
 
 @records.record()
@@ -214,25 +210,9 @@ def fit_rows(
         valid = masking.valid_rows(scores.shape[0], where, weights)
         rows["weight"], unit = masking.scaled_weights(scores.shape[0], weights, valid)
 
-    def extremes(block: Any) -> tuple[jax.Array, ...]:
-        """Whether a row is usable, then the ends of right rows and of wrong ones."""
-        score, outcome, valid = (
-            block["score"],
-            block["outcome"],
-            logistic.valid_rows(block),
-        )
-        usable = jnp.isfinite(score)
-        usable = usable & masking.usable_outcomes(outcome, block.get("weight"))
-        # A partly right row is in both sets: a threshold has to pass through it.
-        ends = []
-        for part in (valid & (outcome > 0), valid & (outcome < 1)):
-            ends += [jnp.where(part, score, jnp.inf), jnp.where(part, -score, jnp.inf)]
-        return (usable | ~valid).astype(jnp.float32), *ends
-
-    usable, *ends = reduce.least_of_rows(extremes, rows)
-    invalid = usable == 0
-    lowest_right, lowest_wrong = ends[::2]
-    highest_right, highest_wrong = (-end for end in ends[1::2])
+    invalid, lowest_right, highest_right, lowest_wrong, highest_wrong = (
+        logistic.extremes(rows, jnp.isfinite)
+    )
     lowest = jnp.minimum(lowest_right, lowest_wrong)
     highest = jnp.maximum(highest_right, highest_wrong)
     # Half the range, which is finite for any finite scores.
@@ -253,7 +233,7 @@ def fit_rows(
         wrong = weight * (1 - outcome)
         return weight, first, first * x, right, wrong, apart, between
 
-    few = transforms.at_most(scores.shape[0], _FEW_ROWS) and reduce.is_one_block(rows)
+    few = logistic.are_few(rows)
     if few:
         clean = logistic.clean(rows)
         sums: Any = [jnp.sum(moment) for moment in moments(*clean)]
@@ -383,7 +363,7 @@ def _solve(
             upper=bound,
             solver=solver,
             enabled=enabled,
-            thinnings=reduce.thinnings(data["rows"], _FIRST_ROWS),
+            thinnings=reduce.thinnings(data["rows"], logistic.FIRST_ROWS),
         )
 
     def next_round(state: Any) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -33,17 +34,19 @@ class FitStatus(enum.IntEnum):
     #: There is nothing to fit, since no row is valid, the logits of each row are equal,
     #: or all scores are equal.
     CONSTANT = 4
-    #: Platt only. A threshold separates the outcomes, so the loss falls as the slope
+    #: Scores only. A threshold separates the outcomes, so the loss falls as the slope
     #: grows.
     SEPARABLE = 5
-    #: Platt only. All outcomes are 1, or all are 0, so the loss falls as the intercept
+    #: Scores only. All outcomes are 1, or all are 0, so the loss falls as the intercept
     #: grows.
     ONE_CLASS = 6
-    #: Platt only. Converged with a negative slope, so higher scores mean worse answers.
+    #: Scores only. Converged, but higher scores mean worse answers: Platt's slope is
+    #: negative, those of a `Beta`, which may not be, are 0.
     REVERSED = 7
     #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
     #: class is masked or has logit -inf, an outcome outside [0, 1], a negative or
-    #: infinite weight, or a score that is a mask's fill value (`fit_platt`).
+    #: infinite weight, a score that is a mask's fill value (`fit_platt`), a confidence
+    #: of 0 or 1 (`fit_beta`), or scores that break a guarantee (`fit_histogram`).
     INVALID_VALUES = 8
 
 
@@ -92,7 +95,9 @@ def _is_concrete(status: Any) -> bool:
     )
 
 
-def warn_of_failure(name: str, report: FitReport, *given: Any) -> None:
+def warn_of_failure(
+    name: str, report: FitReport, *given: Any, detail: Callable[[], str] = str
+) -> None:
     """Warns that a fit did not converge, if nothing that it was given is on a device.
 
     Reading the status waits for the fit; who holds arrays of a device may not want to.
@@ -101,14 +106,15 @@ def warn_of_failure(name: str, report: FitReport, *given: Any) -> None:
       name: of the public function.
       report: its report.
       *given: its arrays, as the caller gave them.
+      detail: gives more sentences to add, or nothing.
     """
     if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(given)):
         return
     if _is_concrete(report.status) and not bool(report.converged):
         status = FitStatus(int(report.status))
         warnings.warn(
-            f"{name} did not converge: {status.name}. {_MEANING[status]} Look at the "
-            "report before using the parameters.",
+            f"{name} did not converge: {status.name}. {_MEANING[status]}{detail()} "
+            "Look at the report before using the parameters.",
             ConvergenceWarning,
             stacklevel=3,
         )

@@ -58,7 +58,7 @@ _NOISE = 3e-5
 
 
 def newton() -> optax.GradientTransformationExtraArgs:
-    """Safeguarded Newton steps for one or two parameters: the default solver.
+    """Safeguarded Newton steps for a few parameters: the default solver.
 
     Every update takes the keyword `hessian` `[P, P]` and optionally `bend` `[P]`, which
     corrects a step to `step * (1 + bend * step / 2)`. A step is accepted if the loss
@@ -153,15 +153,16 @@ def _bent(step: jax.Array, bend: jax.Array | None) -> jax.Array:
 def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
     """The inverse Hessian times a vector `[P]`; linear in the vector.
 
-    The diagonal is scaled to 1 first, and a tiny ridge is added. One or two parameters
-    use the closed formula, which compiles to a few operations.
+    The diagonal is scaled to 1 first, and a tiny ridge is added. Up to three parameters
+    are written out, which compiles to a few operations.
     """
     size = vector.shape[0]
     if size > 2:
         scale = jnp.sqrt(jnp.diagonal(hessian)) + 1e-15
         matrix = hessian / scale[:, None] / scale[None, :]
         matrix = matrix + 1e-7 * jnp.eye(size, dtype=hessian.dtype)
-        return jnp.linalg.solve(matrix, vector / scale) / scale
+        solve = _eliminate if size == 3 else jnp.linalg.solve
+        return solve(matrix, vector / scale) / scale
     if size == 1:
         return vector / (hessian[0] + 1e-37)
     # Scalars compile to fewer kernels than arrays of two.
@@ -173,6 +174,24 @@ def _divide(vector: jax.Array, hessian: jax.Array) -> jax.Array:
     first = (own * x[0] - both * x[1]) / determinant
     second = (own * x[1] - both * x[0]) / determinant
     return jnp.stack([first / scales[0], second / scales[1]])
+
+
+def _eliminate(matrix: jax.Array, vector: jax.Array) -> jax.Array:
+    """The inverse of a positive definite matrix times a vector, by elimination."""
+    size = vector.shape[0]
+    rows = [[*(matrix[i, j] for j in range(size)), vector[i]] for i in range(size)]
+    pivots: list[jax.Array] = []
+    for k in range(size):
+        pivots.append(jnp.maximum(rows[k][k], 1e-7))
+        for i in range(k + 1, size):
+            factor = rows[i][k] / pivots[k]
+            rows[i] = [a - factor * b for a, b in zip(rows[i], rows[k], strict=True)]
+    found: list[jax.Array] = []
+    for k in reversed(range(size)):
+        known = zip(rows[k][k + 1 : size], found, strict=True)
+        rest = rows[k][size] - sum(a * x for a, x in known)
+        found.insert(0, rest / pivots[k])
+    return jnp.stack(found)
 
 
 def minimize(
