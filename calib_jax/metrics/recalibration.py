@@ -126,9 +126,7 @@ def _calibration_refinement(
         maximum = lax.stop_gradient(masking.class_maximum(logits, None))
         below = masking.below_maximum(logits, maximum, None)
         inverse = block["inverse"]
-        sums = class_axis.sum_classes(
-            jnp.exp(below), jnp.exp(inverse[:, None] * below)
-        )
+        sums = class_axis.sum_classes(jnp.exp(below), jnp.exp(inverse[:, None] * below))
         label = label - maximum
         each = [jnp.log(sums[0]) - label, jnp.log(sums[1]) - inverse * label]
         return weight, *(weight * loss for loss in each)

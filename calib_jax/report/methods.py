@@ -4,6 +4,8 @@ import enum
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
+
 from ..calibration import beta as betas
 from ..calibration import (
     dirichlet,
@@ -53,6 +55,12 @@ class Method(NamedTuple):
     needs_all: bool = False
 
 
+def _scaling_binning(scores: Any, outcomes: Any) -> Any:
+    # In random thirds: files may be in any order.
+    key = jax.random.key(0)
+    return scaling_binning.fit_scaling_binning(scores, outcomes, key=key)
+
+
 TEMPERATURE = Method(
     "temperature", "Temperature scaling", Takes.OPTIONS, temperature.fit_temperature
 )
@@ -67,7 +75,7 @@ _OTHERS = (
         "scaling-binning",
         "Scaling-binning",
         Takes.SCORE,
-        scaling_binning.fit_scaling_binning,
+        _scaling_binning,
     ),
     Method("vector", "Vector scaling", Takes.OPTIONS, vector.fit_vector, reorders=True),
     Method(
