@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from .._core import dispatch, records
+from .._core import dispatch, exact, records
 from ..binning import search
 from .reports import FitReport
 
@@ -49,5 +49,6 @@ def apply_isotonic(params: Isotonic, scores: jax.Array) -> jax.Array:
     # Halves do not overflow, and the clip undoes rounding.
     share = (0.5 * scores - 0.5 * start) / jnp.where(inside, 0.5 * end - 0.5 * start, 1)
     share = jnp.where(inside, share, 0.0)
-    found = jnp.clip(below + share * (above - below), below, above)
+    head, rest = exact.product_in_parts(share, above - below)
+    found = jnp.clip((below + head) + rest, below, above)
     return jnp.where(jnp.isnan(scores), jnp.nan, found)

@@ -291,6 +291,21 @@ def test_a_score_has_the_same_confidence_in_every_program(slope, intercept):
     np.testing.assert_allclose(together, exact, rtol=2e-5, atol=1e-37)
 
 
+@pytest.mark.parametrize("kind", ["isotonic", "beta"])
+def test_other_curves_are_the_same_in_every_program(kind):
+    params, rng = CALIBRATORS[kind], np.random.default_rng(5)
+    if kind == "isotonic":
+        params = isotonic(np.sort(rng.normal(0, 1, 30)), np.sort(rng.random(30)))
+        scores = rng.normal(0, 1, 200_000).astype(np.float32)
+    else:
+        scores = rng.beta(0.5, 0.5, 200_000).astype(np.float32)
+    together = np.asarray(cj.calibrate(params, scores))
+    in_blocks = [cj.calibrate(params, part) for part in scores.reshape(-1, 1000)]
+    np.testing.assert_array_equal(np.concatenate(in_blocks), together)
+    few = jax.jit(cj.calibrate)(params, scores[:77])
+    np.testing.assert_array_equal(few, together[:77])
+
+
 def test_the_page_names_every_field():
     schema = json.loads(
         (Path(cj.__file__).parent / "io" / "cascade.schema.json").read_text("utf-8")
