@@ -95,7 +95,8 @@ class CalibrationReport(Report):
                 f"{' or '.join(f'--method {name}' for name in others)}, or keep the "
                 "model as it is."
             )
-        found += [*model.on_answers, *self.selective.sentences()]
+        found += model.on_answers
+        found += self.selective.sentences(self.confidence_level)
         if model.num_groups > len(model.groups) > 0:
             found.append(
                 f"The judged rows are in {model.num_groups:,} groups; the page shows "
@@ -194,7 +195,9 @@ def calibration_report(
         seed=seed,
         confidence_level=confidence_level,
         model=one.model,
-        selective=selective.of(one.confidence[judged], one.outcome[judged]),
+        selective=selective.of(
+            one.confidence, one.outcome, fitted, judged, confidence_level
+        ),
         ids=outputs.ids,
         confidence=one.confidence,
         outcome=np.asarray(one.outcome, np.float32),

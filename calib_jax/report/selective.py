@@ -1,18 +1,17 @@
 """Selective prediction: what answering only the most confident rows leaves wrong."""
 
 import dataclasses
-import math
-from typing import Any
 
 import numpy as np
 
-from .. import metrics
+from ..metrics import selective
+from ..metrics.selective import RiskCoverageCurve
 from . import phrases, points
 
 # Coverages that the page shows, and the one of the sentence.
 _SHARES, _SHARE = (1.0, 0.95, 0.9, 0.8, 0.7, 0.6, 0.5), 0.8
 # Limits on the risk, of which one suits a model.
-_LIMITS = (0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+_LIMITS = (0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01, 0.005, 0.002, 0.001)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -34,60 +33,97 @@ class Selective:
 
     Attributes:
       answered: for coverages from 1 down to 0.5.
-      limit: a risk of about half that of answering all; None if no answer is wrong.
+      limit: a round risk of about half that of answering all rows of the other half.
       coverage_at_limit: the largest coverage whose risk is at most the limit, 0 if none
-        is; None without a limit.
+        is.
+      promised_coverage: the largest coverage whose risk on new inputs is at most the
+        limit with the confidence level of the report, 0 if none can be promised.
+      promised_above: answers with a confidence above this have that promise; None
+        without a promise, and where it is for all.
       partial: whether answers have partial credit.
       curve: `RiskCoverageCurve`.
     """
 
     answered: tuple[Answered, ...]
-    limit: float | None
-    coverage_at_limit: float | None
+    limit: float
+    coverage_at_limit: float
+    promised_coverage: float
+    promised_above: float | None
     partial: bool
-    curve: Any = dataclasses.field(metadata={"plain": False})
+    curve: RiskCoverageCurve = dataclasses.field(metadata={"plain": False})
 
-    def sentences(self) -> tuple[str, ...]:
-        if self.limit is None or self.coverage_at_limit is None:
-            return ()
+    def sentences(self, confidence_level: float) -> tuple[str, ...]:
+        """What it is worth to leave out unsure answers."""
         whole = self.answered[0].risk
         (some,) = (one.risk for one in self.answered if one.coverage == _SHARE)
+        if not whole:
+            return ()
         lost = "of the credit lost" if self.partial else "wrong"
         found = (
             f"Answering only the most confident {_SHARE:.0%} of the judged rows leaves "
             f"{phrases.percent(some)} {lost} instead of {phrases.percent(whole)}"
         )
-        most = f"at most {100 * self.limit:g}% {lost}"
         if some >= whole:
             return (f"{found}: confidence does not tell right from wrong answers.",)
+        most = f"at most {100 * self.limit:g}% {lost}"
         if not self.coverage_at_limit:
-            return (f"{found}; no share of them has {most}.",)
+            return (f"{found}; {most} is not reached by answering fewer.",)
         share = phrases.percent(self.coverage_at_limit)
-        return (
-            f"{found}; {most} is reached by answering {share}. These shares are "
-            "estimates, not promises.",
-        )
+        level = phrases.level(confidence_level)
+        promise = f"With confidence {level}, no share of new inputs can be promised it."
+        if self.promised_coverage:
+            which = "all are answered."
+            if self.promised_above is not None:
+                which = (
+                    "those with a calibrated confidence above "
+                    f"{self.promised_above:.4f} are answered, about "
+                    f"{phrases.percent(self.promised_coverage)}."
+                )
+            promise = (
+                f"With confidence {level}, {most} holds for new inputs like these if "
+                f"{which}"
+            )
+        return f"{found}; {most} is reached by answering {share}.", promise
 
 
-def of(confidence: np.ndarray, outcome: np.ndarray) -> Selective:
-    """Risk and coverage of calibrated confidences `[N]` and outcomes `[N]`."""
-    curve = metrics.risk_coverage_curve(confidence, outcome)
-    answered = tuple(
-        Answered(
-            coverage=share, risk=points.short(metrics.risk_at_coverage(curve, share))
-        )
-        for share in _SHARES
-    )
-    limit = coverage = None
-    if answered[0].risk > 0:
-        limits = [one for one in _LIMITS if one <= answered[0].risk / 2]
-        limit = limits[0] if limits else _LIMITS[-1]
-        coverage = points.short(metrics.coverage_at_risk(curve, limit))
-        coverage = 0.0 if math.isnan(coverage) else coverage
+def of(
+    confidence: np.ndarray,
+    outcome: np.ndarray,
+    fitted: np.ndarray,
+    judged: np.ndarray,
+    confidence_level: float,
+) -> Selective:
+    """Risk and coverage of the judged rows.
+
+    Args:
+      confidence: float32 `[N]`, calibrated.
+      outcome: `[N]`, bool where all are 0 or 1.
+      fitted: numbers of the rows that were fitted on, which say what limit suits.
+      judged: of the others.
+      confidence_level: of the promise.
+    """
+    curve = selective.risk_coverage_curve(confidence[judged], outcome[judged])
+    wrong = 1 - float(np.mean(outcome[fitted], dtype=np.float64))
+    limit = next((one for one in _LIMITS if one <= 0.6 * wrong), _LIMITS[-1])
+
+    def risk(coverage: float) -> float:
+        return points.short(selective.risk_at_coverage(curve, coverage))
+
+    def coverage(level: float | None) -> float:
+        found = selective.coverage_at_risk(curve, limit, confidence_level=level)
+        return points.short(found)
+
+    promised = coverage(confidence_level)
+    # Of the rows that are not answered, the most confident one.
+    rest = np.flatnonzero(np.asarray(curve.coverage) > promised)
     return Selective(
-        answered=answered,
+        answered=tuple(Answered(coverage=one, risk=risk(one)) for one in _SHARES),
         limit=limit,
-        coverage_at_limit=coverage,
+        coverage_at_limit=coverage(None),
+        promised_coverage=promised,
+        promised_above=(
+            points.short(curve.threshold[rest[0]]) if promised and rest.size else None
+        ),
         partial=outcome.dtype != bool,
         curve=curve,
     )
