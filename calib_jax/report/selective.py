@@ -72,16 +72,17 @@ class Selective:
         level = phrases.level(confidence_level)
         promise = f"With confidence {level}, no share of new inputs can be promised it."
         if self.promised_coverage:
-            which = "all are answered."
+            given = "all are given."
             if self.promised_above is not None:
-                which = (
-                    "those with a calibrated confidence above "
-                    f"{self.promised_above:.4f} are answered, about "
+                given = (
+                    "only those with a calibrated confidence above "
+                    f"{self.promised_above:.4f} are given, about "
                     f"{phrases.percent(self.promised_coverage)}."
                 )
+            what = "the credit is lost" if self.partial else "answers are wrong"
             promise = (
-                f"With confidence {level}, {most} holds for new inputs like these if "
-                f"{which}"
+                f"With confidence {level}, on new inputs like these at most "
+                f"{100 * self.limit:g}% of {what} if {given}"
             )
         return f"{found}; {most} is reached by answering {share}.", promise
 

@@ -52,9 +52,10 @@ def test_sentences(made):
         f"answering {phrases.percent(made[2].coverage_at_limit)}."
     )
     assert second == (
-        "With confidence 95%, at most 5% wrong holds for new inputs like these if "
-        f"those with a calibrated confidence above {made[2].promised_above:.4f} are "
-        f"answered, about {phrases.percent(made[2].promised_coverage)}."
+        "With confidence 95%, on new inputs like these at most 5% of answers are wrong "
+        "if only those with a calibrated confidence above "
+        f"{made[2].promised_above:.4f} are given, about "
+        f"{phrases.percent(made[2].promised_coverage)}."
     )
     # The limit is that of the other half.
     other = dataclasses.replace(made[2], promised_above=None, promised_coverage=1.0)
