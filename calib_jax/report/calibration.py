@@ -10,7 +10,7 @@ import numpy as np
 
 from ..io import cells, files
 from ..io.outputs import Outputs
-from . import figures, methods, models, phrases, selective, statuses
+from . import figures, methods, models, phrases, selective
 from .drawings import Drawing
 from .methods import Method
 from .models import Model
@@ -63,7 +63,7 @@ class CalibrationReport(Report):
             f"{model.reason} Fitted on {model.num_fitted:,} rows, judged on the other "
             f"{model.num_judged:,}; {phrases.percent(model.accuracy)} of those answers "
             "are right.",
-            *statuses.sentences(model.status),
+            *model.remarks,
         ]
         if model.before is not None:
             found.append(
@@ -95,7 +95,6 @@ class CalibrationReport(Report):
                 f"{' or '.join(f'--method {name}' for name in others)}, or keep the "
                 "model as it is."
             )
-        found += model.on_answers
         found += self.selective.sentences(self.confidence_level)
         if model.num_groups > len(model.groups) > 0:
             found.append(
@@ -105,12 +104,15 @@ class CalibrationReport(Report):
         return tuple(found)
 
     def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
+        taken = self.model.taken
+        if self.model.likeliest is not None and ";" not in taken:
+            taken += "; the confidence is the entry of the model's own answer"
         return (
             "Calibrate new outputs: calib-jax apply "
             f"{in_shell(folder, PARAMETERS)} NEW_FILE",
             f"In Python: params = calib_jax.load({in_python(folder, PARAMETERS)}), "
             "then calib_jax.calibrate(params, x), where x is "
-            f"{self.model.taken}.",
+            f"{taken}.",
         )
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:

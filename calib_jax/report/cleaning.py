@@ -173,8 +173,7 @@ class CleaningReport(Report):
             "differ.",
         ]
         for model in self.models:
-            role = model.source.role if several else ""
-            found += statuses.sentences(model.status, role)
+            found += model.remarks
         if self.num_flagged:
             found += [self._expected(), self._planned()]
         return tuple(found)

@@ -119,12 +119,15 @@ class Model:
     likeliest: Likeliest | None = None
 
     @property
-    def on_answers(self) -> tuple[str, ...]:
-        """What the calibrator does to answers, in sentences."""
-        if self.likeliest is None:
-            return ()
+    def remarks(self) -> tuple[str, ...]:
+        """How the fit ended, if not well, and what it does to answers, in sentences."""
+        method = methods.METHODS[self.method]
         role = "" if self.source.role == "outputs" else self.source.role
-        return self.likeliest.sentences(methods.METHODS[self.method].title, role)
+        of_options = method.takes is Takes.OPTIONS
+        found = statuses.sentences(self.status, role, of_options=of_options)
+        if self.likeliest is not None:
+            found += self.likeliest.sentences(method.title, role)
+        return found
 
 
 class Calibrated(NamedTuple):

@@ -20,16 +20,27 @@ _MEANING = {
     "them, or made them equal if its curve cannot fall. Check the sign of the scores, "
     "and the labels.",
 }
+# Of calibrators with parameters for each option.
+_OF_OPTIONS = {
+    FitStatus.SEPARABLE: "An option is the label of no row in the fitting half, or the "
+    "options' values tell the labels without an error, so some parameters stopped at "
+    "the end of their range. Use more rows, or --method temperature.",
+    FitStatus.ONE_CLASS: "All labels in the fitting half are the same option.",
+}
 
 
-def sentences(status: str, role: str = "") -> tuple[str, ...]:
+def sentences(
+    status: str, role: str = "", *, of_options: bool = False
+) -> tuple[str, ...]:
     """What to know of a fit that ended in a status, by name; nothing if all is well.
 
     Args:
       status: name of a `FitStatus`.
       role: of the model, if there are several.
+      of_options: whether the calibrator takes values of the options.
     """
-    meaning = _MEANING.get(FitStatus[status])
+    meanings = _MEANING | (_OF_OPTIONS if of_options else {})
+    meaning = meanings.get(FitStatus[status])
     if meaning is None:
         return ()
     which = f" of the {role}" if role else ""

@@ -114,7 +114,7 @@ def test_confidence_is_in_the_answers_that_are_judged(made):
     assert likeliest.accuracy_before == np.mean(right[judged])
     assert likeliest.accuracy_after == np.mean((after == made.labels)[judged])
     assert found.model.accuracy == pytest.approx(np.mean(right[judged]))
-    (told,) = found.model.on_answers
+    (told,) = found.model.remarks
     assert told in found.sentences() and told.startswith(
         f"Vector scaling makes another option the likeliest in "
         f"{likeliest.changed_share:.1%} of the judged rows: the likeliest is right "
@@ -123,12 +123,27 @@ def test_confidence_is_in_the_answers_that_are_judged(made):
     )
     page = pages.fragment(found)
     assert "Likeliest option changes" in page and told[:120] in page
+    assert found.next_steps()[1].endswith("is the entry of the model's own answer.")
     data = found.as_dict()["model"]["likeliest"]
     assert data["changed_share"] == likeliest.changed_share
     # Without a bias none changes.
     none = dataclasses.replace(VECTOR, bias=jnp.zeros(4, jnp.float32))
     found = report.calibration_report(made, method=by_hand("vector", none))
-    assert "but does so in none of the judged rows." in found.model.on_answers[0]
+    assert "but does so in none of the judged rows." in found.model.remarks[0]
+
+
+def test_an_option_that_is_no_label(made):
+    """What a status means depends on the calibrator."""
+    params, told = by_hand("vector", VECTOR).fit()
+    told = dataclasses.replace(told, status=jnp.int32(cj.FitStatus.SEPARABLE))
+    method = METHODS["vector"]._replace(fit=lambda *rows, **more: (params, told))
+    found = report.calibration_report(made, method=method)
+    assert (
+        "The fit ended as SEPARABLE. An option is the label of no"
+        in (found.model.remarks[0])
+    )
+    (alone,) = statuses.sentences("ONE_CLASS", "small model", of_options=True)
+    assert alone.endswith("All labels in the fitting half are the same option.")
 
 
 def test_drawn_answers_are_judged_too(made):
@@ -263,8 +278,8 @@ def test_a_cascade_is_served_as_it_was_made(name, tmp_path):
     found = report.cascade_report(small, large, max_drop=0.3, method=METHODS[name])
     assert found.feasible and found.small.method == found.large.method == name
     if METHODS[name].reorders:
-        assert found.small.on_answers[0] in found.sentences()
-        assert "Dirichlet calibration of the small model" in found.small.on_answers[0]
+        assert found.small.remarks[0] in found.sentences()
+        assert "Dirichlet calibration of the small model" in found.small.remarks[0]
     found.files()["cascade.json"](tmp_path / "cascade.json")
     record = cj.load(tmp_path / "cascade.json")
     served = applying.load(tmp_path / "cascade.json")

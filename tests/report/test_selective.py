@@ -60,7 +60,7 @@ def test_sentences(made):
     # The limit is that of the other half.
     other = dataclasses.replace(made[2], promised_above=None, promised_coverage=1.0)
     assert other.sentences(LEVEL)[1].endswith(
-        "new inputs like these if all are answered."
+        "5% of answers are wrong if all are given."
     )
     none = dataclasses.replace(made[2], promised_coverage=0.0, promised_above=None)
     assert none.sentences(LEVEL)[1].endswith(
