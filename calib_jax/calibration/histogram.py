@@ -100,8 +100,8 @@ def fit_histogram(
 
 
 _NO_GUARANTEE = (
-    " With leave_out_edges no two rows may have the score of an edge, and there have to "
-    "be two rows for each bin: use fewer bins, or break ties by a little noise."
+    " With leave_out_edges no two rows may have the score of an edge, and each bin "
+    "needs two rows: use fewer bins, or break ties by a little noise."
 )
 
 
@@ -126,8 +126,8 @@ def histogram_error_bound(
       confidence_level: floating scalar in `(0, 1)`, one minus :math:`\delta`.
 
     Returns:
-      float32 `[...]`, at most 1, since no error is larger; NaN for n below 2 B, where
-      nothing is known.
+      float32 `[...]`; 1 or more says nothing, and NaN is for n below 2 B, where the
+      theorem does not hold.
 
     Raises:
       ValueError: for a wrong dtype, shapes that do not broadcast, or a host value
@@ -157,8 +157,7 @@ def _histogram_error_bound(
     known = (num_bins >= 1) & (each >= 2)
     rest = xp.where(known, each - 1, 1).astype(np.float32)
     terms = xp.log(2 * num_bins.astype(np.float32) / error_rate)
-    bound = xp.minimum(xp.sqrt(terms / (2 * rest)), np.float32(1))
-    return xp.where(known, bound, np.float32(np.nan))
+    return xp.where(known, xp.sqrt(terms / (2 * rest)), np.float32(np.nan))
 
 
 @dispatch.core(rows=["scores N ..."], rows_of="scores")

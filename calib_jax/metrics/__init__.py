@@ -4,6 +4,7 @@ Rows that `where` leaves out do not count, and may hold anything, NaN included.
 """
 
 from .intervals import CalibrationErrorInterval, calibration_error_interval
+from .recalibration import CalibrationRefinement, calibration_refinement
 from .scores import (
     area_under_roc,
     brier_score,
@@ -29,12 +30,14 @@ __all__ = [
     "RiskCoverageCurve",
     "area_under_generalised_risk_coverage",
     "area_under_risk_coverage",
+    "CalibrationRefinement",
     "area_under_roc",
     "brier_score",
     "calibration_error_interval",
     "calibration_error_of_table",
     "coverage_at_risk",
     "excess_area_under_risk_coverage",
+    "calibration_refinement",
     "expected_calibration_error",
     "log_loss",
     "maximum_calibration_error",

@@ -27,7 +27,7 @@ SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_
 SCALARS |= {"cost_limit", "worth", "cost"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "confidence.log_odds_from_log", "bin_index"}
-ANY_SHAPE |= {"calibrate-platt", "calibrate-histogram"}
+ANY_SHAPE |= {"calibrate-platt", "calibrate-histogram", "calibrate-beta"}
 # Functions of audits.
 INTEGERS |= {"num_wrong", "num_audited", "num_flagged"}
 BOOLS |= {"candidates"}
@@ -168,6 +168,8 @@ COUNTS = [
     ]
     for case in registry.CASES
     if case.make is not None and name in names_of(case)
+    # It takes an array of numbers of bins, too.
+    if case.name != "calibration.histogram_error_bound"
 ]
 COUNT_IDS = [f"{case}-{name}" for case, name, _, _ in COUNTS]
 

@@ -53,6 +53,33 @@ CASES = [
         for smooth in (False, True)
     ),
     case("fit_histogram", "scores outcomes num_bins", **FRESH),
+    case(
+        "fit_histogram",
+        "platt_rows",
+        "leave_out_edges",
+        given={"num_bins": 3, "leave_out_edges": True},
+        again=True,
+        **FRESH,
+    ),
+    case(
+        "calibration.fit_beta",
+        "beta_rows",
+        split=_fit_parts,
+        exact=False,
+        gradients=("confidence", "outcomes", "weights"),
+        value=lambda result: result[0],
+        **GIVEN,
+    ),
+    # A row goes to a third by its position, so rows cannot be moved or removed.
+    case(
+        "calibration.fit_scaling_binning",
+        "scores",
+        given={"outcomes": lambda rng, n: rng.uniform(0.1, 0.9, n), "num_bins": 3},
+        rows={},
+        split=_fit_parts,
+        exact=False,
+    ),
+    case("calibration.histogram_error_bound", "num_rows", given={"num_bins": 3}),
     _calibrate(
         "temperature",
         cj.Temperature(temperature=jnp.float32(1.7)),
@@ -62,6 +89,16 @@ CASES = [
     _calibrate(
         "platt",
         cj.Platt(slope=jnp.float32(2.5), intercept=jnp.float32(-1)),
+        makers.tied,
+        gradients=("params", "x"),
+    ),
+    _calibrate(
+        "beta",
+        cj.calibration.Beta(
+            slope=jnp.float32(0.5),
+            complement_slope=jnp.float32(2),
+            intercept=jnp.float32(0.25),
+        ),
         makers.tied,
         gradients=("params", "x"),
     ),

@@ -145,6 +145,11 @@ def platt_rows(rng, n):
     return {"scores": scores, "outcomes": np.where(scores > 1.5, 0.7, outcomes)}
 
 
+def _beta_rows(rng, n):
+    rows = platt_rows(rng, n)
+    return {"confidence": 1 / (1 + np.exp(-rows.pop("scores"))), **rows}
+
+
 def _token_rows(rng, n):
     return {
         "logits": 2 * rng.normal(size=(n, NUM_TOKENS, NUM_CLASSES)),
@@ -254,6 +259,7 @@ TOGETHER = {
     "class_rows": (["logits", "labels"], _class_rows),
     "token_rows": (["logits", "tokens"], _token_rows),
     "platt_rows": (["scores", "outcomes"], platt_rows),
+    "beta_rows": (["confidence", "outcomes"], _beta_rows),
     "probability_rows": (["probabilities", "labels"], _probabilities),
 }
 
@@ -279,7 +285,7 @@ STATIC = set(
     """
     key num_bins max_bins num_buckets num_classes num_draws num_resamples num_sequences
     max_audited capacity reduction smooth_targets consensus drop betting lower upper
-    small large
+    small large leave_out_edges num_folds
     """.split()
 )
 

@@ -23,6 +23,15 @@ CASES = [
         for name in ("brier_score", "log_loss")
     ),
     case("area_under_roc", "scores outcomes", exact=False, **GIVEN),
+    # A row goes to a fold by its position, so rows cannot be moved or removed.
+    case(
+        "metrics.calibration_refinement",
+        "class_rows",
+        given={"num_folds": 2},
+        rows={},
+        exact=False,
+        gradients=("logits",),
+    ),
     case("metrics.rank_correlation", "table"),
     case("metrics.calibration_error_of_table", "table"),
     # A draw picks rows by their position, so rows cannot be moved or removed.
