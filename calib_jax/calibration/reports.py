@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core import records
+from .._core import records, reduce
 from .solvers import Solution
 
 
@@ -150,6 +150,32 @@ def fit_report(solution: Solution, status: jax.Array, total: jax.Array) -> FitRe
         status=status,
     )
     return jax.lax.stop_gradient(report)
+
+
+def report_of_means(
+    weight: jax.Array, mean: jax.Array, status: jax.Array | FitStatus
+) -> FitReport:
+    """The report of a fit whose parameters are means of outcomes, found without steps.
+
+    Args:
+      weight: float32 `[B]`, the weight of each mean.
+      mean: float32 `[B]`, anything where the weight is 0.
+      status: the final status.
+    """
+    status = jnp.asarray(status, jnp.int32)
+    total = reduce.pairwise_sum(weight)
+    known = (status != FitStatus.INVALID_VALUES) & (total > 0)
+    entropy = -(
+        jax.scipy.special.xlogy(mean, mean) + jax.scipy.special.xlog1py(1 - mean, -mean)
+    )
+    loss = reduce.pairwise_sum(weight * entropy) / jnp.where(total > 0, total, 1.0)
+    return FitReport(
+        converged=(status == FitStatus.CONVERGED) | (status == FitStatus.REVERSED),
+        num_steps=jnp.int32(0),
+        loss=jnp.where(known, loss, jnp.nan),
+        gradient_norm=jnp.where(known, jnp.float32(0), jnp.nan),
+        status=status,
+    )
 
 
 def first_case(*cases: Any) -> tuple[jax.Array, ...]:
