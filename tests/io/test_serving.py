@@ -199,6 +199,23 @@ def test_any_cascade_of_other_curves(kind, seed):
         np.testing.assert_array_equal(decide(found, some), expected)
 
 
+@pytest.mark.parametrize("fit", ["isotonic", "beta"])
+def test_cascades_of_fits_to_tied_scores(fit):
+    """Confidences of the rows of the fit are the edges, many of them equal."""
+    rng = np.random.default_rng(7)
+    scores = rng.beta(3, 1.5, 4000).round(2).clip(0.01, 0.99).astype(np.float32)
+    right = rng.random(4000) < scores**2
+    params, report = getattr(cj.calibration, f"fit_{fit}")(scores, right)
+    assert bool(report.converged)
+    router = cascade(params, scores, 15, rng)
+    for num_small_bins in (1, 7, 14):
+        found = steps.of_cascade(router, num_small_bins, params)
+        for some in (scores, np.unique(scores), np.float32(rng.random(4000))):
+            confidence = cj.calibrate(params, some)
+            expected = cj.use_small(router, confidence, num_small_bins)
+            np.testing.assert_array_equal(decide(found, some), expected)
+
+
 def router_at(edge):
     """Two bins, of which the upper one is the first to be kept small."""
     router = cj.fit_router([0.1, 0.9], [0.9, 0.9], bins=cj.Bins(edges=np.float32(edge)))
