@@ -130,14 +130,17 @@ def _smoothed(residuals: jax.Array) -> Callable[[jax.Array], jax.Array]:
     # Reflected at both ends they have period 2, and an end meets its own reflection.
     inside = residuals[1:-1]
     ends = 2 * residuals[:1], 2 * residuals[-1:]
-    waves = jnp.fft.rfft(jnp.concatenate([ends[0], inside, ends[1], inside[::-1]]))
+    # An even function has real coefficients only.
+    even = jnp.concatenate([ends[0], inside, ends[1], inside[::-1]])
+    waves = jnp.real(jnp.fft.rfft(even))
     square = (np.pi * np.arange(_NUM_CELLS + 1, dtype=np.float64)) ** 2
     square = square.astype(np.float32)
 
     def error_at(bandwidth: jax.Array) -> jax.Array:
         # Sharing by two nodes has smoothed by a variance of a sixth of a square cell.
         variance = jnp.maximum(bandwidth**2 - 1 / (6 * _NUM_CELLS**2), 0.0)
-        smooth = jnp.fft.irfft(waves * jnp.exp(-0.5 * variance * square))
+        calmed = waves * jnp.exp(-0.5 * variance * square)
+        smooth = jnp.fft.irfft(calmed.astype(jnp.complex64))
         return 0.5 * jnp.sum(jnp.abs(smooth))
 
     return error_at
