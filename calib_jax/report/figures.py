@@ -38,7 +38,7 @@ def reliability(model: Model, confidence_level: float, prefix: str) -> Drawing:
 
 def risk_coverage(found: Selective, prefix: str) -> Drawing:
     """Risk against coverage of a calibrated model."""
-    figure = plots.risk_coverage({"after calibration": found.curve})
+    figure = plots.risk_coverage({"calibrated": found.curve})
     text = (
         "Share of wrong answers among the most confident rows against their share of "
         "all rows. The table of coverages has the numbers."
