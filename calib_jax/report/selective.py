@@ -77,7 +77,7 @@ class Selective:
                 given = (
                     "only those with a calibrated confidence above "
                     f"{self.promised_above:.4f} are given, about "
-                    f"{phrases.percent(self.promised_coverage)}."
+                    f"{phrases.percent(self.promised_coverage)} of all."
                 )
             what = "the credit is lost" if self.partial else "answers are wrong"
             promise = (

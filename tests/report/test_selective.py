@@ -55,7 +55,7 @@ def test_sentences(made):
         "With confidence 95%, on new inputs like these at most 5% of answers are wrong "
         "if only those with a calibrated confidence above "
         f"{made[2].promised_above:.4f} are given, about "
-        f"{phrases.percent(made[2].promised_coverage)}."
+        f"{phrases.percent(made[2].promised_coverage)} of all."
     )
     # The limit is that of the other half.
     other = dataclasses.replace(made[2], promised_above=None, promised_coverage=1.0)
