@@ -159,7 +159,8 @@ def calibration_report(
 
     Args:
       outputs: with labels or outcomes, from `calib_jax.io.read_outputs`.
-      method: the calibrator; by default one that suits the kind of outputs.
+      method: the calibrator, such as `methods.METHODS["isotonic"]`; by default one that
+        suits the kind of outputs.
       confidence_level: of the intervals, in `(0, 1)`.
       seed: of the halves and of the draws of intervals.
 
