@@ -9,8 +9,10 @@ import optax
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import dispatch, records
+from .._core import checks, dispatch, records
+from .._core.domains import NonNegative, Weights
 from ..confidence import classes
+from . import reports, softmax_regression, temperature
 from .reports import FitReport
 
 
@@ -32,13 +34,39 @@ def fit_dirichlet(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
-    strength: float | None = None,
+    strength: ArrayLike | None = None,
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     solver: optax.GradientTransformation | None = None,
 ) -> tuple[Dirichlet, FitReport]:
-    """To be built."""
-    raise NotImplementedError
+    """To be written."""
+    rows = temperature.checked_rows(logits, labels, where, weights, None)[:4]
+    checks.solver(solver)
+    given = None if strength is None else checks.scalar("strength", strength)
+    params, report = _fit_dirichlet(*rows, given, solver=solver)
+    reports.warn_of_failure("fit_dirichlet", report, logits, labels, where, weights)
+    return params, report
+
+
+@dispatch.core(
+    static=["solver"],
+    rows=["logits N C", "labels", "where", "weights"],
+    passes=dispatch.Passes.MANY,
+)
+def _fit_dirichlet(
+    logits: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    weights: Weights | None,
+    strength: NonNegative | None,
+    *,
+    solver: optax.GradientTransformation | None,
+) -> tuple[Dirichlet, FitReport]:
+    problem = softmax_regression.prepare(
+        logits, labels, where, weights, None, strength, matrix=True
+    )
+    matrix, bias, report = softmax_regression.fit(problem, solver, matrix=True)
+    return Dirichlet(matrix=matrix, bias=bias), report
 
 
 @dispatch.core(rows=["logits N ... C"], rows_of="logits")

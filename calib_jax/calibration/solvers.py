@@ -101,13 +101,13 @@ def newton() -> optax.GradientTransformationExtraArgs:
     ) -> tuple[jax.Array, NewtonState]:
         assert params is not None
         step = _bent(newton_step(updates, hessian), bend)
-        after, state = _safeguarded(updates, state, params, step)
+        after, state = safeguarded(updates, state, params, step)
         return after - params, state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _safeguarded(
+def safeguarded(
     gradient: jax.Array, state: NewtonState, params: jax.Array, step: jax.Array
 ) -> tuple[jax.Array, NewtonState]:
     """Parameters after a corrected Newton step, or after half of the one before."""
@@ -277,7 +277,7 @@ def minimize(
             (size <= _NOISE) & (size >= 0.5 * before)
         )
         if solver is None:
-            after, state = _safeguarded(evaluation.gradient, state, params, bent)
+            after, state = safeguarded(evaluation.gradient, state, params, bent)
         else:
             after, state = update(evaluation, state, params)
         after = lax.clamp(lower, after, upper)

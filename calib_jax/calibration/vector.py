@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
-from .._core import dispatch, records
+from .._core import checks, dispatch, records
+from .._core.domains import NonNegative, Weights
 from ..confidence import classes
+from . import reports, softmax_regression, temperature
 from .reports import FitReport
 
 
@@ -30,14 +32,43 @@ def fit_vector(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
-    strength: float | None = 0.0,
+    strength: ArrayLike = 0.0,
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     class_where: ArrayLike | None = None,
     solver: optax.GradientTransformation | None = None,
 ) -> tuple[Vector, FitReport]:
-    """To be built."""
-    raise NotImplementedError
+    """To be written."""
+    rows = temperature.checked_rows(logits, labels, where, weights, class_where)
+    checks.solver(solver)
+    params, report = _fit_vector(
+        *rows, checks.scalar("strength", strength), solver=solver
+    )
+    given = logits, labels, where, weights, class_where
+    reports.warn_of_failure("fit_vector", report, given)
+    return params, report
+
+
+@dispatch.core(
+    static=["solver"],
+    rows=["logits N C", "labels", "where", "weights", "class_where N C"],
+    passes=dispatch.Passes.MANY,
+)
+def _fit_vector(
+    logits: jax.Array,
+    labels: jax.Array,
+    where: jax.Array | None,
+    weights: Weights | None,
+    class_where: jax.Array | None,
+    strength: NonNegative,
+    *,
+    solver: optax.GradientTransformation | None,
+) -> tuple[Vector, FitReport]:
+    problem = softmax_regression.prepare(
+        logits, labels, where, weights, class_where, strength, matrix=False
+    )
+    scale, bias, report = softmax_regression.fit(problem, solver, matrix=False)
+    return Vector(scale=scale, bias=bias), report
 
 
 @dispatch.core(rows=["logits N ... C", "class_where N ... C"], rows_of="logits")
