@@ -22,6 +22,11 @@ _TOLERANCE, _TOLERANCE_OF_MANY = 1e-8, 1e-5
 _SHORT, _SHORT_OF_MANY = 2e-3, 0.03
 # A long step that hardly lowers the loss follows a direction without an optimum.
 _LONG, _FLAT, _FLAT_IN_ROWS = 0.3, 1e-9, 1e-4
+# A step is halved if the slope at its end is up, and more than this part of the first:
+# where probabilities are 0 and 1, the next step would go too far.
+_MOST_SLOPE = 0.1
+# A norm of the gradient below which another solver may be at the optimum.
+_NEAR_SOLVED = 1e-3
 # Relative residuals of the linear systems, far from the optimum and near it.
 _ROUGH, _FINE, _FINE_OF_MANY = 0.1, 1e-4, 0.05
 _MANY_PARAMETERS = 1000
@@ -89,34 +94,6 @@ def conjugate_gradients(
     return lax.while_loop(lambda carry: carry[-1], step, carry)[0]
 
 
-def newton() -> optax.GradientTransformationExtraArgs:
-    """Safeguarded Newton steps for many parameters.
-
-    Every update takes the keyword `newton_step` `[P]`; it is halved until it is
-    accepted, as in `calib_jax.calibration.newton`.
-    """
-
-    def init(params: jax.Array) -> solvers.NewtonState:
-        return solvers.newton().init(params)
-
-    def update(
-        updates: jax.Array,
-        state: solvers.NewtonState,
-        params: jax.Array | None = None,
-        *,
-        newton_step: jax.Array,
-        **_: Any,
-    ) -> tuple[jax.Array, solvers.NewtonState]:
-        assert params is not None
-        after, state = solvers.safeguarded(updates, state, params, newton_step)
-        return after - params, state
-
-    return optax.GradientTransformationExtraArgs(init, update)
-
-
-_NEWTON = newton()
-
-
 def minimize(
     objective: Objective,
     data: Any,
@@ -136,7 +113,8 @@ def minimize(
       initial: `[P]`.
       units: `[P]`, by how much a parameter of 1 moves the logits of a typical row.
       num_rows: float32 scalar, the number of valid rows.
-      solver: an optax gradient transformation; None is `newton()`.
+      solver: an optax gradient transformation, which gets the value, the gradient and
+        the value function; None is safeguarded Newton steps, as `solvers.newton` takes.
       enabled: bool scalar; False takes no step.
       thinnings: `every` of the first steps, descending; then all data are used.
 
@@ -144,7 +122,7 @@ def minimize(
       `Solution`, without derivatives; see `differentiable`.
     """
     transformation = optax.with_extra_args_support(
-        _NEWTON if solver is None else solver
+        solvers.newton() if solver is None else solver
     )
     stages = (*thinnings, 1) if solver is None else (1,)
     last_stage = len(stages) - 1
@@ -164,8 +142,16 @@ def minimize(
         value, gradient = objective.evaluate(primals[0], constant, 1)
         return value, jnp.sum(gradient * tangents[0])
 
-    def value_of(params: jax.Array, newton_step: Any = None) -> jax.Array:
+    def value_of(params: jax.Array) -> jax.Array:
         return value_function(params.astype(jnp.float32))
+
+    def update(value: Any, gradient: jax.Array, state: Any, params: jax.Array) -> Any:
+        # Some optax solvers mix dtypes, which the caller may have forbidden.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = transformation.update(
+                gradient, state, params, value=value, grad=gradient, value_fn=value_of
+            )
+        return optax.apply_updates(params, updates), state
 
     def advance(carry: Any) -> Any:
         params, state, steps, stage, *_ = carry
@@ -181,31 +167,27 @@ def minimize(
                 accuracy,
             )
 
+        # A step is solved for where it is used: at a new base, or, as a test, where
+        # another solver nears the optimum.
         if solver is None:
-            step = newton_step()
+            solved = solvers.is_accepted(gradient, state, _MOST_SLOPE)
         else:
-            # Far from the optimum another solver needs no Newton step.
-            nowhere = jnp.full_like(params, jnp.inf)
-            step = lax.cond(norm < 1e-3, newton_step, lambda: nowhere)
+            solved = norm < _NEAR_SOLVED
+        step = lax.cond(solved, newton_step, lambda: jnp.zeros_like(params))
         fall = -jnp.sum(gradient * step)
         size = jnp.max(jnp.abs(step) * units)
-        settled = (fall <= tolerance) & (size <= short)
-        endless = (fall <= flat) & (size > _LONG)
-        with jax.numpy_dtype_promotion("standard"):
-            updates, state = transformation.update(
-                gradient,
-                state,
-                params,
-                value=value,
-                grad=gradient,
-                value_fn=value_of,
-                newton_step=step,
-            )
-        after = optax.apply_updates(params, updates)
+        settled = solved & (fall <= tolerance) & (size <= short)
+        endless = solved & (fall <= flat) & (size > _LONG)
+        if solver is None:
+            after, state = solvers.safeguarded(gradient, state, params, step, solved)
+        else:
+            after, state = update(value, gradient, state, params)
         finished = settled | endless | (steps >= _MAX_STEPS) | ~enabled
         if last_stage:
             coarse = stage < last_stage
-            switch = coarse & ((fall <= _NEAR) | (steps >= _COARSE_STEPS) | finished)
+            switch = coarse & (
+                (solved & (fall <= _NEAR)) | (steps >= _COARSE_STEPS) | finished
+            )
             fresh = transformation.init(after)
             state = jax.tree.map(
                 lambda new, old: jnp.where(switch, new, old), fresh, state
@@ -228,9 +210,7 @@ def minimize(
         lambda carry: ~carry[-1], advance, transforms.carry(advance, carry)
     )
     params, _, steps, _, settled, endless, _ = carry
-    return Solution(
-        params=params, num_steps=steps, converged=settled, endless=endless
-    )
+    return Solution(params=params, num_steps=steps, converged=settled, endless=endless)
 
 
 def differentiable(

@@ -107,12 +107,23 @@ def newton() -> optax.GradientTransformationExtraArgs:
     return optax.GradientTransformationExtraArgs(init, update)
 
 
+def is_accepted(
+    gradient: jax.Array, state: NewtonState, most: float = 0.9
+) -> jax.Array:
+    """Whether a step has not led too far up: its slope, at most a part of the first."""
+    return _dot(gradient, state.step) <= most * jnp.abs(state.slope)
+
+
 def safeguarded(
-    gradient: jax.Array, state: NewtonState, params: jax.Array, step: jax.Array
+    gradient: jax.Array,
+    state: NewtonState,
+    params: jax.Array,
+    step: jax.Array,
+    accepted: jax.Array | None = None,
 ) -> tuple[jax.Array, NewtonState]:
     """Parameters after a corrected Newton step, or after half of the one before."""
-    along = _dot(gradient, state.step)
-    accepted = along <= 0.9 * jnp.abs(state.slope)
+    if accepted is None:
+        accepted = is_accepted(gradient, state)
     limit = 2.0 + _largest(params)
     fresh = step * jnp.minimum(1.0, limit / jnp.maximum(_largest(step), 1e-30))
     state = NewtonState(

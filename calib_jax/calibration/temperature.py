@@ -102,7 +102,7 @@ def fit_temperature(
     """
     rows = checked_rows(logits, labels, where, weights, class_where)
     checks.solver(solver)
-    params, report = _fit_temperature(*rows, solver=solver)
+    params, report = fit_rows(*rows, solver=solver)
     given = logits, labels, where, weights, class_where
     reports.warn_of_failure("fit_temperature", report, given)
     return params, report
@@ -129,7 +129,7 @@ def checked_rows(
     rows=["logits N C", "labels", "where", "weights", "class_where N C"],
     passes=dispatch.Passes.FEW,
 )
-def _fit_temperature(
+def fit_rows(
     logits: jax.Array,
     labels: jax.Array,
     where: jax.Array | None,
