@@ -101,18 +101,29 @@ def newton() -> optax.GradientTransformationExtraArgs:
     ) -> tuple[jax.Array, NewtonState]:
         assert params is not None
         step = _bent(newton_step(updates, hessian), bend)
-        after, state = _safeguarded(updates, state, params, step)
+        after, state = safeguarded(updates, state, params, step)
         return after - params, state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _safeguarded(
-    gradient: jax.Array, state: NewtonState, params: jax.Array, step: jax.Array
+def is_accepted(
+    gradient: jax.Array, state: NewtonState, most: float = 0.9
+) -> jax.Array:
+    """Whether a step has not led too far up: its slope, at most a part of the first."""
+    return _dot(gradient, state.step) <= most * jnp.abs(state.slope)
+
+
+def safeguarded(
+    gradient: jax.Array,
+    state: NewtonState,
+    params: jax.Array,
+    step: jax.Array,
+    accepted: jax.Array | None = None,
 ) -> tuple[jax.Array, NewtonState]:
     """Parameters after a corrected Newton step, or after half of the one before."""
-    along = _dot(gradient, state.step)
-    accepted = along <= 0.9 * jnp.abs(state.slope)
+    if accepted is None:
+        accepted = is_accepted(gradient, state)
     limit = 2.0 + _largest(params)
     fresh = step * jnp.minimum(1.0, limit / jnp.maximum(_largest(step), 1e-30))
     state = NewtonState(
@@ -296,7 +307,7 @@ def minimize(
             (size <= _NOISE) & (size >= 0.5 * before)
         )
         if solver is None:
-            after, state = _safeguarded(evaluation.gradient, state, params, bent)
+            after, state = safeguarded(evaluation.gradient, state, params, bent)
         else:
             after, state = update(evaluation, state, params)
         after = lax.clamp(lower, after, upper)

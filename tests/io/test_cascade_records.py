@@ -45,6 +45,7 @@ VECTOR = cj.calibration.Vector(
 DIRICHLET = cj.calibration.Dirichlet(
     matrix=jnp.float32([[1, 0.1, 0], [0.2, 1 / 3, 0], [0, 0, -2]]),
     bias=jnp.float32([0.1, 0, -0.1]),
+    strength=jnp.float32(0.03),
 )
 ENSEMBLE = cj.calibration.EnsembleTemperature(
     temperature=jnp.float32(1.3), weights=jnp.float32([0.75, 0.125, 0.125])
@@ -217,6 +218,10 @@ def put(place, value):
     return change
 
 
+def matrix(rows):
+    return {"matrix": rows, "bias": [0, 0], "strength": 0}
+
+
 BROKEN = {
     "another schema": (put("schema", 2), "expected schema 1, got 2; read files of a"),
     "a schema in words": (put("schema", "1"), "expected schema 1, got '1'"),
@@ -265,13 +270,13 @@ BROKEN = {
     ),
     "rows of two lengths": (
         lambda content: content["large"].update(
-            calibrator="Dirichlet", parameters={"matrix": [[1, 0], [1]], "bias": [0, 0]}
+            calibrator="Dirichlet", parameters=matrix([[1, 0], [1]])
         ),
         "large.parameters.matrix: expected a list of rows of one length",
     ),
     "a matrix of another size": (
         lambda content: content["large"].update(
-            calibrator="Dirichlet", parameters={"matrix": [[1, 0, 2]], "bias": [0, 0]}
+            calibrator="Dirichlet", parameters=matrix([[1, 0, 2]])
         ),
         "large.parameters.matrix: expected an array",
     ),

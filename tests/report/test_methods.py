@@ -235,14 +235,19 @@ def test_certain_answers_that_beta_calibration_does_not_take(made):
     )
 
 
+def identity(size):
+    return cj.calibration.Dirichlet(
+        matrix=jnp.eye(size, dtype=jnp.float32),
+        bias=jnp.zeros(size, jnp.float32),
+        strength=jnp.float32(0.01),
+    )
+
+
 def test_options_that_some_rows_lack(made, tmp_path):
     real = np.ones(made.logits.shape, bool)
     real[::3, 3] = False
     masked = dataclasses.replace(made, class_where=real)
-    identity = cj.calibration.Dirichlet(
-        matrix=jnp.eye(4, dtype=jnp.float32), bias=jnp.zeros(4, jnp.float32)
-    )
-    method = by_hand("dirichlet", identity)
+    method = by_hand("dirichlet", identity(4))
     with pytest.raises(ValueError, match="^model.npz: Dirichlet .* rows have fewer"):
         report.calibration_report(masked, method=method)
     path = tmp_path / "calibration.json"
@@ -298,8 +303,6 @@ def test_parameters_on_one_line():
     )
     assert pages.parameters(knots) == "2 knots"
     assert pages.parameters(VECTOR) == "scale 0.5 0.5 0.5 0.5, bias 1 0 0 -1"
-    wide = cj.calibration.Dirichlet(
-        matrix=jnp.eye(9, dtype=jnp.float32), bias=jnp.zeros(9, jnp.float32)
-    )
-    assert pages.parameters(wide) == "matrix 9 by 9, bias 9"
+    shown = pages.parameters(identity(9))
+    assert shown == "matrix 9 by 9, bias 9, strength 0.01"
     assert METHODS["beta"].takes is Takes.CONFIDENCE
