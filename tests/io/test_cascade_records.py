@@ -34,21 +34,16 @@ TEMPERATURE = cj.Temperature(temperature=jnp.float32(1.3))
 ISOTONIC = cj.calibration.Isotonic(
     scores=jnp.float32([-1, 0.1, np.inf]), values=jnp.float32([0.1, 0.7, 0.9])
 )
-BETA = cj.calibration.Beta(
-    slope=jnp.float32(0.9),
-    complement_slope=jnp.float32(0.3),
-    intercept=jnp.float32(-0.1),
-)
-VECTOR = cj.calibration.Vector(
-    scale=jnp.float32([1, 1 / 3, 2]), bias=jnp.float32([0.1, 0, -0.1])
-)
+F = jnp.float32
+BETA = cj.calibration.Beta(slope=F(0.9), complement_slope=F(0.3), intercept=F(-0.1))
+VECTOR = cj.calibration.Vector(scale=F([1, 1 / 3, 2]), bias=F([0.1, 0, -0.1]))
 DIRICHLET = cj.calibration.Dirichlet(
-    matrix=jnp.float32([[1, 0.1, 0], [0.2, 1 / 3, 0], [0, 0, -2]]),
-    bias=jnp.float32([0.1, 0, -0.1]),
-    strength=jnp.float32(0.03),
+    matrix=F([[1, 0.1, 0], [0.2, 1 / 3, 0], [0, 0, -2]]),
+    bias=F([0.1, 0, -0.1]),
+    strength=F(0.03),
 )
 ENSEMBLE = cj.calibration.EnsembleTemperature(
-    temperature=jnp.float32(1.3), weights=jnp.float32([0.75, 0.125, 0.125])
+    temperature=F(1.3), weights=F([0.75, 0.125, 0.125])
 )
 CONFIDENCE = cj.calibrate(PLATT, SCORES)
 ROUTER = cj.fit_router(CONFIDENCE[:300], LARGE[:300], num_bins=6)
