@@ -303,6 +303,15 @@ def _first(arrays: Any, num_rows: int) -> Any:
     )
 
 
+def shortened(results: Any, length: int, given: Any) -> Any:
+    """The first entries of the results of a plain call, on the device of its arrays."""
+    # Slicing on the device would compile a program for each size.
+    return jax.device_put(
+        jax.tree.map(lambda array: np.asarray(array)[:length], results),
+        _committed_device(jax.tree.leaves(given)),
+    )
+
+
 def options(leaves: Sequence[Any], rows: Sequence[Rows], passes: Passes) -> Options:
     """Options of the compiler for the program of a plain call (`where_arrays_are`)."""
     shapes = [np.shape(leaf) for leaf in leaves]

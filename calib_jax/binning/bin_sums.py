@@ -260,14 +260,14 @@ def bin_sums_and_means(
     table = compute(BinSums(sums=sums))
     index = search.bin_of(bins.edges, scores)
     valid = masking.valid_rows(index.shape[0], where, weights)
-    weight, means = _with_derivative(
+    weight, means = with_derivative(
         table.weight, table.means, index, tuple(quantities), valid, weights
     )
     return BinSums(sums=sums), dataclasses.replace(table, weight=weight, means=means)
 
 
 @jax.custom_jvp
-def _with_derivative(
+def with_derivative(
     weight: jax.Array,
     means: jax.Array,
     index: jax.Array,
@@ -279,7 +279,7 @@ def _with_derivative(
     return weight, means
 
 
-@_with_derivative.defjvp
+@with_derivative.defjvp
 def _derivative_of_means(primals: Any, tangents: Any) -> Any:
     weight, means, index, quantities, valid, weights = primals
     by_quantities, by_weights = tangents[3], tangents[5]

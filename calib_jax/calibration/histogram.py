@@ -201,13 +201,6 @@ def _fit_histogram(
     some = jnp.where(total > 0, total, 1.0)
     overall = jnp.where(total > 0, jnp.sum(weight * rate) / some, 0.5)
     values = jnp.where(table.count > 0, rate, overall)
-    loss = -jnp.sum(
-        weight
-        * (
-            jax.scipy.special.xlogy(rate, rate)
-            + jax.scipy.special.xlog1py(1 - rate, -rate)
-        )
-    )
     if leave_out_edges:
         invalid = invalid | ((tied | few) & jnp.any(valid))
     status = jnp.select(
@@ -216,13 +209,7 @@ def _fit_histogram(
         FitStatus.CONVERGED,
     ).astype(jnp.int32)
     found = status == FitStatus.CONVERGED
-    report = FitReport(
-        converged=found,
-        num_steps=jnp.int32(0),
-        loss=jnp.where(found, loss / some, jnp.nan),
-        gradient_norm=jnp.where(found, jnp.float32(0), jnp.nan),
-        status=status,
-    )
+    report = reports.report_of_means(weight, rate, status)
     otherwise = jnp.nan if leave_out_edges else 0.5
     return Histogram(bins=bins, values=jnp.where(found, values, otherwise)), report
 

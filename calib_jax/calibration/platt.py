@@ -15,7 +15,7 @@ import optax
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, records, reduce, transforms
+from .._core import checks, dispatch, exact, masking, records, reduce, transforms
 from .._core.domains import Outcome, Weights
 from . import logistic, reports, solvers
 from .reports import FitReport, FitStatus
@@ -126,24 +126,10 @@ def fit_platt(
 @dispatch.core(rows=["scores N ..."], elementwise=True)
 def apply_platt(params: Platt, scores: jax.Array) -> jax.Array:
     """Confidence float32 `[...]` of scores float32 `[...]`."""
-    head, rest = _product(params.slope, scores)
+    head, rest = exact.product_in_parts(params.slope, scores)
     logit = (head + params.intercept) + rest
     plain = params.slope * scores + params.intercept
     return jax.nn.sigmoid(jnp.where(jnp.isfinite(logit), logit, plain))
-
-
-def _product(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """`a * b` as a product that is exact in float32, and the rest; NaN if it overflows.
-
-    The rounding of a plain product would count where an intercept cancels most of it.
-    All four products are exact, so a program that fuses one of them with a sum gives
-    the same bits as one that does not, and tied scores meet their edge in both.
-    """
-    a_head, b_head = lax.stop_gradient(
-        tuple(lax.reduce_precision(x, 8, 11) for x in (a, b))
-    )
-    a_rest, b_rest = a - a_head, b - b_head
-    return a_head * b_head, (a_head * b_rest + a_rest * b_head) + a_rest * b_rest
 
 
 @jax.jit
@@ -170,7 +156,7 @@ def in_units_of_scores(params: jax.Array, center: jax.Array, scale: jax.Array) -
 
     def of_neighbour(turn: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
         slope = lax.bitcast_convert_type(bits + turn, jnp.float32)
-        head, rest = _product(slope, center)
+        head, rest = exact.product_in_parts(slope, center)
         intercept = (level - rest) - head
         return slope, intercept, ((intercept + head) + rest) - level
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core import records
+from .._core import records, reduce
 from .solvers import Solution
 
 
@@ -34,11 +34,12 @@ class FitStatus(enum.IntEnum):
     #: There is nothing to fit, since no row is valid, the logits of each row are equal,
     #: or all scores are equal.
     CONSTANT = 4
-    #: Scores only. A threshold separates the outcomes, so the loss falls as the slope
-    #: grows.
+    #: A threshold separates the outcomes, so the loss falls as the slope grows. With
+    #: scales or a matrix for classes: it falls without end along some direction, as it
+    #: does if a class is nobody's label.
     SEPARABLE = 5
-    #: Scores only. All outcomes are 1, or all are 0, so the loss falls as the intercept
-    #: grows.
+    #: All outcomes are 1, or all are 0, or all labels are one class, so the loss falls
+    #: as the intercept grows.
     ONE_CLASS = 6
     #: Scores only. Converged, but higher scores mean worse answers: Platt's slope is
     #: negative, those of a `Beta`, which may not be, are 0.
@@ -127,10 +128,11 @@ _MEANING = {
     FitStatus.INFINITE_LIMIT: "The labels do no better than chance, so there is no "
     "finite best temperature.",
     FitStatus.CONSTANT: "No row is valid, or all scores are equal.",
-    FitStatus.SEPARABLE: "A threshold separates right from wrong answers, so there is "
-    "no finite best slope: give more rows, or smooth_targets=True.",
-    FitStatus.ONE_CLASS: "All outcomes are 1, or all are 0: give more rows, or "
-    "smooth_targets=True.",
+    FitStatus.SEPARABLE: "A threshold separates right from wrong answers, or a class "
+    "is nobody's label, so there is no finite best slope: give more rows, "
+    "smooth_targets=True, or a strength.",
+    FitStatus.ONE_CLASS: "All outcomes are 1, or all are 0, or all labels are one "
+    "class: give more rows, or smooth_targets=True.",
     FitStatus.INVALID_VALUES: "A valid row holds NaN or inf, a label that is no class "
     "or whose logit is -inf, a value outside its domain, or scores so far from the "
     "others that they look like fill values: mask it with where=, or find it with "
@@ -150,6 +152,32 @@ def fit_report(solution: Solution, status: jax.Array, total: jax.Array) -> FitRe
         status=status,
     )
     return jax.lax.stop_gradient(report)
+
+
+def report_of_means(
+    weight: jax.Array, mean: jax.Array, status: jax.Array | FitStatus
+) -> FitReport:
+    """The report of a fit whose parameters are means of outcomes, found without steps.
+
+    Args:
+      weight: float32 `[B]`, the weight of each mean.
+      mean: float32 `[B]`, anything where the weight is 0.
+      status: the final status.
+    """
+    status = jnp.asarray(status, jnp.int32)
+    total = reduce.pairwise_sum(weight)
+    known = (status != FitStatus.INVALID_VALUES) & (total > 0)
+    entropy = -(
+        jax.scipy.special.xlogy(mean, mean) + jax.scipy.special.xlog1py(1 - mean, -mean)
+    )
+    loss = reduce.pairwise_sum(weight * entropy) / jnp.where(total > 0, total, 1.0)
+    return FitReport(
+        converged=(status == FitStatus.CONVERGED) | (status == FitStatus.REVERSED),
+        num_steps=jnp.int32(0),
+        loss=jnp.where(known, loss, jnp.nan),
+        gradient_norm=jnp.where(known, jnp.float32(0), jnp.nan),
+        status=status,
+    )
 
 
 def first_case(*cases: Any) -> tuple[jax.Array, ...]:

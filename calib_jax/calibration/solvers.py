@@ -113,24 +113,32 @@ def newton() -> optax.GradientTransformationExtraArgs:
     ) -> tuple[jax.Array, NewtonState]:
         assert params is not None
         step = _bent(newton_step(updates, hessian), bend)
-        after, state = _safeguarded(updates, state, params, step, value)
+        after, state = safeguarded(updates, state, params, step, value=value)
         return after - params, state
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _safeguarded(
+def is_accepted(
+    gradient: jax.Array, state: NewtonState, most: float = 0.9
+) -> jax.Array:
+    """Whether a step has not led too far up: its slope, at most a part of the first."""
+    return _dot(gradient, state.step) <= most * jnp.abs(state.slope)
+
+
+def safeguarded(
     gradient: jax.Array,
     state: NewtonState,
     params: jax.Array,
     step: jax.Array,
-    value: jax.Array | float,
+    accepted: jax.Array | None = None,
+    value: jax.Array | float | None = None,
 ) -> tuple[jax.Array, NewtonState]:
     """Parameters after a corrected Newton step, or after half of the one before."""
-    along = _dot(gradient, state.step)
-    accepted = along <= 0.9 * jnp.abs(state.slope)
+    if accepted is None:
+        accepted = is_accepted(gradient, state)
     best = state.value
-    if best is not None:
+    if best is not None and value is not None:
         accepted = accepted & ~(value > best + _CLEARLY * jnp.abs(best))
         best = jnp.where(accepted, value, best).astype(best.dtype)
     limit = 2.0 + _largest(params)
@@ -320,7 +328,7 @@ def minimize(
         )
         if solver is None:
             gradient, value = evaluation.gradient, evaluation.value
-            after, state = _safeguarded(gradient, state, params, bent, value)
+            after, state = safeguarded(gradient, state, params, bent, value=value)
         else:
             after, state = update(evaluation, state, params)
         after = lax.clamp(lower, after, upper)

@@ -218,6 +218,9 @@ def best_within_cost(curve: ChainCurve, max_cost: ArrayLike) -> ChainChoice:
 def selective_accuracy(curve: ChainCurve) -> tuple[jax.Array, jax.Array]:
     """Coverage, and accuracy among the answers given, where the last model abstains.
 
+    For one model and a threshold on its score, `calib_jax.metrics.risk_coverage_curve`
+    has a point for each row instead of each number of bins.
+
     Args:
       curve: `ChainCurve` of a chain whose last model comes from `with_abstaining`.
 

@@ -35,14 +35,14 @@ def command(
     FILE holds a model's outputs. A calibrator is fitted on a random half of the rows
     and judged on the other. Writes calibration.json, confidences.csv and report.html.
     """
-    from ..report import calibration, scoring
+    from ..report import calibration, methods
 
     run.check("calibrate", (file, how["labels"]), calibration.FILES)
     outputs = options.read_one(file, model, **how)
     with running.working("Fitting and judging"):
         report = calibration.calibration_report(
             outputs,
-            method=scoring.METHODS.get(method),
+            method=methods.METHODS.get(method),
             confidence_level=run.confidence_level,
             seed=run.seed,
         )

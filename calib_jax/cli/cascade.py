@@ -90,7 +90,7 @@ def command(
     half of the shared rows. K, how many bins the small model keeps, is chosen on the
     other half, to lose at most --max-drop. Writes cascade.json and report.html.
     """
-    from ..report import cascade, scoring
+    from ..report import cascade, methods
 
     paths = (small, large)
     run.check("cascade", (*paths, how["labels"]), cascade.FILES)
@@ -103,7 +103,7 @@ def command(
             confidence_level=run.confidence_level,
             small_cost=prices[0],
             large_cost=prices[1],
-            method=scoring.METHODS.get(method),
+            method=methods.METHODS.get(method),
             num_bins=num_bins,
             seed=run.seed,
         )

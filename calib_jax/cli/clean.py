@@ -46,7 +46,7 @@ def command(
     confidence. All labels are checked: each half of the rows is judged by what was
     fitted on the other. Writes suspects.csv, review.csv and report.html.
     """
-    from ..report import cleaning, scoring
+    from ..report import cleaning, methods
 
     run.check("clean", (*files, how["labels"]), cleaning.FILES)
     outputs = options.read_all(files, model, **how)
@@ -54,7 +54,7 @@ def command(
         report = cleaning.cleaning_report(
             *outputs,
             num_top_bins=top_bins,
-            method=scoring.METHODS.get(method),
+            method=methods.METHODS.get(method),
             confidence_level=run.confidence_level,
             seed=run.seed,
         )

@@ -19,6 +19,11 @@ from . import hints
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 KINDS = ("logits", "log_probabilities", "probabilities", "scores")
+# As in `report.methods`, which takes long to import.
+METHODS = (
+    *("auto", "temperature", "platt", "histogram", "isotonic", "beta"),
+    *("scaling-binning", "vector", "dirichlet", "ensemble-temperature"),
+)
 _FILE = click.Path(exists=True, path_type=Path)
 
 
@@ -142,10 +147,12 @@ def method(command: Callable[..., Any]) -> Callable[..., Any]:
     """The option for a calibrator."""
     return click.option(
         "--method",
-        type=click.Choice(["auto", "temperature", "platt", "histogram"]),
+        type=click.Choice(METHODS),
         default="auto",
         show_default=True,
-        help="The calibrator.",
+        metavar="NAME",
+        help="The calibrator, such as temperature, platt, histogram or isotonic; any "
+        "other word lists them all.",
     )(command)
 
 

@@ -13,9 +13,7 @@ from flax import nnx
 from jax.typing import ArrayLike
 
 from .._core import checks
-from ..calibration.apply import calibrate
-from ..calibration.histogram import Histogram
-from ..calibration.platt import Platt
+from ..calibration.apply import CALIBRATORS, Calibrator, calibrate
 from ..calibration.temperature import Temperature
 from ..cascade import deferral
 from ..cascade.deferral import Deferral
@@ -43,21 +41,19 @@ class Calibrated(nnx.Module):
       0.881
     """
 
-    def __init__(
-        self, model: nnx.Module, params: Temperature | Platt | Histogram
-    ) -> None:
+    def __init__(self, model: nnx.Module, params: Calibrator) -> None:
         """Wraps a model.
 
         Args:
-          model: a module from inputs to floating logits `[N, C]`, or to scores `[N]`
-            for `Platt` and `Histogram`.
-          params: parameters that a fit returned.
+          model: a module from inputs to what `calib_jax.calibrate` takes for these
+            parameters: floating logits `[N, C]`, confidences or scores `[N]`.
+          params: parameters that a fit of `calib_jax.calibration` returned.
 
         Raises:
           ValueError: for another kind of model or parameters.
         """
         checks.instance("model", model, nnx.Module)
-        checks.instance("params", params, Temperature, Platt, Histogram)
+        checks.instance("params", params, *CALIBRATORS)
         self.model = model
         self.params = Fitted(params)
 

@@ -14,10 +14,8 @@ import numpy as np
 
 from .._core import checks, records, versions
 from ..binning.tables import ReliabilityTable
-from ..calibration.apply import calibrate
+from ..calibration.apply import CALIBRATORS, Calibrator, OfClasses, calibrate
 from ..calibration.histogram import Histogram
-from ..calibration.platt import Platt
-from ..calibration.temperature import Temperature
 from ..cascade import routers
 from ..cascade.routers import Router
 from ..cascade.selection import Selection
@@ -31,7 +29,7 @@ _FIELDS = (
     *("format", "schema", "versions", "num_rows", "num_bins", "num_small_bins"),
     *("serve", "small", "large", "router", "promise", "selection", "reference"),
 )
-_CALIBRATORS = {kind.__name__: kind for kind in (Platt, Histogram, Temperature)}
+_CALIBRATORS = {kind.__name__: kind for kind in CALIBRATORS}
 # Confidences that libraries compute differ by less than this.
 _ROUNDING = 1e-5
 
@@ -41,8 +39,8 @@ def save_cascade(
     *,
     router: Router,
     num_small_bins: int,
-    small_params: Platt | Histogram | Temperature,
-    large_params: Platt | Histogram | Temperature | None = None,
+    small_params: Calibrator,
+    large_params: Calibrator | None = None,
     selection: Selection | None = None,
     num_rows: int | None = None,
     promise: Promise | None = None,
@@ -60,8 +58,8 @@ def save_cascade(
       path: of the file; an existing one is replaced.
       router: `Router`.
       num_small_bins: K, from 0 to num_bins, such as `int(selection.num_small_bins)`.
-      small_params: `Platt`, `Histogram` or `Temperature`, which calibrated the
-        confidences of the router.
+      small_params: what calibrated the confidences of the router, such as `Platt`:
+        whatever a fit of `calib_jax.calibration` returns.
       large_params: the same for the large model; optional, as no decision needs it.
       selection: optional `Selection` that chose K; leave it out for another K.
       num_rows: optional number of rows that K was chosen on; by default as in the
@@ -95,8 +93,8 @@ def save_cascade(
     target = host.path("path", path)
     for name, value, kinds in (
         ("router", router, (Router,)),
-        ("small_params", small_params, tuple(_CALIBRATORS.values())),
-        ("large_params", large_params, tuple(_CALIBRATORS.values())),
+        ("small_params", small_params, CALIBRATORS),
+        ("large_params", large_params, CALIBRATORS),
         ("selection", selection, (Selection,)),
         ("promise", promise, (Promise,)),
         ("reference", reference, (ReliabilityTable,)),
@@ -177,7 +175,7 @@ def _promise(promise: Promise) -> dict[str, Any]:
 
 
 def _kind_of_input(params: Any) -> str:
-    return "confidence" if isinstance(params, Temperature) else "score"
+    return "confidence" if isinstance(params, OfClasses) else "score"
 
 
 def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
@@ -358,12 +356,14 @@ def _check_steps(given: steps.Steps, found: dict[str, Any]) -> None:
         edges = np.zeros(2)
     with np.errstate(over="ignore"):
         probes = ((edges[1:] + edges[:-1]) / 2).astype(np.float32)
+    if steps.is_confidence(params):
+        probes = np.clip(probes, 0, 1)
     decisions = (
         keep[np.searchsorted(starts, probes, side="right")]
         for starts, keep in (given, wanted)
     )
     other = probes[np.not_equal(*decisions)]
-    if other.size and isinstance(params, Platt):
+    if other.size and not isinstance(params, OfClasses | Histogram):
         confidence = np.asarray(calibrate(params, other))
         distance = np.abs(confidence[:, None] - np.asarray(router.bins.edges))
         other = other[distance.min(axis=1, initial=1.0) > _ROUNDING]

@@ -8,12 +8,11 @@ from jax.typing import ArrayLike
 
 from .._core import checks, domains
 from ..binning.tables import ReliabilityTable
-from ..calibration.histogram import Histogram
-from ..calibration.platt import Platt
-from ..calibration.temperature import Temperature
+from ..calibration.apply import Calibrator
 from ..cascade import cost_control, risk_control, selection
 from ..cascade.routers import Router
 from ..cascade.selection import Selection
+from . import steps
 
 # Functions that choose K, with a confidence level and without; one takes both.
 _WITH_LEVEL: tuple[Callable[..., Selection], ...] = (
@@ -73,16 +72,18 @@ class CascadeRecord:
     """What serves a cascade, read by `calib_jax.load` from a file of `save_cascade`.
 
     With `num_bins` bins of the router and S steps. In JAX, and inside `jax.jit`, decide
-    by `use_small(record.router, calibrate(record.small_params, scores),
-    record.num_small_bins)`; on the host `keep_small` needs no program.
+    by `use_small(record.router, confidence, record.num_small_bins)`, where scores have
+    the confidence `calibrate(record.small_params, scores)`; on the host `keep_small`
+    needs no program.
 
     Attributes:
       router: `Router`.
       num_small_bins: K, the number of bins kept small.
-      small_params: `Platt`, `Histogram` or `Temperature` of the small model.
+      small_params: of the small model, such as `Platt`: whatever a fit of
+        `calib_jax.calibration` returns.
       large_params: the same for the large model, or None.
-      serve_edges: float32 `[S - 1]`, ascending, of the small model's score, or for a
-        temperature of its confidence.
+      serve_edges: float32 `[S - 1]`, ascending, of what the small model's calibrator
+        takes, or for logits of classes of the calibrated confidence.
       serve_keep_small: bool `[S]`, whether inputs between two edges stay small.
       small_input: what the score or the logits are, in words, or None.
       num_rows: number of rows that K was chosen on, or None.
@@ -95,8 +96,8 @@ class CascadeRecord:
 
     router: Router
     num_small_bins: int
-    small_params: Platt | Histogram | Temperature
-    large_params: Platt | Histogram | Temperature | None
+    small_params: Calibrator
+    large_params: Calibrator | None
     serve_edges: np.ndarray
     serve_keep_small: np.ndarray
     small_input: str | None
@@ -110,8 +111,10 @@ class CascadeRecord:
         """Which inputs keep the small model's answer, looked up in the steps.
 
         Args:
-          x: floating `[...]`, raw scores; for a `Temperature` the confidence of the
-            predicted class, as of `calib_jax.top1`.
+          x: floating `[...]`, raw scores, for a `Beta` raw confidences. For logits of
+            classes the calibrated confidence of the model's answer: of a `Temperature`
+            that of `calib_jax.top1`, of the others the entry of
+            `calib_jax.calibrate` for the class with the largest logit.
 
         Returns:
           bool `[...]`, a NumPy array; False for NaN.
@@ -122,7 +125,7 @@ class CascadeRecord:
         checks.on_host("x", x)
         given = checks.floats("x", x, rank=range(9), axes="[...]")
         values = np.asarray(given)
-        if isinstance(self.small_params, Temperature):
+        if steps.is_confidence(self.small_params):
             checks.in_domain(domains.CONFIDENCE, x=values)
         place = np.searchsorted(self.serve_edges, values, side="right")
         return self.serve_keep_small[place] & ~np.isnan(values)

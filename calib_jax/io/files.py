@@ -43,7 +43,7 @@ def save(path: str | os.PathLike[str], params: Any) -> None:
     Args:
       path: of the file; an existing one is replaced.
       params: any of the library's types of arrays, whatever function returned it:
-        parameters (`Temperature`, `Platt`, `Histogram`), `FitReport`, `Bins`, tables,
+        parameters (`Temperature`, `Platt`, `Isotonic`), `FitReport`, `Bins`, tables,
         `Router` and other routers, curves, `Selection`, intervals, drifts, audits; and
         the states of streams (summaries, `DriftMonitor`, `DecodingSummary`), which go
         on from the file to the same bits. Batches of them made by `jax.vmap` too.

@@ -26,7 +26,7 @@ _NUM_NAMED = 5
 
 
 def write(record: Any) -> dict[str, Any]:
-    """A record of scalars, arrays `[N]`, None and such records, for `json.dumps`."""
+    """A record of numbers, lists, matrices, None and such records, for `json.dumps`."""
     return {
         field.name: _written(getattr(record, field.name))
         for field in dataclasses.fields(record)
@@ -40,10 +40,15 @@ def _written(value: Any) -> Any:
 
 
 def numbers(value: Any) -> Any:
-    """Numbers or bools of an array, a scalar or `[N]`; floating ones as float32."""
+    """Numbers or bools of an array, a scalar, `[N]` or a list of rows.
+
+    Floating ones are float32.
+    """
     array = np.asarray(value)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         return array.tolist()
+    if array.ndim == 2:
+        return [numbers(row) for row in array]
     # The text of a float32 is the shortest that restores it.
     items = [float(str(item)) for item in array.astype(np.float32).ravel()]
     found = [json_numbers.write(item) for item in items]
@@ -76,7 +81,9 @@ def _read(name: str, kind: Any, part: Any) -> Any:
         else:
             whole = kind.__values__.get(key) in _WHOLE
             dtype = np.int32 if whole else bool if key in _FLAGS else np.float32
-            found[key] = jax.device_put(array(place, part[key], dtype))
+            rank = len(kind.__axes__[key].split())
+            read_one = matrix if rank == 2 else array
+            found[key] = jax.device_put(read_one(place, part[key], dtype))
     return kind(**found)
 
 
@@ -85,6 +92,15 @@ def array(name: str, part: Any, dtype: Any) -> np.ndarray:
     values = part if isinstance(part, list) else [part]
     found = json_numbers.to_array(name, values, np.dtype(dtype))
     return found if isinstance(part, list) else found.reshape(())
+
+
+def matrix(name: str, part: Any, dtype: Any) -> np.ndarray:
+    """An array of rows that `numbers` wrote."""
+    rows = part if isinstance(part, list) else [part]
+    found = [array(f"{name}[{i}]", row, dtype) for i, row in enumerate(rows)]
+    if not rows or found[0].ndim != 1 or len({row.shape for row in found}) > 1:
+        raise ValueError(f"{name}: expected a list of rows of one length.")
+    return np.stack(found)
 
 
 def check_fields(name: str, part: Any, fields: Iterable[str]) -> None:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..calibration.apply import calibrate
+from ..calibration.apply import Calibrator, OfClasses, calibrate
+from ..calibration.beta import Beta
 from ..calibration.histogram import Histogram
-from ..calibration.platt import Platt
-from ..calibration.temperature import Temperature
+from ..calibration.isotonic import Isotonic
 from ..cascade.routers import Router
 
 # One size for all questions, so that they are answered by one program.
@@ -27,13 +27,18 @@ _BEFORE_TINY = 0x007FFFFF
 Steps = tuple[np.ndarray, np.ndarray]
 
 
-def of_cascade(
-    router: Router, num_small_bins: int, params: Platt | Histogram | Temperature
-) -> Steps:
+def is_confidence(params: Calibrator) -> bool:
+    """Whether the raw input is a confidence: for a `Beta` the one before calibration,
+    for logits of classes the one after it."""
+    return isinstance(params, Beta | OfClasses)
+
+
+def of_cascade(router: Router, num_small_bins: int, params: Calibrator) -> Steps:
     """Edges of the raw input, and which of the steps between them are kept small.
 
     An input `x` keeps the small model's answer if `keep[searchsorted(edges, x,
-    side="right")]`. It is a score, or for a temperature the confidence.
+    side="right")]`. It is what the calibrator takes, or for logits of classes the
+    calibrated confidence.
 
     Args:
       router: `Router`, whose edges are no NaN.
@@ -47,7 +52,7 @@ def of_cascade(
     # The last place is for bin -1: NaN.
     kept = np.zeros(len(order) + 1, bool)
     kept[order[:num_small_bins]] = True
-    ends = np.array([-np.inf, 0, np.inf], np.float32)
+    ends = np.array([0, 1] if is_confidence(params) else [-np.inf, 0, np.inf], "f4")
     edges = np.asarray(router.bins.edges, np.float32)
 
     def bins_of(confidence: np.ndarray) -> np.ndarray:
@@ -61,12 +66,16 @@ def of_cascade(
     def bins_of_score(keys: np.ndarray) -> np.ndarray:
         return bins_of(np.asarray(calibrate(params, _from_keys(keys))))
 
-    if isinstance(params, Temperature):
+    if isinstance(params, OfClasses):
         within = edges[(edges > 0) & (edges <= 1)]
-        return _steps(bins_of_confidence, kept, np.array([0, 1], np.float32), within)
+        return _steps(bins_of_confidence, kept, ends, within)
     if isinstance(params, Histogram):
         return _steps(bins_of_score, kept, ends, np.asarray(params.bins.edges))
-    keys, bins = _between(bins_of_score, _keys(ends))
+    keys = _keys(ends)
+    if isinstance(params, Isotonic):
+        knots = np.asarray(params.scores, np.float32)
+        keys = _between_ends(np.concatenate([keys, _keys(knots)]), ends)
+    keys, bins = _between(bins_of_score, keys)
     change = keys[1:][kept[bins[1:]] != kept[bins[:-1]]]
     near = (change[:, None] + _AROUND).ravel()
     keys = _between_ends(np.concatenate([keys, near]), ends)

@@ -14,19 +14,37 @@ from .scores import (
     maximum_calibration_error,
     rank_correlation,
 )
+from .selective import (
+    RiskCoverageCurve,
+    area_under_generalised_risk_coverage,
+    area_under_risk_coverage,
+    coverage_at_risk,
+    excess_area_under_risk_coverage,
+    risk_at_coverage,
+    risk_coverage_curve,
+)
+from .smooth import smooth_calibration_error
 
 __all__ = [
     "CalibrationErrorInterval",
+    "RiskCoverageCurve",
+    "area_under_generalised_risk_coverage",
+    "area_under_risk_coverage",
     "CalibrationRefinement",
     "area_under_roc",
     "brier_score",
     "calibration_error_interval",
     "calibration_error_of_table",
+    "coverage_at_risk",
+    "excess_area_under_risk_coverage",
     "calibration_refinement",
     "expected_calibration_error",
     "log_loss",
     "maximum_calibration_error",
     "rank_correlation",
+    "risk_at_coverage",
+    "risk_coverage_curve",
+    "smooth_calibration_error",
 ]
 
 

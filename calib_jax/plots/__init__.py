@@ -30,6 +30,7 @@ from .cascades import cascade_curves
 from .chains import chain_curves
 from .cleaning import cleaning_curves
 from .reliability import reliability_diagram
+from .selective import risk_coverage
 from .styles import style
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "chain_curves",
     "cleaning_curves",
     "reliability_diagram",
+    "risk_coverage",
     "style",
 ]
 

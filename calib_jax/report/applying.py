@@ -8,22 +8,20 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from ..calibration.apply import calibrate
-from ..calibration.histogram import Histogram
-from ..calibration.platt import Platt
-from ..calibration.temperature import Temperature
+from ..calibration.apply import Calibrator, OfClasses
+from ..calibration.dirichlet import Dirichlet
+from ..calibration.vector import Vector
 from ..io import files, json_lines
 from ..io.cascade_records import CascadeRecord
 from ..io.outputs import Outputs
-from . import scoring
+from . import methods, scoring
+from .methods import Takes
 from .records import class_values
 
 # A stream's bytes that are asked for at once.
 _BLOCK = 2**18
-_CALIBRATORS = (Platt, Histogram, Temperature)
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -39,7 +37,7 @@ class Served:
     """
 
     name: str
-    params: Platt | Histogram | Temperature
+    params: Calibrator
     taken: str | None
     cascade: CascadeRecord | None
 
@@ -70,7 +68,7 @@ def load(path: str | os.PathLike[str]) -> Served:
     name = os.path.basename(os.path.abspath(path))
     if isinstance(record, CascadeRecord):
         return of_record(record, name)
-    if not isinstance(record, _CALIBRATORS):
+    if not isinstance(record, Calibrator):
         raise ValueError(
             f"{path}: expected a cascade.json or a calibration.json, got a "
             f"{type(record).__name__}."
@@ -108,7 +106,7 @@ def decide(served: Served, outputs: Outputs) -> Decisions:
       >>> import pathlib, tempfile
       >>> import calib_jax as cj
       >>> path = pathlib.Path(tempfile.mkdtemp()) / "calibration.json"
-      >>> cj.save(path, Platt(slope=np.float32(2), intercept=np.float32(0)))
+      >>> cj.save(path, cj.Platt(slope=np.float32(2), intercept=np.float32(0)))
       >>> outputs = cj.io.Outputs(
       ...     ids=("a", "b"), format="csv", kind="scores", scores=np.float32([0, 1])
       ... )
@@ -120,34 +118,44 @@ def decide(served: Served, outputs: Outputs) -> Decisions:
         keep = None if served.cascade is None else np.zeros(len(outputs), bool)
         return Decisions(outputs.ids, np.asarray(outputs.scores, np.float32), keep)
     _check(served, outputs)
-    score, _, prediction = scoring.read(outputs)
-    params = served.params
-    if isinstance(params, Temperature):
-        values, real = class_values(outputs), outputs.class_where
-        confidence = score = scoring.top_confidence(params, values, real, prediction)
-    else:
-        confidence = np.asarray(jax.device_get(calibrate(params, score)))
+    rows = scoring.read(outputs)
+    confidence = scoring.calibrated(served.params, outputs, *rows)
     if served.cascade is None:
         return Decisions(outputs.ids, confidence, None)
-    return Decisions(outputs.ids, confidence, served.cascade.keep_small(score))
+    if isinstance(served.params, OfClasses):
+        x = confidence
+    else:
+        takes = methods.taken_by(served.params)
+        x = scoring.inputs(takes, outputs, *rows[:2])
+    return Decisions(outputs.ids, confidence, served.cascade.keep_small(x))
 
 
 def _check(served: Served, outputs: Outputs) -> None:
-    of_classes = isinstance(served.params, Temperature)
-    wanted = served.taken
-    if wanted is None or not wanted.startswith(scoring.TAKEN):
+    takes, wanted = methods.taken_by(served.params), served.taken
+    values = class_values(outputs)
+    if wanted is None or not wanted.startswith(methods.TAKEN):
         # Not said, or in words of whoever wrote it: the shape is what can be checked.
-        fits = of_classes == (class_values(outputs) is not None)
-        wanted = wanted or (scoring.OF_OPTIONS if of_classes else scoring.OF_ANSWER)
+        of_options = takes is Takes.OPTIONS
+        fits = of_options == (values is not None)
+        wanted = wanted or methods.IN_GENERAL[takes]
     else:
-        fits = scoring.takes(wanted, outputs, of_classes)
+        fits = methods.fits(wanted, outputs, takes)
+    kind = type(served.params).__name__
     if not fits:
         raise ValueError(
-            f"{outputs.name}: holds {scoring.taken(outputs, True)}, but the "
-            f"{type(served.params).__name__} calibrator of {served.name} takes "
+            f"{outputs.name}: holds {methods.taken(outputs, Takes.OPTIONS)}, but the "
+            f"{kind} calibrator of {served.name} takes "
             f"{wanted}: give outputs like those that it was fitted on, under the same "
             "name."
         )
+    if isinstance(served.params, Vector | Dirichlet):
+        size, some = served.params.bias.shape[0], outputs.class_where is not None
+        if values.shape[1] != size or (some and isinstance(served.params, Dirichlet)):
+            raise ValueError(
+                f"{outputs.name}: has {values.shape[1]} options"
+                f"{', not all of them in every row' if some else ''}, but the {kind} "
+                f"calibrator of {served.name} was fitted on {size}."
+            )
 
 
 def available_lines(stream: Any, name: str) -> Iterator[list[bytes]]:

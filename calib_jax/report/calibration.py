@@ -10,11 +10,12 @@ import numpy as np
 
 from ..io import cells, files
 from ..io.outputs import Outputs
-from . import figures, models, phrases, statuses
+from . import figures, methods, models, phrases, selective
 from .drawings import Drawing
+from .methods import Method
 from .models import Model
 from .records import Report, Writer, in_python, in_shell
-from .scoring import METHODS, Method
+from .selective import Selective
 
 #: Names of the files beside the page.
 PARAMETERS, CONFIDENCES = FILES = ("calibration.json", "confidences.csv")
@@ -26,6 +27,7 @@ class CalibrationReport(Report):
 
     Attributes:
       model: what was fitted and how good it is.
+      selective: what answering only the most confident rows leaves wrong.
       ids: N texts, of all rows.
       confidence: float32 `[N]`, calibrated, of all rows.
       outcome: float32 `[N]`, whether each answer is right.
@@ -36,6 +38,7 @@ class CalibrationReport(Report):
     title: ClassVar[str] = "Calibration"
 
     model: Model
+    selective: Selective
     ids: tuple[str, ...] = dataclasses.field(metadata={"plain": False})
     confidence: np.ndarray = dataclasses.field(metadata={"plain": False})
     outcome: np.ndarray = dataclasses.field(metadata={"plain": False})
@@ -60,7 +63,7 @@ class CalibrationReport(Report):
             f"{model.reason} Fitted on {model.num_fitted:,} rows, judged on the other "
             f"{model.num_judged:,}; {phrases.percent(model.accuracy)} of those answers "
             "are right.",
-            *statuses.sentences(model.status),
+            *model.remarks,
         ]
         if model.before is not None:
             found.append(
@@ -85,16 +88,14 @@ class CalibrationReport(Report):
         )
         if model.before is not None and error.estimate > model.before.error.estimate:
             has_options = self.sources[0].num_options is not None
-            others = [
-                f"--method {name}"
-                for name, method in METHODS.items()
-                if name != model.method and (has_options or not method.of_classes)
-            ]
+            others = methods.others(model.method, has_options=has_options)
             found.append(
                 "The ECE is not smaller than before: by chance, or because another "
-                f"calibrator suits better. Try {' or '.join(others)}, or keep the "
+                "calibrator suits better. Try "
+                f"{' or '.join(f'--method {name}' for name in others)}, or keep the "
                 "model as it is."
             )
+        found += self.selective.sentences(self.confidence_level)
         if model.num_groups > len(model.groups) > 0:
             found.append(
                 f"The judged rows are in {model.num_groups:,} groups; the page shows "
@@ -103,17 +104,23 @@ class CalibrationReport(Report):
         return tuple(found)
 
     def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
+        taken = self.model.taken
+        if self.model.likeliest is not None and ";" not in taken:
+            taken += "; the confidence is the entry of the model's own answer"
         return (
             "Calibrate new outputs: calib-jax apply "
             f"{in_shell(folder, PARAMETERS)} NEW_FILE",
             f"In Python: params = calib_jax.load({in_python(folder, PARAMETERS)}), "
             "then calib_jax.calibrate(params, x), where x is "
-            f"{self.model.taken}.",
+            f"{taken}.",
         )
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:
         level = self.confidence_level
-        return {"model": figures.reliability(self.model, level, f"{prefix}model")}
+        return {
+            "model": figures.reliability(self.model, level, f"{prefix}model"),
+            "selective": figures.risk_coverage(self.selective, f"{prefix}selective"),
+        }
 
     def files(self) -> Mapping[str, Writer]:
         return {
@@ -152,7 +159,8 @@ def calibration_report(
 
     Args:
       outputs: with labels or outcomes, from `calib_jax.io.read_outputs`.
-      method: the calibrator; by default one that suits the kind of outputs.
+      method: the calibrator, such as `methods.METHODS["isotonic"]`; by default one that
+        suits the kind of outputs.
       confidence_level: of the intervals, in `(0, 1)`.
       seed: of the halves and of the draws of intervals.
 
@@ -190,6 +198,9 @@ def calibration_report(
         seed=seed,
         confidence_level=confidence_level,
         model=one.model,
+        selective=selective.of(
+            one.confidence, one.outcome, fitted, judged, confidence_level
+        ),
         ids=outputs.ids,
         confidence=one.confidence,
         outcome=np.asarray(one.outcome, np.float32),

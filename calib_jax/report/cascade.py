@@ -24,12 +24,12 @@ from ..io import cascade_files
 from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..stats.intervals import Interval
-from . import costs, figures, models, pairs, phrases, points, statuses
+from . import costs, figures, models, pairs, phrases, points
 from .drawings import Drawing
+from .methods import Method
 from .models import Model
 from .points import Point
 from .records import Report, Writer, in_shell, place
-from .scoring import Method
 
 RECORD = "cascade.json"
 FILES = (RECORD,)
@@ -150,7 +150,7 @@ class CascadeReport(Report):
             f"Small model: {_calibration(small)} Large model: {_calibration(large)}",
         ]
         for one in (self.small, self.large):
-            found.extend(statuses.sentences(one.status, one.source.role))
+            found += one.remarks
         if math.isfinite(self.apgr):
             found.append(
                 f"Routing by confidence has an APGR of {self.apgr:.2f} ({level} "

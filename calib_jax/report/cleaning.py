@@ -22,9 +22,9 @@ from ..io.outputs import Outputs, join
 from . import agreed, figures, models, phrases, precision, statuses
 from .agreed import Answers
 from .drawings import Drawing
+from .methods import Method
 from .models import Fitted, Model
 from .records import Report, Writer, class_values, in_python, place
-from .scoring import Method
 
 # Of 15 bins. On images and exam questions whose labels people checked, and on flipped
 # labels, two models found about twice as many wrong labels with 10 as with 5, and
@@ -173,8 +173,7 @@ class CleaningReport(Report):
             "differ.",
         ]
         for model in self.models:
-            role = model.source.role if several else ""
-            found += statuses.sentences(model.status, role)
+            found += model.remarks
         if self.num_flagged:
             found += [self._expected(), self._planned()]
         return tuple(found)

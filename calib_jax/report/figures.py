@@ -13,6 +13,7 @@ from ..cascade.routers import Router
 from ..plots import svg
 from .drawings import Drawing
 from .models import Model
+from .selective import Selective
 
 
 def reliability(model: Model, confidence_level: float, prefix: str) -> Drawing:
@@ -31,6 +32,16 @@ def reliability(model: Model, confidence_level: float, prefix: str) -> Drawing:
     text = (
         f"Reliability diagram: accuracy against mean confidence in bins, {said}. "
         "The table of bins has the numbers."
+    )
+    return Drawing(Markup(svg.element(figure, text=text, prefix=prefix)))
+
+
+def risk_coverage(found: Selective, prefix: str) -> Drawing:
+    """Risk against coverage of a calibrated model."""
+    figure = plots.risk_coverage({"calibrated": found.curve})
+    text = (
+        "Share of wrong answers among the most confident rows against their share of "
+        "all rows. The table of coverages has the numbers."
     )
     return Drawing(Markup(svg.element(figure, text=text, prefix=prefix)))
 

@@ -10,21 +10,20 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from .._core.domains import CONFIDENCE
 from ..binning import bins, tables
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..binning.tables import ReliabilityTable
-from ..calibration.apply import calibrate
-from ..calibration.histogram import Histogram
-from ..calibration.platt import Platt
+from ..calibration.apply import Calibrator
 from ..calibration.reports import ConvergenceWarning, FitReport, FitStatus
-from ..calibration.temperature import Temperature
 from ..io.outputs import Outputs
 from ..metrics import intervals, scores
 from ..metrics.intervals import CalibrationErrorInterval
 from ..stats import bounds
-from . import scoring, statuses
+from . import likeliest, methods, scoring, statuses
+from .likeliest import Likeliest
+from .methods import Method, Takes
 from .records import Source, class_values, source
-from .scoring import Method
 
 # Fewer rows than this in a half say nothing.
 LEAST_ROWS = 20
@@ -99,12 +98,14 @@ class Model:
       after: with it.
       groups: the groups with the most rows, if the file has groups.
       num_groups: how many groups the judged rows are in; `groups` has 100 at most.
+      likeliest: what a calibrator that may make another option the likeliest does to
+        answers; None of all others.
     """
 
     source: Source
     method: str
     reason: str
-    params: Temperature | Platt | Histogram
+    params: Calibrator
     taken: str
     fit: FitReport
     status: str
@@ -115,6 +116,18 @@ class Model:
     after: Judged
     groups: tuple[Group, ...]
     num_groups: int = 0
+    likeliest: Likeliest | None = None
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """How the fit ended, if not well, and what it does to answers, in sentences."""
+        method = methods.METHODS[self.method]
+        role = "" if self.source.role == "outputs" else self.source.role
+        of_options = method.takes is Takes.OPTIONS
+        found = statuses.sentences(self.status, role, of_options=of_options)
+        if self.likeliest is not None:
+            found += self.likeliest.sentences(method.title, role)
+        return found
 
 
 class Calibrated(NamedTuple):
@@ -265,7 +278,7 @@ def judge(
         method=found.method.name,
         reason=found.reason,
         params=found.params,
-        taken=scoring.taken(outputs, found.method.of_classes, found.rows.chosen),
+        taken=methods.taken(outputs, found.method.takes, found.rows.chosen),
         fit=found.report,
         status=found.status,
         num_fitted=len(fitted),
@@ -275,6 +288,11 @@ def judge(
         after=on_rows(found.confidence),
         groups=groups,
         num_groups=num_groups,
+        likeliest=(
+            likeliest.of(found.params, outputs, judged)
+            if found.method.reorders
+            else None
+        ),
     )
 
 
@@ -282,33 +300,57 @@ def _calibrate(
     outputs: Outputs, rows: scoring.Scored, method: Method, fitted: np.ndarray
 ) -> tuple[Any, FitReport, np.ndarray]:
     """Parameters, the report of the fit, and float32 `[N]` calibrated confidences."""
-    values, real = class_values(outputs), outputs.class_where
-    if method.of_classes and (values is None or outputs.labels is None):
+    given = _given(outputs, rows, method)
+    more = {}
+    if outputs.class_where is not None and method.takes is Takes.OPTIONS:
+        more["class_where"] = outputs.class_where[fitted]
+    with warnings.catch_warnings():
+        # The report says it.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        params, report = method.fit(*(one[fitted] for one in given), **more)
+    found = scoring.calibrated(
+        params, outputs, rows.score, rows.confidence, rows.prediction
+    )
+    status = FitStatus(int(report.status))
+    if status == FitStatus.INVALID_VALUES or not np.all(np.isfinite(found)):
+        why = statuses.invalid(outputs.kind)
+        if method.takes is Takes.CONFIDENCE:
+            why = statuses.certain(given[0][fitted], outputs.kind)
+        raise ValueError(
+            f"{outputs.name}: {method.title} cannot be fitted to these values: {why} "
+            "Use another --method."
+        )
+    return params, report, found
+
+
+def _given(
+    outputs: Outputs, rows: scoring.Scored, method: Method
+) -> tuple[np.ndarray, np.ndarray]:
+    """What a calibrator is fitted on, of all rows, or `ValueError` in one line."""
+    values = class_values(outputs)
+    if method.takes is not Takes.OPTIONS:
+        x = scoring.inputs(method.takes, outputs, rows.score, rows.confidence)
+        outside = np.flatnonzero(~CONFIDENCE.holds(x))
+        if method.takes is Takes.CONFIDENCE and outside.size:
+            row = int(outside[0])
+            raise ValueError(
+                f"{outputs.name}: {method.title} takes confidences in [0, 1], which "
+                f"these scores are not (id {outputs.ids[row]!r} has {x[row]:g}). Use "
+                "--method platt."
+            )
+        return x, rows.outcome
+    if values is None or outputs.labels is None:
         raise ValueError(
             f"{outputs.name}: {method.title} needs a value for each option, and "
             f"labels; this file has {'scores' if values is None else 'outcomes'}. Use "
             "--method platt."
         )
-    with warnings.catch_warnings():
-        # The report says it.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        if method.of_classes:
-            params, report = method.fit(
-                values[fitted],
-                outputs.labels[fitted],  # type: ignore[index]
-                class_where=None if real is None else real[fitted],
-            )
-            found = scoring.top_confidence(params, values, real, rows.prediction)
-        else:
-            params, report = method.fit(rows.score[fitted], rows.outcome[fitted])
-            found = np.asarray(calibrate(params, rows.score))
-    status = FitStatus(int(report.status))
-    if status == FitStatus.INVALID_VALUES or not np.all(np.isfinite(found)):
+    if method.needs_all and outputs.class_where is not None:
         raise ValueError(
-            f"{outputs.name}: {method.title} cannot be fitted to these values: "
-            f"{statuses.invalid(outputs.kind)} Use another --method."
+            f"{outputs.name}: {method.title} needs the same options in every row, and "
+            "some rows have fewer. Use --method temperature."
         )
-    return params, report, found
+    return values, outputs.labels
 
 
 def _judge(

@@ -22,7 +22,8 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from ..binning.bins import Bins
+from ..calibration.histogram import Histogram
+from ..calibration.isotonic import Isotonic
 from ..plots import svg
 from . import phrases
 
@@ -51,6 +52,8 @@ _TOGETHER = re.compile(
 )
 # Suspects in the page; the file has them all.
 _MOST_SUSPECTS = 200
+# Numbers of a parameter that are shown.
+_MOST_NUMBERS = 4
 # The joiners of emoji and of several scripts.
 _JOINERS = "\u200c\u200d"
 
@@ -229,13 +232,17 @@ def words(text: str) -> str:
 
 def parameters(params: Any) -> str:
     """Parameters of a calibrator on one line."""
+    if isinstance(params, Histogram):
+        return f"{params.bins.num_bins} bins"
+    if isinstance(params, Isotonic):
+        return f"{np.isfinite(params.scores).sum()} knots"
     said = []
     for field in dataclasses.fields(params):
-        value = getattr(params, field.name)
-        if isinstance(value, Bins):
-            said.append(f"{value.num_bins} bins")
-        elif np.ndim(value) == 0:
-            said.append(f"{words(field.name)} {float(value):.4g}")
+        value = np.asarray(getattr(params, field.name))
+        shown = [f"{one:.4g}" for one in value.ravel()[:_MOST_NUMBERS].tolist()]
+        if value.size > len(shown):
+            shown = [" by ".join(map(str, value.shape))]
+        said.append(" ".join([words(field.name), *shown]))
     return ", ".join(said)
 
 

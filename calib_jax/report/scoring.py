@@ -4,18 +4,19 @@ Shapes: N rows, C options.
 """
 
 import warnings
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from .._core import domains
-from ..calibration import histogram, platt, temperature
-from ..calibration.apply import calibrate
+from ..calibration.apply import Calibrator, OfClasses, calibrate
 from ..calibration.reports import ConvergenceWarning
+from ..calibration.temperature import Temperature
 from ..confidence import classes
 from ..io.outputs import Outputs
+from . import methods
+from .methods import HISTOGRAM, METHODS, PLATT, TEMPERATURE, Method, Takes
 from .records import class_values
 
 # Up to so many different values, a score is a table and not a scale.
@@ -29,44 +30,15 @@ _FAR, _OFTEN, _FEW_ROWS = 50.0, 0.1, 2000
 _ALONE = 104.0
 # So many values are made float64 together.
 _BLOCK = 2**22
-
-
-class Method(NamedTuple):
-    """A calibrator.
-
-    Attributes:
-      name: as on the command line.
-      fit: from scores and outcomes, or from logits and labels, to parameters and a
-        report.
-      of_classes: whether it takes logits `[N, C]` and labels.
-    """
-
-    name: str
-    fit: Callable[..., Any]
-    of_classes: bool
-
-    @property
-    def title(self) -> str:
-        """At the beginning of a sentence."""
-        return _TITLES[self.name]
-
-
-_TITLES = {
-    "temperature": "Temperature scaling",
-    "platt": "Platt scaling",
-    "histogram": "Histogram binning",
-}
-TEMPERATURE = Method("temperature", temperature.fit_temperature, True)
-PLATT = Method("platt", platt.fit_platt, False)
-HISTOGRAM = Method("histogram", histogram.fit_histogram, False)
-METHODS = {method.name: method for method in (TEMPERATURE, PLATT, HISTOGRAM)}
+# The float32 before 1.
+_NEARLY_ONE = np.nextafter(np.float32(1), np.float32(0))
 
 
 class Scored(NamedTuple):
     """What a model says and whether it is right; host arrays.
 
     Attributes:
-      score: float32 `[N]`, what Platt scaling and histograms are fitted on.
+      score: float32 `[N]`, what calibrators of a score are fitted on.
       confidence: float32 `[N]`, its confidence in its answer before calibration, in
         `[0, 1]`; None where scores are not confidences.
       outcome: float32 `[N]`, whether it is right, in `[0, 1]`.
@@ -79,51 +51,6 @@ class Scored(NamedTuple):
     outcome: np.ndarray
     prediction: np.ndarray | None
     chosen: bool
-
-
-#: What calibrators take, as records that are served say it.
-OF_OPTIONS = "logits or log-probabilities of the options"
-OF_LIKELIEST = "log-odds of the likeliest option's probability"
-OF_CHOSEN = "log-odds of the chosen option's probability"
-OF_STATED = "confidence in each answer, as it is stated"
-OF_TOKENS = "mean log-likelihood of the answer's tokens"
-OF_LOG_PROBABILITY = "log-probability of each answer"
-OF_ANSWER = "one score for each answer"
-TAKEN = (
-    *(OF_OPTIONS, OF_LIKELIEST, OF_CHOSEN),
-    *(OF_STATED, OF_TOKENS, OF_LOG_PROBABILITY, OF_ANSWER),
-)
-# After logits, where answers are not always the likeliest options.
-_IN_CHOSEN = "; the confidence is that of the chosen option"
-
-
-def taken(outputs: Outputs, of_classes: bool, chosen: bool = False) -> str:
-    """What a calibrator takes of outputs like these.
-
-    Args:
-      outputs: of the model.
-      of_classes: whether it takes a value for each option.
-      chosen: whether answers are not always the likeliest options.
-    """
-    if class_values(outputs) is not None:
-        if of_classes:
-            found = f"{OF_OPTIONS}{_IN_CHOSEN if chosen else ''}"
-        else:
-            found = OF_CHOSEN if chosen else OF_LIKELIEST
-        share = outputs.smoothing
-        return found if share is None else f"{found}, with --smoothing {share:g}"
-    if outputs.format == "answers":
-        return OF_TOKENS
-    names = {"confidence": OF_STATED, "log_probability": OF_LOG_PROBABILITY}
-    return names.get(outputs.scale or "", OF_ANSWER)
-
-
-def takes(wanted: str, outputs: Outputs, of_classes: bool) -> bool:
-    """Whether outputs are such as a record says in the words of `taken`.
-
-    New answers need not show whether some are not the likeliest options.
-    """
-    return wanted in (taken(outputs, of_classes, chosen) for chosen in (False, True))
 
 
 def scored(outputs: Outputs) -> Scored:
@@ -188,18 +115,66 @@ def _lead(values: Any, real: Any, chosen: np.ndarray) -> np.ndarray:
     return found
 
 
-def top_confidence(
-    params: Any, values: Any, class_where: Any, prediction: np.ndarray | None = None
+def inputs(
+    takes: Takes, outputs: Outputs, score: np.ndarray, confidence: np.ndarray | None
 ) -> np.ndarray:
-    """Confidence float32 `[N]` calibrated by a temperature.
+    """What a calibrator of one number for each answer takes, float32 `[N]`.
 
-    It is that of the likeliest option, or where `prediction` names another one, such as
-    a server that draws its answers, of that.
+    Args:
+      takes: a score or a confidence.
+      outputs: of the model.
+      score: of each answer, from `read`.
+      confidence: likewise, or None.
     """
-    top1 = classes.top1(values, params.temperature, class_where=class_where)
+    if takes is Takes.SCORE:
+        return score
+    if class_values(outputs) is not None and confidence is not None:
+        # As they were written, or rounded to certainty by float32.
+        certain = outputs.kind == "probabilities" or score >= np.float32(_ALONE)
+    elif outputs.scale == "log_probability":
+        confidence, certain = np.exp(np.minimum(score, np.float32(0))), score >= 0
+    else:
+        return score
+    return np.where(certain, confidence, np.minimum(confidence, _NEARLY_ONE))
+
+
+def calibrated(
+    params: Calibrator,
+    outputs: Outputs,
+    score: np.ndarray,
+    confidence: np.ndarray | None,
+    prediction: np.ndarray | None,
+) -> np.ndarray:
+    """Confidence float32 `[N]` in the answers of a model; the rest is from `read`."""
+    if isinstance(params, OfClasses):
+        values, real = class_values(outputs), outputs.class_where
+        return top_confidence(params, values, real, prediction)
+    x = inputs(methods.taken_by(params), outputs, score, confidence)
+    return np.asarray(calibrate(params, x))
+
+
+def top_confidence(
+    params: OfClasses, values: Any, class_where: Any, prediction: Any = None
+) -> np.ndarray:
+    """Confidence float32 `[N]` calibrated from the values of options.
+
+    It is that of the option that was the likeliest before calibration, or where
+    `prediction` names another one, such as a server that draws its answers, of that.
+    """
+    scale = params.temperature if isinstance(params, Temperature) else 1.0
+    top1 = classes.top1(values, scale, class_where=class_where)
     confidence, best = jax.device_get((top1.confidence, top1.prediction))
     chosen = _chosen(prediction, best)
-    return _in_chosen(confidence, values, best, chosen, float(params.temperature))
+    if isinstance(params, Temperature):
+        return _in_chosen(confidence, values, best, chosen, float(scale))
+    found = np.asarray(calibrate(params, values, class_where=class_where))
+    # A row without an option has no number.
+    return np.where(best < 0, np.float32(np.nan), found[np.arange(len(best)), chosen])
+
+
+def likeliest(outputs: Outputs) -> np.ndarray:
+    """The likeliest option of each row, int32 `[N]`, of outputs with options."""
+    return _of_classes(outputs, class_values(outputs))[1]
 
 
 def _chosen(prediction: np.ndarray | None, best: np.ndarray) -> np.ndarray:

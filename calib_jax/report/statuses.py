@@ -1,5 +1,7 @@
 """How fits end, in plain sentences."""
 
+import numpy as np
+
 from ..calibration.reports import FitStatus
 
 _MEANING = {
@@ -14,19 +16,31 @@ _MEANING = {
     "without an error, so confidence became 0 or 1. Use more rows, and check that the "
     "score was not computed from the labels.",
     FitStatus.ONE_CLASS: "All answers in the fitting half are right, or all are wrong.",
-    FitStatus.REVERSED: "Higher scores mean worse answers, and the calibrator "
-    "reversed them. Check the sign of the scores, and the labels.",
+    FitStatus.REVERSED: "Higher scores mean worse answers: the calibrator reversed "
+    "them, or made them equal if its curve cannot fall. Check the sign of the scores, "
+    "and the labels.",
+}
+# Of calibrators with parameters for each option.
+_OF_OPTIONS = {
+    FitStatus.SEPARABLE: "An option is the label of no row in the fitting half, or the "
+    "options' values tell the labels without an error, so some parameters stopped at "
+    "the end of their range. Use more rows, or --method temperature.",
+    FitStatus.ONE_CLASS: "All labels in the fitting half are the same option.",
 }
 
 
-def sentences(status: str, role: str = "") -> tuple[str, ...]:
+def sentences(
+    status: str, role: str = "", *, of_options: bool = False
+) -> tuple[str, ...]:
     """What to know of a fit that ended in a status, by name; nothing if all is well.
 
     Args:
       status: name of a `FitStatus`.
       role: of the model, if there are several.
+      of_options: whether the calibrator takes values of the options.
     """
-    meaning = _MEANING.get(FitStatus[status])
+    meanings = _MEANING | (_OF_OPTIONS if of_options else {})
+    meaning = meanings.get(FitStatus[status])
     if meaning is None:
         return ()
     which = f" of the {role}" if role else ""
@@ -54,3 +68,15 @@ def invalid(kind: str) -> str:
         "a value is not finite, or so far from the others that it looks like a masking "
         "value."
     )
+
+
+def certain(confidence: np.ndarray, kind: str) -> str:
+    """Why confidences cannot be fitted, in a sentence."""
+    number = int(np.sum((confidence <= 0) | (confidence >= 1)))
+    if not number:
+        return invalid("scores")
+    those = "confidence is" if number == 1 else "confidences are"
+    found = f"{number:,} {those} exactly 0 or 1, whose logarithms are not finite."
+    if kind != "probabilities":
+        return found
+    return f"{found} --smoothing avoids them."

@@ -207,17 +207,26 @@ def upper_rate(
 
 
 def hoeffding_bentkus(
-    total: binomial.Pair, rows: jax.Array, level: jax.Array
+    total: binomial.Pair,
+    rows: jax.Array,
+    level: jax.Array,
+    *,
+    binary: bool | jax.Array = False,
 ) -> jax.Array:
-    """The p-value of Hoeffding and Bentkus from float32 scalars, the total a pair."""
+    """The p-value of Hoeffding and Bentkus from float32 scalars, the total a pair.
+
+    Where losses are `binary`, 0 or 1, it is the binomial one, which is smaller.
+    """
     mean = binomial.pair(level)
     high = jnp.ceil(total[0])
     whole = jnp.where((high == total[0]) & (total[1] > 0), high + 1, high)
-    bentkus = np.float32(np.e) * binomial.tails(whole, rows, mean)[0]
+    tail = binomial.tails(whole, rows, mean)[0]
     below = binomial.to_float(binomial.minus(total, binomial.times(rows, mean)))
     hoeffding = jnp.exp(-binomial.deviance(total, rows, mean))
     hoeffding = jnp.where(below < 0, hoeffding, 1.0)
+    bentkus = np.float32(np.e) * tail
     p_value = jnp.minimum(jnp.minimum(hoeffding, bentkus), 1.0)
+    p_value = jnp.where(binary, tail, p_value)
     unknown = jnp.isnan(below) | (binomial.to_float(total) < 0)
     return jnp.where(unknown, jnp.nan, p_value)
 

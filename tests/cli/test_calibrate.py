@@ -67,6 +67,24 @@ def test_json_keys(capsys, file, out):
     assert low <= found["ece_after"] <= high
 
 
+def test_methods_by_name(capsys, file, out):
+    first = ("calibrate", file, "--output", out, "--force", "--method")
+    _, printed, _ = run(capsys, "calibrate", "--help")
+    words = " ".join(printed.split())
+    assert "--method NAME The calibrator, such as temperature, platt, " in words
+    assert "dirichlet" not in words
+    told = one_line(capsys, *first, "spline")
+    assert "'temperature', " in told and "'ensemble-temperature'" in told
+    for name, title in (("isotonic", "Isotonic regr"), ("scaling-binning", "Scaling-")):
+        found = as_json(capsys, *first, name)
+        assert found["method"] == found["model"]["method"] == name
+        assert found["model"]["reason"].startswith(title)
+    status, printed, _ = run(capsys, *first, "vector")
+    assert status == 0 and "another option the likeliest" in printed
+    applied = run(capsys, "apply", out / "calibration.json", file)
+    assert applied[0] == 0 and len(applied[1].splitlines()) == made_outputs.NUM_ROWS
+
+
 def test_labels_in_a_file_of_their_own(capsys, tmp_path, out):
     values, labels = made_outputs.logits()
     np.save(tmp_path / "logits.npy", values)

@@ -27,7 +27,7 @@ confidence confidences small_confidence large_confidence reference_confidence
 first_confidence second_confidence outcomes small_outcome large_outcome
 reference_outcomes reference_small_outcome reference_large_outcome is_error
 probabilities label_error_probability losses max_mean max_rate rate noise min_accuracy
-max_large_share max_regret max_error worth target
+max_large_share max_regret max_error worth target risk coverage
 """.split()
 AMOUNTS = """
 weights total_loss small_cost large_cost costs cost max_cost cost_limit
@@ -45,6 +45,7 @@ DOMAINS = {
 OF_CONFIDENCES = """
 expected_calibration_error maximum_calibration_error brier_score log_loss
 calibration_error_interval monitoring.calibration_drift
+metrics.smooth_calibration_error
 """.split()
 EXCEPTIONS = {
     # These outcomes have to be bools, which have no value outside.

@@ -193,13 +193,21 @@ PARAMS = {
     "histogram": cj.Histogram(
         bins=cj.equal_width_bins(2), values=jnp.array([0.2, 0.7], jnp.float32)
     ),
+    "isotonic": cj.calibration.Isotonic(
+        scores=jnp.array([-1, 0, 2], jnp.float32),
+        values=jnp.array([0.1, 0.4, 0.8], jnp.float32),
+    ),
+    "vector": cj.calibration.Vector(
+        scale=jnp.full(NUM_CLASSES, 0.5, jnp.float32),
+        bias=jnp.linspace(-1, 1, NUM_CLASSES, dtype=jnp.float32),
+    ),
 }
 
 
 @pytest.mark.parametrize("kind", PARAMS)
 def test_calibrated_is_saved_and_restored_by_orbax(kind, tmp_path):
     ocp = pytest.importorskip("orbax.checkpoint")
-    if kind == "temperature":
+    if kind in ("temperature", "vector"):
         wrapped, inputs = model(), data().inputs
     else:
         wrapped, inputs = Score(jnp.float32(0.5)), data().inputs[:, 0]

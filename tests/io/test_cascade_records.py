@@ -31,6 +31,20 @@ RIGHT, LARGE_RIGHT = (RNG.random((2, 600)) < [1 / (1 + np.exp(-SCORES)), LARGE])
 PLATT, _ = cj.fit_platt(SCORES[:300], RIGHT[:300])
 HISTOGRAM, _ = cj.fit_histogram(SCORES[:300], RIGHT[:300], num_bins=4)
 TEMPERATURE = cj.Temperature(temperature=jnp.float32(1.3))
+ISOTONIC = cj.calibration.Isotonic(
+    scores=jnp.float32([-1, 0.1, np.inf]), values=jnp.float32([0.1, 0.7, 0.9])
+)
+F = jnp.float32
+BETA = cj.calibration.Beta(slope=F(0.9), complement_slope=F(0.3), intercept=F(-0.1))
+VECTOR = cj.calibration.Vector(scale=F([1, 1 / 3, 2]), bias=F([0.1, 0, -0.1]))
+DIRICHLET = cj.calibration.Dirichlet(
+    matrix=F([[1, 0.1, 0], [0.2, 1 / 3, 0], [0, 0, -2]]),
+    bias=F([0.1, 0, -0.1]),
+    strength=F(0.03),
+)
+ENSEMBLE = cj.calibration.EnsembleTemperature(
+    temperature=F(1.3), weights=F([0.75, 0.125, 0.125])
+)
 CONFIDENCE = cj.calibrate(PLATT, SCORES)
 ROUTER = cj.fit_router(CONFIDENCE[:300], LARGE[:300], num_bins=6)
 EDGES = np.asarray(ROUTER.bins.edges)
@@ -54,6 +68,11 @@ RECORDS = {
     "least": LEAST,
     "histogram": LEAST | {"small_params": HISTOGRAM, "num_rows": 7},
     "temperature": LEAST | {"small_params": TEMPERATURE, "large_params": TEMPERATURE},
+    "isotonic": LEAST | {"small_params": ISOTONIC, "large_params": VECTOR},
+    "beta": LEAST | {"small_params": BETA, "large_params": BETA},
+    "vector": LEAST | {"small_params": VECTOR, "large_params": ISOTONIC},
+    "dirichlet": LEAST | {"small_params": DIRICHLET, "large_params": DIRICHLET},
+    "ensemble": LEAST | {"small_params": ENSEMBLE, "large_params": ENSEMBLE},
     "all kept": LEAST | {"num_small_bins": np.int32(6)},
     "unused bins": LEAST
     | {"router": cj.fit_router([0.2, 0.7], [0.5, 0.5], num_bins=6)},
@@ -143,8 +162,9 @@ def test_the_record_decides_in_jax_and_by_its_steps(tmp_path):
     )
 
 
-def test_confidences_are_in_the_unit_interval(tmp_path):
-    record = cj.load(saved(tmp_path, RECORDS["temperature"])[0])
+@pytest.mark.parametrize("kind", ["temperature", "beta"])
+def test_confidences_are_in_the_unit_interval(kind, tmp_path):
+    record = cj.load(saved(tmp_path, RECORDS[kind])[0])
     with pytest.raises(ValueError, match=r"x: expected values in \[0, 1\], row 1"):
         record.keep_small([0.5, 1.5])
 
@@ -167,7 +187,8 @@ def test_every_kind_of_record_that_a_file_may_hold_is_plain():
     kinds = cj.Router, cj.Selection, cj.ReliabilityTable, cj.Platt, cj.Histogram
     for kind in kinds:
         assert records.is_record(registry.record(kind))
-    for made in (ROUTER, CHOSEN, FULL["reference"], PLATT, HISTOGRAM):
+    fitted = PLATT, HISTOGRAM, ISOTONIC, BETA, VECTOR, DIRICHLET, ENSEMBLE
+    for made in (ROUTER, CHOSEN, FULL["reference"], *fitted):
         text = json.dumps(plain_records.write(made))
         assert_same_bits(plain_records.read("it", type(made), json.loads(text)), made)
 
@@ -190,6 +211,10 @@ def put(place, value):
         part[last] = value
 
     return change
+
+
+def matrix(rows):
+    return {"matrix": rows, "bias": [0, 0], "strength": 0}
 
 
 BROKEN = {
@@ -231,12 +256,24 @@ BROKEN = {
     ),
     "another calibrator": (
         put("small calibrator", "Spline"),
-        "small.calibrator: expected Platt, Histogram, Temperature, got 'Spline'",
+        "small.calibrator: expected Temperature, Vector, .*, Beta, got 'Spline'",
     ),
     "a calibrator's list": (put("large calibrator", []), "large.calibrator: expected"),
     "parameters of another": (
         put("large calibrator", "Temperature"),
         "large.parameters: expected the fields temperature, too",
+    ),
+    "rows of two lengths": (
+        lambda content: content["large"].update(
+            calibrator="Dirichlet", parameters=matrix([[1, 0], [1]])
+        ),
+        "large.parameters.matrix: expected a list of rows of one length",
+    ),
+    "a matrix of another size": (
+        lambda content: content["large"].update(
+            calibrator="Dirichlet", parameters=matrix([[1, 0, 2]])
+        ),
+        "large.parameters.matrix: expected an array",
     ),
     "two lines": (put("small input", "a\nb"), "small.input: expected one line of text"),
     "K of 7": (
@@ -334,7 +371,7 @@ def test_what_is_wrong_is_named(kind, tmp_path):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", ["full", "histogram", "temperature"])
+@pytest.mark.parametrize("kind", ["full", "histogram", "beta", "vector"])
 def test_steps_of_another_cascade_are_refused(kind, tmp_path):
     given = {key: RECORDS[kind][key] for key in LEAST}
     path, content = saved(tmp_path, given | {"num_small_bins": 2})
@@ -362,9 +399,12 @@ REFUSED = {
     "no router": ({"router": ROUTER.bins}, "router: expected Router, got Bins"),
     "no calibrator": (
         {"small_params": None},
-        "small_params: expected Platt or Histogram or Temperature, got NoneType",
+        "small_params: expected Temperature or Vector or .* or Beta, got NoneType",
     ),
-    "a report too": ({"large_params": (PLATT,)}, "large_params: expected Platt or"),
+    "a report too": (
+        {"large_params": (PLATT,)},
+        "large_params: expected Temperature",
+    ),
     "K too large": ({"num_small_bins": 7}, "num_small_bins: expected at most 6, got 7"),
     "a large K": ({"num_small_bins": jnp.int32(7)}, "num_small_bins: expected at most"),
     "a negative K": (

@@ -51,6 +51,20 @@ def histogram(edges, values):
     return cj.Histogram(bins=bins, values=np.array(values, np.float32))
 
 
+def isotonic(scores, values):
+    return cj.calibration.Isotonic(
+        scores=jnp.array(scores, jnp.float32), values=jnp.array(values, jnp.float32)
+    )
+
+
+def beta(slope, complement_slope, intercept):
+    return cj.calibration.Beta(
+        slope=jnp.float32(slope),
+        complement_slope=jnp.float32(complement_slope),
+        intercept=jnp.float32(intercept),
+    )
+
+
 def cascade(params, rows, num_bins, rng):
     """A router whose edges are confidences of tied rows, in no certain order."""
     confidence = cj.calibrate(params, rows)
@@ -66,6 +80,12 @@ CALIBRATORS = {
     "a step": platt(np.inf, 0.0),
     "certain": platt(1.0, np.inf),
     "histogram": histogram(np.arange(0.05, 1, 0.1), [*np.arange(0.1, 1, 0.1), 0.3, 0]),
+    "isotonic": isotonic(
+        [-0.2, 0.15, 0.15, 0.3, 0.52, 0.7, 0.9, np.inf],
+        [0.0, 0.1, 0.2, 0.2, 0.45, 0.45, 0.9, 1.0],
+    ),
+    "beta": beta(1.3, 0.4, -0.2),
+    "one side": beta(0.0, 0.8, -1.0),
 }
 
 
@@ -76,11 +96,16 @@ def test_ten_thousand_tied_scores(kind, tmp_path):
     scores += np.float32(100 * (kind == "far from 0"))
     # All of them tie: there are a few hundred values.
     assert len(np.unique(scores)) < 300
+    ends = [np.nan, np.inf, -np.inf, 0.0, -0.0, MOST]
+    if steps.is_confidence(params):
+        scores, ends = scores.clip(0, 1), [np.nan, 0.0, -0.0, 1.0, TINY, 1e-40]
     router = cascade(params, scores[:5000], 12, rng)
-    scores[-6:] = [np.nan, np.inf, -np.inf, 0.0, -0.0, MOST]
+    scores[-6:] = ends
     cj.io.save_cascade(
         tmp_path / "cascade.json", router=router, num_small_bins=5, small_params=params
     )
+    content = json.loads((tmp_path / "cascade.json").read_text("utf-8"))
+    assert content["serve"]["input"] == "score"
     kept = served(tmp_path, script("Serve a score."), scores)
     expected = np.asarray(cj.use_small(router, cj.calibrate(params, scores), 5))
     np.testing.assert_array_equal(kept, expected)
@@ -144,6 +169,53 @@ def test_any_cascade_of_tied_scores(seed):
     np.testing.assert_array_equal(decide(found, near), expected)
 
 
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("kind", ["isotonic", "beta"])
+def test_any_cascade_of_other_curves(kind, seed):
+    """Tied scores and free ones, around every step and anywhere."""
+    rng = np.random.default_rng(seed)
+    scores = rng.beta(4, 2, 20_000).astype(np.float32)
+    scores[seed % 2 :: 2] = scores[seed % 2 :: 2].round(rng.integers(1, 4))
+    if kind == "beta":
+        slopes = 10 ** rng.uniform(-1, 1, 2) * (rng.random(2) < 0.8)
+        params = beta(*slopes, rng.normal(0, 2))
+    else:
+        scores = (scores - 0.5) * np.float32(10 ** rng.uniform(-2, 3))
+        knots = np.sort(rng.choice(scores, 12))
+        # Flat pieces, and two values at one score.
+        values = np.sort(rng.random(12).round(seed % 3 + 1))
+        knots[5:7] = knots[5]
+        params = isotonic([*knots, np.inf], [*values, 1.0])
+    router = cascade(params, scores[: [50, 5000][seed // 4]], [5, 15][seed % 2], rng)
+    num_small_bins = int(rng.integers(1, router.bins.num_bins))
+    found = steps.of_cascade(router, num_small_bins, params)
+    keys = steps._keys(found[0][np.isfinite(found[0])])
+    near = steps._from_keys(np.unique(keys[:, None] + np.arange(-300, 300)))
+    if kind == "beta":
+        near = near[(near >= 0) & (near <= 1)]
+    for some in (scores, near, scores[:7]):
+        confidence = cj.calibrate(params, some)
+        expected = cj.use_small(router, confidence, num_small_bins)
+        np.testing.assert_array_equal(decide(found, some), expected)
+
+
+@pytest.mark.parametrize("fit", ["isotonic", "beta"])
+def test_cascades_of_fits_to_tied_scores(fit):
+    """Confidences of the rows of the fit are the edges, many of them equal."""
+    rng = np.random.default_rng(7)
+    scores = rng.beta(3, 1.5, 4000).round(2).clip(0.01, 0.99).astype(np.float32)
+    right = rng.random(4000) < scores**2
+    params, report = getattr(cj.calibration, f"fit_{fit}")(scores, right)
+    assert bool(report.converged)
+    router = cascade(params, scores, 15, rng)
+    for num_small_bins in (1, 7, 14):
+        found = steps.of_cascade(router, num_small_bins, params)
+        for some in (scores, np.unique(scores), np.float32(rng.random(4000))):
+            confidence = cj.calibrate(params, some)
+            expected = cj.use_small(router, confidence, num_small_bins)
+            np.testing.assert_array_equal(decide(found, some), expected)
+
+
 def router_at(edge):
     """Two bins, of which the upper one is the first to be kept small."""
     router = cj.fit_router([0.1, 0.9], [0.9, 0.9], bins=cj.Bins(edges=np.float32(edge)))
@@ -166,6 +238,13 @@ BY_HAND = {
         histogram([-2.5, -2.5, 0.3, 7], [0.9, 0.9, 0.1, 0.8, 0.2]),
         *(1, [-2.5, 0.3, 7], [True, False, True, False]),
     ),
+    "between knots": (isotonic([1, 3, np.inf], [0, 1, 1]), 1, [2.0], [False, True]),
+    "a jump": (
+        isotonic([1, 1, 4, 4], [0.2, 0.7, 0.7, 0.9]),
+        *(1, [1.0], [False, True]),
+    ),
+    "the middle": (beta(2, 2, 0), 1, [0.5], [False, True]),
+    "certainty alone": (beta(0, 1, -9.7), 1, [0.99993873], [False, True]),
     "the confidence": (
         cj.Temperature(temperature=jnp.float32(2)),
         *(1, [0.5], [False, True]),
@@ -178,7 +257,7 @@ def test_steps_by_hand(kind):
     params, num_small_bins, edges, keep = BY_HAND[kind]
     found = steps.of_cascade(router_at([0.5]), num_small_bins, params)
     # Scores so near 0 have a confidence of 0.5 in float32.
-    few = 1e-6 if isinstance(params, cj.Platt) else 0
+    few = 0 if isinstance(params, cj.Histogram) else 1e-6
     np.testing.assert_allclose(found[0], np.array(edges, np.float32), rtol=0, atol=few)
     assert found[0].dtype == np.float32 and found[1].tolist() == keep
 
@@ -227,6 +306,21 @@ def test_a_score_has_the_same_confidence_in_every_program(slope, intercept):
     np.testing.assert_array_equal(few, together[:77])
     exact = 1 / (1 + np.exp(-(np.float64(params.slope) * scores + intercept)))
     np.testing.assert_allclose(together, exact, rtol=2e-5, atol=1e-37)
+
+
+@pytest.mark.parametrize("kind", ["isotonic", "beta"])
+def test_other_curves_are_the_same_in_every_program(kind):
+    params, rng = CALIBRATORS[kind], np.random.default_rng(5)
+    if kind == "isotonic":
+        params = isotonic(np.sort(rng.normal(0, 1, 30)), np.sort(rng.random(30)))
+        scores = rng.normal(0, 1, 200_000).astype(np.float32)
+    else:
+        scores = rng.beta(0.5, 0.5, 200_000).astype(np.float32)
+    together = np.asarray(cj.calibrate(params, scores))
+    in_blocks = [cj.calibrate(params, part) for part in scores.reshape(-1, 1000)]
+    np.testing.assert_array_equal(np.concatenate(in_blocks), together)
+    few = jax.jit(cj.calibrate)(params, scores[:77])
+    np.testing.assert_array_equal(few, together[:77])
 
 
 def test_the_page_names_every_field():

@@ -15,9 +15,9 @@ from calib_jax.io.outputs import Outputs
 from calib_jax.report import (
     applying,
     calibration,
+    methods,
     models,
     pages,
-    scoring,
     statuses,
 )
 
@@ -129,8 +129,8 @@ def test_answers_that_are_not_the_likeliest(made, tmp_path):
     drawn = np.where(np.arange(len(made)) % 5, best, made.labels).astype(np.int32)
     given = dataclasses.replace(made, predictions=drawn)
     for method, words in (
-        (scoring.TEMPERATURE, "logits or log-probabilities of the options; the"),
-        (scoring.PLATT, "log-odds of the chosen option's probability"),
+        (methods.TEMPERATURE, "logits or log-probabilities of the options; the"),
+        (methods.PLATT, "log-odds of the chosen option's probability"),
     ):
         report = calibration.calibration_report(given, method=method)
         assert report.model.taken.startswith(words)
@@ -161,9 +161,9 @@ def test_records_of_one_scale_are_not_for_another(tmp_path):
             applying.decide(served, dataclasses.replace(given, scale=other))
 
 
-@pytest.mark.parametrize("name", list(scoring.METHODS))
+@pytest.mark.parametrize("name", list(methods.METHODS))
 def test_methods(made, name):
-    method = scoring.METHODS[name]
+    method = methods.METHODS[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = calibration.calibration_report(made, method=method)
@@ -187,7 +187,7 @@ def test_fits_without_an_optimum_are_told_not_warned_of(scores, right, status):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         report = calibration.calibration_report(
-            outputs(scores=scores, outcomes=np.float32(right)), method=scoring.PLATT
+            outputs(scores=scores, outcomes=np.float32(right)), method=methods.PLATT
         )
     assert report.model.status == status
     (told,) = statuses.sentences(status)
@@ -240,7 +240,7 @@ def test_what_cannot_be_calibrated(made):
     }
     for match, given in cases.items():
         with pytest.raises(ValueError, match=match) as error:
-            calibration.calibration_report(given, method=scoring.TEMPERATURE)
+            calibration.calibration_report(given, method=methods.TEMPERATURE)
         assert "\n" not in str(error.value)
     calibration.calibration_report(
         outputs(logits=made.logits[:40], labels=made.labels[:40])

@@ -11,7 +11,7 @@ import pytest
 
 import calib_jax as cj
 from calib_jax.io.outputs import Outputs
-from calib_jax.report import agreed, cleaning, models, scoring
+from calib_jax.report import agreed, cleaning, methods, models
 
 pytestmark = pytest.mark.once
 
@@ -252,7 +252,7 @@ def test_the_worse_fit_of_both_halves_is_told(made):
                 scores=scores,
                 predictions=np.asarray(top.prediction),
             ),
-            method=scoring.PLATT,
+            method=methods.PLATT,
         )
         assert report.models[0].status == "CONSTANT"
         assert any("ended as CONSTANT" in told for told in report.sentences())

@@ -11,7 +11,8 @@ from servers import chat, entry
 
 import calib_jax as cj
 from calib_jax.io.outputs import Outputs
-from calib_jax.report import scoring
+from calib_jax.report import methods, scoring
+from calib_jax.report.methods import Takes
 
 pytestmark = pytest.mark.once
 
@@ -132,16 +133,16 @@ def test_the_name_of_a_score_says_its_scale(tmp_path):
     again = cj.io.read_outputs(tmp_path / "b.npz", kind="scores")
     assert again.scale is None
     read = (free, stated, logs, again)
-    words = [scoring.taken(one, of_classes=False) for one in read]
+    words = [methods.taken(one, Takes.SCORE) for one in read]
     assert words == [
-        scoring.OF_ANSWER,
-        scoring.OF_STATED,
-        scoring.OF_LOG_PROBABILITY,
-        scoring.OF_ANSWER,
+        methods.OF_ANSWER,
+        methods.OF_STATED,
+        methods.OF_LOG_PROBABILITY,
+        methods.OF_ANSWER,
     ]
     # A record of one is not for the others.
-    assert not scoring.takes(words[0], stated, of_classes=False)
-    assert not scoring.takes(words[1], logs, of_classes=False)
+    assert not methods.fits(words[0], stated, Takes.SCORE)
+    assert not methods.fits(words[1], logs, Takes.SCORE)
 
 
 def test_rounded_confidences_are_taken(tmp_path):
@@ -229,14 +230,15 @@ def test_answers_with_choices_and_the_option_that_was_drawn(tmp_path):
     found = scoring.scored(read)
     # Records say it, and take new answers that happen to be the likeliest ones.
     assert found.chosen
-    for of_classes in (False, True):
-        words = scoring.taken(read, of_classes, found.chosen)
-        assert "chosen option" in words and words.startswith(scoring.TAKEN)
-        assert scoring.takes(words, read, of_classes)
+    for takes in Takes:
+        words = methods.taken(read, takes, found.chosen)
+        assert "chosen option" in words and words.startswith(methods.TAKEN)
+        assert methods.fits(words, read, takes)
         bare = dataclasses.replace(read, predictions=None)
         assert not scoring.scored(bare).chosen
-        assert scoring.takes(words, bare, of_classes)
-        assert not scoring.takes(words, bare, not of_classes)
+        assert methods.fits(words, bare, takes)
+        others = [one for one in Takes if one is not takes]
+        assert not any(methods.fits(words, bare, other) for other in others)
     np.testing.assert_array_equal(found.prediction, written)
     np.testing.assert_array_equal(found.outcome, written == labels)
     expected = np.exp(logs[np.arange(FEW), written])

@@ -1,12 +1,13 @@
 """Cases of `calib_jax.calibration`."""
 
 import jax.numpy as jnp
+import numpy as np
 
 import calib_jax as cj
 
 from . import makers
 from .kit import FRESH, GIVEN, all_rows, case
-from .makers import NUM_BINS
+from .makers import NUM_BINS, NUM_CLASSES
 
 
 def _fit_parts(result):
@@ -26,6 +27,22 @@ def _calibrate(variant, params, x, **more):
         **more,
     )
 
+
+def _of_classes(name, variant="", **more):
+    return case(
+        name,
+        "class_rows",
+        variant,
+        split=_fit_parts,
+        exact=False,
+        value=lambda result: result[0],
+        **GIVEN,
+        **more,
+    )
+
+
+_SCALE, _BIAS = np.float32([0.5, 0.7, 1.1, 0.9]), np.float32([0.3, -0.1, 0.2, -0.4])
+_MATRIX = np.diag(_SCALE) + np.float32(0.1) * np.arange(NUM_CLASSES, dtype=np.float32)
 
 CASES = [
     case(
@@ -52,6 +69,14 @@ CASES = [
         )
         for smooth in (False, True)
     ),
+    _of_classes(
+        "calibration.fit_vector",
+        given={"strength": 0.1},
+        gradients=("logits", "weights"),
+    ),
+    _of_classes("calibration.fit_dirichlet", given={"strength": 0.5}),
+    _of_classes("calibration.fit_dirichlet", "chosen", again=True),
+    _of_classes("calibration.fit_ensemble_temperature"),
     case("fit_histogram", "scores outcomes num_bins", **FRESH),
     case(
         "fit_histogram",
@@ -83,6 +108,29 @@ CASES = [
     _calibrate(
         "temperature",
         cj.Temperature(temperature=jnp.float32(1.7)),
+        lambda rng, n: makers.class_rows(rng, n)[0],
+        gradients=("params", "x"),
+    ),
+    _calibrate(
+        "vector",
+        cj.calibration.Vector(scale=jnp.asarray(_SCALE), bias=jnp.asarray(_BIAS)),
+        lambda rng, n: makers.class_rows(rng, n)[0],
+        gradients=("params", "x"),
+    ),
+    _calibrate(
+        "dirichlet",
+        cj.calibration.Dirichlet(
+            matrix=jnp.asarray(_MATRIX),
+            bias=jnp.asarray(_BIAS),
+            strength=jnp.float32(1),
+        ),
+        lambda rng, n: makers.class_rows(rng, n)[0],
+    ),
+    _calibrate(
+        "ensemble",
+        cj.calibration.EnsembleTemperature(
+            temperature=jnp.float32(1.7), weights=jnp.float32([0.7, 0.2, 0.1])
+        ),
         lambda rng, n: makers.class_rows(rng, n)[0],
         gradients=("params", "x"),
     ),

@@ -121,6 +121,11 @@ def curve(rng, n=ROWS):
     )
 
 
+def risk_curve(rng, n=ROWS):
+    """Of whole outcomes and scores that tie."""
+    return cj.metrics.risk_coverage_curve(tied(rng, n), flags(rng, n))
+
+
 def class_rows(rng, n):
     """Logits, and labels drawn at temperature 2, so that the optimum is interior."""
     logits = 3 * rng.normal(size=(n, NUM_CLASSES))

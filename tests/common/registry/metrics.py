@@ -1,8 +1,59 @@
 """Cases of `calib_jax.metrics`."""
 
+import jax
+import numpy as np
+
 from .kit import FRESH, GIVEN, case
+from .makers import risk_curve
+
+
+def _first_of_each_tie(result):
+    """A curve without the rows that do not count, which repeat the last point."""
+    if isinstance(result.threshold, jax.core.Tracer):
+        return (), result
+    points = np.stack([result.coverage, result.risk, result.threshold])
+    return (), (np.unique(points, axis=1), result.least_area, result.whole)
+
+
+_AREAS = [
+    "metrics.area_under_risk_coverage",
+    "metrics.excess_area_under_risk_coverage",
+    "metrics.area_under_generalised_risk_coverage",
+]
+_SELECTIVE = [
+    case(
+        "metrics.risk_coverage_curve",
+        "scores outcomes",
+        split=_first_of_each_tie,
+        exact=False,
+        **FRESH,
+    ),
+    *(
+        case(name, "scores outcomes", gradients=("outcomes",), exact=False, **FRESH)
+        for name in _AREAS
+    ),
+    *(
+        case(name, variant="curve", given={"scores": risk_curve}, rows={}, again=True)
+        for name in _AREAS
+    ),
+    case("metrics.coverage_at_risk", given={"curve": risk_curve, "risk": 0.4}),
+    case(
+        "metrics.coverage_at_risk",
+        variant="promised",
+        given={"curve": risk_curve, "risk": 0.9, "confidence_level": 0.9},
+    ),
+    case("metrics.risk_at_coverage", given={"curve": risk_curve, "coverage": 0.4}),
+]
 
 CASES = [
+    *_SELECTIVE,
+    case(
+        "metrics.smooth_calibration_error",
+        "scores outcomes",
+        gradients=("scores", "outcomes", "weights"),
+        exact=False,
+        **GIVEN,
+    ),
     case("expected_calibration_error", "scores outcomes num_bins", **FRESH),
     case(
         "expected_calibration_error",

@@ -1,0 +1,208 @@
+"""The loss of softmax regression on logits, its gradient and products with its Hessian.
+
+Shapes: N examples, C classes, P parameters. The features of a row are its logits, or
+their log-probabilities, less a center. They are multiplied by a scale for each class
+`[C]`, or by a matrix `[C, C]`, and get a bias `[C]`. The solver moves a vector of
+parameters around a start, in units in which the Hessian there is near the identity.
+
+The data of a fit (`softmax_fits.prepare`) are a dictionary: `rows` with `logits` and
+`label`, and where there are any `weight`, `class_where` and `shift`, which makes
+log-probabilities of logits; the mask `valid`; `class_where` if rows share it; the
+`strength` of the penalty; which classes are `free` to move; and the coordinates:
+`center`, `start` and `bias`, `unit`, `bias_unit`, `whiten`, `middle` and `pull`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .._core import reduce
+from .descent import Objective
+
+# The logit of a class that is out.
+OUT = -1e30
+
+
+def features(
+    data: Any, block: Any, live: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Features of a block, where they count, weights, and where the labels are.
+
+    The features are 0 where they do not count, and the weights where rows do not.
+    """
+    x = block["logits"].astype(jnp.float32)
+    mask = block.get("class_where", data["class_where"])
+    if "shift" in block:
+        inside = jnp.broadcast_to(live[:, None], x.shape)
+        x = x - block["shift"][:, None]
+    else:
+        inside = live[:, None] & (x != -jnp.inf)
+        inside = inside if mask is None else inside & mask
+    x = jnp.where(inside, x - data["center"][None], 0.0)
+    weight = jnp.where(live, block.get("weight", np.float32(1)), np.float32(0))
+    classes = jnp.arange(x.shape[1], dtype=jnp.int32)
+    return x, inside, weight, block["label"][:, None] == classes[None]
+
+
+def dot(a: jax.Array, b: jax.Array) -> jax.Array:
+    return jnp.dot(a, b, precision=lax.Precision.HIGHEST)
+
+
+def number(free: jax.Array) -> jax.Array:
+    """How many classes are free, at least 1, as float32."""
+    return jnp.maximum(jnp.sum(free, dtype=jnp.float32), 1.0)
+
+
+def affine(slope: jax.Array, bias: jax.Array, x: jax.Array) -> jax.Array:
+    moved = dot(x, slope.T) if slope.ndim == 2 else x * slope[None]
+    return moved + bias[None]
+
+
+def _turn(params: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
+    """Parameters `[P]` in units of the features; linear."""
+    size, whiten, pull = data["bias"].size, data["whiten"], data["pull"]
+    slope, bias = params[:-size], params[-size:] * data["bias_unit"]
+    if whiten.ndim == 1:
+        slope = slope * data["unit"] * whiten
+        return slope, bias + pull * slope * data["center"]
+    slope = slope.reshape(size, size) * data["unit"][:, None]
+    # What a slope adds in the middle of the rows that a class shares with others.
+    added = jnp.sum(slope * data["middle"], axis=1)
+    slope = dot(slope, whiten)
+    return slope, bias + pull * dot(slope, data["center"]) - (1 - pull) * added
+
+
+def expand(params: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
+    """Scale or matrix, and bias of the centered features."""
+    slope, bias = _turn(params, data)
+    return data["start"] + slope, data["bias"] + bias
+
+
+def public_bias(slope: jax.Array, bias: jax.Array, center: jax.Array) -> jax.Array:
+    """The bias of features that are not centered."""
+    return bias - (dot(slope, center) if slope.ndim == 2 else slope * center)
+
+
+def _penalty(params: jax.Array, data: Any) -> jax.Array:
+    slope, bias = expand(params, data)
+    slope, bias = canonical(slope, public_bias(slope, bias, data["center"]), data)
+    size = number(data["free"])
+    squares = jnp.sum(bias * bias) / size
+    if slope.ndim == 1:
+        part = jnp.where(data["free"], slope, 0.0)
+        part = jnp.where(data["free"], part - jnp.sum(part) / size, 0.0)
+        squares = squares + jnp.sum(part * part) / size
+    else:
+        part = jnp.where(jnp.eye(slope.shape[0], dtype=bool), 0.0, slope)
+        pairs = size * max(slope.shape[0] - 1, 1)
+        squares = squares + jnp.sum(part * part) / pairs
+    return data["strength"] * squares
+
+
+def _drift(params: jax.Array, data: Any) -> jax.Array:
+    """Half the square of what all classes have in common, which moves nothing else."""
+    size = data["bias"].size
+
+    def along(unit: jax.Array, part: jax.Array) -> jax.Array:
+        common = jnp.where(data["free"], 1 / jnp.maximum(unit, 1e-30), 0.0)
+        length = jnp.sum(common * common)
+        return dot(common, part) * lax.rsqrt(jnp.maximum(length, 1e-30))
+
+    moved = along(data["bias_unit"], params[-size:])[None]
+    if data["whiten"].ndim == 2:
+        slopes = params[:-size].reshape(size, size)
+        moved = jnp.append(moved, along(data["unit"], slopes))
+    return 0.5 * jnp.sum(moved * moved)
+
+
+def extra(params: jax.Array, data: Any) -> jax.Array:
+    return _penalty(params, data) + _drift(params, data)
+
+
+def canonical(
+    slope: jax.Array, bias: jax.Array, data: Any
+) -> tuple[jax.Array, jax.Array]:
+    """Of all parameters with the same probabilities, those of the least penalty.
+
+    The mean of the bias is 0, and so is that of each column of a matrix without its
+    diagonal; classes without a finite bias are left out, and get 0.
+    """
+    free = data["free"]
+    bias = jnp.where(free, bias, 0.0)
+    bias = jnp.where(free, bias - jnp.sum(bias) / number(free), 0.0)
+    if slope.ndim == 1:
+        return slope, bias
+    slope = jnp.where(free[:, None], slope, 0.0)
+    others = jnp.sum(slope, axis=0) - jnp.diagonal(slope)
+    mean = others / jnp.maximum(
+        jnp.sum(free, dtype=jnp.float32) - free.astype(jnp.float32), 1.0
+    )
+    return jnp.where(free[:, None], slope - mean[None], 0.0), bias
+
+
+def _evaluate(params: jax.Array, data: Any, every: Any) -> tuple[jax.Array, jax.Array]:
+    expanded, pull_back = jax.vjp(lambda params: expand(params, data), params)
+
+    def of_block(block: Any, live: jax.Array) -> jax.Array:
+        x, inside, weight, target = features(data, block, live)
+        logit, pull = jax.vjp(lambda slope, bias: affine(slope, bias, x), *expanded)
+        loss, p = losses(logit, inside, target)
+        gradient = pull(weight[:, None] * (p - target.astype(jnp.float32)))
+        sums = jnp.stack([jnp.sum(weight), jnp.sum(weight * loss)])
+        return jnp.concatenate([sums, *(g.ravel() for g in gradient)])
+
+    sums = _sum(of_block, 2, expanded, data, every)
+    total = jnp.where(sums[0] > 0, sums[0], 1.0)
+    (gradient,) = pull_back(_shaped(sums[2:] / total, expanded))
+    more, of_more = jax.value_and_grad(extra)(params, data)
+    return sums[1] / total + more, gradient + of_more
+
+
+def _product(vector: jax.Array, params: jax.Array, data: Any, every: Any) -> jax.Array:
+    expanded = expand(params, data)
+    moved, pull_back = jax.vjp(lambda vector: _turn(vector, data), vector)
+
+    def of_block(block: Any, live: jax.Array) -> jax.Array:
+        x, inside, weight, target = features(data, block, live)
+        logit, pull = jax.vjp(lambda slope, bias: affine(slope, bias, x), *expanded)
+        _, p = losses(logit, inside, target)
+        change = affine(*moved, x)
+        mean = jnp.sum(p * change, axis=1, keepdims=True)
+        product = pull(weight[:, None] * (p * (change - mean)))
+        return jnp.concatenate(
+            [jnp.sum(weight)[None], *(part.ravel() for part in product)]
+        )
+
+    sums = _sum(of_block, 1, expanded, data, every)
+    total = jnp.where(sums[0] > 0, sums[0], 1.0)
+    (product,) = pull_back(_shaped(sums[1:] / total, expanded))
+    gradient = jax.grad(lambda params: extra(params, data))
+    return product + jax.jvp(gradient, (params,), (vector,))[1]
+
+
+OBJECTIVE = Objective(evaluate=_evaluate, product=_product)
+
+
+def losses(
+    logit: jax.Array, inside: jax.Array, target: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The loss of each row, and its probabilities."""
+    logit = jnp.where(inside, logit, OUT)
+    below = logit - jnp.max(logit, axis=1, keepdims=True)
+    exponentials = jnp.exp(below)
+    total = jnp.sum(exponentials, axis=1)
+    label = jnp.sum(jnp.where(target & inside, below, 0.0), axis=1)
+    return jnp.log(total) - label, exponentials / total[:, None]
+
+
+def _sum(function: Any, more: int, expanded: Any, data: Any, every: Any) -> jax.Array:
+    size = more + sum(part.size for part in expanded)
+    return reduce.sum_blocks(function, (size,), data["rows"], data["valid"], every)
+
+
+def _shaped(vector: jax.Array, like: tuple[jax.Array, jax.Array]) -> Any:
+    slope, bias = like
+    return vector[: slope.size].reshape(slope.shape), vector[slope.size :]
