@@ -259,7 +259,7 @@ def coverage_at_risk(
       >>> scores = jnp.linspace(0.0, 1.0, 1000)
       >>> curve = risk_coverage_curve(scores, scores > 0.4)
       >>> print(coverage_at_risk(curve, 0.1).round(3))
-      0.667
+      0.666
       >>> print(coverage_at_risk(curve, 0.1, confidence_level=0.95).round(3))
       0.64
     """
