@@ -6,7 +6,8 @@ times every workload and writes RESULTS.md, results.json and figures; one of the
 is `python -m benchmarks.speed.temperature`. README.md says how it is measured.
 
     temperature, platt, calibration_error, bootstrap, confident_learning, sequences,
-    cascade, many_errors    the workloads: inputs, candidates, reference, targets
+    cascade, many_errors, smooth, risk_coverage
+                            the workloads: inputs, candidates, reference, targets
     cases                   what a workload, a candidate and a target are
     arrays                  made-up inputs, their conversion, and the floors
     measure                 candidates in turns, each a child process, of which process

@@ -18,6 +18,8 @@ WORKLOADS = (
     "sequences",
     "cascade",
     "many_errors",
+    "smooth",
+    "risk_coverage",
 )
 
 

@@ -94,8 +94,9 @@ def by_error(
     return Points(score=-error, coverage=coverage, risk=risk)
 
 
-def _ratio(part: jax.Array, total: jax.Array) -> jax.Array:
-    return part.astype(jnp.float32) / jnp.maximum(total, 1).astype(jnp.float32)
+def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
+    """The quotient of counts, rounded correctly: 4 / 5 is 0.8, as a user types it."""
+    return masking.ratio(part.astype(jnp.float32), whole.astype(jnp.float32))
 
 
 def _sort(key: jax.Array, error: jax.Array, weight: jax.Array | None) -> Any:
@@ -169,5 +170,5 @@ def _shared(
         return _ratio(answered, count), wrong / some
     wrong, _ = after(error * weight)
     answered, total = after(weight)
-    some, total = (jnp.where(x > 0, x, 1.0) for x in (answered, total))
-    return jnp.minimum(answered / total, 1.0), wrong / some
+    coverage = jnp.minimum(masking.ratio(answered, total), 1.0)
+    return coverage, masking.ratio(wrong, answered)

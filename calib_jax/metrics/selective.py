@@ -93,7 +93,7 @@ def risk_coverage_curve(
     Examples:
       >>> curve = risk_coverage_curve([0.9, 0.4, 0.6, 0.4], [1, 1, 0, 0])
       >>> print(curve.coverage, curve.risk.round(3))
-      [0.25 0.5  0.75 1.  ] [0.    0.5   0.5   0.5  ]
+      [0.25 0.5  0.75 1.  ] [0.  0.5 0.5 0.5]
     """
     rows = checks.scored_rows(scores, outcomes, where, weights, keep_bool=True)
     return _curve_of_rows(*rows)
@@ -259,7 +259,7 @@ def coverage_at_risk(
       >>> scores = jnp.linspace(0.0, 1.0, 1000)
       >>> curve = risk_coverage_curve(scores, scores > 0.4)
       >>> print(coverage_at_risk(curve, 0.1).round(3))
-      0.667
+      0.666
       >>> print(coverage_at_risk(curve, 0.1, confidence_level=0.95).round(3))
       0.64
     """

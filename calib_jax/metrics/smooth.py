@@ -66,7 +66,7 @@ def smooth_calibration_error(
     Examples:
       >>> scores, outcomes = [0.9, 0.2, 0.6, 0.4], [1, 0, 1, 0]
       >>> print(smooth_calibration_error(scores, outcomes).round(3))
-      0.184
+      0.163
     """
     rows = checks.scored_rows(scores, outcomes, where, weights)
     return _smooth_calibration_error(*rows)
@@ -85,7 +85,7 @@ def _smooth_calibration_error(
     rows = scores, outcomes, weight
     residuals = reduce.sum_blocks(_on_grid, (_NUM_CELLS + 1,), rows, valid)
     total = reduce.sum_rows(
-        lambda weight, live: jnp.where(live, weight, 0.0), weight, valid
+        lambda rows, live: jnp.where(live, rows[2], 0.0), rows, valid
     )
     error_at = _smoothed(masking.ratio(residuals, total))
     bandwidth = bisection.bisect(

@@ -46,10 +46,17 @@ LIMITS = {
     "sequences": 1e-6,
     "cascade": 1e-6,
     "many_errors": 1e-6,
+    "smooth": 1e-5,
+    "risk_coverage": 1e-6,
 }
 # Allows for float32 and for their stopping rules; torch sums bfloat16 logits in
 # bfloat16.
-PEERS = LIMITS | {"temperature": 1e-2, "platt": 1e-2, "calibration_error": 1e-4}
+PEERS = LIMITS | {
+    "temperature": 1e-2,
+    "platt": 1e-2,
+    "calibration_error": 1e-4,
+    "smooth": 1e-2,
+}
 
 
 @pytest.fixture(scope="module")

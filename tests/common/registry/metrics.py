@@ -11,8 +11,10 @@ def _first_of_each_tie(result):
     """A curve without the rows that do not count, which repeat the last point."""
     if isinstance(result.threshold, jax.core.Tracer):
         return (), result
-    points = np.stack([result.coverage, result.risk, result.threshold])
-    return (), (np.unique(points, axis=1), result.least_area, result.whole)
+    points = np.stack([result.threshold, result.coverage, result.risk])
+    points = points[:, : int(result.num_rows or points.shape[1])]
+    _, first = np.unique(-points[0], return_index=True)
+    return (), (points[:, first], result.least_area)
 
 
 _AREAS = [
@@ -30,10 +32,6 @@ _SELECTIVE = [
     ),
     *(
         case(name, "scores outcomes", gradients=("outcomes",), exact=False, **FRESH)
-        for name in _AREAS
-    ),
-    *(
-        case(name, variant="curve", given={"scores": risk_curve}, rows={}, again=True)
         for name in _AREAS
     ),
     case("metrics.coverage_at_risk", given={"curve": risk_curve, "risk": 0.4}),
