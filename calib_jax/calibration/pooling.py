@@ -249,13 +249,13 @@ def _join(
     blocks = jnp.where(
         jnp.arange(length) // number < jnp.tile(size, lanes.depth), blocks, 0
     )
-    means, heads, sums, whole = _entries(size, blocks, width, lanes)
+    means, bounds, sums, whole = _entries(size, blocks, width, lanes)
 
     def place_of(entry: jax.Array) -> jax.Array:
         return (entry & (width - 1)) * number + (entry >> shift)
 
     def join(level: jax.Array, state: Any) -> Any:
-        means, heads, outside, whole = state
+        means, bounds, outside, whole = state
         # Each lane finds what its pair of groups pools.
         start = (lane >> (level + 1)) << (level + 1 + shift)
         middle = start + (width << level)
@@ -279,22 +279,23 @@ def _join(
         def search(state: Any) -> Any:
             """Halves the left group, then the right one, then pools what was found.
 
-            A block of the left is pooled if its mean is at least that of it and all
-            between it and those on the right with lower means; the first one on the
-            right that is not pooled has at least the mean of all before it.
+            A block of the left is pooled if its mean is at least that of all between it
+            and those on the right with higher means; the first one on the right that is
+            not pooled has at least the mean of all before it. Neither mean holds the
+            block itself, whose weight might hide the others'.
             """
             part, low, high, left, right, _ = state
             at = (low + high) >> 1
             mean = mean_at(at)
-            head = _take(heads, 1, place_of(at))[0]
+            first, after = _take(bounds, 2, place_of(at))
             lower = _first(
                 lambda entry: ~_less(mean_at(entry), mean),
                 jnp.where(part == 0, middle, stop),
                 stop,
             )
             found = pool(
-                jnp.where(part == 0, head, left),
-                jnp.select([part == 0, part == 1], [lower, head], right),
+                jnp.where(part == 0, after, left),
+                jnp.select([part == 0, part == 1], [lower, first], right),
             )
             holds = ~_less(mean, _mean(found))
             more = low < high
@@ -319,18 +320,19 @@ def _join(
         meets = ~_less(mean_at(middle - 1), next_mean) & (next_mean[0] < _NO_MEAN)
         right = jnp.where(meets, right, 0)
         new = jnp.stack([*_mean(found), found[0][0]])
+        both = jnp.stack([left, right])
 
         def fill(k: jax.Array, state: Any) -> Any:
-            means, heads = state
+            means, bounds = state
             entry = lane * width + k
             inside = (entry >= left) & (entry < right)
             means = _put_row(
                 means, k, jnp.where(inside, new, _row(means, 3, k, number))
             )
-            old = _row(heads, 1, k, number)
-            return means, _put_row(heads, k, jnp.where(inside, left, old))
+            ends = jnp.where(inside, both, _row(bounds, 2, k, number))
+            return means, _put_row(bounds, k, ends)
 
-        means, heads = lax.fori_loop(0, width, fill, (means, heads))
+        means, bounds = lax.fori_loop(0, width, fill, (means, bounds))
         other = whole[:, lane ^ (1 << level)]
         # Lanes on the right have more before them, and those on the left after them.
         is_right = (lane >> level) & 1 == 1
@@ -341,12 +343,12 @@ def _join(
         )
         outside = jnp.where(gains, added, old).reshape(-1)
         whole = jnp.concatenate(_add((whole[:2], whole[2:]), (other[:2], other[2:])))
-        return means, heads, outside, whole
+        return means, bounds, outside, whole
 
-    state = means, heads, jnp.zeros(8 * number, jnp.float32), whole
+    state = means, bounds, jnp.zeros(8 * number, jnp.float32), whole
     state = transforms.carry(lambda state: join(jnp.int32(0), state), state)
-    means, heads, *_ = lax.fori_loop(0, number.bit_length() - 1, join, state)
-    return _listed(means, heads, size, blocks[0], num_valid, width, lanes)
+    means, bounds, *_ = lax.fori_loop(0, number.bit_length() - 1, join, state)
+    return _listed(means, bounds, size, blocks[0], num_valid, width, lanes)
 
 
 def _row(flat: jax.Array, parts: int, k: jax.Array, number: int) -> jax.Array:
@@ -368,7 +370,7 @@ def _entries(
     Returns:
       Mean (high and low part), which never falls along the entries of a lane, and
       weight of the block that an entry is in; those not used repeat the last one.
-      The first entry of that block.
+      The first entry of that block, and the first after it.
       The four sums up to and with each entry, from the start of its lane and from its
       end.
       The four sums of each lane, `[4, number]`.
@@ -378,7 +380,7 @@ def _entries(
     flat = blocks.reshape(-1)
 
     def step(k: jax.Array, state: Any) -> Any:
-        means, heads, sums, running, last = state
+        means, bounds, sums, running, last = state
         rows = jnp.stack(
             [_row(flat, 5, at, number)[1:] for at in (k, width - 1 - k)], 1
         )
@@ -389,28 +391,30 @@ def _entries(
         new = jnp.stack([*_mean(pair), pair[0][0]])
         last = jnp.where(k < size, new, last)
         means = _put_row(means, k, last)
-        heads = _put_row(heads, k, lane * width + jnp.minimum(k, size - 1))
+        first = jnp.minimum(k, size - 1)
+        after = jnp.where(k < size - 1, k + 1, width)
+        bounds = _put_row(bounds, k, lane * width + jnp.stack([first, after]))
         for side, at in enumerate((k, width - 1 - k)):
             place = (0, side, at * number)
             new = running[:, side : side + 1]
             sums = lax.dynamic_update_slice(sums, new, place)
-        return means, heads, sums, running, last
+        return means, bounds, sums, running, last
 
     state = (
         jnp.zeros(3 * length, jnp.float32),
-        jnp.zeros(length, jnp.int32),
+        jnp.zeros(2 * length, jnp.int32),
         jnp.zeros((4, 2, length), jnp.float32),
         jnp.zeros((4, 2, number), jnp.float32),
         jnp.full((3, number), _NO_MEAN),
     )
     state = transforms.carry(lambda state: step(jnp.int32(0), state), state)
-    means, heads, sums, running, _ = lax.fori_loop(0, width, step, state)
-    return means, heads, sums.reshape(-1), running[:, 0]
+    means, bounds, sums, running, _ = lax.fori_loop(0, width, step, state)
+    return means, bounds, sums.reshape(-1), running[:, 0]
 
 
 def _listed(
     means: jax.Array,
-    heads: jax.Array,
+    bounds: jax.Array,
     size: jax.Array,
     rows: jax.Array,
     num_valid: jax.Array,
@@ -422,7 +426,7 @@ def _listed(
     lane = jnp.arange(number, dtype=jnp.int32)
 
     def is_head(k: jax.Array) -> jax.Array:
-        return (k < size) & (_row(heads, 1, k, number)[0] == lane * width + k)
+        return (k < size) & (_row(bounds, 2, k, number)[0] == lane * width + k)
 
     count = jnp.zeros(number, jnp.int32)
     count = transforms.carry(lambda count: count + is_head(jnp.int32(0)), count)
