@@ -151,7 +151,8 @@ def _fit_isotonic(
         half = jnp.full(1, 0.5, jnp.float32)
         return Isotonic(scores=jnp.full(1, jnp.inf), values=half), report, jnp.int32(0)
     scores = lax.stop_gradient(scores)
-    usable = ~jnp.isnan(scores) & masking.usable_outcomes(outcomes, weights)
+    share = outcomes.astype(jnp.float32)
+    usable = ~jnp.isnan(scores) & masking.usable_outcomes(share, weights)
     invalid, keep = jnp.any(valid & ~usable), valid & usable
     if weights is not None:
         weights = _in_range(weights, keep)
@@ -182,9 +183,8 @@ def _fit_isotonic(
     block = block.at[place].set(position, mode="drop")
     block = block.at[second].set(position, mode="drop")
     some = jnp.any(keep)
-    differ = jnp.max(outcomes, where=keep, initial=0) > jnp.min(
-        outcomes, where=keep, initial=1
-    )
+    greatest = jnp.max(share, where=keep, initial=0.0)
+    differ = greatest > jnp.min(share, where=keep, initial=1.0)
     one = number == 1
     status = jnp.select(
         [invalid, ~some | (one & ~wide[0]), one & differ],

@@ -39,7 +39,8 @@ class FitStatus(enum.IntEnum):
     #: Platt only. All outcomes are 1, or all are 0, so the loss falls as the intercept
     #: grows.
     ONE_CLASS = 6
-    #: Platt only. Converged with a negative slope, so higher scores mean worse answers.
+    #: Higher scores mean worse answers: Platt scaling converged with a negative slope,
+    #: or the non-decreasing map of isotonic regression is constant.
     REVERSED = 7
     #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
     #: class is masked or has logit -inf, an outcome outside [0, 1], a negative or

@@ -35,7 +35,7 @@ LONG += ("defer", "update_")
 # The bound is the root of a sum of logarithms, which a program for several devices may
 # round to the next float.
 BISECTED = {"cascade.control_accuracy_drop"}
-SORTS = {"cleaning_curve", "area_under_roc", "defer"}
+SORTS = {"calibration.fit_isotonic", "cleaning_curve", "area_under_roc", "defer"}
 COLLECTIVE = re.compile(
     r"= (\(?[^=]*?\)?) "
     r"(all-gather|all-to-all|collective-permute|ragged-all-to-all|all-reduce|"
