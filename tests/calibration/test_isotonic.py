@@ -33,9 +33,10 @@ def by_fractions(outcomes, weights):
 
 def assert_as_sklearn(scores, outcomes, weights=None, **kwargs):
     params, report = fit(scores, outcomes, weights=weights, **kwargs)
+    outcomes = outcomes.astype(np.float64)
     exact = scores.astype(np.float64)
     peer = IsotonicRegression(out_of_bounds="clip")
-    peer.fit(exact, outcomes.astype(np.float64), sample_weight=weights)
+    peer.fit(exact, outcomes, sample_weight=weights)
     ends = np.array([-1e30, scores.min() - 1, scores.max() + 1, 1e30])
     at = np.concatenate([exact, exact[:-1] + np.diff(exact) / 3, ends])
     at = at.astype(np.float32)

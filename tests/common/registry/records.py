@@ -19,7 +19,8 @@ PUBLIC_RECORDS = {
     if isinstance(kind, type) and records.is_record(kind)
 }
 
-_SIZES = {"num_bins": 4, "N": 5, "B": 3, "M": 3, "C": 2, "G": 3, "Q": 2, "digits": 4}
+_SIZES = {"num_bins": 4, "N": 5, "B": 3, "M": 3, "C": 2, "G": 3, "Q": 2}
+_SIZES |= {"K": 4, "digits": 4}
 _SPECIAL = [0.0, -0.0, 1e-45, -1e-40, np.inf, -np.inf, np.nan, -np.nan, 0.1, 1 / 3]
 _SPECIAL += [-1e30, 3.4e38]
 _DTYPES = [jnp.float32, jnp.bfloat16, jnp.int32, bool, jnp.float16]
