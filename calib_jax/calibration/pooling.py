@@ -351,13 +351,14 @@ def _join(
 
 def _row(flat: jax.Array, parts: int, k: jax.Array, number: int) -> jax.Array:
     """Entry k of each lane, `[parts, number]`."""
-    return lax.dynamic_slice(flat.reshape(parts, -1), (0, k * number), (parts, number))
+    return lax.dynamic_slice_in_dim(flat.reshape(parts, -1), k * number, number, 1)
 
 
 def _put_row(flat: jax.Array, k: jax.Array, row: jax.Array) -> jax.Array:
     row = jnp.atleast_2d(row)
-    place = (0, k * row.shape[1])
-    return lax.dynamic_update_slice(flat.reshape(len(row), -1), row, place).reshape(-1)
+    parts, number = row.shape
+    flat = flat.reshape(parts, -1)
+    return lax.dynamic_update_slice_in_dim(flat, row, k * number, 1).reshape(-1)
 
 
 def _entries(
@@ -393,7 +394,7 @@ def _entries(
         after = jnp.where(k < size - 1, k + 1, width)
         bounds = _put_row(bounds, k, (lane * width)[None] + jnp.stack([first, after]))
         for side, at in enumerate(ends):
-            place = (0, side, at * number)
+            place = np.int32(0), np.int32(side), at * number
             new = running[:, side : side + 1]
             sums = lax.dynamic_update_slice(sums, new, place)
         return means, bounds, sums, running, last
