@@ -12,6 +12,7 @@ from .child import load
 WORKLOADS = (
     "temperature",
     "platt",
+    "isotonic",
     "calibration_error",
     "bootstrap",
     "confident_learning",

@@ -149,11 +149,13 @@ def _fit_isotonic(
     num_rows = transforms.known("scores", scores.shape[0])
     valid = masking.valid_rows(num_rows, where, weights)
     if num_rows == 0:
-        report = reports.report_of_means(jnp.zeros(1), jnp.zeros(1), FitStatus.CONSTANT)
-        half = jnp.full(1, 0.5, jnp.float32)
-        return Isotonic(scores=jnp.full(1, jnp.inf), values=half), report, jnp.int32(0)
+        none = jnp.zeros(1, jnp.float32)
+        report = reports.report_of_means(none, none, FitStatus.CONSTANT)
+        params = Isotonic(scores=none + jnp.inf, values=none + 0.5)
+        return params, report, jnp.int32(0)
     scores = lax.stop_gradient(scores)
-    usable = ~jnp.isnan(scores) & masking.usable_outcomes(outcomes, weights)
+    share = outcomes.astype(jnp.float32)
+    usable = ~jnp.isnan(scores) & masking.usable_outcomes(share, weights)
     invalid, keep = jnp.any(valid & ~usable), valid & usable
     if weights is not None:
         weights = _in_range(weights, keep)
@@ -176,7 +178,7 @@ def _fit_isotonic(
     place = position + reduce.sums_before(wide.astype(jnp.int32))
     num_knots = number + jnp.sum(wide, dtype=jnp.int32)
     length = min(num_rows, 2 * position.shape[0])
-    knots = jnp.full(length, jnp.inf).at[place].set(first, mode="drop")
+    knots = jnp.full(length, jnp.inf, jnp.float32).at[place].set(first, mode="drop")
     second = jnp.where(wide, place + 1, length)
     knots = knots.at[second].set(last, mode="drop")
     block = jnp.full(length, number - 1)
@@ -184,9 +186,8 @@ def _fit_isotonic(
     block = block.at[place].set(position, mode="drop")
     block = block.at[second].set(position, mode="drop")
     some = jnp.any(keep)
-    differ = jnp.max(outcomes, where=keep, initial=0) > jnp.min(
-        outcomes, where=keep, initial=1
-    )
+    greatest = jnp.max(share, where=keep, initial=0.0)
+    differ = greatest > jnp.min(share, where=keep, initial=1.0)
     one = number == 1
     status = jnp.select(
         [invalid, ~some | (one & ~wide[0]), one & differ],

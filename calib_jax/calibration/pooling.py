@@ -168,7 +168,7 @@ def _take(flat: jax.Array, parts: int, place: jax.Array) -> jax.Array:
 
 def _places(flat: jax.Array, parts: int, place: jax.Array) -> jax.Array:
     start = jnp.arange(parts, dtype=jnp.int32) * (flat.shape[0] // parts)
-    return start.reshape(parts, *[1] * place.ndim) + place
+    return start.reshape(parts, *[1] * place.ndim) + place[None]
 
 
 def _pool_lanes(
@@ -201,7 +201,7 @@ def _pool_lanes(
 
     def push(stack: jax.Array, size: jax.Array, top: jax.Array) -> jax.Array:
         place = _places(stack, parts, size * number + lane)
-        place = jnp.where(size < depth, place, stack.shape[0])
+        place = jnp.where((size < depth)[None], place, stack.shape[0])
         return stack.at[place.reshape(-1)].set(top.reshape(-1), mode="drop")
 
     def step(state: Any) -> Any:
@@ -217,10 +217,11 @@ def _pool_lanes(
         absorbs = unread & at_least(top, new)
         pushes = unread & ~absorbs & ~falls
         stack = push(stack, jnp.where(pushes, size, depth), top)
-        top = jnp.where(falls, pooled(below, top), top)
-        top = jnp.where(absorbs, pooled(top, new), jnp.where(pushes, new, top))
-        count = count + (absorbs | pushes)
-        size = size + pushes.astype(jnp.int32) - falls
+        top = jnp.where(falls[None], pooled(below, top), top)
+        joined = jnp.where(absorbs[None], pooled(top, new), top)
+        top = jnp.where(pushes[None], new, joined)
+        count = count + (absorbs | pushes).astype(jnp.int32)
+        size = size + pushes.astype(jnp.int32) - falls.astype(jnp.int32)
         return jnp.any(unread | falls), count, size, top, stack
 
     size = jnp.zeros(number, jnp.int32)
@@ -246,16 +247,13 @@ def _join(
     lane = jnp.arange(number, dtype=jnp.int32)
     shift = 32 - lax.clz(jnp.maximum(jnp.max(size) - 1, 0))
     width = jnp.int32(1) << shift
-    blocks = jnp.where(
-        jnp.arange(length) // number < jnp.tile(size, lanes.depth), blocks, 0
-    )
-    means, heads, sums, whole = _entries(size, blocks, width, lanes)
+    means, bounds, sums, whole = _entries(size, blocks, width, lanes)
 
     def place_of(entry: jax.Array) -> jax.Array:
         return (entry & (width - 1)) * number + (entry >> shift)
 
     def join(level: jax.Array, state: Any) -> Any:
-        means, heads, outside, whole = state
+        means, bounds, outside, whole = state
         # Each lane finds what its pair of groups pools.
         start = (lane >> (level + 1)) << (level + 1 + shift)
         middle = start + (width << level)
@@ -268,33 +266,34 @@ def _join(
         def pool(left: jax.Array, right: jax.Array) -> Pair:
             """Sums from an entry of the left group to before one of the right."""
             entry = jnp.stack([right - 1, left])
-            place = place_of(entry) + jnp.array([[0], [length]])
+            place = place_of(entry) + np.int32([[0], [length]])
             inside = _take(sums, 4, place)
-            beyond = _take(outside, 4, (entry >> shift) + jnp.array([[0], [number]]))
+            beyond = _take(outside, 4, (entry >> shift) + np.int32([[0], [number]]))
             some = jnp.stack([right > middle, left < middle])
             high, low = _add((inside[:2], inside[2:]), (beyond[:2], beyond[2:]))
-            high, low = jnp.where(some, high, 0.0), jnp.where(some, low, 0.0)
+            high, low = (jnp.where(some[None], x, 0.0) for x in (high, low))
             return _add((high[:, 0], low[:, 0]), (high[:, 1], low[:, 1]))
 
         def search(state: Any) -> Any:
             """Halves the left group, then the right one, then pools what was found.
 
-            A block of the left is pooled if its mean is at least that of it and all
-            between it and those on the right with lower means; the first one on the
-            right that is not pooled has at least the mean of all before it.
+            A block of the left is pooled if its mean is at least that of the higher
+            ones on the left and the lower ones on the right together; the first one on
+            the right that is not pooled has at least the mean of all before it. The
+            block itself is in neither mean: its weight might hide that of others.
             """
             part, low, high, left, right, _ = state
             at = (low + high) >> 1
             mean = mean_at(at)
-            head = _take(heads, 1, place_of(at))[0]
+            first, after = _take(bounds, 2, place_of(at))
             lower = _first(
                 lambda entry: ~_less(mean_at(entry), mean),
                 jnp.where(part == 0, middle, stop),
                 stop,
             )
             found = pool(
-                jnp.where(part == 0, head, left),
-                jnp.select([part == 0, part == 1], [lower, head], right),
+                jnp.where(part == 0, after, left),
+                jnp.select([part == 0, part == 1], [lower, first], right),
             )
             holds = ~_less(mean, _mean(found))
             more = low < high
@@ -307,7 +306,7 @@ def _join(
             right = jnp.where(ends & (part == 1), low, right)
             low = jnp.where(ends & (part == 0), middle, low)
             high = jnp.where(ends & (part == 0), stop, high)
-            return part + ends, low, high, left, right, found
+            return part + ends.astype(jnp.int32), low, high, left, right, found
 
         none = jnp.zeros((2, number), jnp.float32)
         state = jnp.zeros_like(lane), start, middle, start, stop, (none, none)
@@ -318,19 +317,19 @@ def _join(
         next_mean = mean_at(middle)
         meets = ~_less(mean_at(middle - 1), next_mean) & (next_mean[0] < _NO_MEAN)
         right = jnp.where(meets, right, 0)
-        new = jnp.stack([*_mean(found), found[0][0]])
+        new = jnp.stack([*_mean(found), found[0][0]]), jnp.stack([left, right])
 
         def fill(k: jax.Array, state: Any) -> Any:
-            means, heads = state
             entry = lane * width + k
-            inside = (entry >= left) & (entry < right)
-            means = _put_row(
-                means, k, jnp.where(inside, new, _row(means, 3, k, number))
+            inside = ((entry >= left) & (entry < right))[None]
+            return tuple(
+                _put_row(
+                    flat, k, jnp.where(inside, row, _row(flat, len(row), k, number))
+                )
+                for flat, row in zip(state, new, strict=True)
             )
-            old = _row(heads, 1, k, number)
-            return means, _put_row(heads, k, jnp.where(inside, left, old))
 
-        means, heads = lax.fori_loop(0, width, fill, (means, heads))
+        means, bounds = lax.fori_loop(0, width, fill, (means, bounds))
         other = whole[:, lane ^ (1 << level)]
         # Lanes on the right have more before them, and those on the left after them.
         is_right = (lane >> level) & 1 == 1
@@ -339,25 +338,27 @@ def _join(
         added = jnp.concatenate(
             _add((old[:2], old[2:]), (other[:2, None], other[2:, None]))
         )
-        outside = jnp.where(gains, added, old).reshape(-1)
+        outside = jnp.where(gains[None], added, old).reshape(-1)
         whole = jnp.concatenate(_add((whole[:2], whole[2:]), (other[:2], other[2:])))
-        return means, heads, outside, whole
+        return means, bounds, outside, whole
 
-    state = means, heads, jnp.zeros(8 * number, jnp.float32), whole
+    state = means, bounds, jnp.zeros(8 * number, jnp.float32), whole
     state = transforms.carry(lambda state: join(jnp.int32(0), state), state)
-    means, heads, *_ = lax.fori_loop(0, number.bit_length() - 1, join, state)
-    return _listed(means, heads, size, blocks[0], num_valid, width, lanes)
+    levels = np.int32(0), np.int32(number.bit_length() - 1)
+    means, bounds, *_ = lax.fori_loop(*levels, join, state)
+    return _listed(means, bounds, size, blocks[0], num_valid, width, lanes)
 
 
 def _row(flat: jax.Array, parts: int, k: jax.Array, number: int) -> jax.Array:
     """Entry k of each lane, `[parts, number]`."""
-    return lax.dynamic_slice(flat.reshape(parts, -1), (0, k * number), (parts, number))
+    return lax.dynamic_slice_in_dim(flat.reshape(parts, -1), k * number, number, 1)
 
 
 def _put_row(flat: jax.Array, k: jax.Array, row: jax.Array) -> jax.Array:
     row = jnp.atleast_2d(row)
-    place = (0, k * row.shape[1])
-    return lax.dynamic_update_slice(flat.reshape(len(row), -1), row, place).reshape(-1)
+    parts, number = row.shape
+    flat = flat.reshape(parts, -1)
+    return lax.dynamic_update_slice_in_dim(flat, row, k * number, 1).reshape(-1)
 
 
 def _entries(
@@ -368,7 +369,7 @@ def _entries(
     Returns:
       Mean (high and low part), which never falls along the entries of a lane, and
       weight of the block that an entry is in; those not used repeat the last one.
-      The first entry of that block.
+      The first entry of that block, and the first after it.
       The four sums up to and with each entry, from the start of its lane and from its
       end.
       The four sums of each lane, `[4, number]`.
@@ -378,39 +379,41 @@ def _entries(
     flat = blocks.reshape(-1)
 
     def step(k: jax.Array, state: Any) -> Any:
-        means, heads, sums, running, last = state
-        rows = jnp.stack(
-            [_row(flat, 5, at, number)[1:] for at in (k, width - 1 - k)], 1
-        )
+        means, bounds, sums, running, last = state
+        ends = k, width - 1 - k
+        rows = jnp.stack([_row(flat, 5, at, number)[1:] for at in ends], 1)
+        rows = jnp.where(jnp.stack([at < size for at in ends])[None], rows, 0.0)
         pair = rows[:2, 0], rows[2:, 0]
         running = jnp.concatenate(
             _add((running[:2], running[2:]), (rows[:2], rows[2:]))
         )
         new = jnp.stack([*_mean(pair), pair[0][0]])
-        last = jnp.where(k < size, new, last)
+        last = jnp.where((k < size)[None], new, last)
         means = _put_row(means, k, last)
-        heads = _put_row(heads, k, lane * width + jnp.minimum(k, size - 1))
-        for side, at in enumerate((k, width - 1 - k)):
-            place = (0, side, at * number)
+        first = jnp.minimum(k, size - 1)
+        after = jnp.where(k < size - 1, k + 1, width)
+        bounds = _put_row(bounds, k, (lane * width)[None] + jnp.stack([first, after]))
+        for side, at in enumerate(ends):
+            place = np.int32(0), np.int32(side), at * number
             new = running[:, side : side + 1]
             sums = lax.dynamic_update_slice(sums, new, place)
-        return means, heads, sums, running, last
+        return means, bounds, sums, running, last
 
     state = (
         jnp.zeros(3 * length, jnp.float32),
-        jnp.zeros(length, jnp.int32),
+        jnp.zeros(2 * length, jnp.int32),
         jnp.zeros((4, 2, length), jnp.float32),
         jnp.zeros((4, 2, number), jnp.float32),
         jnp.full((3, number), _NO_MEAN),
     )
     state = transforms.carry(lambda state: step(jnp.int32(0), state), state)
-    means, heads, sums, running, _ = lax.fori_loop(0, width, step, state)
-    return means, heads, sums.reshape(-1), running[:, 0]
+    means, bounds, sums, running, _ = lax.fori_loop(0, width, step, state)
+    return means, bounds, sums.reshape(-1), running[:, 0]
 
 
 def _listed(
     means: jax.Array,
-    heads: jax.Array,
+    bounds: jax.Array,
     size: jax.Array,
     rows: jax.Array,
     num_valid: jax.Array,
@@ -421,23 +424,24 @@ def _listed(
     number, most = lanes.number, lanes.num_blocks
     lane = jnp.arange(number, dtype=jnp.int32)
 
-    def is_head(k: jax.Array) -> jax.Array:
-        return (k < size) & (_row(heads, 1, k, number)[0] == lane * width + k)
+    def is_first(k: jax.Array) -> jax.Array:
+        first = _row(bounds, 2, k, number)[0] == lane * width + k
+        return ((k < size) & first).astype(jnp.int32)
 
     count = jnp.zeros(number, jnp.int32)
-    count = transforms.carry(lambda count: count + is_head(jnp.int32(0)), count)
-    count = lax.fori_loop(0, width, lambda k, count: count + is_head(k), count)
+    count = transforms.carry(lambda count: count + is_first(jnp.int32(0)), count)
+    count = lax.fori_loop(0, width, lambda k, count: count + is_first(k), count)
 
     def step(k: jax.Array, state: Any) -> Any:
         place, row, first, mean, weight = state
-        is_first = is_head(k)
-        at = jnp.where(is_first, place, most)
+        found = is_first(k)
+        at = jnp.where(found == 1, place, most)
         high, _, new = _row(means, 3, k, number)
         first = first.at[at].set(row, mode="drop")
         mean = mean.at[at].set(high, mode="drop")
         weight = weight.at[at].set(new, mode="drop")
         row = row + _row(rows, 1, k, number)[0].astype(jnp.int32)
-        return place + is_first, row, first, mean, weight
+        return place + found, row, first, mean, weight
 
     state = (
         reduce.sums_before(count),

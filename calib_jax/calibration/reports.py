@@ -42,7 +42,8 @@ class FitStatus(enum.IntEnum):
     #: as the intercept grows.
     ONE_CLASS = 6
     #: Scores only. Converged, but higher scores mean worse answers: Platt's slope is
-    #: negative, those of a `Beta`, which may not be, are 0.
+    #: negative; the slopes of a `Beta` are 0 and an `Isotonic` is constant, since
+    #: neither may fall.
     REVERSED = 7
     #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
     #: class is masked or has logit -inf, an outcome outside [0, 1], a negative or

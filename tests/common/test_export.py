@@ -13,8 +13,9 @@ from calib_jax._core import reduce
 
 pytestmark = pytest.mark.once
 
-# Rows are drawn by programs made for their number.
+# Rows are drawn, or pooled along lanes, by programs made for their number.
 DRAWN = {
+    "calibration.fit_isotonic",
     "bootstrap",
     "bootstrap_interval",
     "cascade_interval",

@@ -248,6 +248,7 @@ fit_temperature(logits, labels, *, where=None, weights=None, class_where=None, s
 fit_platt(scores, outcomes, *, where=None, weights=None, smooth_targets=False, solver=None)
 fit_histogram(scores, outcomes, *, num_bins=15, where=None, weights=None, leave_out_edges=False)
 calibration.fit_beta(confidence, outcomes, *, where=None, weights=None, solver=None)
+calibration.fit_isotonic(scores, outcomes, *, where=None, weights=None)
 calibration.fit_scaling_binning(scores, outcomes, *, num_bins=15, key=None, where=None, weights=None)
 calibration.histogram_error_bound(num_rows, num_bins, *, confidence_level=0.95)
 metrics.calibration_refinement(logits, labels, *, num_folds=5, where=None, weights=None)

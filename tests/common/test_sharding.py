@@ -35,11 +35,11 @@ LONG += ("defer", "update_")
 # The bound is the root of a sum of logarithms, which a program for several devices may
 # round to the next float.
 BISECTED = {"cascade.control_accuracy_drop"}
-SORTS = {"cleaning_curve", "area_under_roc", "defer", "metrics.risk_coverage_curve"}
+SORTS = {"calibration.fit_isotonic", "cleaning_curve", "area_under_roc", "defer"}
 SORTS |= {
     f"metrics.{name}"
     for name in cj.metrics.__all__
-    if name.startswith(("area_under_risk", "area_under_gen", "excess_area"))
+    if name.startswith(("area_under_risk", "area_under_gen", "excess_area", "risk_cov"))
 }
 COLLECTIVE = re.compile(
     r"= (\(?[^=]*?\)?) "

@@ -16,6 +16,12 @@ def _fit_parts(result):
     return (), (params, report.loss, report.status, report.converged)
 
 
+def _applied(arguments):
+    """The map at a few scores: a plain call has fewer knots than a traced one."""
+    params, report = cj.calibration.fit_isotonic(**arguments)
+    return cj.calibrate(params, jnp.linspace(-0.5, 1.5, 64)), report
+
+
 def _calibrate(variant, params, x, **more):
     return case(
         "calibrate",
@@ -105,6 +111,14 @@ CASES = [
         exact=False,
     ),
     case("calibration.histogram_error_bound", "num_rows", given={"num_bins": 3}),
+    case(
+        "calibration.fit_isotonic",
+        "scores outcomes",
+        call=_applied,
+        gradients=("outcomes", "weights"),
+        value=lambda result: result[0],
+        **GIVEN,
+    ),
     _calibrate(
         "temperature",
         cj.Temperature(temperature=jnp.float32(1.7)),
