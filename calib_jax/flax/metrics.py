@@ -339,7 +339,7 @@ def _add_confidence(
     where: jax.Array | None,
     weights: Weights | None,
 ) -> Any:
-    return stream_buckets.add_rows(state, (confidence, outcomes), where, weights)
+    return stream_buckets.add_scores(state, confidence, outcomes, where, weights)
 
 
 @dispatch.core(rows=["logits N C", "labels", "where", "weights"])
@@ -352,4 +352,4 @@ def _add_logits(
 ) -> Any:
     best = classes.best_class(logits, jnp.float32(1), None)
     right = classes.is_right(best.prediction, labels, logits.shape[-1])
-    return stream_buckets.add_rows(state, (best.confidence, right), where, weights)
+    return stream_buckets.add_scores(state, best.confidence, right, where, weights)

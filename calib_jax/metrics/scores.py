@@ -128,7 +128,7 @@ def brier_score(
       0.085
     """
     rows = checks.scored_rows(scores, outcomes, where, weights)
-    return _mean_loss(*rows, loss=_squared_gap)
+    return _mean_loss(*rows, loss=tables.squared_gap)
 
 
 def log_loss(
@@ -298,7 +298,7 @@ def _gap_of_rows(
     gap: Callable[[ReliabilityTable], jax.Array],
 ) -> jax.Array:
     bins = given_or_cut(bins, scores, num_bins, where, weights)
-    return gap(tables.table_of_rows(bins, scores, outcomes, where, weights))
+    return gap(tables.gaps_of_rows(bins, scores, outcomes, where, weights))
 
 
 def _gaps(table: ReliabilityTable) -> jax.Array:
@@ -325,10 +325,6 @@ def _largest_gap(table: ReliabilityTable) -> jax.Array:
     # Over many bins the CPU's maximum skips NaN.
     shown = (jnp.sum(table.weight) > 0) & ~jnp.any(jnp.isnan(gap))
     return jnp.where(shown, jnp.max(gap), jnp.nan)
-
-
-def _squared_gap(scores: jax.Array, outcomes: jax.Array) -> jax.Array:
-    return (scores - outcomes) ** 2
 
 
 def _log_loss(scores: jax.Array, outcomes: jax.Array) -> jax.Array:

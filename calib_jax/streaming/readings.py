@@ -39,7 +39,7 @@ def reliability_table(
     score at which `calib_jax.equal_count_bins` cuts.
 
     Args:
-      state: `ReliabilitySummary` with sums `[4, num_buckets + 1, digits]`.
+      state: `ReliabilitySummary` with sums `[5, num_buckets + 1, digits]`.
       num_bins: static number of fresh equal-count bins, at most 4096; not used if
         `bins` are given.
       bins: optional `Bins` to use as they are; `bins=state.buckets` gives the exact
@@ -49,6 +49,8 @@ def reliability_table(
       `Reading` of a `ReliabilityTable`. For confidences, and apart from rounding, the
       bound is on :math:`\sum_b |G_b - G_b^{exact}| / W`, the differences between the
       gaps of all bins, as at `expected_calibration_error`, but whatever their signs.
+      The bound does not cover `squared_error`, whose weighted mean over all bins is
+      exact: the Brier score of the rows.
 
     Raises:
       ValueError: for a wrong type or count.
@@ -286,7 +288,7 @@ def _table_and_bound(
     bins, sums, divisions = _binned(state, bins, edges, num_bins)
     table = tables.table_of_means(bin_sums.compute(sums))
     total = jnp.sum(table.weight)
-    (weight, right), _ = exact.to_float(state.sums.sums[1::2, :-1])
+    (weight, right), _ = exact.to_float(state.sums.sums[1:4:2, :-1])
     # By how much the rows of a bucket may raise and lower the gap of a bin, at most.
     moves = (divisions > 0) & (total != 0)
     total = jnp.where(total == 0, 1.0, total)

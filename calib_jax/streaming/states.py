@@ -43,7 +43,7 @@ class BucketSummary:
 
 @records.record()
 class ReliabilitySummary(BucketSummary):
-    """Exact sums of two quantities, score and outcome, in buckets of the score.
+    """Exact sums of score, outcome and squared error, in buckets of the score.
 
     Attributes as for `BucketSummary`: `buckets`, `sums`, `least` and `greatest`.
     """

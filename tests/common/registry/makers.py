@@ -89,6 +89,7 @@ def table(rng, n=ROWS):
         weight=jnp.asarray(count, jnp.float32),
         confidence=jnp.asarray(confidence, jnp.float32),
         outcome=jnp.asarray(outcome, jnp.float32),
+        squared_error=jnp.asarray(outcome * (1 - outcome), jnp.float32),
     )
 
 
@@ -104,6 +105,7 @@ def experts(rng, n=ROWS):
             weight=blank,
             confidence=blank,
             outcome=blank,
+            squared_error=blank,
         ),
         order=jnp.asarray(order, jnp.int32),
     )
