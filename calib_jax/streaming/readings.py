@@ -274,7 +274,7 @@ def _calibration_error(
     # A bucket without rows has the ends inf and -inf.
     inside = CONFIDENCE.holds(state.least) & CONFIDENCE.holds(state.greatest)
     inside = jnp.all(inside | (state.least > state.greatest))
-    value = metrics.scores.expected_gap(reading.value)
+    value = metrics.calibration_errors.expected_gap(reading.value)
     value = jnp.where(inside, value, jnp.nan)
     return Reading(value=value, error_bound=bound, bins=reading.bins)
 
