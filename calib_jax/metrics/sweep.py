@@ -102,7 +102,8 @@ def _sweep(
         places = jnp.append(places, count)
         rows = jnp.diff(places)
         parts = jnp.diff(sums[:, places]).astype(jnp.uint32).astype(jnp.float32)
-        mean = jnp.sum(parts * units[:, None], axis=0) / jnp.maximum(rows, 1)
+        mean = jnp.sum(parts * units[:, None], axis=0)
+        mean = mean / jnp.maximum(rows, 1).astype(jnp.float32)
         highest = lax.cummax(jnp.where(rows > 0, mean, -1.0))
         return jnp.all((rows == 0) | (mean >= highest))
 

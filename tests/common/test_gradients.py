@@ -25,6 +25,8 @@ def dirty_for_gradients(case):
             0.1 + 0.8 * arguments["scores"],
             arguments["scores"],
         )
+    if "probabilities" in arguments:
+        arguments["probabilities"] = 0.05 + 0.9 * arguments["probabilities"]
     bad = np.array([2, 7, 11, 12])
     mask = {}
     if case.masked:

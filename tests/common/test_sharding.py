@@ -35,7 +35,9 @@ LONG += ("defer", "update_")
 # The bound is the root of a sum of logarithms, which a program for several devices may
 # round to the next float.
 BISECTED = {"cascade.control_accuracy_drop"}
-SORTS = {"cleaning_curve", "area_under_roc", "defer"}
+SORTS = {"cleaning_curve", "area_under_roc", "defer", "metrics.kuiper_test"}
+SORTS |= {"metrics.kolmogorov_smirnov_test", "metrics.sweep_calibration_error"}
+SORTS |= {f"metrics.{k}_calibration_error" for k in ("kolmogorov_smirnov", "kuiper")}
 COLLECTIVE = re.compile(
     r"= (\(?[^=]*?\)?) "
     r"(all-gather|all-to-all|collective-permute|ragged-all-to-all|all-reduce|"
