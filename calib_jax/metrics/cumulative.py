@@ -14,11 +14,15 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, reduce
+from .._core import checks, dispatch, masking, reduce, transforms
 from .._core.domains import Confidence, Outcome, Weights
 from . import sorting
+
+# Up to this many rows one way of sorting is enough, and a smaller program.
+_FEW_ROWS = 2**16
 
 
 class Extremes(NamedTuple):
@@ -148,8 +152,8 @@ def of_rows(
         return weight, claimed, weight * (score - outcome.astype(jnp.float32))
 
     total, claimed, gap = reduce.sum_rows(sums, (scores, outcomes, weight), valid)
-    if weights is None and outcomes.dtype == bool:
-        ends = _ends_of_bools(scores, outcomes, valid)
+    if weights is None:
+        ends = _ends_of_answers(scores, outcomes, valid)
     else:
         gaps = weight * (scores - outcomes.astype(jnp.float32))
         ends = _ends_of_gaps(scores, jnp.where(valid, gaps, 0.0), valid)
@@ -167,23 +171,33 @@ def _ends_of_gaps(scores: jax.Array, gaps: jax.Array, valid: jax.Array) -> Any:
 
 
 @jax.custom_jvp
+def _ends_of_answers(scores: jax.Array, outcomes: jax.Array, valid: jax.Array) -> Any:
+    """The same without weights: right and wrong answers share a key with the score."""
+    few = transforms.at_most(scores.shape[0], _FEW_ROWS)
+    if outcomes.dtype == bool:
+        return _ends_of_bools(scores, outcomes, valid)
+    if few:
+        return _ends_of_gaps(scores, scores - outcomes, valid)
+    return lax.cond(
+        jnp.all((outcomes == 0) | (outcomes == 1)),
+        lambda: _ends_of_bools(scores, outcomes == 1, valid),
+        lambda: _ends_of_gaps(scores, scores - outcomes, valid),
+    )
+
+
+@_ends_of_answers.defjvp
+def _derivative(primals: Any, tangents: Any) -> Any:
+    # A key has no derivative with respect to its score.
+    scores, outcomes, valid = primals
+    gaps = scores - outcomes.astype(jnp.float32)
+    change = tangents[0] if outcomes.dtype == bool else tangents[0] - tangents[1]
+    return jax.jvp(lambda gaps: _ends_of_gaps(scores, gaps, valid), (gaps,), (change,))
+
+
 def _ends_of_bools(scores: jax.Array, right: jax.Array, valid: jax.Array) -> Any:
-    """The same for right and wrong answers without weights."""
     key, right = sorting.by_confidence(scores, right, valid)
     gaps = sorting.score_of(key) - right.astype(jnp.float32)
     return _ends_of_sums(key, jnp.where(key == sorting.NO_ROW, 0.0, gaps))
-
-
-@_ends_of_bools.defjvp
-def _derivative(primals: Any, tangents: Any) -> Any:
-    # A key has no derivative with respect to its score.
-    scores, right, valid = primals
-    outcomes = right.astype(jnp.float32)
-
-    def ends(scores: jax.Array) -> Any:
-        return _ends_of_gaps(scores, jnp.where(valid, scores - outcomes, 0.0), valid)
-
-    return jax.jvp(ends, (scores,), (tangents[0],))
 
 
 def _ends_of_sums(key: jax.Array, gaps: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -83,10 +83,6 @@ def _sweep(
     valid = masking.valid_rows(num_rows, where)
     count = jnp.sum(valid, dtype=jnp.int32)
     key, sorted_outcomes = sorting.by_confidence(scores, outcomes, valid)
-    position = jnp.arange(num_rows, dtype=jnp.int32)
-    starts_block = key != jnp.roll(key, 1)
-    # Where the block of tied scores of each row starts.
-    first = lax.cummax(jnp.where(starts_block, position, 0))
     sums, units = _sums_before(sorted_outcomes, key != sorting.NO_ROW)
     number = jnp.arange(max_bins, dtype=jnp.int32)
 
@@ -98,14 +94,16 @@ def _sweep(
 
     def rises(num_bins: jax.Array) -> jax.Array:
         start = starts(num_bins)
-        places = jnp.where(start < count, first.at[start].get(mode="clip"), count)
-        places = jnp.append(places, count)
+        # A block of tied scores is in the bin that starts in it.
+        first = _first_of(key, key.at[start].get(mode="clip"))
+        places = jnp.append(jnp.where(start < count, first, count), count)
         rows = jnp.diff(places)
         parts = jnp.diff(sums[:, places]).astype(jnp.uint32).astype(jnp.float32)
         mean = jnp.sum(parts * units[:, None], axis=0)
         mean = mean / jnp.maximum(rows, 1).astype(jnp.float32)
-        highest = lax.cummax(jnp.where(rows > 0, mean, -1.0))
-        return jnp.all((rows == 0) | (mean >= highest))
+        # The last bin before each that holds rows, if there is one.
+        last = _first_of(places, places[:-1]) - 1
+        return jnp.all((rows == 0) | (last < 0) | (mean >= mean[last]))
 
     def more(state: Any) -> Any:
         num_bins, _ = state
@@ -122,6 +120,10 @@ def _sweep(
     bins = Bins(edges=jnp.where(start < count, edges, jnp.inf))
     table = tables.gaps_of_rows(bins, scores, outcomes, where, None)
     return calibration_errors.expected_gap(table)
+
+
+def _first_of(ascending: jax.Array, values: jax.Array) -> jax.Array:
+    return jnp.searchsorted(ascending, values, side="left").astype(jnp.int32)
 
 
 def _sums_before(outcomes: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
