@@ -337,7 +337,8 @@ def sums_before(values: jax.Array, longest: int | None = None) -> jax.Array:
     longest = longest or _longest(values)
     if longest > size:
         pieces = _in_pieces(values, size)
-        before = sums_before(jnp.sum(pieces, axis=-1), -(-longest // size))
+        totals = jnp.sum(pieces, axis=-1, dtype=values.dtype)
+        before = sums_before(totals, -(-longest // size))
         sums = before[..., None] + sums_before(pieces)
         return sums.reshape(*values.shape[:-1], -1)[..., :length]
     earlier = jnp.triu(jnp.ones((length, length), values.dtype), 1)

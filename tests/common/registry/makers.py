@@ -178,6 +178,11 @@ def temperature_state(rng, n=ROWS):
     return cj.streaming.update_temperature(state, *class_rows(rng, n))
 
 
+def class_loss_state(rng, n=ROWS):
+    state = cj.streaming.init_class_losses()
+    return cj.streaming.update_class_losses(state, *class_rows(rng, n))
+
+
 def platt_state(rng, n=ROWS):
     state = cj.streaming.init_platt(512)
     return cj.streaming.update_platt(state, **platt_rows(rng, n))

@@ -10,6 +10,7 @@ from . import makers
 from .kit import FRESH, GIVEN, case, elsewhere
 from .makers import (
     cascade_state,
+    class_loss_state,
     platt_state,
     reliability_state,
     temperature_state,
@@ -77,6 +78,18 @@ _SUMMARIES = [
             ("streaming.expected_calibration_error", reliability_state),
             ("streaming.fit_router", cascade_state),
         )
+    ),
+    case("streaming.brier_score", given={"state": _state(reliability_state)}),
+    case("streaming.init_class_losses"),
+    case(
+        "streaming.update_class_losses",
+        "state class_rows",
+        given={"state": _state(class_loss_state)},
+        **GIVEN,
+    ),
+    *(
+        case(f"streaming.{name}", given={"state": _state(class_loss_state)})
+        for name in ("multiclass_log_loss", "multiclass_brier_score")
     ),
     case(
         "streaming.cascade_curve",
