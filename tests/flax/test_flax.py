@@ -112,9 +112,9 @@ METRICS = {
     ),
     "brier": (
         BrierScore(),
-        ("confidence", "outcomes"),
+        CLASSES,
         cj.streaming.init_reliability,
-        cj.streaming.update_reliability,
+        of_top1(cj.streaming.update_reliability),
         cj.streaming.brier_score,
     ),
     **{
