@@ -11,7 +11,7 @@ import numpy as np
 # Where both series of a law need few terms.
 _BORDER_OF_DISTANCE, _BORDER_OF_RANGE = 1.25, 1.75
 _TERMS = np.arange(1, 6, dtype=np.float32)
-_SIGNS = np.float32([1, -1, 1, -1, 1])
+_SIGNS = np.array([1, -1, 1, -1, 1], np.float32)
 _ODD = 2 * _TERMS - 1
 
 
@@ -27,7 +27,7 @@ def distance_exceeds(x: jax.Array) -> jax.Array:
     small = jnp.clip(x, 0.05, _BORDER_OF_DISTANCE)
     below = jnp.exp(-(_ODD**2) * np.float32(np.pi**2 / 8) / small**2)
     below = np.float32(4 / np.pi) * jnp.sum(_SIGNS / _ODD * below)
-    above = 4 * jnp.sum(_SIGNS * upper_tail(_ODD * x))
+    above = 4 * jnp.sum(_SIGNS * upper_tail(jnp.multiply(_ODD, x)))
     return _joined(x, _BORDER_OF_DISTANCE, below, above)
 
 
@@ -45,7 +45,7 @@ def range_exceeds(x: jax.Array) -> jax.Array:
     squares = _ODD**2 * np.float32(np.pi**2)
     below = jnp.exp(-squares / (2 * small**2))
     below = jnp.sum((8 / small**2 + 8 / squares) * below)
-    above = 8 * jnp.sum(_SIGNS * _TERMS * upper_tail(_TERMS * x))
+    above = 8 * jnp.sum(_SIGNS * _TERMS * upper_tail(jnp.multiply(_TERMS, x)))
     return _joined(x, _BORDER_OF_RANGE, below, above)
 
 

@@ -143,9 +143,10 @@ def _update(
     by_row = class_where is not None and class_where.shape == logits.shape
 
     def losses(rows: tuple[jax.Array, ...]) -> tuple[jax.Array, jax.Array]:
-        return _losses(*rows[:2], rows[2] if by_row else class_where)
+        block, label, *classes = rows
+        return _losses(block, label, classes[0] if by_row else class_where)
 
-    rows = (logits, labels, *([class_where] if by_row else []))
+    rows = (logits, labels, class_where) if by_row else (logits, labels)
     quantities = reduce.map_rows(losses, rows)
     index = jnp.zeros(labels.shape, jnp.int32)
     sums = bin_sums.update(state.sums, index, quantities, where, weights)
