@@ -123,7 +123,21 @@ def _sweep(
 
 
 def _first_of(ascending: jax.Array, values: jax.Array) -> jax.Array:
-    return jnp.searchsorted(ascending, values, side="left").astype(jnp.int32)
+    """The place of the first number that is at least each value, by bisection.
+
+    `jnp.searchsorted` takes no symbolic length.
+    """
+    length = ascending.shape[0]
+    num_steps = length.bit_length() if isinstance(length, int) else 31
+
+    def ahead(number: jax.Array, low: jax.Array) -> jax.Array:
+        upto = low + (1 << (num_steps - 1 - number))
+        below = ascending.at[upto - 1].get(mode="clip") < values
+        return jnp.where((upto <= length) & below, upto, low)
+
+    low = jnp.zeros(values.shape, jnp.int32)
+    low = transforms.carry(lambda low: ahead(jnp.int32(0), low), low)
+    return lax.fori_loop(0, num_steps, ahead, low)
 
 
 def _sums_before(outcomes: jax.Array, valid: jax.Array) -> tuple[jax.Array, jax.Array]:
