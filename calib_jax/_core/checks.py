@@ -97,13 +97,16 @@ def logits(
     return jax.block_until_ready(jnp.asarray(array))
 
 
-def probabilities(name: str, value: ArrayLike, where: Any = None) -> jax.Array:
+def probabilities(
+    name: str, value: ArrayLike, where: Any = None, weight: Any = None
+) -> jax.Array:
     """Like `logits` `[N, C]`, but numbers of the host must be in [0, 1]."""
     array = logits(name, value, rank=2, axes="[N, C]")
-    if where is None or where.shape == array.shape[:1]:
+    masks = [mask for mask in (where, weight) if mask is not None]
+    if all(mask.shape == array.shape[:1] for mask in masks):
         # Seen before they went to the device.
         given, _ = arrays.from_any(name, value, "a floating array [N, C]")
-        in_domain(domains.PROBABILITY, where, **{name: given})
+        in_domain(domains.PROBABILITY, where, weight, **{name: given})
     return array
 
 

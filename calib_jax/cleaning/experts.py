@@ -28,7 +28,8 @@ class ExpertBins:
 
     Attributes:
       bins: `Bins` with edges `[M, num_bins - 1]`.
-      table: `ReliabilityTable` with entries `[M, num_bins]`, on the validation data.
+      table: `ReliabilityTable` with entries `[M, num_bins]`, on the validation data;
+        its squared errors are not computed and NaN.
       order: int32 `[M, num_bins]`, bins by descending accuracy; ties go to the bin of
         higher confidence, empty bins come last.
     """
@@ -201,7 +202,7 @@ def _fit_expert_bins(
     def fit(rows: tuple[jax.Array, jax.Array]) -> ExpertBins:
         confidence, outcome = rows
         bins = cut_evenly(confidence, num_bins, where)
-        table = tables.table_of_rows(bins, confidence, outcome, where, None)
+        table = tables.gaps_of_rows(bins, confidence, outcome, where, None)
         order = bin_sums.bin_order(table.count, -table.outcome)
         return ExpertBins(bins=bins, table=table, order=order)
 

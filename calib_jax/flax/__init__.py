@@ -4,8 +4,11 @@
 """
 
 from .metrics import (
+    BrierScore,
     CalibrationError,
     CascadeMetric,
+    MulticlassBrierScore,
+    MulticlassLogLoss,
     PlattFit,
     Reliability,
     TemperatureFit,
@@ -13,11 +16,14 @@ from .metrics import (
 from .modules import Calibrated, Deferred, Fitted
 
 __all__ = [
+    "BrierScore",
     "Calibrated",
     "CalibrationError",
     "CascadeMetric",
     "Deferred",
     "Fitted",
+    "MulticlassBrierScore",
+    "MulticlassLogLoss",
     "PlattFit",
     "Reliability",
     "TemperatureFit",

@@ -27,7 +27,7 @@ from ..calibration.temperature import Temperature
 from ..cascade.routers import Router
 from ..confidence import classes
 from ..streaming import buckets as stream_buckets
-from ..streaming import readings, states
+from ..streaming import cuts, states
 from ..streaming.platt import DEFAULT_NUM_BUCKETS
 from ..streaming.results import FitReading, Reading
 from ..streaming.states import ReliabilitySummary
@@ -82,7 +82,7 @@ class Reliability(_OfStream):
           ValueError: for a wrong type or count.
         """
         super().__init__(streaming.init_reliability(buckets))
-        self.num_bins = readings.checked_num_bins(num_bins)
+        self.num_bins = cuts.checked_num_bins(num_bins)
 
     def update(
         self,
@@ -144,6 +144,75 @@ class CalibrationError(Reliability):
         """Value and bound: see `calib_jax.streaming.expected_calibration_error`."""
         summary = self.summary.get_value()
         return streaming.expected_calibration_error(summary, self.num_bins)
+
+
+class BrierScore(Reliability):
+    """Brier score of one confidence and its outcome; arguments as for `Reliability`.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> metric = BrierScore()
+      >>> metric.update(confidence=jnp.array([0.9, 0.4]), outcomes=jnp.array([1, 0]))
+      >>> print(metric.compute().value.round(3))
+      0.085
+    """
+
+    def compute(self) -> Reading:
+        """Value, exact: see `calib_jax.streaming.brier_score`."""
+        return streaming.brier_score(self.summary.get_value())
+
+
+class MulticlassLogLoss(_OfStream):
+    """Mean negative log-probability of the label (NLL), in nats, of a stream of logits.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> metric = MulticlassLogLoss()
+      >>> logits = jnp.log(jnp.array([[0.5, 0.5], [0.25, 0.75]]))
+      >>> metric.update(logits=logits, labels=jnp.array([0, 1]))
+      >>> print(metric.compute().round(3))
+      0.49
+    """
+
+    def __init__(self) -> None:
+        """Starts without rows."""
+        super().__init__(streaming.init_class_losses())
+
+    def update(
+        self,
+        *,
+        logits: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
+        mask: ArrayLike | None = None,
+        weights: ArrayLike | None = None,
+        class_where: ArrayLike | None = None,
+        **others: Any,
+    ) -> None:
+        """Adds a batch: see `streaming.update_class_losses`; `mask` is its `where`."""
+        rows = {"logits": logits, "labels": labels}
+        more = {"where": mask, "weights": weights, "class_where": class_where}
+        self._add(streaming.update_class_losses, rows, others, **more)
+
+    def compute(self) -> jax.Array:
+        """The mean: see `calib_jax.streaming.multiclass_log_loss`."""
+        return streaming.multiclass_log_loss(self.summary.get_value())
+
+
+class MulticlassBrierScore(MulticlassLogLoss):
+    """Brier score over all classes, 0 to 2; arguments as for `MulticlassLogLoss`.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> metric = MulticlassBrierScore()
+      >>> logits = jnp.log(jnp.array([[0.5, 0.5], [0.25, 0.75]]))
+      >>> metric.update(logits=logits, labels=jnp.array([0, 1]))
+      >>> print(metric.compute())
+      0.3125
+    """
+
+    def compute(self) -> jax.Array:
+        """The mean: see `calib_jax.streaming.multiclass_brier_score`."""
+        return streaming.multiclass_brier_score(self.summary.get_value())
 
 
 class TemperatureFit(_OfStream):
@@ -263,7 +332,7 @@ class CascadeMetric(_OfStream):
             buckets = router.bins
         super().__init__(streaming.init_cascade(buckets))
         self.router = None if router is None else Fitted(router)
-        self.num_bins = readings.checked_num_bins(num_bins)
+        self.num_bins = cuts.checked_num_bins(num_bins)
 
     def update(
         self,
@@ -339,7 +408,7 @@ def _add_confidence(
     where: jax.Array | None,
     weights: Weights | None,
 ) -> Any:
-    return stream_buckets.add_rows(state, (confidence, outcomes), where, weights)
+    return stream_buckets.add_scores(state, confidence, outcomes, where, weights)
 
 
 @dispatch.core(rows=["logits N C", "labels", "where", "weights"])
@@ -352,4 +421,4 @@ def _add_logits(
 ) -> Any:
     best = classes.best_class(logits, jnp.float32(1), None)
     right = classes.is_right(best.prediction, labels, logits.shape[-1])
-    return stream_buckets.add_rows(state, (best.confidence, right), where, weights)
+    return stream_buckets.add_scores(state, best.confidence, right, where, weights)

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch, masking, records, reduce
 from .._core.domains import Outcome, Share, Weights
 from ..stats import binomial, bounds
-from . import cumulative
+from . import ordered_errors
 
 # Coverages that are tested for a guarantee.
 _NUM_TESTS = 50
@@ -351,13 +351,13 @@ def _curve(
             num_rows=jnp.int32(0) if weights is None else None,
             whole=jnp.bool_(True),
         )
-    error, weight = cumulative.errors_of(outcomes, weights, valid)
+    error, weight = ordered_errors.errors_of(outcomes, weights, valid)
     whole = jnp.all((error == 0) | (error == 1))
     unknown = jnp.any(valid & jnp.isnan(scores)) | jnp.any(jnp.isnan(error))
-    points = cumulative.by_score(
+    points = ordered_errors.by_score(
         jax.lax.stop_gradient(scores), error, weight, valid, whole
     )
-    least = cumulative.by_error(error, weight, valid, whole)
+    least = ordered_errors.by_error(error, weight, valid, whole)
     count = jnp.sum(valid, dtype=jnp.int32)
     unknown = unknown | (count == 0)
     coverage, risk, threshold, least_area = (

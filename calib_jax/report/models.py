@@ -17,7 +17,7 @@ from ..binning.tables import ReliabilityTable
 from ..calibration.apply import Calibrator
 from ..calibration.reports import ConvergenceWarning, FitReport, FitStatus
 from ..io.outputs import Outputs
-from ..metrics import intervals, scores
+from ..metrics import calibration_errors, intervals
 from ..metrics.intervals import CalibrationErrorInterval
 from ..stats import bounds
 from . import likeliest, methods, scoring, statuses
@@ -430,7 +430,9 @@ def _group(
     error = intervals.calibration_error_interval(
         jax.random.key(seed), cut, after, outcome, num_resamples=_GROUP_RESAMPLES
     )
-    raw = None if before is None else scores.expected_calibration_error(before, outcome)
+    raw = None
+    if before is not None:
+        raw = calibration_errors.expected_calibration_error(before, outcome)
     return Group(
         name=name,
         num_rows=len(outcome),

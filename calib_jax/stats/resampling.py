@@ -116,8 +116,8 @@ def bootstrap_reliability(
 
     Returns:
       `ReliabilityTable` with entries `[num_resamples, num_bins]`; `count` is the number
-      of rows taken, with repeats. NaN as in `reliability_table`, in the draws that take
-      the row.
+      of rows taken, with repeats, and `squared_error` is not computed and NaN. Other
+      NaN as in `reliability_table`, in the draws that take the row.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count, a host outcome or weight
@@ -227,6 +227,7 @@ def tables_of_draws(
         weight=weight * unit,
         confidence=jnp.where(count > 0, confidence + bases[None], confidence),
         outcome=outcome,
+        squared_error=jnp.full(outcome.shape, jnp.nan, jnp.float32),
     )
 
 

@@ -14,17 +14,23 @@ from .buckets import (
     update_cascade,
     update_reliability,
 )
-from .platt import fit_platt, init_platt, update_platt
-from .readings import (
+from .cascade_readings import (
     average_performance_gap_recovered,
     cascade_curve,
-    expected_calibration_error,
     fit_router,
-    reliability_table,
 )
+from .class_losses import (
+    init_class_losses,
+    multiclass_brier_score,
+    multiclass_log_loss,
+    update_class_losses,
+)
+from .platt import fit_platt, init_platt, update_platt
+from .readings import brier_score, expected_calibration_error, reliability_table
 from .results import FitReading, Reading
 from .states import (
     CascadeSummary,
+    ClassLossSummary,
     PlattSummary,
     ReliabilitySummary,
     TemperatureSummary,
@@ -35,6 +41,7 @@ from .temperature import fit_temperature, init_temperature, update_temperature
 
 __all__ = [
     "CascadeSummary",
+    "ClassLossSummary",
     "FitReading",
     "PlattSummary",
     "Reading",
@@ -42,20 +49,25 @@ __all__ = [
     "TemperatureSummary",
     "average_performance_gap_recovered",
     "blocks",
+    "brier_score",
     "cascade_curve",
     "expected_calibration_error",
     "fit_platt",
     "fit_router",
     "fit_temperature",
     "init_cascade",
+    "init_class_losses",
     "init_platt",
     "init_reliability",
     "init_temperature",
     "merge",
+    "multiclass_brier_score",
+    "multiclass_log_loss",
     "psum",
     "reliability_table",
     "score_buckets",
     "update_cascade",
+    "update_class_losses",
     "update_platt",
     "update_reliability",
     "update_temperature",

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce
 from .._core.domains import Confidence, Outcome, Weights
-from ..binning import bin_sums, search
+from ..binning import bin_sums, search, tables
 from ..binning.bins import Bins
 from .states import BucketSummary, CascadeSummary, ReliabilitySummary
 
@@ -79,7 +79,7 @@ def init_reliability(buckets: Bins | None = None) -> ReliabilitySummary:
       >>> print(init_reliability(calib_jax.equal_width_bins(2)).least)
       [inf inf]
     """
-    return ReliabilitySummary(**_no_rows(buckets, 2))
+    return ReliabilitySummary(**_no_rows(buckets, 3))
 
 
 def init_cascade(buckets: Bins | None = None) -> CascadeSummary:
@@ -220,7 +220,7 @@ def _update_reliability(
     where: jax.Array | None,
     weights: Weights | None,
 ) -> Any:
-    return add_rows(state, (scores, outcomes), where, weights)
+    return add_scores(state, scores, outcomes, where, weights)
 
 
 @dispatch.core(
@@ -248,6 +248,18 @@ def _update_cascade(
         (small_outcome, large_outcome),
     )
     return add_rows(state, (*confidences, *outcomes, squared), where, weights)
+
+
+def add_scores(
+    state: ReliabilitySummary,
+    scores: jax.Array,
+    outcomes: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> Any:
+    """The core of `update_reliability`."""
+    squared = tables.squared_gap(scores, outcomes)
+    return add_rows(state, (scores, outcomes, squared), where, weights)
 
 
 def add_rows(

@@ -43,7 +43,7 @@ class BucketSummary:
 
 @records.record()
 class ReliabilitySummary(BucketSummary):
-    """Exact sums of two quantities, score and outcome, in buckets of the score.
+    """Exact sums of score, outcome and squared error, in buckets of the score.
 
     Attributes as for `BucketSummary`: `buckets`, `sums`, `least` and `greatest`.
     """
@@ -102,8 +102,24 @@ class PlattSummary:
     greatest: jax.Array
 
 
+@records.record()
+class ClassLossSummary:
+    """Exact sums of the log loss and of the Brier score of all classes.
+
+    Attributes:
+      sums: `BinSums` of the two quantities, in one bin.
+    """
+
+    sums: BinSums
+
+
 Summary = TypeVar(
-    "Summary", ReliabilitySummary, CascadeSummary, TemperatureSummary, PlattSummary
+    "Summary",
+    ReliabilitySummary,
+    CascadeSummary,
+    TemperatureSummary,
+    PlattSummary,
+    ClassLossSummary,
 )
 _KINDS = Summary.__constraints__
 
@@ -113,7 +129,8 @@ def merge(first: Summary, second: Summary) -> Summary:
 
     Args:
       first: a summary: `ReliabilitySummary` or `CascadeSummary` with sums `[2 + Q,
-        num_buckets + 1, digits]`, `TemperatureSummary` or `PlattSummary`.
+        num_buckets + 1, digits]`, `TemperatureSummary`, `PlattSummary` or
+        `ClassLossSummary`.
       second: a summary of the same type, with the same buckets or grid.
 
     Returns:
@@ -153,7 +170,7 @@ def psum(state: Summary, axis_name: str | Sequence[str]) -> Summary:
     Args:
       state: a summary of the device's own rows: `ReliabilitySummary` or
         `CascadeSummary` with sums `[2 + Q, num_buckets + 1, digits]`,
-        `TemperatureSummary` or `PlattSummary`.
+        `TemperatureSummary`, `PlattSummary` or `ClassLossSummary`.
       axis_name: name of the mapped axis, or several.
 
     Returns:
@@ -230,4 +247,6 @@ def _combine(
 def _size(state: Any) -> tuple[str, int]:
     if isinstance(state, TemperatureSummary):
         return "grid points", state.log_temperatures.shape[-1]
+    if isinstance(state, ClassLossSummary):
+        return "bins", state.sums.sums.shape[-2] - 1
     return "buckets", state.least.shape[-1]

@@ -101,6 +101,7 @@ def test_reliability_table():
     close(table.weight, [4.0, 0.0, 2.0, 2.0])
     close(table.confidence, [0.09375, 0.0, 0.5625, 1.0])
     close(table.outcome, [0.75, 0.0, 0.75, 0.0])
+    close(table.squared_error, [0.57421875, 0.0, 0.0703125, 1.0])
     error = cj.expected_calibration_error(
         scores, outcomes, bins=bins, where=where, weights=weights
     )

@@ -200,6 +200,7 @@ class Table(NamedTuple):
     weight: np.ndarray
     confidence: np.ndarray
     outcome: np.ndarray
+    squared_error: np.ndarray
 
 
 def reliability_table(edges, scores, outcomes, where=None, weights=None):
@@ -213,6 +214,7 @@ def reliability_table(edges, scores, outcomes, where=None, weights=None):
         weight,
         safe_divide(np.bincount(index, w * s, num_bins), weight),
         safe_divide(np.bincount(index, w * v, num_bins), weight),
+        safe_divide(np.bincount(index, w * (s - v) ** 2, num_bins), weight),
     )
 
 

@@ -328,6 +328,7 @@ def test_scipy_rank_correlation():
             weight=jnp.asarray(count, jnp.float32),
             confidence=jnp.asarray(confidence),
             outcome=jnp.asarray(outcome),
+            squared_error=jnp.zeros(15, jnp.float32),
         )
         used = count > 0
         expected = stats.spearmanr(confidence[used], outcome[used]).statistic

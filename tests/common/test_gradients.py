@@ -22,6 +22,8 @@ def dirty_for_gradients(case):
         arguments["outcomes"] = 0.1 + 0.8 * arguments["outcomes"]
         if case.name == "log_loss":
             arguments["scores"] = 0.1 + 0.8 * arguments["scores"]
+    if "probabilities" in arguments:
+        arguments["probabilities"] = 0.05 + 0.9 * arguments["probabilities"]
     bad = np.array([2, 7, 11, 12])
     mask = {}
     if case.masked:

@@ -54,6 +54,7 @@ def test_tables(data):
     close(table.weight, expected.weight)
     close(table.confidence, expected.confidence)
     close(table.outcome, expected.outcome)
+    close(table.squared_error, expected.squared_error)
     scored = data.small, data.small_outcome
     error = cj.expected_calibration_error(*scored, num_bins=9, **data.rows)
     expected = reference.expected_calibration_error(*scored, num_bins=9, **data.rows)

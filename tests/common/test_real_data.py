@@ -104,6 +104,7 @@ def check_table(table, expected):
     equal(table.count, expected.count)
     close(table.confidence, expected.confidence)
     close(table.outcome, expected.outcome)
+    close(table.squared_error, expected.squared_error)
 
 
 def test_calibration_errors(pair, report):

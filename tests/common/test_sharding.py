@@ -36,6 +36,9 @@ LONG += ("defer", "update_")
 # round to the next float.
 BISECTED = {"cascade.control_accuracy_drop"}
 SORTS = {"calibration.fit_isotonic", "cleaning_curve", "area_under_roc", "defer"}
+SORTS |= {"metrics.kolmogorov_smirnov_test", "metrics.sweep_calibration_error"}
+SORTS |= {f"metrics.{k}_calibration_error" for k in ("kolmogorov_smirnov", "kuiper")}
+SORTS |= {"metrics.kuiper_test"}
 SORTS |= {
     f"metrics.{name}"
     for name in cj.metrics.__all__

@@ -17,11 +17,14 @@ from registry import assert_same
 import calib_jax as cj
 from calib_jax.binning import bin_sums
 from calib_jax.flax import (
+    BrierScore,
     Calibrated,
     CalibrationError,
     CascadeMetric,
     Deferred,
     Fitted,
+    MulticlassBrierScore,
+    MulticlassLogLoss,
     PlattFit,
     Reliability,
     TemperatureFit,
@@ -107,6 +110,26 @@ METRICS = {
         cj.streaming.update_temperature,
         None,
     ),
+    "brier": (
+        BrierScore(),
+        CLASSES,
+        cj.streaming.init_reliability,
+        of_top1(cj.streaming.update_reliability),
+        cj.streaming.brier_score,
+    ),
+    **{
+        name: (
+            metric,
+            CLASSES,
+            cj.streaming.init_class_losses,
+            cj.streaming.update_class_losses,
+            getattr(cj.streaming, name),
+        )
+        for name, metric in (
+            ("multiclass_log_loss", MulticlassLogLoss()),
+            ("multiclass_brier_score", MulticlassBrierScore()),
+        )
+    },
     "platt": (
         PlattFit(num_buckets=1024),
         ("scores", "outcomes"),

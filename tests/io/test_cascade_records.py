@@ -332,7 +332,7 @@ BROKEN = {
     ),
     "another table": (
         put(
-            "reference", {k: [1] for k in ("count", "weight", "confidence", "outcome")}
+            "reference", {f.name: [1] for f in dataclasses.fields(cj.ReliabilityTable)}
         ),
         "reference: expected 6 bins, as in router, got 1",
     ),

@@ -123,6 +123,7 @@ def test_rank_correlation(count, confidence, outcome, expected):
         weight=jnp.asarray(count, jnp.float32),
         confidence=jnp.asarray(confidence, jnp.float32),
         outcome=jnp.asarray(outcome, jnp.float32),
+        squared_error=jnp.zeros(4, jnp.float32),
     )
     close(cj.metrics.rank_correlation(table), expected)
 

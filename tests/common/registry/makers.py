@@ -89,6 +89,7 @@ def table(rng, n=ROWS):
         weight=jnp.asarray(count, jnp.float32),
         confidence=jnp.asarray(confidence, jnp.float32),
         outcome=jnp.asarray(outcome, jnp.float32),
+        squared_error=jnp.asarray(outcome * (1 - outcome), jnp.float32),
     )
 
 
@@ -104,6 +105,7 @@ def experts(rng, n=ROWS):
             weight=blank,
             confidence=blank,
             outcome=blank,
+            squared_error=blank,
         ),
         order=jnp.asarray(order, jnp.int32),
     )
@@ -184,6 +186,11 @@ def cascade_state(rng, n=ROWS):
 def temperature_state(rng, n=ROWS):
     state = cj.streaming.init_temperature([-1.0, 0.0, 1.0, 2.0])
     return cj.streaming.update_temperature(state, *class_rows(rng, n))
+
+
+def class_loss_state(rng, n=ROWS):
+    state = cj.streaming.init_class_losses()
+    return cj.streaming.update_class_losses(state, *class_rows(rng, n))
 
 
 def platt_state(rng, n=ROWS):

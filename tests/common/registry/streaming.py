@@ -10,6 +10,7 @@ from . import makers
 from .kit import FRESH, GIVEN, case, elsewhere
 from .makers import (
     cascade_state,
+    class_loss_state,
     platt_state,
     reliability_state,
     temperature_state,
@@ -25,6 +26,12 @@ def _temperature_sums(given):
     """The sums of an update as floats, which rounding may change."""
     state = cj.streaming.update_temperature(**given)
     return exact.to_float(state.totals)[0], exact.to_float(state.curves)[0]
+
+
+def _class_loss_sums(given):
+    state = cj.streaming.update_class_losses(**given)
+    # Weight 2 is not two rows.
+    return exact.to_float(state.sums.sums)[0][1:]
 
 
 def _fit_parts(result):
@@ -78,6 +85,19 @@ _SUMMARIES = [
             ("streaming.fit_router", cascade_state),
         )
     ),
+    case("streaming.brier_score", given={"state": _state(reliability_state)}),
+    case(
+        "streaming.update_class_losses",
+        "state class_rows",
+        given={"state": lambda rng, n: cj.streaming.init_class_losses()},
+        exact=False,
+        call=_class_loss_sums,
+        **GIVEN,
+    ),
+    *(
+        case(f"streaming.{name}", given={"state": _state(class_loss_state)})
+        for name in ("multiclass_log_loss", "multiclass_brier_score")
+    ),
     case(
         "streaming.cascade_curve",
         "state router",
@@ -92,6 +112,7 @@ _SUMMARIES = [
     # Inside a mapped function, and on blocks: see test_streaming.py, test_blocks.py.
     *elsewhere(
         "streaming.psum",
+        "streaming.init_class_losses",
         "streaming.blocks.from_arrays",
         "streaming.blocks.reliability_table",
         "streaming.blocks.expected_calibration_error",
