@@ -12,6 +12,8 @@ from .child import load
 WORKLOADS = (
     "temperature",
     "platt",
+    "vector_scaling",
+    "dirichlet",
     "calibration_error",
     "bootstrap",
     "confident_learning",
