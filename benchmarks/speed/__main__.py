@@ -13,6 +13,8 @@ WORKLOADS = (
     "temperature",
     "platt",
     "isotonic",
+    "vector_scaling",
+    "dirichlet",
     "calibration_error",
     "bootstrap",
     "confident_learning",

@@ -4,6 +4,7 @@ Shapes: P parameters, a flat vector in units in which the Hessian is near the id
 No matrix `[P, P]` is formed: a product with the Hessian is a pass over the rows.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,15 +21,18 @@ _MAX_STEPS = 200
 # A Newton step that lowers the loss by half of this is the last, if it is short, too.
 _TOLERANCE, _TOLERANCE_OF_MANY = 1e-8, 1e-5
 _SHORT, _SHORT_OF_MANY = 2e-3, 0.03
-# A long step that hardly lowers the loss follows a direction without an optimum.
-_LONG, _FLAT, _FLAT_IN_ROWS = 0.3, 1e-9, 1e-4
+# A long step that hardly lowers the loss follows a direction without an optimum, which
+# has a curvature of so many rows at most; what is left is of a part of a row.
+_LONG, _FLAT, _CURVATURE_IN_ROWS, _LEFT_IN_ROWS = 0.3, 1e-9, 1e-4, 1e-2
+# A loss of all rows together below this: each is more likely right than wrong.
+_ALL_RIGHT = math.log(2)
 # A step is halved if the slope at its end is up, and more than this part of the first:
 # where probabilities are 0 and 1, the next step would go too far.
 _MOST_SLOPE = 0.1
 # A norm of the gradient below which another solver may be at the optimum.
 _NEAR_SOLVED = 1e-3
 # Relative residuals of the linear systems, far from the optimum and near it.
-_ROUGH, _FINE, _FINE_OF_MANY = 0.1, 1e-4, 0.05
+_ROUGH, _FINE, _FINE_OF_MANY = 0.1, 1e-5, 0.05
 _MANY_PARAMETERS = 1000
 _MOST_PRODUCTS = 200
 # When a Newton step on part of the data lowers the loss by less, all data are used.
@@ -130,7 +134,6 @@ def minimize(
     few = transforms.at_most(initial.size, _MANY_PARAMETERS)
     tolerance = _TOLERANCE if few else _TOLERANCE_OF_MANY
     short = _SHORT if few else _SHORT_OF_MANY
-    flat = jnp.maximum(_FLAT, _FLAT_IN_ROWS / jnp.maximum(num_rows, 1.0))
     fine = _FINE if few else _FINE_OF_MANY
 
     @jax.custom_jvp
@@ -177,7 +180,14 @@ def minimize(
         fall = -jnp.sum(gradient * step)
         size = jnp.max(jnp.abs(step) * units)
         settled = solved & (fall <= tolerance) & (size <= short)
-        endless = solved & (fall <= flat) & (size > _LONG)
+        in_rows = fall * num_rows
+        flat = in_rows <= jnp.minimum(_LEFT_IN_ROWS, _CURVATURE_IN_ROWS * size * size)
+        endless = (size > _LONG) & ((fall <= _FLAT) | flat)
+        # Labels that are all right stay so at any larger scale.
+        certain = value * num_rows < _ALL_RIGHT
+        certain = certain & (jnp.asarray(every) == 1)
+        endless = solved & (endless | (settled & certain))
+        settled = settled & ~certain
         if solver is None:
             after, state = solvers.safeguarded(gradient, state, params, step, solved)
         else:

@@ -133,8 +133,8 @@ def apply_vector(
     shape = (1,) * (logits.ndim - 1) + params.scale.shape
     scale, bias = params.scale.reshape(shape), params.bias.reshape(shape)
     logits = logits.astype(jnp.float32)
-    # An impossible class stays one, whatever its scale.
-    impossible = logits == -jnp.inf
-    scaled = scale * jnp.where(impossible, 0.0, logits) + bias
-    scaled = jnp.where(impossible, -jnp.inf, scaled)
+    # An impossible class stays one, whatever its scale, and a masked one may hold NaN.
+    out = logits == -jnp.inf
+    out = out if class_where is None else out | ~class_where
+    scaled = jnp.where(out, -jnp.inf, scale * jnp.where(out, 0.0, logits) + bias)
     return classes.softmax(scaled, jnp.float32(1), class_where)

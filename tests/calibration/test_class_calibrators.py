@@ -157,12 +157,12 @@ def test_separable_labels(shift):
     logits = rng.normal(size=(200, C))
     labels = np.argmax(logits + shift * (np.arange(C) == 1), axis=1)
     given = jnp.asarray(logits, jnp.float32), jnp.asarray(labels)
-    for fit, more in (
-        (cj.calibration.fit_vector, {}),
-        (cj.calibration.fit_dirichlet, {"strength": 1.0}),
-    ):
-        params, report = fit(*given, **more)
-        assert report.status in (FitStatus.SEPARABLE, FitStatus.MAX_STEPS)
+    fits = [cj.calibration.fit_vector(*given)]
+    if shift == 0:
+        # The penalty of a bias would keep it from them.
+        fits.append(cj.calibration.fit_dirichlet(*given, strength=1.0))
+    for params, report in fits:
+        assert report.status == FitStatus.SEPARABLE
         assert report.loss < 0.05
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 

@@ -24,10 +24,12 @@ BOOLS = {"flagged", "where", "calibration"}
 SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}
 SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_loss"}
-SCALARS |= {"cost_limit", "worth", "cost", "risk", "coverage"}
+SCALARS |= {"cost_limit", "worth", "cost", "risk", "coverage", "strength"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "confidence.log_odds_from_log", "bin_index"}
 ANY_SHAPE |= {"calibrate-platt", "calibrate-histogram", "calibrate-beta"}
+OF_LOGITS = {"temperature", "vector", "dirichlet", "ensemble"}
+OF_LOGITS = {f"calibrate-{kind}" for kind in OF_LOGITS}
 # Functions of audits.
 INTEGERS |= {"num_wrong", "num_audited", "num_flagged"}
 BOOLS |= {"candidates"}
@@ -75,7 +77,7 @@ def wrong_arrays(case, name, good):
 
     one_or_each = name in ONE_OR_EACH.get(case.name, ())
     if name not in SCALARS and not (case.name in CLASSES and name == "logits"):
-        if str(case) not in ANY_SHAPE and str(case) != "calibrate-temperature":
+        if str(case) not in ANY_SHAPE | OF_LOGITS:
             yield shown(good[..., None])
             yield good[..., None].tolist(), re.escape(str([*good.shape, 1]))
     if good.ndim and str(case) not in ANY_SHAPE and not one_or_each:
@@ -99,7 +101,7 @@ def wrong_arrays(case, name, good):
     yield {"a": 1}, "dict|object|array"
     yield [[1.0], [2.0, 3.0]], "array|inhomogeneous"
     optional = BOOLS | {"weights", "log_temperatures", "num_flagged"}
-    optional |= {"min_accuracy", "max_large_share"}
+    optional |= {"min_accuracy", "max_large_share", "strength"}
     optional_here = {
         ("cleaning.expert_dependence", "confidences"),
         ("metrics.coverage_at_risk", "confidence_level"),

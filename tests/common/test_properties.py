@@ -125,6 +125,8 @@ def test_masked_tokens(case):
     assert_same(actual, expected, exact=False, rtol=1e-6)
 
 
+OF_CLASSES = ("fit_vector", "fit_dirichlet", "fit_ensemble_temperature")
+OF_CLASSES = tuple(f"calibration.{name}" for name in OF_CLASSES)
 OVER_CLASSES = ("scaled_softmax", "top1", "fit_temperature", "calibrate-temperature")
 
 
@@ -344,7 +346,7 @@ def test_no_rows(case):
         return
     rows, whole = case.split(result)
     assert all(leaf.shape[0] == 0 for leaf in leaves(rows))
-    if case.name in FITS:
+    if case.name in (*FITS, *OF_CLASSES):
         params, report = result
         assert int(report.status) == cj.FitStatus.CONSTANT
         assert not report.converged and np.isnan(report.loss)

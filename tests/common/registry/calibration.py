@@ -1,5 +1,6 @@
 """Cases of `calib_jax.calibration`."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,6 +23,22 @@ def _applied(arguments):
     return cj.calibrate(params, jnp.linspace(-0.5, 1.5, 64)), report
 
 
+def _class_parts(result):
+    """With probabilities in place of the parameters of classes: these are promised."""
+    params, report = result
+    scale, *others = (np.asarray(leaf) for leaf in jax.tree.leaves(params)[:2])
+    logits = _LOGITS
+    if scale.ndim == 2:
+        logits = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
+        logits = logits @ scale.T
+    elif scale.ndim == 1:
+        logits = logits * scale
+    exponentials = np.exp(logits + others[0])
+    whole = np.sum(exponentials, axis=1, keepdims=True)
+    shares = (exponentials / whole).astype(np.float32)
+    return (), (shares, report.loss, report.status, report.converged)
+
+
 def _calibrate(variant, params, x, **more):
     return case(
         "calibrate",
@@ -39,7 +56,7 @@ def _of_classes(name, variant="", **more):
         name,
         "class_rows",
         variant,
-        split=_fit_parts,
+        split=_fit_parts if "ensemble" in name else _class_parts,
         exact=False,
         value=lambda result: result[0],
         **GIVEN,
@@ -47,6 +64,7 @@ def _of_classes(name, variant="", **more):
     )
 
 
+_LOGITS = np.float32([[1, 0, -2, 0.5], [0, 3, 1, -1], [-1, -2, 0, 2], [1, 1, 1, 0]])
 _SCALE, _BIAS = np.float32([0.5, 0.7, 1.1, 0.9]), np.float32([0.3, -0.1, 0.2, -0.4])
 _MATRIX = np.diag(_SCALE) + np.float32(0.1) * np.arange(NUM_CLASSES, dtype=np.float32)
 
