@@ -19,8 +19,8 @@ from . import solvers
 # As many Newton steps at most, also of a user's solver.
 _MAX_STEPS = 200
 # A Newton step that lowers the loss by half of this is the last, if it is short, too.
-_TOLERANCE, _TOLERANCE_OF_MANY = 1e-8, 1e-5
-_SHORT, _SHORT_OF_MANY = 2e-3, 0.03
+_TOLERANCE, _TOLERANCE_OF_MANY = 1e-6, 1e-5
+_SHORT, _SHORT_OF_MANY = 1e-3, 0.03
 # A long step that hardly lowers the loss follows a direction without an optimum, which
 # has a curvature of so many rows at most; what is left is of a part of a row.
 _LONG, _FLAT, _CURVATURE_IN_ROWS, _LEFT_IN_ROWS = 0.3, 1e-9, 1e-4, 1e-2
