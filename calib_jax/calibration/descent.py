@@ -33,10 +33,10 @@ _MOST_SLOPE = 0.1
 _NEAR_SOLVED = 1e-3
 # Relative residuals of the linear systems, far from the optimum and near it.
 _ROUGH, _FINE, _FINE_OF_MANY = 0.1, 1e-5, 0.05
-_MANY_PARAMETERS = 1000
+_MANY_PARAMETERS = 100
 _MOST_PRODUCTS = 200
 # When a Newton step on part of the data lowers the loss by less, all data are used.
-_NEAR, _COARSE_STEPS = 1e-2, 10
+_NEAR, _COARSE_STEPS = 1e-3, 10
 
 
 class Objective(NamedTuple):

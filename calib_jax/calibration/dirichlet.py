@@ -82,7 +82,7 @@ def fit_dirichlet(
     a valid row (`CONSTANT`) and with `INVALID_VALUES` the matrix is the identity.
 
     The loss, with its penalty, is within 1e-6 (relative) of that of the best
-    parameters. More than 1,000 parameters are found less closely than few: the
+    parameters. More than 100 parameters are found less closely than few: the
     probabilities are then right to about 1e-4.
 
     Args:
