@@ -33,7 +33,7 @@ def _class_parts(result):
 
 
 def _softmax(logits):
-    exponentials = np.exp(logits)
+    exponentials = np.exp(logits - np.max(logits, axis=1, keepdims=True))
     return exponentials / np.sum(exponentials, axis=1, keepdims=True)
 
 
