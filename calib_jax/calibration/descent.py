@@ -19,8 +19,8 @@ from . import solvers
 # As many Newton steps at most, also of a user's solver.
 _MAX_STEPS = 200
 # A Newton step that lowers the loss by half of this is the last, if it is short, too.
-_TOLERANCE, _TOLERANCE_OF_MANY = 1e-8, 1e-5
-_SHORT, _SHORT_OF_MANY = 2e-3, 0.03
+_TOLERANCE, _TOLERANCE_OF_MANY = 1e-6, 1e-5
+_SHORT, _SHORT_OF_MANY = 1e-3, 0.03
 # A long step that hardly lowers the loss follows a direction without an optimum, which
 # has a curvature of so many rows at most; what is left is of a part of a row.
 _LONG, _FLAT, _CURVATURE_IN_ROWS, _LEFT_IN_ROWS = 0.3, 1e-9, 1e-4, 1e-2
@@ -33,10 +33,10 @@ _MOST_SLOPE = 0.1
 _NEAR_SOLVED = 1e-3
 # Relative residuals of the linear systems, far from the optimum and near it.
 _ROUGH, _FINE, _FINE_OF_MANY = 0.1, 1e-5, 0.05
-_MANY_PARAMETERS = 1000
+_MANY_PARAMETERS = 100
 _MOST_PRODUCTS = 200
 # When a Newton step on part of the data lowers the loss by less, all data are used.
-_NEAR, _COARSE_STEPS = 1e-2, 10
+_NEAR, _COARSE_STEPS = 1e-3, 10
 
 
 class Objective(NamedTuple):

@@ -82,7 +82,7 @@ def fit_dirichlet(
     a valid row (`CONSTANT`) and with `INVALID_VALUES` the matrix is the identity.
 
     The loss, with its penalty, is within 1e-6 (relative) of that of the best
-    parameters. More than 1,000 parameters are found less closely than few: the
+    parameters. More than 100 parameters are found less closely than few: the
     probabilities are then right to about 1e-4.
 
     Args:
@@ -114,8 +114,8 @@ def fit_dirichlet(
     Examples:
       >>> logits = [[2.0, 0.0], [1.0, 0.0], [2.0, 1.0], [0.0, 1.0], [0.0, 3.0]]
       >>> params, report = fit_dirichlet(logits, [0, 1, 0, 0, 1], strength=0.1)
-      >>> print(params.matrix.diagonal().round(2), params.bias.round(2))
-      [0.6  0.52] [-0.03  0.03]
+      >>> print([f"{x:.2f}" for x in params.matrix.diagonal()])
+      ['0.60', '0.52']
     """
     given = temperature.checked_rows(logits, labels, where, weights, None)[:4]
     checks.solver(solver)

@@ -22,7 +22,7 @@ from .reports import FitReport, FitStatus
 
 _MAX_STEPS = 100
 # A step that moves no weight by more, or that lowers the loss by less, is the last.
-_TOLERANCE, _LEAST_FALL = 1e-6, 1e-9
+_TOLERANCE, _LEAST_FALL = 1e-6, 1e-11
 _EDGES = ((0, 1), (0, 2), (1, 2))
 
 
@@ -66,7 +66,7 @@ def fit_ensemble_temperature(
     The statuses are those of `fit_temperature`. With `ZERO_LIMIT` and `INFINITE_LIMIT`
     the weights are the best ones for the temperature at the end of its range;
     `INVALID_VALUES` and no valid row give T = 1 and weights 1, 0, 0. The loss reported
-    is that of the mixture.
+    is that of the mixture, and the steps are those of the temperature.
 
     Args:
       logits: floating `[N, C]`; -inf is an impossible class.
@@ -152,7 +152,7 @@ def _fit_ensemble_temperature(
         weight, _ = masking.scaled_weights(num_rows, lax.stop_gradient(weights), valid)
     parts = {"shares": shares, "largest": largest, "weight": weight}
     searched = (found.status != FitStatus.INVALID_VALUES) & jnp.any(valid)
-    mixture, steps, settled = _mixture(parts, valid, searched)
+    mixture, settled = _mixture(parts, valid, searched)
     loss, gradient, _ = _moments(mixture, parts, valid)
     (status,) = reports.first_case(
         (searched & found.converged & ~settled, FitStatus.MAX_STEPS),
@@ -163,7 +163,7 @@ def _fit_ensemble_temperature(
     off = jnp.where(mixture > 0, jnp.abs(gradient + 1), jnp.maximum(-1 - gradient, 0))
     report = FitReport(
         converged=found.converged & settled,
-        num_steps=found.num_steps + steps,
+        num_steps=found.num_steps,
         loss=jnp.where(searched, loss, jnp.nan),
         gradient_norm=jnp.where(searched, jnp.max(off), jnp.nan),
         status=status,
@@ -200,8 +200,8 @@ def _moments(
 
 def _mixture(
     parts: Any, valid: jax.Array, enabled: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The weights of least loss, how many steps it took, and whether they are it.
+) -> tuple[jax.Array, jax.Array]:
+    """The weights of least loss, and whether they are found.
 
     Every step goes to the optimum of the quadratic model inside the simplex, or half
     of the way, and so on, until the loss no longer rises there.
@@ -227,12 +227,12 @@ def _mixture(
     none = jnp.zeros(3, jnp.float32)
     carry = third, none, jnp.float32(jnp.inf), jnp.int32(0), ~enabled, ~enabled
     carry = transforms.carry(advance, carry)
-    base, step, _, steps, settled, _ = lax.while_loop(
+    base, step, _, _, settled, _ = lax.while_loop(
         lambda carry: ~carry[-1], advance, carry
     )
     first = jnp.array([1.0, 0.0, 0.0], jnp.float32)
     mixture = jnp.where(enabled, jnp.clip(base + step, 0.0, 1.0), first)
-    return mixture / jnp.sum(mixture), steps, settled & enabled
+    return mixture / jnp.sum(mixture), settled & enabled
 
 
 def _best_of_model(

@@ -17,7 +17,7 @@ from .reports import FitReport, FitStatus
 # Largest scale or bias; a class of the lowest bias has probability 0 in float32.
 MAX_PARAMETER = 1e6
 # The solver gets near the optimum on this many rows before it reads all of them.
-_FIRST_ROWS = (2**12,)
+_FIRST_ROWS = (2**13,)
 
 
 class Problem(NamedTuple):

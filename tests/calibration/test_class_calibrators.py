@@ -120,7 +120,8 @@ def test_many_blocks_and_parameters():
         # A Newton step from here, by the curvature of a class, changes nothing.
         curvature = np.mean(p * (1 - p), axis=0)
         falls = np.sum(slope**2 / curvature[:, None]) if strength else slope**2
-        assert np.sum(level**2 / curvature) + np.sum(falls) < 1e-6 * report.loss
+        left = np.sum(level**2 / curvature) + np.sum(falls)
+        assert left < 1e-6 * float(report.loss)
 
 
 def test_classes_without_labels():

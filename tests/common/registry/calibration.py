@@ -26,17 +26,21 @@ def _applied(arguments):
 def _class_parts(result):
     """With probabilities in place of the parameters of classes: these are promised."""
     params, report = result
-    scale, *others = (np.asarray(leaf) for leaf in jax.tree.leaves(params)[:2])
-    logits = _LOGITS
+    scale, other = (np.asarray(leaf) for leaf in jax.tree.leaves(params)[:2])
     if scale.ndim == 2:
-        logits = logits - np.log(np.sum(np.exp(logits), axis=1, keepdims=True))
-        logits = logits @ scale.T
+        shares = _softmax(np.log(_softmax(_LOGITS)) @ scale.T + other)
     elif scale.ndim == 1:
-        logits = logits * scale
-    exponentials = np.exp(logits + others[0])
-    whole = np.sum(exponentials, axis=1, keepdims=True)
-    shares = (exponentials / whole).astype(np.float32)
+        shares = _softmax(_LOGITS * scale + other)
+    else:
+        parts = _softmax(_LOGITS / scale), _softmax(_LOGITS), 1 / NUM_CLASSES
+        shares = sum(weight * part for weight, part in zip(other, parts, strict=True))
+    shares = shares.astype(np.float32)
     return (), (shares, report.loss, report.status, report.converged)
+
+
+def _softmax(logits):
+    exponentials = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+    return exponentials / np.sum(exponentials, axis=1, keepdims=True)
 
 
 def _calibrate(variant, params, x, **more):
@@ -56,7 +60,7 @@ def _of_classes(name, variant="", **more):
         name,
         "class_rows",
         variant,
-        split=_fit_parts if "ensemble" in name else _class_parts,
+        split=_class_parts,
         exact=False,
         value=lambda result: result[0],
         **GIVEN,
@@ -100,7 +104,7 @@ CASES = [
     ),
     _of_classes("calibration.fit_dirichlet", given={"strength": 0.5}),
     _of_classes("calibration.fit_dirichlet", "chosen", again=True),
-    _of_classes("calibration.fit_ensemble_temperature"),
+    _of_classes("calibration.fit_ensemble_temperature", "mixture"),
     case("fit_histogram", "scores outcomes num_bins", **FRESH),
     case(
         "fit_histogram",
