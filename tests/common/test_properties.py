@@ -334,6 +334,7 @@ NOTHING = {
     "confident_learning": np.inf,
 }
 FITS = "fit_temperature", "fit_platt", "fit_histogram", "calibration.fit_beta"
+FITS += ("calibration.fit_isotonic",)
 
 
 @cases([case for case in FEW if case.rows])
