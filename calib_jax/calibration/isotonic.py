@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
@@ -23,7 +22,7 @@ from .._core import (
     transforms,
 )
 from .._core.domains import Outcome, Weights
-from ..binning import bin_sums, search
+from ..binning import bin_sums, search, sorting
 from . import pooling, reports
 from .reports import FitReport, FitStatus
 
@@ -31,8 +30,6 @@ from .reports import FitReport, FitStatus
 _FEW_ROWS = 2**16
 # The least number of knots of a plain call.
 _LEAST_KNOTS = 16
-_NO_ROW = np.uint32(0xFFFFFFFF)
-_POSITIVE = np.uint32(0x80000000)
 
 
 @records.record("K", values={"scores": records.ASCENDING, "values": records.SHARE})
@@ -231,25 +228,12 @@ def _pool(
 
 
 def _by_counting(scores: jax.Array, right: jax.Array, keep: jax.Array) -> _Sorted:
-    """For answers that are right or wrong: score and outcome share an integer, which
-    sorts much faster than two. Scores below 0 are sorted apart from the others."""
-    key = search.sort_key(scores)
+    """For answers that are right or wrong."""
     # The right ones of tied scores come first.
-    packed = (key << 1) | (~right).astype(jnp.uint32)
-    below = keep & (key < _POSITIVE)
-    others = jnp.where(keep, jnp.where(below, 0, packed), _NO_ROW)
-    others = lax.sort(others, is_stable=False)
-    num_below = jnp.sum(below, dtype=jnp.int32)
-    lowest = lax.cond(
-        num_below > 0,
-        lambda: lax.sort(jnp.where(below, packed, _NO_ROW), is_stable=False),
-        lambda: others,
-    )
-    is_low = jnp.arange(key.shape[0], dtype=jnp.int32) < num_below
-    packed = jnp.where(is_low, lowest, others)
-    keys = jnp.where(is_low, packed >> 1, (packed >> 1) | _POSITIVE)
+    packed = sorting.pack(search.sort_key(scores), ~right, keep)
     num_valid = jnp.sum(keep, dtype=jnp.int32)
-    return _Sorted(keys, pooling.pool_counts(packed & 1 == 0, num_valid))
+    blocks = pooling.pool_counts(packed.rows & 1 == 0, num_valid)
+    return _Sorted(packed.keys(), blocks)
 
 
 def _by_weighing(
@@ -259,7 +243,7 @@ def _by_weighing(
     keep: jax.Array,
 ) -> _Sorted:
     """For any outcomes and weights."""
-    keys = jnp.where(keep, search.sort_key(scores), _NO_ROW)
+    keys = jnp.where(keep, search.sort_key(scores), sorting.NO_ROW)
     # The best ones of tied scores come first, and weights decide among equal ones: sums
     # do not depend on the order of rows.
     falling = ~lax.bitcast_convert_type(jnp.abs(outcomes), jnp.uint32)

@@ -19,7 +19,7 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce, transforms
 from .._core.domains import Confidence, Outcome, Weights
-from . import sorting
+from ..binning import search, sorting
 
 # Up to this many rows one way of sorting is enough, and a smaller program.
 _FEW_ROWS = 2**16
@@ -167,7 +167,8 @@ def of_rows(
 
 def _ends_of_gaps(scores: jax.Array, gaps: jax.Array, valid: jax.Array) -> Any:
     """Highest and lowest sum of gaps up to the end of a block of tied scores."""
-    return _ends_of_sums(*sorting.by_confidence(scores, gaps, valid))
+    key = search.sort_key(lax.stop_gradient(scores))
+    return _ends_of_sums(*sorting.by_key(key, gaps, valid))
 
 
 @jax.custom_jvp
@@ -195,8 +196,8 @@ def _derivative(primals: Any, tangents: Any) -> Any:
 
 
 def _ends_of_bools(scores: jax.Array, right: jax.Array, valid: jax.Array) -> Any:
-    key, right = sorting.by_confidence(scores, right, valid)
-    gaps = sorting.score_of(key) - right.astype(jnp.float32)
+    key, right = sorting.by_key(search.sort_key(scores), right, valid)
+    gaps = search.from_key(key) - right.astype(jnp.float32)
     return _ends_of_sums(key, jnp.where(key == sorting.NO_ROW, 0.0, gaps))
 
 

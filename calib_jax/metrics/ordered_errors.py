@@ -1,26 +1,20 @@
 """Cumulative errors of rows in the order of a score, ties shared evenly.
 
-Integers sort several times faster than floats, and those without further arrays faster
-still: where answers are right or wrong and rows have no weights, score and error share
-an integer.
+Where answers are right or wrong and rows have no weights, score and error share an
+integer (`binning.sorting`).
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from .._core import masking, reduce, transforms
-from ..binning import search
+from ..binning import search, sorting
 
 # Up to this many rows one way of sorting is enough, and a smaller program.
 _FEW_ROWS = 2**16
-_NO_ROW = np.uint32(0xFFFFFFFF)
-_SIGN, _REST = np.uint32(0x80000000), np.uint32(0x7FFFFFFF)
-# The key of +inf, the first of all scores of at least 0.
-_FIRST = np.uint32(0x007FFFFF)
 
 
 class Points(NamedTuple):
@@ -58,7 +52,7 @@ def by_score(
 ) -> Points:
     """The highest score first; `whole` says whether every error is 0 or 1."""
     # Ascending as scores descend. A row that does not count comes last.
-    key = jnp.where(valid, ~search.sort_key(scores), _NO_ROW)
+    key = jnp.where(valid, ~search.sort_key(scores), sorting.NO_ROW)
     if weight is None and not transforms.at_most(scores.shape[0], _FEW_ROWS):
         key, error = _sort_long(key, error, whole)
     else:
@@ -109,31 +103,14 @@ def _sort(key: jax.Array, error: jax.Array, weight: jax.Array | None) -> Any:
 def _sort_long(
     key: jax.Array, error: jax.Array, whole: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """`_sort` of many rows: as single integers, if scores have one sign."""
-    negative = jnp.any((key >= _SIGN) & (key != _NO_ROW))
-    positive = jnp.any(key < _SIGN)
-    # The distance from the first key leaves one bit of 32 for the error, and no row
-    # that counts looks like one that does not.
-    least = jnp.where(negative, np.uint32(0), _FIRST)
+    """`_sort` of many rows: as single integers, if errors are 0 or 1."""
 
     def packed() -> tuple[jax.Array, jax.Array]:
-        below = ((key & _REST) - least) << 1
-        row = below | (error == 1).astype(jnp.uint32)
-        row = jnp.where(key == _NO_ROW, _NO_ROW, row)
-        row = lax.sort(row, is_stable=False)
-        sign = jnp.where(negative, _SIGN, np.uint32(0))
-        sorted_key = ((row >> 1) + least) | sign
-        counts = row != _NO_ROW
-        wrong = (row & 1).astype(jnp.float32)
-        return (
-            jnp.where(counts, sorted_key, _NO_ROW),
-            jnp.where(counts, wrong, 0.0),
-        )
+        ordered, wrong = sorting.by_key(key, error == 1, key != sorting.NO_ROW)
+        counts = wrong & (ordered != sorting.NO_ROW)
+        return ordered, counts.astype(jnp.float32)
 
-    def pairs() -> tuple[jax.Array, jax.Array]:
-        return _sort(key, error, None)[:2]
-
-    return lax.cond(whole & ~(negative & positive), packed, pairs)
+    return lax.cond(whole, packed, lambda: _sort(key, error, None)[:2])
 
 
 @_sort_long.defjvp

@@ -1,31 +1,25 @@
 """How well scores rank right answers above wrong ones.
 
-Shapes: N examples. The area under the ROC curve is found by sorting. Integers sort
-several times faster than floats, and those without further arrays faster still: where
-answers are right or wrong and rows have no weights, score and outcome share an integer,
-and pairs are counted exactly. Partly correct answers and weights take a sort of floats.
+Shapes: N examples. The area under the ROC curve is found by sorting. Where
+answers are right or wrong and rows have no weights, pairs are counted exactly. Partly
+correct answers and weights take a sort of floats, which is slower.
 """
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, exact, masking, reduce, transforms
+from .._core import checks, dispatch, masking, reduce, transforms
 from .._core.domains import Outcome, Weights
 from ..binning import search
 from ..binning.tables import ReliabilityTable
+from . import counting
 
 # Up to this many rows one of the two methods is enough, and a smaller program.
 _FEW_ROWS = 2**16
-# With more rows there are too many pieces to compare all pairs of them.
-_MOST_ROWS = 2**27
-# Twice the pairs in a piece of this length fit an int32.
-_MOST_STEPS = 2**15
-_NO_ROW = np.uint32(0xFFFFFFFF)
 
 
 def area_under_roc(
@@ -113,9 +107,9 @@ def _area_of_rows(
         return jnp.full((), jnp.nan, jnp.float32)
     valid = masking.valid_rows(num_rows, where, weights)
     scores = lax.stop_gradient(scores)
-    counts = weights is None and transforms.at_most(num_rows, _MOST_ROWS)
+    counts = weights is None and transforms.at_most(num_rows, counting.MOST_ROWS)
     if counts and outcomes.dtype == bool:
-        return _by_counting(scores, outcomes, valid)
+        return counting.share_of_pairs(scores, outcomes, valid)
     outcomes = outcomes.astype(jnp.float32)
     if counts and not transforms.at_most(num_rows, _FEW_ROWS):
         return _by_either(scores, outcomes, valid)
@@ -127,7 +121,7 @@ def _by_either(scores: jax.Array, outcomes: jax.Array, valid: jax.Array) -> jax.
     whole = jnp.all(~valid | (outcomes == 0) | (outcomes == 1))
     return lax.cond(
         whole,
-        lambda: _by_counting(scores, outcomes == 1, valid),
+        lambda: counting.share_of_pairs(scores, outcomes == 1, valid),
         lambda: _by_weighing(scores, outcomes, valid, None),
     )
 
@@ -141,108 +135,6 @@ def _derivative(primals: Any, tangents: Any) -> Any:
         (outcomes,),
         (tangents[1],),
     )
-
-
-def _by_counting(scores: jax.Array, right: jax.Array, valid: jax.Array) -> jax.Array:
-    """For bool outcomes: numbers of pairs, exact up to 2^48."""
-    hidden = jnp.any(valid & jnp.isnan(scores))
-    key = search.sort_key(scores)
-    positive = key >> 31 == 1
-    # 31 bits of the score and one of the outcome, so that the wrong ones of tied scores
-    # come first; scores below 0 are sorted apart from the others.
-    packed = (key << 1) | right.astype(jnp.uint32)
-
-    def add(part: jax.Array, state: Any) -> Any:
-        here = valid & (positive == (part == 1))
-        return _count_pairs(jnp.where(here, packed, _NO_ROW), *state)
-
-    zero, none = jnp.float32(0), jnp.int32(0)
-    state = transforms.carry(
-        lambda state: add(jnp.int32(0), state), (zero, zero, none, none)
-    )
-    first = jnp.where(jnp.any(valid & ~positive), 0, 1)
-    last = jnp.where(jnp.any(valid & positive), 2, 1)
-    high, low, *counts = lax.fori_loop(first, last, add, state)
-    (rights, rest), (wrongs, other) = (_as_pair(count) for count in counts)
-    every, error = exact.multiply(rights, wrongs)
-    every, error = exact.two_sum(every, error + (rights * other + rest * wrongs))
-    area, _ = exact.divide((high, low), (2 * every, 2 * error))
-    return jnp.where(hidden | (every == 0), jnp.nan, area)
-
-
-def _count_pairs(
-    packed: jax.Array, high: jax.Array, low: jax.Array, rights: jax.Array, wrongs: Any
-) -> Any:
-    """Adds the rows of a part whose scores are above those of the parts before.
-
-    Args:
-      packed: uint32 `[N]`, score and outcome; `_NO_ROW` for a row that does not count.
-      high: float32 scalar, twice the number of pairs so far in which the right answer
-        has the higher score, ties counting one half.
-      low: float32 scalar, what rounding left.
-      rights: int32 scalar, right answers so far.
-      wrongs: int32 scalar, wrong answers so far.
-
-    Returns:
-      The last four with those of the part.
-    """
-    num_rows = packed.shape[0]
-    # Pieces of sorted rows are read side by side, and joined at the end.
-    pieces = 2 ** min(11, num_rows.bit_length() // 2)
-    pieces = max(pieces, 2 ** (-(-num_rows // _MOST_STEPS) - 1).bit_length())
-    steps = -(-num_rows // pieces)
-    packed = jnp.pad(packed, (0, pieces * steps - num_rows), constant_values=_NO_ROW)
-    packed = lax.sort(packed, is_stable=False).reshape(pieces, steps)
-    first = packed[:, 0] >> 1
-
-    def read(step: jax.Array, state: Any) -> Any:
-        score, right, wrong, tied, tied_first, pairs = state
-        row = lax.dynamic_index_in_dim(packed, step, 1, keepdims=False)
-        is_right = (((row & 1) == 1) & (row != _NO_ROW)).astype(jnp.int32)
-        is_wrong = ((row & 1) == 0).astype(jnp.int32)
-        same, score = score == row >> 1, row >> 1
-        wrong, tied = wrong + is_wrong, jnp.where(same, tied, 0) + is_wrong
-        pairs = pairs + is_right * (2 * wrong - tied)
-        tied_first = tied_first + jnp.where(score == first, is_right, 0)
-        return score, right + is_right, wrong, tied, tied_first, pairs
-
-    zeros = jnp.zeros(pieces, jnp.int32)
-    state = (first, *[zeros] * 5)
-    state = transforms.carry(lambda state: read(jnp.int32(0), state), state)
-    last, right, wrong, tied, tied_first, pairs = lax.fori_loop(0, steps, read, state)
-    # Wrong answers of the pieces before each, and those that tie with its first score.
-    before = jnp.tril(jnp.ones((pieces, pieces), bool), -1)
-    ties = before & (first[:, None] == last[None])
-    below = wrongs + jnp.sum(jnp.where(before, wrong[None], 0), axis=1)
-    tied = jnp.sum(jnp.where(ties, tied[None], 0), axis=1)
-    products = [
-        (pairs, 1),
-        *((right * part, 2 * unit) for part, unit in _halves(below)),
-        *((-tied_first * part, unit) for part, unit in _halves(tied)),
-    ]
-    terms = [_as_pair(product, unit) for product, unit in products]
-    sums = exact.sum_pairs(
-        (
-            jnp.concatenate([high[None], *(first for first, _ in terms)]),
-            jnp.concatenate([low[None], *(rest for _, rest in terms)]),
-        ),
-        axis=0,
-    )
-    total = jnp.sum(right, dtype=jnp.int32), jnp.sum(wrong, dtype=jnp.int32)
-    return *sums, rights + total[0], wrongs + total[1]
-
-
-def _halves(count: jax.Array) -> list[tuple[jax.Array, int]]:
-    """A count below 2^30 in halves whose products with a number of steps fit an int32,
-    and their units."""
-    return [(count & 0x7FFF, 1), (count >> 15, 2**15)]
-
-
-def _as_pair(count: jax.Array, unit: int = 1) -> tuple[jax.Array, jax.Array]:
-    """An integer of at most 2^30 in a unit, rounded to float32, and the rest."""
-    high = count.astype(jnp.float32)
-    low = (count - high.astype(jnp.int32)).astype(jnp.float32)
-    return unit * high, unit * low
 
 
 def _by_weighing(

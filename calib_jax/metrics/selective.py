@@ -9,16 +9,18 @@ one more model of a chain, with prices, see `calib_jax.cascade.with_abstaining`.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, masking, records, reduce
+from .._core import checks, dispatch, masking, records, reduce, transforms
 from .._core.domains import Outcome, Share, Weights
 from ..stats import binomial, bounds
-from . import ordered_errors
+from . import counting, ordered_errors
 
 # Coverages that are tested for a guarantee.
 _NUM_TESTS = 50
@@ -138,7 +140,9 @@ def area_under_risk_coverage(
       >>> print(area_under_risk_coverage([0.9, 0.4, 0.6, 0.3], [1, 1, 0, 0]).round(4))
       0.3333
     """
-    return _area(_mean_risk, scores, outcomes, where, weights)
+    return _area(
+        Area(_mean_risk, counting.mean_share), scores, outcomes, where, weights
+    )
 
 
 def excess_area_under_risk_coverage(
@@ -172,7 +176,9 @@ def excess_area_under_risk_coverage(
       >>> print(excess_area_under_risk_coverage(scores, outcomes).round(4))
       0.125
     """
-    return _area(_excess_risk, scores, outcomes, where, weights)
+    return _area(
+        Area(_excess_risk, counting.excess_mean_share), scores, outcomes, where, weights
+    )
 
 
 def area_under_generalised_risk_coverage(
@@ -209,7 +215,9 @@ def area_under_generalised_risk_coverage(
       >>> print(area_under_generalised_risk_coverage(scores, outcomes))
       0.25
     """
-    return _area(_mean_joint_risk, scores, outcomes, where, weights)
+    return _area(
+        Area(_mean_joint_risk, counting.mean_count), scores, outcomes, where, weights
+    )
 
 
 def coverage_at_risk(
@@ -303,7 +311,11 @@ def risk_at_coverage(curve: RiskCoverageCurve, coverage: ArrayLike) -> jax.Array
     return _risk_at_coverage(curve, checks.scalar("coverage", coverage))
 
 
-Area = Callable[[RiskCoverageCurve], jax.Array]
+class Area(NamedTuple):
+    """How an area is read off a curve, and off rows that are right or wrong."""
+
+    of_curve: Callable[[RiskCoverageCurve], jax.Array]
+    of_counts: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def _area(
@@ -352,14 +364,13 @@ def _curve(
             whole=jnp.bool_(True),
         )
     error, weight = ordered_errors.errors_of(outcomes, weights, valid)
+    count = jnp.sum(valid, dtype=jnp.int32)
     whole = jnp.all((error == 0) | (error == 1))
-    unknown = jnp.any(valid & jnp.isnan(scores)) | jnp.any(jnp.isnan(error))
+    unknown = jnp.any(valid & jnp.isnan(scores) | jnp.isnan(error)) | (count == 0)
     points = ordered_errors.by_score(
-        jax.lax.stop_gradient(scores), error, weight, valid, whole
+        lax.stop_gradient(scores), error, weight, valid, whole
     )
     least = ordered_errors.by_error(error, weight, valid, whole)
-    count = jnp.sum(valid, dtype=jnp.int32)
-    unknown = unknown | (count == 0)
     coverage, risk, threshold, least_area = (
         jnp.where(unknown, jnp.nan, part)
         for part in (
@@ -415,12 +426,16 @@ def _area_of_rows(
     *,
     area: Area,
 ) -> jax.Array:
-    return _known(area, _curve(scores, outcomes, where, weights))
+    size, is_bool = scores.shape[0], outcomes.dtype == bool
+    few = size != 0 and transforms.at_most(size, counting.MOST_ROWS)
+    if few and is_bool and weights is None:
+        return area.of_counts(scores, ~outcomes, masking.valid_rows(size, where))
+    return _known(area.of_curve, _curve(scores, outcomes, where, weights))
 
 
 @dispatch.core(static=["area"])
 def _area_of_curve(scores: RiskCoverageCurve, *, area: Area) -> jax.Array:
-    return _known(area, scores)
+    return _known(area.of_curve, scores)
 
 
 def _known(value: Callable[..., jax.Array], curve: RiskCoverageCurve) -> jax.Array:
@@ -477,8 +492,7 @@ def _promised_coverage(
                 binomial.pair(wrong), answered, risk, binary=curve.whole
             )
         )
-        passes = p_value(wrong, answered) <= error / _NUM_TESTS
-        passes = passes | (risk >= 1)
+        passes = (p_value(wrong, answered) <= error / _NUM_TESTS) | (risk >= 1)
         coverage = jnp.where(passes & (above > 0), curve.coverage[last], 0.0)
         unknown = jnp.isnan(curve.coverage[-1] + risk + error)
         return jnp.where(unknown, jnp.nan, jnp.max(coverage))

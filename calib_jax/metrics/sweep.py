@@ -12,9 +12,9 @@ from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, reduce, transforms
 from .._core.domains import Confidence, Outcome
-from ..binning import tables
+from ..binning import search, sorting, tables
 from ..binning.bins import Bins
-from . import calibration_errors, sorting
+from . import calibration_errors
 
 # Sums of digits wrap around beyond 2^32, and differences of them do not where a bin
 # holds at most half of so many rows.
@@ -82,7 +82,8 @@ def _sweep(
         return jnp.full((), jnp.nan, jnp.float32)
     valid = masking.valid_rows(num_rows, where)
     count = jnp.sum(valid, dtype=jnp.int32)
-    key, sorted_outcomes = sorting.by_confidence(scores, outcomes, valid)
+    ordered = search.sort_key(lax.stop_gradient(scores))
+    key, sorted_outcomes = sorting.by_key(ordered, outcomes, valid)
     sums, units = _sums_before(sorted_outcomes, key != sorting.NO_ROW)
     number = jnp.arange(max_bins, dtype=jnp.int32)
 
@@ -116,7 +117,7 @@ def _sweep(
         lambda state: state[1] & (state[0] < most), more, state
     )
     start = starts(num_bins)[1:]
-    edges = sorting.score_of(key.at[start].get(mode="clip"))
+    edges = search.from_key(key.at[start].get(mode="clip"))
     bins = Bins(edges=jnp.where(start < count, edges, jnp.inf))
     table = tables.gaps_of_rows(bins, scores, outcomes, where, None)
     return calibration_errors.expected_gap(table)
