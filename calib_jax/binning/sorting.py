@@ -13,8 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from .._core import transforms
-
 # The key of a row that is not valid, which no score but NaN has.
 NO_ROW = np.uint32(0xFFFFFFFF)
 _FIRST_BIT = np.uint32(0x80000000)
@@ -40,30 +38,33 @@ class Packed(NamedTuple):
         return self.key_of(self.rows, jnp.arange(self.rows.shape[0], dtype=jnp.int32))
 
 
-def pack(key: jax.Array, flag: jax.Array, valid: jax.Array) -> Packed:
-    """Sorts rows of key uint32 `[N]` and bool `[N]`, N at least 1."""
+def pack(
+    key: jax.Array, flag: jax.Array, valid: jax.Array, *, all_high: bool = False
+) -> Packed:
+    """Sorts rows of key uint32 `[N]` and bool `[N]`, N at least 1.
+
+    `all_high` says that every key starts with a bit of 1, for a smaller program.
+    """
     packed = jnp.where(valid, (key << 1) | flag.astype(jnp.uint32), NO_ROW)
+    if all_high:
+        return Packed(lax.sort(packed, is_stable=False), jnp.int32(0))
     is_low = valid & (key < _FIRST_BIT)
     num_low = jnp.sum(is_low, dtype=jnp.int32)
-    has_high = jnp.any(valid & (key >= _FIRST_BIT))
+    both = (num_low > 0) & (num_low < jnp.sum(valid, dtype=jnp.int32))
+    # Low rows that are sorted apart leave their places at the start.
+    rows = jnp.where(is_low & both, 0, packed)
+    rows = lax.sort(rows, is_stable=False)
+    low = lax.cond(
+        both,
+        lambda: lax.sort(jnp.where(is_low, packed, NO_ROW), is_stable=False),
+        lambda: rows,
+    )
     position = jnp.arange(key.shape[0], dtype=jnp.int32)
-
-    def sort(part: jax.Array, found: jax.Array) -> jax.Array:
-        # Rows that are sorted apart come last in the first part, and first in the next.
-        here = jnp.where(part == 0, is_low, ~is_low)
-        apart = jnp.where(part == 0, NO_ROW, np.uint32(0))
-        rows = lax.sort(jnp.where(here, packed, apart), is_stable=False)
-        return jnp.where((part == 1) & (position < num_low), found, rows)
-
-    first = jnp.where(num_low > 0, 0, 1)
-    last = jnp.where(has_high, 2, 1)
-    rows = jnp.full(key.shape, NO_ROW)
-    rows = transforms.carry(lambda rows: sort(jnp.int32(0), rows), rows)
-    return Packed(lax.fori_loop(first, last, sort, rows), num_low)
+    return Packed(jnp.where(position < num_low, low, rows), num_low)
 
 
 def by_key(
-    key: jax.Array, values: jax.Array, valid: jax.Array
+    key: jax.Array, values: jax.Array, valid: jax.Array, *, all_high: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """Rows by ascending key, tied ones in any order, and rows not valid last.
 
@@ -71,13 +72,14 @@ def by_key(
       key: uint32 `[N]`, such as `search.sort_key` of scores.
       values: `[N]`, float32 or bool, which is faster.
       valid: bool `[N]`.
+      all_high: as for `pack`; true of scores that are never negative.
 
     Returns:
       uint32 `[N]`, the keys, `NO_ROW` for a row that is not valid; and the values in
       that order.
     """
     if values.dtype == bool:
-        packed = pack(key, values, valid)
+        packed = pack(key, values, valid, all_high=all_high)
         return packed.keys(), (packed.rows & 1) == 1
     key = jnp.where(valid, key, NO_ROW)
     key, values = lax.sort((key, values), num_keys=1, is_stable=False)

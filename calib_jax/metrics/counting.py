@@ -143,7 +143,8 @@ def share_of_pairs(scores: jax.Array, flag: jax.Array, valid: jax.Array) -> jax.
 
 
 def _unknown(scores: jax.Array, valid: jax.Array) -> jax.Array:
-    return jnp.any(valid & jnp.isnan(scores)) | ~jnp.any(valid)
+    nothing = jnp.sum(valid, dtype=jnp.int32) == 0
+    return nothing | jnp.any(valid & jnp.isnan(scores))
 
 
 def _halves(count: jax.Array) -> list[tuple[jax.Array, int]]:

@@ -196,7 +196,8 @@ def _derivative(primals: Any, tangents: Any) -> Any:
 
 
 def _ends_of_bools(scores: jax.Array, right: jax.Array, valid: jax.Array) -> Any:
-    key, right = sorting.by_key(search.sort_key(scores), right, valid)
+    key = search.sort_key(scores)
+    key, right = sorting.by_key(key, right, valid, all_high=True)
     gaps = search.from_key(key) - right.astype(jnp.float32)
     return _ends_of_sums(key, jnp.where(key == sorting.NO_ROW, 0.0, gaps))
 

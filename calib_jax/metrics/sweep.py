@@ -83,7 +83,7 @@ def _sweep(
     valid = masking.valid_rows(num_rows, where)
     count = jnp.sum(valid, dtype=jnp.int32)
     ordered = search.sort_key(lax.stop_gradient(scores))
-    key, sorted_outcomes = sorting.by_key(ordered, outcomes, valid)
+    key, sorted_outcomes = sorting.by_key(ordered, outcomes, valid, all_high=True)
     sums, units = _sums_before(sorted_outcomes, key != sorting.NO_ROW)
     number = jnp.arange(max_bins, dtype=jnp.int32)
 
