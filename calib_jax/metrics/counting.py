@@ -115,12 +115,14 @@ def share_of_pairs(scores: jax.Array, flag: jax.Array, valid: jax.Array) -> jax.
     zeros = jnp.zeros(number, jnp.int32)
     state = (first, *[zeros] * 5)
     state = transforms.carry(lambda state: read(jnp.int32(0), state), state)
-    last, right, wrong, tied, tied_first, pairs = lax.fori_loop(0, steps, read, state)
+    last, right, wrong, tied, tied_first, pairs = lax.fori_loop(
+        np.int32(0), np.int32(steps), read, state
+    )
     # Wrong answers of the pieces before each, and those that tie with its first score.
     before = jnp.tril(jnp.ones((number, number), bool), -1)
     ties = before & (first[:, None] == last[None])
-    below = jnp.sum(jnp.where(before, wrong[None], 0), axis=1)
-    tied = jnp.sum(jnp.where(ties, tied[None], 0), axis=1)
+    below = jnp.sum(jnp.where(before, wrong[None], 0), axis=1, dtype=jnp.int32)
+    tied = jnp.sum(jnp.where(ties, tied[None], 0), axis=1, dtype=jnp.int32)
     products = [
         (pairs, 1),
         *((right * part, 2 * unit) for part, unit in _halves(below)),
@@ -186,7 +188,7 @@ def mean_share(scores: jax.Array, flag: jax.Array, valid: jax.Array) -> jax.Arra
     )
     wrong = pieces.num_flags()
     before = jnp.tril(jnp.ones((number, number), bool), -1)
-    wrong = jnp.sum(jnp.where(before, wrong[None], 0), axis=1)
+    wrong = jnp.sum(jnp.where(before, wrong[None], 0), axis=1, dtype=jnp.int32)
     before_tie = wrong - jnp.maximum(first.position - begin_true, 0)
 
     def closed(tie: Any, position: jax.Array, wrong: jax.Array) -> jax.Array:
@@ -219,7 +221,7 @@ def mean_share(scores: jax.Array, flag: jax.Array, valid: jax.Array) -> jax.Arra
     tie = begin, before_tie, _harmonic(begin, first.position)
     state = first.key, wrong, tie, zeros, zeros
     state = transforms.carry(lambda state: read(jnp.int32(0), state), state)
-    state = lax.fori_loop(0, steps, read, state)
+    state = lax.fori_loop(np.int32(0), np.int32(steps), read, state)
     # The row after the last of a piece is the first of the next.
     key = jnp.append(first.key[1:], sorting.NO_ROW)
     after = first._replace(position=first.position + steps, key=key)
@@ -278,4 +280,4 @@ def _bisect(holds: Any, pieces: _Pieces) -> jax.Array:
 
     low = jnp.zeros((2, number), jnp.int32)
     low = transforms.carry(lambda low: ahead(jnp.int32(0), low), low)
-    return lax.fori_loop(0, num_bits, ahead, low)
+    return lax.fori_loop(np.int32(0), np.int32(num_bits), ahead, low)
