@@ -74,6 +74,26 @@ def test_as_in_float64(kind, size):
         np.testing.assert_allclose(area(scores, outcomes), expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [4, 300])
+def test_ties_across_pieces(size):
+    """Sorted rows are read in pieces; a tie may start in one and end in another."""
+    rng = np.random.default_rng(size)
+    outcomes, where = rng.random(size) < 0.6, rng.random(size) < 0.9
+    # The keys of -1 and of the number just below 4 differ in the first bit alone.
+    signs = np.where(rng.random(size) < 0.5, np.float32(-1), np.float32(3.9999998))
+    for scores in (
+        signs,
+        np.zeros(size),
+        -np.ones(size),
+        np.round(signs * rng.random(size)),
+    ):
+        scores = scores.astype(np.float32)
+        _, _, *areas = reference(scores[where], outcomes[where])
+        for area, expected in zip(AREAS, areas, strict=True):
+            found = area(scores, outcomes, where=where)
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
 def test_weights():
     scores, outcomes = rows("partly right", 100)
     weights = np.random.default_rng(0).choice([0.5, 1.0, 4.0], 100)
