@@ -58,24 +58,30 @@ class Solution(NamedTuple):
 
     Attributes:
       params: `[P]`.
+      value: float32 scalar, the loss, by the quadratic model of the last step.
+      gradient: `[P]`, by the same model: what the linear system has left.
       num_steps: int32 scalar.
       converged: bool scalar.
       endless: bool scalar, whether the loss falls without end along some direction.
     """
 
     params: jax.Array
+    value: jax.Array
+    gradient: jax.Array
     num_steps: jax.Array
     converged: jax.Array
     endless: jax.Array
 
 
 def conjugate_gradients(
-    product: Callable[[jax.Array], jax.Array],
-    vector: jax.Array,
-    tolerance: float | jax.Array,
-) -> jax.Array:
-    """`x` with `product(x) = vector`, up to a relative residual."""
-    goal = tolerance**2 * jnp.sum(vector * vector)
+    product: Callable[[jax.Array], jax.Array], vector: jax.Array, goal: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """`x` with `product(x) = vector`, and the residual.
+
+    It ends where the squared norm of the residual is at most the goal: at 0, if that of
+    the vector is. (`jax.scipy.sparse.linalg.cg` begins with a product by 0 and compiles
+    the pass over the rows twice.)
+    """
 
     def step(carry: Any) -> Any:
         found, residual, direction, square, count, _ = carry
@@ -93,9 +99,9 @@ def conjugate_gradients(
 
     square = jnp.sum(vector * vector)
     zero = jnp.zeros_like(vector)
-    carry = zero, vector, vector, square, jnp.int32(0), square > 0
+    carry = zero, vector, vector, square, jnp.int32(0), square > goal
     carry = transforms.carry(step, carry)
-    return lax.while_loop(lambda carry: carry[-1], step, carry)[0]
+    return lax.while_loop(lambda carry: carry[-1], step, carry)[:2]
 
 
 def minimize(
@@ -157,26 +163,23 @@ def minimize(
         return optax.apply_updates(params, updates), state
 
     def advance(carry: Any) -> Any:
-        params, state, steps, stage, *_ = carry
+        params, _, _, state, steps, stage, *_ = carry
         every = jnp.asarray(stages, jnp.int32)[stage] if last_stage else 1
         value, gradient = objective.evaluate(params, constant, every)
-        norm = jnp.sqrt(jnp.sum(gradient * gradient))
-        accuracy = jnp.clip(norm, fine, _ROUGH)
-
-        def newton_step() -> jax.Array:
-            return conjugate_gradients(
-                lambda vector: objective.product(vector, params, constant, every),
-                -gradient,
-                accuracy,
-            )
-
+        square = jnp.sum(gradient * gradient)
+        norm = jnp.sqrt(square)
         # A step is solved for where it is used: at a new base, or, as a test, where
         # another solver nears the optimum.
         if solver is None:
             solved = solvers.is_accepted(gradient, state, _MOST_SLOPE)
         else:
             solved = norm < _NEAR_SOLVED
-        step = lax.cond(solved, newton_step, lambda: jnp.zeros_like(params))
+        goal = jnp.clip(norm, fine, _ROUGH) ** 2 * square
+        step, residual = conjugate_gradients(
+            lambda vector: objective.product(vector, params, constant, every),
+            -gradient,
+            jnp.where(solved, goal, jnp.inf),
+        )
         fall = -jnp.sum(gradient * step)
         size = jnp.max(jnp.abs(step) * units)
         settled = solved & (fall <= tolerance) & (size <= short)
@@ -210,17 +213,21 @@ def minimize(
         last = lax.select(settled, params + step, params)
         params = lax.select(finished, last, after)
         steps = lax.select(finished, steps, steps + 1)
-        return params, state, steps, stage, settled, endless, finished
+        value = value - lax.select(settled, 0.5 * fall, jnp.float32(0))
+        gradient = lax.select(settled, -residual, gradient)
+        flags = settled, endless, finished
+        return params, value, gradient, state, steps, stage, *flags
 
     enabled = jnp.asarray(enabled)
     no = jnp.array(False)
     first = jnp.where(enabled, jnp.int32(0), last_stage)
-    carry = initial, transformation.init(initial), jnp.int32(0), first, no, no, no
+    start = initial, jnp.float32(0), jnp.zeros_like(initial)
+    carry = *start, transformation.init(initial), jnp.int32(0), first, no, no, no
     carry = lax.while_loop(
         lambda carry: ~carry[-1], advance, transforms.carry(advance, carry)
     )
-    params, _, steps, _, settled, endless, _ = carry
-    return Solution(params=params, num_steps=steps, converged=settled, endless=endless)
+    params, value, gradient, _, steps, _, settled, endless, _ = carry
+    return Solution(params, value, gradient, steps, settled, endless)
 
 
 def differentiable(
@@ -253,7 +260,9 @@ def differentiable(
         solved = lax.custom_linear_solve(
             lambda vector: objective.product(vector, params, data, 1),
             moved,
-            lambda product, vector: conjugate_gradients(product, vector, _FINE),
+            lambda product, vector: conjugate_gradients(
+                product, vector, _FINE**2 * jnp.sum(vector * vector)
+            )[0],
             symmetric=True,
         )
         return params, -jnp.where(inside, solved, 0.0)

@@ -182,7 +182,13 @@ def prepare(
         middle = jnp.zeros(size, jnp.float32)
     absent = counted & ~free
     bias = jnp.where(free, inverse * center, jnp.where(absent, -MAX_PARAMETER, 0.0))
+    # Unit vectors along which all classes move alike.
+    inverses = [
+        jnp.where(free, 1 / jnp.maximum(x, 1e-30), 0.0) for x in (unit, bias_unit)
+    ]
+    common = [x * lax.rsqrt(jnp.maximum(jnp.sum(x * x), 1e-30)) for x in inverses]
     coordinates = {
+        "common": common,
         "center": center,
         "start": start,
         "bias": bias,
@@ -253,9 +259,12 @@ def fit(
         (True, FitStatus.CONVERGED),
     )
     fixed = lax.stop_gradient(data)
-    value, gradient = softmax_regression.OBJECTIVE.evaluate(solution.params, fixed, 1)
-    value = value - softmax_regression.extra(solution.params, fixed)
-    evaluation = solvers.Evaluation(value, gradient, jnp.zeros((0, 0), jnp.float32))
+    penalty = softmax_regression.penalty(
+        *softmax_regression.expand(solution.params, fixed), fixed
+    )
+    evaluation = solvers.Evaluation(
+        solution.value - penalty, solution.gradient, jnp.zeros((0, 0), jnp.float32)
+    )
     found = solvers.Solution(
         params=solution.params,
         evaluation=evaluation,
