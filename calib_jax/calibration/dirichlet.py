@@ -129,7 +129,7 @@ def fit_dirichlet(
 @dispatch.core(
     static=["solver"],
     rows=["logits N C", "labels", "where", "weights"],
-    passes=dispatch.Passes.FEW,
+    passes=dispatch.Passes.FEW_BY_MUCH,
 )
 def _fit_dirichlet(
     logits: jax.Array,

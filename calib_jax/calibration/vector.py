@@ -107,7 +107,7 @@ def fit_vector(
 @dispatch.core(
     static=["solver"],
     rows=["logits N C", "labels", "where", "weights", "class_where N C"],
-    passes=dispatch.Passes.FEW,
+    passes=dispatch.Passes.FEW_BY_MUCH,
 )
 def _fit_vector(
     logits: jax.Array,
