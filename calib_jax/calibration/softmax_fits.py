@@ -211,6 +211,19 @@ def prepare(
     )
 
 
+def started(
+    problem: Problem, matrix: jax.Array, bias: jax.Array, warm: jax.Array
+) -> Problem:
+    """The problem with another start, if it is to be `warm`."""
+    data, free = problem.data, problem.data["free"]
+    bias = bias + softmax_regression.dot(matrix, data["center"])
+    start = {
+        "start": jnp.where(warm & free[:, None], matrix, data["start"]),
+        "bias": jnp.where(warm & free, bias, data["bias"]),
+    }
+    return problem._replace(data=data | lax.stop_gradient(start))
+
+
 def fit(
     problem: Problem,
     solver: optax.GradientTransformation | None,
