@@ -26,6 +26,8 @@ _SHORT, _SHORT_OF_MANY = 1e-3, 0.03
 _LONG, _FLAT, _CURVATURE_IN_ROWS, _LEFT_IN_ROWS = 0.3, 1e-9, 1e-4, 1e-2
 # A loss of all rows together below this: each is more likely right than wrong.
 _ALL_RIGHT = math.log(2)
+# The same of a fit that others are compared with, and how many steps it may take.
+_ROUGHLY, _SHORT_ROUGHLY, _MAX_STEPS_ROUGHLY = 1e-4, 0.3, 20
 # A step is halved if the slope at its end is up, and more than this part of the first:
 # where probabilities are 0 and 1, the next step would go too far.
 _MOST_SLOPE = 0.1
@@ -113,6 +115,7 @@ def minimize(
     num_rows: jax.Array,
     solver: optax.GradientTransformation | None = None,
     enabled: jax.Array | bool = True,
+    roughly: jax.Array | bool = False,
     thinnings: Sequence[int] = (),
 ) -> Solution:
     """Runs a solver until one more Newton step would be the last, and takes that step.
@@ -126,6 +129,7 @@ def minimize(
       solver: an optax gradient transformation, which gets the value, the gradient and
         the value function; None is safeguarded Newton steps, as `solvers.newton` takes.
       enabled: bool scalar; False takes no step.
+      roughly: bool scalar, whether the loss need only be within about 1e-4.
       thinnings: `every` of the first steps, descending; then all data are used.
 
     Returns:
@@ -138,8 +142,9 @@ def minimize(
     last_stage = len(stages) - 1
     constant, initial, units = lax.stop_gradient((data, initial, units))
     few = transforms.at_most(initial.size, _MANY_PARAMETERS)
-    tolerance = _TOLERANCE if few else _TOLERANCE_OF_MANY
-    short = _SHORT if few else _SHORT_OF_MANY
+    tolerance = jnp.where(roughly, _ROUGHLY, _TOLERANCE if few else _TOLERANCE_OF_MANY)
+    short = jnp.where(roughly, _SHORT_ROUGHLY, _SHORT if few else _SHORT_OF_MANY)
+    most = jnp.where(roughly, _MAX_STEPS_ROUGHLY, _MAX_STEPS)
     fine = _FINE if few else _FINE_OF_MANY
 
     @jax.custom_jvp
@@ -195,7 +200,7 @@ def minimize(
             after, state = solvers.safeguarded(gradient, state, params, step, solved)
         else:
             after, state = update(value, gradient, state, params)
-        finished = settled | endless | (steps >= _MAX_STEPS) | ~enabled
+        finished = settled | endless | (steps >= most) | ~enabled
         if last_stage:
             coarse = stage < last_stage
             switch = coarse & (

@@ -147,8 +147,12 @@ def _fit_dirichlet(
             logits, labels, where, weights, None, strength, matrix=True
         )
 
-    def fit(problem: softmax_fits.Problem) -> tuple[Dirichlet, FitReport]:
-        matrix, bias, report = softmax_fits.fit(problem, solver, matrix=True)
+    def fit(
+        problem: softmax_fits.Problem, roughly: jax.Array | bool = False
+    ) -> tuple[Dirichlet, FitReport]:
+        matrix, bias, report = softmax_fits.fit(
+            problem, solver, matrix=True, roughly=roughly
+        )
         strength = problem.data["strength"]
         return Dirichlet(matrix=matrix, bias=bias, strength=strength), report
 
@@ -174,7 +178,7 @@ def _fit_dirichlet(
         # A fold starts where it ended with the strength before.
         start = jax.tree.map(lambda leaf: leaf[part], found)
         problem = softmax_fits.started(problem, *start, ~last & (place > 0))
-        params, report = fit(problem)
+        params, report = fit(problem, ~last)
         found = jax.tree.map(
             lambda leaves, leaf: leaves.at[part].set(leaf),
             found,

@@ -229,6 +229,7 @@ def fit(
     solver: optax.GradientTransformation | None,
     *,
     matrix: bool,
+    roughly: jax.Array | bool = False,
 ) -> tuple[jax.Array, jax.Array, FitReport]:
     """Scale `[C]` or matrix `[C, C]`, and bias `[C]`, with the report."""
     data = problem.data
@@ -239,7 +240,7 @@ def fit(
     # A strength outside its domain is NaN.
     problem = problem._replace(invalid=problem.invalid | ~(strength >= 0))
     searched = ~problem.invalid & (problem.total > 0) & ~alone
-    solution = _search(problem, solver, searched)
+    solution = _search(problem, solver, searched, roughly)
     lost = problem.invalid | (searched & ~solution.converged & ~solution.endless)
     params = descent.differentiable(
         softmax_regression.OBJECTIVE,
@@ -312,6 +313,7 @@ def _search(
     problem: Problem,
     solver: optax.GradientTransformation | None,
     enabled: jax.Array,
+    roughly: jax.Array | bool,
 ) -> descent.Solution:
     """The solution, in the coordinates of the problem."""
     data = problem.data
@@ -329,6 +331,7 @@ def _search(
         num_rows=problem.num_rows,
         solver=solver,
         enabled=enabled,
+        roughly=roughly,
         thinnings=reduce.thinnings(data["rows"], first),
     )
 
@@ -344,26 +347,11 @@ def _normaliser(block: Any) -> jax.Array:
 
 
 def _inverse_root(matrix: jax.Array) -> jax.Array:
-    """A triangular `T` with `T matrix T^t` the identity, by elimination; rows of
-    features that others give are 0."""
-    size = matrix.shape[0]
-    least = 1e-5 * jnp.diagonal(matrix)
-    rows = jnp.arange(size, dtype=jnp.int32)
-
-    def eliminate(number: jax.Array, carry: Any) -> Any:
-        rest, found = carry
-        pivot = rest[number, number]
-        factor = jnp.where(
-            (rows > number) & (pivot > least[number]),
-            rest[:, number] / jnp.where(pivot > least[number], pivot, 1.0),
-            0.0,
-        )
-        rest = rest - factor[:, None] * rest[number][None]
-        return rest, found - factor[:, None] * found[number][None]
-
-    carry = matrix, jnp.eye(size, dtype=jnp.float32) + 0.0 * matrix
-    rest, found = lax.fori_loop(0, size, eliminate, carry)
-    pivot = jnp.diagonal(rest)
-    useful = pivot > jnp.maximum(least, 1e-30)
-    scale = jnp.where(useful, lax.rsqrt(jnp.where(useful, pivot, 1.0)), 0.0)
-    return scale[:, None] * found
+    """A `T` with `T matrix T^t` the identity; rows of directions that others give are
+    0."""
+    scale = jnp.sqrt(jnp.diagonal(matrix))
+    scale = jnp.where(scale > 1e-15, 1 / scale, 0.0)
+    values, vectors = jnp.linalg.eigh(scale[:, None] * matrix * scale[None])
+    useful = values > 1e-5
+    roots = jnp.where(useful, lax.rsqrt(jnp.where(useful, values, 1.0)), 0.0)
+    return roots[:, None] * vectors.T * scale[None]
