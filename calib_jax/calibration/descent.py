@@ -36,7 +36,7 @@ _NEAR_SOLVED = 1e-3
 # Relative residuals of the linear systems, far from the optimum and near it.
 _ROUGH, _FINE, _FINE_OF_MANY = 0.1, 1e-5, 0.05
 _MANY_PARAMETERS = 100
-_MOST_PRODUCTS = 200
+_MOST_PRODUCTS, _MOST_PRODUCTS_ROUGHLY = 200, 40
 # When a Newton step on part of the data lowers the loss by less, all data are used.
 _NEAR, _COARSE_STEPS = 1e-3, 10
 
@@ -76,12 +76,15 @@ class Solution(NamedTuple):
 
 
 def conjugate_gradients(
-    product: Callable[[jax.Array], jax.Array], vector: jax.Array, goal: jax.Array
+    product: Callable[[jax.Array], jax.Array],
+    vector: jax.Array,
+    goal: jax.Array,
+    most: jax.Array | int = _MOST_PRODUCTS,
 ) -> tuple[jax.Array, jax.Array]:
     """`x` with `product(x) = vector`, and the residual.
 
     It ends where the squared norm of the residual is at most the goal: at 0, if that of
-    the vector is. (`jax.scipy.sparse.linalg.cg` begins with a product by 0 and compiles
+    the vector is, and after at most so many products. (`jax.scipy.sparse.linalg.cg` begins with a product by 0 and compiles
     the pass over the rows twice.)
     """
 
@@ -96,7 +99,7 @@ def conjugate_gradients(
         residual = residual - length * image
         new = jnp.sum(residual * residual)
         direction = residual + new / jnp.maximum(square, 1e-37) * direction
-        more = useful & (new > goal) & (count + 1 < _MOST_PRODUCTS)
+        more = useful & (new > goal) & (count + 1 < most)
         return found, residual, direction, new, count + 1, more
 
     square = jnp.sum(vector * vector)
@@ -184,6 +187,7 @@ def minimize(
             lambda vector: objective.product(vector, params, constant, every),
             -gradient,
             jnp.where(solved, goal, jnp.inf),
+            jnp.where(roughly, _MOST_PRODUCTS_ROUGHLY, _MOST_PRODUCTS),
         )
         fall = -jnp.sum(gradient * step)
         size = jnp.max(jnp.abs(step) * units)

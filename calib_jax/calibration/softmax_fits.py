@@ -235,7 +235,7 @@ def fit(
     data = problem.data
     strength, free = data["strength"], data["free"]
     alone = jnp.sum(problem.occurs) <= 1
-    if not matrix:
+    if not matrix and data["center"].size > 1:
         alone = alone & ~(strength > 0)
     # A strength outside its domain is NaN.
     problem = problem._replace(invalid=problem.invalid | ~(strength >= 0))
