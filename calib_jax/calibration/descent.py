@@ -84,8 +84,8 @@ def conjugate_gradients(
     """`x` with `product(x) = vector`, and the residual.
 
     It ends where the squared norm of the residual is at most the goal: at 0, if that of
-    the vector is, and after at most so many products. (`jax.scipy.sparse.linalg.cg` begins with a product by 0 and compiles
-    the pass over the rows twice.)
+    the vector is, and after so many products. (`jax.scipy.sparse.linalg.cg` begins with
+    a product by 0, which compiles the pass over the rows twice.)
     """
 
     def step(carry: Any) -> Any:

@@ -99,8 +99,9 @@ def fit_dirichlet(
         with conjugate gradients. Build it once, because each new one is compiled again.
 
     Returns:
-      `Dirichlet`, with the strength taken, and `FitReport`, whose loss is without the
-      penalty.
+      `Dirichlet`, with the strength taken, and `FitReport` of the fit of all rows. Its
+      loss is without the penalty; its gradient is with it, in the coordinates of the
+      solver, and its steps include those that were halved.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype, or a negative host weight or
@@ -176,8 +177,8 @@ def _fit_dirichlet(
         strength = size * jnp.asarray(_GRID)[lax.select(last, chosen, place)]
         problem = prepared(valid & ~held_out, strength)
         # A fold starts where it ended with the strength before.
-        start = jax.tree.map(lambda leaf: leaf[part], found)
-        problem = softmax_fits.started(problem, *start, ~last & (place > 0))
+        matrix, bias = (leaf[part] for leaf in found)
+        problem = softmax_fits.started(problem, matrix, bias, ~last & (place > 0))
         params, report = fit(problem, ~last)
         found = jax.tree.map(
             lambda leaves, leaf: leaves.at[part].set(leaf),

@@ -75,7 +75,9 @@ def fit_vector(
         with conjugate gradients. Build it once, because each new one is compiled again.
 
     Returns:
-      `Vector` and `FitReport`, whose loss is without the penalty.
+      `Vector` and `FitReport`. Its loss is without the penalty; its gradient is with
+      it, in the coordinates of the solver, and its steps include those that were
+      halved.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype, or a negative host weight or
