@@ -347,11 +347,26 @@ def _normaliser(block: Any) -> jax.Array:
 
 
 def _inverse_root(matrix: jax.Array) -> jax.Array:
-    """A `T` with `T matrix T^t` the identity; rows of directions that others give are
-    0."""
-    scale = jnp.sqrt(jnp.diagonal(matrix))
-    scale = jnp.where(scale > 1e-15, 1 / scale, 0.0)
-    values, vectors = jnp.linalg.eigh(scale[:, None] * matrix * scale[None])
-    useful = values > 1e-5
-    roots = jnp.where(useful, lax.rsqrt(jnp.where(useful, values, 1.0)), 0.0)
-    return roots[:, None] * vectors.T * scale[None]
+    """A triangular `T` with `T matrix T^t` the identity, by elimination; rows of
+    features that others give are 0."""
+    size = matrix.shape[0]
+    least = 1e-5 * jnp.diagonal(matrix)
+    rows = jnp.arange(size, dtype=jnp.int32)
+
+    def eliminate(number: jax.Array, carry: Any) -> Any:
+        rest, found = carry
+        pivot = rest[number, number]
+        factor = jnp.where(
+            (rows > number) & (pivot > least[number]),
+            rest[:, number] / jnp.where(pivot > least[number], pivot, 1.0),
+            0.0,
+        )
+        rest = rest - factor[:, None] * rest[number][None]
+        return rest, found - factor[:, None] * found[number][None]
+
+    carry = matrix, jnp.eye(size, dtype=jnp.float32) + 0.0 * matrix
+    rest, found = lax.fori_loop(0, size, eliminate, carry)
+    pivot = jnp.diagonal(rest)
+    useful = pivot > jnp.maximum(least, 1e-30)
+    scale = jnp.where(useful, lax.rsqrt(jnp.where(useful, pivot, 1.0)), 0.0)
+    return scale[:, None] * found
