@@ -50,6 +50,9 @@ class Passes(enum.Enum):
     ONE = enum.auto()
     #: A few times, as a fit does.
     FEW = enum.auto()
+    #: A few times, by a program so large that optimising it for a few thousand entries
+    #: would take longer than its loops.
+    FEW_BY_MUCH = enum.auto()
     #: Many times, as resampling does: unoptimised loops would cost more than they save.
     MANY = enum.auto()
     #: Many times, in loops that only the newer code generator vectorises.

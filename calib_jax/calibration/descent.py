@@ -26,6 +26,8 @@ _SHORT, _SHORT_OF_MANY = 1e-3, 0.03
 _LONG, _FLAT, _CURVATURE_IN_ROWS, _LEFT_IN_ROWS = 0.3, 1e-9, 1e-4, 1e-2
 # A loss of all rows together below this: each is more likely right than wrong.
 _ALL_RIGHT = math.log(2)
+# The same of a fit that others are compared with, and how many steps it may take.
+_ROUGHLY, _SHORT_ROUGHLY, _MAX_STEPS_ROUGHLY = 1e-4, 0.3, 20
 # A step is halved if the slope at its end is up, and more than this part of the first:
 # where probabilities are 0 and 1, the next step would go too far.
 _MOST_SLOPE = 0.1
@@ -34,7 +36,7 @@ _NEAR_SOLVED = 1e-3
 # Relative residuals of the linear systems, far from the optimum and near it.
 _ROUGH, _FINE, _FINE_OF_MANY = 0.1, 1e-5, 0.05
 _MANY_PARAMETERS = 100
-_MOST_PRODUCTS = 200
+_MOST_PRODUCTS, _MOST_PRODUCTS_ROUGHLY = 200, 40
 # When a Newton step on part of the data lowers the loss by less, all data are used.
 _NEAR, _COARSE_STEPS = 1e-3, 10
 
@@ -58,12 +60,16 @@ class Solution(NamedTuple):
 
     Attributes:
       params: `[P]`.
+      value: float32 scalar, the loss, by the quadratic model of the last step.
+      gradient: `[P]`, by the same model: what the linear system has left.
       num_steps: int32 scalar.
       converged: bool scalar.
       endless: bool scalar, whether the loss falls without end along some direction.
     """
 
     params: jax.Array
+    value: jax.Array
+    gradient: jax.Array
     num_steps: jax.Array
     converged: jax.Array
     endless: jax.Array
@@ -72,10 +78,15 @@ class Solution(NamedTuple):
 def conjugate_gradients(
     product: Callable[[jax.Array], jax.Array],
     vector: jax.Array,
-    tolerance: float | jax.Array,
-) -> jax.Array:
-    """`x` with `product(x) = vector`, up to a relative residual."""
-    goal = tolerance**2 * jnp.sum(vector * vector)
+    goal: jax.Array,
+    most: jax.Array | int = _MOST_PRODUCTS,
+) -> tuple[jax.Array, jax.Array]:
+    """`x` with `product(x) = vector`, and the residual.
+
+    It ends where the squared norm of the residual is at most the goal: at 0, if that of
+    the vector is, and after so many products. (`jax.scipy.sparse.linalg.cg` begins with
+    a product by 0, which compiles the pass over the rows twice.)
+    """
 
     def step(carry: Any) -> Any:
         found, residual, direction, square, count, _ = carry
@@ -88,14 +99,14 @@ def conjugate_gradients(
         residual = residual - length * image
         new = jnp.sum(residual * residual)
         direction = residual + new / jnp.maximum(square, 1e-37) * direction
-        more = useful & (new > goal) & (count + 1 < _MOST_PRODUCTS)
+        more = useful & (new > goal) & (count + 1 < most)
         return found, residual, direction, new, count + 1, more
 
     square = jnp.sum(vector * vector)
     zero = jnp.zeros_like(vector)
-    carry = zero, vector, vector, square, jnp.int32(0), square > 0
+    carry = zero, vector, vector, square, jnp.int32(0), square > goal
     carry = transforms.carry(step, carry)
-    return lax.while_loop(lambda carry: carry[-1], step, carry)[0]
+    return lax.while_loop(lambda carry: carry[-1], step, carry)[:2]
 
 
 def minimize(
@@ -107,6 +118,7 @@ def minimize(
     num_rows: jax.Array,
     solver: optax.GradientTransformation | None = None,
     enabled: jax.Array | bool = True,
+    roughly: jax.Array | bool = False,
     thinnings: Sequence[int] = (),
 ) -> Solution:
     """Runs a solver until one more Newton step would be the last, and takes that step.
@@ -120,6 +132,7 @@ def minimize(
       solver: an optax gradient transformation, which gets the value, the gradient and
         the value function; None is safeguarded Newton steps, as `solvers.newton` takes.
       enabled: bool scalar; False takes no step.
+      roughly: bool scalar, whether the loss need only be within about 1e-4.
       thinnings: `every` of the first steps, descending; then all data are used.
 
     Returns:
@@ -132,8 +145,9 @@ def minimize(
     last_stage = len(stages) - 1
     constant, initial, units = lax.stop_gradient((data, initial, units))
     few = transforms.at_most(initial.size, _MANY_PARAMETERS)
-    tolerance = _TOLERANCE if few else _TOLERANCE_OF_MANY
-    short = _SHORT if few else _SHORT_OF_MANY
+    tolerance = jnp.where(roughly, _ROUGHLY, _TOLERANCE if few else _TOLERANCE_OF_MANY)
+    short = jnp.where(roughly, _SHORT_ROUGHLY, _SHORT if few else _SHORT_OF_MANY)
+    most = jnp.where(roughly, _MAX_STEPS_ROUGHLY, _MAX_STEPS)
     fine = _FINE if few else _FINE_OF_MANY
 
     @jax.custom_jvp
@@ -157,26 +171,24 @@ def minimize(
         return optax.apply_updates(params, updates), state
 
     def advance(carry: Any) -> Any:
-        params, state, steps, stage, *_ = carry
+        params, _, _, state, steps, stage, *_ = carry
         every = jnp.asarray(stages, jnp.int32)[stage] if last_stage else 1
         value, gradient = objective.evaluate(params, constant, every)
-        norm = jnp.sqrt(jnp.sum(gradient * gradient))
-        accuracy = jnp.clip(norm, fine, _ROUGH)
-
-        def newton_step() -> jax.Array:
-            return conjugate_gradients(
-                lambda vector: objective.product(vector, params, constant, every),
-                -gradient,
-                accuracy,
-            )
-
+        square = jnp.sum(gradient * gradient)
+        norm = jnp.sqrt(square)
         # A step is solved for where it is used: at a new base, or, as a test, where
         # another solver nears the optimum.
         if solver is None:
             solved = solvers.is_accepted(gradient, state, _MOST_SLOPE)
         else:
             solved = norm < _NEAR_SOLVED
-        step = lax.cond(solved, newton_step, lambda: jnp.zeros_like(params))
+        goal = jnp.clip(norm, fine, _ROUGH) ** 2 * square
+        step, residual = conjugate_gradients(
+            lambda vector: objective.product(vector, params, constant, every),
+            -gradient,
+            jnp.where(solved, goal, jnp.inf),
+            jnp.where(roughly, _MOST_PRODUCTS_ROUGHLY, _MOST_PRODUCTS),
+        )
         fall = -jnp.sum(gradient * step)
         size = jnp.max(jnp.abs(step) * units)
         settled = solved & (fall <= tolerance) & (size <= short)
@@ -192,7 +204,7 @@ def minimize(
             after, state = solvers.safeguarded(gradient, state, params, step, solved)
         else:
             after, state = update(value, gradient, state, params)
-        finished = settled | endless | (steps >= _MAX_STEPS) | ~enabled
+        finished = settled | endless | (steps >= most) | ~enabled
         if last_stage:
             coarse = stage < last_stage
             switch = coarse & (
@@ -210,17 +222,21 @@ def minimize(
         last = lax.select(settled, params + step, params)
         params = lax.select(finished, last, after)
         steps = lax.select(finished, steps, steps + 1)
-        return params, state, steps, stage, settled, endless, finished
+        value = value - lax.select(settled, 0.5 * fall, jnp.float32(0))
+        gradient = lax.select(settled, -residual, gradient)
+        flags = settled, endless, finished
+        return params, value, gradient, state, steps, stage, *flags
 
     enabled = jnp.asarray(enabled)
     no = jnp.array(False)
     first = jnp.where(enabled, jnp.int32(0), last_stage)
-    carry = initial, transformation.init(initial), jnp.int32(0), first, no, no, no
+    start = initial, jnp.float32(0), jnp.zeros_like(initial)
+    carry = *start, transformation.init(initial), jnp.int32(0), first, no, no, no
     carry = lax.while_loop(
         lambda carry: ~carry[-1], advance, transforms.carry(advance, carry)
     )
-    params, _, steps, _, settled, endless, _ = carry
-    return Solution(params=params, num_steps=steps, converged=settled, endless=endless)
+    params, value, gradient, _, steps, _, settled, endless, _ = carry
+    return Solution(params, value, gradient, steps, settled, endless)
 
 
 def differentiable(
@@ -253,7 +269,9 @@ def differentiable(
         solved = lax.custom_linear_solve(
             lambda vector: objective.product(vector, params, data, 1),
             moved,
-            lambda product, vector: conjugate_gradients(product, vector, _FINE),
+            lambda product, vector: conjugate_gradients(
+                product, vector, _FINE**2 * jnp.sum(vector * vector)
+            )[0],
             symmetric=True,
         )
         return params, -jnp.where(inside, solved, 0.0)

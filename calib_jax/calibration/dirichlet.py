@@ -70,10 +70,12 @@ def fit_dirichlet(
     class. With few rows, or for a better confidence of the top class alone, take
     `fit_temperature` or `fit_vector`.
 
-    Without a strength, the one of C times 100, 10, 1, 0.1 and 0.01 that gives the least
-    loss in cross-validation with three folds is taken. What fold a row is in depends on
-    its logits and label alone: neither on its place nor on the other rows, and copies
-    of a row are in one fold. That takes 16 fits in place of one.
+    Without a strength, one of C times 100, 10, 1, 0.1 and 0.01 is taken by
+    cross-validation with three folds: from the first on, as long as each next one
+    lowers the loss of the rows left out. Weaker penalties are not tried after that,
+    because their fits take longest. What fold a row is in depends on its logits and
+    label alone: neither on its place nor on the other rows, and copies of a row are in
+    one fold. That takes 7 to 16 fits in place of one.
 
     `SEPARABLE` says that the loss falls without end along some direction. So it does
     for a class that is nobody's label: it gets the bias -1e6, a row of zeros in the
@@ -97,8 +99,9 @@ def fit_dirichlet(
         with conjugate gradients. Build it once, because each new one is compiled again.
 
     Returns:
-      `Dirichlet`, with the strength taken, and `FitReport`, whose loss is without the
-      penalty.
+      `Dirichlet`, with the strength taken, and `FitReport` of the fit of all rows. Its
+      loss is without the penalty; its gradient is with it, in the coordinates of the
+      solver, and its steps include those that were halved.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype, or a negative host weight or
@@ -129,7 +132,7 @@ def fit_dirichlet(
 @dispatch.core(
     static=["solver"],
     rows=["logits N C", "labels", "where", "weights"],
-    passes=dispatch.Passes.FEW,
+    passes=dispatch.Passes.FEW_BY_MUCH,
 )
 def _fit_dirichlet(
     logits: jax.Array,
@@ -140,16 +143,22 @@ def _fit_dirichlet(
     *,
     solver: optax.GradientTransformation | None,
 ) -> tuple[Dirichlet, FitReport]:
-    def fit(where: jax.Array | None, strength: jax.Array) -> Any:
-        problem = softmax_fits.prepare(
+    def prepared(where: jax.Array | None, strength: jax.Array) -> softmax_fits.Problem:
+        return softmax_fits.prepare(
             logits, labels, where, weights, None, strength, matrix=True
         )
-        matrix, bias, report = softmax_fits.fit(problem, solver, matrix=True)
-        params = Dirichlet(matrix=matrix, bias=bias, strength=strength)
-        return problem, params, report
+
+    def fit(
+        problem: softmax_fits.Problem, roughly: jax.Array | bool = False
+    ) -> tuple[Dirichlet, FitReport]:
+        matrix, bias, report = softmax_fits.fit(
+            problem, solver, matrix=True, roughly=roughly
+        )
+        strength = problem.data["strength"]
+        return Dirichlet(matrix=matrix, bias=bias, strength=strength), report
 
     if strength is not None:
-        return fit(where, strength)[1:]
+        return fit(prepared(where, strength))
     num_rows, size = logits.shape
     rows = {"logits": logits, "label": labels}
     fold = reduce.map_rows(lambda block: _fold(**block), lax.stop_gradient(rows))
@@ -158,21 +167,44 @@ def _fit_dirichlet(
 
     def next_fit(carry: Any) -> Any:
         # The last fit is that of all rows, so that one program does them all.
-        number, losses, _, _ = carry
-        last = number == num_fits
-        place = lax.select(last, jnp.argmin(losses).astype(jnp.int32), number // 3)
-        held_out = ~last & (fold == number % _NUM_FOLDS)
-        problem, params, report = fit(
-            valid & ~held_out, size * jnp.asarray(_GRID)[place]
+        number, total, least, chosen, found, _, _ = carry
+        last, place, part = (
+            number == num_fits,
+            number // _NUM_FOLDS,
+            number % _NUM_FOLDS,
         )
-        loss = softmax_fits.total_loss(
+        held_out = ~last & (fold == part)
+        strength = size * jnp.asarray(_GRID)[lax.select(last, chosen, place)]
+        problem = prepared(valid & ~held_out, strength)
+        # A fold starts where it ended with the strength before.
+        matrix, bias = (leaf[part] for leaf in found)
+        problem = softmax_fits.started(problem, matrix, bias, ~last & (place > 0))
+        params, report = fit(problem, ~last)
+        found = jax.tree.map(
+            lambda leaves, leaf: leaves.at[part].set(leaf),
+            found,
+            (params.matrix, params.bias),
+        )
+        total = total + softmax_fits.total_loss(
             problem, params.matrix, params.bias, valid & held_out
         )
-        return number + 1, losses.at[place].add(loss), params, report
+        whole = part == _NUM_FOLDS - 1
+        better = whole & (total < least)
+        least = lax.select(better, total, least)
+        chosen = lax.select(better, place, chosen)
+        total = jnp.where(whole, 0.0, total)
+        following = jnp.where(whole & ~better, num_fits, number + 1)
+        number = lax.select(last, number + 1, following)
+        return number, total, least, chosen, found, params, report
 
-    shapes = jax.eval_shape(lambda: fit(where, jnp.float32(1))[1:])
+    shapes = jax.eval_shape(lambda: fit(prepared(where, jnp.float32(1))))
     nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    carry = jnp.int32(0), jnp.zeros(len(_GRID), jnp.float32), *nothing
+    found = (
+        jnp.zeros((_NUM_FOLDS, size, size), jnp.float32),
+        jnp.zeros((_NUM_FOLDS, size), jnp.float32),
+    )
+    zero = jnp.int32(0)
+    carry = zero, jnp.float32(0), jnp.float32(jnp.inf), zero, found, *nothing
     carry = transforms.carry(next_fit, carry)
     *_, params, report = lax.while_loop(
         lambda carry: carry[0] <= num_fits, next_fit, carry

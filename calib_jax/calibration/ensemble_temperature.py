@@ -104,7 +104,7 @@ def fit_ensemble_temperature(
 
 @dispatch.core(
     rows=["logits N C", "labels", "where", "weights", "class_where N C"],
-    passes=dispatch.Passes.FEW,
+    passes=dispatch.Passes.FEW_BY_MUCH,
 )
 def _fit_ensemble_temperature(
     logits: jax.Array,

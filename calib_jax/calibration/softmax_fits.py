@@ -182,7 +182,13 @@ def prepare(
         middle = jnp.zeros(size, jnp.float32)
     absent = counted & ~free
     bias = jnp.where(free, inverse * center, jnp.where(absent, -MAX_PARAMETER, 0.0))
+    # Unit vectors along which all classes move alike.
+    inverses = [
+        jnp.where(free, 1 / jnp.maximum(x, 1e-30), 0.0) for x in (unit, bias_unit)
+    ]
+    common = [x * lax.rsqrt(jnp.maximum(jnp.sum(x * x), 1e-30)) for x in inverses]
     coordinates = {
+        "common": common,
         "center": center,
         "start": start,
         "bias": bias,
@@ -205,22 +211,36 @@ def prepare(
     )
 
 
+def started(
+    problem: Problem, matrix: jax.Array, bias: jax.Array, warm: jax.Array
+) -> Problem:
+    """The problem with another start, if it is to be `warm`."""
+    data, free = problem.data, problem.data["free"]
+    bias = bias + softmax_regression.dot(matrix, data["center"])
+    start = {
+        "start": jnp.where(warm & free[:, None], matrix, data["start"]),
+        "bias": jnp.where(warm & free, bias, data["bias"]),
+    }
+    return problem._replace(data=data | lax.stop_gradient(start))
+
+
 def fit(
     problem: Problem,
     solver: optax.GradientTransformation | None,
     *,
     matrix: bool,
+    roughly: jax.Array | bool = False,
 ) -> tuple[jax.Array, jax.Array, FitReport]:
     """Scale `[C]` or matrix `[C, C]`, and bias `[C]`, with the report."""
     data = problem.data
     strength, free = data["strength"], data["free"]
     alone = jnp.sum(problem.occurs) <= 1
-    if not matrix:
+    if not matrix and data["center"].size > 1:
         alone = alone & ~(strength > 0)
     # A strength outside its domain is NaN.
     problem = problem._replace(invalid=problem.invalid | ~(strength >= 0))
     searched = ~problem.invalid & (problem.total > 0) & ~alone
-    solution = _search(problem, solver, searched)
+    solution = _search(problem, solver, searched, roughly)
     lost = problem.invalid | (searched & ~solution.converged & ~solution.endless)
     params = descent.differentiable(
         softmax_regression.OBJECTIVE,
@@ -253,9 +273,12 @@ def fit(
         (True, FitStatus.CONVERGED),
     )
     fixed = lax.stop_gradient(data)
-    value, gradient = softmax_regression.OBJECTIVE.evaluate(solution.params, fixed, 1)
-    value = value - softmax_regression.extra(solution.params, fixed)
-    evaluation = solvers.Evaluation(value, gradient, jnp.zeros((0, 0), jnp.float32))
+    penalty = softmax_regression.penalty(
+        *softmax_regression.expand(solution.params, fixed), fixed
+    )
+    evaluation = solvers.Evaluation(
+        solution.value - penalty, solution.gradient, jnp.zeros((0, 0), jnp.float32)
+    )
     found = solvers.Solution(
         params=solution.params,
         evaluation=evaluation,
@@ -290,6 +313,7 @@ def _search(
     problem: Problem,
     solver: optax.GradientTransformation | None,
     enabled: jax.Array,
+    roughly: jax.Array | bool,
 ) -> descent.Solution:
     """The solution, in the coordinates of the problem."""
     data = problem.data
@@ -307,6 +331,7 @@ def _search(
         num_rows=problem.num_rows,
         solver=solver,
         enabled=enabled,
+        roughly=roughly,
         thinnings=reduce.thinnings(data["rows"], first),
     )
 

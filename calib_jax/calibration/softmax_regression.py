@@ -9,7 +9,8 @@ The data of a fit (`softmax_fits.prepare`) are a dictionary: `rows` with `logits
 `label`, and where there are any `weight`, `class_where` and `shift`, which makes
 log-probabilities of logits; the mask `valid`; `class_where` if rows share it; the
 `strength` of the penalty; which classes are `free` to move; and the coordinates:
-`center`, `start` and `bias`, `unit`, `bias_unit`, `whiten`, `middle` and `pull`.
+`center`, `start` and `bias`, `unit`, `bias_unit`, `common`, `whiten`, `middle` and
+`pull`.
 """
 
 from typing import Any
@@ -86,8 +87,11 @@ def public_bias(slope: jax.Array, bias: jax.Array, center: jax.Array) -> jax.Arr
     return bias - (dot(slope, center) if slope.ndim == 2 else slope * center)
 
 
-def _penalty(params: jax.Array, data: Any) -> jax.Array:
-    slope, bias = expand(params, data)
+def penalty(slope: jax.Array, bias: jax.Array, data: Any) -> jax.Array:
+    """Of the scale or matrix, and bias of centered features; a quadratic form of them.
+
+    It is that of the same probabilities' `canonical` parameters.
+    """
     slope, bias = canonical(slope, public_bias(slope, bias, data["center"]), data)
     size = number(data["free"])
     squares = jnp.sum(bias * bias) / size
@@ -103,23 +107,18 @@ def _penalty(params: jax.Array, data: Any) -> jax.Array:
 
 
 def _drift(params: jax.Array, data: Any) -> jax.Array:
-    """Half the square of what all classes have in common, which moves nothing else."""
-    size = data["bias"].size
+    """The part `[P]` of parameters that all classes share, which moves nothing else.
 
-    def along(unit: jax.Array, part: jax.Array) -> jax.Array:
-        common = jnp.where(data["free"], 1 / jnp.maximum(unit, 1e-30), 0.0)
-        length = jnp.sum(common * common)
-        return dot(common, part) * lax.rsqrt(jnp.maximum(length, 1e-30))
-
-    moved = along(data["bias_unit"], params[-size:])[None]
-    if data["whiten"].ndim == 2:
-        slopes = params[:-size].reshape(size, size)
-        moved = jnp.append(moved, along(data["unit"], slopes))
-    return 0.5 * jnp.sum(moved * moved)
-
-
-def extra(params: jax.Array, data: Any) -> jax.Array:
-    return _penalty(params, data) + _drift(params, data)
+    The loss has half its square added, so that it stays 0.
+    """
+    of_slope, of_bias = data["common"]
+    size = of_bias.size
+    bias = of_bias * jnp.sum(of_bias * params[-size:])
+    if data["whiten"].ndim == 1:
+        return jnp.pad(bias, (size, 0))
+    slope = of_slope[:, None] * params[:-size].reshape(size, size)
+    slope = of_slope[:, None] * jnp.sum(slope, axis=0)[None]
+    return jnp.concatenate([slope.ravel(), bias])
 
 
 def canonical(
@@ -148,17 +147,18 @@ def _evaluate(params: jax.Array, data: Any, every: Any) -> tuple[jax.Array, jax.
 
     def of_block(block: Any, live: jax.Array) -> jax.Array:
         x, inside, weight, target = features(data, block, live)
-        logit, pull = jax.vjp(lambda slope, bias: affine(slope, bias, x), *expanded)
-        loss, p = losses(logit, inside, target)
-        gradient = pull(weight[:, None] * (p - target.astype(jnp.float32)))
-        sums = jnp.stack([jnp.sum(weight), jnp.sum(weight * loss)])
-        return jnp.concatenate([sums, *(g.ravel() for g in gradient)])
+        loss, p = losses(affine(*expanded, x), inside, target)
+        gradient = weight[:, None] * (p - target.astype(jnp.float32))
+        sums = jnp.stack([weight, weight * loss]).sum(axis=1)
+        return jnp.concatenate([sums, *_pulled(expanded[0], x, gradient)])
 
     sums = _sum(of_block, 2, expanded, data, every)
     total = jnp.where(sums[0] > 0, sums[0], 1.0)
-    (gradient,) = pull_back(_shaped(sums[2:] / total, expanded))
-    more, of_more = jax.value_and_grad(extra)(params, data)
-    return sums[1] / total + more, gradient + of_more
+    more, of_penalty = jax.value_and_grad(penalty, (0, 1))(*expanded, data)
+    (gradient,) = pull_back(_with_penalty(sums[2:] / total, of_penalty))
+    drift = _drift(params, data)
+    more = more + 0.5 * jnp.sum(params * drift)
+    return sums[1] / total + more, gradient + drift
 
 
 def _product(vector: jax.Array, params: jax.Array, data: Any, every: Any) -> jax.Array:
@@ -167,20 +167,18 @@ def _product(vector: jax.Array, params: jax.Array, data: Any, every: Any) -> jax
 
     def of_block(block: Any, live: jax.Array) -> jax.Array:
         x, inside, weight, target = features(data, block, live)
-        logit, pull = jax.vjp(lambda slope, bias: affine(slope, bias, x), *expanded)
-        _, p = losses(logit, inside, target)
+        _, p = losses(affine(*expanded, x), inside, target)
         change = affine(*moved, x)
         mean = jnp.sum(p * change, axis=1, keepdims=True)
-        product = pull(weight[:, None] * (p * (change - mean)))
-        return jnp.concatenate(
-            [jnp.sum(weight)[None], *(part.ravel() for part in product)]
-        )
+        product = weight[:, None] * (p * (change - mean))
+        return jnp.concatenate([jnp.sum(weight)[None], *_pulled(moved[0], x, product)])
 
     sums = _sum(of_block, 1, expanded, data, every)
     total = jnp.where(sums[0] > 0, sums[0], 1.0)
-    (product,) = pull_back(_shaped(sums[1:] / total, expanded))
-    gradient = jax.grad(lambda params: extra(params, data))
-    return product + jax.jvp(gradient, (params,), (vector,))[1]
+    # The derivative of a quadratic form is linear.
+    of_penalty = jax.grad(penalty, (0, 1))(*moved, data)
+    (product,) = pull_back(_with_penalty(sums[1:] / total, of_penalty))
+    return product + _drift(vector, data)
 
 
 OBJECTIVE = Objective(evaluate=_evaluate, product=_product)
@@ -203,6 +201,13 @@ def _sum(function: Any, more: int, expanded: Any, data: Any, every: Any) -> jax.
     return reduce.sum_blocks(function, (size,), data["rows"], data["valid"], every)
 
 
-def _shaped(vector: jax.Array, like: tuple[jax.Array, jax.Array]) -> Any:
-    slope, bias = like
-    return vector[: slope.size].reshape(slope.shape), vector[slope.size :]
+def _pulled(slope: jax.Array, x: jax.Array, of_logits: jax.Array) -> Any:
+    """What derivatives by logits say of scale or matrix, and bias; each a vector."""
+    of_slope = dot(of_logits.T, x) if slope.ndim == 2 else jnp.sum(of_logits * x, 0)
+    return of_slope.ravel(), jnp.sum(of_logits, axis=0)
+
+
+def _with_penalty(vector: jax.Array, of_penalty: tuple[jax.Array, jax.Array]) -> Any:
+    slope, bias = of_penalty
+    of_slope, of_bias = vector[: slope.size], vector[slope.size :]
+    return of_slope.reshape(slope.shape) + slope, of_bias + bias

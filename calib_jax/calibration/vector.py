@@ -75,7 +75,9 @@ def fit_vector(
         with conjugate gradients. Build it once, because each new one is compiled again.
 
     Returns:
-      `Vector` and `FitReport`, whose loss is without the penalty.
+      `Vector` and `FitReport`. Its loss is without the penalty; its gradient is with
+      it, in the coordinates of the solver, and its steps include those that were
+      halved.
 
     Raises:
       ValueError: for a wrong rank, shape or dtype, or a negative host weight or
@@ -107,7 +109,7 @@ def fit_vector(
 @dispatch.core(
     static=["solver"],
     rows=["logits N C", "labels", "where", "weights", "class_where N C"],
-    passes=dispatch.Passes.FEW,
+    passes=dispatch.Passes.FEW_BY_MUCH,
 )
 def _fit_vector(
     logits: jax.Array,

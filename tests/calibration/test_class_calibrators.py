@@ -206,6 +206,62 @@ def test_invalid_values():
     assert report.status == FitStatus.INVALID_VALUES
 
 
+def test_masked_classes():
+    """A class that no row has is as if it were not there; masked logits hold NaN."""
+    logits, labels = rows(300)
+    kept = labels != 2
+    others = np.array([0, 1, 3])
+    fewer, expected = cj.calibration.fit_vector(
+        logits[kept][:, others], np.searchsorted(others, labels[kept])
+    )
+    spoilt = logits[kept].copy()
+    spoilt[:, 2] = np.nan
+    shared = np.arange(C) != 2
+    for mask in shared, np.broadcast_to(shared, spoilt.shape):
+        params, report = cj.calibration.fit_vector(
+            spoilt, labels[kept], class_where=mask
+        )
+        assert report.converged
+        np.testing.assert_allclose(report.loss, expected.loss, rtol=1e-6)
+        np.testing.assert_allclose(params.scale[others], fewer.scale, rtol=1e-4)
+        np.testing.assert_allclose(params.bias[others], fewer.bias, atol=1e-4)
+        np.testing.assert_allclose(params.scale[2], np.mean(fewer.scale), rtol=1e-4)
+        assert params.bias[2] == 0
+
+
+def test_hardly_any_rows():
+    """Whatever the status says, parameters are numbers."""
+    rng = np.random.default_rng(8)
+    one_class = FitStatus.ONE_CLASS
+    for n, classes, expected in ((50, 1, one_class), (1, 3, one_class), (6, 6, None)):
+        given = (
+            jnp.asarray(rng.normal(size=(n, classes)), jnp.bfloat16),
+            jnp.asarray(np.arange(n) % classes),
+        )
+        for params, report in (
+            cj.calibration.fit_vector(*given),
+            cj.calibration.fit_dirichlet(*given),
+            cj.calibration.fit_ensemble_temperature(*given),
+        ):
+            assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+            if expected and not hasattr(params, "temperature"):
+                assert report.status == expected
+    # With a strength there is an optimum of two classes, but not of one.
+    _, report = cj.calibration.fit_vector(
+        jnp.ones((50, 1)), jnp.zeros(50, jnp.int32), strength=0.1
+    )
+    assert report.status == one_class
+
+
+def test_a_chosen_strength_has_no_derivative():
+    logits, labels = rows(30)
+    given = jnp.asarray(logits, jnp.float32)
+    with pytest.raises(ValueError, match="[Rr]everse-mode"):
+        jax.grad(lambda x: cj.calibration.fit_dirichlet(x, labels)[0].matrix.sum())(
+            given
+        )
+
+
 def test_other_solvers():
     logits, labels = rows(200)
     expected, _ = cj.calibration.fit_vector(logits, labels)
