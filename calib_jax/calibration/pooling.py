@@ -137,8 +137,8 @@ def pool_weights(
         return jnp.concatenate([first[:1] + second[:1], *sums])
 
     def at_least(first: jax.Array, second: jax.Array) -> jax.Array:
-        first, second = (_mean((x[1:3], x[3:])) for x in (first, second))
-        return ~_less(first, second)
+        means = [_mean((sums[1:3], sums[3:])) for sums in (first, second)]
+        return ~_less(*means)
 
     size, blocks = _pool_lanes(block, num_valid, lanes, pooled, at_least)
     return _join(size, blocks, num_valid, lanes)
@@ -266,9 +266,11 @@ def _join(
         def pool(left: jax.Array, right: jax.Array) -> Pair:
             """Sums from an entry of the left group to before one of the right."""
             entry = jnp.stack([right - 1, left])
-            place = place_of(entry) + np.int32([[0], [length]])
+            place = place_of(entry) + np.array([[0], [length]], np.int32)
             inside = _take(sums, 4, place)
-            beyond = _take(outside, 4, (entry >> shift) + np.int32([[0], [number]]))
+            beyond = _take(
+                outside, 4, (entry >> shift) + np.array([[0], [number]], np.int32)
+            )
             some = jnp.stack([right > middle, left < middle])
             high, low = _add((inside[:2], inside[2:]), (beyond[:2], beyond[2:]))
             high, low = (jnp.where(some[None], x, 0.0) for x in (high, low))
