@@ -6,8 +6,9 @@ from pathlib import Path
 from benchmarks.kit.command import bar, progress
 from benchmarks.kit.machine import Watch
 
-from . import cold, command, growth, programs, results
+from . import cold, command, growth, programs, results, stored
 from .child import load
+from .tables import target_table
 
 WORKLOADS = (
     "temperature",
@@ -38,7 +39,8 @@ def main() -> None:
         "--output",
         type=Path,
         help="folder for RESULTS.md, results.json and figures (default: that of this "
-        "module; with --only or --small nothing is written)",
+        "module; with --only or --small nothing is written). With --only, sections of "
+        "the RESULTS.md there are replaced, and the rest stays",
     )
     command.add_options(parser)
     options = parser.parse_args()
@@ -56,7 +58,7 @@ def main() -> None:
             command.run_with_bar(bars, workload, settings, small)
             for workload in workloads
         ]
-        if folder is not None:
+        if folder is not None and not options.only:
             if not small:
                 task = bars.add_task("growth", total=len(workloads), step="")
                 for workload in workloads:
@@ -70,7 +72,10 @@ def main() -> None:
             compiled = programs.compile_all()
             bars.update(task, advance=1)
     command.print_results(measured, plain=options.json)
-    if folder is not None:
+    if folder is not None and options.only:
+        sections = results.workload_sections(measured)
+        stored.put(folder, sections, target_table(measured))
+    elif folder is not None:
         machine = watch.finish()
         results.write_results(
             folder, measured, growths, compiled, machine, firsts, small=small

@@ -8,7 +8,6 @@ sections stay as they are.
 import argparse
 import dataclasses
 import json
-import re
 import statistics
 import subprocess
 import sys
@@ -19,8 +18,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.kit.command import bar, progress
 from benchmarks.kit.machine import Machine, Watch
-from benchmarks.kit.report import Section, figure, grid, heading, write
+from benchmarks.kit.report import Section, figure, grid
 
+from . import stored
 from .cases import OURS, Case, CaseResult
 from .child import load
 from .measure import Advance, Settings, Start, run_case
@@ -350,31 +350,6 @@ def draw(answers: Sequence[Answers]) -> Figure:
     return figure
 
 
-def put(folder: Path, section: Section) -> None:
-    """Writes a section in place of the one of its title, or before the programs.
-
-    The other sections of RESULTS.md, the other numbers of results.json and the other
-    figures stay as they are.
-    """
-    stored = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    text = (folder / "RESULTS.md").read_text(encoding="utf-8").strip()
-    preface, *rest = re.split(r"^## \d+\. ", text, flags=re.MULTILINE)
-    sections = dict(one.split("\n", 1) for one in rest)
-    order = [title for title in sections if title != section.title]
-    before = "Compiled programs"
-    place = list(sections).index(section.title) if section.title in sections else -1
-    if place < 0:
-        place = order.index(before) if before in order else len(order)
-    order.insert(place, section.title)
-    sections[section.title] = section.text
-    stored[section.title] = section.numbers
-    numbers = {title: stored[title] for title in order if title in stored}
-    blocks = [preface.strip()]
-    for count, title in enumerate(order, 1):
-        blocks += [heading(count, title), sections[title].strip()]
-    write(folder, "\n\n".join(blocks), numbers, section.figures)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog=f"python -m {__package__}.cold", description="Times first calls."
@@ -395,7 +370,7 @@ def main() -> None:
     section = measured.section()
     print(section.text)
     if options.output is not None:
-        put(options.output, section)
+        stored.put(options.output, [section])
 
 
 if __name__ == "__main__":

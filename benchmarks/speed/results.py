@@ -148,6 +148,18 @@ def _machine_block(machine: Machine) -> str:
     return "\n".join(lines)
 
 
+def workload_sections(measured: Sequence[WorkloadResult]) -> list[Section]:
+    """A section for each workload."""
+    return [
+        Section(
+            title=one.workload.title,
+            text=_paragraphs(*workload_blocks(one)),
+            numbers=one.plain(),
+        )
+        for one in measured
+    ]
+
+
 def write_results(
     folder: Path,
     measured: Sequence[WorkloadResult],
@@ -188,14 +200,7 @@ def write_results(
             numbers=machine,
         )
     ]
-    sections += [
-        Section(
-            title=one.workload.title,
-            text=_paragraphs(*workload_blocks(one)),
-            numbers=one.plain(),
-        )
-        for one in measured
-    ]
+    sections += workload_sections(measured)
     if growths:
         sections.append(_growth_section(growths))
     if cold is not None:

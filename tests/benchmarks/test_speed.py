@@ -28,6 +28,7 @@ from benchmarks.speed import (
     process,
     programs,
     results,
+    stored,
     tables,
 )
 from benchmarks.speed.__main__ import WORKLOADS
@@ -314,6 +315,24 @@ def test_first_calls_are_compared_with_their_references(first_calls):
     assert hundred[1] - first[1] == pytest.approx(99 * warm)
 
 
+def test_targets_of_a_workload_take_the_place_of_those_before(tmp_path):
+    table = report.grid(
+        ("workload", "target", "measured", "met"),
+        [["Old, 10", "a", 1, "yes"], ["New, 10", "a", 1, "yes"]],
+    )
+    kept = report.Section(title="Growth", text="It grows.", numbers=[1])
+    report.write_sections(
+        tmp_path, f"# Speed\n\n## Targets\n\n{table}\n\nMore.", [kept]
+    )
+    fresh = report.grid(("workload", "", "", ""), [["New, 10", "b", 2, "no"]])
+    section = report.Section(title="New", text="New text.", numbers=[2])
+    stored.put(tmp_path, [section], fresh)
+    text = (tmp_path / "RESULTS.md").read_text("utf-8")
+    assert "| Old, 10 | a | 1 | yes |\n| New, 10 | b | 2 | no |\n\nMore." in text
+    assert "| New, 10 | a |" not in text
+    assert text.index("## 1. New") < text.index("## 2. Growth")
+
+
 def test_a_section_takes_the_place_of_the_one_before(first_calls, tmp_path):
     """The rest of RESULTS.md, results.json and the figures stays as it is."""
     preface, programs_text = "# Speed\n\n## Targets\n\nmet", "Few.\n\n| a |\n|---|"
@@ -330,7 +349,7 @@ def test_a_section_takes_the_place_of_the_one_before(first_calls, tmp_path):
     report.write_sections(tmp_path / "whole", preface, whole)
     expected = (tmp_path / "whole" / "RESULTS.md").read_text("utf-8")
     for _ in range(2):
-        cold.put(tmp_path, section)
+        stored.put(tmp_path, [section])
         text = (tmp_path / "RESULTS.md").read_text("utf-8")
         assert text == expected
         assert "## 2. Cold\n" in text and "## 3. Compiled programs\n" in text
