@@ -16,6 +16,8 @@ from .judged import SIZES, Judged
 # Of tasks, by their titles, and of calibrators, by their names.
 Judgements = Mapping[str, Mapping[str, Judged]]
 _MARKERS = "osD^vX"
+# The calibrators that others are compared with.
+_FIRST = {"scores": "platt", "classes": "temperature"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,8 @@ class Results:
             values |= {
                 f"{name}_summary": _summary(group, titles),
                 f"{name}_best": _best(group, titles),
+                f"{name}_from": _from_rows(group, titles, _FIRST[name]),
+                f"{name}_first": titles[_FIRST[name]],
                 f"{name}_log_loss": _table(group, titles, "log_loss"),
                 f"{name}_brier": _table(group, titles, "brier"),
                 f"{name}_ece": _table(group, titles, "ece"),
@@ -142,6 +146,35 @@ def _best(group: Group, titles: Mapping[str, str]) -> str:
         tasks = sum(size in sizes for sizes in group.sizes.values())
         rows.append([f"{size:,}", tasks, titles[best], ", ".join(alike) or "-"])
     header = ["rows", "tasks", "least Brier score", "not told from it"]
+    return report.grid(header, rows)
+
+
+def _from_rows(group: Group, titles: Mapping[str, str], first: str) -> str:
+    """From how many rows on each calibrator has a lower Brier score than the first."""
+    sizes = _sizes(group)
+    differences = {
+        size: {
+            name: _mean_and_error(values - found[first])
+            for name, values in found.items()
+        }
+        for size in sizes
+        for found in [_over_tasks(group, size, lambda judged: judged.brier)]
+    }
+    rows = []
+    for name, title in titles.items():
+        if name in ("none", first):
+            continue
+        # The last sizes at which it is lower, and clearly so.
+        least = None
+        for size in reversed(sizes):
+            mean, error = differences[size][name]
+            if mean + error >= 0:
+                break
+            least = size
+        mean, error = differences[sizes[-1]][name]
+        last = f"{number(mean, 1, 1e3)} ± {number(error, 1, 1e3)}"
+        rows.append([title, f"{least:,}" if least else "never", last])
+    header = ["calibrator", "lower from (rows)", f"difference with {sizes[-1]:,}"]
     return report.grid(header, rows)
 
 
