@@ -455,6 +455,9 @@ def instance(name: str, value: Any, *types: type, batched: bool = False) -> None
     """
     if not isinstance(value, types):
         expected = " or ".join(kind.__name__ for kind in types)
-        raise ValueError(f"{name}: expected {expected}, got {type(value).__name__}.")
+        got = type(value).__name__
+        if isinstance(value, tuple) and value and isinstance(value[0], types):
+            got += ". Pass the first of the pair"
+        raise ValueError(f"{name}: expected {expected}, got {got}.")
     if records.is_record(value):
         records.check_axes(name, value, batched=batched)
