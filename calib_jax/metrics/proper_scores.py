@@ -188,8 +188,9 @@ def _mean_loss(
 def _decomposition(table: ReliabilityTable) -> BrierDecomposition:
     # A bin without rows has mean 0, so it is inside.
     inside = CONFIDENCE.holds(table.confidence) & CONFIDENCE.holds(table.outcome)
-    # The means of other scores may be inside by chance; a NaN was not computed.
-    inside = inside & ~(table.squared_error > 1)
+    # The means of other scores may be inside by chance. A NaN was not computed, and
+    # rounding is clipped.
+    inside = inside & ~(table.squared_error > 1 + 1e-5)
     outcome = jnp.where(inside, table.outcome, jnp.nan)
     total = jnp.sum(table.weight, axis=-1)
 

@@ -170,3 +170,5 @@ def test_parts_of_other_tables():
     assert np.isnan(jax.tree.leaves(cj.metrics.brier_decomposition(nothing))).all()
     other = cj.reliability_table(read.bins, 9 * scores, outcomes)
     assert np.isnan(cj.metrics.brier_decomposition(other).reliability)
+    logits = cj.reliability_table(cj.equal_width_bins(1), [-3.0, 4.0], [0, 1])
+    assert np.isnan(jax.tree.leaves(cj.metrics.brier_decomposition(logits))).all()
