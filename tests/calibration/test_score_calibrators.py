@@ -320,7 +320,9 @@ def test_no_guarantee_with_weights(weight):
         leave_out_edges=True,
         weights=weights,
     )
-    assert bool(report.converged) == np.isfinite(params.values).all() == (weight in (0, 1))
+    assert (
+        bool(report.converged) == np.isfinite(params.values).all() == (weight in (0, 1))
+    )
     assert status_of(report) in (Status.CONVERGED, Status.INVALID_VALUES)
 
 
