@@ -186,7 +186,7 @@ def _fit_histogram(
     bins = cut_evenly(scores, num_bins, valid)
     usable = ~jnp.isnan(scores) & masking.usable_outcomes(outcomes, weights)
     invalid = jnp.any(valid & ~usable)
-    unequal = np.bool_(False)
+    unequal: Any = np.bool_(False)
     if weights is not None:
         unequal = jnp.any(valid & (weights != 1))
         # Their sums stay in the range of float32.

@@ -48,7 +48,8 @@ class FitStatus(enum.IntEnum):
     #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
     #: class is masked or has logit -inf, an outcome outside [0, 1], a negative or
     #: infinite weight, a score that is a mask's fill value (`fit_platt`), a confidence
-    #: of 0 or 1 (`fit_beta`), or scores that break a guarantee (`fit_histogram`).
+    #: of 0 or 1 (`fit_beta`), or scores or weights that break a guarantee
+    #: (`fit_histogram`).
     INVALID_VALUES = 8
 
 
