@@ -63,7 +63,10 @@ def test_fitted_temperatures_are_taken_as_they_are():
     close(cj.scaled_softmax(logits, params), cj.calibrate(params, logits))
     for wrong, message in (
         (cj.Temperature(temperature=-1.0), r"temperature: .*\(0, inf\), got -1"),
-        (cj.Temperature(temperature=jnp.ones(2)), r"temperature: .*float32\[2\]"),
+        (
+            cj.Temperature(temperature=jnp.ones(2, jnp.float32)),
+            r"temperature: .*float32\[2\]",
+        ),
         (cj.Platt(slope=1.0, intercept=0.0), "temperature: .*Platt"),
         (
             cj.calibration.EnsembleTemperature(
