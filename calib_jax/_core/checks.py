@@ -38,6 +38,12 @@ def _rank(name: str, array: Any, rank: int | Sequence[int], expected: str) -> No
         hint = ""
         if array.ndim == 2 and ranks == (1,) and 1 in array.shape:
             hint = f" Pass {name}.ravel() if its {array.size} entries are the examples."
+        elif array.ndim == 2 and ranks == (1,) and name == "scores":
+            hint = (
+                " Of all classes pass one score a row, such as top1(...).confidence; "
+                "or take metrics.multiclass_log_loss, multiclass_brier_score or "
+                "classwise_calibration_error."
+            )
         raise ValueError(f"{name}: expected {expected}, got {_describe(array)}.{hint}")
 
 
@@ -64,8 +70,8 @@ def _floating(name: str, value: ArrayLike, expected: str) -> Any:
     array, stated = arrays.from_any(name, value, expected)
     if stated and not jnp.issubdtype(array.dtype, jnp.floating):
         raise ValueError(
-            f"{name}: expected {expected}, got {_describe(array)}. If its values are "
-            f"correct, convert it with .astype(float)."
+            f"{name}: expected {expected}, got {_describe(array)}. If it is not in the "
+            "place of another argument, convert it with .astype(float)."
         )
     if not stated and array.dtype.kind in "bc":
         kind = "bools" if array.dtype == bool else "complex numbers"
@@ -455,6 +461,9 @@ def instance(name: str, value: Any, *types: type, batched: bool = False) -> None
     """
     if not isinstance(value, types):
         expected = " or ".join(kind.__name__ for kind in types)
-        raise ValueError(f"{name}: expected {expected}, got {type(value).__name__}.")
+        got = type(value).__name__
+        if isinstance(value, tuple) and value and isinstance(value[0], types):
+            got += ". Pass the first of the pair"
+        raise ValueError(f"{name}: expected {expected}, got {got}.")
     if records.is_record(value):
         records.check_axes(name, value, batched=batched)

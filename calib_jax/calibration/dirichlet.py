@@ -125,7 +125,7 @@ def fit_dirichlet(
     scalar = None if strength is None else checks.scalar("strength", strength)
     params, report = _fit_dirichlet(*given, scalar, solver=solver)
     rows = logits, labels, strength, where, weights
-    reports.warn_of_failure("fit_dirichlet", report, rows)
+    reports.warn_of_failure("fit_dirichlet", report, rows, classes=given)
     return params, report
 
 

@@ -98,7 +98,7 @@ def fit_ensemble_temperature(
     rows = temperature.checked_rows(logits, labels, where, weights, class_where)
     params, report = _fit_ensemble_temperature(*rows)
     given = logits, labels, where, weights, class_where
-    reports.warn_of_failure("fit_ensemble_temperature", report, given)
+    reports.warn_of_failure("fit_ensemble_temperature", report, given, classes=rows)
     return params, report
 
 

@@ -53,8 +53,9 @@ def fit_histogram(
     the row whose score is the edge where a bin starts does not count in its mean. It
     holds for independent rows of one distribution, without weights other than 0 and 1,
     and scores of which none equals an edge but the row that set it. So if two valid
-    rows share an edge, or there are fewer than 2 `num_bins` rows, the status is
-    `INVALID_VALUES`. Every fit without guarantee then has values of NaN.
+    rows share an edge, there are fewer than 2 `num_bins` rows, or a weight is not 0 or
+    1, the status is `INVALID_VALUES`. Every fit without guarantee then has values of
+    NaN.
 
     Args:
       scores: floating `[N]`.
@@ -100,8 +101,9 @@ def fit_histogram(
 
 
 _NO_GUARANTEE = (
-    " With leave_out_edges no two rows may have the score of an edge, and each bin "
-    "needs two rows: use fewer bins, or break ties by a little noise."
+    " With leave_out_edges no two rows may have the score of an edge, each bin needs "
+    "two rows, and all weights must be 0 or 1: use fewer bins, or break ties by a "
+    "little noise."
 )
 
 
@@ -184,7 +186,9 @@ def _fit_histogram(
     bins = cut_evenly(scores, num_bins, valid)
     usable = ~jnp.isnan(scores) & masking.usable_outcomes(outcomes, weights)
     invalid = jnp.any(valid & ~usable)
+    unequal: Any = np.bool_(False)
     if weights is not None:
+        unequal = jnp.any(valid & (weights != 1))
         # Their sums stay in the range of float32.
         weights, _ = masking.scaled_weights(scores.shape[0], weights, valid & usable)
     counted = valid & usable
@@ -202,7 +206,7 @@ def _fit_histogram(
     overall = jnp.where(total > 0, jnp.sum(weight * rate) / some, 0.5)
     values = jnp.where(table.count > 0, rate, overall)
     if leave_out_edges:
-        invalid = invalid | ((tied | few) & jnp.any(valid))
+        invalid = invalid | ((tied | few | unequal) & jnp.any(valid))
     status = jnp.select(
         [invalid, ~(total > 0)],
         [FitStatus.INVALID_VALUES, FitStatus.CONSTANT],

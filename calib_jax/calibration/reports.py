@@ -48,7 +48,8 @@ class FitStatus(enum.IntEnum):
     #: A valid row holds NaN or inf, a label outside [0, C) (-1 included), a label whose
     #: class is masked or has logit -inf, an outcome outside [0, 1], a negative or
     #: infinite weight, a score that is a mask's fill value (`fit_platt`), a confidence
-    #: of 0 or 1 (`fit_beta`), or scores that break a guarantee (`fit_histogram`).
+    #: of 0 or 1 (`fit_beta`), or scores or weights that break a guarantee
+    #: (`fit_histogram`).
     INVALID_VALUES = 8
 
 
@@ -98,7 +99,11 @@ def _is_concrete(status: Any) -> bool:
 
 
 def warn_of_failure(
-    name: str, report: FitReport, *given: Any, detail: Callable[[], str] = str
+    name: str,
+    report: FitReport,
+    *given: Any,
+    detail: Callable[[], str] = str,
+    classes: tuple[Any, ...] | None = None,
 ) -> None:
     """Warns that a fit did not converge, if nothing that it was given is on a device.
 
@@ -109,13 +114,18 @@ def warn_of_failure(
       report: its report.
       *given: its arrays, as the caller gave them.
       detail: gives more sentences to add, or nothing.
+      classes: of a fit to labels, its rows as `temperature.checked_rows` has them; the
+        last may be left out.
     """
     if any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(given)):
         return
     if _is_concrete(report.status) and not bool(report.converged):
         status = FitStatus(int(report.status))
+        meaning = _MEANING[status]
+        if classes is not None:
+            meaning = _meaning_for_classes(status, *classes) or meaning
         warnings.warn(
-            f"{name} did not converge: {status.name}. {_MEANING[status]}{detail()} "
+            f"{name} did not converge: {status.name}. {meaning}{detail()} "
             "Look at the report before using the parameters.",
             ConvergenceWarning,
             stacklevel=3,
@@ -129,16 +139,99 @@ _MEANING = {
     FitStatus.INFINITE_LIMIT: "The labels do no better than chance, so there is no "
     "finite best temperature.",
     FitStatus.CONSTANT: "No row is valid, or all scores are equal.",
-    FitStatus.SEPARABLE: "A threshold separates right from wrong answers, or a class "
-    "is nobody's label, so there is no finite best slope: give more rows, "
-    "smooth_targets=True, or a strength.",
-    FitStatus.ONE_CLASS: "All outcomes are 1, or all are 0, or all labels are one "
-    "class: give more rows, or smooth_targets=True.",
+    FitStatus.SEPARABLE: "A threshold separates right from wrong answers, so there is "
+    "no finite best slope: give more rows, or use fit_platt with smooth_targets=True.",
+    FitStatus.ONE_CLASS: "All outcomes are 1, or all are 0: give more rows, or use "
+    "fit_platt with smooth_targets=True.",
     FitStatus.INVALID_VALUES: "A valid row holds NaN or inf, a label that is no class "
     "or whose logit is -inf, a value outside its domain, or scores so far from the "
     "others that they look like fill values: mask it with where=, or find it with "
     "validate_logits, validate_labels or validate_scores.",
 }
+
+
+def _meaning_for_classes(
+    status: FitStatus,
+    logits: Any,
+    labels: Any,
+    where: Any,
+    weights: Any,
+    class_where: Any = None,
+) -> str:
+    """What a status says of these rows of the host; nothing where that is unknown."""
+    if status == FitStatus.CONSTANT:
+        return "No row is valid, or the logits of each row are equal."
+    if status == FitStatus.ONE_CLASS:
+        return "All labels are one class: give rows of others."
+    x, label = np.asarray(logits, np.float32), np.asarray(labels)
+    valid = np.ones(len(label), bool) if where is None else np.asarray(where)
+    valid = valid if weights is None else valid & (np.asarray(weights) != 0)
+    allowed = np.bool_(True) if class_where is None else np.asarray(class_where)
+    allowed = np.broadcast_to(allowed, x.shape)
+    if status == FitStatus.INVALID_VALUES:
+        found = _first_invalid(x, label, valid, weights, allowed)
+        return found and (
+            f"{found}. Correct it, or mask such rows with where=; validate_logits and "
+            "validate_labels count them."
+        )
+    if status == FitStatus.SEPARABLE:
+        named = np.isin(np.arange(x.shape[1]), label[valid])
+        absent = np.flatnonzero(~named & allowed[valid].any(axis=0))
+        if absent.size:
+            some = ", ".join(map(str, absent[:5])) + ", ..." * (absent.size > 5)
+            which = f"Class {some} is" if absent.size == 1 else f"Classes {some} are"
+            return (
+                f"{which} nobody's label, and the best probability of such a class is "
+                "0: give rows of every class, leave such classes out, or give "
+                "fit_vector a strength, such as 0.01."
+            )
+        return (
+            "Some scale or bias separates the labels, so there are no finite best "
+            "parameters: give more rows, or a larger strength, such as 0.01."
+        )
+    return ""
+
+
+def _first_invalid(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    valid: np.ndarray,
+    weights: Any,
+    allowed: np.ndarray,
+) -> str:
+    """What the first valid row that no fit takes holds; nothing if all are fine."""
+    size = logits.shape[1]
+    known = (labels >= 0) & (labels < size)
+    own = np.where(known, labels, 0)[:, None]
+    impossible = logits == -np.inf
+    bad = ~np.isfinite(logits) & ~impossible & allowed
+    reasons = {
+        "label": ~known,
+        "logit": bad.any(axis=1),
+        "masked": known & ~np.take_along_axis(allowed, own, axis=1)[:, 0],
+        "zero": known & np.take_along_axis(impossible, own, axis=1)[:, 0],
+    }
+    if weights is not None:
+        reasons["weight"] = np.isnan(weights)
+    invalid = np.any(list(reasons.values()), axis=0) & valid
+    if not invalid.any():
+        # Some fits take the logarithm of every probability.
+        reasons = {"impossible": impossible.any(axis=1)}
+        invalid = reasons["impossible"] & valid
+    if not invalid.any():
+        return ""
+    row = int(np.argmax(invalid))
+    reason = next(name for name, holds in reasons.items() if holds[row])
+    label = labels[row]
+    if reason == "logit":
+        return f"Row {row} holds {logits[row][bad[row]][0]}".replace("nan", "NaN")
+    return {
+        "label": f"Row {row} has label {label}: labels count from 0 to {size - 1}",
+        "masked": f"Row {row} has label {label}, a class that class_where= masks",
+        "zero": f"Row {row} gives its label {label} the logit -inf, probability 0",
+        "weight": f"Row {row} has the weight NaN",
+        "impossible": f"Row {row} holds -inf, the logarithm of a probability of 0",
+    }[reason]
 
 
 def fit_report(solution: Solution, status: jax.Array, total: jax.Array) -> FitReport:

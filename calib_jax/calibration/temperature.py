@@ -104,7 +104,7 @@ def fit_temperature(
     checks.solver(solver)
     params, report = fit_rows(*rows, solver=solver)
     given = logits, labels, where, weights, class_where
-    reports.warn_of_failure("fit_temperature", report, given)
+    reports.warn_of_failure("fit_temperature", report, given, classes=rows)
     return params, report
 
 

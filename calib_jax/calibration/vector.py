@@ -102,7 +102,7 @@ def fit_vector(
         *rows, checks.scalar("strength", strength), solver=solver
     )
     given = logits, labels, strength, where, weights, class_where
-    reports.warn_of_failure("fit_vector", report, given)
+    reports.warn_of_failure("fit_vector", report, given, classes=rows)
     return params, report
 
 

@@ -6,6 +6,7 @@ logits are read as they are, float64 ones become float32. The largest logit is
 subtracted before exponentials are taken, so no finite logit overflows.
 """
 
+import dataclasses
 import math
 from typing import Any
 
@@ -48,14 +49,15 @@ def scaled_softmax(
     Args:
       logits: floating `[..., C]`.
       temperature: floating scalar, positive and finite, or a `Temperature`; above 1
-        lowers confidence.
+        lowers confidence. Other calibrators are refused: use `calib_jax.calibrate`.
       class_where: optional bool `[C]` or `[..., C]`, the classes that count.
 
     Returns:
       float32 probabilities of the shape of `logits`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or a host temperature not above 0.
+      ValueError: for a wrong rank, shape or dtype, parameters that are not a
+        `Temperature`, or a host temperature not above 0.
 
     References:
       Guo et al., "On Calibration of Modern Neural Networks", 2017, arXiv 1706.04599;
@@ -86,14 +88,16 @@ def top1(
 
     Args:
       logits: floating `[..., C]`.
-      temperature: floating scalar, positive and finite, or a `Temperature`.
+      temperature: floating scalar, positive and finite, or a `Temperature`; other
+        calibrators are refused.
       class_where: optional bool `[C]` or `[..., C]`, the classes that count.
 
     Returns:
       `Top1` with float32 `.confidence` and int32 `.prediction`, each `[...]`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or a host temperature not above 0.
+      ValueError: for a wrong rank, shape or dtype, parameters that are not a
+        `Temperature`, or a host temperature not above 0.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 2 (confidence of a classifier).
@@ -212,9 +216,17 @@ def is_right(prediction: jax.Array, labels: jax.Array, num_classes: int) -> jax.
 
 
 def _checked_temperature(temperature: Any) -> jax.Array:
-    # A fitted `Temperature` holds one; its type lives on a higher floor.
-    number = getattr(temperature, "temperature", temperature)
-    return checks.scalar("temperature", number)
+    # The type `Temperature` lives on a higher floor.
+    if records.is_record(temperature) and not isinstance(temperature, type):
+        fields = [field.name for field in dataclasses.fields(temperature)]
+        if fields != ["temperature"]:
+            raise ValueError(
+                "temperature: expected a floating scalar or a Temperature, got "
+                f"{type(temperature).__name__}, which is not a temperature alone: use "
+                "calibrate for it."
+            )
+        temperature = temperature.temperature
+    return checks.scalar("temperature", temperature)
 
 
 # The distance from 1 to the next smaller float32.

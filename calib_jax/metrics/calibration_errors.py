@@ -151,9 +151,10 @@ def debiased_calibration_error(
     The term subtracted is the squared standard error of the mean outcome, for right and
     wrong answers :math:`\bar v_b (1 - \bar v_b) / (n_b - 1)`. On bins from other rows
     the square is then unbiased for a recalibrator with one confidence in each bin, and
-    nearly so for others. A bin of one row has no standard error and adds 0. It takes no
-    weights, because repeated rows are not independent: a bootstrap of this number would
-    be wrong, and `calibration_error_interval` gives an interval.
+    nearly so for others. A bin of one row has no standard error, so it is left out, and
+    n is the number of rows in the other bins. It takes no weights, because repeated
+    rows are not independent: a bootstrap of this number would be wrong. For an interval
+    take that of the ECE, `calibration_error_interval`.
 
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.
@@ -164,7 +165,7 @@ def debiased_calibration_error(
 
     Returns:
       float32 scalar in `[0, 1]`, 0 where the debiased square is negative; NaN without a
-      valid row, or with a valid NaN or value outside its range.
+      bin of two valid rows, or with a valid NaN or value outside its range.
 
     Raises:
       ValueError: for a wrong rank, shape, dtype or count, or a host value outside its
@@ -302,6 +303,7 @@ def _debiased_error(
     others = jnp.maximum(table.count - 1, 1).astype(jnp.float32)
     noise = jnp.maximum(square - outcome**2, 0.0) / others
     debiased = jnp.where(table.count == 1, 0.0 * gap, gap**2 - noise)
-    total = jnp.sum(table.weight)
-    mean = masking.ratio(jnp.sum(table.weight * debiased), total)
+    # What is NaN shows in a bin of one row, too.
+    weight = jnp.where(table.count == 1, 0.0, table.weight)
+    mean = masking.ratio(jnp.sum(weight * debiased), jnp.sum(weight))
     return jnp.sqrt(jnp.where(mean < 0, 0.0, mean))

@@ -35,7 +35,8 @@ def multiclass_log_loss(
     the log-softmax would not.
 
     Args:
-      probabilities: floating `[N, C]`, in `[0, 1]`.
+      probabilities: floating `[N, C]`, in `[0, 1]`; rows that do not add up to 1 are
+        taken as they are.
       labels: integer `[N]`, in `[0, C)`.
       where: optional bool `[N]`, the rows that count.
       weights: optional non-negative `[N]`.
@@ -73,7 +74,8 @@ def multiclass_brier_score(
     `brier_score` of the probability of one of them; libraries that report half of it,
     or the mean over classes, show smaller numbers.
 
-    Args, errors and NaN as for `multiclass_log_loss`.
+    Args, errors and NaN as for `multiclass_log_loss`: rows that do not add up to 1 are
+    taken as they are.
 
     Returns:
       float32 scalar in `[0, 2]` where rows add up to 1.
@@ -107,15 +109,17 @@ def classwise_calibration_error(
        \left| \bar p_{bk} - \bar y_{bk} \right|
 
     where :math:`\bar y_{bk}` is the share of class k among the rows whose :math:`p_k`
-    is in bin b. Each class gets bins of equal count of its own (adaptive calibration
-    error), unless `bins` are given: `bins=equal_width_bins(15)` gives the class-wise
-    ECE of most papers (static calibration error), a smaller number where there are many
-    classes, because nearly all probabilities are then in the first bin. With many
-    classes both are small for any model: compare models on the same classes only, and
-    use `expected_calibration_error` of `top1` for the answers given.
+    is in bin b. Each class gets bins of equal count of its own, which is the adaptive
+    calibration error of Nixon et al., unless `bins` are given:
+    `bins=equal_width_bins(15)` gives the class-wise ECE of most papers, their static
+    calibration error. The latter is smaller where there are many classes, because
+    nearly all probabilities are then in the first bin. With many classes both are small
+    for any model: compare models on the same classes only, and use
+    `expected_calibration_error` of `top1` for the answers given.
 
     Args:
-      probabilities: floating `[N, C]`, in `[0, 1]`.
+      probabilities: floating `[N, C]`, in `[0, 1]`; rows that do not add up to 1 are
+        taken as they are.
       labels: integer `[N]`, in `[0, C)`.
       num_bins: static number of fresh equal-count bins; not used if `bins` are given.
       bins: optional `Bins` to use unchanged for every class.

@@ -128,8 +128,9 @@ def brier_decomposition(table: ReliabilityTable) -> BrierDecomposition:
 
     Returns:
       `BrierDecomposition` with entries `[...]`; NaN for a table without rows, with a
-      NaN, or of other scores. `within_bin` alone is NaN where the squared error of the
-      table was not computed, as for draws of `bootstrap_reliability`.
+      NaN, or of other scores, which a mean outside `[0, 1]` or a squared error above 1
+      shows. `within_bin` alone is NaN where the squared error of the table was not
+      computed, as for draws of `bootstrap_reliability`.
 
     Raises:
       ValueError: for another type.
@@ -187,6 +188,9 @@ def _mean_loss(
 def _decomposition(table: ReliabilityTable) -> BrierDecomposition:
     # A bin without rows has mean 0, so it is inside.
     inside = CONFIDENCE.holds(table.confidence) & CONFIDENCE.holds(table.outcome)
+    # The means of other scores may be inside by chance. A NaN was not computed, and
+    # rounding is clipped.
+    inside = inside & ~(table.squared_error > 1 + 1e-5)
     outcome = jnp.where(inside, table.outcome, jnp.nan)
     total = jnp.sum(table.weight, axis=-1)
 

@@ -85,8 +85,8 @@ def multiclass_log_loss(state: ClassLossSummary) -> jax.Array:
 
     Returns:
       float32 scalar, that of `calib_jax.metrics.multiclass_log_loss` apart from
-      rounding; NaN without a valid row, or with a valid NaN, a label outside `[0, C)`
-      or one whose logit is -inf.
+      rounding; inf where a label has logit -inf or is a masked class; NaN without a
+      valid row, or with a valid NaN or label outside `[0, C)`.
 
     Raises:
       ValueError: for a wrong type.
@@ -174,4 +174,9 @@ def _losses(
 @dispatch.core
 def _mean(state: ClassLossSummary, number: jax.Array) -> jax.Array:
     table = bin_sums.compute(state.sums)
-    return jnp.where(table.weight[0] > 0, table.means[number, 0], jnp.nan)
+    log_loss, brier_score = table.means[:, 0]
+    # Exact sums have no infinity. What else makes a log loss NaN shows in both.
+    endless = jnp.isnan(log_loss) & ~jnp.isnan(brier_score)
+    log_loss = jnp.where(endless, jnp.inf, log_loss)
+    mean = jnp.stack([log_loss, brier_score])[number]
+    return jnp.where(table.weight[0] > 0, mean, jnp.nan)

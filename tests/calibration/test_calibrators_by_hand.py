@@ -63,10 +63,22 @@ def test_fitted_temperatures_are_taken_as_they_are():
     close(cj.scaled_softmax(logits, params), cj.calibrate(params, logits))
     for wrong, message in (
         (cj.Temperature(temperature=-1.0), r"temperature: .*\(0, inf\), got -1"),
-        (cj.Temperature(temperature=jnp.ones(2)), r"temperature: .*float32\[2\]"),
+        (
+            cj.Temperature(temperature=jnp.ones(2, jnp.float32)),
+            r"temperature: .*float32\[2\]",
+        ),
         (cj.Platt(slope=1.0, intercept=0.0), "temperature: .*Platt"),
+        (
+            cj.calibration.EnsembleTemperature(
+                temperature=jnp.float32(2.0), weights=jnp.array([0.5, 0.3, 0.2])
+            ),
+            "temperature: .*got EnsembleTemperature.*use calibrate",
+        ),
     ):
-        with pytest.raises(ValueError, match=message):
-            cj.top1(logits, wrong)
+        for function in (cj.top1, cj.scaled_softmax):
+            with pytest.raises(ValueError, match=message):
+                function(logits, wrong)
+    with pytest.raises(ValueError, match="got tuple. Pass the first of the pair"):
+        cj.calibrate(cj.fit_temperature(logits, [0, 0]), logits)
     with pytest.raises(ValueError, match="temperature: .*got 0"):
         cj.calibrate(cj.Temperature(temperature=0.0), logits)

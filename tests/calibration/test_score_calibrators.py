@@ -309,6 +309,23 @@ def test_no_guarantee_for_few_rows(num_rows, converged):
     assert np.isfinite(params.values).all() == converged
 
 
+@pytest.mark.parametrize("weight", [0.0, 1.0, 2.0, 0.5])
+def test_no_guarantee_with_weights(weight):
+    scores = np.arange(8.0)
+    weights = np.where(scores == 5, weight, np.where(scores == 7, 0.0, 1.0))
+    params, report = cj.fit_histogram(
+        jnp.asarray(scores),
+        scores > 3,
+        num_bins=3,
+        leave_out_edges=True,
+        weights=weights,
+    )
+    assert (
+        bool(report.converged) == np.isfinite(params.values).all() == (weight in (0, 1))
+    )
+    assert status_of(report) in (Status.CONVERGED, Status.INVALID_VALUES)
+
+
 def test_histogram_error_bound():
     expected = np.sqrt(np.log(2 * 10 / 0.05) / (2 * (1000 - 1)))
     close(error_bound(10_009, 10), expected)

@@ -89,6 +89,25 @@ CALIBRATORS = {
 }
 
 
+def test_formula_of_isotonic_at_infinite_knots():
+    source = PAGE[PAGE.index("def isotonic(") : PAGE.index("def beta(")]
+    names = {"np": np}
+    exec(source, names)
+    scores = np.float32([np.nan, -np.inf, -3, 0, 0.5, 1, 9, np.inf])
+    for knots in (
+        [-np.inf, 0, 1, np.inf],
+        [0, 1, np.inf, np.inf],
+        [-np.inf, -np.inf, 0, 1],
+        [-np.inf, np.inf, np.inf, np.inf],
+        [np.inf] * 4,
+    ):
+        params = isotonic(knots, [0.1, 0.2, 0.4, 0.9])
+        found = names["isotonic"](
+            scores, np.asarray(params.scores), np.asarray(params.values)
+        )
+        np.testing.assert_allclose(found, cj.calibrate(params, scores), rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", CALIBRATORS)
 def test_ten_thousand_tied_scores(kind, tmp_path):
     params, rng = CALIBRATORS[kind], np.random.default_rng(1)

@@ -29,13 +29,14 @@ def in_bins(scores, num_bins):
 
 def debiased(scores, outcomes, num_bins):
     """Kumar et al.'s formula with the sample variance of each bin's outcomes."""
-    square = 0.0
+    squares, counts = [], []
     for rows in in_bins(scores, num_bins):
         if len(rows) > 1:
             gap = scores[rows].mean() - outcomes[rows].mean()
             noise = outcomes[rows].var(ddof=1) / len(rows)
-            square += len(rows) / len(scores) * (gap**2 - noise)
-    return np.sqrt(max(square, 0.0))
+            squares.append(gap**2 - noise)
+            counts.append(len(rows))
+    return np.sqrt(max(np.average(squares, weights=counts), 0.0)) if counts else NAN
 
 
 def sweep(scores, outcomes, max_bins=1000):
@@ -79,8 +80,18 @@ def test_debiased_error_of_0_and_1_as_bools_and_floats():
             for kind in (outcomes, np.float32(outcomes))
         ]
         close(found[0], found[1])
-    # Bins of one row add nothing.
-    equal(found, [0, 0])
+    # Bins of one row say nothing.
+    equal(found, [NAN, NAN])
+
+
+def test_debiased_error_leaves_out_bins_of_one_row():
+    wrong = cj.metrics.debiased_calibration_error(np.linspace(0.9, 0.99, 15), [0] * 15)
+    assert np.isnan(wrong)
+    scores, outcomes = [0.1, 0.5, 0.5], [1, 0, 0]
+    bins = cj.equal_width_bins(3)
+    error = cj.metrics.debiased_calibration_error
+    close(error(scores, outcomes, bins=bins), 0.5)
+    assert np.isnan(error(scores, jnp.array([NAN, 0.0, 0.0]), bins=bins))
 
 
 def test_debiased_error_is_unbiased():
@@ -159,3 +170,5 @@ def test_parts_of_other_tables():
     assert np.isnan(jax.tree.leaves(cj.metrics.brier_decomposition(nothing))).all()
     other = cj.reliability_table(read.bins, 9 * scores, outcomes)
     assert np.isnan(cj.metrics.brier_decomposition(other).reliability)
+    logits = cj.reliability_table(cj.equal_width_bins(1), [-3.0, 4.0], [0, 1])
+    assert np.isnan(jax.tree.leaves(cj.metrics.brier_decomposition(logits))).all()

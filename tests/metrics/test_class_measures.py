@@ -116,3 +116,11 @@ def test_an_interval_by_the_bootstrap():
     )
     close(found.estimate, statistic(probabilities, labels))
     assert found.lower < found.upper
+
+
+def test_scores_of_all_classes_where_one_is_meant():
+    probabilities, labels, _, _ = drawn(40, 4)
+    with pytest.raises(ValueError, match="scores: .*multiclass_log_loss"):
+        cj.log_loss(probabilities, labels)
+    with pytest.raises(ValueError, match="scores: .*place of another argument"):
+        cj.log_loss(labels == 0, probabilities[:, 0])
