@@ -154,7 +154,7 @@ def test_page_on_streams_says_what_sharding_tests_check():
     alone = {"cascade.fit_router_with_guarantee"}
     assert called == test_sharding.OTHERS.keys() - inspected | alone
     _, _, exported = text.partition("except functions that draw rows:")
-    drawn = re.findall(r"`cj\.([\w.]+)`", exported.partition("raise `ValueError`")[0])
+    drawn = re.findall(r"`cj\.([\w.]+)`", exported.partition("whose result")[0])
     assert set(drawn) == test_export.DRAWN
 
 
