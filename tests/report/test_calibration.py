@@ -292,9 +292,12 @@ def test_proper_scores_before_and_after(report, made):
         rows = confidence[judged].astype(np.float64)
         brier = np.mean((rows - right) ** 2)
         loss = -np.mean(np.log(np.where(right == 1, rows, 1 - rows)))
-        np.testing.assert_allclose([told.brier_score, told.log_loss], [brier, loss])
+        found = [told.brier_score, told.log_loss]
+        np.testing.assert_allclose(found, [brier, loss], rtol=1e-6)
         assert f"{brier:.4f}" in page and f"{loss:.4f}" in page
-    assert report.as_dict()["model"]["after"]["log_loss"] == pytest.approx(loss)
+    assert report.as_dict()["model"]["after"]["log_loss"] == pytest.approx(
+        loss, rel=1e-6
+    )
 
 
 def test_stated_confidences_are_taken_as_they_are():
