@@ -69,10 +69,10 @@ def test_json_keys(capsys, file, out):
 
 def test_a_limit_on_the_risk(capsys, file, out):
     first = ("calibrate", file, "--output", out, "--force", "--max-risk")
-    status, printed, _ = run(capsys, *first, "0.15")
-    assert status == 0 and printed.count("at most 15%") == 2
-    found = as_json(capsys, *first, "0.15")["selective"]
-    assert found["limit"] == 0.15 and found["asked"]
+    status, printed, _ = run(capsys, *first, "0.25")
+    assert status == 0 and printed.count("at most 25%") == 2
+    found = as_json(capsys, *first, "0.25")["selective"]
+    assert found["limit"] == 0.25 and found["asked"]
     assert 0 < found["promised_coverage"] < found["coverage_at_limit"]
     for bad in ("0", "1", "nan"):
         assert "--max-risk" in one_line(capsys, *first, bad)
