@@ -34,13 +34,12 @@ from .proper_scores import (
 )
 from .ranking import area_under_roc, rank_correlation
 from .recalibration import CalibrationRefinement, calibration_refinement
+from .risk_limits import coverage_at_risk, risk_at_coverage, threshold_at_risk
 from .selective import (
     RiskCoverageCurve,
     area_under_generalised_risk_coverage,
     area_under_risk_coverage,
-    coverage_at_risk,
     excess_area_under_risk_coverage,
-    risk_at_coverage,
     risk_coverage_curve,
 )
 from .smooth import smooth_calibration_error
@@ -80,6 +79,7 @@ __all__ = [
     "smooth_calibration_error",
     "spiegelhalter_test",
     "sweep_calibration_error",
+    "threshold_at_risk",
 ]
 
 

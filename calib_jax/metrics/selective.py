@@ -13,17 +13,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
 from .._core import checks, dispatch, masking, records, reduce, transforms
-from .._core.domains import Outcome, Share, Weights
-from ..stats import binomial, bounds
+from .._core.domains import Outcome, Weights
 from . import counting, ordered_errors
-
-# Coverages that are tested for a guarantee.
-_NUM_TESTS = 50
 
 
 @records.record(
@@ -121,7 +116,11 @@ def area_under_risk_coverage(
       scores: floating `[N]`, any numbers; or a `RiskCoverageCurve`, alone.
       outcomes: bool, integer or floating `[N]` in `[0, 1]`.
       where: optional bool `[N]`, the rows that count.
-      weights: optional non-negative `[N]`; the mean over k is weighted as well.
+      weights: optional non-negative `[N]`; the mean over k is weighted as well. A
+        weight is a share of the rows, not a number of repetitions: a row repeated w
+        times is w steps of the mean, a row of weight w is one. The two differ by about
+        1 / N, little beside the sampling error, so bootstrap weights
+        (`calib_jax.bootstrap`) do for a hundred rows or more.
 
     Returns:
       float32 scalar in `[0, 1]`, within 1e-6 for up to 10 million rows; NaN without a
@@ -218,97 +217,6 @@ def area_under_generalised_risk_coverage(
     return _area(
         Area(_mean_joint_risk, counting.mean_count), scores, outcomes, where, weights
     )
-
-
-def coverage_at_risk(
-    curve: RiskCoverageCurve,
-    risk: ArrayLike,
-    *,
-    confidence_level: ArrayLike | None = None,
-) -> jax.Array:
-    r"""The largest coverage at which the risk is within a limit.
-
-    Without a confidence level, of the examples of the curve: the risk of new examples
-    at the same threshold is higher about half of the time.
-
-    With a confidence level, the largest coverage that passes a test on the risk of new
-    examples. 50 coverages, 2%, 4%, ... 100%, are tested, each at an error rate of
-    :math:`(1 - \text{confidence\_level}) / 50`, so that with a probability of at least
-    `confidence_level` over the examples of the curve, the chosen one keeps the promise
-
-    .. math:: E[1 - v \mid s > u] \le \text{risk},
-
-    where u is the next lower score of the curve; u is -inf at a coverage of 1. Given u
-    the rows above it are independent rows of the distribution of such rows, so their
-    number of errors is binomial. Partly correct answers are tested by Hoeffding and
-    Bentkus. It holds for independent rows that were not used to make the scores, up to
-    2^24 of them, whatever the model. The share of new examples that are answered is
-    the coverage in expectation, up to 1 / n.
-
-    Args:
-      curve: `RiskCoverageCurve`; without weights for a confidence level.
-      risk: floating scalar in `[0, 1]`; may be traced.
-      confidence_level: optional floating scalar in `(0, 1)`; may be traced.
-
-    Returns:
-      float32 scalar in `[0, 1]`, an entry of `curve.coverage` such as a row `[N]` of it
-      has; 0 if none is within the limit, NaN for a curve of NaN.
-
-    Raises:
-      ValueError: for a wrong type, rank or dtype, a host number out of range, or a
-        confidence level for a curve with weights.
-
-    References:
-      Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", 2017,
-      arXiv 1705.08500 (selection with guaranteed risk; its search by bisection is
-      replaced by a fixed grid, for which the union bound holds).
-
-    Examples:
-      >>> scores = jnp.linspace(0.0, 1.0, 1000)
-      >>> curve = risk_coverage_curve(scores, scores > 0.4)
-      >>> print(coverage_at_risk(curve, 0.1).round(3))
-      0.666
-      >>> print(coverage_at_risk(curve, 0.1, confidence_level=0.95).round(3))
-      0.64
-    """
-    checks.instance("curve", curve, RiskCoverageCurve)
-    limit = checks.scalar("risk", risk)
-    if confidence_level is None:
-        return _coverage_at_risk(curve, limit)
-    error = checks.error_rate("confidence_level", confidence_level)
-    if curve.num_rows is None:
-        raise ValueError(
-            "confidence_level: expected None for a curve with weights, whose rows are "
-            "not equally many draws."
-        )
-    return _promised_coverage(curve, limit, error)
-
-
-def risk_at_coverage(curve: RiskCoverageCurve, coverage: ArrayLike) -> jax.Array:
-    r"""The risk if at least a share of the examples is answered.
-
-    Args:
-      curve: `RiskCoverageCurve`.
-      coverage: floating scalar in `[0, 1]`; may be traced.
-
-    Returns:
-      float32 scalar, the entry of `curve.risk` `[N]` at the smallest coverage that is
-      at least this; NaN for a curve of NaN.
-
-    Raises:
-      ValueError: for a wrong type, rank or dtype, or a host number out of range.
-
-    References:
-      Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", 2017,
-      arXiv 1705.08500.
-
-    Examples:
-      >>> curve = risk_coverage_curve([0.9, 0.4, 0.6, 0.3], [1, 1, 0, 0])
-      >>> print(risk_at_coverage(curve, 0.7).round(3))
-      0.333
-    """
-    checks.instance("curve", curve, RiskCoverageCurve)
-    return _risk_at_coverage(curve, checks.scalar("coverage", coverage))
 
 
 class Area(NamedTuple):
@@ -430,71 +338,17 @@ def _area_of_rows(
     few = size != 0 and transforms.at_most(size, counting.MOST_ROWS)
     if few and is_bool and weights is None:
         return area.of_counts(scores, ~outcomes, masking.valid_rows(size, where))
-    return _known(area.of_curve, _curve(scores, outcomes, where, weights))
+    return known(area.of_curve, _curve(scores, outcomes, where, weights))
 
 
 @dispatch.core(static=["area"])
 def _area_of_curve(scores: RiskCoverageCurve, *, area: Area) -> jax.Array:
-    return _known(area.of_curve, scores)
+    return known(area.of_curve, scores)
 
 
-def _known(value: Callable[..., jax.Array], curve: RiskCoverageCurve) -> jax.Array:
+def known(value: Callable[..., jax.Array], curve: RiskCoverageCurve) -> jax.Array:
     """What is read off a curve; NaN for one without rows."""
     # Over no rows a sum would be 0.
     if curve.coverage.shape[0] == 0:
         return jnp.full((), jnp.nan, jnp.float32)
     return value(curve)
-
-
-@dispatch.core
-def _coverage_at_risk(curve: RiskCoverageCurve, risk: Share) -> jax.Array:
-    def largest(curve: RiskCoverageCurve) -> jax.Array:
-        within = jnp.where(curve.risk <= risk, curve.coverage, 0.0)
-        unknown = jnp.isnan(curve.coverage[-1]) | jnp.isnan(risk)
-        return jnp.where(unknown, jnp.nan, jnp.max(within))
-
-    return _known(largest, curve)
-
-
-@dispatch.core
-def _risk_at_coverage(curve: RiskCoverageCurve, coverage: Share) -> jax.Array:
-    def first(curve: RiskCoverageCurve) -> jax.Array:
-        place = jnp.searchsorted(curve.coverage, coverage)
-        risk = curve.risk.at[place].get(mode="clip")
-        return jnp.where(jnp.isnan(coverage), jnp.nan, risk)
-
-    return _known(first, curve)
-
-
-@dispatch.core
-def _promised_coverage(
-    curve: RiskCoverageCurve, risk: Share, error: jax.Array
-) -> jax.Array:
-    number = np.arange(1, _NUM_TESTS + 1, dtype=np.int32)
-
-    def largest(curve: RiskCoverageCurve) -> jax.Array:
-        count = curve.num_rows
-        assert count is not None
-        # number * count / _NUM_TESTS, without an overflow.
-        each, rest = count // _NUM_TESTS, count % _NUM_TESTS
-        tested = number * each + number * rest // _NUM_TESTS
-        # Rows above the next lower score; all of them at last.
-        lower = curve.threshold.at[tested].get(mode="clip")
-        above = jnp.searchsorted(-curve.threshold, -lower).astype(jnp.int32)
-        above = jnp.where(tested == count, count, above)
-        answered = above.astype(jnp.float32)
-        last = jnp.maximum(above - 1, 0)
-        wrong = curve.risk[last] * answered
-        wrong = jnp.where(curve.whole, jnp.round(wrong), wrong)
-
-        p_value = jax.vmap(
-            lambda wrong, answered: bounds.hoeffding_bentkus(
-                binomial.pair(wrong), answered, risk, binary=curve.whole
-            )
-        )
-        passes = (p_value(wrong, answered) <= error / _NUM_TESTS) | (risk >= 1)
-        coverage = jnp.where(passes & (above > 0), curve.coverage[last], 0.0)
-        unknown = jnp.isnan(curve.coverage[-1] + risk + error)
-        return jnp.where(unknown, jnp.nan, jnp.max(coverage))
-
-    return _known(largest, curve)

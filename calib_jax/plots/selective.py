@@ -23,9 +23,9 @@ def risk_coverage(
 ) -> Figure:
     """Risk against coverage, the most confident answers first.
 
-    The dotted curve is the ideal of the first curve, all of its errors last, and
-    the line "random" is its risk at full coverage, which is that of answers given at
-    random. The legend gives the AURC of each curve.
+    The legend gives the AURC of each curve. A single curve is drawn with its ideal, all
+    of its errors last, as a dotted curve, and with a line "random" at its risk at full
+    coverage, which is that of answers given at random; other models have others.
 
     Args:
       curves: a `RiskCoverageCurve` of `[N]` points, or several of them by name, of
@@ -75,7 +75,7 @@ def _draw(
             label=panels.label(name, f"AURC {area:.3f}"),
         )
     _, risk = next(iter(points.values()))
-    if risk.size:
+    if len(points) == 1 and risk.size:
         _add_ideal(axes, float(risk[-1]))
         panels.reference_line(axes, "random", 100 * float(risk[-1]), "center")
     axes.set_xlim(0, 102)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..io import cells, files
 from ..io.outputs import Outputs
-from . import figures, methods, models, phrases, selective
+from . import figures, methods, models, phrases, scoring, selective
 from .drawings import Drawing
 from .methods import Method
 from .models import Model
@@ -32,6 +32,7 @@ class CalibrationReport(Report):
       confidence: float32 `[N]`, calibrated, of all rows.
       outcome: float32 `[N]`, whether each answer is right.
       fitted: bool `[N]`, the rows that the calibrator was fitted on.
+      can_be_beta: whether each answer has a confidence strictly between 0 and 1.
     """
 
     command: ClassVar[str] = "calibrate"
@@ -43,6 +44,7 @@ class CalibrationReport(Report):
     confidence: np.ndarray = dataclasses.field(metadata={"plain": False})
     outcome: np.ndarray = dataclasses.field(metadata={"plain": False})
     fitted: np.ndarray = dataclasses.field(metadata={"plain": False})
+    can_be_beta: bool = dataclasses.field(metadata={"plain": False})
 
     def headline(self) -> dict[str, Any]:
         before, after = self.model.before, self.model.after
@@ -88,7 +90,9 @@ class CalibrationReport(Report):
         )
         if model.before is not None and error.estimate > model.before.error.estimate:
             has_options = self.sources[0].num_options is not None
-            others = methods.others(model.method, has_options=has_options)
+            others = methods.others(
+                model.method, has_options=has_options, stated=self.can_be_beta
+            )
             found.append(
                 "The ECE is not smaller than before: by chance, or because another "
                 "calibrator suits better. Try "
@@ -133,7 +137,8 @@ class CalibrationReport(Report):
     def _write_confidences(self, path: Path) -> None:
         rows = zip(
             self.ids,
-            self.confidence.tolist(),
+            # With the digits that sentences and `apply` have.
+            self.confidence.astype(str).tolist(),
             self.outcome.tolist(),
             self.fitted.tolist(),
             strict=True,
@@ -143,15 +148,14 @@ class CalibrationReport(Report):
             writer.writerow(["id", "confidence", "outcome", "half"])
             for one, confidence, outcome, fitted in rows:
                 half = "fitted" if fitted else "judged"
-                writer.writerow(
-                    [cells.text(one), f"{confidence:.9g}", f"{outcome:g}", half]
-                )
+                writer.writerow([cells.text(one), confidence, f"{outcome:g}", half])
 
 
 def calibration_report(
     outputs: Outputs,
     *,
     method: Method | None = None,
+    max_risk: float | None = None,
     confidence_level: float = 0.95,
     seed: int = 0,
 ) -> CalibrationReport:
@@ -161,7 +165,9 @@ def calibration_report(
       outputs: with labels or outcomes, from `calib_jax.io.read_outputs`.
       method: the calibrator, such as `methods.METHODS["isotonic"]`; by default one that
         suits the kind of outputs.
-      confidence_level: of the intervals, in `(0, 1)`.
+      max_risk: limit in `(0, 1)` on the share of wrong answers among those given, for
+        which the report says how many to answer; by default a round number that suits.
+      confidence_level: of the intervals and of the promise, in `(0, 1)`.
       seed: of the halves and of the draws of intervals.
 
     Returns:
@@ -169,7 +175,7 @@ def calibration_report(
 
     Raises:
       ValueError: if nothing says which answers are right, all of them are or none is,
-        or there are fewer than 40 rows.
+        there are fewer than 40 rows, or a limit is out of range.
 
     Examples:
       >>> import pathlib, tempfile
@@ -181,6 +187,8 @@ def calibration_report(
       >>> print(report.headline()["num_rows"], report.model.method)
       400 platt
     """
+    if max_risk is not None and not 0 < max_risk < 1:
+        raise ValueError(f"max_risk: expected a limit in (0, 1), got {max_risk}.")
     fitted, judged = models.halves(len(outputs), seed)
     one = models.fit(
         outputs,
@@ -199,10 +207,11 @@ def calibration_report(
         confidence_level=confidence_level,
         model=one.model,
         selective=selective.of(
-            one.confidence, one.outcome, fitted, judged, confidence_level
+            one.confidence, one.outcome, fitted, judged, confidence_level, max_risk
         ),
         ids=outputs.ids,
         confidence=one.confidence,
         outcome=np.asarray(one.outcome, np.float32),
         fitted=first,
+        can_be_beta=scoring.within(outputs),
     )

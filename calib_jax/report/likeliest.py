@@ -36,7 +36,7 @@ class Likeliest:
           title: of the calibrator.
           role: of the model, if there are several.
         """
-        of = f" of the {role}" if role else ""
+        of = phrases.of_role(role)
         if not self.changed_share:
             return (
                 f"{title}{of} can make another option the likeliest, but does so in "

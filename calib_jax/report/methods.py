@@ -103,11 +103,18 @@ def taken_by(params: Calibrator) -> Takes:
     return Takes.CONFIDENCE if isinstance(params, Beta) else Takes.SCORE
 
 
-def others(method: str, *, has_options: bool) -> tuple[str, ...]:
-    """Names of at most two calibrators to try instead, the simplest first."""
+def others(method: str, *, has_options: bool, stated: bool = False) -> tuple[str, ...]:
+    """Names of at most two calibrators to try instead, the simplest first.
+
+    Args:
+      method: name of the one that was taken.
+      has_options: whether there are values of the options.
+      stated: whether answers have confidences, strictly between 0 and 1.
+    """
+    second = METHODS["beta"] if stated and method != "beta" else PLATT
     names = [
         one.name
-        for one in (TEMPERATURE, PLATT, HISTOGRAM)
+        for one in (TEMPERATURE, second, HISTOGRAM)
         if one.name != method and (has_options or one.takes is not Takes.OPTIONS)
     ]
     return tuple(names[:2])

@@ -17,7 +17,7 @@ from ..binning.tables import ReliabilityTable
 from ..calibration.apply import Calibrator
 from ..calibration.reports import ConvergenceWarning, FitReport, FitStatus
 from ..io.outputs import Outputs
-from ..metrics import calibration_errors, intervals
+from ..metrics import calibration_errors, intervals, proper_scores
 from ..metrics.intervals import CalibrationErrorInterval
 from ..stats import bounds
 from . import likeliest, methods, scoring, statuses
@@ -41,12 +41,16 @@ class Judged:
       mean_confidence: their mean, in `[0, 1]`.
       error: the ECE on bins cut from the other half, with its interval, and the ECE of
         a perfectly calibrated model (`null_error`, the noise floor).
+      brier_score: mean squared difference of confidence and outcome.
+      log_loss: mean, in nats; infinite if a confidence of 0 or 1 is wrong.
       table: `ReliabilityTable` on the same bins.
       density: `ReliabilityTable` on 40 bins of equal width.
     """
 
     mean_confidence: float
     error: CalibrationErrorInterval
+    brier_score: float
+    log_loss: float
     table: ReliabilityTable
     density: ReliabilityTable
 
@@ -119,6 +123,11 @@ class Model:
     likeliest: Likeliest | None = None
 
     @property
+    def title(self) -> str:
+        """What the calibrator is called."""
+        return methods.METHODS[self.method].title
+
+    @property
     def remarks(self) -> tuple[str, ...]:
         """How the fit ended, if not well, and what it does to answers, in sentences."""
         method = methods.METHODS[self.method]
@@ -126,7 +135,7 @@ class Model:
         of_options = method.takes is Takes.OPTIONS
         found = statuses.sentences(self.status, role, of_options=of_options)
         if self.likeliest is not None:
-            found += self.likeliest.sentences(method.title, role)
+            found += self.likeliest.sentences(self.title, role)
         return found
 
 
@@ -317,8 +326,7 @@ def _calibrate(
         if method.takes is Takes.CONFIDENCE:
             why = statuses.certain(given[0][fitted], outputs.kind)
         raise ValueError(
-            f"{outputs.name}: {method.title} cannot be fitted to these values: {why} "
-            "Use another --method."
+            f"{outputs.name}: {method.title} cannot be fitted to these values: {why}"
         )
     return params, report, found
 
@@ -370,6 +378,8 @@ def _judge(
     return Judged(
         mean_confidence=float(np.mean(rows[0], dtype=np.float64)),
         error=error,
+        brier_score=float(proper_scores.brier_score(*rows)),
+        log_loss=float(proper_scores.log_loss(*rows)),
         table=tables.reliability_table(cut, *rows),
         density=tables.reliability_table(fine, *rows),
     )

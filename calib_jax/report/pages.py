@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from ..calibration.histogram import Histogram
 from ..calibration.isotonic import Isotonic
+from ..calibration.vector import Vector
 from ..plots import svg
 from . import phrases
 
@@ -236,13 +237,19 @@ def parameters(params: Any) -> str:
         return f"{params.bins.num_bins} bins"
     if isinstance(params, Isotonic):
         return f"{np.isfinite(params.scores).sum()} knots"
+    if isinstance(params, Vector) and params.scale.size > _MOST_NUMBERS:
+        return f"a scale and a bias for each of {params.scale.size} options"
     said = []
     for field in dataclasses.fields(params):
         value = np.asarray(getattr(params, field.name))
         shown = [f"{one:.4g}" for one in value.ravel()[:_MOST_NUMBERS].tolist()]
-        if value.size > len(shown):
-            shown = [" by ".join(map(str, value.shape))]
-        said.append(" ".join([words(field.name), *shown]))
+        what = words(field.name)
+        if value.size <= len(shown):
+            said.append(" ".join([what, *shown]))
+        elif value.ndim == 1:
+            said.append(f"a {what} for each of {value.size} options")
+        else:
+            said.append(f"a {what} of {' by '.join(map(str, value.shape))}")
     return ", ".join(said)
 
 

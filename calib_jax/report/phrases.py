@@ -96,6 +96,14 @@ def _size(share: float) -> str:
     return f"{100 * abs(share):.6g} point{'' if abs(share) == 0.01 else 's'}"
 
 
+def of_role(role: str) -> str:
+    """Whose something is, such as " of the small model"; nothing without a role."""
+    if not role:
+        return ""
+    # Some have a number.
+    return f" of {role}" if role[-1].isdecimal() else f" of the {role}"
+
+
 def rounded_up(value: float, digits: int) -> decimal.Decimal:
     """The least number of so many decimals that is not below a value.
 

@@ -208,12 +208,14 @@ def choose(outputs: Outputs, scores: Scored, fitted: np.ndarray) -> tuple[Method
     on the rows to fit on, whose numbers are `fitted`.
     """
     values = class_values(outputs)
+    stated = "confidence as it is stated" if outputs.scale == "confidence" else ""
     num_values = len(np.unique(scores.score))
     if num_values <= min(_FEW_VALUES, len(outputs) // 3):
         why = f"the scores have only {num_values} different values"
-        return _better(scores, fitted, why if num_values > 1 else "all are equal")
-    if values is None and outputs.scale == "confidence":
-        return _better(scores, fitted, "each answer has a confidence")
+        why = why if num_values > 1 else "all are equal"
+        return _better(scores, fitted, why, stated)
+    if values is None and stated:
+        return _better(scores, fitted, "each answer has one", stated)
     if values is None:
         return PLATT, "Platt scaling, because there is one score for each answer."
     real = True if outputs.class_where is None else outputs.class_where
@@ -226,6 +228,14 @@ def choose(outputs: Outputs, scores: Scored, fitted: np.ndarray) -> tuple[Method
         why = "the values of options are hundreds apart, which a temperature cannot fix"
         return _better(scores, fitted, why, "answer's log-odds")
     return TEMPERATURE, "Temperature scaling, because each option has a value."
+
+
+def within(outputs: Outputs) -> bool:
+    """Whether each answer has a stated confidence, strictly between 0 and 1."""
+    scores = outputs.scores
+    if scores is None or outputs.scale != "confidence":
+        return False
+    return bool(np.all((scores > 0) & (scores < 1)))
 
 
 def _better(

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ..calibration.reports import FitStatus
+from . import phrases
 
 _MEANING = {
     FitStatus.MAX_STEPS: "The solver ran out of steps, so a better fit may exist.",
@@ -43,8 +44,7 @@ def sentences(
     meaning = meanings.get(FitStatus[status])
     if meaning is None:
         return ()
-    which = f" of the {role}" if role else ""
-    return (f"The fit{which} ended as {status}. {meaning}",)
+    return (f"The fit{phrases.of_role(role)} ended as {status}. {meaning}",)
 
 
 # From good to bad.
@@ -61,22 +61,26 @@ def worst(*names: str) -> str:
 
 
 def invalid(kind: str) -> str:
-    """Why values cannot be fitted, in a sentence."""
-    if kind in ("probabilities", "log_probabilities"):
-        return "the right option of a row has a probability of 0."
-    return (
+    """Why values cannot be fitted, and what to do, in sentences."""
+    why = (
         "a value is not finite, or so far from the others that it looks like a masking "
         "value."
     )
+    if kind in ("probabilities", "log_probabilities"):
+        why = "the right option of a row has a probability of 0."
+    return f"{why} Use another --method."
 
 
 def certain(confidence: np.ndarray, kind: str) -> str:
-    """Why confidences cannot be fitted, in a sentence."""
+    """Why confidences cannot be fitted, and what to do, in sentences."""
     number = int(np.sum((confidence <= 0) | (confidence >= 1)))
     if not number:
         return invalid("scores")
     those = "confidence is" if number == 1 else "confidences are"
     found = f"{number:,} {those} exactly 0 or 1, whose logarithms are not finite."
-    if kind != "probabilities":
-        return found
-    return f"{found} --smoothing avoids them."
+    if kind == "probabilities":
+        return f"{found} --smoothing avoids them. Use another --method."
+    return (
+        f"{found} Use another --method, clip them, such as to 0.001 and 0.999, or "
+        "leave these rows out."
+    )

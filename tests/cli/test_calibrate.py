@@ -67,6 +67,17 @@ def test_json_keys(capsys, file, out):
     assert low <= found["ece_after"] <= high
 
 
+def test_a_limit_on_the_risk(capsys, file, out):
+    first = ("calibrate", file, "--output", out, "--force", "--max-risk")
+    status, printed, _ = run(capsys, *first, "0.25")
+    assert status == 0 and printed.count("at most 25%") == 2
+    found = as_json(capsys, *first, "0.25")["selective"]
+    assert found["limit"] == 0.25 and found["asked"]
+    assert 0 < found["promised_coverage"] < found["coverage_at_limit"]
+    for bad in ("0", "1", "nan"):
+        assert "--max-risk" in one_line(capsys, *first, bad)
+
+
 def test_methods_by_name(capsys, file, out):
     first = ("calibrate", file, "--output", out, "--force", "--method")
     _, printed, _ = run(capsys, "calibrate", "--help")

@@ -105,6 +105,7 @@ def wrong_arrays(case, name, good):
     optional_here = {
         ("cleaning.expert_dependence", "confidences"),
         ("metrics.coverage_at_risk", "confidence_level"),
+        ("metrics.threshold_at_risk", "confidence_level"),
     }
     if (case.name, name) not in optional_here and name not in optional:
         yield None, "None|object|only one"

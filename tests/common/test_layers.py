@@ -268,6 +268,7 @@ metrics.area_under_risk_coverage(scores, outcomes=None, *, where=None, weights=N
 metrics.excess_area_under_risk_coverage(scores, outcomes=None, *, where=None, weights=None)
 metrics.area_under_generalised_risk_coverage(scores, outcomes=None, *, where=None, weights=None)
 metrics.coverage_at_risk(curve, risk, *, confidence_level=None)
+metrics.threshold_at_risk(curve, risk, *, confidence_level=None)
 metrics.risk_at_coverage(curve, coverage)
 metrics.rank_correlation(table)
 metrics.multiclass_log_loss(probabilities, labels, *, where=None, weights=None)

@@ -128,6 +128,56 @@ def test_by_hand():
         np.testing.assert_allclose(metrics.risk_at_coverage(tied, coverage), risk)
 
 
+def test_the_threshold_of_a_limit():
+    """Scores from it on are the largest set of whole ties within the limit."""
+    outcomes = [1, 0, 1, 1]
+    tied = np.float32([0.9, 0.3, 0.3, 0.1])
+    curve = metrics.risk_coverage_curve(tied, outcomes)
+    after = np.nextafter(np.float32([0.3, 0.1]), np.float32(1))
+    # Half of the tie has a risk of 1/4, all of it one of 1/3.
+    for limit, least in ((0.2, after[0]), (0.25, -np.inf)):
+        assert metrics.threshold_at_risk(curve, limit) == least
+    half = metrics.risk_coverage_curve([0.9, 0.3, 0.3, 0.1], [1, 0, 1, 0])
+    assert metrics.coverage_at_risk(half, 0.3) == 0.5
+    assert metrics.threshold_at_risk(half, 0.3) == after[0]
+    assert metrics.threshold_at_risk(half, 0.4) == after[1]
+    none = metrics.risk_coverage_curve([0.5, 0.5], [0, 1])
+    assert metrics.threshold_at_risk(none, 0.2) == np.inf
+    assert metrics.threshold_at_risk(none, 0.2, confidence_level=0.9) == np.inf
+    # Subnormals count as 0; rows that do not count are not looked at.
+    least = np.finfo(np.float32).tiny
+    for scores, found in (
+        ([1, 0, 0], least),
+        ([1, -least, -least], 0),
+        ([1, -np.inf, -np.inf], -np.finfo(np.float32).max),
+        ([np.inf, 2, 2], np.nextafter(np.float32(2), np.float32(3))),
+    ):
+        scores = np.array([*scores, 9], np.float32)
+        some = metrics.risk_coverage_curve(scores, [1, 0, 0, 0], where=np.arange(4) < 3)
+        assert metrics.threshold_at_risk(some, 0.1) == found
+        assert metrics.threshold_at_risk(some, 0.7) == -np.inf
+    weighed = metrics.risk_coverage_curve(tied, outcomes, weights=[1.0, 0, 1, 2])
+    assert metrics.threshold_at_risk(weighed, 0) == -np.inf
+    with pytest.raises(ValueError, match="confidence_level: .*weights"):
+        metrics.threshold_at_risk(weighed, 0.1, confidence_level=0.9)
+    for unknown in ([np.nan, 0.5], []):
+        bad = metrics.risk_coverage_curve(unknown, np.ones(len(unknown)))
+        assert np.isnan(metrics.threshold_at_risk(bad, 0.5))
+
+
+@pytest.mark.parametrize("kind", ["positive", "ties"])
+def test_the_threshold_of_a_promise_is_that_of_its_coverage(kind):
+    scores, outcomes = rows(kind, 3000)
+    curve = metrics.risk_coverage_curve(scores, outcomes)
+    seen = []
+    for limit in (0.05, 0.1, 0.2, 0.3, 0.9, 1.0):
+        share = metrics.coverage_at_risk(curve, limit, confidence_level=0.9)
+        least = metrics.threshold_at_risk(curve, limit, confidence_level=0.9)
+        np.testing.assert_allclose(np.mean(scores >= least), share, rtol=1e-6)
+        seen.append(float(share))
+    assert seen[-1] == 1 and len(set(seen)) > 2
+
+
 def test_no_score_does_better_than_the_least_area():
     outcomes = np.array([1, 0.25, 0, 1, 0.5, 0.25])
     np.testing.assert_allclose(AREAS[1](outcomes, outcomes), 0, atol=1e-7)

@@ -23,10 +23,10 @@ def drawn(figure):
 def test_curves_are_in_per_cent(dark):
     where = np.array([1, 1, 1, 1, 0], bool)
     curve = cj.metrics.risk_coverage_curve(SCORES, RIGHT, where=where)
-    figure = plots.risk_coverage({"raw": curve, "_other": curve}, dark=dark)
+    figure = plots.risk_coverage({"raw": curve}, dark=dark)
     names, lines = drawn(figure)
     area = float(cj.metrics.area_under_risk_coverage(curve))
-    assert names == [f"raw, AURC {area:.3f}", f" _other, AURC {area:.3f}", "ideal"]
+    assert names == [f"raw, AURC {area:.3f}", "ideal"]
     # The row that does not count is not drawn.
     expected = [[25, 0], [50, 50], [75, 100 / 3], [100, 25]]
     np.testing.assert_allclose(lines[names[0]], expected, rtol=1e-5)
@@ -36,9 +36,18 @@ def test_curves_are_in_per_cent(dark):
     assert [text.get_text() for text in axes.texts] == ["random\n25.0%"]
     assert axes.get_xlabel() == "Coverage: examples answered (%)"
     assert axes.get_ylabel() == "Risk (error rate, %)"
-    first, second = axes.lines[:2]
-    assert first.get_color() != second.get_color()
-    assert first.get_linestyle() != second.get_linestyle()
+
+
+def test_several_curves_have_no_ideal_in_common():
+    """Ideal and random answers are of one model, and dotted as a fourth curve is."""
+    curve = cj.metrics.risk_coverage_curve(SCORES, RIGHT)
+    figure = plots.risk_coverage(dict.fromkeys(["a", "b", "_c", "d"], curve))
+    names, lines = drawn(figure)
+    assert [name.split(",")[0] for name in names] == ["a", "b", " _c", "d"]
+    (axes,) = figure.axes
+    assert len(axes.lines) == len(lines) == 4 and not axes.texts
+    assert len({line.get_color() for line in axes.lines}) == 4
+    assert len({line.get_linestyle() for line in axes.lines}) >= 3
 
 
 def test_a_single_long_curve_is_thinned():

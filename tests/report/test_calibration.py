@@ -247,6 +247,78 @@ def test_what_cannot_be_calibrated(made):
     )
 
 
+@pytest.mark.parametrize("name", ["histogram", "isotonic", "temperature"])
+def test_the_promise_as_a_reader_applies_it(name, tmp_path):
+    """The sentence, to the confidences as they are written: no block too many."""
+    values, labels = made_outputs.logits(skill=3.0)
+    given = outputs(logits=values, labels=np.int32(labels))
+    report = calibration.calibration_report(given, method=methods.METHODS[name])
+    promise = next(one for one in report.sentences() if "at or above" in one)
+    told = promise.split("at or above ")[1].split(" ")[0]
+    path = tmp_path / "confidences.csv"
+    report.files()["confidences.csv"](path)
+    with path.open(encoding="utf-8", newline="") as file:
+        lines = [line for line in csv.DictReader(file) if line["half"] == "judged"]
+    stated = [line["confidence"] for line in lines]
+    for number in (float, np.float32):
+        share = np.mean([number(one) >= number(told) for one in stated])
+        assert share == pytest.approx(report.selective.promised_coverage, abs=1e-6)
+    # The block just below is not promised; its confidence differs in the last digit.
+    below = max(float(one) for one in stated if float(one) < float(told))
+    assert np.nextafter(np.float32(below), np.float32(1)) == np.float32(told)
+    assert 0 < share < 1 and f"if confidence is at or above {told}" in pages.fragment(
+        report
+    )
+
+
+def test_a_limit_on_the_risk(made):
+    report = calibration.calibration_report(made, max_risk=0.123)
+    assert report.selective.limit == report.as_dict()["selective"]["limit"] == 0.123
+    assert sum("at most 12.3%" in one for one in report.sentences()) == 2
+    assert ">12.3%</dd>" in pages.fragment(report)
+    for bad in (0.0, 1.0, np.nan):
+        with pytest.raises(ValueError, match="max_risk: expected a limit in"):
+            calibration.calibration_report(made, max_risk=bad)
+
+
+def test_proper_scores_before_and_after(report, made):
+    _, judged = models.halves(len(made), 0)
+    right = report.outcome[judged]
+    page = pages.fragment(report)
+    for told, confidence in (
+        (report.model.before, np.asarray(cj.top1(made.logits).confidence)),
+        (report.model.after, report.confidence),
+    ):
+        rows = confidence[judged].astype(np.float64)
+        brier = np.mean((rows - right) ** 2)
+        loss = -np.mean(np.log(np.where(right == 1, rows, 1 - rows)))
+        found = [told.brier_score, told.log_loss]
+        np.testing.assert_allclose(found, [brier, loss], rtol=1e-6)
+        assert f"{brier:.4f}" in page and f"{loss:.4f}" in page
+    assert report.as_dict()["model"]["after"]["log_loss"] == pytest.approx(
+        loss, rel=1e-6
+    )
+
+
+def test_stated_confidences_are_taken_as_they_are():
+    """And where they have log-odds, the advice is beta calibration."""
+    rng = np.random.default_rng(3)
+    shares = np.clip(rng.beta(2, 2, 600), 0.01, 0.99).astype(np.float32)
+    right = np.float32(rng.random(600) < shares)
+    given = outputs(scores=shares, scale="confidence", outcomes=right)
+    report = calibration.calibration_report(given)
+    assert " of the confidence as it is stated, because each " in report.model.reason
+    worse = dataclasses.replace(report.model.before.error, estimate=np.float32(0))
+    before = dataclasses.replace(report.model.before, error=worse)
+    worse = dataclasses.replace(
+        report, model=dataclasses.replace(report.model, before=before)
+    )
+    assert "Try --method beta or --method " in " ".join(worse.sentences())
+    shares[0] = 1
+    report = calibration.calibration_report(dataclasses.replace(given, scores=shares))
+    assert not report.can_be_beta
+
+
 def test_confidences_read_back(report, made, tmp_path):
     nasty = ["-1", "a;b", 'say "x"', "two\nlines", "=cmd|' /C calc'!A0", "@a", " =1"]
     ids = (*nasty, *report.ids[len(nasty) :])

@@ -54,9 +54,11 @@ def test_names():
 @pytest.mark.parametrize("name", METHODS)
 def test_few_others_are_advised(name):
     for has_options in (False, True):
-        others = methods.others(name, has_options=has_options)
-        assert 1 <= len(others) <= 2 and name not in others
-        assert has_options or "temperature" not in others
+        for stated in (False, True):
+            others = methods.others(name, has_options=has_options, stated=stated)
+            assert 1 <= len(others) <= 2 and name not in others
+            assert has_options or "temperature" not in others
+            assert ("beta" in others) <= stated
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -121,7 +123,10 @@ def test_confidence_is_in_the_answers_that_are_judged(made):
         f"{likeliest.accuracy_after:.1%} of the time with it and "
         f"{likeliest.accuracy_before:.1%} without."
     )
+    (told_of_one,) = likeliest.sentences("Vector scaling", "model 1")
+    assert told_of_one.startswith("Vector scaling of model 1 makes another")
     page = pages.fragment(found)
+    assert ">Vector scaling</td>" in page
     assert "Likeliest option changes" in page and told[:120] in page
     assert found.next_steps()[1].endswith("is the entry of the model's own answer.")
     data = found.as_dict()["model"]["likeliest"]
@@ -212,7 +217,10 @@ def test_certain_answers_that_beta_calibration_does_not_take(made):
     given = of_scores(certain, scale="confidence")
     fitted, _ = models.halves(200, 0)
     number = int((certain[fitted] == 1).sum())
-    with pytest.raises(ValueError, match=rf"values: {number} conf.* are exactly 0 or"):
+    match = (
+        rf"values: {number} conf.* are exactly 0 or.* --method, clip them, .* out\.$"
+    )
+    with pytest.raises(ValueError, match=match):
         report.calibration_report(given, method=METHODS["beta"])
     # As written; and of logits, whose softmax is never 1.
     sure = made.logits * 8
@@ -304,5 +312,7 @@ def test_parameters_on_one_line():
     assert pages.parameters(knots) == "2 knots"
     assert pages.parameters(VECTOR) == "scale 0.5 0.5 0.5 0.5, bias 1 0 0 -1"
     shown = pages.parameters(identity(9))
-    assert shown == "matrix 9 by 9, bias 9, strength 0.01"
+    assert shown == "a matrix of 9 by 9, a bias for each of 9 options, strength 0.01"
+    many = cj.calibration.Vector(scale=jnp.ones(10), bias=jnp.zeros(10))
+    assert pages.parameters(many) == "a scale and a bias for each of 10 options"
     assert METHODS["beta"].takes is Takes.CONFIDENCE

@@ -78,7 +78,7 @@ def test_scores(tmp_path):
     assert chosen(free)[0] == "platt"
     # Stated confidences, smooth and in tenths.
     stated = scores(tmp_path / "b.npz", rng.random(MANY), "confidence")
-    assert "each answer has a confidence" in chosen(stated)[1]
+    assert "the confidence as it is stated, because each" in chosen(stated)[1]
     tenths = scores(tmp_path / "d.npz", rng.random(MANY).round(1))
     assert "only 11 different values" in chosen(tenths)[1]
     equal = scores(tmp_path / "f.npz", np.full(FEW, 0.5))

@@ -34,11 +34,13 @@ _SELECTIVE = [
         case(name, "scores outcomes", gradients=("outcomes",), exact=False, **FRESH)
         for name in _AREAS
     ),
-    case("metrics.coverage_at_risk", given={"curve": risk_curve, "risk": 0.4}),
-    case(
-        "metrics.coverage_at_risk",
-        variant="promised",
-        given={"curve": risk_curve, "risk": 0.9, "confidence_level": 0.9},
+    *(
+        case(name, variant=variant, given={"curve": risk_curve, **limits})
+        for name in ("metrics.coverage_at_risk", "metrics.threshold_at_risk")
+        for variant, limits in (
+            ("", {"risk": 0.4}),
+            ("promised", {"risk": 0.9, "confidence_level": 0.9}),
+        )
     ),
     case("metrics.risk_at_coverage", given={"curve": risk_curve, "coverage": 0.4}),
 ]
