@@ -202,6 +202,8 @@ def minimize(
         part = jnp.clip(value, _SMALL_LOSS, 1.0)
         exact = (settled & (fall <= tolerance * part)) | (fall <= _FLAT * part)
         settled = lax.select(bounded, solved & exact, settled)
+        # Where rounding hides all curvature, there is no step.
+        settled = settled & ((fall > 0) | (norm <= _FINE))
         in_rows = fall * num_rows
         flat = in_rows <= jnp.minimum(_LEFT_IN_ROWS, _CURVATURE_IN_ROWS * size * size)
         endless = (size > _LONG) & ((fall <= _FLAT) | flat)

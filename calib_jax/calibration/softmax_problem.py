@@ -14,8 +14,8 @@ from . import softmax_regression
 
 # Largest scale or bias; a class of the lowest bias has probability 0 in float32.
 MAX_PARAMETER = 1e6
-# In calibrated logits the mean lies a few nats below the largest. Logits whose squares
-# overflow are invalid.
+# In calibrated logits the mean lies a few nats below the largest. Logits that need a
+# smaller scale than this are invalid: their squares overflow.
 _GAP, _LEAST_SCALE = 5.0, 1e-15
 
 
@@ -81,7 +81,7 @@ def prepare(
     occurs, counted = shares > 0, inside > 0
     free = counted & (occurs | penalised)
     # A strength outside its domain is NaN.
-    invalid = (unusable > 0) | ~(strength >= 0)
+    invalid = (unusable > 0) | ~(strength >= 0) | (gap * _LEAST_SCALE > _GAP * total)
     some = jnp.maximum(total, 1e-30)
     inverse = jnp.where(gap > 0, _GAP * some / jnp.where(gap > 0, gap, 1.0), 1.0)
     inverse = jnp.clip(jnp.where(invalid, 1.0, inverse), _LEAST_SCALE, MAX_PARAMETER)

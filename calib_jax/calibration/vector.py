@@ -50,8 +50,8 @@ def fit_vector(
     with a bias of mean 0, because a number added to all classes changes nothing. A
     strength :math:`\lambda` pulls the scales towards their mean and the biases towards
     0, which is temperature scaling. Use it where a model favours some classes; with few
-    rows for a class it fits noise, so give a strength, or None: then one of 10, 1, 0.1,
-    0.01 and 0.001 is taken by cross-validation, as by `fit_dirichlet`.
+    rows for a class it fits noise, so give a strength, or None: then one of 100, 10, 1,
+    0.1, 0.01 and 0.001 is taken by cross-validation, as by `fit_dirichlet`.
 
     `SEPARABLE` says that there is no optimum. With a strength that is so where every
     label has a largest logit, or every label a smallest one; without (strength 0),
@@ -63,10 +63,9 @@ def fit_vector(
     logits whose squares overflow, the scales are 1. All parameters are kept in
     `[-1e6, 1e6]`.
 
-    The loss is within 1e-6 (relative, and as if it were at
-    least 0.1) of that of the best parameters, and where the
-    rows determine these well the probabilities are right to 1e-5, or to 1e-4 with more
-    than 50 classes.
+    The loss is within 1e-6 of that of the best parameters (relative, and 1e-7 below
+    0.1), and where the rows determine these well the probabilities are right to 1e-5,
+    or to 1e-4 with more than 50 classes.
 
     Args:
       logits: floating `[N, C]`; -inf is an impossible class.
