@@ -81,7 +81,7 @@ def fit_dirichlet(
     overflow, the matrix is the identity.
 
     The loss, with its penalty, is within 1e-6 of that of the best parameters (relative,
-    and 1e-7 below 0.1). More than 100 parameters are found less closely than few: the
+    or 2e-7 in all). More than 100 parameters are found less closely than few: the
     probabilities are then right to about 1e-4.
 
     Args:

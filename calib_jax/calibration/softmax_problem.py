@@ -101,6 +101,8 @@ def prepare(
     of_all = jnp.maximum(bend / some, 1e-3 * (gap / some) ** 2)
     of_all = jnp.where(penalised & (of_all > 0), of_all, jnp.inf)
     one = jnp.eye(size, dtype=jnp.float32) if matrix else jnp.ones(size, jnp.float32)
+    # By how much each parameter moves the mean of the scales or of the diagonal.
+    held = jnp.where(penalised, (found["whiten"] * found["unit"]).T, 0.0)
     found |= {
         "center": center,
         "start": inverse * one,
@@ -109,6 +111,7 @@ def prepare(
         ),
         "scale_unit": lax.rsqrt(of_all),
         "common": [_common(free, found[name]) for name in ("unit", "bias_unit")],
+        "held": held * lax.rsqrt(jnp.maximum(jnp.sum(held * held), 1e-30)),
         "free": free,
     }
     alone = (jnp.sum(occurs) <= 1) & ~(penalised & (size > 1))

@@ -9,9 +9,9 @@ The data of a fit (`softmax_fits.prepare`) are a dictionary: `rows` with `logits
 `label`, and where there are any `weight`, `class_where` and `shift`, which makes
 log-probabilities of logits; the mask `valid`; `class_where` if rows share it; the
 `strength` of the penalty; which classes are `free` to move; and the coordinates:
-`center`, `start` and `bias`, `unit`, `bias_unit`, `scale_unit`, `common`, `whiten`,
-`middle` and `pull`. A solver's vector has the scale or matrix, the bias, and last one
-more scale for all classes: however strong a penalty is, that stays free.
+`center`, `start` and `bias`, `unit`, `bias_unit`, `scale_unit`, `common`, `held`,
+`whiten`, `middle` and `pull`. A solver's vector has the scale or matrix, the bias, and
+last one more scale for all classes: however strong a penalty is, that stays free.
 """
 
 from typing import Any
@@ -120,19 +120,22 @@ def _deviations(x: jax.Array, free: jax.Array) -> jax.Array:
 
 
 def _drift(params: jax.Array, data: Any) -> jax.Array:
-    """The part `[P]` of parameters that all classes share, which moves nothing else.
+    """The part `[P]` of parameters that moves nothing, or what the last one moves.
 
-    The loss has half its square added, so that it stays 0.
+    That is what all classes share, and the mean of the scales or of the diagonal. The
+    loss has half its square added, so that it stays 0.
     """
     of_slope, of_bias = data["common"]
+    held = data["held"].ravel()
     size = of_bias.size
     slope, bias, _ = _parts(params, size)
     bias = jnp.pad(of_bias * jnp.sum(of_bias * bias), (0, 1))
-    if data["whiten"].ndim == 1:
-        return jnp.pad(bias, (size, 0))
-    slope = of_slope[:, None] * slope.reshape(size, size)
-    slope = of_slope[:, None] * jnp.sum(slope, axis=0)[None]
-    return jnp.concatenate([slope.ravel(), bias])
+    of_all = held * jnp.sum(held * slope)
+    if data["whiten"].ndim == 2:
+        slope = of_slope[:, None] * slope.reshape(size, size)
+        slope = of_slope[:, None] * jnp.sum(slope, axis=0)[None]
+        of_all = of_all + slope.ravel()
+    return jnp.concatenate([of_all, bias])
 
 
 def canonical(

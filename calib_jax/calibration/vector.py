@@ -63,8 +63,8 @@ def fit_vector(
     logits whose squares overflow, the scales are 1. All parameters are kept in
     `[-1e6, 1e6]`.
 
-    The loss is within 1e-6 of that of the best parameters (relative, and 1e-7 below
-    0.1), and where the rows determine these well the probabilities are right to 1e-5,
+    The loss is within 1e-6 of that of the best parameters (relative, or 2e-7 in
+    all), and where the rows determine these well the probabilities are right to 1e-5,
     or to 1e-4 with more than 50 classes.
 
     Args:

@@ -93,6 +93,31 @@ def test_optimum_in_float64(name, strength):
     np.testing.assert_allclose(np.mean(params.bias), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("strength", [1e-4, 0.1, 1e4])
+def test_optimum_of_nearly_separable_labels(strength):
+    """A strength leaves one scale free, and that has an optimum unless every label has
+    a largest logit, or every one a smallest."""
+    rng = np.random.default_rng(1)
+    logits = np.float32(30 * rng.normal(size=(8, C))).astype(float)
+    labels = np.argmax(logits, axis=1)
+    labels[0] = np.argsort(logits[0])[-2]
+    for name in "vector", "dirichlet":
+        fit, parts, size, x = case_of(name, logits)
+        given = jnp.asarray(logits, jnp.float32), jnp.asarray(labels)
+        params, report = fit(*given, strength=strength)
+        assert report.status == FitStatus.CONVERGED
+        strength = float(np.float32(strength))
+        objective, _ = reference(parts, size, x, labels, strength, np.ones(8))
+        start = np.ones(size) if name == "vector" else np.eye(C + 1, C).ravel()
+        best = optimize.minimize(
+            objective, 0.05 * start, method="L-BFGS-B", options={"maxfun": 50_000}
+        )
+        assert objective(flat(params)) <= best.fun * (1 + 1e-6) + 2e-7
+        for ends in np.argmax, np.argmin:
+            _, report = fit(given[0], ends(logits, axis=1), strength=strength)
+            assert report.status == FitStatus.SEPARABLE
+
+
 def test_many_blocks_and_parameters():
     """Rows in several blocks, and a matrix of more parameters than a short fit."""
     logits, labels = rows(6000, 40, seed=2)
@@ -188,7 +213,7 @@ def test_hard_votes_without_overlap():
 
 def test_invalid_values():
     logits, labels = rows(64)
-    for place, value in ((0, np.nan), (1, np.inf), (2, -np.inf)):
+    for place, value in ((0, np.nan), (1, np.inf), (2, -np.inf), (3, 1e20)):
         spoilt = logits.astype(np.float32)
         spoilt[place, (labels[place] + 1) % C] = value
         given = jnp.asarray(spoilt), jnp.asarray(labels)
@@ -302,6 +327,9 @@ def test_strength_by_cross_validation():
         np.testing.assert_allclose(given.matrix, params.matrix, atol=1e-5)
         chosen.append(float(params.strength))
     assert chosen[0] >= 4 and chosen[1] < 0.5
+    params, report = cj.calibration.fit_vector(logits, labels, strength=None)
+    assert report.converged
+    assert np.ptp(params.scale) > 0.01
 
 
 def test_ensemble_in_float64():
@@ -360,3 +388,25 @@ def test_ensemble_without_a_temperature():
         lambda x: cj.calibration.fit_ensemble_temperature(x, labels)[0].weights[0]
     )(given[0])
     assert np.isnan(gradient).all()
+
+
+def test_infinite_logits():
+    """An impossible class stays one, and +inf is invalid whatever its scale."""
+    inf = np.inf
+    params = cj.calibration.EnsembleTemperature(
+        temperature=jnp.float32(2), weights=jnp.asarray([0.5, 0.2, 0.3])
+    )
+    p = cj.calibrate(params, [[1.0, 0.0, -inf], [1.0, 0.0, 5.0]])
+    assert p[0, 2] == 0 and p[1, 2] > 0
+    np.testing.assert_allclose(np.sum(p, axis=1), 1, rtol=1e-6)
+    logits, labels = rows(200)
+    expected = cj.calibration.fit_ensemble_temperature(logits, labels)
+    wider = np.pad(logits, ((0, 0), (0, 1)), constant_values=-inf)
+    found = cj.calibration.fit_ensemble_temperature(wider, labels)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        found[0],
+        expected[0],
+    )
+    params = cj.calibration.Vector(scale=jnp.asarray([-1.0, 1, 1]), bias=jnp.zeros(3))
+    assert np.isnan(cj.calibrate(params, [[inf, 0.0, 0.0]])).all()
