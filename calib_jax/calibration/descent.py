@@ -200,7 +200,7 @@ def minimize(
         settled = solved & (fall <= tolerance) & (size <= short)
         # Where there is an optimum, the loss may be small and long steps lower nothing.
         part = jnp.clip(value, _SMALL_LOSS, 1.0)
-        exact = (settled & (fall <= tolerance * part)) | (fall <= _FLAT * part)
+        exact = fall <= tolerance * part * jnp.where(settled, 1.0, 0.1)
         settled = lax.select(bounded, solved & exact, settled)
         # Where rounding hides all curvature, there is no step.
         settled = settled & ((fall > 0) | (norm <= _FINE))

@@ -102,7 +102,8 @@ def prepare(
     of_all = jnp.where(penalised & (of_all > 0), of_all, jnp.inf)
     one = jnp.eye(size, dtype=jnp.float32) if matrix else jnp.ones(size, jnp.float32)
     # By how much each parameter moves the mean of the scales or of the diagonal.
-    held = jnp.where(penalised, (found["whiten"] * found["unit"]).T, 0.0)
+    of_class = found["unit"][:, None] if matrix else found["unit"]
+    held = jnp.where(penalised, of_class * found["whiten"].T, 0.0)
     found |= {
         "center": center,
         "start": inverse * one,
