@@ -87,15 +87,15 @@ def prepare(
     inverse = jnp.clip(jnp.where(invalid, 1.0, inverse), _LEAST_SCALE, MAX_PARAMETER)
     center = jnp.where(invalid, 0.0, means / jnp.maximum(inside, 1e-30))
     fixed |= {"center": center, "free": free}
-    curvature, bend, *sums = _second_look(fixed, inverse, size, matrix)
-    invalid = invalid | ~jnp.isfinite(bend + sum(jnp.sum(x) for x in sums))
+    curvature, bend, *moments = _second_look(fixed, inverse, size, matrix)
+    invalid = invalid | ~jnp.isfinite(bend + sum(jnp.sum(x) for x in moments))
     share = shares / some
     least = jnp.maximum(
         0.1 * share * (1 - share), 1e-3 * jnp.sum(curvature) / size / some
     )
     stiffness = jnp.maximum(jnp.maximum(curvature / some, least), 1e-30)
     coordinates = _coordinates_of_matrix if matrix else _coordinates_of_scales
-    found, varies = coordinates(fixed, curvature, stiffness, *sums)
+    found, varies = coordinates(fixed, curvature, stiffness, *moments)
     center = jnp.where(invalid, 0.0, found["center"])
     absent = counted & ~free
     of_all = jnp.maximum(bend / some, 1e-3 * (gap / some) ** 2)

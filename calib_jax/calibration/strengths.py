@@ -72,8 +72,8 @@ def fit(
         held_out = ~last & (fold == part)
         problem = prepared(valid & ~held_out, grid[lax.select(last, chosen, place)])
         # A fold starts where it ended with the strength before.
-        start = (leaf[part] for leaf in starts)
-        problem = softmax_fits.started(problem, *start, ~last & (place > 0))
+        slope, bias = (leaf[part] for leaf in starts)
+        problem = softmax_fits.started(problem, slope, bias, ~last & (place > 0))
         found = solve(problem, ~last)
         starts = tuple(
             leaves.at[part].set(leaf)
