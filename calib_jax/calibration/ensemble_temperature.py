@@ -204,7 +204,8 @@ def _mixture(
     """The weights of least loss, and whether they are found.
 
     Every step goes to the optimum of the quadratic model inside the simplex, or half
-    of the way, and so on, until the loss no longer rises there.
+    of the way, and so on, until the loss no longer rises there. (Expectation and
+    maximisation needs a thousand passes and more where the parts are alike.)
     """
 
     def advance(carry: Any) -> Any:
