@@ -394,7 +394,7 @@ def test_infinite_logits():
     """An impossible class stays one, and +inf is invalid whatever its scale."""
     inf = np.inf
     params = cj.calibration.EnsembleTemperature(
-        temperature=jnp.float32(2), weights=jnp.asarray([0.5, 0.2, 0.3])
+        temperature=jnp.float32(2), weights=jnp.float32([0.5, 0.2, 0.3])
     )
     p = cj.calibrate(params, [[1.0, 0.0, -inf], [1.0, 0.0, 5.0]])
     assert p[0, 2] == 0 and p[1, 2] > 0
@@ -408,5 +408,7 @@ def test_infinite_logits():
         found[0],
         expected[0],
     )
-    params = cj.calibration.Vector(scale=jnp.asarray([-1.0, 1, 1]), bias=jnp.zeros(3))
+    params = cj.calibration.Vector(
+        scale=jnp.float32([-1, 1, 1]), bias=jnp.zeros(3, jnp.float32)
+    )
     assert np.isnan(cj.calibrate(params, [[inf, 0.0, 0.0]])).all()
