@@ -24,6 +24,8 @@ _SHORT, _SHORT_OF_MANY = 1e-3, 0.03
 # A long step that hardly lowers the loss follows a direction without an optimum, which
 # has a curvature of so many rows at most; what is left is of a part of a row.
 _LONG, _FLAT, _CURVATURE_IN_ROWS, _LEFT_IN_ROWS = 0.3, 1e-9, 1e-4, 1e-2
+# A loss below this is not found relatively closer than this one.
+_SMALL_LOSS = 0.1
 # A loss of all rows together below this: each is more likely right than wrong.
 _ALL_RIGHT = math.log(2)
 # The same of a fit that others are compared with, and how many steps it may take.
@@ -118,6 +120,7 @@ def minimize(
     num_rows: jax.Array,
     solver: optax.GradientTransformation | None = None,
     enabled: jax.Array | bool = True,
+    bounded: jax.Array | bool = False,
     roughly: jax.Array | bool = False,
     thinnings: Sequence[int] = (),
 ) -> Solution:
@@ -132,6 +135,8 @@ def minimize(
       solver: an optax gradient transformation, which gets the value, the gradient and
         the value function; None is safeguarded Newton steps, as `solvers.newton` takes.
       enabled: bool scalar; False takes no step.
+      bounded: bool scalar, whether there is an optimum for certain; otherwise long
+        steps that hardly lower the loss end the search.
       roughly: bool scalar, whether the loss need only be within about 1e-4.
       thinnings: `every` of the first steps, descending; then all data are used.
 
@@ -143,6 +148,7 @@ def minimize(
     )
     stages = (*thinnings, 1) if solver is None else (1,)
     last_stage = len(stages) - 1
+    bounded = jnp.asarray(bounded)
     constant, initial, units = lax.stop_gradient((data, initial, units))
     few = transforms.at_most(initial.size, _MANY_PARAMETERS)
     tolerance = jnp.where(roughly, _ROUGHLY, _TOLERANCE if few else _TOLERANCE_OF_MANY)
@@ -192,13 +198,19 @@ def minimize(
         fall = -jnp.sum(gradient * step)
         size = jnp.max(jnp.abs(step) * units)
         settled = solved & (fall <= tolerance) & (size <= short)
+        # Where there is an optimum, the loss may be small and long steps lower nothing.
+        part = jnp.clip(value, _SMALL_LOSS, 1.0)
+        exact = fall <= tolerance * part * jnp.where(settled, 1.0, 0.1)
+        settled = lax.select(bounded, solved & exact, settled)
+        # Where rounding hides all curvature, there is no step.
+        settled = settled & ((fall > 0) | (norm <= _FINE))
         in_rows = fall * num_rows
         flat = in_rows <= jnp.minimum(_LEFT_IN_ROWS, _CURVATURE_IN_ROWS * size * size)
         endless = (size > _LONG) & ((fall <= _FLAT) | flat)
         # Labels that are all right stay so at any larger scale.
-        certain = value * num_rows < _ALL_RIGHT
+        certain = ~bounded & (value * num_rows < _ALL_RIGHT)
         certain = certain & (jnp.asarray(every) == 1)
-        endless = solved & (endless | (settled & certain))
+        endless = solved & ((endless & ~bounded) | (settled & certain))
         settled = settled & ~certain
         if solver is None:
             after, state = solvers.safeguarded(gradient, state, params, step, solved)

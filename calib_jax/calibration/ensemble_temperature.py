@@ -36,7 +36,8 @@ class EnsembleTemperature:
     Attributes:
       temperature: float32 scalar in `[1e-6, 1e6]`.
       weights: float32 `[3]`, of the probabilities at this temperature, of those at
-        temperature 1, and of the uniform distribution; they add up to 1.
+        temperature 1, and of the uniform distribution over the possible classes of a
+        row; they add up to 1.
     """
 
     temperature: jax.Array
@@ -54,7 +55,10 @@ def fit_ensemble_temperature(
     r"""Temperature of least loss, then the mixture of least loss.
 
     .. math:: p_{ik} = w_1 \, \mathrm{softmax}(z_i / T)_k
-       + w_2 \, \mathrm{softmax}(z_i)_k + w_3 / C
+       + w_2 \, \mathrm{softmax}(z_i)_k + w_3 / C_i
+
+    with :math:`C_i` the possible classes of row i: neither masked nor of logit -inf,
+    whose probability stays 0.
 
     T is that of `fit_temperature`. The three weights, at least 0 with sum 1, then
     minimise the negative log-likelihood of the labels, which is convex in them; those
@@ -73,8 +77,7 @@ def fit_ensemble_temperature(
       labels: integer `[N]` in `[0, C)`.
       where: optional bool `[N]`, the rows that count.
       weights: optional non-negative `[N]`; weight 2 counts the row twice, 0 removes it.
-      class_where: optional bool `[C]` or `[N, C]`, the classes that count; the uniform
-        part is over these.
+      class_where: optional bool `[C]` or `[N, C]`, the classes that count.
 
     Returns:
       `EnsembleTemperature` and `FitReport`.
@@ -139,10 +142,7 @@ def _fit_ensemble_temperature(
         for factor in factors:
             terms = jnp.where(inside, jnp.exp(factor * below), 0.0)
             logs.append(factor * label - jnp.log(jnp.sum(terms, axis=1)))
-        allowed = jnp.ones(x.shape, bool) if mask is None else mask
-        allowed = jnp.broadcast_to(allowed, x.shape)
-        count = jnp.sum(allowed, axis=1, dtype=jnp.float32)
-        logs.append(-jnp.log(count))
+        logs.append(-jnp.log(jnp.sum(inside, axis=1, dtype=jnp.float32)))
         largest = functools.reduce(jnp.maximum, logs)
         return tuple(jnp.exp(log - largest) for log in logs), largest
 
@@ -204,7 +204,8 @@ def _mixture(
     """The weights of least loss, and whether they are found.
 
     Every step goes to the optimum of the quadratic model inside the simplex, or half
-    of the way, and so on, until the loss no longer rises there.
+    of the way, and so on, until the loss no longer rises there. (Expectation and
+    maximisation needs a thousand passes and more where the parts are alike.)
     """
 
     def advance(carry: Any) -> Any:
@@ -274,8 +275,8 @@ def apply_ensemble_temperature(
     """Probabilities float32 `[..., C]` of logits `[..., C]`."""
     tempered = classes.softmax(logits, params.temperature, class_where)
     raw = classes.softmax(logits, jnp.float32(1), class_where)
-    allowed = jnp.ones(raw.shape, bool) if class_where is None else class_where
-    allowed = jnp.broadcast_to(allowed, raw.shape)
+    allowed = logits != -jnp.inf
+    allowed = allowed if class_where is None else allowed & class_where
     count = jnp.sum(allowed, axis=-1, keepdims=True, dtype=jnp.float32)
     uniform = jnp.where(allowed, 1 / count, 0.0)
     first, second, third = params.weights

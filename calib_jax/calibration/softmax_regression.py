@@ -9,8 +9,9 @@ The data of a fit (`softmax_fits.prepare`) are a dictionary: `rows` with `logits
 `label`, and where there are any `weight`, `class_where` and `shift`, which makes
 log-probabilities of logits; the mask `valid`; `class_where` if rows share it; the
 `strength` of the penalty; which classes are `free` to move; and the coordinates:
-`center`, `start` and `bias`, `unit`, `bias_unit`, `common`, `whiten`, `middle` and
-`pull`.
+`center`, `start` and `bias`, `unit`, `bias_unit`, `scale_unit`, `common`, `held`,
+`whiten`, `middle` and `pull`. A solver's vector has the scale or matrix, the bias, and
+last one more scale for all classes: however strong a penalty is, that stays free.
 """
 
 from typing import Any
@@ -65,15 +66,23 @@ def affine(slope: jax.Array, bias: jax.Array, x: jax.Array) -> jax.Array:
 def _turn(params: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
     """Parameters `[P]` in units of the features; linear."""
     size, whiten, pull = data["bias"].size, data["whiten"], data["pull"]
-    slope, bias = params[:-size], params[-size:] * data["bias_unit"]
+    slope, bias, scale = _parts(params, size)
+    bias, scale = bias * data["bias_unit"], scale * data["scale_unit"]
+    bias = bias + jnp.where(data["free"], scale * data["center"], 0.0)
     if whiten.ndim == 1:
         slope = slope * data["unit"] * whiten
-        return slope, bias + pull * slope * data["center"]
+        return slope + scale, bias + pull * slope * data["center"]
     slope = slope.reshape(size, size) * data["unit"][:, None]
     # What a slope adds in the middle of the rows that a class shares with others.
     added = jnp.sum(slope * data["middle"], axis=1)
     slope = dot(slope, whiten)
-    return slope, bias + pull * dot(slope, data["center"]) - (1 - pull) * added
+    bias = bias + pull * dot(slope, data["center"]) - (1 - pull) * added
+    return slope + scale * jnp.eye(size, dtype=jnp.float32), bias
+
+
+def _parts(params: jax.Array, size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Scales or matrix, biases, and the scale of all classes."""
+    return params[: -size - 1], params[-size - 1 : -1], params[-1]
 
 
 def expand(params: jax.Array, data: Any) -> tuple[jax.Array, jax.Array]:
@@ -92,33 +101,41 @@ def penalty(slope: jax.Array, bias: jax.Array, data: Any) -> jax.Array:
 
     It is that of the same probabilities' `canonical` parameters.
     """
+    free = data["free"]
     slope, bias = canonical(slope, public_bias(slope, bias, data["center"]), data)
-    size = number(data["free"])
-    squares = jnp.sum(bias * bias) / size
-    if slope.ndim == 1:
-        part = jnp.where(data["free"], slope, 0.0)
-        part = jnp.where(data["free"], part - jnp.sum(part) / size, 0.0)
-        squares = squares + jnp.sum(part * part) / size
-    else:
+    scales = jnp.diagonal(slope) if slope.ndim == 2 else slope
+    scales = _deviations(scales, free)
+    size = number(free)
+    squares = jnp.sum(bias * bias + scales * scales) / size
+    if slope.ndim == 2:
         part = jnp.where(jnp.eye(slope.shape[0], dtype=bool), 0.0, slope)
-        pairs = size * max(slope.shape[0] - 1, 1)
-        squares = squares + jnp.sum(part * part) / pairs
+        squares += jnp.sum(part * part) / (size * max(slope.shape[0] - 1, 1))
     return data["strength"] * squares
 
 
-def _drift(params: jax.Array, data: Any) -> jax.Array:
-    """The part `[P]` of parameters that all classes share, which moves nothing else.
+def _deviations(x: jax.Array, free: jax.Array) -> jax.Array:
+    """From the mean over the free classes; 0 for others."""
+    x = jnp.where(free, x, 0.0)
+    return jnp.where(free, x - jnp.sum(x) / number(free), 0.0)
 
-    The loss has half its square added, so that it stays 0.
+
+def _drift(params: jax.Array, data: Any) -> jax.Array:
+    """The part `[P]` of parameters that moves nothing, or what the last one moves.
+
+    That is what all classes share, and the mean of the scales or of the diagonal. The
+    loss has half its square added, so that it stays 0.
     """
     of_slope, of_bias = data["common"]
+    held = data["held"].ravel()
     size = of_bias.size
-    bias = of_bias * jnp.sum(of_bias * params[-size:])
-    if data["whiten"].ndim == 1:
-        return jnp.pad(bias, (size, 0))
-    slope = of_slope[:, None] * params[:-size].reshape(size, size)
-    slope = of_slope[:, None] * jnp.sum(slope, axis=0)[None]
-    return jnp.concatenate([slope.ravel(), bias])
+    slope, bias, _ = _parts(params, size)
+    bias = jnp.pad(of_bias * jnp.sum(of_bias * bias), (0, 1))
+    of_all = held * jnp.sum(held * slope)
+    if data["whiten"].ndim == 2:
+        slope = of_slope[:, None] * slope.reshape(size, size)
+        slope = of_slope[:, None] * jnp.sum(slope, axis=0)[None]
+        of_all = of_all + slope.ravel()
+    return jnp.concatenate([of_all, bias])
 
 
 def canonical(
@@ -126,20 +143,23 @@ def canonical(
 ) -> tuple[jax.Array, jax.Array]:
     """Of all parameters with the same probabilities, those of the least penalty.
 
-    The mean of the bias is 0, and so is that of each column of a matrix without its
-    diagonal; classes without a finite bias are left out, and get 0.
+    The mean of the bias is 0. A number may be added to each column of a matrix: with
+    the `mean` of the column's other entries and the diagonal d, the least penalty has
+    a sum of means of 0, and deviations of mean + d of 0. Classes that are not free are
+    left out, and get 0.
     """
     free = data["free"]
-    bias = jnp.where(free, bias, 0.0)
-    bias = jnp.where(free, bias - jnp.sum(bias) / number(free), 0.0)
+    bias = _deviations(bias, free)
     if slope.ndim == 1:
         return slope, bias
     slope = jnp.where(free[:, None], slope, 0.0)
-    others = jnp.sum(slope, axis=0) - jnp.diagonal(slope)
-    mean = others / jnp.maximum(
-        jnp.sum(free, dtype=jnp.float32) - free.astype(jnp.float32), 1.0
-    )
-    return jnp.where(free[:, None], slope - mean[None], 0.0), bias
+    diagonal = jnp.diagonal(slope)
+    others = jnp.sum(free, dtype=jnp.float32) - free.astype(jnp.float32)
+    mean = (jnp.sum(slope, axis=0) - diagonal) / jnp.maximum(others, 1.0)
+    moved = jnp.sum(jnp.where(free, mean, 0.0)) / number(free)
+    moved = moved + 0.5 * _deviations(mean + diagonal, free)
+    moved = jnp.where(free, moved, mean)
+    return jnp.where(free[:, None], slope - moved[None], 0.0), bias
 
 
 def _evaluate(params: jax.Array, data: Any, every: Any) -> tuple[jax.Array, jax.Array]:

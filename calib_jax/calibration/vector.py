@@ -2,7 +2,8 @@
 
 Shapes: N examples, C classes. One problem at a time; batch with `jax.vmap`. The fitted
 parameters are differentiable with respect to logits and weights (implicit function
-theorem); their derivatives are NaN if the status is INVALID_VALUES or MAX_STEPS.
+theorem); their derivatives are NaN if the status is INVALID_VALUES or MAX_STEPS. With a
+strength chosen by cross-validation, a reverse-mode derivative raises an error.
 """
 
 import jax
@@ -13,7 +14,7 @@ from jax.typing import ArrayLike
 from .._core import checks, dispatch, records
 from .._core.domains import NonNegative, Weights
 from ..confidence import classes
-from . import reports, softmax_fits, temperature
+from . import reports, strengths, temperature
 from .reports import FitReport
 
 
@@ -34,7 +35,7 @@ def fit_vector(
     logits: ArrayLike,
     labels: ArrayLike,
     *,
-    strength: ArrayLike = 0.0,
+    strength: ArrayLike | None = 0.0,
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
     class_where: ArrayLike | None = None,
@@ -49,29 +50,33 @@ def fit_vector(
     with a bias of mean 0, because a number added to all classes changes nothing. A
     strength :math:`\lambda` pulls the scales towards their mean and the biases towards
     0, which is temperature scaling. Use it where a model favours some classes; with few
-    rows for a class it fits noise, so give a strength or take `fit_temperature`.
+    rows for a class it fits noise, so give a strength, or None: then one of 100, 10, 1,
+    0.1, 0.01 and 0.001 is taken by cross-validation, as by `fit_dirichlet`.
 
-    `SEPARABLE` says that the loss falls without end along some direction. So it does,
-    without a strength, for a class that is nobody's label: it gets the bias -1e6, a
-    probability of 0, and the mean of the other scales. Otherwise the parameters are
-    those where the loss hardly falls any more. If all labels are the same class
-    (`ONE_CLASS`), without a valid row (`CONSTANT`) and with `INVALID_VALUES` the scales
-    are 1. All parameters are kept in `[-1e6, 1e6]`.
+    `SEPARABLE` says that there is no optimum. With a strength that is so where every
+    label has a largest logit, or every label a smallest one; without (strength 0),
+    where the loss falls without end along some direction, as for a class that is
+    nobody's label: it gets the bias -1e6, a probability of 0, and the mean of the other
+    scales. Otherwise the parameters are those where the loss hardly falls any more. If
+    all labels are the same class, and there is no strength or no other class
+    (`ONE_CLASS`), without a valid row (`CONSTANT`) and with `INVALID_VALUES`, such as
+    logits whose squares overflow, the scales are 1. All parameters are kept in
+    `[-1e6, 1e6]`.
 
-    The loss is within 1e-6 (relative) of that of the best parameters, and where the
-    rows determine these well the probabilities are right to 1e-5, or to 1e-4 with more
-    than 50 classes.
+    The loss is within 1e-6 of that of the best parameters (relative, or 2e-7 in
+    all), and where the rows determine these well the probabilities are right to 1e-5,
+    or to 1e-4 with more than 50 classes.
 
     Args:
       logits: floating `[N, C]`; -inf is an impossible class.
       labels: integer `[N]` in `[0, C)`.
-      strength: non-negative scalar, :math:`\lambda`.
+      strength: non-negative scalar, :math:`\lambda`; None chooses one.
       where: optional bool `[N]`, the rows that count.
       weights: optional non-negative `[N]`; weight 2 counts the row twice, 0 removes it.
       class_where: optional bool `[C]` or `[N, C]`, the classes that count. A class that
         never does has the mean of the scales and bias 0.
-      solver: optax gradient transformation over a vector `[2 C]`, in coordinates in
-        which the Hessian at the start is near the identity; None is Newton's method
+      solver: optax gradient transformation over a vector `[2 C + 1]`, in coordinates
+        in which the Hessian at the start is near the identity; None is Newton's method
         with conjugate gradients. Build it once, because each new one is compiled again.
 
     Returns:
@@ -98,9 +103,8 @@ def fit_vector(
     """
     rows = temperature.checked_rows(logits, labels, where, weights, class_where)
     checks.solver(solver)
-    params, report = _fit_vector(
-        *rows, checks.scalar("strength", strength), solver=solver
-    )
+    scalar = None if strength is None else checks.scalar("strength", strength)
+    params, report = _fit_vector(*rows, scalar, solver=solver)
     given = logits, labels, strength, where, weights, class_where
     reports.warn_of_failure("fit_vector", report, given, classes=rows)
     return params, report
@@ -117,14 +121,13 @@ def _fit_vector(
     where: jax.Array | None,
     weights: Weights | None,
     class_where: jax.Array | None,
-    strength: NonNegative,
+    strength: NonNegative | None,
     *,
     solver: optax.GradientTransformation | None,
 ) -> tuple[Vector, FitReport]:
-    problem = softmax_fits.prepare(
-        logits, labels, where, weights, class_where, strength, matrix=False
+    scale, bias, _, report = strengths.fit(
+        logits, labels, where, weights, class_where, strength, solver, matrix=False
     )
-    scale, bias, report = softmax_fits.fit(problem, solver, matrix=False)
     return Vector(scale=scale, bias=bias), report
 
 
@@ -139,5 +142,7 @@ def apply_vector(
     # An impossible class stays one, whatever its scale, and a masked one may hold NaN.
     out = logits == -jnp.inf
     out = out if class_where is None else out | ~class_where
-    scaled = jnp.where(out, -jnp.inf, scale * jnp.where(out, 0.0, logits) + bias)
+    # An infinite logit is invalid, whatever its scale.
+    inside = jnp.where(out, 0.0, jnp.where(logits == jnp.inf, jnp.nan, logits))
+    scaled = jnp.where(out, -jnp.inf, scale * inside + bias)
     return classes.softmax(scaled, jnp.float32(1), class_where)
