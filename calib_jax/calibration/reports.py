@@ -182,12 +182,12 @@ def _meaning_for_classes(
             which = f"Class {some} is" if absent.size == 1 else f"Classes {some} are"
             return (
                 f"{which} nobody's label, and the best probability of such a class is "
-                "0: give rows of every class, leave such classes out, or give "
-                "fit_vector a strength, such as 0.01."
+                "0: give rows of every class, leave such classes out, or give the "
+                "fit a strength."
             )
         return (
             "Some scale or bias separates the labels, so there are no finite best "
-            "parameters: give more rows, or a larger strength, such as 0.01."
+            "parameters: give more rows, or a strength if there is none."
         )
     return ""
 
