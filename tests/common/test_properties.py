@@ -358,7 +358,9 @@ def test_no_rows(case):
         assert all(np.isfinite(leaf).all() for leaf in leaves(params)[-1:])
     elif case.name in ("fit_router", "fit_expert_bins"):
         parts = leaves((result.table, result.bins))
-        assert {x for leaf in parts for x in leaf.ravel()} <= {0.0, np.inf}
+        # NaN is the squared error of experts, which is not known.
+        found = {x for leaf in parts for x in leaf.ravel() if not np.isnan(x)}
+        assert found <= {0.0, np.inf}
         last_first = np.arange(registry.NUM_BINS)[::-1]
         np.testing.assert_array_equal(np.atleast_2d(result.order)[0], last_first)
     elif hasattr(result, "num_small_bins"):
