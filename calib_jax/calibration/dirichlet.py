@@ -60,16 +60,16 @@ def fit_dirichlet(
     :math:`\lambda` for all of its parts, and also of how far the diagonal is from its
     mean, as in structured matrix scaling. So a strong one is temperature scaling, and a
     weak one lets each class borrow from every other: C (C + 1) numbers, which need many
-    rows for each class. Sensible strengths are C to 100 C, and the time grows as the
-    square of C. For a better confidence of the top class alone, take
+    rows for each class. Sensible strengths are C / 100 to 100 C, and the time grows as
+    the square of C. For a better confidence of the top class alone, take
     `fit_temperature`.
 
-    Without a strength, one of C times 1000, 100, 10, 1, 0.1 and 0.01 is taken by
+    Without a strength, one of C times 1000, 100, 10, ... 0.001 is taken by
     cross-validation with three folds: from the first on, as long as each next one
     lowers the loss of the rows left out. Weaker penalties are not tried after that,
     because their fits take longest. What fold a row is in depends on its logits and
     label alone: neither on its place nor on the other rows, and copies of a row are in
-    one fold. That takes 7 to 19 fits in place of one.
+    one fold. That takes 7 to 22 fits in place of one.
 
     `SEPARABLE` says that there is no optimum. With a strength that is so where every
     label has a largest logit, or every label a smallest one; without (strength 0),

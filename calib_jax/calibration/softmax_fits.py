@@ -11,7 +11,7 @@ import optax
 from jax import lax
 
 from .._core import reduce
-from . import descent, reports, softmax_regression, solvers
+from . import descent, reports, softmax_problem, softmax_regression, solvers
 from .reports import FitReport, FitStatus
 from .softmax_problem import MAX_PARAMETER, Problem
 
@@ -104,6 +104,11 @@ def total_loss(
     """The sum of losses of other rows than those of a fit, with weights."""
     data = lax.stop_gradient(problem.data)
     data = data | {"center": jnp.zeros_like(bias), "valid": valid}
+    rows = data["rows"]
+    if "shift" in rows:
+        # That of a fit is made of its own rows.
+        shift = softmax_problem.normalisers(rows["logits"], valid)
+        rows = rows | {"shift": shift}
 
     def of_block(block: Any, live: jax.Array) -> jax.Array:
         x, inside, weight, target = softmax_regression.features(data, block, live)
@@ -112,7 +117,7 @@ def total_loss(
         )
         return jnp.sum(jnp.where(live, weight * loss, 0.0))[None]
 
-    return reduce.sum_blocks(of_block, (1,), data["rows"], valid)[0]
+    return reduce.sum_blocks(of_block, (1,), rows, valid)[0]
 
 
 def _search(

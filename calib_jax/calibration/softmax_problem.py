@@ -149,8 +149,7 @@ def _rows(
     shared = class_where is None or class_where.shape[0] != num_rows or num_rows == 1
     rows |= {} if shared else {"class_where": class_where}
     if matrix:
-        kept = rows if valid is None else rows | {"valid": valid}
-        rows["shift"] = reduce.map_rows(_normaliser, kept)
+        rows["shift"] = normalisers(logits, valid)
     return {
         "rows": rows,
         "valid": valid,
@@ -319,8 +318,14 @@ def _common(free: jax.Array, unit: jax.Array) -> jax.Array:
     return x * lax.rsqrt(jnp.maximum(jnp.sum(x * x), 1e-30))
 
 
+def normalisers(logits: jax.Array, valid: jax.Array | None) -> jax.Array:
+    """What makes logits of valid rows log-probabilities, float32 `[N]`."""
+    rows = {"logits": logits} | ({} if valid is None else {"valid": valid})
+    return reduce.map_rows(_normaliser, rows)
+
+
 def _normaliser(block: Any) -> jax.Array:
-    """The logarithm of the sum of exponentials of each row; 0 if it is not valid."""
+    """The logarithm of the sum of exponentials; as if logits were 0 if not valid."""
     logits = block["logits"].astype(jnp.float32)
     if "valid" in block:
         logits = jnp.where(block["valid"][:, None], logits, 0.0)

@@ -18,7 +18,7 @@ from .reports import FitReport
 # Strengths to choose from: from nearly a temperature to hardly any penalty. A scale is
 # held as strongly by a tenth of them as a row of a matrix by the number of classes
 # times as much.
-_GRID = np.array([1000, 100, 10, 1, 0.1, 0.01], np.float32)
+_GRID = np.array([1000, 100, 10, 1, 0.1, 0.01, 0.001], np.float32)
 _OF_SCALES = np.float32(0.1)
 _NUM_FOLDS = 3
 
@@ -38,7 +38,7 @@ def fit(
 ) -> Fit:
     """Scale `[C]` or matrix `[C, C]`, bias `[C]`, the strength, and the report.
 
-    Without a strength, one of six is taken by the loss of rows left out: from the
+    Without a strength, one of seven is taken by the loss of rows left out: from the
     strongest on, as long as each next one lowers it.
     """
 

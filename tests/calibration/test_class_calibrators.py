@@ -10,7 +10,7 @@ import pytest
 from scipy import optimize
 
 import calib_jax as cj
-from calib_jax.calibration import FitStatus
+from calib_jax.calibration import FitStatus, strengths
 
 C = 4
 
@@ -330,6 +330,31 @@ def test_strength_by_cross_validation():
     params, report = cj.calibration.fit_vector(logits, labels, strength=None)
     assert report.converged
     assert np.ptp(params.scale) > 0.01
+
+
+def test_the_strength_is_that_of_the_rows_left_out():
+    """As fits of two folds say of the third; each row has a number of its own added."""
+    rng = np.random.default_rng(8)
+    logits = 2 * rng.normal(size=(900, C))
+    true = logits @ (np.eye(C) + 0.3 * rng.normal(size=(C, C)))
+    labels = np.argmax(true + rng.gumbel(size=true.shape), axis=1)
+    logits = np.float32(logits + rng.normal(0, 5, (900, 1)))
+    params, _ = cj.calibration.fit_dirichlet(logits, labels)
+    fold = np.asarray(
+        strengths._fold(jnp.asarray(logits), jnp.asarray(labels, jnp.int32))
+    )
+    grid = [100, 10, 1, 0.1, 0.01, 0.001]
+    totals = []
+    for strength in grid:
+        total = 0.0
+        for out in (fold == k for k in range(3)):
+            found, _ = cj.calibration.fit_dirichlet(
+                logits, labels, where=~out, strength=strength * C
+            )
+            left = log_softmax(np.log(cj.calibrate(found, logits[out])))
+            total -= left[np.arange(out.sum()), labels[out]].sum()
+        totals.append(total)
+    np.testing.assert_allclose(params.strength, grid[np.argmin(totals)] * C, rtol=1e-6)
 
 
 def test_ensemble_in_float64():
