@@ -54,5 +54,6 @@ def test_warnings_of_labels_without_an_optimum(fit):
         with pytest.warns(cj.calibration.ConvergenceWarning, match=message):
             fit(logits, labels, strength=0.0)
     separable = 9.0 * np.eye(4)[np.arange(60) % 4]
-    with pytest.warns(cj.calibration.ConvergenceWarning, match="or a strength if there is none"):
+    advice = "or a strength if there is none"
+    with pytest.warns(cj.calibration.ConvergenceWarning, match=advice):
         fit(separable, np.arange(60) % 4, strength=0.0)
