@@ -41,7 +41,7 @@ class FitStatus(enum.IntEnum):
     #: All outcomes are 1, or all are 0, or all labels are one class, so the loss falls
     #: as the intercept grows.
     ONE_CLASS = 6
-    #: Scores only. Converged, but higher scores mean worse answers: Platt's slope is
+    #: Scores only. Converged, but higher scores mean worse answers. Platt's slope is
     #: negative; the slopes of a `Beta` are 0 and an `Isotonic` is constant, since
     #: neither may fall.
     REVERSED = 7

@@ -48,11 +48,12 @@ def kolmogorov_smirnov_calibration_error(
 ) -> jax.Array:
     r"""Largest absolute cumulative difference, :math:`\max_s |D(s)|` (KS error).
 
-    It is at least |mean confidence - accuracy|, and at most the ECE on bins that have
-    an edge where D is largest. Even a calibrated model has a KS error above 0, of the
-    order of sqrt(mean c (1 - c) / N): `kolmogorov_smirnov_test` says whether it is
-    more. Overconfidence at some scores and underconfidence at others cancel in part,
-    which `kuiper_calibration_error` does not allow. All rows are sorted, so sharded
+    It is at least the gap of mean confidence and accuracy, and at most the ECE on bins
+    that have an edge where D is largest. Even a calibrated model has a KS error above
+    0, of the order of sqrt(mean c (1 - c) / N): `kolmogorov_smirnov_test` says whether
+    it is more. Overconfidence at some scores and underconfidence at others cancel in
+    part, which `kuiper_calibration_error` does not allow. All rows are sorted, so
+    sharded
     rows are gathered.
 
     Args:

@@ -31,8 +31,8 @@ def smooth_calibration_error(
 ) -> jax.Array:
     r"""Mean size of the gap between confidence and outcome, smoothed (smooth ECE).
 
-    .. math:: \mathrm{smECE}_\sigma = \int_0^1 \Big| \frac1W \sum_i w_i \,
-        K_\sigma(t, c_i) \, (c_i - v_i) \Big| \, dt, \quad
+    .. math:: \mathrm{smECE}_\sigma = \int_0^1 \left| \frac1W \sum_i w_i \,
+        K_\sigma(t, c_i) \, (c_i - v_i) \right| \, dt, \quad
         \mathrm{smECE} = \sigma^* \text{ where } \mathrm{smECE}_{\sigma^*} = \sigma^*
 
     K is the density of a normal distribution around :math:`c_i`, reflected at 0 and 1.
