@@ -53,8 +53,7 @@ def kolmogorov_smirnov_calibration_error(
     0, of the order of sqrt(mean c (1 - c) / N): `kolmogorov_smirnov_test` says whether
     it is more. Overconfidence at some scores and underconfidence at others cancel in
     part, which `kuiper_calibration_error` does not allow. All rows are sorted, so
-    sharded
-    rows are gathered.
+    sharded rows are gathered.
 
     Args:
       scores: floating `[N]`, confidences in `[0, 1]`.
