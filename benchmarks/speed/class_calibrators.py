@@ -30,6 +30,11 @@ def make_inputs(rows: int, classes: int) -> Inputs:
     return temperature.make_inputs(rows, classes)
 
 
+def floor(inputs: Inputs) -> Call:
+    """One pass of a softmax over the logits."""
+    return arrays.max_and_exponentials(inputs, "logits", (0.5, 1.0))
+
+
 def parameters(slope: Any, bias: Any) -> Result:
     return {"slope": np.asarray(slope), "bias": np.asarray(bias)}
 
@@ -70,6 +75,7 @@ def _objective(inputs: Inputs, result: Result) -> float:
         size = len(bias)
         off = np.sum(slope**2) - np.sum(np.diag(slope) ** 2)
         value += STRENGTH * (off / (size * (size - 1)) + np.mean(bias**2))
+        value += STRENGTH * np.var(np.diag(slope))
     return value
 
 
@@ -100,6 +106,10 @@ def reference(fit: Callable[[Inputs], Call]) -> Callable[[Inputs], Result]:
             second = p.sum(axis=0) + pull / size * bias_
             loss += pull / 2 * np.sum(off * slope_**2) / (size * (size - 1))
             loss += pull / 2 * np.mean(bias_**2)
+            if slope.ndim == 2:
+                apart = np.diag(slope_) - np.mean(np.diag(slope_))
+                first = first + pull / size * np.diag(apart)
+                loss += pull / 2 * np.mean(apart**2)
             return loss, np.concatenate([first.ravel(), second])
 
         found = optimize.minimize(

@@ -42,6 +42,8 @@ LIMITS = {
     "temperature": 1e-5,
     "platt": 1e-5,
     "isotonic": 1e-6,
+    "vector_scaling": 1e-6,
+    "dirichlet": 1e-6,
     "calibration_error": 1e-6,
     "bootstrap": 4.0,
     "confident_learning": 0.0,
@@ -278,7 +280,13 @@ def test_plans_compile_nothing_and_other_first_calls_do():
 @pytest.mark.parametrize("name", cold_calls.CALLS)
 def test_first_calls_give_results(name):
     given = cold_calls.made_up(500, 5)
-    for leaf in jax.tree.leaves(cold_calls.CALLS[name](given)()):
+    results = cold_calls.CALLS[name](given)()
+    if name == "fit_expert_bins":
+        # A table of experts does not know the squared error.
+        assert np.isnan(results.table.squared_error).all()
+        table = dataclasses.replace(results.table, squared_error=results.order)
+        results = dataclasses.replace(results, table=table)
+    for leaf in jax.tree.leaves(results):
         assert leaf.dtype != np.float32 or np.isfinite(leaf).any()
 
 
