@@ -3,6 +3,7 @@
 Masked rows (`where` False) may hold anything, NaN included.
 """
 
+from .arbiters import Arbiter, ArbiterReport, fit_arbiter, prefer_large
 from .chain_curves import (
     ChainChoice,
     ChainCurve,
@@ -45,6 +46,8 @@ from .selection import (
 
 __all__ = [
     "AdvantageTable",
+    "Arbiter",
+    "ArbiterReport",
     "CascadeCurve",
     "CascadeInterval",
     "CascadeSavings",
@@ -73,10 +76,12 @@ __all__ = [
     "control_small_error",
     "cost_frontier",
     "defer",
+    "fit_arbiter",
     "fit_chain",
     "fit_router",
     "fit_router_with_guarantee",
     "performance_gap_recovered",
+    "prefer_large",
     "random_curve",
     "router_difference_interval",
     "selective_accuracy",
