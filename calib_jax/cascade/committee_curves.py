@@ -334,6 +334,8 @@ def _means(
         quantities = jnp.concatenate([quantities * weights[None], weights[None]])
     cell = jnp.zeros(num_rows, jnp.int32)
     count, sums = chain_curves.sum_joint_cells(cell, quantities, 1, valid)
-    if weights is None:
-        return masking.ratio(sums[:, 0], count)
-    return masking.ratio(sums[:-1, 0], sums[-1])
+    total = count[0]
+    if weights is not None:
+        sums, total = sums[:-1], sums[-1, 0]
+    # One by one they stay divisions: many would be products with one reciprocal.
+    return jax.lax.map(lambda part: masking.ratio(part, total), sums[:, 0])

@@ -159,7 +159,11 @@ def checked_votes(
     if predicted.shape[0] == 0:
         raise ValueError("predictions: expected at least one model, got [0, N].")
     if _is_of_entries(where):
-        checks.same_shape(predictions=predicted, where=where)
+        if where.shape != predicted.shape:
+            raise ValueError(
+                f"where: expected a bool array [N] or {list(predicted.shape)}, the "
+                f"predictions' shape, got bool{list(where.shape)}."
+            )
     else:
         checks.same_columns(predictions=predicted, where=where, weights=weights)
     if isinstance(confidence, np.ndarray):
