@@ -222,21 +222,22 @@ def _committee_curve(
                 jnp.sum(jnp.where(last <= asked[None], paid, 0.0), axis=0),
                 (asked + 1).astype(jnp.float32),
                 jnp.sum(jnp.where(last == place, right, 0.0), axis=0),
-                jnp.sum(jnp.where(last <= place, paid, 0.0), axis=0),
             ]
         )
 
     places = jnp.arange(num_models, dtype=jnp.int32)
     quantities = jax.lax.map(after, places)
-    means = _means(quantities.reshape(5 * num_models, -1), where, weights)
-    means = means.reshape(num_models, 5)
+    means = _means(quantities.reshape(4 * num_models, -1), where, weights)
+    means = means.reshape(num_models, 4)
     early = jnp.where(min_evidence >= 0, means[:, :3], jnp.nan)
+    prices = _mean_costs(costs, predictions, where, weights)
+    asked_all = places[:, None] >= places[None]
     return CommitteeCurve(
         accuracy=early[:, 0],
         cost=early[:, 1],
         num_asked=early[:, 2],
         full_accuracy=means[:, 3],
-        full_cost=means[:, 4],
+        full_cost=jnp.sum(jnp.where(asked_all, prices[None], 0.0), axis=1),
     )
 
 
@@ -254,7 +255,7 @@ def _order_committee(
     voting = predictions >= 0
     bad = jnp.where(voting & jnp.isnan(confidence), jnp.nan, 0.0)
     usable = jnp.where(voting & (confidence >= 0), confidence, 0.0)
-    prices = _means(_costs_of_rows(costs, predictions), where, weights)
+    prices = _mean_costs(costs, predictions, where, weights)
     model = jnp.arange(num_models, dtype=jnp.int32)
 
     def challenge(
@@ -318,6 +319,20 @@ def _costs_of_rows(costs: jax.Array, predictions: jax.Array) -> jax.Array:
     if confined.ndim == 1:
         confined = confined[:, None]
     return jnp.broadcast_to(confined, predictions.shape)
+
+
+def _mean_costs(
+    costs: jax.Array,
+    predictions: jax.Array,
+    where: jax.Array | None,
+    weights: jax.Array | None,
+) -> jax.Array:
+    """Mean cost of each model, `[M]`; NaN without a valid row."""
+    if costs.ndim == 2:
+        return _means(_costs_of_rows(costs, predictions), where, weights)
+    # Exact sums of one price would take XLA long to fold into a constant.
+    some = jnp.any(masking.valid_rows(predictions.shape[1], where, weights))
+    return jnp.where(some, domains.NON_NEGATIVE.confine(costs), jnp.nan)
 
 
 def _is_right(predictions: jax.Array, labels: jax.Array) -> jax.Array:
