@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 import calib_jax as cj
+from calib_jax._core import records
 
 from . import makers
 from .kit import FRESH, GIVEN, all_rows, case, elsewhere
@@ -16,6 +17,9 @@ _CHAIN_ROWS = {
     "outcomes": by_model(partial, 3),
     "costs": lambda rng, n: rng.choice([0.25, 1.0, 1.5], (3, n)),
 }
+_ARBITER = cj.cascade.Arbiter(
+    small_slope=jnp.float32(1), large_slope=jnp.float32(0.8), intercept=jnp.float32(0)
+)
 _CHAIN_AXES = dict.fromkeys(_CHAIN_ROWS, 1)
 
 
@@ -31,8 +35,13 @@ def _twice(inputs):
     return 2.0 * inputs
 
 
+def _negative(inputs):
+    return -inputs
+
+
 def _deferral_parts(result):
-    return (result.prediction, result.confidence, result.used_large), result.overflow
+    by_row = {name: getattr(result, name) for name in records.per_row(result)}
+    return by_row, result.overflow
 
 
 _CURVES = [
@@ -61,6 +70,24 @@ _CURVES = [
         rows={"inputs": 0},
         split=_deferral_parts,
         where=True,
+    ),
+    case(
+        "defer",
+        "small large inputs small_params large_params router num_small_bins",
+        "arbiter",
+        given={
+            "small": lambda rng, n: _same,
+            "large": lambda rng, n: _negative,
+            "inputs": makers.BY_NAME["logits"],
+            "small_params": cj.Temperature(temperature=jnp.float32(1.7)),
+            "large_params": cj.Temperature(temperature=jnp.float32(2.5)),
+            "capacity": 7,
+            "arbiter": _ARBITER,
+        },
+        rows={"inputs": 0},
+        split=_deferral_parts,
+        where=True,
+        again=True,
     ),
     _of_curve("random_curve"),
     _of_curve("performance_gap_recovered"),
