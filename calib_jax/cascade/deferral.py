@@ -32,8 +32,8 @@ class Deferral:
       prediction: int32 `[N]`, the predicted class; -1 where the logits give none.
       confidence: float32 `[N]`, calibrated confidence of the model that answered.
       used_large: bool `[N]`, rows that the large model answered.
-      asked_large: bool `[N]`, rows that the large model ran on; the same rows without an
-        arbiter.
+      asked_large: bool `[N]`, rows that the large model ran on; without an arbiter the
+        same rows.
       overflow: int32 scalar, rows that should have gone to the large model but did not
         fit.
     """
@@ -65,8 +65,8 @@ def defer(
     advantage is greatest; within a bin rows of lower confidence; on ties the first. The
     rest keep the small model's answer. A row whose small confidence is NaN goes before
     all others. The large model always sees `min(capacity, N)` rows, zeros where fewer
-    are sent. On rows that it ran on its answer is taken or, if it differs from the small
-    model's, the one that the arbiter prefers.
+    are sent. Its answers are taken or, where the two models differ, those that the
+    arbiter prefers.
 
     Both models run in the caller's trace: call this inside `jax.jit` or `nnx.jit`, with
     the models' arrays as arguments. Rows sharded over devices are gathered on the way

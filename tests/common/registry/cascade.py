@@ -56,6 +56,7 @@ _CURVES = [
     case("fit_router", f"{_CONFIDENCES} bins", "bins", again=True, **GIVEN),
     case("use_small", "router small_confidence num_small_bins", split=all_rows),
     case("cascade_curve", _ROUTED, **GIVEN),
+    case("cascade_curve", f"{_ROUTED} conferred_outcome", "conferred", **GIVEN),
     case(
         "defer",
         "small large inputs small_params large_params router num_small_bins",
@@ -102,9 +103,26 @@ _CURVES = [
         again=True,
     ),
     case(
+        "cascade_interval",
+        f"key {_ROUTED} conferred_outcome num_resamples",
+        "conferred",
+        rows={},
+        exact=False,
+        again=True,
+    ),
+    case(
         "cascade.router_difference_interval",
         "key first second first_confidence second_confidence small_outcome "
         "large_outcome num_resamples",
+        rows={},
+        exact=False,
+        again=True,
+    ),
+    case(
+        "cascade.router_difference_interval",
+        "key first second first_confidence second_confidence small_outcome "
+        "large_outcome first_conferred_outcome num_resamples",
+        "conferred",
         rows={},
         exact=False,
         again=True,
@@ -119,6 +137,15 @@ _CURVES = [
         "cascade.cascade_savings",
         f"key {_ROUTED} num_small_bins num_resamples",
         "prices",
+        given={"small_cost": 0.25, "large_cost": 1.5},
+        rows={},
+        exact=False,
+        again=True,
+    ),
+    case(
+        "cascade.cascade_savings",
+        f"key {_ROUTED} conferred_outcome num_small_bins num_resamples",
+        "conferred",
         given={"small_cost": 0.25, "large_cost": 1.5},
         rows={},
         exact=False,
@@ -141,6 +168,20 @@ _SELECTIONS = [
         given={"max_regret": 0.3},
         where=True,
         again=True,
+    ),
+    *(
+        case(
+            f"cascade.{name}",
+            f"{_ROUTED} conferred_outcome",
+            "conferred",
+            given=limits,
+            where=True,
+            again=True,
+        )
+        for name, limits in (
+            ("control_regret", {"max_regret": 0.3}),
+            ("control_accuracy_drop", {"max_drop": 0.6, "betting": False}),
+        )
     ),
     case("cascade.control_accuracy_drop", _ROUTED, given={"max_drop": 0.6}, where=True),
     case(

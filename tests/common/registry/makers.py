@@ -229,6 +229,7 @@ BY_NAME = {
     **dict.fromkeys(["reference_confidence", "label_error_probability"], tied),
     **dict.fromkeys(["outcomes", "small_outcome", "large_outcome", "losses"], partial),
     **dict.fromkeys(["reference_small_outcome", "reference_large_outcome"], partial),
+    **dict.fromkeys(["conferred_outcome", "first_conferred_outcome"], partial),
     "is_error": partial,
     **dict.fromkeys(["flagged"], flags),
     "candidates": lambda rng, n: rng.random(n) < 0.8,
@@ -280,6 +281,7 @@ AXES = {
     **dict.fromkeys(["scores", "score", "outcomes", "is_error", "losses"], 0),
     **dict.fromkeys(["small_confidence", "large_confidence", "confidence"], 0),
     **dict.fromkeys(["small_outcome", "large_outcome", "label_error_probability"], 0),
+    **dict.fromkeys(["conferred_outcome"], 0),
     **dict.fromkeys(["small_cost", "large_cost", "logits", "tokens", "labels"], 0),
     **dict.fromkeys(["probabilities", "flagged", "suggestion", "candidates"], 0),
     **dict.fromkeys(["confidences", "predictions"], 1),
@@ -291,6 +293,7 @@ FIXED_AXES = {
     **dict.fromkeys(["reference_small_outcome", "reference_large_outcome"], 0),
     **dict.fromkeys(["reference_confidence"], 0),
     **dict.fromkeys(["first_confidence", "second_confidence"], 0),
+    **dict.fromkeys(["first_conferred_outcome"], 0),
 }
 
 STATIC = set(
