@@ -17,7 +17,10 @@ def run(folder: Path, *, seed: int, num_splits: int, num_bins: int) -> Results:
         for name, task in command.each(bars, "pairs", list(tasks.items()), str):
             judged[name] = pairs.evaluate(task, seed, num_splits, num_bins)
         studied = tried.evaluate(
-            tasks, seed, max(num_splits // 2, 2), command.bar(bars, "guards", len(tasks))
+            tasks,
+            seed,
+            max(num_splits // 2, 2),
+            command.bar(bars, "guards", len(tasks)),
         )
     return Results(
         pairs=judged, tried=studied, num_splits=num_splits, num_bins=num_bins
