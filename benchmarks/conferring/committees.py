@@ -5,16 +5,17 @@ Shapes: S splits, M models, N examples of a task, n of a half, T limits.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.progress import Progress
 
 import calib_jax as cj
-from benchmarks.kit import halves
-from benchmarks.kit.halves import Halves
+from benchmarks.kit import command, halves
+from benchmarks.kit.command import Advance
 from benchmarks.kit.outputs import Outputs
 
 RULES: Mapping[str, str] = {
@@ -104,47 +105,74 @@ def groups(outputs: Outputs) -> dict[str, tuple[int, ...]]:
     return {title: group for title, group in found.items() if len(group) > 1}
 
 
+class Split(NamedTuple):
+    """Halves of a task, and every model calibrated on the first.
+
+    Attributes:
+      first: int32 `[S, n]`, rows to fit and choose on.
+      second: int32 `[S, n]`, rows to judge on.
+      confidence: float32 `[S, M, N]`, by Platt scaling.
+      temperature: float32 `[S, M]`, or None where logits were not saved.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    confidence: np.ndarray
+    temperature: np.ndarray | None
+
+
+def split(outputs: Outputs, seed: int, num_splits: int) -> Split:
+    """Random halves, calibrated."""
+    first, second = halves.random_rows(seed, outputs.num_examples, num_splits)
+    scores = outputs.score, outputs.correct
+    confidence, _, _ = halves.fit_each(halves.by_platt, scores, first)
+    temperature = None
+    if outputs.logits is not None:
+        _, temperature, _ = halves.fit(outputs, first)
+    return Split(first, second, np.asarray(confidence), temperature)
+
+
 def judge(
     outputs: Outputs,
     group: tuple[int, ...],
-    split: Halves,
-    advance: Callable[[], None] = lambda: None,
+    halved: Split,
+    advance: Advance = lambda step: None,
 ) -> Group:
     """One committee of a task whose answers were saved."""
-    prediction, label = outputs.prediction, outputs.label
     num_classes = int(outputs.label.max()) + 1
     found = []
-    for s, (first, second) in enumerate(
-        zip(split.calibration.rows, split.test.rows, strict=True)
-    ):
-        right = split.calibration.correct[s].mean(axis=1)
+    for s, confidence in enumerate(halved.confidence):
+        right = outputs.correct[:, halved.first[s]].mean(axis=1)
         # In order of accuracy, so that draws go to the better model.
         models = sorted(group, key=lambda k: -right[k])
         parts = []
-        for half, rows in ((split.calibration, first), (split.test, second)):
+        for rows in (halved.first[s], halved.second[s]):
             part = {
-                "prediction": prediction[models][:, rows],
-                "label": label[rows],
-                "raw": half.raw[s, models],
-                "calibrated": half.calibrated[s, models],
+                "prediction": outputs.prediction[models][:, rows],
+                "label": outputs.label[rows],
+                "raw": outputs.confidence[models][:, rows],
+                "calibrated": confidence[models][:, rows],
             }
-            if outputs.logits is not None:
+            if halved.temperature is not None:
                 logits = outputs.logits[models][:, rows]
-                scale = split.parameter[s, models, None, None]
-                part["probability"] = np.mean(cj.scaled_softmax(logits), axis=0)
-                part["probability_calibrated"] = np.mean(
-                    cj.scaled_softmax(logits / scale), axis=0
-                )
+                scale = halved.temperature[s, models]
+                part["probability"] = _mean_probability(logits, np.ones_like(scale))
+                part["probability_calibrated"] = _mean_probability(logits, scale)
             parts.append(part)
         one = jax.tree.map(np.asarray, _judge(*parts, num_classes=num_classes))
         # Back to the models as the group lists them.
-        place = [models.index(k) for k in group]
-        one["without"] = one["without"][place]
+        one["without"] = one["without"][[models.index(k) for k in group]]
         one["order"] = np.array([group.index(models[k]) for k in one["order"]])
         found.append(one)
-        advance()
+        advance(str(s + 1))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
     return Group(models=tuple(outputs.models[k] for k in group), **stacked)
+
+
+def _mean_probability(logits: np.ndarray, temperature: np.ndarray) -> np.ndarray:
+    """Mean over models `[N, C]` of probabilities at their temperatures `[M]`."""
+    pairs = zip(logits, temperature, strict=True)
+    return np.mean([cj.scaled_softmax(x, t) for x, t in pairs], axis=0)
 
 
 Part = Mapping[str, jax.Array]
@@ -279,35 +307,34 @@ def _share(right: jax.Array) -> jax.Array:
     return jnp.mean(right, dtype=jnp.float32)
 
 
-def bounds(outputs: Outputs, split: Halves) -> Bounds:
+def bounds(outputs: Outputs, halved: Split) -> Bounds:
     """What a vote of all models of a task could achieve, from right and wrong alone."""
-    best = split.calibration.correct.mean(axis=2).argmax(axis=1)
-    sure, right = split.test.calibrated, split.test.correct
-    of_right = np.where(right, sure, 0).sum(axis=1)
-    of_wrong = np.where(right, 0, sure)
-    return Bounds(
-        best=np.array([one[k].mean() for one, k in zip(right, best, strict=True)]),
-        lower=(of_right > of_wrong.sum(axis=1)).mean(axis=1),
-        upper=(of_right > of_wrong.max(axis=1)).mean(axis=1),
-    )
+    found = []
+    for s, confidence in enumerate(halved.confidence):
+        first, second = (outputs.correct[:, part[s]] for part in halved[:2])
+        sure = confidence[:, halved.second[s]]
+        of_right = np.where(second, sure, 0).sum(axis=0)
+        of_wrong = np.where(second, 0, sure)
+        best = second[first.mean(axis=1).argmax()]
+        lower = of_right > of_wrong.sum(axis=0)
+        upper = of_right > of_wrong.max(axis=0)
+        found.append([best.mean(), lower.mean(), upper.mean()])
+    best, lower, upper = np.array(found).T
+    return Bounds(best=best, lower=lower, upper=upper)
 
 
 def evaluate(
-    tasks: list[Outputs], seed: int, num_splits: int, bars: Callable[..., Any]
-) -> Iterator[tuple[str, Group | Bounds]]:
-    """Every committee of every task, by title.
-
-    Args:
-      tasks: saved outputs.
-      seed: of the halves.
-      num_splits: number of halves.
-      bars: from a title and a total to a function that advances a bar.
-    """
+    tasks: Iterable[Outputs], seed: int, num_splits: int, bars: Progress
+) -> tuple[dict[str, Group], dict[str, Bounds]]:
+    """Every committee of every task, and bounds where answers were not saved."""
+    judged: dict[str, Group] = {}
+    bounded: dict[str, Bounds] = {}
     for task in tasks:
-        split = halves.split(task, seed, num_splits)
+        halved = split(task, seed, num_splits)
         if task.prediction is None:
-            yield task.title, bounds(task, split)
+            bounded[task.title] = bounds(task, halved)
             continue
         for title, group in groups(task).items():
-            advance = bars(title, num_splits)
-            yield title, judge(task, group, split, advance)
+            advance = command.bar(bars, title, num_splits)
+            judged[title] = judge(task, group, halved, advance)
+    return judged, bounded

@@ -11,8 +11,8 @@ import calib_jax as cj
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
-from benchmarks.conferring import committee_report, committees  # noqa: E402
-from benchmarks.kit import halves, outputs  # noqa: E402
+from benchmarks.conferring import committee_tables, committees  # noqa: E402
+from benchmarks.kit import outputs  # noqa: E402
 
 pytestmark = pytest.mark.once
 
@@ -23,21 +23,41 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def found(folder):
-    tasks = [outputs.read(folder, name) for name in ("cifar10", "mmlu")]
-    made = dict(committees.evaluate(tasks, 0, 2, lambda title, total: lambda: None))
-    of_groups = {k: v for k, v in made.items() if isinstance(v, committees.Group)}
-    return of_groups, {k: v for k, v in made.items() if k not in of_groups}
+def task(folder):
+    return outputs.read(folder, "cifar10")
 
 
-def test_a_judgement_is_that_of_plain_calls(folder, found):
-    task = outputs.read(folder, "cifar10")
-    split = halves.split(task, 0, 2)
-    group = found[0]["CIFAR-10: 3 models"]
+@pytest.fixture(scope="module")
+def halved(task):
+    return committees.split(task, 0, 2)
+
+
+@pytest.fixture(scope="module")
+def group(task, halved):
+    return committees.judge(task, (0, 1, 2), halved)
+
+
+def test_committees_of_a_task(task):
+    """Its large models, and all of them."""
+    groups = {"CIFAR-10: 2 models": (1, 2), "CIFAR-10: 3 models": (0, 1, 2)}
+    assert committees.groups(task) == groups
+
+
+def test_a_judgement_is_that_of_plain_calls(task, halved, group):
+    """The second split."""
     assert group.models == ("LeNet-5", "WRN-16-4", "Cross-validated")
-    first, second = split.calibration.rows[1], split.test.rows[1]
-    models = np.argsort(-split.calibration.correct[1].mean(axis=1), kind="stable")
-    sure = split.test.calibrated[1, models]
+    first, second = halved.first[1], halved.second[1]
+    right = task.correct[:, first].mean(axis=1)
+    models = np.argsort(-right, kind="stable")
+    params = [
+        cj.fit_platt(task.score[k, first], task.correct[k, first])[0] for k in models
+    ]
+    fitted = np.stack(
+        [cj.calibrate(p, task.score[k]) for p, k in zip(params, models, strict=True)]
+    )
+    np.testing.assert_allclose(halved.confidence[1, models], fitted, atol=1e-6)
+    fitted = halved.confidence[1, models]
+    sure = fitted[:, second]
     votes = task.prediction[models][:, second]
     voted = cj.cascade.committee(votes, sure)
     right = np.asarray(voted.prediction) == task.label[second]
@@ -45,24 +65,25 @@ def test_a_judgement_is_that_of_plain_calls(folder, found):
     best = task.correct[models[0], second].mean()
     np.testing.assert_allclose(group.accuracy["best"][1], best, rtol=1e-6)
     # The vote of one each, in float64: a draw of three goes to the surest.
-    votes, sure = np.asarray(votes), np.asarray(sure, float)
+    sure = np.asarray(sure, float)
     counts = (votes[:, None] == votes[None]).sum(axis=1) + 1e-3 * sure
     elected = votes[counts.argmax(axis=0), np.arange(len(second))]
     majority = (elected == task.label[second]).mean()
     np.testing.assert_allclose(group.accuracy["majority"][1], majority, rtol=1e-6)
-    scaled = [
-        cj.scaled_softmax(x[second] / t)
-        for x, t in zip(task.logits, split.parameter[1], strict=True)
+    temperatures = [
+        cj.fit_temperature(logits[first], task.label[first])[0].temperature
+        for logits in task.logits
     ]
-    mean = np.mean(scaled, axis=0).argmax(axis=1) == task.label[second]
+    pairs = zip(task.logits, temperatures, strict=True)
+    mean = np.mean([cj.scaled_softmax(x[second], t) for x, t in pairs], axis=0)
+    mean = mean.argmax(axis=1) == task.label[second]
     np.testing.assert_allclose(
         group.accuracy["average_calibrated"][1], mean.mean(), rtol=1e-6
     )
     order = cj.cascade.order_committee(
-        task.prediction[:, first],
-        split.calibration.calibrated[1],
-        task.label[first],
+        task.prediction[models][:, first], fitted[:, first], task.label[first]
     )
+    order = models[np.asarray(order)]
     np.testing.assert_array_equal(group.order[1], order)
     np.testing.assert_allclose(
         group.full_accuracy[:, -1], group.accuracy["calibrated"], rtol=1e-6
@@ -78,37 +99,34 @@ def test_a_judgement_is_that_of_plain_calls(folder, found):
     np.testing.assert_allclose(group.scores["evidence"][1, 0], area, rtol=1e-6)
 
 
-def test_bounds_hold_for_every_way_to_be_wrong(folder):
-    """Answers are made up for models of which only right and wrong were saved."""
-    task = outputs.read(folder, "mmlu")
-    split = halves.split(task, 0, 2)
-    found = committees.bounds(task, split)
+def test_bounds_hold_for_every_way_to_be_wrong(task, halved):
+    """Answers are made up for models of which only right and wrong are known."""
+    found = committees.bounds(task, halved)
     rng = np.random.default_rng(0)
-    right = split.test.correct[0]
+    second = halved.second[0]
+    right, sure = task.correct[:, second], halved.confidence[0][:, second]
     for num_wrong in (1, 3, 50):
         votes = np.where(right, 0, rng.integers(1, num_wrong + 1, right.shape))
-        voted = cj.cascade.committee(votes, split.test.calibrated[0])
+        voted = cj.cascade.committee(votes, sure)
         accuracy = np.mean(np.asarray(voted.prediction) == 0)
         assert found.lower[0] - 1e-6 <= accuracy <= found.upper[0] + 1e-6
         if num_wrong == 1:
             np.testing.assert_allclose(accuracy, found.lower[0], atol=1e-6)
 
 
-def test_text(found):
-    groups, bounds = found
-    # A rule that gains 10 points in every split, and one that gains nothing.
-    (title, group), *_ = groups.items()
+def test_text(task, halved, group):
+    """A rule that gains 10 points in every split, and one that gains nothing."""
+    bounds = {"CIFAR-10": committees.bounds(task, halved)}
     accuracy = dict.fromkeys(group.accuracy, np.array([0.5, 0.6]))
-    accuracy["calibrated"] = accuracy["best"] + 0.1
-    made = dataclasses.replace(group, accuracy=accuracy)
-    text = committee_report.text({title: made}, bounds, 2)
-    assert f"two standard deviations in 1 of 1 committees: {title}." in text
-    assert "10.00 ± 0.00 (2)" in text and "MMLU" in text
-    made = dataclasses.replace(
-        group, accuracy={**accuracy, "calibrated": accuracy["best"]}
-    )
-    text = committee_report.text({title: made}, {}, 2)
-    assert f"in 1: {title}." in text and "Where answers were not saved" not in text
-    assert list(committee_report.figures(groups)) == ["committees"]
-    figure = committee_report.figures(groups)["committees"](False)
-    assert len([axes for axes in figure.axes if axes.get_visible()]) == len(groups)
+    better = accuracy | {"calibrated": accuracy["best"] + 0.1}
+    made = {"made up": dataclasses.replace(group, accuracy=better)}
+    section = committee_tables.describe(made, bounds, 2)
+    assert "two standard deviations in 1 of 1 committees: made up." in section.text
+    assert "10.00 ± 0.00 (2)" in section.text
+    assert "Where answers were not saved" in section.text
+    figure = section.figures["committees"](False)
+    assert len([axes for axes in figure.axes if axes.get_visible()]) == 1
+    made = {"made up": dataclasses.replace(group, accuracy=accuracy)}
+    section = committee_tables.describe(made, {}, 2)
+    assert "cannot be told from 0 in 1: made up." in section.text
+    assert "Where answers were not saved" not in section.text

@@ -7,17 +7,17 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmarks.kit import report
-from benchmarks.kit.report import Draw, number, percent, spread
+from benchmarks.kit.report import Section, number, percent, spread
 
 from .committees import CHANCES, MEASURES, RULES, SCORES, TOLERANCE, Bounds, Group
 
 _TEMPLATE = Path(__file__).with_name("templates") / "committees.md.jinja"
 
 
-def text(
+def describe(
     groups: Mapping[str, Group], bounds: Mapping[str, Bounds], num_splits: int
-) -> str:
-    """The section, from the committees by title."""
+) -> Section:
+    """What committees are worth, from those of all tasks by title."""
     gains = {
         title: {
             rule: group.accuracy[rule] - group.accuracy["best"]
@@ -25,8 +25,10 @@ def text(
         }
         for title, group in groups.items()
     }
-    return report.render(
+    return report.section(
         _TEMPLATE,
+        stored=None,
+        figures={"committees": lambda dark: _draw(groups)} if groups else {},
         num_splits=num_splits,
         total=len(groups),
         tolerance=percent(TOLERANCE),
@@ -46,10 +48,6 @@ def text(
             for group in groups.values()
         ],
     )
-
-
-def figures(groups: Mapping[str, Group]) -> dict[str, Draw]:
-    return {"committees": lambda dark: _draw(groups)} if groups else {}
 
 
 def _surely(gain: np.ndarray) -> bool:
