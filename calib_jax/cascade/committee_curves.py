@@ -342,12 +342,13 @@ def _is_right(predictions: jax.Array, labels: jax.Array) -> jax.Array:
 def _means(
     quantities: jax.Array, where: jax.Array | None, weights: jax.Array | None
 ) -> jax.Array:
-    """Means `[Q]` of float32 `[Q, N]` over valid rows; NaN if there are none."""
+    """Means `[Q]` of `[Q, N]` of at least 0 over valid rows; NaN if there are none."""
     num_rows = quantities.shape[1]
     valid = masking.valid_rows(num_rows, where, weights)
     if weights is not None:
         quantities = jnp.concatenate([quantities * weights[None], weights[None]])
-    cell = jnp.zeros(num_rows, jnp.int32)
+    # One cell for all: zeros that XLA cannot fold into a constant, which takes it long.
+    cell = (quantities[0] < 0).astype(jnp.int32)
     count, sums = chain_curves.sum_joint_cells(cell, quantities, 1, valid)
     total = count[0]
     if weights is not None:
