@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from benchmarks.kit import report
 from benchmarks.kit.report import Section, number, percent, spread
 
+from .committee_chains import BUDGETS, MOST_MODELS
 from .committees import CHANCES, MEASURES, RULES, SCORES, TOLERANCE, Bounds, Group
 
 _TEMPLATE = Path(__file__).with_name("templates") / "committees.md.jinja"
@@ -31,6 +32,7 @@ def describe(
         figures={"committees": lambda dark: _draw(groups)} if groups else {},
         num_splits=num_splits,
         total=len(groups),
+        most_models=MOST_MODELS,
         tolerance=percent(TOLERANCE),
         accuracy_table=_accuracy_table(groups),
         against_table=_against_table(groups),
@@ -39,6 +41,7 @@ def describe(
         size_table=_size_table(groups),
         early_table=_early_table(groups),
         chosen_table=_chosen_table(groups),
+        within_table=_within_table(groups),
         bounds_table=_bounds_table(bounds) if bounds else "",
         worth=_titles(gains, lambda gain: _surely(gain["calibrated"])),
         worthless=_titles(gains, lambda gain: not _surely(gain["calibrated"])),
@@ -180,6 +183,27 @@ def _chosen_table(groups: Mapping[str, Group]) -> str:
         )
     header = ["committee", "best model", "all asked", "most accurate", "cheaper"]
     return report.grid(header, rows)
+
+
+def _within_table(groups: Mapping[str, Group]) -> str:
+    ways = ("chain of models", "chain of committees", "one limit")
+    rows = [
+        [
+            f"{title}: {way}",
+            *(
+                f"{percent(accuracy, 2)} at {number(asked, 2)}"
+                for accuracy, asked in zip(
+                    group.within_accuracy[:, place].mean(axis=0),
+                    group.within_asked[:, place].mean(axis=0),
+                    strict=True,
+                )
+            ),
+        ]
+        for title, group in groups.items()
+        if len(group.models) <= MOST_MODELS
+        for place, way in enumerate(ways)
+    ]
+    return report.grid(["models asked, at most", *map(str, BUDGETS)], rows)
 
 
 def _bounds_table(bounds: Mapping[str, Bounds]) -> str:

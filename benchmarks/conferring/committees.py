@@ -18,6 +18,8 @@ from benchmarks.kit import command, halves
 from benchmarks.kit.command import Advance
 from benchmarks.kit.outputs import Outputs
 
+from . import committee_chains
+
 RULES: Mapping[str, str] = {
     "best": "best model",
     "majority": "majority",
@@ -67,6 +69,9 @@ class Group:
         lose at most `TOLERANCE`.
       num_chosen: `[S, 2]`, mean number asked with them.
       without: `[S, M]`, accuracy of the calibrated vote without each model.
+      within_accuracy: `[S, 3, B]`, of chains within budgets (`committee_chains`); NaN
+        for a committee of more than a few models.
+      within_asked: `[S, 3, B]`, mean number asked there.
     """
 
     models: tuple[str, ...]
@@ -80,6 +85,8 @@ class Group:
     chosen_accuracy: np.ndarray
     num_chosen: np.ndarray
     without: np.ndarray
+    within_accuracy: np.ndarray
+    within_asked: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,6 +167,7 @@ def judge(
                 part["probability_calibrated"] = _mean_probability(logits, scale)
             parts.append(part)
         one = jax.tree.map(np.asarray, _judge(*parts, num_classes=num_classes))
+        one["within_accuracy"], one["within_asked"] = _within(parts, one["order"])
         # Back to the models as the group lists them.
         one["without"] = one["without"][[models.index(k) for k in group]]
         one["order"] = np.array([group.index(models[k]) for k in one["order"]])
@@ -167,6 +175,25 @@ def judge(
         advance(str(s + 1))
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *found)
     return Group(models=tuple(outputs.models[k] for k in group), **stacked)
+
+
+def _within(
+    parts: list[dict[str, np.ndarray]], order: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Chains within budgets, of models in an order."""
+    size = len(committee_chains.WAYS), len(committee_chains.BUDGETS)
+    if len(order) > committee_chains.MOST_MODELS:
+        return np.full(size, np.nan), np.full(size, np.nan)
+    ordered = [
+        {
+            "prediction": part["prediction"][order],
+            "calibrated": part["calibrated"][order],
+            "label": part["label"],
+        }
+        for part in parts
+    ]
+    accuracy, asked = committee_chains.judge(*ordered)
+    return np.asarray(accuracy), np.asarray(asked)
 
 
 def _mean_probability(logits: np.ndarray, temperature: np.ndarray) -> np.ndarray:

@@ -11,7 +11,11 @@ import calib_jax as cj
 pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
-from benchmarks.conferring import committee_tables, committees  # noqa: E402
+from benchmarks.conferring import (  # noqa: E402
+    committee_chains,
+    committee_tables,
+    committees,
+)
 from benchmarks.kit import outputs  # noqa: E402
 
 pytestmark = pytest.mark.once
@@ -97,6 +101,31 @@ def test_a_judgement_is_that_of_plain_calls(task, halved, group):
     )
     area = cj.area_under_roc(voted.evidence, right)
     np.testing.assert_allclose(group.scores["evidence"][1, 0], area, rtol=1e-6)
+
+
+def test_limits_within_budgets(task, halved, group):
+    """By NumPy: the most accurate on the first half, judged on the second."""
+    order = group.order[0]
+    curves = []
+    for rows in (halved.first[0], halved.second[0]):
+        grown = cj.cascade.growing_committees(
+            task.prediction[order][:, rows], halved.confidence[0, order][:, rows]
+        )
+        right = np.asarray(grown.prediction) == task.label[rows]
+        points = []
+        for limit in 0.25 * np.arange(1, 40):
+            stops = np.asarray(grown.evidence) >= limit
+            stops |= np.asarray(grown.margin) > np.array([[2], [1], [0]])
+            stops[-1] = True
+            last = stops.argmax(axis=0)
+            chosen = right[last, np.arange(len(rows))]
+            points.append((chosen.mean(), last.mean() + 1))
+        curves.append(np.array(points))
+    for place, budget in enumerate(committee_chains.BUDGETS):
+        within = curves[0][:, 1] <= budget
+        best = np.where(within, curves[0][:, 0].round(6), -1).argmax()
+        found = group.within_accuracy[0, 2, place], group.within_asked[0, 2, place]
+        np.testing.assert_allclose(found, curves[1][best], rtol=1e-5)
 
 
 def test_bounds_hold_for_every_way_to_be_wrong(task, halved):
