@@ -93,7 +93,7 @@ def committee(
 
       The share is a score, not yet a probability:
 
-      >>> outcomes = found.prediction == jnp.array([2, 1, 1, 1])
+      >>> outcomes = jnp.array([True, True, False, True])  # of its predictions
       >>> params, report = cj.fit_platt(found.score, outcomes)
       >>> confidence = cj.calibrate(params, found.score)
     """
