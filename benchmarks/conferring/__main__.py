@@ -4,12 +4,12 @@ from pathlib import Path
 
 from benchmarks.kit import command, outputs
 
-from . import classifiers, pairs, tried
+from . import classifiers, committees, pairs, tried
 from .report import Results
 
 
 def run(folder: Path, *, seed: int, num_splits: int, num_bins: int) -> Results:
-    """Judges every pair of every task of the folder."""
+    """Judges every pair and every committee of every task of the folder."""
     names = outputs.find(folder, without_pairs=True)
     tasks = {name: outputs.read(folder, name) for name in names}
     with command.progress() as bars:
@@ -26,8 +26,14 @@ def run(folder: Path, *, seed: int, num_splits: int, num_bins: int) -> Results:
             max(num_splits // 2, 2),
             command.bar(bars, "guards", len(tasks)),
         )
+        voted, bounded = committees.evaluate(tasks.values(), seed, num_splits, bars)
     return Results(
-        pairs=judged, tried=studied, num_splits=num_splits, num_bins=num_bins
+        pairs=judged,
+        tried=studied,
+        committees=voted,
+        bounds=bounded,
+        num_splits=num_splits,
+        num_bins=num_bins,
     )
 
 

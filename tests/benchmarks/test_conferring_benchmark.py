@@ -13,7 +13,13 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
 from benchmarks.conferring import __main__ as command  # noqa: E402
-from benchmarks.conferring import classifiers, pair_tables, pairs, tried  # noqa: E402
+from benchmarks.conferring import (  # noqa: E402
+    classifiers,
+    committees,
+    pair_tables,
+    pairs,
+    tried,
+)
 from benchmarks.kit import halves, outputs  # noqa: E402
 
 pytestmark = pytest.mark.once
@@ -136,6 +142,8 @@ def test_command(folder, judged, tmp_path, monkeypatch):
     """Made-up judgements; the study of guards on a few variants and sizes."""
     monkeypatch.setattr(pairs, "evaluate", lambda task, *_: judged)
     monkeypatch.setattr(classifiers, "make", lambda seed: None)
+    # See test_committees_benchmark.py.
+    monkeypatch.setattr(committees, "evaluate", lambda *_: ({}, {}))
     monkeypatch.setattr(tried, "SIZES", (50, None))
     monkeypatch.setattr(tried, "VARIANTS", tried.VARIANTS[:1] + tried.VARIANTS[3:5])
     arguments = [str(folder), "--num-splits", "2", "--output", str(tmp_path)]
