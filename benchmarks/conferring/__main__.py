@@ -4,7 +4,7 @@ from pathlib import Path
 
 from benchmarks.kit import command, outputs
 
-from . import committees, pairs, tried
+from . import classifiers, committees, pairs, tried
 from .report import Results
 
 
@@ -13,7 +13,8 @@ def run(folder: Path, *, seed: int, num_splits: int, num_bins: int) -> Results:
     names = outputs.find(folder, without_pairs=True)
     tasks = {name: outputs.read(folder, name) for name in names}
     with command.progress() as bars:
-        judged = {}
+        made = classifiers.make(seed)
+        judged = {classifiers.NAME: pairs.evaluate(made, seed, num_splits, num_bins)}
         named = command.each(
             bars, "pairs", list(tasks.items()), lambda one: one[1].title
         )
