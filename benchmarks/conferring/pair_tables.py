@@ -103,7 +103,7 @@ def _group(title: str, pairs: Sequence[Pair]) -> dict[str, Any]:
         "title": title,
         "tasks": list(dict.fromkeys(pair.judged.title for pair in pairs)),
         "num_pairs": len(pairs),
-        "worst": min(pair.gain("arbiter").mean() for pair in pairs),
+        "worst": min(pair.change().mean() for pair in pairs),
         "both": _both(pairs),
         "cascades": _cascade(pairs),
     }

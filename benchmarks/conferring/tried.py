@@ -54,6 +54,7 @@ _SURER, _NOTHING = (1.0, 0.0, 0.0), (0.0, 0.0, 0.0)
 # Of both slopes alike, in the coordinates of mean and half difference.
 _ONE = (2.0, 2.0, 1.0)
 _FREE, _OURS = (0.01, 0.01, 0.01), (20.0, 60.0, 0.1)
+_STRONG = (50.0, 150.0, 0.1)
 
 VARIANTS = (
     Variant("surer of the two", (1e9, 1e9, 1e9), _SURER),
@@ -69,14 +70,14 @@ VARIANTS = (
         "slopes to 0 by 20 and 20, half an error", (20.0, 20.0, 0.1), _NOTHING, 0.5
     ),
     Variant("equal slopes to 0 by 20, half an error", (20.0, 1e9, 0.1), _NOTHING, 0.5),
-    Variant(
-        "slopes to 0 by 50 and 150, half an error", (50.0, 150.0, 0.1), _NOTHING, 0.5
-    ),
     Variant("slopes to 0 by 20 and 60", _OURS),
     Variant("the same, any gain", _OURS, _NOTHING, 0.0),
     Variant("the same, half an error: the library's", _OURS, _NOTHING, 0.5),
     Variant("the same, 1 error", _OURS, _NOTHING, 1.0),
     Variant("the same, 2 errors", _OURS, _NOTHING, 2.0),
+    Variant("slopes to 0 by 50 and 150", _STRONG),
+    Variant("the same, not an error below 0", _STRONG, _NOTHING, -1.0),
+    Variant("the same, half an error", _STRONG, _NOTHING, 0.5),
 )
 
 
