@@ -21,6 +21,7 @@ from . import (
     shift,
     task_shift,
     text,
+    unseen,
 )
 from .study import Settings, prepare
 
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "shift": shift,
     "task-shift": task_shift,
     "independence": independence,
+    "unseen": unseen,
 }
 
 
