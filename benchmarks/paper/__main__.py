@@ -15,13 +15,13 @@ from . import (
     calibration,
     cascades,
     cleaning,
+    further,
     independence,
     language_cleaning,
     large_pairs,
     shift,
     task_shift,
     text,
-    unseen,
 )
 from .study import Settings, prepare
 
@@ -36,7 +36,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "shift": shift,
     "task-shift": task_shift,
     "independence": independence,
-    "unseen": unseen,
+    "further": further,
 }
 
 

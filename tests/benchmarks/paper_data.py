@@ -15,8 +15,8 @@ TASKS = Path(__file__).parents[2] / "benchmarks" / "kit" / "tasks.toml"
 
 # One or two of every kind; more would only add compiling.
 NAMES = ("imagenet", "cifar10", "mmlu", "medmcqa", "emotion")
-# Those that only the section on unseen outputs reads.
-UNSEEN = ("mmlu_redux", "mmlu_paper_pair")
+# Those that only the section on further outputs reads.
+FURTHER = ("mmlu_redux", "mmlu_paper_pair")
 
 
 def write(folder, num_examples=240, seed=0, names=NAMES):

@@ -1,4 +1,4 @@
-"""Results on outputs that nothing was tuned on, by two kinds of score.
+"""Results on further language models, by two kinds of score.
 
 The score of an answer is the softmax maximum over the options, as in most of the other
 outputs, or the raw maximal logit, as in the paper. Sections 1 to 3 are evaluated as
@@ -99,7 +99,7 @@ def names(study: Study, *, missing: bool = False) -> list[str]:
     return [
         name
         for name, task in described.items()
-        if task.get("unseen") and outputs.present(study.folder, task) != missing
+        if task.get("further") and outputs.present(study.folder, task) != missing
     ]
 
 

@@ -1,20 +1,18 @@
-"""The paper's claims on outputs that nothing was tuned on, by two kinds of score."""
+"""The paper's claims on further language models, by two kinds of score."""
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-import calib_jax as cj
 from benchmarks.kit import report
 from benchmarks.kit.report import Section
 
-from . import cascades, judging, large_pairs, text
-from .study import Study
-from .unseen_numbers import (
+from . import further_claims, judging, text
+from .further_numbers import (
     LEAST_GAP,
     LENGTHS,
     LOGIT,
@@ -26,21 +24,19 @@ from .unseen_numbers import (
     TaskNumbers,
     names,
 )
-from .unseen_numbers import evaluate as evaluate
-from .unseen_numbers import num_steps as num_steps
-
-# What holds in so many of the halves is not left to the halves.
-_MOST_HALVES = 0.95
+from .further_numbers import evaluate as evaluate
+from .further_numbers import num_steps as num_steps
+from .study import Study
 
 
 def describe(study: Study, numbers: Numbers) -> Section:
     """A verdict on each claim by each kind of score, and the numbers behind it."""
     return text.section(
-        "unseen",
+        "further",
         study,
         numbers,
         stored={name: _stored(task) for name, task in numbers.items()},
-        figures={"unseen": functools.partial(_draw, numbers)} if numbers else {},
+        figures={"further": functools.partial(_draw, numbers)} if numbers else {},
         unread=names(study, missing=True),
         least_gap=LEAST_GAP,
         most_gap=MOST_GAP,
@@ -49,206 +45,8 @@ def describe(study: Study, numbers: Numbers) -> Section:
         family_table=_family_table(numbers),
         large_table=_large_table(numbers),
         cleaning_table=_cleaning_table(numbers),
-        **(_evidence(numbers) if numbers else {}),
+        **(further_claims.evidence(numbers) if numbers else {}),
     )
-
-
-def _means(numbers: Numbers, score: str, when: str, values: str) -> np.ndarray:
-    """Mean over the halves, for every model that has this score too, `[models]`."""
-    return _each_half(numbers, score, when, values).mean(axis=0)
-
-
-def _each_half(numbers: Numbers, score: str, when: str, values: str) -> np.ndarray:
-    """`[S, models]`, of every model of every task that has this score."""
-    return np.concatenate(
-        [
-            getattr(getattr(scored.calibration, when)["test"], values)
-            for scored in _by(numbers, score)
-        ],
-        axis=1,
-    )
-
-
-def _by(numbers: Numbers, score: str) -> list[Scored]:
-    return [task.scores[score] for task in numbers.values() if score in task.scores]
-
-
-class _Both(NamedTuple):
-    """What both kinds of score give for the same things: arrays `[S, things]`."""
-
-    softmax: np.ndarray
-    logit: np.ndarray
-
-
-def _same_models(numbers: Numbers, values: Callable[[Scored], np.ndarray]) -> _Both:
-    """Of the models whose raw logits are known."""
-    return _same(numbers, values, lambda scored: scored.calibration.models)
-
-
-def _same_pairs(numbers: Numbers, values: Callable[[Scored], np.ndarray]) -> _Both:
-    return _same(
-        numbers,
-        values,
-        lambda scored: scored.cascades.pairs if scored.cascades else (),
-    )
-
-
-def _same(
-    numbers: Numbers,
-    values: Callable[[Scored], np.ndarray],
-    things: Callable[[Scored], tuple[str, ...]],
-) -> _Both:
-    parts: list[_Both] = []
-    for task in numbers.values():
-        if LOGIT in task.scores:
-            softmax, logit = task.scores[SOFTMAX], task.scores[LOGIT]
-            places = [things(softmax).index(thing) for thing in things(logit)]
-            if places:
-                parts.append(_Both(values(softmax)[:, places], values(logit)))
-    return _Both(*(np.concatenate(part, axis=1) for part in zip(*parts, strict=True)))
-
-
-def _mostly(values: np.ndarray) -> int:
-    """How many columns of bool `[S, things]` are true in nearly all halves."""
-    return int(np.sum(np.mean(values, axis=0) >= _MOST_HALVES))
-
-
-def _evidence(numbers: Numbers) -> dict[str, Any]:
-    """Evidence for the claims."""
-    before, after = (
-        _each_half(numbers, SOFTMAX, when, "error") for when in ("before", "after")
-    )
-    values: dict[str, Any] = {
-        "num_models": before.shape[1],
-        "before": before.mean(axis=0),
-        "after": after.mean(axis=0),
-        "chance": _means(numbers, SOFTMAX, "after", "chance_error"),
-        "lower": int(np.sum(after.mean(axis=0) < before.mean(axis=0))),
-        "mostly_lower": _mostly(after < before),
-        "halved": int(np.sum(after.mean(axis=0) <= before.mean(axis=0) / 2)),
-        "most_halves": _MOST_HALVES,
-        "routed": {score: _routed(numbers, score) for score in (SOFTMAX, LOGIT)},
-        "together": {
-            score: large_pairs.evidence(
-                [each.large_pairs for each in _by(numbers, score) if each.large_pairs]
-            )
-            for score in (SOFTMAX, LOGIT)
-            if any(each.large_pairs for each in _by(numbers, score))
-        },
-        "cleaned": _cleaned(numbers),
-        "both": None,
-    }
-    if _by(numbers, LOGIT):
-        values["both"] = _compared(numbers)
-    return values
-
-
-def _routed(numbers: Numbers, score: str) -> dict[str, Any]:
-    """The evidence of section 2, and how often one kind is ahead in nearly all halves.
-
-    Empty without pairs.
-    """
-    tasks = [each.cascades for each in _by(numbers, score) if each.cascades]
-    if not tasks:
-        return {}
-    area = np.concatenate([task.area for task in tasks], axis=-1)
-    return cascades.evidence(tasks) | {
-        "mostly_ahead": _mostly(area[:, 1] > area[:, 0]),
-        "mostly_behind": _mostly(area[:, 1] < area[:, 0]),
-        "mostly_better": _mostly(area[:, 1] > 0),
-    }
-
-
-def _compared(numbers: Numbers) -> dict[str, Any]:
-    """The raw logit against the softmax maximum, on the same models and pairs."""
-    error = _same_models(numbers, lambda each: each.calibration.after["test"].error)
-    stated = _same_models(numbers, lambda each: each.calibration.before["test"].error)
-    area = _same_models(numbers, lambda each: each.calibration.before["test"].area)
-    fitted = _same_models(numbers, lambda each: each.calibration.after["test"].area)
-    status = _same_models(numbers, lambda each: each.calibration.status)
-    routed = _same_pairs(
-        numbers, lambda each: each.cascades.area[:, 1] if each.cascades else np.empty(0)
-    )
-    recovered = _same_pairs(
-        numbers,
-        lambda each: each.cascades.recovered[:, 1] if each.cascades else np.empty(0),
-    )
-
-    def medians(both: _Both) -> tuple[float, ...]:
-        return tuple(float(np.median(part.mean(axis=0))) for part in both)
-
-    def ahead(both: _Both) -> int:
-        return int(np.sum(both.logit.mean(axis=0) >= both.softmax.mean(axis=0)))
-
-    return {
-        "num_models": error.logit.shape[1],
-        "calibrates": int(
-            np.sum(error.logit.mean(axis=0) < stated.softmax.mean(axis=0))
-        ),
-        "lower": int(np.sum(error.logit.mean(axis=0) < error.softmax.mean(axis=0))),
-        "mostly_lower": _mostly(error.logit < error.softmax),
-        "mostly_higher": _mostly(error.logit > error.softmax),
-        "error": medians(error),
-        "stated": medians(stated)[0],
-        "tells": ahead(area),
-        "mostly_tells": _mostly(area.logit > area.softmax),
-        "mostly_fails": _mostly(area.logit < area.softmax),
-        "area": medians(area),
-        "fitted": medians(fitted),
-        "reversed": [
-            int(np.sum(np.any(part == cj.FitStatus.REVERSED, axis=0)))
-            for part in status
-        ],
-        "num_pairs": routed.logit.shape[1],
-        "routes": ahead(routed),
-        "mostly_routes": _mostly(routed.logit > routed.softmax),
-        "mostly_loses": _mostly(routed.logit < routed.softmax),
-        "recovered": medians(recovered),
-    }
-
-
-def _cleaned(numbers: Numbers) -> dict[str, Any]:
-    """Precision of the most confident contradictions against that of all."""
-    cases = [
-        (task.title, score, scored.cleaning, g)
-        for task in numbers.values()
-        for score, scored in task.scores.items()
-        if scored.cleaning is not None
-        for g in range(len(scored.cleaning.experts))
-    ]
-    longest = LENGTHS.index(None)
-    shortest = len(LENGTHS) - 1
-    return {
-        "total": len(cases),
-        "sharper": [
-            sum(
-                bool(one.calibrated[g, k].precision > one.all[g].precision)
-                for _, _, one, g in cases
-            )
-            for k in range(len(LENGTHS))
-        ],
-        "surely": sum(
-            bool(one.calibrated[g, longest].low > one.all[g].precision)
-            for _, _, one, g in cases
-        ),
-        "helped": sum(
-            bool(one.calibrated[g, shortest].wrong > one.stated[g, shortest].wrong)
-            for _, _, one, g in cases
-        ),
-        "hurt": sum(
-            bool(one.calibrated[g, shortest].wrong < one.stated[g, shortest].wrong)
-            for _, _, one, g in cases
-        ),
-        "found": [
-            f"{title}, {len(one.experts[g])} experts by {score} "
-            f"{report.percent(one.all[g].precision)}, "
-            + ", ".join(
-                report.percent(one.calibrated[g, k].precision)
-                for k in range(len(LENGTHS))
-            )
-            for title, score, one, g in cases
-        ],
-    }
 
 
 def _quality_table(task: TaskNumbers) -> str:
@@ -299,7 +97,7 @@ def _rows(numbers: Numbers) -> Iterator[tuple[TaskNumbers, str, Scored]]:
 
 def _cascade_table(numbers: Numbers) -> str:
     rows = [
-        (f"{task.title}, {score}", _routed({"": task}, score))
+        (f"{task.title}, {score}", further_claims.routed({"": task}, score))
         for task, score, scored in _rows(numbers)
         if scored.cascades is not None
     ]
@@ -501,43 +299,35 @@ def _draw(numbers: Numbers, dark: bool) -> Figure:
     """The raw logit against the softmax maximum: each model, and each pair."""
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for colour, (task, marker) in enumerate(
-        zip(
-            [task for task in numbers.values() if LOGIT in task.scores],
-            "osD^vP",
-            strict=False,
-        )
-    ):
+    for number, task in enumerate(numbers.values()):
         one = {"": task}
-        area = _same_models(one, lambda each: each.calibration.before["test"].area)
-        _points(left, area, task.title, f"C{colour}", marker)
-        routed = _same_pairs(
-            one,
-            lambda each: (
-                each.cascades.recovered[:, 1] if each.cascades else np.empty(0)
-            ),
-        )
-        _points(right, routed, task.title, f"C{colour}", marker)
-    for axes, what in ((left, "ROC area"), (right, "APGR of CC")):
-        low, high = axes.get_xlim()
-        axes.axline((low, low), slope=1.0, color="0.5", linewidth=0.8, zorder=1)
-        axes.set(
-            xlim=(low, high),
-            xlabel=f"{what}, softmax maximum",
-            ylabel=f"{what}, raw maximal logit",
-        )
+        for axes, both in (
+            (left, further_claims.of_models(one, "area", "before")),
+            (right, further_claims.of_pairs(one, "recovered")),
+        ):
+            if both is not None:
+                axes.plot(
+                    both.softmax.mean(axis=0),
+                    both.logit.mean(axis=0),
+                    color=f"C{number}",
+                    marker="osD^vP"[number],
+                    markersize=4.0,
+                    linestyle="none",
+                    label=task.title,
+                )
+    _diagonal(left, "ROC area")
+    _diagonal(right, "APGR of CC")
     handles, labels = left.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper left", ncols=max(len(labels), 1))
     return figure
 
 
-def _points(axes: Axes, both: _Both, label: str, colour: str, marker: str) -> None:
-    axes.plot(
-        both.softmax.mean(axis=0),
-        both.logit.mean(axis=0),
-        color=colour,
-        marker=marker,
-        markersize=4.0,
-        linestyle="none",
-        label=label,
+def _diagonal(axes: Axes, what: str) -> None:
+    """On the line, both kinds of score give the same."""
+    limits = axes.get_xlim()
+    axes.axline((limits[0], limits[0]), slope=1.0, color="0.5", linewidth=0.8, zorder=1)
+    axes.set(
+        xlim=limits,
+        xlabel=f"{what}, softmax maximum",
+        ylabel=f"{what}, raw maximal logit",
     )

@@ -1,4 +1,4 @@
-"""The claims on unseen outputs in benchmarks/paper, against float64."""
+"""The claims on further outputs in benchmarks/paper, against float64."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ pytest.importorskip("rich")
 pytest.importorskip("cleanlab")
 
 from benchmarks.kit import halves, outputs  # noqa: E402
-from benchmarks.paper import unseen, unseen_numbers  # noqa: E402
-from benchmarks.paper.unseen_numbers import LENGTHS, LOGIT, SOFTMAX  # noqa: E402
+from benchmarks.paper import further, further_numbers  # noqa: E402
+from benchmarks.paper.further_numbers import LENGTHS, LOGIT, SOFTMAX  # noqa: E402
 
 pytestmark = pytest.mark.once
 
@@ -20,7 +20,7 @@ NAME = "mmlu_redux"
 
 @pytest.fixture(scope="module")
 def numbers(paper_section):
-    return paper_section("unseen").numbers
+    return paper_section("further").numbers
 
 
 @pytest.fixture(scope="module")
@@ -82,13 +82,13 @@ def test_pairs_follow_the_rule(numbers, answers):
         (i, j)
         for i in range(12)
         for j in range(12)
-        if accuracy[j] - accuracy[i] >= unseen_numbers.LEAST_GAP + 0.01
+        if accuracy[j] - accuracy[i] >= further_numbers.LEAST_GAP + 0.01
     }
     allowed = {
         (i, j)
         for i in range(12)
         for j in range(12)
-        if accuracy[j] - accuracy[i] >= unseen_numbers.LEAST_GAP - 0.01
+        if accuracy[j] - accuracy[i] >= further_numbers.LEAST_GAP - 0.01
     }
     # Accuracies on all questions decide, one of which is not in the arrays here.
     found = set(numbers[NAME].scores[SOFTMAX].small_large)
@@ -100,7 +100,7 @@ def test_pairs_follow_the_rule(numbers, answers):
     for first, second in numbers[NAME].scores[SOFTMAX].large_pairs.pairs:
         pair = accuracy[names.index(first)], accuracy[names.index(second)]
         assert min(pair) >= strong
-        assert abs(pair[0] - pair[1]) <= unseen_numbers.MOST_GAP + 0.01
+        assert abs(pair[0] - pair[1]) <= further_numbers.MOST_GAP + 0.01
     (pair,) = numbers["mmlu_paper_pair"].scores[SOFTMAX].large_pairs.pairs
     assert pair == ("Qwen2.5 32B Coder", "Llama 3.1 70B")
 
@@ -154,7 +154,7 @@ def test_cleaning_counts_verdicts(numbers, answers):
 
 
 def test_report(paper_study, numbers):
-    section = unseen.describe(paper_study, numbers)
+    section = further.describe(paper_study, numbers)
     text = section.text
     assert "nan" not in text
     titles = [claim.text for claim in section.claims]
