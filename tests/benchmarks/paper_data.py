@@ -15,7 +15,7 @@ TASKS = Path(__file__).parents[2] / "benchmarks" / "kit" / "tasks.toml"
 
 # One or two of every kind; more would only add compiling.
 NAMES = ("imagenet", "cifar10", "mmlu", "medmcqa", "emotion")
-# Those that only the section on further outputs reads.
+# Those that one section alone reads.
 FURTHER = ("mmlu_redux", "mmlu_paper_pair")
 
 

@@ -1,4 +1,4 @@
-"""The claims on further outputs in benchmarks/paper, against float64."""
+"""Further language models in benchmarks/paper, against float64."""
 
 import numpy as np
 import pytest
