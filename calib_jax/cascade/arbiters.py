@@ -68,7 +68,7 @@ class ArbiterReport:
       standard_error: float32 scalar, of the gain.
       num_decisive: int32 scalar, rows where the answers differ and one is more right
         than the other: all that the fit learns from.
-      fit: `FitReport` of slopes and intercept. `CONSTANT`: no row is decisive.
+      fit: `FitReport` of slopes and intercept, with the penalty in its loss.
     """
 
     helps: jax.Array
@@ -156,6 +156,8 @@ def fit_arbiter(
     arbiter, report = _fit_arbiter(
         small, large, by_small, by_large, apart, mask, weight
     )
+    given = small_confidence, large_confidence, small_outcome, large_outcome
+    reports.warn_of_failure("fit_arbiter", report.fit, given, differ, where, weights)
     return arbiter, report
 
 
@@ -239,10 +241,10 @@ def _fit_arbiter(
     if differ is not None:
         advantage = jnp.where(differ, advantage, 0.0)
     odds_small, odds_large = map(classes.as_log_odds, (small, large))
-    rows = {
+    rows: dict[str, Any] = {
         # Their slopes are the mean of the two, and half the difference.
         "score": (odds_large - odds_small, odds_large + odds_small),
-        "outcome": jnp.where(advantage > 0, 1.0, 0.0),
+        "outcome": (advantage > 0).astype(jnp.float32),
         "weight": weight * jnp.abs(advantage),
     }
     total, decisive, ahead = reduce.sum_rows(
@@ -259,11 +261,10 @@ def _fit_arbiter(
         jnp.zeros(3, jnp.float32),
         lower=np.full(3, -_BOUND, np.float32),
         upper=np.full(3, _BOUND, np.float32),
-        enabled=decisive > 0,
+        enabled=~invalid,
     )
     (status,) = reports.first_case(
         (invalid, FitStatus.INVALID_VALUES),
-        (~(decisive > 0), FitStatus.CONSTANT),
         (~solution.converged, FitStatus.MAX_STEPS),
         (True, FitStatus.CONVERGED),
     )
@@ -325,13 +326,11 @@ def _left_out(solution: Solution, rows: Any, share: jax.Array) -> jax.Array:
     columns = jax.vmap(solvers.newton_step, (0, None))
     inverse = -columns(jnp.eye(3, dtype=np.float32), solution.evaluation.hessian)
     features = [*rows["score"], np.float32(1)]
-    margin = sum(
-        slope * feature
-        for slope, feature in zip(solution.params, features, strict=True)
-    )
-    leverage = share * sum(
-        inverse[i, j] * features[i] * features[j] for i in range(3) for j in range(3)
-    )
+    margin, leverage = jnp.zeros_like(share), jnp.zeros_like(share)
+    for i, feature in enumerate(features):
+        margin = margin + solution.params[i] * feature
+        for j, other in enumerate(features):
+            leverage = leverage + share * (inverse[i, j] * feature * other)
     chance = jax.nn.sigmoid(margin)
     rest = jnp.maximum(1 - leverage * chance * (1 - chance), 1e-6)
     return margin - leverage * (rows["outcome"] - chance) / rest

@@ -34,7 +34,7 @@ OF_LOGITS = {"temperature", "vector", "dirichlet", "ensemble"}
 OF_LOGITS = {f"calibrate-{kind}" for kind in OF_LOGITS}
 # Functions of audits.
 INTEGERS |= {"num_wrong", "num_audited", "num_flagged"}
-BOOLS |= {"candidates"}
+BOOLS |= {"candidates", "differ"}
 SCALARS |= {"num_wrong", "num_audited", "num_flagged", "rate", "min_precision"}
 SCALARS |= {"expected", "chance", "confidence_level"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}

@@ -293,6 +293,8 @@ cascade.router_difference_interval(key, first, second, first_confidence, second_
 cascade.cascade_savings(key, router, small_confidence, small_outcome, large_outcome, num_small_bins, *, small_cost, large_cost, conferred_outcome=None, num_resamples=1000, confidence_level=0.95, where=None)
 cascade.control_accuracy_drop(router, small_confidence, small_outcome, large_outcome, max_drop, confidence_level=0.95, *, betting=True, conferred_outcome=None, where=None)
 cascade.control_regret(router, small_confidence, small_outcome, large_outcome, max_regret, *, conferred_outcome=None, where=None)
+cascade.fit_arbiter(small_confidence, large_confidence, small_outcome, large_outcome, *, differ=None, where=None, weights=None)
+cascade.prefer_large(arbiter, small_confidence, large_confidence)
 defer(small, large, inputs, *, small_params, large_params, router, num_small_bins, capacity, arbiter=None, where=None)
 random_curve(curve)
 performance_gap_recovered(curve)

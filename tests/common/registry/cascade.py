@@ -27,6 +27,13 @@ def _of_curve(name, gradients=("curve",), **given):
     return case(name, "curve", given=given, gradients=gradients)
 
 
+def _arbiter_parts(result):
+    """Without what depends on rounding, and how many rows there were."""
+    arbiter, report = result
+    found = report.helps, report.gain, report.standard_error
+    return (), (arbiter, *found, report.fit.loss, report.fit.status)
+
+
 def _same(inputs):
     return inputs
 
@@ -89,6 +96,18 @@ _CURVES = [
         split=_deferral_parts,
         where=True,
         again=True,
+    ),
+    case(
+        "cascade.fit_arbiter",
+        "pair_rows differ",
+        split=_arbiter_parts,
+        exact=False,
+        **GIVEN,
+    ),
+    case(
+        "cascade.prefer_large",
+        f"arbiter {_CONFIDENCES}",
+        split=all_rows,
     ),
     _of_curve("random_curve"),
     _of_curve("performance_gap_recovered"),
