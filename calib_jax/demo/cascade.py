@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 import calib_jax as cj
 
-from .calibration import CALIBRATION, TEST
+from .calibration import CALIBRATION, TEST, CalibratedModel
 
 RANDOM, UNCALIBRATED, CALIBRATED = "random", "uncalibrated (UC)", "calibrated (CC)"
 
@@ -129,6 +129,36 @@ def route(
         hindsight={
             name: _choose(by_half, TEST, max_loss) for name, by_half in curves.items()
         },
+    )
+
+
+def compare(
+    key: jax.Array,
+    small: CalibratedModel,
+    large: CalibratedModel,
+    num_bins: int,
+    num_resamples: int,
+) -> Cascade:
+    """Routers of two models by confidence before and after calibration."""
+    both = {
+        UNCALIBRATED: (small.before, large.before),
+        CALIBRATED: (small.after, large.after),
+    }
+    return route(
+        key,
+        {
+            name: {
+                half: Pair(of_small[half].confidence, of_large[half].confidence)
+                for half in (CALIBRATION, TEST)
+            }
+            for name, (of_small, of_large) in both.items()
+        },
+        {
+            half: Pair(small.after[half].correct, large.after[half].correct)
+            for half in (CALIBRATION, TEST)
+        },
+        num_bins,
+        num_resamples,
     )
 
 

@@ -17,7 +17,7 @@ import calib_jax as cj
 from .calibration import CALIBRATION, TEST, CalibratedModel
 from .cascade import CALIBRATED, RANDOM, Cascade
 from .cleaning import Cleaning, Flags
-from .pipeline import Results
+from .results import Results
 
 
 def new_console() -> Console:
@@ -25,35 +25,58 @@ def new_console() -> Console:
     return Console(highlight=False)
 
 
-@contextlib.contextmanager
 def training_progress(
     console: Console, num_epochs: Mapping[str, int]
-) -> Iterator[Callable[[str], None]]:
+) -> contextlib.AbstractContextManager[Callable[..., None]]:
+    """Progress of models that are trained: epochs, by name of the model."""
+    return progress_bars(console, "Training the {} model", num_epochs, "epochs")
+
+
+@contextlib.contextmanager
+def progress_bars(
+    console: Console, doing: str, totals: Mapping[str, int], unit: str
+) -> Iterator[Callable[..., None]]:
     """A progress bar for each model; without a terminal it is written once, when full.
 
     Args:
       console: where to draw.
-      num_epochs: number of epochs of each model, by name.
+      doing: what is done, with braces for the name of the model.
+      totals: how many units there are for each model, by name.
+      unit: what is counted.
 
     Yields:
-      A function to call with the name of a model after each of its epochs.
+      A function to call with the name of a model, and with the number of units that
+      are done since the last call, if it is not 1.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("epochs"), console=console) as progress:
+    with Progress(*columns, TextColumn(unit), console=console) as progress:
         tasks = {
-            name: progress.add_task(f"Training the {name} model", total=total)
-            for name, total in num_epochs.items()
+            name: progress.add_task(doing.format(name), total=total)
+            for name, total in totals.items()
         }
-        yield lambda name: progress.advance(tasks[name])
+        yield lambda name, num=1: progress.advance(tasks[name], num)
 
 
-def print_results(console: Console, results: Results) -> None:
-    """Prints a table and a sentence or two for each stage."""
-    console.print(
-        calibration_table(
-            {"small": results.small, "large": results.large}, results.settings.num_bins
-        )
-    )
+# What is said of the wrong labels of the digits.
+FLIPPED = "were flipped"
+CLEAN_HALF = "on the calibration half, whose labels are clean"
+
+
+def print_results(
+    console: Console,
+    results: Results,
+    wrong: str = FLIPPED,
+    judged: str = CLEAN_HALF,
+) -> None:
+    """Prints a table and a sentence or two for each stage.
+
+    Args:
+      console: where to print.
+      results: of all stages.
+      wrong: what happened to the labels that are wrong.
+      judged: where the bins of Method 2 come from.
+    """
+    console.print(calibration_table(results.models, results.settings.num_bins))
     print_cascade(console, results.cascade)
     console.print(cleaning_table(results.cleaning))
     num_wrong, num_labels = (
@@ -61,11 +84,11 @@ def print_results(console: Console, results: Results) -> None:
         results.cleaning.labels.shape[0],
     )
     console.print(
-        f"{num_wrong} of {num_labels} test labels were flipped, so "
+        f"{num_wrong} of {num_labels} test labels {wrong}, so "
         f"{percent(1 - num_wrong / num_labels)} % are right before the repair. The "
         "models vote with calibrated confidences. Method 2 counts the K bins of each "
-        "model that were most accurate on the calibration half, whose labels are "
-        'clean. Method 3 uses the large model alone. "Suggested" is the share of '
+        f"model that were most accurate {judged}. "
+        'Method 3 uses the large model alone. "Suggested" is the share of '
         'flagged labels whose suggestion is right, "Repaired" the share of all labels '
         "that are right after suggestions replace the flagged ones.\n"
     )
@@ -97,7 +120,7 @@ def print_end(console: Console, directory: Path, seconds: float) -> None:
     console.print(f"{seconds:.0f} seconds")
 
 
-def calibration_table(models: dict[str, CalibratedModel], num_bins: int) -> Table:
+def calibration_table(models: Mapping[str, CalibratedModel], num_bins: int) -> Table:
     """Accuracy, ECE before and after, temperature and fit status of each model."""
     table = new_table(
         f"Calibration: ECE over {num_bins} equal-count bins (accuracy in %)",
