@@ -57,24 +57,15 @@ def progress_bars(
         yield lambda name, num=1: progress.advance(tasks[name], num)
 
 
-# What is said of the wrong labels of the digits.
-FLIPPED = "were flipped"
-CLEAN_HALF = "on the calibration half, whose labels are clean"
-
-
 def print_results(
-    console: Console,
-    results: Results,
-    wrong: str = FLIPPED,
-    judged: str = CLEAN_HALF,
+    console: Console, results: Results, wrong: str = "were flipped"
 ) -> None:
     """Prints a table and a sentence or two for each stage.
 
     Args:
       console: where to print.
       results: of all stages.
-      wrong: what happened to the labels that are wrong.
-      judged: where the bins of Method 2 come from.
+      wrong: what is the matter with the labels that are wrong.
     """
     console.print(calibration_table(results.models, results.settings.num_bins))
     print_cascade(console, results.cascade)
@@ -87,8 +78,8 @@ def print_results(
         f"{num_wrong} of {num_labels} test labels {wrong}, so "
         f"{percent(1 - num_wrong / num_labels)} % are right before the repair. The "
         "models vote with calibrated confidences. Method 2 counts the K bins of each "
-        f"model that were most accurate {judged}. "
-        'Method 3 uses the large model alone. "Suggested" is the share of '
+        "model that were most accurate on the calibration half, whose labels are "
+        'clean. Method 3 uses the large model alone. "Suggested" is the share of '
         'flagged labels whose suggestion is right, "Repaired" the share of all labels '
         "that are right after suggestions replace the flagged ones.\n"
     )
@@ -98,7 +89,7 @@ def print_cascade(console: Console, cascade: Cascade) -> None:
     """Prints the table of a cascade, and how to read it."""
     console.print(cascade_table(cascade))
     low, high = cascade.gain_interval
-    curve = cascade.curves[CALIBRATED]
+    curve, best = cascade.curves[CALIBRATED], cascade.best[CALIBRATED]
     points = 100 * cascade.max_loss
     loss = f"at most {points:.1f} points of" if points else "no"
     console.print(
@@ -106,7 +97,10 @@ def print_cascade(console: Console, cascade: Cascade) -> None:
         'calibration half. "Saved" is the share of large-model calls saved on the test '
         'half; "Hindsight" is that share with K chosen on the test half itself.\n'
         f"Alone, the small model is right on {percent(curve.small_accuracy)} % and "
-        f"the large one on {percent(curve.large_accuracy)} %.\n"
+        f"the large one on {percent(curve.large_accuracy)} %. The K that is most "
+        f"accurate on the calibration half, {best.num_small_bins} for CC, is right on "
+        f"{percent(best.accuracy[TEST])} % of the test half, with "
+        f"{percent(best.small_share[TEST])} % saved.\n"
         "95 % interval of APGR (CC) minus APGR (UC), over resampled test examples: "
         f"{low:+.3f} to {high:+.3f}.\n"
     )

@@ -21,7 +21,7 @@ class Results:
     Attributes:
       settings: a dataclass, with `num_bins`.
       labels: int32 `[N]`, true labels, by half.
-      given: int32 `[N]`, the labels to clean, by half.
+      given: int32 `[N]`, labels that may be wrong, by half.
       models: by name, among which are "small" and "large".
       cascade: of the small and the large model.
       cleaning: of the given labels of the test half.

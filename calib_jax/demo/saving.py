@@ -7,6 +7,7 @@ import dataclasses
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -46,18 +47,22 @@ def save_outputs(directory: Path, results: Results) -> None:
     """Writes what the other commands read, for all examples that are not trained on.
 
     `small.npz`, `large.npz` and so on hold logits and true labels, with names of rows
-    and classes if there are any; `suspect_labels.npy` has the labels to clean.
+    and classes if there are any. `suspect_labels.npy` has the labels to clean; with
+    names of rows it is `suspect_labels.npz`.
     """
-    labels = _joined(results.labels)
-    named: dict[str, np.ndarray] = {}
+    labels, suspect = _joined(results.labels), _joined(results.given)
+    rows: dict[str, Any] = {}
     if results.ids is not None:
-        named["ids"] = _joined(results.ids)
-    if results.choices is not None:
-        named["choices"] = np.asarray(results.choices)
+        rows["ids"] = _joined(results.ids)
+    named = {} if results.choices is None else {"choices": np.array(results.choices)}
+    arrays: dict[str, Any] = {"labels": labels, **rows, **named}
     for name, model in results.models.items():
         logits = _joined({half: model.logits[half] for half in results.labels})
-        np.savez(directory / f"{name}.npz", logits=logits, labels=labels, **named)
-    np.save(directory / "suspect_labels.npy", _joined(results.given))
+        np.savez_compressed(directory / f"{name}.npz", logits=logits, **arrays)
+    if rows:
+        np.savez_compressed(directory / "suspect_labels.npz", labels=suspect, **rows)
+    else:
+        np.save(directory / "suspect_labels.npy", suspect)
 
 
 def _joined(halves: Mapping[str, jax.Array | Sequence[str]]) -> np.ndarray:
@@ -142,6 +147,7 @@ def plain_cascade(cascade: Cascade) -> dict[str, Plain]:
         "max_loss": cascade.max_loss,
         "chosen": plain(cascade.chosen),
         "hindsight": plain(cascade.hindsight),
+        "best": plain(cascade.best),
         "curves": {
             name: {
                 "small_share": plain(curve.small_share),

@@ -1,8 +1,8 @@
 """Read strings, ask three models, calibrate, cascade and clean.
 
-Calibrators, routers and the number of bins kept small come from the calibration half.
-Those of the cascade see the true languages. Those that look for wrong labels see the
-given ones: nothing there knows which are wrong.
+Calibrators, bins, routers and the number of bins kept small come from the calibration
+half, whose labels are taken as checked; the labels of the test half are those of the
+locales.
 
 Shapes: N strings in a half.
 """
@@ -97,15 +97,10 @@ def judge(
       settings: bins and draws.
     """
     labels, given = _halves(some.labels), _halves(some.given)
-    logits = {name: _halves(one) for name, one in values.items()}
-
-    def calibrated(
-        name: str, by: Mapping[str, jax.Array]
-    ) -> calibration.CalibratedModel:
-        return calibration.calibrate(logits[name], by, settings.num_bins)
-
-    fitted = {name: calibrated(name, labels) for name in values}
-    experts = {name: calibrated(name, given) for name in values}
+    fitted = {
+        name: calibration.calibrate(_halves(one), labels, settings.num_bins)
+        for name, one in values.items()
+    }
     half = len(some.ids) // 2
     return Results(
         settings=settings,
@@ -120,8 +115,8 @@ def judge(
             settings.num_draws,
         ),
         cleaning=cleaning.clean(
-            tuple(experts.values()),
-            experts["large"],
+            tuple(fitted.values()),
+            fitted["large"],
             given[TEST],
             labels[TEST],
             settings.num_bins,

@@ -101,7 +101,7 @@ def read(folder: Path, min_letters: int) -> list[Shown]:
     A locale of a region is shown in its language, and not in English, where a string is
     missing: only its own strings count.
     """
-    found = []
+    found: list[Shown] = []
     for source in sorted(folder.glob("**/locale/en/LC_MESSAGES/*.po")):
         with source.open("rb") as file:
             english = [message for message in read_po(file) if message.id]
@@ -118,10 +118,11 @@ def _shown(locale: str, catalog: Catalog, english: list[Message]) -> Iterator[Sh
     for message in english:
         source = plain(_first(message.id))
         translated = catalog.get(message.id, message.context)
-        is_missing = translated is None or not translated.string
+        string = None if translated is None else translated.string
+        is_missing = not string
         if is_missing and "_" in locale:
             continue
-        text = source if is_missing else plain(_first(translated.string))
+        text = plain(_first(string)) if string else source
         yield Shown(locale, text, is_english or text == source, is_missing)
 
 
