@@ -45,10 +45,11 @@ def print_start(
 def print_suspects(console: Console, results: Results) -> None:
     """Prints the surest suspects among wrong labels, and among right ones."""
     is_error = np.asarray(results.cleaning.is_error)
-    console.print(
-        _suspects("Wrong labels that all models are surest of", results, is_error)
-    )
-    console.print(_suspects("Right labels that they are surest of", results, ~is_error))
+    for kind, where in (("Wrong", is_error), ("Right", ~is_error)):
+        title = f"{kind} labels that all models contradict, the surest first"
+        table = _suspects(title, results, where)
+        if table.row_count:
+            console.print(table)
 
 
 def print_next(console: Console, directory: Path, results: Results) -> None:

@@ -26,7 +26,7 @@ ENGLISH = "en"
 LEFT_OUT = ("sr_Latn",)
 # What is not language: %(name)s, %d, {name}, tags and entities of HTML.
 _MARKUP = re.compile(
-    r"%(?:\(\w*\))?[-#0 +]*\d*(?:\.\d+)?[a-zA-Z%]|\{[^{}]*\}|<[^<>]*>|&#?\w+;"
+    r"%(?:\(\w*\))?[-#0+]*\d*(?:\.\d+)?[a-zA-Z%]|\{[^{}]*\}|<[^<>]*>|&#?\w+;"
 )
 
 
@@ -118,11 +118,11 @@ def _shown(locale: str, catalog: Catalog, english: list[Message]) -> Iterator[Sh
     for message in english:
         source = plain(_first(message.id))
         translated = catalog.get(message.id, message.context)
-        string = None if translated is None else translated.string
+        string = "" if translated is None else _first(translated.string or "")
         is_missing = not string
         if is_missing and "_" in locale:
             continue
-        text = plain(_first(string)) if string else source
+        text = source if is_missing else plain(string)
         yield Shown(locale, text, is_english or text == source, is_missing)
 
 
