@@ -227,7 +227,9 @@ def test_judge_by_hand():
     assert np.isnan(nothing.precision) and nothing.recall == 0
 
 
-@pytest.mark.parametrize("argv", [[], ["demo", "--seed", "x"], ["paper"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["demo", "--seed", "x"], ["demo", "letters"], ["paper"]]
+)
 def test_wrong_arguments(argv, capsys):
     assert cli.main(argv) == 2
     error = capsys.readouterr().err

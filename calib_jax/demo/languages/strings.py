@@ -8,12 +8,12 @@ Shapes: N strings, C languages.
 """
 
 import dataclasses
-import importlib.resources
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+import django
 import jax
 import numpy as np
 from babel import Locale
@@ -87,12 +87,8 @@ def plain(text: str) -> str:
 
 
 def django_folder() -> Path:
-    """Where the package is installed.
-
-    Raises:
-      ModuleNotFoundError: if it is not.
-    """
-    return Path(str(importlib.resources.files("django")))
+    """Where the package is installed."""
+    return Path(django.__file__).parent
 
 
 def read(folder: Path, min_letters: int) -> list[Shown]:
