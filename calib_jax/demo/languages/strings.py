@@ -22,7 +22,7 @@ from babel.messages.mofile import read_mo
 from babel.messages.pofile import read_po
 
 ENGLISH = "en"
-# Serbian in Latin letters: two of the models know it in Cyrillic alone.
+# Serbian in Latin letters, which the large model knows in Cyrillic alone.
 LEFT_OUT = ("sr_Latn",)
 # What is not language: %(name)s, %d, {name}, tags and entities of HTML.
 _MARKUP = re.compile(
