@@ -14,6 +14,7 @@ import registry
 
 import calib_jax as cj
 from calib_jax._core import records
+from calib_jax.cascade import Arbiter
 from calib_jax.io import json_numbers, plain_records
 
 # Values by hand are the same in both precision modes.
@@ -45,6 +46,7 @@ DIRICHLET = cj.calibration.Dirichlet(
 ENSEMBLE = cj.calibration.EnsembleTemperature(
     temperature=F(1.3), weights=F([0.75, 0.125, 0.125])
 )
+ARBITER = Arbiter(small_slope=F(0.75), large_slope=F(1 / 3), intercept=F(-0.1))
 CONFIDENCE = cj.calibrate(PLATT, SCORES)
 ROUTER = cj.fit_router(CONFIDENCE[:300], LARGE[:300], num_bins=6)
 EDGES = np.asarray(ROUTER.bins.edges)
@@ -55,12 +57,14 @@ FULL = {
     "num_small_bins": int(CHOSEN.num_small_bins),
     "small_params": PLATT,
     "large_params": HISTOGRAM,
+    "arbiter": ARBITER,
     "selection": CHOSEN,
     "promise": cj.io.Promise(
         made_by=cj.cascade.control_accuracy_drop, confidence_level=0.9
     ),
     "reference": cj.reliability_table(ROUTER.bins, *ROWS[:2]),
     "small_input": "mean log-probability of the answer's tokens",
+    "large_input": "verbalised confidence",
 }
 LEAST = {"router": ROUTER, "num_small_bins": 3, "small_params": PLATT}
 RECORDS = {
@@ -117,12 +121,16 @@ def test_a_record_comes_back_with_its_bits_and_fits_the_schema(kind, tmp_path):
     jsonschema.Draft202012Validator(SCHEMA).validate(content)
     record = cj.load(path)
     assert isinstance(record, cj.io.CascadeRecord)
-    for name in ("router", "small_params", "large_params", "selection", "reference"):
+    for name in (
+        *("router", "small_params", "large_params", "arbiter", "selection"),
+        "reference",
+    ):
         assert_same_bits(getattr(record, name), given.get(name))
     assert record.num_small_bins == given["num_small_bins"]
     assert type(record.num_small_bins) is int
     assert record.promise == given.get("promise")
     assert record.small_input == given.get("small_input")
+    assert record.large_input == given.get("large_input")
     rows = 300 if "selection" in given else given.get("num_rows")
     assert record.num_rows == rows and content["num_rows"] == rows
     assert record.versions["calib_jax"] == cj.__version__
@@ -158,7 +166,8 @@ def test_the_record_decides_in_jax_and_by_its_steps(tmp_path):
         jax.jit(record.keep_small)(SCORES)
     assert repr(record) == (
         f"CascadeRecord(num_small_bins={record.num_small_bins}, num_bins=6, "
-        "small_params=Platt, num_rows=300, promise=control_accuracy_drop)"
+        "small_params=Platt, num_rows=300, with an arbiter, "
+        "promise=control_accuracy_drop)"
     )
 
 
@@ -187,7 +196,7 @@ def test_every_kind_of_record_that_a_file_may_hold_is_plain():
     kinds = cj.Router, cj.Selection, cj.ReliabilityTable, cj.Platt, cj.Histogram
     for kind in kinds:
         assert records.is_record(registry.record(kind))
-    fitted = PLATT, HISTOGRAM, ISOTONIC, BETA, VECTOR, DIRICHLET, ENSEMBLE
+    fitted = ARBITER, PLATT, HISTOGRAM, ISOTONIC, BETA, VECTOR, DIRICHLET, ENSEMBLE
     for made in (ROUTER, CHOSEN, FULL["reference"], *fitted):
         text = json.dumps(plain_records.write(made))
         assert_same_bits(plain_records.read("it", type(made), json.loads(text)), made)
@@ -218,9 +227,34 @@ def matrix(rows):
 
 
 BROKEN = {
-    "another schema": (put("schema", 2), "expected schema 1, got 2; read files of a"),
-    "a schema in words": (put("schema", "1"), "expected schema 1, got '1'"),
-    "no schema": (without("schema"), "expected schema 1, got nothing"),
+    "another schema": (put("schema", 3), "expected schema 2 or 1, got 3; read files"),
+    "a schema in words": (put("schema", "2"), "expected schema 2 or 1, got '2'"),
+    "no schema": (without("schema"), "expected schema 2 or 1, got nothing"),
+    "an arbiter of the schema before": (
+        put("schema", 1),
+        "cascade: unknown fields 'arbiter'",
+    ),
+    "no word on an arbiter": (
+        without("arbiter"),
+        "cascade: expected the fields arbiter, too",
+    ),
+    "half an arbiter": (
+        put("arbiter", {"small_slope": 1, "large_slope": 1}),
+        "arbiter: expected the fields intercept, too",
+    ),
+    "an arbiter in words": (put("arbiter", "large"), "arbiter: expected an object"),
+    "an arbiter that is NaN": (
+        put("arbiter intercept", "nan"),
+        "arbiter.intercept: expected a finite number, got nan",
+    ),
+    "a certain arbiter": (
+        put("arbiter large_slope", "inf"),
+        "arbiter.large_slope: expected a finite number, got inf",
+    ),
+    "an arbiter without the large model": (
+        put("large", None),
+        "arbiter: expected large_params, too, because it compares the calibrated conf",
+    ),
     "a field more": (put("note", 1), "cascade: unknown fields 'note'; read files of"),
     "a field less": (without("serve"), "cascade: expected the fields serve, too"),
     "a field more inside": (put("router kind", "UC"), "router: unknown fields 'kind'"),
@@ -276,6 +310,7 @@ BROKEN = {
         "large.parameters.matrix: expected an array",
     ),
     "two lines": (put("small input", "a\nb"), "small.input: expected one line of text"),
+    "a number": (put("large input", 1), "large.input: expected one line of text"),
     "K of 7": (
         put("num_small_bins", 7),
         "num_small_bins: expected at most num_bins = ",
@@ -371,6 +406,33 @@ def test_what_is_wrong_is_named(kind, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_file_of_the_schema_before(tmp_path):
+    """Nothing that it holds is lost, and written again it is of today's schema."""
+    old = Path(__file__).with_name("schema_1.json")
+    before, record = json.loads(old.read_text("utf-8")), cj.load(old)
+    assert before["schema"] == 1 and record.arbiter is None
+    assert record.large_input is None and record.num_rows == before["num_rows"] == 100
+    assert record.versions == before["versions"]
+    level, made_by = record.promise.confidence_level, record.promise.made_by
+    assert (level, made_by) == (0.9, cj.cascade.control_accuracy_drop)
+    path = tmp_path / "cascade.json"
+    given = {
+        field: getattr(record, field)
+        for field in FULL
+        if getattr(record, field) is not None
+    }
+    cj.io.save_cascade(path, **given)
+    after = json.loads(path.read_text("utf-8"))
+    jsonschema.Draft202012Validator(SCHEMA).validate(after)
+    assert after.pop("arbiter") is None and after["large"].pop("input") is None
+    fixed = {"schema": 2, "versions": after["versions"]}
+    assert after == before | fixed
+    # The last bits of a curve may be another machine's.
+    assert len(record.serve_edges) == 1
+    place = record.serve_edges[0]
+    assert record.keep_small([place - 0.01, place + 0.01]).tolist() == [False, True]
+
+
 @pytest.mark.parametrize("kind", ["full", "histogram", "beta", "vector"])
 def test_steps_of_another_cascade_are_refused(kind, tmp_path):
     given = {key: RECORDS[kind][key] for key in LEAST}
@@ -429,6 +491,25 @@ REFUSED = {
         "reference: expected 6 bins, as in router, got 3",
     ),
     "no rows": ({"num_rows": 0}, "num_rows: expected at least 1, got 0"),
+    "an arbiter alone": (
+        {"arbiter": ARBITER},
+        "arbiter: expected large_params, too, because it compares the calibrated conf",
+    ),
+    "a report as arbiter": (
+        {"arbiter": (ARBITER, None), "large_params": PLATT},
+        "arbiter: expected Arbiter, got tuple",
+    ),
+    "an arbiter that is NaN": (
+        {
+            "arbiter": dataclasses.replace(ARBITER, small_slope=F(np.nan)),
+            "large_params": PLATT,
+        },
+        "arbiter.small_slope: expected a finite number, got nan",
+    ),
+    "words about no model": (
+        {"large_input": "a score"},
+        "large_input: expected large_params, too",
+    ),
     "no words": ({"small_input": 3}, "small_input: expected one line of text, got 3"),
     "two lines": ({"small_input": "\na"}, "small_input: expected one line of text"),
     "edges that fall": (
