@@ -5,13 +5,25 @@ where the small model was surer. Calibrated confidences can be compared between 
 so the two answers can be weighed for each input.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, dispatch, records
-from .._core.domains import Confidence
-from ..calibration.reports import FitReport
+from .._core import checks, dispatch, masking, records, reduce
+from .._core.domains import Confidence, Outcome, Weights
+from ..calibration import logistic, reports, solvers
+from ..calibration.reports import FitReport, FitStatus
+from ..calibration.solvers import Evaluation
+from ..confidence import classes
+
+# The penalty counts as much as this many rows.
+_RIDGE = 1.0
+# The surer of two models that err independently.
+_SURER = np.array([1.0, 1.0, 0.0], np.float32)
+_BOUND = 1e6
 
 
 @records.record()
@@ -68,8 +80,14 @@ def fit_arbiter(
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> tuple[Arbiter, ArbiterReport]:
-    """To be written."""
-    raise NotImplementedError
+    """Whose answer to take where two models differ."""
+    (small, large), by_small, by_large, mask = checks.two_models(
+        {"small_confidence": small_confidence, "large_confidence": large_confidence},
+        *(small_outcome, large_outcome, where),
+    )
+    apart, weight = checks.mask("differ", differ), checks.weights("weights", weights)
+    checks.same_shape(small_confidence=small, differ=apart, weights=weight)
+    return _fit_arbiter(small, large, by_small, by_large, apart, mask, weight)
 
 
 def prefer_large(
@@ -87,13 +105,113 @@ def prefer_large(
 def _prefer_large(
     arbiter: Arbiter, small_confidence: Confidence, large_confidence: Confidence
 ) -> jax.Array:
-    def log_odds(confidence: jax.Array) -> jax.Array:
-        inside = jnp.clip(confidence, 1e-6, 1 - 1e-6)
-        return jnp.log(inside) - jnp.log1p(-inside)
-
-    margin = (
-        arbiter.large_slope * log_odds(large_confidence)
-        - arbiter.small_slope * log_odds(small_confidence)
-        + arbiter.intercept
+    slopes = arbiter.small_slope, arbiter.large_slope
+    margin = arbiter.intercept + sum(
+        # 0 times the log-odds of an unknown confidence.
+        jnp.where(slope == 0, 0.0, slope * odds)
+        for slope, odds in zip(
+            slopes, _features(small_confidence, large_confidence), strict=True
+        )
     )
-    return ~(margin < 0)
+    # NaN of the large model is passed over first.
+    return jnp.isnan(small_confidence) | (~jnp.isnan(large_confidence) & ~(margin < 0))
+
+
+def _features(
+    small_confidence: jax.Array, large_confidence: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """What the small slope and the large one are multiplied with."""
+    small, large = map(classes.as_log_odds, (small_confidence, large_confidence))
+    return -small, large
+
+
+@dispatch.core(
+    rows=[
+        *("small_confidence", "large_confidence", "small_outcome", "large_outcome"),
+        *("differ", "where", "weights"),
+    ],
+    passes=dispatch.Passes.FEW,
+)
+def _fit_arbiter(
+    small_confidence: Confidence,
+    large_confidence: Confidence,
+    small_outcome: Outcome,
+    large_outcome: Outcome,
+    differ: jax.Array | None,
+    where: jax.Array | None,
+    weights: Weights | None,
+) -> tuple[Arbiter, ArbiterReport]:
+    num_rows = small_confidence.shape[0]
+    valid = masking.valid_rows(num_rows, where, weights)
+    apart = valid if differ is None else valid & differ
+    given = (small_confidence, large_confidence, small_outcome, large_outcome)
+    weight = jnp.ones(num_rows, jnp.float32) if weights is None else weights
+    invalid = jnp.any(valid & ~jnp.isfinite(sum(given) + weight))
+    small, large, by_small, by_large, weight = masking.clean_rows(
+        apart, 0.0, *given, weight
+    )
+    weight = jnp.where(apart, weight, 0.0)
+    advantage = by_large - by_small
+    decisive = apart & (advantage != 0) & ~invalid
+    say = jnp.where(decisive, weight * jnp.abs(advantage), 0.0)
+    total = reduce.pairwise_sum(say)
+    some = jnp.maximum(total, 1e-30)
+    data: Any = {
+        "rows": {
+            "score": _features(small, large),
+            "outcome": jnp.where(advantage > 0, 1.0, 0.0),
+            "share": say / some,
+        },
+        "ridge": _RIDGE / jnp.maximum(some, 1e-6),
+    }
+    solution = solvers.minimize(
+        _evaluate,
+        data,
+        jnp.asarray(_SURER),
+        lower=np.full(3, -_BOUND, np.float32),
+        upper=np.full(3, _BOUND, np.float32),
+        enabled=(total > 0) & ~invalid,
+    )
+    status, *found = reports.first_case(
+        (invalid, FitStatus.INVALID_VALUES),
+        (~(total > 0), FitStatus.CONSTANT),
+        (~solution.converged, FitStatus.MAX_STEPS),
+        (True, FitStatus.CONVERGED),
+    )
+    small_slope, large_slope, intercept = solution.params
+    features = data["rows"]["score"]
+    margin = small_slope * features[0] + large_slope * features[1] + intercept
+    every = jnp.where(valid & ~invalid, 1.0 if weights is None else weights, 0.0)
+    every_total = jnp.maximum(reduce.pairwise_sum(every), 1e-30)
+    large_better = reduce.pairwise_sum(weight * advantage) >= 0
+    over = jnp.where(large_better, 0.0, -advantage)
+    won = jnp.where(margin >= 0, advantage, 0.0) - (advantage + over)
+    gain = reduce.pairwise_sum(every * won) / every_total
+    spread = reduce.pairwise_sum(every * (won - gain) ** 2) / every_total
+    error = jnp.sqrt(spread / every_total)
+    helps = (gain > error) & (status == FitStatus.CONVERGED)
+    level = jnp.where(large_better, np.float32(1), np.float32(-1))
+    arbiter = Arbiter(
+        small_slope=jnp.where(helps, small_slope, 0.0),
+        large_slope=jnp.where(helps, large_slope, 0.0),
+        intercept=jnp.where(helps, intercept, level),
+    )
+    report = ArbiterReport(
+        helps=helps,
+        gain=gain,
+        standard_error=error,
+        num_decisive=jnp.sum(decisive, dtype=jnp.int32),
+        fit=reports.fit_report(solution, status, total),
+    )
+    return jax.lax.stop_gradient((arbiter, report))
+
+
+def _evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:
+    found = logistic.evaluate(params, data, every)
+    away = params - _SURER
+    ridge = data["ridge"]
+    return found._replace(
+        value=found.value + 0.5 * ridge * jnp.sum(away**2),
+        gradient=found.gradient + ridge * away,
+        hessian=found.hessian + ridge * jnp.eye(3, dtype=np.float32),
+    )

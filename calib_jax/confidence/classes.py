@@ -140,7 +140,7 @@ def log_odds(confidence: ArrayLike) -> jax.Array:
       [ 0.     2.197 16.636]
     """
     value = checks.floats("confidence", confidence, rank=range(9), axes="[...]")
-    return _log_odds(value)
+    return as_log_odds(value)
 
 
 def log_odds_from_log(log_confidence: ArrayLike) -> jax.Array:
@@ -234,7 +234,8 @@ _LEAST = 2.0**-24
 
 
 @dispatch.core(rows=["confidence N ..."], elementwise=True)
-def _log_odds(confidence: Confidence) -> jax.Array:
+def as_log_odds(confidence: Confidence) -> jax.Array:
+    """The core of `log_odds`."""
     inside = jnp.clip(confidence, _LEAST, 1 - _LEAST)
     return jnp.log(inside) - jnp.log1p(-inside)
 
