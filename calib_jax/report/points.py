@@ -5,7 +5,7 @@ Shapes: N rows, `num_bins` bins, K from 0 to num_bins.
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,29 @@ from ..cascade.selection import Selection
 from ..stats import bounds
 from ..stats.intervals import Interval
 
-# Confidences of the small model, its outcomes and the large model's.
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
 # How many times as many rows are looked at for whether they would suffice.
 _MORE_ROWS = 2.0 ** np.arange(0.25, 10.1, 0.25)
+
+
+class Rows(NamedTuple):
+    """What a cascade is judged on, under the names of the functions that judge it.
+
+    Attributes:
+      small_confidence: float32 `[N]`, calibrated.
+      small_outcome: float32 or bool `[N]`.
+      large_outcome: float32 or bool `[N]`.
+      conferred_outcome: float32 or bool `[N]`, of the answers that are taken where both
+        models were asked, or None where they are the large model's.
+    """
+
+    small_confidence: np.ndarray
+    small_outcome: np.ndarray
+    large_outcome: np.ndarray
+    conferred_outcome: np.ndarray | None
+
+    def named(self) -> dict[str, Any]:
+        """All of them as keyword arguments."""
+        return self._asdict()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,8 +92,8 @@ def for_every_k(
             savings.cascade_savings(
                 key,
                 router,
-                *rows,
-                jnp.int32(budget),
+                num_small_bins=jnp.int32(budget),
+                **rows.named(),
                 small_cost=prices[0],
                 large_cost=prices[1],
                 confidence_level=confidence_level,
@@ -120,7 +139,7 @@ def of(
 
 def plain_choice(router: Router, rows: Rows, max_drop: float) -> int:
     """The K of the fewest large calls that loses no more on these rows, or 0."""
-    curve = curves.cascade_curve(router, *rows)
+    curve = curves.cascade_curve(router, **rows.named())
     target = np.clip(float(curve.large_accuracy) - max_drop, 0.0, 1.0)
     plain = selection.choose_num_small_bins(curve, min_accuracy=np.float32(target))
     return int(plain.num_small_bins)
@@ -141,14 +160,12 @@ def rows_needed(
     """Rows, two digits of them, with which one bin kept small would pass the test."""
     if bool(chosen.feasible) or bool(chosen.same_rows):
         return None
-    confidence, small, large = rows
-    kept = np.asarray(routers.use_small(router, confidence, 1))
-    lost = np.float32(large) - np.float32(small)
-    losses, counts = np.unique(np.where(kept, (lost + 1) / 2, 0.5), return_counts=True)
+    lost = losses(rows, np.asarray(routers.use_small(router, rows[0], 1)))
+    levels, counts = np.unique((lost + 1) / 2, return_counts=True)
     p_values = np.asarray(
         _betting(
             (_MORE_ROWS[:, None] * counts).astype(np.float32),
-            losses.astype(np.float32),
+            levels.astype(np.float32),
             np.float32((max_drop + 1) / 2),
         )
     )
@@ -158,6 +175,18 @@ def rows_needed(
     needed = num_rows * float(_MORE_ROWS[passes[0]])
     step = 10 ** max(0, math.floor(math.log10(needed)) - 1)
     return math.ceil(needed / step) * step
+
+
+def losses(rows: Rows, kept: np.ndarray) -> np.ndarray:
+    """Float32 `[N]`, how much better the large model's answer is than the cascade's.
+
+    Args:
+      rows: with outcomes of both models.
+      kept: bool `[N]`, where the small model's answer is kept.
+    """
+    _, small, large, conferred = rows
+    asked = large if conferred is None else conferred
+    return np.float32(large) - np.float32(np.where(kept, small, asked))
 
 
 def _pair(interval: Interval, place: int) -> tuple[float, float]:

@@ -1,0 +1,191 @@
+"""Whose answer a cascade takes where both models were asked, and what that is worth.
+
+Shapes: N joined rows, of which one half is fitted on and the other judged.
+"""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from ..cascade import arbiters
+from ..cascade.arbiters import Arbiter, ArbiterReport
+from ..io.outputs import Outputs
+from ..stats import intervals
+from . import phrases
+from .models import Calibrated
+from .points import short
+
+
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Conferring:
+    """An arbiter between two models, from the first half, judged on the second.
+
+    Attributes:
+      used: whether the cascade takes the arbiter's answers: if it was shown on the
+        first half that they are more often right than those of the better model.
+      arbiter: `Arbiter`.
+      report: `ArbiterReport`.
+      differ_share: share of judged rows in which the models' answers differ, or None
+        where the files do not say it and all rows count as differing.
+      both_accuracy: accuracy on the second half if both models are asked for every
+        input.
+      gain: the same minus the accuracy of the better model on that half.
+      gain_interval: its lower and upper end.
+    """
+
+    used: bool
+    arbiter: Arbiter
+    report: ArbiterReport
+    differ_share: float | None
+    both_accuracy: float
+    gain: float
+    gain_interval: tuple[float, float]
+
+    def sentences(self, confidence_level: float) -> tuple[str, ...]:
+        """What it is worth, or that this was not shown."""
+        if not self.used:
+            gain, error = (
+                phrases.signed_points(value, 2)
+                for value in (self.report.gain, self.report.standard_error)
+            )
+            return (
+                "Weighing both answers by their confidence was not shown to help "
+                f"({gain} points on the first half, standard error "
+                f"{error.removeprefix('+')}), so the large model's answer is taken "
+                "wherever it is asked.",
+            )
+        lower, upper = (phrases.signed_points(end, 2) for end in self.gain_interval)
+        apart = ""
+        if self.differ_share is not None:
+            apart = (
+                f"; they differ in {phrases.percent(self.differ_share)} of the "
+                "judged rows"
+            )
+        return (
+            "Where the large model is asked, the arbiter weighs both answers by their "
+            f"confidence and takes one{apart}.",
+            "If both models are asked for every input, the arbiter's answer is right "
+            f"{phrases.percent(self.both_accuracy)} of the time: "
+            f"{phrases.signed_points(self.gain, 2)} points against the better model "
+            f"alone ({phrases.level(confidence_level)} interval {lower} to {upper}).",
+        )
+
+
+class Pair(NamedTuple):
+    """What a cascade of two models is built from; host arrays.
+
+    Attributes:
+      conferring: `Conferring`, or None if the large model decides wherever it is asked.
+      advantage_over: float32 `[N]`, the confidence that is compared with the small
+        model's: of the large model, or of the surer of both.
+      conferred_outcome: `[N]`, whether the answer is right that is taken where both
+        were asked, or None if that is the large model's.
+    """
+
+    conferring: Conferring | None
+    advantage_over: np.ndarray
+    conferred_outcome: np.ndarray | None
+
+
+def of_large(large: Calibrated) -> Pair:
+    """A pair in which the large model decides."""
+    return Pair(None, large.confidence, None)
+
+
+def fit(
+    outputs: tuple[Outputs, Outputs],
+    small: Calibrated,
+    large: Calibrated,
+    fitted: np.ndarray,
+    judged: np.ndarray,
+    confidence_level: float,
+) -> Pair:
+    """Fits an arbiter on some rows, judges it on others, and uses it if it helps.
+
+    Args:
+      outputs: of the small and of the large model, joined.
+      small: the small model, calibrated.
+      large: the large model, calibrated.
+      fitted: numbers of the rows to fit on.
+      judged: numbers of the rows to judge on.
+      confidence_level: of the interval of the gain.
+    """
+    apart = differ(outputs, small, large)
+    arbiter, report = arbiters.fit_arbiter(
+        small.confidence[fitted],
+        large.confidence[fitted],
+        small.outcome[fitted],
+        large.outcome[fitted],
+        differ=None if apart is None else apart[fitted],
+    )
+    outcome = conferred(arbiter, small, large)
+    best = max(
+        (one.outcome[judged] for one in (small, large)),
+        key=lambda right: right.mean(dtype=np.float64),
+    )
+    gain = outcome[judged].astype(np.float64) - best
+    rows = np.float32(len(judged))
+    ends = intervals.bonett_price(
+        *(np.float32(np.sum(part)) for part in (gain, gain**2)),
+        rows,
+        np.float32(1 - confidence_level),
+    )
+    found = Conferring(
+        used=bool(report.helps),
+        arbiter=arbiter,
+        report=jax.device_get(report),
+        differ_share=None if apart is None else float(np.mean(apart[judged])),
+        both_accuracy=float(np.mean(outcome[judged], dtype=np.float64)),
+        gain=float(np.mean(gain)),
+        gain_interval=(short(ends[0]), short(ends[1])),
+    )
+    if not found.used:
+        return Pair(found, large.confidence, None)
+    return Pair(found, np.maximum(small.confidence, large.confidence), outcome)
+
+
+def conferred(arbiter: Arbiter, small: Any, large: Any) -> np.ndarray:
+    """Outcomes `[N]` of an arbiter's answers.
+
+    Args:
+      arbiter: `Arbiter`.
+      small: of the small model, with `.confidence` and `.outcome`.
+      large: likewise.
+    """
+    ask = arbiters.prefer_large(arbiter, small.confidence, large.confidence)
+    return np.where(np.asarray(ask), large.outcome, small.outcome)
+
+
+def differ(
+    outputs: tuple[Outputs, Outputs], small: Calibrated, large: Calibrated
+) -> np.ndarray | None:
+    """Bool `[N]`, where answers differ, or None where the files do not say it.
+
+    They do if both say which option was chosen, and of the same options. Equal answers
+    with other outcomes are of different options after all.
+    """
+    first, second = (_named(*pair) for pair in zip(outputs, (small, large), strict=True))
+    if first is None or second is None or first.dtype.kind != second.dtype.kind:
+        return None
+    sizes = {
+        one.shape[1]
+        for each in outputs
+        for one in (each.logits, each.log_probabilities)
+        if one is not None
+    }
+    unknown = (small.prediction < 0) | (large.prediction < 0)
+    apart = (first != second) | unknown
+    contradicted = np.any(small.outcome[~apart] != large.outcome[~apart])
+    # Numbers alone do not say of which options they are.
+    if contradicted or (first.dtype.kind != "U" and len(sizes) > 1):
+        return None
+    return apart
+
+
+def _named(outputs: Outputs, model: Calibrated) -> np.ndarray | None:
+    """Options that were chosen, by name if they have names."""
+    if model.prediction is None or outputs.choices is None:
+        return model.prediction
+    return np.array(outputs.choices, str)[model.prediction]
