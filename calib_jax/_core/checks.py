@@ -253,6 +253,17 @@ def two_models(
     return tuple(given.values()), small, large, rows
 
 
+def conferred(
+    name: str, value: ArrayLike | None, outcome: jax.Array, *, keep_bool: bool = False
+) -> jax.Array | None:
+    """Outcomes of the answers that models which confer give, or None."""
+    if value is None:
+        return None
+    array = outcomes(name, value, keep_bool=keep_bool)
+    same_shape(small_outcome=outcome, **{name: array})
+    return array
+
+
 def bools(name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]") -> Any:
     """Bool array; 0/1 integers are refused, because they may be indices."""
     expected = f"a bool array {axes}"

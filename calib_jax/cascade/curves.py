@@ -19,7 +19,9 @@ from . import first_bins
 from .routers import Router
 
 
-@records.record("num_bins+1", axes={"small_accuracy": "", "large_accuracy": ""})
+@records.record(
+    "num_bins+1", axes={"small_accuracy": "", "large_accuracy": "", "gap": ""}
+)
 class CascadeCurve:
     """Accuracy of a cascade for every number of bins kept small.
 
@@ -31,6 +33,8 @@ class CascadeCurve:
       large_accuracy: float32 scalar, mean outcome of the large model alone.
       gain: float32 `[num_bins + 1]`, `accuracy - small_accuracy` before either was
         rounded, which keeps PGR accurate where the models are close; or None.
+      gap: float32 scalar, `large_accuracy - small_accuracy` before either was rounded,
+        where the models confer and `accuracy[0]` is not the large model's; else None.
     """
 
     small_share: jax.Array
@@ -38,6 +42,7 @@ class CascadeCurve:
     small_accuracy: jax.Array
     large_accuracy: jax.Array
     gain: jax.Array | None = None
+    gap: jax.Array | None = None
 
 
 def cascade_curve(
@@ -46,10 +51,15 @@ def cascade_curve(
     small_outcome: ArrayLike,
     large_outcome: ArrayLike,
     *,
+    conferred_outcome: ArrayLike | None = None,
     where: ArrayLike | None = None,
     weights: ArrayLike | None = None,
 ) -> CascadeCurve:
     """Accuracy against share for every number of bins kept small, in one pass.
+
+    The large model's answer is taken for rows sent on or, if the models confer, the
+    answer that an arbiter picks. Then `accuracy[0]` may be above `large_accuracy`, and
+    PGR above 1 without a bin kept small: both accuracies are those of one model alone.
 
     Args:
       router: `Router`.
@@ -57,6 +67,8 @@ def cascade_curve(
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`, whether the small
         model's answer is correct.
       large_outcome: `[N]`, like `small_outcome` for the large model.
+      conferred_outcome: optional `[N]`, like `small_outcome` for the answer where both
+        models were asked, as `calib_jax.cascade.prefer_large` picks it.
       where: optional bool `[N]`.
       weights: optional non-negative `[N]`.
 
@@ -76,6 +88,13 @@ def cascade_curve(
       >>> curve = cascade_curve(router, [0.1, 0.9], [0, 1], [1, 1])
       >>> print(curve.small_share, curve.accuracy)
       [0.  0.5 1. ] [1.  1.  0.5]
+
+      Each model alone is right on one of two rows, and the arbiter on both:
+
+      >>> confer = {"conferred_outcome": [1, 1]}
+      >>> curve = cascade_curve(router, [0.1, 0.9], [0, 1], [1, 0], **confer)
+      >>> print(curve.accuracy, curve.large_accuracy)
+      [1.  1.  0.5] 0.5
     """
     checks.instance("router", router, Router)
     (confidence,), small, large, mask = checks.two_models(
@@ -87,7 +106,10 @@ def cascade_curve(
     )
     weight = checks.weights("weights", weights)
     checks.same_shape(small_confidence=confidence, weights=weight)
-    return _cascade_curve(router, confidence, small, large, mask, weight)
+    answer = checks.conferred(
+        "conferred_outcome", conferred_outcome, small, keep_bool=True
+    )
+    return _cascade_curve(router, confidence, small, large, answer, mask, weight)
 
 
 def random_curve(curve: CascadeCurve) -> CascadeCurve:
@@ -210,30 +232,42 @@ def call_performance_threshold(curve: CascadeCurve, target: ArrayLike) -> jax.Ar
 
 
 @dispatch.core(
-    rows=["small_confidence", "small_outcome", "large_outcome", "where", "weights"]
+    rows=[
+        "small_confidence",
+        "small_outcome",
+        "large_outcome",
+        "conferred_outcome",
+        "where",
+        "weights",
+    ]
 )
 def _cascade_curve(
     router: Router,
     small_confidence: Confidence,
     small_outcome: Outcome,
     large_outcome: Outcome,
+    conferred_outcome: Outcome | None,
     where: jax.Array | None,
     weights: Weights | None,
 ) -> CascadeCurve:
-    outcomes = small_outcome, large_outcome
+    outcomes = [small_outcome, large_outcome]
+    if conferred_outcome is not None:
+        outcomes.append(conferred_outcome)
     state, table = bin_sums.bin_sums_and_means(
         router.bins, small_confidence, outcomes, where, weights
     )
     # Exact sums have no derivatives: add those of the curve from means.
-    by_small, by_large = table.means
-    moved = curve_of_means(table.weight, by_small, by_large, router.order).accuracy
-    moved = moved - jax.lax.stop_gradient(moved)
+    moved = curve_of_means(table.weight, table.means, router.order)
+    moved = jax.tree.map(lambda leaf: leaf - jax.lax.stop_gradient(leaf), moved)
     bad = jnp.any(jnp.isnan(table.means))
     return curve_of_sums(state.sums[1:], router.order, bad, moved)
 
 
 def curve_of_sums(
-    sums: jax.Array, order: jax.Array, bad: jax.Array, moved: jax.Array | None = None
+    sums: jax.Array,
+    order: jax.Array,
+    bad: jax.Array,
+    moved: CascadeCurve | None = None,
 ) -> CascadeCurve:
     """The curve from exact sums, so that equal accuracies are equal numbers.
 
@@ -242,49 +276,75 @@ def curve_of_sums(
 
     Args:
       sums: int32 `[3, num_bins + 1, digits]` of a `BinSums`: of weights, and of the
-        outcomes of the small and of the large model.
+        outcomes of the small and of the large model; and of the conferred ones, 4.
       order: int32 `[num_bins]`, the bins in the order in which they are kept small.
       bad: bool scalar, whether the curve is NaN.
-      moved: optional float32 `[num_bins + 1]` of zeros that carries the derivatives of
-        the accuracy.
+      moved: optional `CascadeCurve` of zeros that carry derivatives.
 
     Returns:
       `CascadeCurve`.
     """
-    weight, by_small, by_large = exact.normalise(sums)
+    weight, by_small, by_large, *conferred = exact.normalise(sums)
+    by_answer = conferred[0] if conferred else by_large
     kept = first_bins.sum_for_every_k(order, weight)
-    right = first_bins.sum_for_every_k(order, by_small, by_large)
-    sums = jnp.stack([kept, right, right - right[-1:]])
-    high, low = exact.to_float(exact.normalise(sums))
+    right = first_bins.sum_for_every_k(order, by_small, by_answer)
+    parts = [kept, right, right - right[-1:]]
+    if conferred:
+        # The large model alone, the same for every K.
+        alone = first_bins.sum_for_every_k(order, by_large, by_large)
+        parts += [alone, alone - right[-1:]]
+    high, low = exact.to_float(exact.normalise(jnp.stack(parts)))
     total = jnp.where((high[0, -1] > 0) & ~bad, high[0, -1], jnp.nan)
-    (share, accuracy, gain), _ = exact.divide((high, low), (total, low[0, -1]))
+    (share, accuracy, gain, *large), _ = exact.divide((high, low), (total, low[0, -1]))
     if moved is not None:
-        accuracy, gain = accuracy + moved, gain + (moved - moved[-1])
+        step = moved.accuracy
+        accuracy, gain = accuracy + step, gain + (step - step[-1])
+    large_accuracy, gap = accuracy[0], None
+    if conferred:
+        large_accuracy, gap = large[0][0], large[1][0]
+        if moved is not None:
+            step = moved.large_accuracy
+            large_accuracy = large_accuracy + step
+            gap = gap + (step - moved.accuracy[-1])
     return CascadeCurve(
         small_share=share,
         accuracy=accuracy,
         small_accuracy=accuracy[-1],
-        large_accuracy=accuracy[0],
+        large_accuracy=large_accuracy,
         gain=gain,
+        gap=gap,
     )
 
 
 def curve_of_means(
-    weight: jax.Array, by_small: jax.Array, by_large: jax.Array, order: jax.Array
+    weight: jax.Array, means: jax.Array, order: jax.Array
 ) -> CascadeCurve:
-    """The curve in float32, from weights and mean outcomes of bins `[num_bins]`.
+    """The curve in float32, from weights and mean outcomes of bins.
 
     0 without any weight.
+
+    Args:
+      weight: float32 `[num_bins]`.
+      means: float32 `[2, num_bins]`, of the small and of the large model; and of the
+        conferred outcomes, 3.
+      order: int32 `[num_bins]`.
     """
+    by_small, by_large, *conferred = means
+    by_answer = conferred[0] if conferred else by_large
     total = jnp.sum(weight)
     share = weight / jnp.where(total > 0, total, 1.0)
-    accuracy = first_bins.sum_for_every_k(order, share * by_small, share * by_large)
+    accuracy = first_bins.sum_for_every_k(order, share * by_small, share * by_answer)
+    large_accuracy, gap = accuracy[0], None
+    if conferred:
+        large_accuracy = jnp.sum(share * by_large)
+        gap = jnp.sum(share * (by_large - by_small))
     return CascadeCurve(
         small_share=first_bins.sum_for_every_k(order, share),
         accuracy=accuracy,
         small_accuracy=accuracy[-1],
-        large_accuracy=accuracy[0],
-        gain=first_bins.sum_for_every_k(order, large=share * (by_large - by_small)),
+        large_accuracy=large_accuracy,
+        gain=first_bins.sum_for_every_k(order, large=share * (by_answer - by_small)),
+        gap=gap,
     )
 
 
@@ -310,6 +370,12 @@ def _of_floats(curve: CascadeCurve) -> CascadeCurve:
     return jax.tree.map(lambda array: array.astype(np.float32), curve)
 
 
+def _gap_of(curve: CascadeCurve) -> jax.Array:
+    """The gap of a curve with `gain`."""
+    assert curve.gain is not None
+    return curve.gain[0] if curve.gap is None else curve.gap
+
+
 def pgr_of(curve: CascadeCurve) -> jax.Array:
     """PGR of a curve that was checked, of NumPy or JAX arrays."""
     curve = _of_floats(curve)
@@ -318,7 +384,7 @@ def pgr_of(curve: CascadeCurve) -> jax.Array:
         gap = curve.large_accuracy - curve.small_accuracy
         gain = curve.accuracy - curve.small_accuracy
     else:
-        gap, gain = curve.gain[0], curve.gain
+        gap, gain = _gap_of(curve), curve.gain
     if xp is np:
         pgr = gain / gap
     else:
@@ -343,7 +409,7 @@ def _random_curve(curve: CascadeCurve) -> CascadeCurve:
     curve = _of_floats(curve)
     share = curve.small_share
     accuracy = share * curve.small_accuracy + (1 - share) * curve.large_accuracy
-    gain = None if curve.gain is None else (1 - share) * curve.gain[0]
+    gain = None if curve.gain is None else (1 - share) * _gap_of(curve)
     return dataclasses.replace(curve, accuracy=accuracy, gain=gain)
 
 

@@ -80,6 +80,7 @@ def cascade_interval(
     small_outcome: ArrayLike,
     large_outcome: ArrayLike,
     *,
+    conferred_outcome: ArrayLike | None = None,
     num_resamples: int = 1000,
     confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
@@ -112,6 +113,8 @@ def cascade_interval(
       small_confidence: floating `[N]` in `[0, 1]`, calibrated as in the fit.
       small_outcome: bool, integer or floating `[N]` in `[0, 1]`.
       large_outcome: `[N]`, like `small_outcome` for the large model.
+      conferred_outcome: optional `[N]`, outcome of the answer where both models were
+        asked, from an arbiter fitted on other rows: see `cascade_curve`.
       num_resamples: static number of resamples, at least 1 and better at least
         2 / (1 - confidence_level).
       confidence_level: floating scalar in `(0, 1)`, of each interval; may be traced.
@@ -151,7 +154,8 @@ def cascade_interval(
         confidence_level,
         where,
     )
-    rows = router, confidence[0], small, large, mask
+    answer = checks.conferred("conferred_outcome", conferred_outcome, small)
+    rows = router, confidence[0], small, large, answer, mask
     return _cascade_interval(
         router.order,
         tabulate(*rows),
@@ -170,6 +174,8 @@ def router_difference_interval(
     small_outcome: ArrayLike,
     large_outcome: ArrayLike,
     *,
+    first_conferred_outcome: ArrayLike | None = None,
+    second_conferred_outcome: ArrayLike | None = None,
     num_resamples: int = 1000,
     confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
@@ -182,7 +188,10 @@ def router_difference_interval(
     resampled rows.
 
     Args, errors and NaN as for `cascade_interval`, with two routers `first` and
-    `second` of equally many bins and the confidences `[N]` that each routes by.
+    `second` of equally many bins and the confidences `[N]` that each routes by. If the
+    models confer, `first_conferred_outcome` and `second_conferred_outcome` `[N]` are
+    the outcomes of the answers that each takes for rows sent on. One alone, with one
+    router given twice, shows what the arbiter is worth.
 
     Returns:
       `RouterDifference`, the first minus the second.
@@ -222,9 +231,19 @@ def router_difference_interval(
             f"second: expected a router of {first.bins.num_bins} bins, as the first "
             f"has, got {second.bins.num_bins}; fit both with one num_bins."
         )
+    given = {
+        "first_conferred_outcome": first_conferred_outcome,
+        "second_conferred_outcome": second_conferred_outcome,
+    }
+    answers = [checks.conferred(name, value, small) for name, value in given.items()]
+    if any(answer is not None for answer in answers):
+        # Without an arbiter the large model's answer is taken.
+        answers = [large if answer is None else answer for answer in answers]
     both = [
-        (router, confidence, small, large, mask)
-        for router, confidence in zip((first, second), confidences, strict=True)
+        (router, confidence, small, large, answer, mask)
+        for router, confidence, answer in zip(
+            (first, second), confidences, answers, strict=True
+        )
     ]
     return _router_difference_interval(
         (first.order, second.order),
@@ -254,24 +273,38 @@ def arguments(
     return *given, checks.error_rate("confidence_level", confidence_level), size
 
 
-@dispatch.core(rows=["small_confidence", "small_outcome", "large_outcome", "where"])
+@dispatch.core(
+    rows=[
+        "small_confidence",
+        "small_outcome",
+        "large_outcome",
+        "conferred_outcome",
+        "where",
+    ]
+)
 def tabulate(
     router: Router,
     small_confidence: Confidence,
     small_outcome: Outcome,
     large_outcome: Outcome,
+    conferred_outcome: Outcome | None,
     where: jax.Array | None,
 ) -> Table:
-    """What is read from the rows, in exact sums int32 `[3, num_bins + 1, digits]` for
-    `curves.curve_of_sums`; the means are of both outcomes, the large model's gain, and
-    the squares of these."""
-    parts = small_outcome, large_outcome, large_outcome - small_outcome
+    """What is read from the rows, in exact sums for `curves.curve_of_sums`; the means
+    are of the outcomes, what the large model gains over the small one and, with
+    conferred outcomes, over those, and the squares of all these."""
+    outcomes = [small_outcome, large_outcome]
+    if conferred_outcome is not None:
+        outcomes.append(conferred_outcome)
+    gains = [large_outcome - outcome for outcome in (small_outcome, *outcomes[2:])]
+    parts = *outcomes, *gains
     values = *parts, *(part**2 for part in parts)
     state, table = bin_sums.bin_sums_and_means(
         router.bins, small_confidence, values, where, None
     )
     valid = masking.valid_rows(small_confidence.shape[0], where)
-    return state.sums[1:4], table, jnp.sum(valid, dtype=jnp.int32)
+    digits = state.sums[1 : 2 + len(outcomes)]
+    return digits, table, jnp.sum(valid, dtype=jnp.int32)
 
 
 @dispatch.core(static=["num_resamples"], passes=dispatch.Passes.MANY)
@@ -281,18 +314,23 @@ def _draw(
     small_confidence: Confidence,
     small_outcome: Outcome,
     large_outcome: Outcome,
+    conferred_outcome: Outcome | None,
     where: jax.Array | None,
     *,
     num_resamples: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Rows `[D, num_bins]` and sums of both outcomes `[D, 2, num_bins]` of resamples.
+    """Rows `[D, num_bins]` and sums of outcomes `[D, 2, num_bins]` of resamples, 3 with
+    conferred ones.
 
-    The same rows are drawn for both outcomes, and for every router.
+    The same rows are drawn for all outcomes, and for every router.
     """
+    outcomes = [small_outcome, large_outcome]
+    if conferred_outcome is not None:
+        outcomes.append(conferred_outcome)
     return resampling.sums_of_draws(
         key,
         search.bin_of(router.bins.edges, small_confidence),
-        (small_outcome, large_outcome),
+        outcomes,
         where,
         None,
         router.bins.num_bins,
@@ -313,9 +351,8 @@ def _curves(
     rows = count.astype(jnp.float32)
     # A resample may hold masked rows only: 0 / 0.
     weight = rows / jnp.minimum(jnp.sum(rows, axis=1, keepdims=True), 1.0)
-    by_small, by_large = jnp.moveaxis(resampling.means_of_draws(rows, sums), 1, 0)
-    several = jax.vmap(curves.curve_of_means, (0, 0, 0, None))(
-        weight, by_small, by_large, order
+    several = jax.vmap(curves.curve_of_means, (0, 0, None))(
+        weight, resampling.means_of_draws(rows, sums), order
     )
     return jax.tree.map(
         lambda one, more: jnp.concatenate([one[None], more]), curve, several
@@ -352,9 +389,11 @@ def _cascade_interval(
 
     found = _interval_of(jax.vmap(read)(_curves(order, seen, drawn)), error)
     table = seen[1]
-    sums = table.weight[None] * table.means
-    ends = intervals.bonett_price(sums[2], sums[5], table.weight, error)
-    advantage = Interval(estimate=table.means[2], lower=ends[0], upper=ends[1])
+    sums, squares = _sums_and_squares(table)
+    # The first gain follows the outcomes.
+    place = (sums.shape[0] + 1) // 2
+    ends = intervals.bonett_price(sums[place], squares[place], table.weight, error)
+    advantage = Interval(estimate=table.means[place], lower=ends[0], upper=ends[1])
     by_k = for_every_k(order, seen, error)
     none = jnp.isnan(by_k["accuracy"].estimate[0])
     return CascadeInterval(
@@ -367,22 +406,26 @@ def _cascade_interval(
     )
 
 
+def _sums_and_squares(table: BinMeans) -> tuple[jax.Array, jax.Array]:
+    """Sums in bins `[Q, num_bins]` of what `tabulate` reads, and of its squares."""
+    sums = table.weight[None] * table.means
+    size = sums.shape[0] // 2
+    return sums[:size], sums[size:]
+
+
 def for_every_k(order: jax.Array, seen: Table, error: jax.Array) -> dict[str, Interval]:
     """The fields `small_share`, `accuracy` and `over_large` of a `CascadeInterval`."""
     digits, table, _ = seen
     curve = curves.curve_of_sums(digits, order, jnp.any(jnp.isnan(table.means)))
     num_rows = jnp.sum(table.count, dtype=jnp.int32).astype(jnp.float32)
-    sums = table.weight[None] * table.means
-    by_small, by_large, gain, small_squares, large_squares, gain_squares = sums
-    rows, gain, gain_squares = first_bins.sum_for_every_k(
-        order, jnp.stack([table.weight, gain, gain_squares]), axis=1
-    )
-    correct, squares = first_bins.sum_for_every_k(
-        order,
-        jnp.stack([by_small, small_squares]),
-        jnp.stack([by_large, large_squares]),
-        axis=1,
-    )
+    # By row, what the large model gains: over the small model, then over the arbiter.
+    parts = list(zip(*_sums_and_squares(table), strict=True))
+    num_outcomes = (len(parts) + 1) // 2
+    by_small, *_, by_answer = (jnp.stack(part) for part in parts[:num_outcomes])
+    lost, *lost_sent_on = (jnp.stack(part) for part in parts[num_outcomes:])
+    rows = first_bins.sum_for_every_k(order, table.weight)
+    gain, gain_squares = first_bins.sum_for_every_k(order, lost, *lost_sent_on, axis=1)
+    correct, squares = first_bins.sum_for_every_k(order, by_small, by_answer, axis=1)
 
     none = jnp.isnan(curve.accuracy)
     number = jnp.arange(none.shape[0], dtype=jnp.int32)
@@ -406,9 +449,11 @@ def for_every_k(order: jax.Array, seen: Table, error: jax.Array) -> dict[str, In
     return {
         "small_share": interval(curve.small_share, of_shares, no_small | all_small),
         "accuracy": interval(curve.accuracy, of_accuracies),
-        # With no bins kept small the large model answers everything.
+        # With no bins kept small the large model answers everything, or the arbiter.
         "over_large": interval(
-            over, intervals.bonett_price(-gain, gain_squares, num_rows, error), no_small
+            over,
+            intervals.bonett_price(-gain, gain_squares, num_rows, error),
+            no_small & (not lost_sent_on),
         ),
     }
 

@@ -61,6 +61,7 @@ def cascade_savings(
     *,
     small_cost: ArrayLike,
     large_cost: ArrayLike,
+    conferred_outcome: ArrayLike | None = None,
     num_resamples: int = 1000,
     confidence_level: ArrayLike = 0.95,
     where: ArrayLike | None = None,
@@ -96,6 +97,8 @@ def cascade_savings(
       small_cost: floating scalar or `[N]`, at least 0, cost of asking the small model.
       large_cost: floating scalar or `[N]`, at least 0, in the same unit, cost of asking
         the large model; for rows kept small too.
+      conferred_outcome: optional `[N]`, outcome of the answer where both models were
+        asked, from an arbiter fitted on other rows: see `calib_jax.cascade_curve`.
       num_resamples: static number of resamples, at least 1 and better at least
         2 / (1 - confidence_level).
       confidence_level: floating scalar in `(0, 1)`, of each interval; may be traced.
@@ -143,6 +146,7 @@ def cascade_savings(
         confidence_level,
         where,
     )
+    answer = checks.conferred("conferred_outcome", conferred_outcome, small)
     budget = routers.checked_budget(router, num_small_bins)
     costs = {
         name: checks.floats(name, value, rank=(0, 1), axes="[N] or a scalar")
@@ -158,7 +162,7 @@ def cascade_savings(
         drawn = _draw(random, *rows, num_resamples=size)
     return _cascade_savings(
         router.order,
-        cascade_intervals.tabulate(router, confidence[0], small, large, mask),
+        cascade_intervals.tabulate(router, confidence[0], small, large, answer, mask),
         budget,
         *((None, None) if by_row else costs.values()),
         means,
