@@ -7,6 +7,7 @@ import dataclasses
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ..cascade import arbiters
@@ -96,8 +97,7 @@ def of_large(large: Calibrated) -> Pair:
 
 def fit(
     outputs: tuple[Outputs, Outputs],
-    small: Calibrated,
-    large: Calibrated,
+    pair: tuple[Calibrated, Calibrated],
     fitted: np.ndarray,
     judged: np.ndarray,
     confidence_level: float,
@@ -106,13 +106,13 @@ def fit(
 
     Args:
       outputs: of the small and of the large model, joined.
-      small: the small model, calibrated.
-      large: the large model, calibrated.
+      pair: both of them, calibrated.
       fitted: numbers of the rows to fit on.
       judged: numbers of the rows to judge on.
       confidence_level: of the interval of the gain.
     """
-    apart = differ(outputs, small, large)
+    small, large = pair
+    apart = differ(outputs, pair)
     arbiter, report = arbiters.fit_arbiter(
         small.confidence[fitted],
         large.confidence[fitted],
@@ -126,12 +126,9 @@ def fit(
         key=lambda right: right.mean(dtype=np.float64),
     )
     gain = outcome[judged].astype(np.float64) - best
-    rows = np.float32(len(judged))
-    ends = intervals.bonett_price(
-        *(np.float32(np.sum(part)) for part in (gain, gain**2)),
-        rows,
-        np.float32(1 - confidence_level),
-    )
+    total, squares = (jnp.float32(np.sum(part)) for part in (gain, gain**2))
+    rows, error_rate = jnp.float32(len(judged)), jnp.float32(1 - confidence_level)
+    ends = intervals.bonett_price(total, squares, rows, error_rate)
     found = Conferring(
         used=bool(report.helps),
         arbiter=arbiter,
@@ -159,14 +156,15 @@ def conferred(arbiter: Arbiter, small: Any, large: Any) -> np.ndarray:
 
 
 def differ(
-    outputs: tuple[Outputs, Outputs], small: Calibrated, large: Calibrated
+    outputs: tuple[Outputs, Outputs], pair: tuple[Calibrated, Calibrated]
 ) -> np.ndarray | None:
     """Bool `[N]`, where answers differ, or None where the files do not say it.
 
     They do if both say which option was chosen, and of the same options. Equal answers
     with other outcomes are of different options after all.
     """
-    first, second = (_named(*pair) for pair in zip(outputs, (small, large), strict=True))
+    small, large = pair
+    first, second = map(_named, outputs, pair)
     if first is None or second is None or first.dtype.kind != second.dtype.kind:
         return None
     sizes = {
@@ -175,8 +173,10 @@ def differ(
         for one in (each.logits, each.log_probabilities)
         if one is not None
     }
-    unknown = (small.prediction < 0) | (large.prediction < 0)
-    apart = (first != second) | unknown
+    apart = first != second
+    for one in pair:
+        assert one.prediction is not None
+        apart |= one.prediction < 0
     contradicted = np.any(small.outcome[~apart] != large.outcome[~apart])
     # Numbers alone do not say of which options they are.
     if contradicted or (first.dtype.kind != "U" and len(sizes) > 1):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..cascade import curves, routers, savings, selection
+from ..cascade import curves, intervals, routers, savings, selection
 from ..cascade.intervals import CascadeInterval
 from ..cascade.routers import Router
 from ..cascade.savings import CascadeSavings
@@ -38,10 +38,6 @@ class Rows(NamedTuple):
     small_outcome: np.ndarray
     large_outcome: np.ndarray
     conferred_outcome: np.ndarray | None
-
-    def named(self) -> dict[str, Any]:
-        """All of them as keyword arguments."""
-        return self._asdict()
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -76,6 +72,45 @@ class Point:
     allowed: bool
 
 
+def with_outcomes(router: Router, rows: Rows, over: np.ndarray) -> Router:
+    """A router whose table has outcomes, which a later check compares with.
+
+    Args:
+      router: fitted on the rows.
+      rows: with the outcomes of answers that are taken where both models were asked.
+      over: float32 `[N]`, the confidence whose advantage the router orders its bins by.
+    """
+    asked = rows.conferred_outcome
+    table = routers.advantage_table(
+        router.bins,
+        rows.small_confidence,
+        over,
+        small_outcome=rows.small_outcome,
+        large_outcome=rows.large_outcome if asked is None else asked,
+    )
+    return dataclasses.replace(router, table=table)
+
+
+def interval(
+    key: jax.Array, router: Router, rows: Rows, confidence_level: float
+) -> CascadeInterval:
+    """What a cascade achieves; advantages of bins are those of answers that are taken
+    where both models were asked."""
+    found = intervals.cascade_interval(
+        key, router, confidence_level=confidence_level, **rows._asdict()
+    )
+    if rows.conferred_outcome is None:
+        return found
+    taken = intervals.cascade_interval(
+        key,
+        router,
+        *rows[:2],
+        rows.conferred_outcome,
+        confidence_level=confidence_level,
+    )
+    return dataclasses.replace(found, outcome_advantage=taken.outcome_advantage)
+
+
 def for_every_k(
     key: jax.Array,
     router: Router,
@@ -93,7 +128,7 @@ def for_every_k(
                 key,
                 router,
                 num_small_bins=jnp.int32(budget),
-                **rows.named(),
+                **rows._asdict(),
                 small_cost=prices[0],
                 large_cost=prices[1],
                 confidence_level=confidence_level,
@@ -139,7 +174,7 @@ def of(
 
 def plain_choice(router: Router, rows: Rows, max_drop: float) -> int:
     """The K of the fewest large calls that loses no more on these rows, or 0."""
-    curve = curves.cascade_curve(router, **rows.named())
+    curve = curves.cascade_curve(router, **rows._asdict())
     target = np.clip(float(curve.large_accuracy) - max_drop, 0.0, 1.0)
     plain = selection.choose_num_small_bins(curve, min_accuracy=np.float32(target))
     return int(plain.num_small_bins)
@@ -186,7 +221,8 @@ def losses(rows: Rows, kept: np.ndarray) -> np.ndarray:
     """
     _, small, large, conferred = rows
     asked = large if conferred is None else conferred
-    return np.float32(large) - np.float32(np.where(kept, small, asked))
+    taken = np.where(kept, small, asked)
+    return large.astype(np.float32) - taken.astype(np.float32)
 
 
 def _pair(interval: Interval, place: int) -> tuple[float, float]:
