@@ -236,6 +236,7 @@ def router_difference_interval(
         "second_conferred_outcome": second_conferred_outcome,
     }
     answers = [checks.conferred(name, value, small) for name, value in given.items()]
+    checks.in_domain(domains.OUTCOME, mask, **dict(zip(given, answers, strict=True)))
     if any(answer is not None for answer in answers):
         # Without an arbiter the large model's answer is taken.
         answers = [large if answer is None else answer for answer in answers]

@@ -7,7 +7,13 @@ correction for the number of candidates is needed. A promise holds for new input
 the distribution of these rows, drawn independently (or exchangeably), whatever the
 models. Except for costs, always calling the large model (K = 0) is never a solution,
 since it meets every target and saves nothing; use it where the target is not feasible.
+
+If the models confer, an arbiter that was fitted on other rows picks the answer of the
+rows sent on. Promises still compare with the large model alone. Where the target is not
+feasible, take the large model's answers without the arbiter: nothing is shown for it.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +30,14 @@ from .selection import Selection, select
 # Tests start where this many times the rows needed without an error are expected.
 _START_ROWS = 4
 
+_ROWS = [
+    "small_confidence",
+    "small_outcome",
+    "large_outcome",
+    "conferred_outcome",
+    "where",
+]
+
 
 def control_regret(
     router: Router,
@@ -32,6 +46,7 @@ def control_regret(
     large_outcome: ArrayLike,
     max_regret: ArrayLike,
     *,
+    conferred_outcome: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> Selection:
     r"""The largest K whose expected regret is within a limit (conformal risk control).
@@ -46,6 +61,15 @@ def control_regret(
     keeps the expected regret of a new input within the limit, for every n. The
     expectation is also over the rows to choose on: no single choice is promised.
 
+    If the models confer, the answer :math:`v` of an input sent on may be worse than the
+    large model's too, and counts
+
+    .. math:: 1[i \in S_K] \, (v_i^{large} - \min(v_i^{small}, v_i))_+ +
+        1[i \notin S_K] \, (v_i^{large} - v_i)_+
+
+    This is the regret wherever the arbiter picks one of the two answers, and it can
+    only grow with K for any other answer too.
+
     Args:
       router: `Router`, fitted on other rows.
       small_confidence: floating `[N]`, calibrated on other rows.
@@ -53,6 +77,8 @@ def control_regret(
         model's answer is correct.
       large_outcome: `[N]`, like `small_outcome` for the large model.
       max_regret: floating scalar in `[0, 1]`, an accuracy; may be traced.
+      conferred_outcome: optional `[N]`, like `small_outcome` for the answer where both
+        models were asked: see `calib_jax.cascade_curve`.
       where: optional bool `[N]`.
 
     Returns:
@@ -75,11 +101,11 @@ def control_regret(
       >>> print(chosen.num_small_bins, chosen.bound[1:4])
       1 [0.003 0.103 0.353]
     """
-    confidence, small, large, mask = _pair_rows(
-        router, small_confidence, small_outcome, large_outcome, where
+    confidence, *outcomes, mask = _pair_rows(
+        router, small_confidence, small_outcome, large_outcome, conferred_outcome, where
     )
     level = checks.scalar("max_regret", max_regret)
-    return _control_regret(router, confidence, small, large, level, mask)
+    return _control_regret(router, confidence, *outcomes, level, mask)
 
 
 def control_accuracy_drop(
@@ -91,6 +117,7 @@ def control_accuracy_drop(
     confidence_level: ArrayLike = 0.95,
     *,
     betting: bool = True,
+    conferred_outcome: ArrayLike | None = None,
     where: ArrayLike | None = None,
 ) -> Selection:
     r"""The largest K whose loss of accuracy is within a limit (Learn then Test).
@@ -105,6 +132,15 @@ def control_accuracy_drop(
     passes its test, which has a probability of at most `1 - confidence_level`. A
     negative limit asks for a gain. Bool outcomes make the test faster; other
     differences are rounded up to a multiple of 1 / 256.
+
+    If the models confer, the large model's answers are compared with those of an
+    arbiter on inputs sent on, so that no drop, or a gain, can be promised:
+
+    .. math:: E[1[x \in S_K] \, (v^{large} - v^{small}) +
+        1[x \notin S_K] \, (v^{large} - v)] \le \alpha
+
+    The loss may then fall and rise with K. The order of the tests needs no more than
+    that it was fixed beforehand.
 
     Args, errors and NaN as for `control_regret`, and also:
 
@@ -135,20 +171,19 @@ def control_accuracy_drop(
       >>> print(chosen.num_small_bins, chosen.bound[:3])
       1 [0.01 0.01 0.15]
     """
-    confidence, small, large, mask = _pair_rows(
-        router, small_confidence, small_outcome, large_outcome, where
+    confidence, *outcomes, mask = _pair_rows(
+        router, small_confidence, small_outcome, large_outcome, conferred_outcome, where
     )
     level = checks.scalar("max_drop", max_drop)
     error = checks.error_rate("confidence_level", confidence_level)
     sums, counts = _sum_differences(
         router,
         confidence,
-        small,
-        large,
+        *outcomes,
         mask,
         betting=checks.flag("betting", betting),
     )
-    few = counts is None or counts.shape[1] < first_bins.NUM_LEVELS
+    few = counts is None or counts[0].shape[1] < first_bins.NUM_LEVELS
     control = _of_few_levels if few else _of_many_levels
     return control(sums, counts, router.order, level, error)
 
@@ -218,8 +253,10 @@ def _pair_rows(
     small_confidence: ArrayLike,
     small_outcome: ArrayLike,
     large_outcome: ArrayLike,
+    conferred_outcome: ArrayLike | None,
     where: ArrayLike | None,
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
+) -> tuple[Any, ...]:
+    """Confidence, the outcomes of both and conferred ones, all bool or none, mask."""
     checks.instance("router", router, Router)
     (confidence,), small, large, mask = checks.two_models(
         {"small_confidence": small_confidence},
@@ -228,9 +265,13 @@ def _pair_rows(
         where,
         keep_bool=True,
     )
-    if small.dtype != large.dtype:
-        small, large = small.astype(jnp.float32), large.astype(jnp.float32)
-    return confidence, small, large, mask
+    answer = checks.conferred(
+        "conferred_outcome", conferred_outcome, small, keep_bool=True
+    )
+    found = small, large, answer
+    if len({outcome.dtype for outcome in found if outcome is not None}) > 1:
+        found = jax.tree.map(lambda outcome: outcome.astype(jnp.float32), found)
+    return confidence, *found, mask
 
 
 def least_means(counts: jax.Array, error: jax.Array) -> jax.Array:
@@ -257,20 +298,33 @@ def _in_sequence(passes: jax.Array, tested: jax.Array) -> jax.Array:
     return tested & (jnp.cumsum(fails, dtype=jnp.int32) == 0)
 
 
-@dispatch.core(rows=["small_confidence", "small_outcome", "large_outcome", "where"])
+@dispatch.core(rows=_ROWS)
 def _control_regret(
     router: Router,
     small_confidence: Confidence,
     small_outcome: Outcome,
     large_outcome: Outcome,
+    conferred_outcome: Outcome | None,
     max_regret: Share,
     where: jax.Array | None,
 ) -> Selection:
-    small, large = small_outcome, large_outcome
-    regret = large & ~small if small.dtype == bool else jnp.maximum(large - small, 0.0)
-    sums = first_bins.sum_rows(router, small_confidence, (regret,), (), where)
-    high, low = sums.totals[0][0], sums.totals[1][0]
-    bound = bound_of_mean((high, low), jnp.float32(1), sums.rows)
+    def regret(outcome: jax.Array) -> jax.Array:
+        if outcome.dtype == bool:
+            return large_outcome & ~outcome
+        return jnp.maximum(large_outcome - outcome, 0.0)
+
+    worst, sent_on = small_outcome, ()
+    if conferred_outcome is not None:
+        worst = jnp.minimum(small_outcome, conferred_outcome)
+        sent_on = (regret(conferred_outcome),)
+    sums = first_bins.sum_rows(
+        router, small_confidence, (regret(worst),), sent_on, where
+    )
+    total, *more = zip(*sums.totals, strict=True)
+    for part in more:
+        total = binomial.plus(total, part)
+    high = total[0]
+    bound = bound_of_mean(total, jnp.float32(1), sums.rows)
     return select(
         (bound <= max_regret) & (jnp.arange(bound.shape[0]) > 0),
         level=max_regret,
@@ -281,51 +335,66 @@ def _control_regret(
     )
 
 
-@dispatch.core(
-    static=["betting"],
-    rows=["small_confidence", "small_outcome", "large_outcome", "where"],
-)
+@dispatch.core(static=["betting"], rows=_ROWS)
 def _sum_differences(
     router: Router,
     small_confidence: Confidence,
     small_outcome: Outcome,
     large_outcome: Outcome,
+    conferred_outcome: Outcome | None,
     where: jax.Array | None,
     *,
     betting: bool,
-) -> tuple[FirstBins, jax.Array | None]:
-    """Sums of both outcomes, and for betting int32 `[num_bins, L]`, rows by loss."""
-    small, large = small_outcome, large_outcome
-    sums = first_bins.sum_rows(router, small_confidence, (small, large), (), where)
+) -> tuple[FirstBins, tuple[jax.Array, ...] | None]:
+    """Sums of outcomes, and for betting int32 `[num_bins, L]`, rows by loss.
+
+    Of the small and of the large model where the small one answers and, with conferred
+    outcomes, of these and of the large model where rows are sent on.
+    """
+    large = large_outcome
+    pairs = [(small_outcome, large)]
+    if conferred_outcome is not None:
+        pairs.append((conferred_outcome, large))
+    sums = first_bins.sum_rows(
+        router, small_confidence, pairs[0], sum(pairs[1:], ()), where
+    )
     if not betting:
         return sums, None
-    # The loss in [0, 1] is half the difference plus one half.
-    if small.dtype == bool:
-        place, size = 1 + large.astype(jnp.int32) - small.astype(jnp.int32), 3
-    else:
-        place = first_bins.level_of(0.5 * (large - small) + 0.5)
-        size = first_bins.NUM_LEVELS
-    return sums, first_bins.count_levels(router, small_confidence, place, size, where)
+
+    def count(outcome: jax.Array) -> jax.Array:
+        # The loss in [0, 1] is half the difference plus one half.
+        if outcome.dtype == bool:
+            place, size = 1 + large.astype(jnp.int32) - outcome.astype(jnp.int32), 3
+        else:
+            place = first_bins.level_of(0.5 * (large - outcome) + 0.5)
+            size = first_bins.NUM_LEVELS
+        return first_bins.count_levels(router, small_confidence, place, size, where)
+
+    return sums, tuple(count(outcome) for outcome, _ in pairs)
 
 
 def _control_accuracy_drop(
     sums: FirstBins,
-    counts: jax.Array | None,
+    counts: tuple[jax.Array, ...] | None,
     order: jax.Array,
     max_drop: Difference,
     error: jax.Array,
 ) -> Selection:
-    by_small, by_large = zip(*sums.totals, strict=True)
+    by_small, by_large, *sent_on = zip(*sums.totals, strict=True)
     lost = binomial.minus(by_large, by_small)
+    if sent_on:
+        lost = binomial.plus(lost, binomial.minus(sent_on[1], sent_on[0]))
     if counts is not None:
-        # Rows that the large model answers differ by 0.
-        rows = jnp.sum(counts, axis=1, dtype=jnp.int32)
-        even = jnp.zeros_like(counts).at[:, counts.shape[1] // 2].set(rows)
-        mean = least_means(first_bins.sum_for_every_k(order, counts, even), error)
+        kept, *rest = counts
+        if not rest:
+            # Rows that the large model answers differ by 0.
+            rows = jnp.sum(kept, axis=1, dtype=jnp.int32)
+            rest = [jnp.zeros_like(kept).at[:, kept.shape[1] // 2].set(rows)]
+        mean = least_means(first_bins.sum_for_every_k(order, kept, *rest), error)
     else:
-        half, rest = (0.5 * part for part in lost)
-        rows = jnp.broadcast_to(-0.5 * sums.rows, half.shape)
-        total = binomial.minus((half, rest), binomial.pair(rows))
+        high, low = (0.5 * part for part in lost)
+        rows = jnp.broadcast_to(-0.5 * sums.rows, high.shape)
+        total = binomial.minus((high, low), binomial.pair(rows))
         mean = jax.vmap(
             lambda high, low: binomial.least_float(
                 lambda mean: (

@@ -132,6 +132,11 @@ def times(a: jax.Array, b: Pair) -> Pair:
     return exact.two_sum(high, low + a * b[1])
 
 
+def plus(a: Pair, b: Pair) -> Pair:
+    high, low = exact.two_sum(a[0], b[0])
+    return exact.two_sum(high, low + (a[1] + b[1]))
+
+
 def minus(a: Pair, b: Pair) -> Pair:
     high, low = exact.two_sum(a[0], -b[0])
     return exact.two_sum(high, low + (a[1] - b[1]))
