@@ -193,8 +193,8 @@ class CascadeReport(Report):
             until = "Until then ask the large model for every input."
             if self.confers:
                 until = (
-                    "Until then ask both models for every input; whose answer to take: "
-                    f"calib-jax apply {record} NEW_SMALL NEW_LARGE"
+                    "Until then ask the large model for every input; or both, and take "
+                    f"the answers of calib-jax apply {record} NEW_SMALL NEW_LARGE"
                 )
             return (*steps, until)
         return (
@@ -202,7 +202,7 @@ class CascadeReport(Report):
             f"Decide for new inputs: calib-jax apply {record} NEW_FILE",
             *(
                 [
-                    "And whose answer to take for those sent on: calib-jax apply "
+                    "For those sent on, see whose answer to take: calib-jax apply "
                     f"{record} NEW_SMALL NEW_LARGE"
                 ]
                 if self.confers
@@ -463,7 +463,9 @@ def cascade_report(
         plain_num_small_bins=points.plain_choice(router, rows_of(first), max_drop),
         interval=interval,
         reference=tables.reliability_table(router.bins, *rows[:2]),
-        points=points.of(interval, chosen, saved),
+        points=points.of(
+            interval, chosen, saved, confers=rows.conferred_outcome is not None
+        ),
         small_cost=None if price.small is None else float(np.mean(each[0])),
         large_cost=None if price.large is None else float(np.mean(each[1])),
         cost_unit=price.unit,

@@ -52,11 +52,13 @@ class Point:
       accuracy_change: accuracy minus that of always asking the large model.
       accuracy_change_interval: its lower and upper end.
       drop_bound: the largest loss of accuracy that cannot be excluded at the report's
-        confidence level; what the promise compares with its limit. 0 at K = 0.
+        confidence level; what the promise compares with its limit. 0 at K = 0
+        without an arbiter.
       cost: mean cost of an input, or None without costs.
       cost_saved_share: cost saved as a share of always asking the large model, or None.
       cost_saved_share_interval: its lower and upper end, or None.
-      allowed: whether the promise holds for this K.
+      allowed: whether the promise holds for this K. K = 0 is not tested, and needs no
+        promise if the large model decides.
     """
 
     num_small_bins: int
@@ -139,9 +141,20 @@ def for_every_k(
 
 
 def of(
-    interval: CascadeInterval, chosen: Selection, saved: list[CascadeSavings] | None
+    interval: CascadeInterval,
+    chosen: Selection,
+    saved: list[CascadeSavings] | None,
+    *,
+    confers: bool,
 ) -> tuple[Point, ...]:
-    """What every K achieves, K = 0 first."""
+    """What every K achieves, K = 0 first.
+
+    Args:
+      interval: of the cascade.
+      chosen: for K.
+      saved: what every K saves, or None.
+      confers: whether an arbiter decides where both models were asked.
+    """
     interval, chosen = jax.device_get((interval, chosen))
     bound = np.asarray(chosen.bound)
     shares, accuracies, changes = (
@@ -160,13 +173,13 @@ def of(
                 accuracy_interval=_pair(interval.accuracy, budget),
                 accuracy_change=short(changes[budget]),
                 accuracy_change_interval=_pair(interval.over_large, budget),
-                drop_bound=short(bound[budget]) if budget else 0.0,
+                drop_bound=short(bound[budget]) if budget or confers else 0.0,
                 cost=None if saved is None else short(saved[budget].cost.estimate),
                 cost_saved_share=share,
                 cost_saved_share_interval=None
                 if share is None or part is None
                 else (short(part.lower), short(part.upper)),
-                allowed=budget <= int(chosen.num_small_bins),
+                allowed=int(confers) <= budget <= int(chosen.num_small_bins),
             )
         )
     return tuple(found)
