@@ -185,8 +185,6 @@ def answer(served: Served, small: Outputs, large: Outputs) -> Answers:
         files are of other inputs.
     """
     found, asked = decide(served, small), large_confidence(served, large)
-    # Raises where they do not belong together.
-    join(small, large)
     place = {one: row for row, one in enumerate(large.ids)}
     if len(place) < len(large):
         seen = collections.Counter(large.ids).most_common(1)[0][0]
@@ -194,6 +192,8 @@ def answer(served: Served, small: Outputs, large: Outputs) -> Answers:
             f"{large.name}: id {shown(seen)} is there more than once, so it is unclear "
             "which answer to weigh. Keep one row of each id."
         )
+    # Raises where the files are of other inputs.
+    join(small, large)
     rows = np.array([place.get(one, -1) for one in small.ids])
     confidence = np.where(rows < 0, np.float32(np.nan), asked[rows])
     assert served.cascade is not None and found.small is not None
