@@ -17,7 +17,8 @@ from .._core import checks, dispatch, records
 from ..calibration.temperature import Temperature
 from ..confidence import classes
 from ..confidence.classes import Top1
-from . import routers
+from . import arbiters, routers
+from .arbiters import Arbiter
 from .routers import Router
 
 Model = Callable[[Any], jax.Array]
@@ -31,6 +32,8 @@ class Deferral:
       prediction: int32 `[N]`, the predicted class; -1 where the logits give none.
       confidence: float32 `[N]`, calibrated confidence of the model that answered.
       used_large: bool `[N]`, rows that the large model answered.
+      asked_large: bool `[N]`, rows that the large model ran on; without an arbiter the
+        same rows.
       overflow: int32 scalar, rows that should have gone to the large model but did not
         fit.
     """
@@ -38,6 +41,7 @@ class Deferral:
     prediction: jax.Array
     confidence: jax.Array
     used_large: jax.Array
+    asked_large: jax.Array
     overflow: jax.Array
 
 
@@ -51,6 +55,7 @@ def defer(
     router: Router,
     num_small_bins: int | jax.Array,
     capacity: int,
+    arbiter: Arbiter | None = None,
     where: ArrayLike | None = None,
 ) -> Deferral:
     """Runs the small model on a batch, and the large one on rows that a router sends.
@@ -60,7 +65,8 @@ def defer(
     advantage is greatest; within a bin rows of lower confidence; on ties the first. The
     rest keep the small model's answer. A row whose small confidence is NaN goes before
     all others. The large model always sees `min(capacity, N)` rows, zeros where fewer
-    are sent.
+    are sent. Its answers are taken or, where the two models differ, those that the
+    arbiter prefers.
 
     Both models run in the caller's trace: call this inside `jax.jit` or `nnx.jit`, with
     the models' arrays as arguments. Rows sharded over devices are gathered on the way
@@ -77,6 +83,7 @@ def defer(
       num_small_bins: the paper's K, 0 to num_bins; may be traced. A traced one that is
         out of range sends every row.
       capacity: static number of rows, at least 1, for the large model.
+      arbiter: optional `Arbiter` of confidences at these temperatures.
       where: optional bool `[N]`; the other rows, such as padding, are never sent, and
         their answers mean nothing.
 
@@ -130,14 +137,21 @@ def defer(
     checks.instance("large_params", large_params, Temperature)
     checks.instance("router", router, Router)
     budget = routers.checked_budget(router, num_small_bins)
+    if arbiter is not None:
+        checks.instance("arbiter", arbiter, Arbiter)
     num_rows = leaves[0].shape[0]
     size = jax.core.min_dim(
         checks.static_int("capacity", capacity, minimum=1), num_rows
     )
 
     first, num_classes = _answers("small", small, rows, num_rows, small_params)
-    index, sent, overflow = _send(
-        rows, first.confidence, router, budget, mask, capacity=size
+    index, (sent, small_confidence), overflow = _send(
+        (rows, None if arbiter is None else first.confidence),
+        first.confidence,
+        router,
+        budget,
+        mask,
+        capacity=size,
     )
     second, others = _answers("large", large, sent, size, large_params)
     if others != num_classes:
@@ -145,13 +159,17 @@ def defer(
             f"large(inputs): expected logits of the {num_classes} classes of small, "
             f"got {others} classes."
         )
-    prediction, assurance, used_large = _put_back(
-        first.confidence, first.prediction, second, index
+    prefer = None
+    if arbiter is not None:
+        prefer = arbiters.prefer_large(arbiter, small_confidence, second.confidence)
+    prediction, assurance, used_large, asked_large = _put_back(
+        first.confidence, first.prediction, second, index, prefer
     )
     return Deferral(
         prediction=prediction,
         confidence=assurance,
         used_large=used_large,
+        asked_large=asked_large,
         overflow=overflow,
     )
 
@@ -204,10 +222,24 @@ def _put_back(
     prediction: jax.Array,
     large: Top1,
     index: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Predictions, confidences, and which of them are the large model's."""
-    # The last bit says which model. Separate flags, not made from rows, would not be
+    prefer_large: jax.Array | None,
+) -> tuple[jax.Array, ...]:
+    """Predictions, confidences, and where they are the large model's and it was asked.
+
+    Both of the latter are for each row, the other arguments for the rows sent.
+    """
+    # The last bits say which model. Separate flags, not made from rows, would not be
     # sharded like the rows.
-    code = (2 * prediction).at[index].set(2 * large.prediction + 1, mode="drop")
-    assurance = assurance.at[index].set(large.confidence, mode="drop")
-    return code >> 1, assurance, code % 2 == 1
+    answer, sure = large.prediction, large.confidence
+    flags: jax.Array | int = 3
+    if prefer_large is not None:
+        before, sure_before = (
+            rows.at[index].get(mode="clip") for rows in (prediction, assurance)
+        )
+        take = prefer_large | (answer == before)
+        answer = jnp.where(take, answer, before)
+        sure = jnp.where(take, sure, sure_before)
+        flags = 2 + take.astype(jnp.int32)
+    code = (4 * prediction).at[index].set(4 * answer + flags, mode="drop")
+    assurance = assurance.at[index].set(sure, mode="drop")
+    return code >> 2, assurance, code % 2 == 1, code % 4 > 1

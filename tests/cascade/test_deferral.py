@@ -58,11 +58,23 @@ def by_hand(arguments):
         if where[row] and order.index(bins[row]) >= arguments["num_small_bins"]
     )
     rows = [row for _, _, row in sent[: arguments["capacity"]]]
-    used = np.isin(np.arange(NUM_ROWS), rows)
+    asked = np.isin(np.arange(NUM_ROWS), rows)
+    used, arbiter = asked, arguments.get("arbiter")
+    if arbiter is not None:
+        # By the log-odds of both answers.
+        other = np.asarray(second.confidence)
+        margin = (
+            arbiter.large_slope * np.log(other / (1 - other))
+            - arbiter.small_slope * np.log(confidence / (1 - confidence))
+            + arbiter.intercept
+        )
+        differ = np.asarray(first.prediction != second.prediction)
+        used = asked & ~(differ & (margin < 0))
     return cj.Deferral(
         prediction=np.where(used, second.prediction, first.prediction),
         confidence=np.where(used, second.confidence, confidence),
         used_large=used,
+        asked_large=asked,
         overflow=np.int32(len(sent) - len(rows)),
     )
 
@@ -84,6 +96,23 @@ def test_as_by_hand(num_small_bins, capacity):
             num_small_bins,
         )
         np.testing.assert_array_equal(result.used_large, ~keep)
+
+
+@pytest.mark.parametrize("capacity", [20, 1000])
+def test_the_arbiter_decides_where_both_were_asked(capacity):
+    slopes = {"small_slope": 1.0, "large_slope": 0.5, "intercept": -0.4}
+    arbiter = cj.cascade.Arbiter(
+        **{name: jnp.float32(value) for name, value in slopes.items()}
+    )
+    arguments = given(1, capacity, arbiter=arbiter)
+    result, expected = cj.defer(**arguments), by_hand(arguments)
+    assert_same(result, expected, exact=False, rtol=1e-6)
+    given_back = result.asked_large & ~result.used_large
+    assert given_back.any() and not (result.used_large & ~result.asked_large).any()
+    small = cj.top1(arguments["small"](arguments["inputs"]), SMALL)
+    np.testing.assert_array_equal(
+        result.prediction[given_back], small.prediction[given_back]
+    )
 
 
 def test_padded_rows_are_never_sent():
@@ -204,6 +233,7 @@ def test_no_rows():
         ({"small": lambda x: x[:, 0]}, r"small\(inputs\).*float32\[60\]"),
         ({"large": lambda x: x[1:]}, r"large\(inputs\).*20 rows.*\[19, 4\]"),
         ({"small": lambda x: x > 0}, r"small\(inputs\).*bool"),
+        ({"arbiter": 0.5}, "arbiter: expected Arbiter, got float"),
     ],
 )
 def test_wrong_arguments(change, message):

@@ -20,6 +20,8 @@ OUTCOMES |= {"reference_outcomes"}
 OUTCOMES |= {f"reference_{size}_outcome" for size in ("small", "large")}
 INTEGERS |= {"groups"}
 OUTCOMES |= {"first_outcome", "second_outcome"}
+CONFERRED = {f"{which}conferred_outcome" for which in ("", "first_", "second_")}
+OUTCOMES |= CONFERRED
 BOOLS = {"flagged", "where", "calibration"}
 SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}
@@ -32,12 +34,12 @@ OF_LOGITS = {"temperature", "vector", "dirichlet", "ensemble"}
 OF_LOGITS = {f"calibrate-{kind}" for kind in OF_LOGITS}
 # Functions of audits.
 INTEGERS |= {"num_wrong", "num_audited", "num_flagged"}
-BOOLS |= {"candidates"}
+BOOLS |= {"candidates", "differ"}
 SCALARS |= {"num_wrong", "num_audited", "num_flagged", "rate", "min_precision"}
 SCALARS |= {"expected", "chance", "confidence_level"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
 NOT_ARRAYS |= {"small_params", "large_params", "state", "first", "second", "buckets"}
-NOT_ARRAYS |= {"chain"}
+NOT_ARRAYS |= {"chain", "arbiter"}
 # One number for all rows, or one for each; the case with one for each is tested.
 ONE_OR_EACH = {"cascade.cascade_savings": {"small_cost", "large_cost"}}
 ANY_SHAPE |= {"use_small", "cleaning.true_label_confidence"}
@@ -101,7 +103,7 @@ def wrong_arrays(case, name, good):
     yield {"a": 1}, "dict|object|array"
     yield [[1.0], [2.0, 3.0]], "array|inhomogeneous"
     optional = BOOLS | {"weights", "log_temperatures", "num_flagged"}
-    optional |= {"min_accuracy", "max_large_share", "strength"}
+    optional |= {"min_accuracy", "max_large_share", "strength", *CONFERRED}
     optional_here = {
         ("cleaning.expert_dependence", "confidences"),
         ("metrics.coverage_at_risk", "confidence_level"),
@@ -224,6 +226,7 @@ def test_wrong_types(case, name):
         optional = wrong is None and (
             (name == "bins" and case.name in OPTIONAL_BINS)
             or (name == "buckets" and case.name in OPTIONAL_BUCKETS)
+            or (name, case.name) == ("arbiter", "defer")
         )
         if not isinstance(wrong, type(good[name])) and not optional:
             shows = re.escape(type(wrong).__name__)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 
 import calib_jax as cj
+from calib_jax._core import records
 
 from . import makers
 from .kit import FRESH, GIVEN, all_rows, case, elsewhere
@@ -16,11 +17,21 @@ _CHAIN_ROWS = {
     "outcomes": by_model(partial, 3),
     "costs": lambda rng, n: rng.choice([0.25, 1.0, 1.5], (3, n)),
 }
+_ARBITER = cj.cascade.Arbiter(
+    small_slope=jnp.float32(1), large_slope=jnp.float32(0.8), intercept=jnp.float32(0)
+)
 _CHAIN_AXES = dict.fromkeys(_CHAIN_ROWS, 1)
 
 
 def _of_curve(name, gradients=("curve",), **given):
     return case(name, "curve", given=given, gradients=gradients)
+
+
+def _arbiter_parts(result):
+    """Without what depends on rounding, and how many rows there were."""
+    arbiter, report = result
+    found = report.helps, report.gain, report.standard_error
+    return (), (arbiter, *found, report.fit.loss, report.fit.status)
 
 
 def _same(inputs):
@@ -31,8 +42,13 @@ def _twice(inputs):
     return 2.0 * inputs
 
 
+def _negative(inputs):
+    return -inputs
+
+
 def _deferral_parts(result):
-    return (result.prediction, result.confidence, result.used_large), result.overflow
+    by_row = {name: getattr(result, name) for name in records.per_row(result)}
+    return by_row, result.overflow
 
 
 _CURVES = [
@@ -47,6 +63,7 @@ _CURVES = [
     case("fit_router", f"{_CONFIDENCES} bins", "bins", again=True, **GIVEN),
     case("use_small", "router small_confidence num_small_bins", split=all_rows),
     case("cascade_curve", _ROUTED, **GIVEN),
+    case("cascade_curve", f"{_ROUTED} conferred_outcome", "conferred", **GIVEN),
     case(
         "defer",
         "small large inputs small_params large_params router num_small_bins",
@@ -62,6 +79,36 @@ _CURVES = [
         split=_deferral_parts,
         where=True,
     ),
+    case(
+        "defer",
+        "small large inputs small_params large_params router num_small_bins",
+        "arbiter",
+        given={
+            "small": lambda rng, n: _same,
+            "large": lambda rng, n: _negative,
+            "inputs": makers.BY_NAME["logits"],
+            "small_params": cj.Temperature(temperature=jnp.float32(1.7)),
+            "large_params": cj.Temperature(temperature=jnp.float32(2.5)),
+            "capacity": 7,
+            "arbiter": _ARBITER,
+        },
+        rows={"inputs": 0},
+        split=_deferral_parts,
+        where=True,
+        again=True,
+    ),
+    case(
+        "cascade.fit_arbiter",
+        "pair_rows differ",
+        split=_arbiter_parts,
+        exact=False,
+        **GIVEN,
+    ),
+    case(
+        "cascade.prefer_large",
+        f"arbiter {_CONFIDENCES}",
+        split=all_rows,
+    ),
     _of_curve("random_curve"),
     _of_curve("performance_gap_recovered"),
     _of_curve("average_performance_gap_recovered"),
@@ -75,9 +122,26 @@ _CURVES = [
         again=True,
     ),
     case(
+        "cascade_interval",
+        f"key {_ROUTED} conferred_outcome num_resamples",
+        "conferred",
+        rows={},
+        exact=False,
+        again=True,
+    ),
+    case(
         "cascade.router_difference_interval",
         "key first second first_confidence second_confidence small_outcome "
         "large_outcome num_resamples",
+        rows={},
+        exact=False,
+        again=True,
+    ),
+    case(
+        "cascade.router_difference_interval",
+        "key first second first_confidence second_confidence small_outcome "
+        "large_outcome first_conferred_outcome num_resamples",
+        "conferred",
         rows={},
         exact=False,
         again=True,
@@ -92,6 +156,15 @@ _CURVES = [
         "cascade.cascade_savings",
         f"key {_ROUTED} num_small_bins num_resamples",
         "prices",
+        given={"small_cost": 0.25, "large_cost": 1.5},
+        rows={},
+        exact=False,
+        again=True,
+    ),
+    case(
+        "cascade.cascade_savings",
+        f"key {_ROUTED} conferred_outcome num_small_bins num_resamples",
+        "conferred",
         given={"small_cost": 0.25, "large_cost": 1.5},
         rows={},
         exact=False,
@@ -114,6 +187,20 @@ _SELECTIONS = [
         given={"max_regret": 0.3},
         where=True,
         again=True,
+    ),
+    *(
+        case(
+            f"cascade.{name}",
+            f"{_ROUTED} conferred_outcome",
+            "conferred",
+            given=limits,
+            where=True,
+            again=True,
+        )
+        for name, limits in (
+            ("control_regret", {"max_regret": 0.3}),
+            ("control_accuracy_drop", {"max_drop": 0.6, "betting": False}),
+        )
     ),
     case("cascade.control_accuracy_drop", _ROUTED, given={"max_drop": 0.6}, where=True),
     case(

@@ -61,6 +61,15 @@ def router(rng, n=ROWS):
     return cj.Router(bins=bins(rng), table=table, order=order)
 
 
+def arbiter(rng, n=ROWS):
+    slopes, intercept = rng.uniform(0.5, 1.0, 2), rng.normal()
+    return cj.cascade.Arbiter(
+        small_slope=jnp.float32(slopes[0]),
+        large_slope=jnp.float32(slopes[1]),
+        intercept=jnp.float32(intercept),
+    )
+
+
 def chain(rng, n=ROWS):
     """For three models, two of them stages."""
     stages = [router(rng) for _ in range(2)]
@@ -152,6 +161,15 @@ def platt_rows(rng, n):
     return {"scores": scores, "outcomes": np.where(scores > 1.5, 0.7, outcomes)}
 
 
+def pair_rows(rng, n):
+    """Two models that are right, or partly right, where they are surer."""
+    confidence = rng.choice(np.r_[0.0, rng.random(n // 2 + 1), 1.0], (2, n))
+    right = rng.random((2, n)) < confidence
+    outcomes = np.where(rng.random((2, n)) < 0.1, 0.3, right)
+    names = ("small_confidence", "large_confidence", "small_outcome", "large_outcome")
+    return dict(zip(names, (*confidence, *outcomes), strict=True))
+
+
 def _beta_rows(rng, n):
     rows = platt_rows(rng, n)
     return {"confidence": 1 / (1 + np.exp(-rows.pop("scores"))), **rows}
@@ -229,8 +247,10 @@ BY_NAME = {
     **dict.fromkeys(["reference_confidence", "label_error_probability"], tied),
     **dict.fromkeys(["outcomes", "small_outcome", "large_outcome", "losses"], partial),
     **dict.fromkeys(["reference_small_outcome", "reference_large_outcome"], partial),
+    **dict.fromkeys(["conferred_outcome", "first_conferred_outcome"], partial),
     "is_error": partial,
     **dict.fromkeys(["flagged"], flags),
+    "differ": lambda rng, n: rng.random(n) < 0.9,
     "candidates": lambda rng, n: rng.random(n) < 0.8,
     **dict.fromkeys(["labels", "suggestion"], _labels),
     "logits": lambda rng, n: class_rows(rng, n)[0],
@@ -242,6 +262,7 @@ BY_NAME = {
     **dict.fromkeys(["bins", "buckets"], bins),
     **dict.fromkeys(["router", "first", "second"], router),
     "chain": chain,
+    "arbiter": arbiter,
     "curve": curve,
     "table": table,
     "experts": experts,
@@ -272,6 +293,10 @@ TOGETHER = {
     "token_rows": (["logits", "tokens"], _token_rows),
     "platt_rows": (["scores", "outcomes"], platt_rows),
     "beta_rows": (["confidence", "outcomes"], _beta_rows),
+    "pair_rows": (
+        ["small_confidence", "large_confidence", "small_outcome", "large_outcome"],
+        pair_rows,
+    ),
     "probability_rows": (["probabilities", "labels"], _probabilities),
 }
 
@@ -280,6 +305,7 @@ AXES = {
     **dict.fromkeys(["scores", "score", "outcomes", "is_error", "losses"], 0),
     **dict.fromkeys(["small_confidence", "large_confidence", "confidence"], 0),
     **dict.fromkeys(["small_outcome", "large_outcome", "label_error_probability"], 0),
+    **dict.fromkeys(["conferred_outcome", "differ"], 0),
     **dict.fromkeys(["small_cost", "large_cost", "logits", "tokens", "labels"], 0),
     **dict.fromkeys(["probabilities", "flagged", "suggestion", "candidates"], 0),
     **dict.fromkeys(["confidences", "predictions"], 1),
@@ -291,6 +317,7 @@ FIXED_AXES = {
     **dict.fromkeys(["reference_small_outcome", "reference_large_outcome"], 0),
     **dict.fromkeys(["reference_confidence"], 0),
     **dict.fromkeys(["first_confidence", "second_confidence"], 0),
+    **dict.fromkeys(["first_conferred_outcome"], 0),
 }
 
 STATIC = set(
