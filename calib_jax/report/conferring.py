@@ -47,15 +47,9 @@ class Conferring:
     def sentences(self, confidence_level: float) -> tuple[str, ...]:
         """What it is worth, or that this was not shown."""
         if not self.used:
-            gain, error = (
-                phrases.signed_points(value, 2)
-                for value in (self.report.gain, self.report.standard_error)
-            )
             return (
-                "Weighing both answers by their confidence was not shown to help "
-                f"({gain} points on the first half, standard error "
-                f"{error.removeprefix('+')}), so the large model's answer is taken "
-                "wherever it is asked.",
+                "Weighing both answers by their confidence was not shown to help: the "
+                "large model's answer is taken wherever it is asked.",
             )
         lower, upper = (phrases.signed_points(end, 2) for end in self.gain_interval)
         apart = ""
