@@ -244,7 +244,7 @@ def _fit_arbiter(
     rows: dict[str, Any] = {
         # Their slopes are the mean of the two, and half the difference.
         "score": (odds_large - odds_small, odds_large + odds_small),
-        "outcome": jnp.where(advantage > 0, 1.0, 0.0),
+        "outcome": (advantage > 0).astype(jnp.float32),
         "weight": weight * jnp.abs(advantage),
     }
     total, decisive, ahead = reduce.sum_rows(

@@ -83,7 +83,7 @@ def test_fit_is_that_of_scipy(partial, weighted):
     np.testing.assert_allclose(report.gain, gain, atol=1e-6)
     np.testing.assert_allclose(report.standard_error, error, rtol=1e-4)
     kept = np.ones(400, bool) if weights is None else weights > 0
-    assert report.num_decisive == np.sum(kept & (given[2] != given[3]))
+    assert int(report.num_decisive) == np.sum(kept & (given[2] != given[3]))
 
 
 def test_leaving_out_a_row_is_nearly_a_fit_without_it():

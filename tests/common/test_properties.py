@@ -369,6 +369,10 @@ def test_no_rows(case):
         np.testing.assert_array_equal(result.bound, 1)
     elif case.name == "stats.betting_p_value":
         assert result == 1
+    elif case.name == "cascade.fit_arbiter":
+        arbiter, report = result
+        assert leaves(arbiter) == [0, 0, 0] and not report.helps
+        assert np.isnan(report.gain) and np.isnan(report.standard_error)
     elif case.name == "cleaning.cleaning_interval":
         for share in (result.flagged_share, result.precision, result.recall):
             np.testing.assert_array_equal(leaves(share), [NAN, 0, 1])
