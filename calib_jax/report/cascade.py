@@ -353,7 +353,7 @@ def cascade_report(
 
     Where both models were asked, an arbiter that was fitted on the first half takes one
     of their answers (`calib_jax.cascade.fit_arbiter`), if it was shown there that this
-    helps; then bins are kept small in the order of the advantage of the surer answer.
+    helps; then bins are kept small in the order of the advantage of that answer.
     Otherwise the large model's answer is taken, as in the paper. If both files say
     which of the same options were chosen, only rows with different answers count.
 
@@ -423,7 +423,7 @@ def cascade_report(
         )
     )
     router = routers.fit_router(
-        confidence[first], pair.advantage_over[first], num_bins=num_bins
+        confidence[first], pair.confidence[first], num_bins=num_bins
     )
 
     def rows_of(half: np.ndarray) -> Rows:
@@ -435,7 +435,7 @@ def cascade_report(
             conferred_outcome=None if asked is None else asked[half],
         )
 
-    router = points.with_outcomes(router, rows_of(first), pair.advantage_over[first])
+    router = points.with_outcomes(router, rows_of(first), pair.confidence[first])
     rows = rows_of(second)
     key = jax.random.key(seed)
     interval = points.interval(key, router, rows, confidence_level)

@@ -4,7 +4,7 @@ Shapes: N joined rows, of which one half is fitted on and the other judged.
 """
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -72,15 +72,15 @@ class Pair(NamedTuple):
     """What a cascade of two models is built from; host arrays.
 
     Attributes:
-      conferring: `Conferring`, or None if the large model decides wherever it is asked.
-      advantage_over: float32 `[N]`, the confidence that is compared with the small
-        model's: of the large model, or of the surer of both.
-      conferred_outcome: `[N]`, whether the answer is right that is taken where both
-        were asked, or None if that is the large model's.
+      conferring: `Conferring`, or None if the large model always decides.
+      confidence: float32 `[N]`, of the answer that is taken where both were asked: its
+        advantage orders the bins of the router.
+      conferred_outcome: `[N]`, whether that answer is right, or None if it is the large
+        model's.
     """
 
     conferring: Conferring | None
-    advantage_over: np.ndarray
+    confidence: np.ndarray
     conferred_outcome: np.ndarray | None
 
 
@@ -114,7 +114,10 @@ def fit(
         large.outcome[fitted],
         differ=None if apart is None else apart[fitted],
     )
-    outcome = conferred(arbiter, small, large)
+    keep = ~np.asarray(
+        arbiters.prefer_large(arbiter, small.confidence, large.confidence)
+    )
+    outcome = np.where(keep, small.outcome, large.outcome)
     best = max(
         (one.outcome[judged] for one in (small, large)),
         key=lambda right: right.mean(dtype=np.float64),
@@ -134,19 +137,8 @@ def fit(
     )
     if not found.used:
         return Pair(found, large.confidence, None)
-    return Pair(found, np.maximum(small.confidence, large.confidence), outcome)
-
-
-def conferred(arbiter: Arbiter, small: Any, large: Any) -> np.ndarray:
-    """Outcomes `[N]` of an arbiter's answers.
-
-    Args:
-      arbiter: `Arbiter`.
-      small: of the small model, with `.confidence` and `.outcome`.
-      large: likewise.
-    """
-    ask = arbiters.prefer_large(arbiter, small.confidence, large.confidence)
-    return np.where(np.asarray(ask), large.outcome, small.outcome)
+    keep &= True if apart is None else apart
+    return Pair(found, np.where(keep, small.confidence, large.confidence), outcome)
 
 
 def differ(

@@ -52,10 +52,11 @@ def test_numbers(pair, found):
         (found.conferring.report.gain, fit.gain),
     ):
         np.testing.assert_array_equal(got, wanted)
-    surer = np.maximum(*confidence)
-    router = cj.fit_router(confidence[0][first], surer[first])
+    keep = ~np.asarray(cj.cascade.prefer_large(arbiter, *confidence))
+    keep &= pair[0].predictions != pair[1].predictions
+    preferred, taken = (np.where(keep, *both) for both in (confidence, right))
+    router = cj.fit_router(confidence[0][first], preferred[first])
     np.testing.assert_array_equal(found.router.order, router.order)
-    taken = np.where(cj.cascade.prefer_large(arbiter, *confidence), *right[::-1])
     rows = confidence[0][second], *(one[second] for one in right)
     more = {"conferred_outcome": taken[second]}
     curve = cj.cascade_curve(router, *rows, **more)
@@ -72,7 +73,7 @@ def test_numbers(pair, found):
     table = cj.advantage_table(
         router.bins,
         rows[0],
-        surer[second],
+        preferred[second],
         small_outcome=rows[1],
         large_outcome=taken[second],
     )
@@ -119,7 +120,7 @@ def test_sentences_and_json(found):
     assert data["both_gain"] == pytest.approx(found.conferring.gain)
     page = pages.page(found)
     assert "When both models are asked" in page and "always both" in page
-    assert "not tested" in page and "Surer confidence" in page
+    assert "not tested" in page and "Preferred confidence" in page
 
 
 def test_the_large_model_decides_if_asked(pair, found):
