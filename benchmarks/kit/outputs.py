@@ -37,6 +37,7 @@ class Outputs:
       label: int32 `[N]`, or None likewise.
       logits: float32 `[M, N, C]`, or None where only the answers were saved.
       cost: float32 `[M, N]`, US dollars per question, or None.
+      max_logit: float32 `[M, N]`, raw maximal logit, NaN where unknown, or None.
       is_error: bool `[N]`, whether people found the label wrong, or None.
       is_judged: bool `[N]`, whether they were asked about it, or None.
       small_large: pairs of models, the small one first.
@@ -55,6 +56,7 @@ class Outputs:
     label: np.ndarray | None = None
     logits: np.ndarray | None = None
     cost: np.ndarray | None = None
+    max_logit: np.ndarray | None = None
     is_error: np.ndarray | None = None
     is_judged: np.ndarray | None = None
     small_large: tuple[Pair, ...] = ()
@@ -175,7 +177,7 @@ def _check(files: list[str], answers: Mapping[str, Any]) -> None:
             f"{', '.join(files)}: expected confidences in [0, 1], got "
             f"{confidence.min()} to {confidence.max()}."
         )
-    for name in ("correct", "prediction", "cost"):
+    for name in ("correct", "prediction", "cost", "max_logit"):
         found = answers.get(name)
         if found is not None and found.shape != confidence.shape:
             raise ValueError(
@@ -264,6 +266,7 @@ def _read_answered(
         "confidence": confidence,
         "score": np.asarray(cj.log_odds(confidence)),
         "correct": arrays["correct"][rows],
+        "max_logit": arrays["max_logit"][rows],
     }
 
 
@@ -294,4 +297,8 @@ def _judgements(
         # Columns: given label, guessed label, neither, both. Five people were asked.
         kept = votes[:, 0] + votes[:, 3]
         return {"is_judged": judged, "is_error": judged & (kept < 3)}
+    if truth == "verdict":
+        judged = arrays["verdict"] >= 0
+        ok = arrays["verdict_names"].tolist().index("ok")
+        return {"is_judged": judged, "is_error": judged & (arrays["verdict"] != ok)}
     return {}

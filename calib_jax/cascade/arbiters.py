@@ -22,10 +22,11 @@ from ..confidence import classes
 # Strengths of the penalty: on the mean of the two slopes, on half their difference, and
 # on the intercept, which needs one only where one model is always right.
 # benchmarks/conferring compares others.
-_PENALTY = np.array([30.0, 100.0, 0.1], np.float32)
+_PENALTY = np.array([20.0, 60.0, 0.1], np.float32)
 _TOTAL_PENALTY = np.float32(_PENALTY.sum())
-# A gain below so many standard errors does not count as shown.
-_SHOWN = 1.0
+# A gain of fewer standard errors than this is not believed. The penalty has made most
+# rules that gain nothing into the better model already.
+_BELIEVED = 0.5
 _BOUND = 1e6
 
 
@@ -59,9 +60,9 @@ class ArbiterReport:
     """What an arbiter gains, each calibration row judged without its own help.
 
     Attributes:
-      helps: bool scalar, whether the gain is shown: it is above one standard error. If
-        not, the arbiter always takes the model that is better on the calibration rows
-        that differ.
+      helps: bool scalar, whether the arbiter uses the fitted rule: its gain is above
+        half a standard error. If not, it always takes the model that is better on the
+        calibration rows that differ.
       gain: float32 scalar, accuracy that the fitted rule gains over the better model of
         the two if all rows are asked of both, by leaving out one row at a time; NaN
         without a valid row.
@@ -91,8 +92,8 @@ def fit_arbiter(
     r"""Whose answer to take where two models differ, fitted on calibration rows.
 
     .. math:: \min_{a_l, a_s, d} \sum_i w_i \, |v^l_i - v^s_i| \,
-       \log (1 + e^{-y_i m_i}) + \frac{1}{2} \left( 30 \, \bar a^2
-       + 100 \, \delta^2 + 0.1 \, d^2 \right)
+       \log (1 + e^{-y_i m_i}) + \frac{1}{2} \left( 20 \, \bar a^2
+       + 60 \, \delta^2 + 0.1 \, d^2 \right)
 
     with :math:`m = a_l \operatorname{logit} c_l - a_s \operatorname{logit} c_s + d`,
     :math:`y = 1` where the large model is more right and -1 where the small one is,
@@ -100,9 +101,10 @@ def fit_arbiter(
     the answers are equally right say nothing about whom to believe.
 
     With few rows the penalty leaves little of the slopes, and the arbiter takes the
-    model that is right more often. It does so, too, if the gain of the fitted rule is
-    not shown. The gain is cross-validated by leaving out one row at a time, to first
-    order in the influence of a row, so it needs neither folds nor further fits.
+    model that is right more often. It does the same if the gain of the fitted rule is
+    below half its standard error. The gain is cross-validated by leaving out one row at
+    a time, to first order in the influence of a row, which takes neither folds nor
+    further fits.
 
     Give confidences of calibrators that were fitted with few parameters, such as
     `fit_temperature` and `fit_platt`, or on other rows: those that follow the
@@ -282,7 +284,7 @@ def _fit_arbiter(
     error = jnp.sqrt(
         masking.ratio(jnp.maximum(square - gain * gain, 0.0), total) * penalty
     )
-    helps = (gain > _SHOWN * error) & (status == FitStatus.CONVERGED)
+    helps = (gain > _BELIEVED * error) & (status == FitStatus.CONVERGED)
     mean, difference, intercept = solution.params
     none = jnp.where(takes_large, np.float32(1), np.float32(-1))
     none = jnp.where(decisive > 0, none, 0.0)

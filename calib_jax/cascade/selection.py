@@ -78,8 +78,8 @@ class GuaranteedRouter:
       large_params: parameters that calibrate the large model's scores, or None.
       small_report: `FitReport` of the small model's calibration, or None.
       large_report: `FitReport` of the large model's calibration, or None.
-      arbiter: `Arbiter` of their confidences if the models confer, else None. Nothing is
-        promised of it where the selection is not feasible.
+      arbiter: `Arbiter` of their confidences if the models confer, else None; not to be
+        used where the selection is not feasible.
       arbiter_report: `ArbiterReport` of its fit, or None.
     """
 

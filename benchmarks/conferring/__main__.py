@@ -1,0 +1,43 @@
+"""python -m benchmarks.conferring FOLDER"""
+
+from pathlib import Path
+
+from benchmarks.kit import command, outputs
+
+from . import pairs, tried
+from .report import Results
+
+
+def run(folder: Path, *, seed: int, num_splits: int, num_bins: int) -> Results:
+    """Judges every pair of every task of the folder."""
+    names = outputs.find(folder, without_pairs=True)
+    tasks = {name: outputs.read(folder, name) for name in names}
+    with command.progress() as bars:
+        judged = {}
+        for name, task in command.each(bars, "pairs", list(tasks.items()), str):
+            judged[name] = pairs.evaluate(task, seed, num_splits, num_bins)
+        studied = tried.evaluate(
+            tasks,
+            seed,
+            max(num_splits // 2, 2),
+            command.bar(bars, "guards", len(tasks)),
+        )
+    return Results(
+        pairs=judged, tried=studied, num_splits=num_splits, num_bins=num_bins
+    )
+
+
+def main() -> None:
+    command.main(
+        run,
+        __package__,
+        "What models gain that confer.",
+        results=Results,
+        num_splits=20,
+        num_bins=15,
+        seed=0,
+    )
+
+
+if __name__ == "__main__":
+    main()
