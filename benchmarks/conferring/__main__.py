@@ -14,7 +14,10 @@ def run(folder: Path, *, seed: int, num_splits: int, num_bins: int) -> Results:
     tasks = {name: outputs.read(folder, name) for name in names}
     with command.progress() as bars:
         judged = {}
-        for name, task in command.each(bars, "pairs", list(tasks.items()), str):
+        named = command.each(
+            bars, "pairs", list(tasks.items()), lambda one: one[1].title
+        )
+        for name, task in named:
             judged[name] = pairs.evaluate(task, seed, num_splits, num_bins)
         studied = tried.evaluate(
             tasks,

@@ -165,10 +165,12 @@ def _worse(pairs: Iterable[Pair]) -> list[str]:
 
 def _by_gap(pairs: Iterable[Pair]) -> str:
     """Mean gains of pairs by how far apart the two models are."""
-    gaps = {pair: abs((pair.of("large") - pair.of("small")).mean()) for pair in pairs}
+    apart = [
+        (abs((pair.of("large") - pair.of("small")).mean()), pair) for pair in pairs
+    ]
     rows = []
     for low, high in zip(_GAPS[:-1], _GAPS[1:], strict=True):
-        inside = [pair for pair, gap in gaps.items() if low <= gap < high]
+        inside = [pair for gap, pair in apart if low <= gap < high]
         if not inside:
             continue
         span = f"{percent(low, 0)} to {percent(high, 0)}"
