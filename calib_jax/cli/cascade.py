@@ -75,7 +75,7 @@ Examples:
     "--large-decides",
     is_flag=True,
     help="Take the large model's answer wherever it is asked. [default: weigh both "
-    "answers by their confidence, if that was shown to help]",
+    "answers by their confidence, if that helped on the rows of the fit]",
 )
 @running.as_run("calib-jax-cascade")
 def command(
@@ -96,8 +96,8 @@ def command(
     same inputs; --labels is for both. Calibrators and router are fitted on a random
     half of the shared rows. K, how many bins the small model keeps, is chosen on the
     other half, to lose at most --max-drop. Where both models were asked, an arbiter
-    takes one of their answers, if that was shown to help on the first half. Writes
-    cascade.json and report.html.
+    takes one of their answers, if that helped on the first half. Writes cascade.json
+    and report.html.
     """
     from ..report import cascade, methods
 

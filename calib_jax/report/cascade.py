@@ -248,7 +248,8 @@ class CascadeReport(Report):
             f"No K can promise with confidence {level} that the cascade "
             f"{phrases.promised(self.max_drop)}, so K is 0: "
             + (
-                "both models are asked for every input."
+                "the large model is asked for every input, and nothing is promised for "
+                "the arbiter's answers."
                 if self.confers
                 else "the large model answers everything."
             ),
@@ -352,8 +353,8 @@ def cascade_report(
     than `max_drop` of accuracy is lost against always asking the large model.
 
     Where both models were asked, an arbiter that was fitted on the first half takes one
-    of their answers (`calib_jax.cascade.fit_arbiter`), if it was shown there that this
-    helps; then bins are kept small in the order of the advantage of that answer.
+    of their answers (`calib_jax.cascade.fit_arbiter`), if it does better there than the
+    better model; then bins are kept small in the order of the advantage of that answer.
     Otherwise the large model's answer is taken, as in the paper. If both files say
     which of the same options were chosen, only rows with different answers count.
 

@@ -24,8 +24,8 @@ class Conferring:
     """An arbiter between two models, from the first half, judged on the second.
 
     Attributes:
-      used: whether the cascade takes the arbiter's answers: if it was shown on the
-        first half that they are more often right than those of the better model.
+      used: whether the cascade takes the arbiter's answers: if they were right more
+        often on the first half than those of the better model (`ArbiterReport.helps`).
       arbiter: `Arbiter`.
       report: `ArbiterReport`.
       differ_share: share of judged rows in which the models' answers differ, or None
