@@ -56,7 +56,9 @@ class CascadeReport(Report):
         of the answer that is taken where both models were asked.
       reference: `ReliabilityTable` of the small model on the second half, in the bins
         of the router: what later inputs are compared with.
-      points: what every K achieves, K = 0 first.
+      points: what every K achieves, K = 0 first; with an arbiter that is asking both
+        models for every input.
+      chosen: what the chosen K achieves; the large model alone if none is possible.
       small_cost: mean cost of a small call on the second half, or its price; None
         without costs.
       large_cost: likewise of a large call.
@@ -79,6 +81,7 @@ class CascadeReport(Report):
     interval: CascadeInterval
     reference: ReliabilityTable
     points: tuple[Point, ...]
+    chosen: Point = dataclasses.field(metadata={"plain": False})
     small_cost: float | None
     large_cost: float | None
     cost_unit: str
@@ -90,9 +93,14 @@ class CascadeReport(Report):
         return self.small.num_fitted + self.small.num_judged
 
     @property
-    def confers(self) -> bool:
-        """Whether an arbiter decides where both models were asked."""
+    def weighed(self) -> bool:
+        """Whether every K was judged with an arbiter's answers."""
         return self.conferring is not None and self.conferring.used
+
+    @property
+    def confers(self) -> bool:
+        """Whether the arbiter is used: nothing is shown for it without a promise."""
+        return self.weighed and self.feasible
 
     @property
     def num_small_bins(self) -> int:
@@ -126,13 +134,8 @@ class CascadeReport(Report):
             large_accuracy=accuracy[0] - self.interval.over_large.estimate[0],
         )
 
-    @property
-    def chosen(self) -> Point:
-        """What the chosen K achieves."""
-        return self.points[self.num_small_bins]
-
     def headline(self) -> dict[str, Any]:
-        chosen, both = self.chosen, self.conferring if self.confers else None
+        chosen, both = self.chosen, self.conferring if self.weighed else None
         return {
             "num_rows": self.num_rows,
             "small_accuracy": self.small.accuracy,
@@ -165,7 +168,7 @@ class CascadeReport(Report):
         for one in (self.small, self.large):
             found += one.remarks
         if self.conferring is not None:
-            found += self.conferring.sentences(self.confidence_level)
+            found += self.conferring.sentences(self.confidence_level, self.feasible)
         if math.isfinite(self.apgr):
             found.append(
                 f"Routing by confidence has an APGR of {self.apgr:.2f} ({level} "
@@ -173,7 +176,8 @@ class CascadeReport(Report):
                 "has 0.5."
             )
         found.extend(self._on_promise(level) if self.feasible else self._on_none(level))
-        return (*found, *self._on_money(level))
+        money = costs.sentence(self.cost_reason, self.chosen, self.confidence_level)
+        return (*found, money)
 
     def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         steps: list[str] = []
@@ -190,13 +194,7 @@ class CascadeReport(Report):
                 steps.append(
                     f"Allow a larger loss (--max-drop {_rounded_up(least)}){more}."
                 )
-            until = "Until then ask the large model for every input."
-            if self.confers:
-                until = (
-                    "Until then ask the large model for every input; or both, and take "
-                    f"the answers of calib-jax apply {record} NEW_SMALL NEW_LARGE"
-                )
-            return (*steps, until)
+            return (*steps, "Until then ask the large model for every input.")
         return (
             *steps,
             f"Decide for new inputs: calib-jax apply {record} NEW_FILE",
@@ -246,13 +244,8 @@ class CascadeReport(Report):
         plain, least = self.points[self.plain_num_small_bins], self.least_max_drop
         found = [
             f"No K can promise with confidence {level} that the cascade "
-            f"{phrases.promised(self.max_drop)}, so K is 0: "
-            + (
-                "the large model is asked for every input, and nothing is promised for "
-                "the arbiter's answers."
-                if self.confers
-                else "the large model answers everything."
-            ),
+            f"{phrases.promised(self.max_drop)}, so K is 0: the large model answers "
+            f"everything{', without the arbiter' if self.weighed else ''}.",
             *promises.impossible(
                 self.points, self.max_drop, self.selection, self.rows_needed
             ),
@@ -268,26 +261,12 @@ class CascadeReport(Report):
         if plain.num_small_bins:
             found.append(
                 "Without a guarantee, the first half suggests K = "
-                f"{plain.num_small_bins}: it keeps "
+                f"{plain.num_small_bins}{' with the arbiter' if self.weighed else ''}: "
+                "it keeps "
                 f"{phrases.percent(plain.small_share)} of inputs small and is right "
                 f"{phrases.percent(plain.accuracy)} of the time on the other half."
             )
         return found
-
-    def _on_money(self, level: str) -> list[str]:
-        saved = self.chosen.cost_saved_share
-        ends = self.chosen.cost_saved_share_interval
-        if saved is None or ends is None or not self.num_small_bins:
-            return [self.cost_reason]
-        if saved >= 0:
-            what = f"saves {phrases.percent(saved)} of the cost of"
-        else:
-            what = f"costs {phrases.percent(-saved)} more than"
-            ends = -ends[1], -ends[0]
-        return [
-            f"{self.cost_reason} The cascade {what} always asking the large model "
-            f"({level} interval {phrases.between(ends)})."
-        ]
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:
         small, large = self.small_cost, self.large_cost
@@ -322,7 +301,7 @@ class CascadeReport(Report):
             small_params=self.small.params,
             large_params=self.large.params,
             arbiter=None
-            if self.conferring is None or not self.conferring.used
+            if self.conferring is None or not self.confers
             else self.conferring.arbiter,
             selection=self.selection,
             promise=promise,
@@ -448,6 +427,13 @@ def cascade_report(
     )
     each = price.of_rows(second)
     saved = points.for_every_k(key, router, rows, each, confidence_level)
+    confers = rows.conferred_outcome is not None
+    every = points.of(interval, chosen, saved, confers=confers)
+    alone = every[0]
+    if confers and not bool(chosen.feasible):
+        paper = rows._replace(conferred_outcome=None)
+        interval_alone = points.interval(key, router, paper, confidence_level)
+        alone = points.of(interval_alone, chosen, saved, confers=False)[0]
     return CascadeReport(
         sources=tuple(one.model.source for one in fitted),
         seed=seed,
@@ -464,9 +450,8 @@ def cascade_report(
         plain_num_small_bins=points.plain_choice(router, rows_of(first), max_drop),
         interval=interval,
         reference=tables.reliability_table(router.bins, *rows[:2]),
-        points=points.of(
-            interval, chosen, saved, confers=rows.conferred_outcome is not None
-        ),
+        points=every,
+        chosen=every[int(chosen.num_small_bins)] if chosen.feasible else alone,
         small_cost=None if price.small is None else float(np.mean(each[0])),
         large_cost=None if price.large is None else float(np.mean(each[1])),
         cost_unit=price.unit,

@@ -24,8 +24,9 @@ class Conferring:
     """An arbiter between two models, from the first half, judged on the second.
 
     Attributes:
-      used: whether the cascade takes the arbiter's answers: if they were right more
-        often on the first half than those of the better model (`ArbiterReport.helps`).
+      used: whether every K is judged with the arbiter's answers: if they were right
+        more often on the first half than those of the better model
+        (`ArbiterReport.helps`).
       arbiter: `Arbiter`.
       report: `ArbiterReport`.
       differ_share: share of judged rows in which the models' answers differ, or None
@@ -44,28 +45,38 @@ class Conferring:
     gain: float
     gain_interval: tuple[float, float]
 
-    def sentences(self, confidence_level: float) -> tuple[str, ...]:
-        """What it is worth, or that this was not shown."""
+    def sentences(self, confidence_level: float, promised: bool) -> tuple[str, ...]:
+        """What it is worth, or that it did not help.
+
+        Args:
+          confidence_level: of the interval.
+          promised: whether a K is promised, without which the arbiter is not used.
+        """
         if not self.used:
             return (
                 "Weighing both answers by their confidence was not shown to help: the "
                 "large model's answer is taken wherever it is asked.",
             )
         lower, upper = (phrases.signed_points(end, 2) for end in self.gain_interval)
-        apart = ""
-        if self.differ_share is not None:
-            apart = (
-                f"; they differ in {phrases.percent(self.differ_share)} of the "
-                "judged rows"
-            )
-        return (
-            "Where the large model is asked, the arbiter weighs both answers by their "
-            f"confidence and takes one{apart}.",
+        found = [
             "If both models are asked for every input, the arbiter's answer is right "
             f"{phrases.percent(self.both_accuracy)} of the time: "
             f"{phrases.signed_points(self.gain, 2)} points against the better model "
-            f"alone ({phrases.level(confidence_level)} interval {lower} to {upper}).",
-        )
+            f"alone ({phrases.level(confidence_level)} interval {lower} to {upper})."
+        ]
+        if promised:
+            apart = ""
+            if self.differ_share is not None:
+                apart = (
+                    f"; they differ in {phrases.percent(self.differ_share)} of the "
+                    "judged rows"
+                )
+            found.insert(
+                0,
+                "Where the large model is asked, the arbiter weighs both answers by "
+                f"their confidence and takes one{apart}.",
+            )
+        return tuple(found)
 
 
 class Pair(NamedTuple):

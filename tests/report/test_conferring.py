@@ -135,6 +135,34 @@ def test_the_large_model_decides_if_asked(pair, found):
     assert not alone.feasible and found.feasible
 
 
+def test_without_a_promise_it_is_not_used(pair, tmp_path):
+    """So large a gain is not shown, and the large model answers everything."""
+    found = report.cascade_report(*pair, max_drop=-0.1)
+    assert not found.feasible and found.weighed and not found.confers
+    head = found.headline()
+    assert head["arbiter"] is False and head["both_gain"] > 0.05
+    assert head["accuracy"] == pytest.approx(found.large.accuracy, abs=1e-6)
+    assert found.chosen.accuracy_change == 0 == found.chosen.drop_bound
+    assert found.points[0].accuracy > found.chosen.accuracy + 0.05
+    text = " ".join(found.sentences())
+    assert "the large model answers everything, without the arbiter." in text
+    assert "If both models are asked for every input" in text
+    assert "Where the large model is asked" not in text
+    steps = found.next_steps()
+    # A smaller gain is possible.
+    named = float(steps[0].split("--max-drop ")[1].split(")")[0])
+    assert report.cascade_report(*pair, max_drop=named).confers
+    assert steps[-1] == "Until then ask the large model for every input."
+    page = pages.page(found)
+    assert "so the arbiter is not used" in page and "not tested, chosen" not in page
+    path = tmp_path / "cascade.json"
+    found.files()["cascade.json"](path)
+    record = cj.load(path)
+    assert record.arbiter is None and record.num_small_bins == 0
+    answers = applying.answer(applying.load(path), *pair)
+    assert set(answers.answers) == {"large"}
+
+
 def test_where_it_does_not_help_nothing_changes(tmp_path):
     pair = made_pairs.pair()
     found = report.cascade_report(*pair)
