@@ -334,6 +334,29 @@ def test_intervals_of_models_that_confer(router):
     close([found.apgr.lower, found.apgr.upper], ordered[[0, -1]], rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_intervals_cover_what_the_arbiter_gains(four_bins):
+    splits = drawn(np.random.default_rng(8), 400, 200)
+    found = jax.jit(
+        jax.vmap(
+            lambda *rows: (
+                cj.cascade_interval(
+                    KEY,
+                    four_bins,
+                    *rows[:3],
+                    conferred_outcome=rows[3],
+                    num_resamples=1,
+                ).over_large
+            )
+        )
+    )(*splits)
+    lower, upper, gain = np.array(found.lower), np.array(found.upper), -true_drops()
+    covered = ((lower <= gain) & (gain <= upper)).mean(axis=0)
+    assert (covered > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 400)).all()
+    # At K = 0 too, where without an arbiter nothing is gained or lost.
+    assert covered[0] < 1 and (upper - lower)[:, 0].min() > 0.05
+
+
 def test_what_an_arbiter_is_worth(router):
     """One router twice, with the arbiter and without it."""
     rows = KEY, router, router, SCORES, SCORES, SMALL, LARGE
