@@ -77,17 +77,15 @@ class Judged:
 
 
 def of_task(outputs: Outputs) -> tuple[Pair, ...]:
-    """Pairs of a task: its own, or every two models that are nearly as accurate."""
+    """Pairs of a task: its own; or every two models nearly as accurate, or any two."""
     own = dict.fromkeys((*outputs.small_large, *outputs.large_large))
     if own:
         return tuple(own)
     accuracy = outputs.correct.mean(axis=1)
     order = np.argsort(accuracy, kind="stable").tolist()
-    return tuple(
-        (small, large)
-        for small, large in itertools.combinations(order, 2)
-        if accuracy[large] - accuracy[small] <= REACH
-    )
+    every = tuple(itertools.combinations(order, 2))
+    near = [pair for pair in every if np.ptp(accuracy[list(pair)]) <= REACH]
+    return tuple(near) or every
 
 
 def evaluate(outputs: Outputs, seed: int, num_splits: int, num_bins: int) -> Judged:

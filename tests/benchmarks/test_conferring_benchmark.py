@@ -13,7 +13,13 @@ pytest.importorskip("matplotlib")
 pytest.importorskip("rich")
 
 from benchmarks.conferring import __main__ as command  # noqa: E402
-from benchmarks.conferring import pair_tables, pairs, tried  # noqa: E402
+from benchmarks.conferring import (  # noqa: E402
+    classifiers,
+    committees,
+    pair_tables,
+    pairs,
+    tried,
+)
 from benchmarks.kit import halves, outputs  # noqa: E402
 
 pytestmark = pytest.mark.once
@@ -115,16 +121,29 @@ def made_up(judged, change):
 
 def test_exceptions_are_listed(judged):
     for change, listed in ((-0.01, True), (-0.0005, False), (0.01, False)):
-        text = pair_tables.describe({"cifar10": made_up(judged, change)}, 2).text
-        assert ("The exceptions: CIFAR-10: " in text) == listed
-        assert ("There is no exception" in text) != listed
+        found = pair_tables.describe({"cifar10": made_up(judged, change)}, 2)
+        text = " ".join(found.text.split())
+        assert ("less accurate in 3: CIFAR-10: LeNet-5 + WRN-16-4 (" in text) == listed
+        assert ("less accurate in 0." in text) != listed
         better = 3 if change > 0.001 else 0
-        assert f"points in {better} of 3 pairs" in " ".join(text.split())
+        assert f"points in {better} of 3 pairs" in text
+
+
+def test_classifiers():
+    made = classifiers.make(0)
+    assert made.num_examples == 5000 - classifiers.NUM_TRAIN
+    assert np.all((made.confidence >= 0) & (made.confidence <= 1))
+    np.testing.assert_array_equal(made.correct, made.prediction == made.label)
+    assert np.all(made.correct.mean(axis=1) > 0.6)
+    assert len(pairs.of_task(made)) > 5
 
 
 def test_command(folder, judged, tmp_path, monkeypatch):
     """Made-up judgements; the study of guards on a few variants and sizes."""
     monkeypatch.setattr(pairs, "evaluate", lambda task, *_: judged)
+    monkeypatch.setattr(classifiers, "make", lambda seed: None)
+    # See test_committees_benchmark.py.
+    monkeypatch.setattr(committees, "evaluate", lambda *_: ({}, {}))
     monkeypatch.setattr(tried, "SIZES", (50, None))
     monkeypatch.setattr(tried, "VARIANTS", tried.VARIANTS[:1] + tried.VARIANTS[3:5])
     arguments = [str(folder), "--num-splits", "2", "--output", str(tmp_path)]
