@@ -4,17 +4,21 @@ from pathlib import Path
 
 from benchmarks.kit import command, outputs
 
-from . import pairs, tried
+from . import classifiers, committees, pairs, tried
 from .report import Results
 
 
 def run(folder: Path, *, seed: int, num_splits: int, num_bins: int) -> Results:
-    """Judges every pair of every task of the folder."""
+    """Judges every pair and every committee of every task of the folder."""
     names = outputs.find(folder, without_pairs=True)
     tasks = {name: outputs.read(folder, name) for name in names}
     with command.progress() as bars:
-        judged = {}
-        for name, task in command.each(bars, "pairs", list(tasks.items()), str):
+        made = classifiers.make(seed)
+        judged = {classifiers.NAME: pairs.evaluate(made, seed, num_splits, num_bins)}
+        named = command.each(
+            bars, "pairs", list(tasks.items()), lambda one: one[1].title
+        )
+        for name, task in named:
             judged[name] = pairs.evaluate(task, seed, num_splits, num_bins)
         studied = tried.evaluate(
             tasks,
@@ -22,8 +26,14 @@ def run(folder: Path, *, seed: int, num_splits: int, num_bins: int) -> Results:
             max(num_splits // 2, 2),
             command.bar(bars, "guards", len(tasks)),
         )
+        voted, bounded = committees.evaluate(tasks.values(), seed, num_splits, bars)
     return Results(
-        pairs=judged, tried=studied, num_splits=num_splits, num_bins=num_bins
+        pairs=judged,
+        tried=studied,
+        committees=voted,
+        bounds=bounded,
+        num_splits=num_splits,
+        num_bins=num_bins,
     )
 
 

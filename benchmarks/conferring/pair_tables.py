@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from benchmarks.kit import report
 from benchmarks.kit.report import Section, number, percent, spread
 
+from . import classifiers
 from .pairs import REACH, TUNED, Judged
 
 # A loss of accuracy, or a gain, that is noticed.
@@ -59,34 +60,53 @@ def every(judged: Mapping[str, Judged]) -> list[Pair]:
 def describe(judged: Mapping[str, Judged], num_splits: int) -> Section:
     """What the arbiter is worth: where both are asked, and in a cascade."""
     found = every(judged)
-    groups = {
-        "tuned": [pair for pair in found if pair.task in TUNED],
-        "other": [pair for pair in found if pair.task not in TUNED],
-    }
     pictured = [pair for pair in found if _is_pictured(pair)]
-    values = {}
-    for name, pairs in groups.items():
-        values |= {
-            f"{name}_tasks": list(dict.fromkeys(pair.judged.title for pair in pairs)),
-            f"{name}_pairs": len(pairs),
-            f"{name}_both": _both(pairs),
-            f"{name}_cascade": _cascade(pairs),
-            f"{name}_means": _means(pairs),
-            f"{name}_worse": _worse(pairs),
-            f"{name}_better": sum(pair.change().mean() > LOSS for pair in pairs),
-            f"{name}_within": sum(pair.change().mean() >= -LOSS for pair in pairs),
-        }
+    groups = []
+    for title, holds in _GROUPS.items():
+        pairs = [pair for pair in found if holds(pair.task)]
+        if pairs:
+            groups.append(_group(title, pairs))
     return report.section(
         Path(__file__).with_name("templates") / "pairs.md.jinja",
         stored=None,
         figures={"conferring": functools.partial(_draw, pictured)} if pictured else {},
         num_pairs=len(found),
         num_splits=num_splits,
+        num_train=classifiers.NUM_TRAIN,
         reach=REACH,
         loss=LOSS,
         gap_table=_by_gap(found),
-        **values,
+        groups=groups,
+        num_better=sum(pair.change().mean() > LOSS for pair in found),
+        worse=[
+            f"{pair.title} ({_spread(pair.change())})"
+            for pair in found
+            if pair.change().mean() < -LOSS
+        ],
     )
+
+
+_GROUPS: Mapping[str, Callable[[str], bool]] = {
+    "tasks that the guard was chosen on": lambda task: task in TUNED,
+    "other tasks": lambda task: task not in (*TUNED, classifiers.NAME),
+    "classifiers trained here": lambda task: task == classifiers.NAME,
+}
+
+
+def _group(title: str, pairs: Sequence[Pair]) -> dict[str, Any]:
+    """What the template needs of some tasks: gains are means over pairs."""
+    gains = {
+        name: np.mean([pair.gain(name).mean() for pair in pairs])
+        for name in ("paper", "surer", "arbiter", "cascade")
+    }
+    return gains | {
+        "title": title,
+        "tasks": list(dict.fromkeys(pair.judged.title for pair in pairs)),
+        "num_pairs": len(pairs),
+        "worst": min(pair.gain("arbiter").mean() for pair in pairs),
+        "both": _both(pairs),
+        "cascades": _cascade(pairs),
+    }
 
 
 def _is_pictured(pair: Pair) -> bool:
@@ -112,7 +132,7 @@ def _both(pairs: Iterable[Pair]) -> str:
             ("surer", gain("surer")),
             ("arbiter", gain("arbiter")),
             ("either is right", lambda pair: percent(pair.gain("either").mean(), 2)),
-            ("gain shown (%)", lambda pair: percent(pair.of("helps").mean(), 0)),
+            ("rule used (%)", lambda pair: percent(pair.of("helps").mean(), 0)),
         ],
         pairs,
     )
@@ -145,30 +165,14 @@ def _has_gap(pair: Pair) -> bool:
     return bool(np.all(pair.of("large") - pair.of("small") >= 0.01))
 
 
-def _means(pairs: Sequence[Pair]) -> dict[str, float]:
-    """Means over pairs, in accuracy, above the better model, and of the change."""
-    found = {
-        name: float(np.mean([pair.gain(name).mean() for pair in pairs] or [np.nan]))
-        for name in ("paper", "surer", "arbiter", "cascade")
-    }
-    return found | {"worst": min((p.gain("arbiter").mean() for p in pairs), default=0)}
-
-
-def _worse(pairs: Iterable[Pair]) -> list[str]:
-    """Pairs whose cascade loses noticeably by the arbiter, with the loss."""
-    return [
-        f"{pair.title} ({_spread(pair.change())})"
-        for pair in pairs
-        if pair.change().mean() < -LOSS
-    ]
-
-
 def _by_gap(pairs: Iterable[Pair]) -> str:
     """Mean gains of pairs by how far apart the two models are."""
-    gaps = {pair: abs((pair.of("large") - pair.of("small")).mean()) for pair in pairs}
+    apart = [
+        (abs((pair.of("large") - pair.of("small")).mean()), pair) for pair in pairs
+    ]
     rows = []
     for low, high in zip(_GAPS[:-1], _GAPS[1:], strict=True):
-        inside = [pair for pair, gap in gaps.items() if low <= gap < high]
+        inside = [pair for gap, pair in apart if low <= gap < high]
         if not inside:
             continue
         span = f"{percent(low, 0)} to {percent(high, 0)}"
@@ -179,7 +183,7 @@ def _by_gap(pairs: Iterable[Pair]) -> str:
         shown = percent(np.mean([pair.of("helps").mean() for pair in inside]), 0)
         rows.append([span, len(inside), *gains, shown])
     header = ["points apart", "pairs", "paper's best K", "surer", "arbiter"]
-    header += ["cascade with arbiter", "either is right", "gain shown (%)"]
+    header += ["cascade with arbiter", "either is right", "rule used (%)"]
     return report.grid(header, rows)
 
 

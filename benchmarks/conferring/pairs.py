@@ -19,7 +19,7 @@ import calib_jax as cj
 from benchmarks.kit import halves
 from benchmarks.kit.outputs import Outputs, Pair
 
-# Tasks on which the guard of the arbiter was chosen; on all others it was not looked at.
+# Tasks on which the guard of the arbiter was chosen.
 TUNED = ("imagenet", "cifar10", "cifar100", "mmlu", "mmlu_paper_pair")
 # Without pairs of its own a task has every two models this close in accuracy.
 REACH = 0.1
@@ -48,8 +48,8 @@ class Judged:
       cascade_asked: `[S, P]`, the same of `cascade`.
       paper_recovered: `[S, P]`, APGR without the arbiter; NaN without a gap.
       recovered: `[S, P]`, APGR with it.
-      shares: `[P, K]`, share of large-model calls for each K with the arbiter, mean over
-        splits; `paper_shares` without it.
+      shares: `[P, K]`, share of large-model calls for each K with the arbiter, mean
+        over splits; `paper_shares` without it.
       accuracies: `[P, K]`, the accuracy there; `paper_accuracies` without it.
     """
 
@@ -77,17 +77,15 @@ class Judged:
 
 
 def of_task(outputs: Outputs) -> tuple[Pair, ...]:
-    """Pairs of a task: its own, or every two models that are nearly as accurate."""
+    """Pairs of a task: its own; or every two models nearly as accurate, or any two."""
     own = dict.fromkeys((*outputs.small_large, *outputs.large_large))
     if own:
         return tuple(own)
     accuracy = outputs.correct.mean(axis=1)
     order = np.argsort(accuracy, kind="stable").tolist()
-    return tuple(
-        (small, large)
-        for small, large in itertools.combinations(order, 2)
-        if accuracy[large] - accuracy[small] <= REACH
-    )
+    every = tuple(itertools.combinations(order, 2))
+    near = [pair for pair in every if np.ptp(accuracy[list(pair)]) <= REACH]
+    return tuple(near) or every
 
 
 def evaluate(outputs: Outputs, seed: int, num_splits: int, num_bins: int) -> Judged:

@@ -7,7 +7,8 @@ from pathlib import Path
 from benchmarks.kit import report
 from benchmarks.kit.report import Draw, Section
 
-from . import pair_tables, tried
+from . import committee_tables, pair_tables, tried
+from .committees import Bounds, Group
 from .pairs import Judged
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -20,12 +21,16 @@ class Results:
     Attributes:
       pairs: of two models, by task.
       tried: ways to guard an arbiter.
+      committees: by title.
+      bounds: of votes whose answers were not saved, by task.
       num_splits: of each task.
       num_bins: of routers.
     """
 
     pairs: Mapping[str, Judged]
     tried: tried.Tried
+    committees: Mapping[str, Group]
+    bounds: Mapping[str, Bounds]
     num_splits: int
     num_bins: int
 
@@ -33,6 +38,7 @@ class Results:
         return [
             pair_tables.describe(self.pairs, self.num_splits),
             tried.describe(self.tried),
+            committee_tables.describe(self.committees, self.bounds, self.num_splits),
         ]
 
     def text(self) -> str:

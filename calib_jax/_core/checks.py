@@ -264,7 +264,9 @@ def conferred(
     return array
 
 
-def bools(name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]") -> Any:
+def bools(
+    name: str, value: ArrayLike, *, rank: Sequence[int] | int = 1, axes: str = "[N]"
+) -> Any:
     """Bool array; 0/1 integers are refused, because they may be indices."""
     expected = f"a bool array {axes}"
     array, stated = arrays.from_any(name, value, expected)
@@ -278,7 +280,11 @@ def bools(name: str, value: ArrayLike, *, rank: int = 1, axes: str = "[N]") -> A
 
 
 def mask(
-    name: str, value: ArrayLike | None, *, rank: int = 1, axes: str = "[N]"
+    name: str,
+    value: ArrayLike | None,
+    *,
+    rank: Sequence[int] | int = 1,
+    axes: str = "[N]",
 ) -> jax.Array | None:
     """A `where` argument: None or a bool array."""
     return None if value is None else bools(name, value, rank=rank, axes=axes)

@@ -13,6 +13,8 @@ from .chain_curves import (
     selective_accuracy,
 )
 from .chains import Chain, chain_answers, fit_chain, with_abstaining
+from .committee_curves import CommitteeCurve, committee_curve, order_committee
+from .committees import Committee, committee, growing_committees
 from .cost_control import control_cost
 from .curves import (
     CascadeCurve,
@@ -54,6 +56,8 @@ __all__ = [
     "Chain",
     "ChainChoice",
     "ChainCurve",
+    "Committee",
+    "CommitteeCurve",
     "Deferral",
     "GuaranteedRouter",
     "Router",
@@ -70,6 +74,8 @@ __all__ = [
     "chain_curve",
     "choose_by_confidence",
     "choose_num_small_bins",
+    "committee",
+    "committee_curve",
     "control_accuracy_drop",
     "control_cost",
     "control_regret",
@@ -80,6 +86,8 @@ __all__ = [
     "fit_chain",
     "fit_router",
     "fit_router_with_guarantee",
+    "growing_committees",
+    "order_committee",
     "performance_gap_recovered",
     "prefer_large",
     "random_curve",

@@ -249,10 +249,7 @@ def _fit_arbiter(
         "outcome": (advantage > 0).astype(jnp.float32),
         "weight": weight * jnp.abs(advantage),
     }
-    total, decisive, ahead = reduce.sum_rows(
-        lambda block, live: tuple(jnp.where(live, array, 0.0) for array in block),
-        (weight, rows["weight"], weight * advantage),
-    )
+    total, decisive, ahead = _sums(weight, rows["weight"], weight * advantage)
     # The penalty in units of the weights; it may not exceed the range of float32.
     penalty = jnp.minimum(1 / unit, 1e30)
     scale = 1 / (decisive + _TOTAL_PENALTY * penalty)
@@ -276,10 +273,7 @@ def _fit_arbiter(
     # Accuracy gained where the rule takes the other model.
     change = jnp.where(takes_large, -advantage, advantage)
     change = jnp.where((left_out >= 0) == takes_large, 0.0, change)
-    first, second = reduce.sum_rows(
-        lambda block, live: tuple(jnp.where(live, array, 0.0) for array in block),
-        (weight * change, weight * change * change),
-    )
+    first, second = _sums(weight * change, weight * change * change)
     gain, square = masking.ratio(first, total), masking.ratio(second, total)
     error = jnp.sqrt(
         masking.ratio(jnp.maximum(square - gain * gain, 0.0), total) * penalty
@@ -303,6 +297,16 @@ def _fit_arbiter(
         fit=reports.fit_report(solution, status, decisive),
     )
     return jax.lax.stop_gradient((arbiter, report))
+
+
+def _sums(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    """Sums of arrays `[N]`."""
+
+    def of_block(block: Any, live: jax.Array) -> tuple[jax.Array, ...]:
+        return tuple(jnp.where(live, array, 0.0) for array in block)
+
+    sums: tuple[jax.Array, ...] = reduce.sum_rows(of_block, arrays)
+    return sums
 
 
 def _evaluate(params: jax.Array, data: Any, every: Any) -> Evaluation:

@@ -83,7 +83,15 @@ def test_templates_make_text_and_claims(tmp_path):
 
 @pytest.mark.parametrize(
     "name",
-    ["alarms", "audits", "chains", "guarantees", "intervals", "specialisation"],
+    [
+        "alarms",
+        "audits",
+        "chains",
+        "conferring",
+        "guarantees",
+        "intervals",
+        "specialisation",
+    ],
 )
 def test_results_match_their_template(name):
     """Up to digits, since results.json rounds the numbers that the text was made

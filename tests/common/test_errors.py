@@ -27,6 +27,7 @@ SCALARS = {"temperature", "target", "max_large_share", "min_accuracy"}
 SCALARS |= {"num_successes", "num_trials", "num_rows", "total_loss", "max_rate"}
 SCALARS |= {"max_mean", "max_regret", "max_drop", "max_error", "max_cost", "max_loss"}
 SCALARS |= {"cost_limit", "worth", "cost", "risk", "coverage", "strength"}
+SCALARS |= {"min_evidence"}
 CLASSES = {"scaled_softmax", "top1", "choice_logits"}
 ANY_SHAPE = {"log_odds", "confidence.log_odds_from_log", "bin_index"}
 ANY_SHAPE |= {"calibrate-platt", "calibrate-histogram", "calibrate-beta"}
@@ -106,6 +107,8 @@ def wrong_arrays(case, name, good):
     optional |= {"min_accuracy", "max_large_share", "strength", *CONFERRED}
     optional_here = {
         ("cleaning.expert_dependence", "confidences"),
+        ("cascade.committee_curve", "costs"),
+        ("cascade.order_committee", "costs"),
         ("metrics.coverage_at_risk", "confidence_level"),
         ("metrics.threshold_at_risk", "confidence_level"),
     }

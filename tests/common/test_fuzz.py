@@ -85,6 +85,8 @@ NAN_MEANS = {
     "equal_count_bins": "NaN scores are left out",
     "confident_learning": "a row with NaN is not flagged",
     "cleaning.label_issue_score": "a missing prediction has no confidence",
+    "cascade.committee": "models that abstain have no confidence",
+    "cascade.committee_curve": "the same, and models that are not asked",
     "choice_logits": "only the chosen classes are looked at",
     "sequence_mean_logit": "only the chosen tokens are looked at",
     "confidence.update_decoding": "the same of its mean logit",

@@ -331,6 +331,7 @@ NOTHING = {
     "metrics.excess_area_under_risk_coverage": NAN,
     "metrics.area_under_generalised_risk_coverage": NAN,
     "cascade_curve": NAN,
+    "cascade.committee_curve": NAN,
     "confident_learning": np.inf,
 }
 FITS = "fit_temperature", "fit_platt", "fit_histogram", "calibration.fit_beta"

@@ -21,6 +21,16 @@ _ARBITER = cj.cascade.Arbiter(
     small_slope=jnp.float32(1), large_slope=jnp.float32(0.8), intercept=jnp.float32(0)
 )
 _CHAIN_AXES = dict.fromkeys(_CHAIN_ROWS, 1)
+_VOTES = {
+    "predictions": lambda rng, n: rng.integers(-1, 3, (3, n)),
+    "confidences": by_model(tied, 3),
+}
+_JUDGED_VOTES = {
+    **_VOTES,
+    "labels": makers.BY_NAME["labels"],
+    "costs": _CHAIN_ROWS["costs"],
+}
+_VOTE_AXES = {"predictions": 1, "confidences": 1, "labels": 0, "costs": 1}
 
 
 def _of_curve(name, gradients=("curve",), **given):
@@ -285,4 +295,28 @@ _CHAINS = [
     ),
 ]
 
-CASES = [*_CURVES, *_SELECTIONS, *_CHAINS]
+_COMMITTEES = [
+    case("cascade.committee", given=_VOTES, split=all_rows, where=True),
+    case(
+        "cascade.growing_committees",
+        given=_VOTES,
+        split=lambda found: (jax.tree.map(jnp.transpose, found), ()),
+        where=True,
+        again=True,
+    ),
+    case(
+        "cascade.committee_curve",
+        given={**_JUDGED_VOTES, "min_evidence": 1.5},
+        rows=_VOTE_AXES,
+        **GIVEN,
+    ),
+    case(
+        "cascade.order_committee",
+        given=_JUDGED_VOTES,
+        rows=_VOTE_AXES,
+        again=True,
+        **GIVEN,
+    ),
+]
+
+CASES = [*_CURVES, *_SELECTIONS, *_CHAINS, *_COMMITTEES]
