@@ -20,13 +20,12 @@ def run(folder: Path, *, seed: int, num_splits: int, num_bins: int) -> Results:
         )
         for name, task in named:
             judged[name] = pairs.evaluate(task, seed, num_splits, num_bins)
+        # These take longer.
+        fewer = max(num_splits // 2, 2)
         studied = tried.evaluate(
-            tasks,
-            seed,
-            max(num_splits // 2, 2),
-            command.bar(bars, "guards", len(tasks)),
+            tasks, seed, fewer, command.bar(bars, "guards", len(tasks))
         )
-        voted, bounded = committees.evaluate(tasks.values(), seed, num_splits, bars)
+        voted, bounded = committees.evaluate(tasks.values(), seed, fewer, bars)
     return Results(
         pairs=judged,
         tried=studied,

@@ -15,9 +15,7 @@ from .committees import CHANCES, MEASURES, RULES, SCORES, TOLERANCE, Bounds, Gro
 _TEMPLATE = Path(__file__).with_name("templates") / "committees.md.jinja"
 
 
-def describe(
-    groups: Mapping[str, Group], bounds: Mapping[str, Bounds], num_splits: int
-) -> Section:
+def describe(groups: Mapping[str, Group], bounds: Mapping[str, Bounds]) -> Section:
     """What committees are worth, from those of all tasks by title."""
     gains = {
         title: {
@@ -30,7 +28,7 @@ def describe(
         _TEMPLATE,
         stored=None,
         figures={"committees": lambda dark: _draw(groups)} if groups else {},
-        num_splits=num_splits,
+        num_splits=max((len(g.order) for g in groups.values()), default=0),
         total=len(groups),
         most_models=MOST_MODELS,
         tolerance=percent(TOLERANCE),
@@ -67,6 +65,8 @@ def _titles(
 
 def _ranks(groups: Mapping[str, Group]) -> dict[str, float]:
     """Mean over committees of the area under the ROC curve of each score."""
+    if not groups:
+        return {}
     place = MEASURES.index("auroc")
     return {
         name: float(np.mean([g.scores[name][:, place].mean() for g in groups.values()]))

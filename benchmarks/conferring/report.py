@@ -38,7 +38,7 @@ class Results:
         return [
             pair_tables.describe(self.pairs, self.num_splits),
             tried.describe(self.tried),
-            committee_tables.describe(self.committees, self.bounds, self.num_splits),
+            committee_tables.describe(self.committees, self.bounds),
         ]
 
     def text(self) -> str:

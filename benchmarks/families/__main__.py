@@ -10,7 +10,10 @@ from .report import Group, Results
 
 def run(folder: Path, *, seed: int, num_splits: int) -> Results:
     """Fits and judges every calibrator on every task of the folder."""
-    names = outputs.find(folder, without_pairs=True)
+    # Means over the models of a task: two are too few.
+    names = outputs.find(
+        folder, lambda task: len(task["models"]) > 2, without_pairs=True
+    )
     tasks = [outputs.read(folder, name) for name in names]
     groups = []
     with command.progress() as bars:

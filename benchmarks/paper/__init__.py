@@ -18,6 +18,8 @@ and writes RESULTS.md, results.json and figures. README.md says where to get the
     shift         the appendix on corruptions; shift_measures
     independence  how alike two experts may be; independence_measures,
                   independence_figure, expert_pairs
+    further       more language models, by softmax maximum and by raw logit;
+                  further_numbers, further_claims
 
 Each section has `evaluate`, from a `Study` to numbers, and `describe`, from these to
 text and figures. Shapes: S splits into halves, M models, P pairs, N examples of a task,

@@ -15,6 +15,7 @@ from . import (
     calibration,
     cascades,
     cleaning,
+    further,
     independence,
     language_cleaning,
     large_pairs,
@@ -35,6 +36,7 @@ SECTIONS: Mapping[str, ModuleType] = {
     "shift": shift,
     "task-shift": task_shift,
     "independence": independence,
+    "further": further,
 }
 
 

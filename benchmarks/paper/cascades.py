@@ -50,7 +50,7 @@ def describe(study: Study, numbers: Numbers) -> Section:
         clear_tables={name: _clear_table(task) for name, task in numbers.items()},
         unclear_tables={name: _unclear_table(task) for name, task in numbers.items()},
         saving_tables={name: _saving_table(task) for name, task in numbers.items()},
-        **(_evidence(list(numbers.values())) if numbers else {}),
+        **(evidence(list(numbers.values())) if numbers else {}),
     )
 
 
@@ -133,7 +133,7 @@ def _saving_table(task: TaskNumbers) -> str:
     return report.table(columns, rows)
 
 
-def _evidence(tasks: Sequence[TaskNumbers]) -> dict[str, Any]:
+def evidence(tasks: Sequence[TaskNumbers]) -> dict[str, Any]:
     """Evidence for the claims, over all pairs of all tasks.
 
     APGR exceeds 0.5 where the area exceeds 0, and ranks two routers in the same order,

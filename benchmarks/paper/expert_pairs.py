@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from benchmarks.kit import training
-from calib_jax.demo import cleaning, models
+from calib_jax.demo import data, models
 from calib_jax.demo.data import Recipe, Split
 
 from .independence_measures import Pair
@@ -122,7 +122,7 @@ def train(settings: Settings, repeat: int, advance: Advance) -> Trained:
 
     known, truth = digits.calibration.labels, digits.test.labels
     key = jax.random.key(rng(_FLIPS).integers(2**31))
-    flipped = np.asarray(cleaning.flip(key, truth, settings.flipped_share))
+    flipped = np.asarray(data.flip(key, truth, settings.flipped_share))
     habit = by_habit(rng(_HABIT, 3), truth)
     is_habit = habit != truth
     return Trained(

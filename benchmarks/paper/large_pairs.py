@@ -38,7 +38,7 @@ def describe(study: Study, numbers: Numbers) -> Section:
         accuracy_table=_accuracy_table(study, numbers),
         gain_table=_gain_table(study, numbers),
         cleaned_table=_cleaned_table(study, numbers),
-        **(_evidence(list(numbers.values())) if numbers else {}),
+        **(evidence(list(numbers.values())) if numbers else {}),
         **_cleaned_evidence([t.cleaned for t in numbers.values() if t.cleaned]),
     )
 
@@ -134,7 +134,7 @@ def _cleaned_table(study: Study, numbers: Numbers) -> str:
     )
 
 
-def _evidence(tasks: Sequence[TaskNumbers]) -> dict[str, Any]:
+def evidence(tasks: Sequence[TaskNumbers]) -> dict[str, Any]:
     """Evidence for the claim on data as given, over all pairs of all tasks."""
     gains = np.concatenate([task.gain.mean(axis=0) for task in tasks], axis=-1)
     ends = np.concatenate([task.gain_interval[1] for task in tasks])

@@ -105,7 +105,7 @@ def growing_committees(
 ) -> Committee:
     """The committees of the first model, of the first two, and so on up to all.
 
-    Each is a model of its own, dearer and better than the one before: with calibrated
+    Each answers like a model of its own, dearer than the one before: with calibrated
     evidence as their confidence they make a chain (`fit_chain`).
 
     Args:

@@ -242,4 +242,5 @@ def _put_back(
         flags = 2 + take.astype(jnp.int32)
     code = (4 * prediction).at[index].set(4 * answer + flags, mode="drop")
     assurance = assurance.at[index].set(sure, mode="drop")
-    return code >> 2, assurance, code % 2 == 1, code % 4 > 1
+    used = code % 2 == 1
+    return code >> 2, assurance, used, used if prefer_large is None else code % 4 > 1

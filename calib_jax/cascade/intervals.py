@@ -423,9 +423,12 @@ def for_every_k(order: jax.Array, seen: Table, error: jax.Array) -> dict[str, In
     parts = list(zip(*_sums_and_squares(table), strict=True))
     num_outcomes = (len(parts) + 1) // 2
     by_small, *_, by_answer = (jnp.stack(part) for part in parts[:num_outcomes])
-    lost, *lost_sent_on = (jnp.stack(part) for part in parts[num_outcomes:])
-    rows = first_bins.sum_for_every_k(order, table.weight)
-    gain, gain_squares = first_bins.sum_for_every_k(order, lost, *lost_sent_on, axis=1)
+    weights = table.weight, jnp.zeros_like(table.weight)
+    gains = zip(weights, parts[num_outcomes:], strict=False)
+    lost, *lost_sent_on = (jnp.stack([weight, *part]) for weight, part in gains)
+    rows, gain, gain_squares = first_bins.sum_for_every_k(
+        order, lost, *lost_sent_on, axis=1
+    )
     correct, squares = first_bins.sum_for_every_k(order, by_small, by_answer, axis=1)
 
     none = jnp.isnan(curve.accuracy)

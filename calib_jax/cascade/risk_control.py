@@ -313,7 +313,8 @@ def _control_regret(
             return large_outcome & ~outcome
         return jnp.maximum(large_outcome - outcome, 0.0)
 
-    worst, sent_on = small_outcome, ()
+    worst = small_outcome
+    sent_on: tuple[jax.Array, ...] = ()
     if conferred_outcome is not None:
         worst = jnp.minimum(small_outcome, conferred_outcome)
         sent_on = (regret(conferred_outcome),)

@@ -154,6 +154,9 @@ def fit_router(
     router. Bring raw scores of another range, such as mean logits, to [0, 1] by one
     linear map for both models: that changes no decision.
 
+    If the models confer, what counts is the advantage of the answer that the arbiter
+    prefers: pass its confidence as `large_confidence`, as in the second example.
+
     Args:
       small_confidence: floating `[N]`, in `[0, 1]`.
       large_confidence: floating `[N]`, in `[0, 1]`.
@@ -180,6 +183,16 @@ def fit_router(
       >>> router = fit_router(small, large, num_bins=2)
       >>> print(router.order, use_small(router, [0.1, 0.95], 1))
       [1 0] [False  True]
+
+      >>> import calib_jax as cj
+      >>> surer = cj.cascade.Arbiter(small_slope=1.0, large_slope=1.0, intercept=0.0)
+      >>> small = jnp.array([0.4, 0.5, 0.8, 0.9])
+      >>> large = jnp.array([0.9, 0.1, 0.5, 0.9])
+      >>> differ = jnp.array([True, True, True, False])
+      >>> keep = differ & ~cj.cascade.prefer_large(surer, small, large)
+      >>> router = fit_router(small, jnp.where(keep, small, large), num_bins=2)
+      >>> print(keep, router.table.advantage)
+      [False  True  True False] [0.25 0.  ]
     """
     small = checks.floats("small_confidence", small_confidence)
     large = checks.floats("large_confidence", large_confidence)

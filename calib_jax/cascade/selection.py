@@ -21,7 +21,8 @@ from .._core.domains import Difference, Share
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..calibration.apply import calibrate
 from ..calibration.reports import FitReport
-from . import curves, first_bins, routers
+from . import arbiters, curves, first_bins, routers
+from .arbiters import Arbiter, ArbiterReport
 from .curves import CascadeCurve
 from .routers import AdvantageTable, Router, fit_router
 
@@ -77,6 +78,9 @@ class GuaranteedRouter:
       large_params: parameters that calibrate the large model's scores, or None.
       small_report: `FitReport` of the small model's calibration, or None.
       large_report: `FitReport` of the large model's calibration, or None.
+      arbiter: `Arbiter` of their confidences if the models confer, else None; not to be
+        used where the selection is not feasible.
+      arbiter_report: `ArbiterReport` of its fit, or None.
     """
 
     router: Router
@@ -85,6 +89,8 @@ class GuaranteedRouter:
     large_params: Any
     small_report: FitReport | None
     large_report: FitReport | None
+    arbiter: Arbiter | None = None
+    arbiter_report: ArbiterReport | None = None
 
 
 def choose_num_small_bins(
@@ -103,7 +109,7 @@ def choose_num_small_bins(
     Args:
       curve: `CascadeCurve` of calibration data.
       min_accuracy: floating scalar in `[0, 1]`, such as `curve.large_accuracy` for no
-        loss; may be traced.
+        loss, which models that confer may reach with fewer calls; may be traced.
       max_large_share: floating scalar in `[0, 1]`, of inputs sent to the large model; a
         share equal to the budget is within it. May be traced.
 
@@ -227,6 +233,7 @@ def fit_router_with_guarantee(
     *,
     small_cost: ArrayLike | None = None,
     large_cost: ArrayLike | None = None,
+    differ: ArrayLike | None = None,
     fit: Callable[..., Any] | None = None,
     num_bins: int = DEFAULT_NUM_BINS,
     where: ArrayLike | None = None,
@@ -251,6 +258,10 @@ def fit_router_with_guarantee(
             curve = cj.cascade_curve(router, *rows, where=where)
             return cj.choose_num_small_bins(curve, min_accuracy=0.9)
 
+    With `differ` the models confer: `calib_jax.cascade.fit_arbiter` fits an arbiter,
+    bins are ordered by the advantage of the answer that it prefers, and `choose` is
+    given its `conferred_outcome` too.
+
     Args:
       key: a JAX random key, for the split.
       small_scores: floating `[N]`, which `fit` calibrates; without `fit`, confidences
@@ -262,6 +273,8 @@ def fit_router_with_guarantee(
       choose: chooses K, as described above; returns a `Selection`.
       small_cost: optional floating `[N]`, for a `choose` that takes costs.
       large_cost: optional floating `[N]`, for a `choose` that takes costs.
+      differ: optional bool `[N]`, where the answers of the two models differ; True
+        throughout where they are not known.
       fit: optional; `calib_jax.fit_platt`, `calib_jax.fit_histogram`, or a function
         from scores, outcomes and `where` to parameters for `calib_jax.calibrate` and a
         report.
@@ -307,7 +320,8 @@ def fit_router_with_guarantee(
         for name, value in (("small_cost", small_cost), ("large_cost", large_cost))
         if value is not None
     }
-    checks.same_shape(small_scores=small, **costs)
+    apart = checks.mask("differ", differ)
+    checks.same_shape(small_scores=small, differ=apart, **costs)
     # Here, where they have the names of this function's arguments.
     checks.in_domain(
         domains.OUTCOME, mask, small_outcome=by_small, large_outcome=by_large
@@ -321,7 +335,8 @@ def fit_router_with_guarantee(
             kind = type(function).__name__
             raise ValueError(f"{name}: expected a function, got {kind}.")
     names = ("small_confidence", "large_confidence", "small_outcome", "large_outcome")
-    taken = _names_taken(choose, (*names, *costs, "where"))
+    confers = () if apart is None else ("conferred_outcome",)
+    taken = _names_taken(choose, (*names, *costs, *confers, "where"))
     transforms.known("small_scores", small.shape[0])
     first, second = _halves(random, small, mask)
     fitted: list[Any] = [(None, None), (None, None)]
@@ -331,9 +346,22 @@ def fit_router_with_guarantee(
             for scores, outcome in ((small, by_small), (large, by_large))
         ]
         small, large = calibrate(fitted[0][0], small), calibrate(fitted[1][0], large)
-    router = fit_router(small, large, num_bins=num_bins, where=first)
     values = (small, large, by_small, by_large)
     rows = dict(zip(names, values, strict=True)) | costs | {"where": second}
+    arbiter = arbiter_report = None
+    answer = large
+    if apart is not None:
+        arbiter, arbiter_report = arbiters.fit_arbiter(
+            *values, differ=apart, where=first
+        )
+        keep = apart & ~arbiters.prefer_large(arbiter, small, large)
+        answer = jnp.where(keep, small, large)
+        if by_small.dtype != by_large.dtype:
+            by_small, by_large = (
+                outcome.astype(jnp.float32) for outcome in (by_small, by_large)
+            )
+        rows["conferred_outcome"] = jnp.where(keep, by_small, by_large)
+    router = fit_router(small, answer, num_bins=num_bins, where=first)
     return GuaranteedRouter(
         router=router,
         selection=choose(router, **{name: rows[name] for name in taken}),
@@ -341,6 +369,8 @@ def fit_router_with_guarantee(
         large_params=fitted[1][0],
         small_report=fitted[0][1],
         large_report=fitted[1][1],
+        arbiter=arbiter,
+        arbiter_report=arbiter_report,
     )
 
 

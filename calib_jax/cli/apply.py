@@ -5,7 +5,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,21 @@ _EACH_ROW = {"unique": False, "labelled": False, "missing": True}
     epilog="""\b
 Examples:
   calib-jax apply cascade.json new_small.jsonl > decisions.jsonl
+  calib-jax apply cascade.json new_small.jsonl new_large.jsonl > answers.jsonl
   calib-jax apply calibration.json logits.npy --kind logits
   tail -f answers.jsonl | calib-jax apply cascade.json - --choices A,B,C,D
 """,
 )
 @options.file_argument("record")
 @click.argument("file", type=click.Path(exists=True, allow_dash=True, path_type=Path))
+@options.file_argument("large", required=False)
 @options.reading_new
 @options.model
 @running.no_cache
 def command(
     record: Path,
     file: Path,
+    large: Path | None,
     no_cache: bool,
     model: tuple[str, ...],
     how: dict[str, Any],
@@ -52,6 +55,10 @@ def command(
 
     "small" is whether the small model's answer is kept; omitted for a calibration.
     Where an input has no number, "confidence" is null and "small" false.
+
+    With LARGE, outputs of the large model for all inputs or those sent on, each line
+    also has "answer", whose answer to take ("small" or "large", null where the large
+    model has yet to be asked), and "large_confidence".
     """
     running.start(no_cache=no_cache)
     from ..report import applying
@@ -61,7 +68,14 @@ def command(
     try:
         if str(file) == "-" and model:
             raise click.UsageError("--model is for files of arrays.")
-        if str(file) == "-":
+        if str(file) == "-" and large is not None:
+            raise click.UsageError("LARGE needs a file beside it, not a stream.")
+        if large is not None:
+            both = options.read_all((file, large), model, **how, **_EACH_ROW)
+            for one in both:
+                left_out.add(one.dropped, one.dropped_at)
+            _print_answers(applying.answer(served, *both))
+        elif str(file) == "-":
             for outputs in _of_stream(left_out, how):
                 _print(applying.decide(served, outputs))
         else:
@@ -127,14 +141,34 @@ class _LeftOut:
 
 
 def _print(decisions: Any) -> None:
+    _print_lines(_lines(decisions))
+
+
+def _print_answers(found: Any) -> None:
+    more = zip(found.answers, _numbers(found.large_confidence), strict=True)
+    _print_lines(
+        line | {"answer": answer, "large_confidence": confidence}
+        for line, (answer, confidence) in zip(
+            _lines(found.decisions), more, strict=True
+        )
+    )
+
+
+def _lines(decisions: Any) -> Iterator[dict[str, Any]]:
     keep = decisions.small
     small = [None] * len(decisions.ids) if keep is None else keep.tolist()
-    # The text of a float32 has the fewest digits that restore it.
-    confidence = decisions.confidence.astype(str).tolist()
-    lines = []
-    for one, kept, text in zip(decisions.ids, small, confidence, strict=True):
+    confidence = _numbers(decisions.confidence)
+    for one, kept, number in zip(decisions.ids, small, confidence, strict=True):
         found = {"id": one} if kept is None else {"id": one, "small": kept}
-        found["confidence"] = None if text == "nan" else float(text)
-        lines.append(json.dumps(found) + "\n")
-    sys.stdout.write("".join(lines))
+        yield found | {"confidence": number}
+
+
+def _numbers(confidence: Any) -> list[float | None]:
+    # The text of a float32 has the fewest digits that restore it.
+    texts = confidence.astype(str).tolist()
+    return [None if text == "nan" else float(text) for text in texts]
+
+
+def _print_lines(lines: Iterable[dict[str, Any]]) -> None:
+    sys.stdout.write("".join(json.dumps(line) + "\n" for line in lines))
     sys.stdout.flush()

@@ -71,6 +71,12 @@ Examples:
     show_default=True,
     help="Number of router bins.",
 )
+@click.option(
+    "--large-decides",
+    is_flag=True,
+    help="Take the large model's answer wherever it is asked. [default: weigh both "
+    "answers by their confidence, if that helped on the rows of the fit]",
+)
 @running.as_run("calib-jax-cascade")
 def command(
     small: Path,
@@ -78,6 +84,7 @@ def command(
     cost: tuple[float, float] | None,
     max_drop: float,
     num_bins: int,
+    large_decides: bool,
     method: str,
     model: tuple[str, ...],
     how: dict[str, Any],
@@ -88,7 +95,9 @@ def command(
     SMALL and LARGE hold outputs of two models, or of one model run two ways, on the
     same inputs; --labels is for both. Calibrators and router are fitted on a random
     half of the shared rows. K, how many bins the small model keeps, is chosen on the
-    other half, to lose at most --max-drop. Writes cascade.json and report.html.
+    other half, to lose at most --max-drop. Where both models were asked, an arbiter
+    takes one of their answers, if that helped on the first half. Writes cascade.json
+    and report.html.
     """
     from ..report import cascade, methods
 
@@ -105,6 +114,7 @@ def command(
             large_cost=prices[1],
             method=methods.METHODS.get(method),
             num_bins=num_bins,
+            large_decides=large_decides,
             seed=run.seed,
         )
     run.finish(report)

@@ -1,6 +1,6 @@
 """Calibrate: a temperature for each model, and confidence before and after.
 
-Shapes: N examples in a half, ten classes.
+Shapes: N examples in a half, C classes.
 """
 
 import dataclasses
@@ -46,7 +46,7 @@ class CalibratedModel:
     """A model before and after temperature scaling; mappings are from half to value.
 
     Attributes:
-      logits: float32 `[N, 10]`.
+      logits: float32 `[N, C]`.
       temperature: fitted on the calibration half.
       report: report of that fit.
       before: predictions at temperature 1.

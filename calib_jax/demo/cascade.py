@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 import calib_jax as cj
 
-from .calibration import CALIBRATION, TEST
+from .calibration import CALIBRATION, TEST, CalibratedModel
 
 RANDOM, UNCALIBRATED, CALIBRATED = "random", "uncalibrated (UC)", "calibrated (CC)"
 
@@ -57,6 +57,8 @@ class Cascade:
       max_loss: accuracy that may be lost on the calibration half.
       chosen: the largest number of bins kept small that loses no more than that.
       hindsight: the same, chosen on the test half itself; for comparison only.
+      best: the number of bins kept small that is most accurate on the calibration half;
+        the largest of equal ones.
     """
 
     curves: Mapping[str, cj.CascadeCurve]
@@ -65,6 +67,7 @@ class Cascade:
     max_loss: float
     chosen: Mapping[str, OperatingPoint]
     hindsight: Mapping[str, OperatingPoint]
+    best: Mapping[str, OperatingPoint]
 
 
 def route(
@@ -129,6 +132,37 @@ def route(
         hindsight={
             name: _choose(by_half, TEST, max_loss) for name, by_half in curves.items()
         },
+        best={name: _most_accurate(by_half) for name, by_half in curves.items()},
+    )
+
+
+def compare(
+    key: jax.Array,
+    small: CalibratedModel,
+    large: CalibratedModel,
+    num_bins: int,
+    num_resamples: int,
+) -> Cascade:
+    """Routers of two models by confidence before and after calibration."""
+    both = {
+        UNCALIBRATED: (small.before, large.before),
+        CALIBRATED: (small.after, large.after),
+    }
+    return route(
+        key,
+        {
+            name: {
+                half: Pair(of_small[half].confidence, of_large[half].confidence)
+                for half in (CALIBRATION, TEST)
+            }
+            for name, (of_small, of_large) in both.items()
+        },
+        {
+            half: Pair(small.after[half].correct, large.after[half].correct)
+            for half in (CALIBRATION, TEST)
+        },
+        num_bins,
+        num_resamples,
     )
 
 
@@ -139,7 +173,15 @@ def _choose(
     chosen = cj.choose_num_small_bins(
         curve, min_accuracy=curve.large_accuracy - max_loss
     )
-    kept = int(chosen.num_small_bins)
+    return _at(curves, int(chosen.num_small_bins))
+
+
+def _most_accurate(curves: Mapping[str, cj.CascadeCurve]) -> OperatingPoint:
+    accuracy = curves[CALIBRATION].accuracy
+    return _at(curves, int(jnp.flatnonzero(accuracy == jnp.max(accuracy))[-1]))
+
+
+def _at(curves: Mapping[str, cj.CascadeCurve], kept: int) -> OperatingPoint:
     return OperatingPoint(
         num_small_bins=kept,
         small_share={half: float(c.small_share[kept]) for half, c in curves.items()},

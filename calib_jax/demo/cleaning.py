@@ -1,11 +1,10 @@
-"""Clean: flip labels of the test half, and find them by three methods.
+"""Clean: look for wrong labels of the test half by three methods.
 
-Shapes: N examples in a half, M = 2 models.
+Shapes: N examples in a half, M models.
 """
 
 import dataclasses
-import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +12,6 @@ import jax.numpy as jnp
 import calib_jax as cj
 
 from .calibration import CALIBRATION, TEST, CalibratedModel
-from .data import NUM_CLASSES
 
 
 @jax.tree_util.register_dataclass
@@ -44,12 +42,12 @@ class Flags:
 
 @dataclasses.dataclass(frozen=True)
 class Cleaning:
-    """Flipped labels of the test half, and how well they are found.
+    """Wrong labels of the test half, and how well they are found.
 
     Attributes:
-      labels: int32 `[N]`, test labels, some of them flipped.
-      is_error: bool `[N]`, whether a label was flipped.
-      top1: Method 1, both models contradict the label.
+      labels: int32 `[N]`, test labels, some of them wrong.
+      is_error: bool `[N]`, whether a label is wrong.
+      top1: Method 1, all models contradict the label.
       high_confidence: Method 2 for each K, the number of most accurate bins that count.
       confident_learning: Method 3, on the large model's probabilities.
       curves: labels ranked by calibrated and by uncalibrated confidence.
@@ -64,21 +62,22 @@ class Cleaning:
 
 
 def clean(
-    key: jax.Array,
-    small: CalibratedModel,
+    experts: Sequence[CalibratedModel],
     large: CalibratedModel,
+    labels: jax.Array,
     true_labels: jax.Array,
-    flipped_share: float,
     num_bins: int,
 ) -> Cleaning:
-    """Flips test labels, then looks for them with all three methods.
+    """Looks for wrong test labels with all three methods.
 
-    Both models are experts. Their bins come from the calibration half, whose labels are
-    clean.
+    Args:
+      experts: the models that vote; their bins come from the calibration half.
+      large: the model of Method 3.
+      labels: int32 `[N]`, test labels, some of them wrong.
+      true_labels: int32 `[N]`, to judge by.
+      num_bins: number of bins of each expert.
     """
-    labels = flip(key, true_labels, flipped_share)
     is_error = labels != true_labels
-    experts = (small, large)
     confidences = _stack(expert.after[TEST].confidence for expert in experts)
     uncalibrated = _stack(expert.before[TEST].confidence for expert in experts)
     predictions = _stack(expert.after[TEST].prediction for expert in experts)
@@ -121,25 +120,6 @@ def clean(
             ),
         },
     )
-
-
-@functools.partial(jax.jit, static_argnames="share")
-def flip(key: jax.Array, labels: jax.Array, share: float) -> jax.Array:
-    """Moves a random share of the labels to one of the nine other classes.
-
-    Args:
-      key: random key.
-      labels: int32 `[N]`.
-      share: in `[0, 1]`; `round(share * N)` labels are moved.
-
-    Returns:
-      int32 `[N]`.
-    """
-    row_key, class_key = jax.random.split(key)
-    order = jax.random.permutation(row_key, labels.shape[0])
-    chosen = order < round(share * labels.shape[0])
-    step = jax.random.randint(class_key, labels.shape, 1, NUM_CLASSES)
-    return jnp.where(chosen, (labels + step) % NUM_CLASSES, labels)
 
 
 @jax.jit

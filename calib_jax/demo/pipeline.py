@@ -10,8 +10,7 @@ References:
   Hao et al. 2026, "When Models Know When They Do Not Know", arXiv 2601.07965.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -20,18 +19,7 @@ from flax import nnx
 from . import calibration, cascade, cleaning, data, models
 from .calibration import CALIBRATION, TEST
 from .data import Data, Settings
-
-
-@dataclasses.dataclass(frozen=True)
-class Results:
-    """Results of all stages."""
-
-    settings: Settings
-    labels: Mapping[str, jax.Array]
-    small: calibration.CalibratedModel
-    large: calibration.CalibratedModel
-    cascade: cascade.Cascade
-    cleaning: cleaning.Cleaning
+from .results import Results
 
 
 def run(
@@ -56,48 +44,18 @@ def run(
     }
     small = calibration.calibrate(small_logits, labels, settings.num_bins)
     large = calibration.calibrate(large_logits, labels, settings.num_bins)
+    flipped = data.flip(keys[4], labels[TEST], settings.flipped_share)
     return Results(
         settings=settings,
         labels=labels,
-        small=small,
-        large=large,
-        cascade=_route(keys[3], small, large, settings),
-        cleaning=cleaning.clean(
-            keys[4],
-            small,
-            large,
-            labels[TEST],
-            settings.flipped_share,
-            settings.num_bins,
+        given={**labels, TEST: flipped},
+        models={"small": small, "large": large},
+        cascade=cascade.compare(
+            keys[3], small, large, settings.num_bins, settings.num_draws
         ),
-    )
-
-
-def _route(
-    key: jax.Array,
-    small: calibration.CalibratedModel,
-    large: calibration.CalibratedModel,
-    settings: Settings,
-) -> cascade.Cascade:
-    both = {
-        cascade.UNCALIBRATED: (small.before, large.before),
-        cascade.CALIBRATED: (small.after, large.after),
-    }
-    return cascade.route(
-        key,
-        {
-            name: {
-                half: cascade.Pair(of_small[half].confidence, of_large[half].confidence)
-                for half in (CALIBRATION, TEST)
-            }
-            for name, (of_small, of_large) in both.items()
-        },
-        {
-            half: cascade.Pair(small.after[half].correct, large.after[half].correct)
-            for half in (CALIBRATION, TEST)
-        },
-        settings.num_bins,
-        settings.num_draws,
+        cleaning=cleaning.clean(
+            (small, large), large, flipped, labels[TEST], settings.num_bins
+        ),
     )
 
 

@@ -17,7 +17,7 @@ import calib_jax as cj
 from .calibration import CALIBRATION, TEST, CalibratedModel
 from .cascade import CALIBRATED, RANDOM, Cascade
 from .cleaning import Cleaning, Flags
-from .pipeline import Results
+from .results import Results
 
 
 def new_console() -> Console:
@@ -25,35 +25,49 @@ def new_console() -> Console:
     return Console(highlight=False)
 
 
-@contextlib.contextmanager
 def training_progress(
     console: Console, num_epochs: Mapping[str, int]
-) -> Iterator[Callable[[str], None]]:
+) -> contextlib.AbstractContextManager[Callable[..., None]]:
+    """Progress of models that are trained: epochs, by name of the model."""
+    return progress_bars(console, "Training the {} model", num_epochs, "epochs")
+
+
+@contextlib.contextmanager
+def progress_bars(
+    console: Console, doing: str, totals: Mapping[str, int], unit: str
+) -> Iterator[Callable[..., None]]:
     """A progress bar for each model; without a terminal it is written once, when full.
 
     Args:
       console: where to draw.
-      num_epochs: number of epochs of each model, by name.
+      doing: what is done, with braces for the name of the model.
+      totals: how many units there are for each model, by name.
+      unit: what is counted.
 
     Yields:
-      A function to call with the name of a model after each of its epochs.
+      A function to call with the name of a model, and with the number of units that
+      are done since the last call, if it is not 1.
     """
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TextColumn("epochs"), console=console) as progress:
+    with Progress(*columns, TextColumn(unit), console=console) as progress:
         tasks = {
-            name: progress.add_task(f"Training the {name} model", total=total)
-            for name, total in num_epochs.items()
+            name: progress.add_task(doing.format(name), total=total)
+            for name, total in totals.items()
         }
-        yield lambda name: progress.advance(tasks[name])
+        yield lambda name, num=1: progress.advance(tasks[name], num)
 
 
-def print_results(console: Console, results: Results) -> None:
-    """Prints a table and a sentence or two for each stage."""
-    console.print(
-        calibration_table(
-            {"small": results.small, "large": results.large}, results.settings.num_bins
-        )
-    )
+def print_results(
+    console: Console, results: Results, wrong: str = "were flipped"
+) -> None:
+    """Prints a table and a sentence or two for each stage.
+
+    Args:
+      console: where to print.
+      results: of all stages.
+      wrong: what is the matter with the labels that are wrong.
+    """
+    console.print(calibration_table(results.models, results.settings.num_bins))
     print_cascade(console, results.cascade)
     console.print(cleaning_table(results.cleaning))
     num_wrong, num_labels = (
@@ -61,7 +75,7 @@ def print_results(console: Console, results: Results) -> None:
         results.cleaning.labels.shape[0],
     )
     console.print(
-        f"{num_wrong} of {num_labels} test labels were flipped, so "
+        f"{num_wrong} of {num_labels} test labels {wrong}, so "
         f"{percent(1 - num_wrong / num_labels)} % are right before the repair. The "
         "models vote with calibrated confidences. Method 2 counts the K bins of each "
         "model that were most accurate on the calibration half, whose labels are "
@@ -75,7 +89,7 @@ def print_cascade(console: Console, cascade: Cascade) -> None:
     """Prints the table of a cascade, and how to read it."""
     console.print(cascade_table(cascade))
     low, high = cascade.gain_interval
-    curve = cascade.curves[CALIBRATED]
+    curve, best = cascade.curves[CALIBRATED], cascade.best[CALIBRATED]
     points = 100 * cascade.max_loss
     loss = f"at most {points:.1f} points of" if points else "no"
     console.print(
@@ -83,7 +97,10 @@ def print_cascade(console: Console, cascade: Cascade) -> None:
         'calibration half. "Saved" is the share of large-model calls saved on the test '
         'half; "Hindsight" is that share with K chosen on the test half itself.\n'
         f"Alone, the small model is right on {percent(curve.small_accuracy)} % and "
-        f"the large one on {percent(curve.large_accuracy)} %.\n"
+        f"the large one on {percent(curve.large_accuracy)} %. The K that is most "
+        f"accurate on the calibration half, {best.num_small_bins} for CC, is right on "
+        f"{percent(best.accuracy[TEST])} % of the test half, with "
+        f"{percent(best.small_share[TEST])} % saved.\n"
         "95 % interval of APGR (CC) minus APGR (UC), over resampled test examples: "
         f"{low:+.3f} to {high:+.3f}.\n"
     )
@@ -97,7 +114,7 @@ def print_end(console: Console, directory: Path, seconds: float) -> None:
     console.print(f"{seconds:.0f} seconds")
 
 
-def calibration_table(models: dict[str, CalibratedModel], num_bins: int) -> Table:
+def calibration_table(models: Mapping[str, CalibratedModel], num_bins: int) -> Table:
     """Accuracy, ECE before and after, temperature and fit status of each model."""
     table = new_table(
         f"Calibration: ECE over {num_bins} equal-count bins (accuracy in %)",

@@ -5,8 +5,9 @@ Each figure is saved as `NAME.pdf` and `NAME.png` on white, and as `NAME-dark.pn
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +21,16 @@ from calib_jax.io.plain import Plain, plain
 from .calibration import TEST, CalibratedModel
 from .cascade import Cascade
 from .cleaning import Cleaning, Flags
-from .pipeline import Results
+from .results import Results
 
 FIGURES = ("reliability-small", "reliability-large", "cascade", "cleaning")
+
+
+def save(directory: Path, results: Results) -> None:
+    """Writes numbers, figures and outputs into an existing folder."""
+    save_results(directory, results)
+    save_figures(directory, results)
+    save_outputs(directory, results)
 
 
 def save_results(directory: Path, results: Results) -> None:
@@ -36,19 +44,29 @@ def save_figures(directory: Path, results: Results) -> None:
 
 
 def save_outputs(directory: Path, results: Results) -> None:
-    """Writes what the other commands read, for all images that are not trained on.
+    """Writes what the other commands read, for all examples that are not trained on.
 
-    `small.npz` and `large.npz` hold logits and labels; `suspect_labels.npy` the same
-    labels with those of the test half flipped that the models looked for.
+    `small.npz`, `large.npz` and so on hold logits and true labels, with names of rows
+    and classes if there are any. `suspect_labels.npy` has the labels to clean; with
+    names of rows it is `suspect_labels.npz`.
     """
-    halves = results.labels
-    labels = np.concatenate([np.asarray(labels) for labels in halves.values()])
-    for name, model in (("small", results.small), ("large", results.large)):
-        logits = np.concatenate([np.asarray(model.logits[half]) for half in halves])
-        np.savez(directory / f"{name}.npz", logits=logits, labels=labels)
-    suspect = {**halves, TEST: results.cleaning.labels}
-    parts = [np.asarray(labels) for labels in suspect.values()]
-    np.save(directory / "suspect_labels.npy", np.concatenate(parts))
+    labels, suspect = _joined(results.labels), _joined(results.given)
+    rows: dict[str, Any] = {}
+    if results.ids is not None:
+        rows["ids"] = _joined(results.ids)
+    named = {} if results.choices is None else {"choices": np.array(results.choices)}
+    arrays: dict[str, Any] = {"labels": labels, **rows, **named}
+    for name, model in results.models.items():
+        logits = _joined({half: model.logits[half] for half in results.labels})
+        np.savez_compressed(directory / f"{name}.npz", logits=logits, **arrays)
+    if rows:
+        np.savez_compressed(directory / "suspect_labels.npz", labels=suspect, **rows)
+    else:
+        np.save(directory / "suspect_labels.npy", suspect)
+
+
+def _joined(halves: Mapping[str, jax.Array | Sequence[str]]) -> np.ndarray:
+    return np.concatenate([np.asarray(half) for half in halves.values()])
 
 
 def write_json(directory: Path, plain: Plain) -> None:
@@ -84,8 +102,8 @@ def _drawings(results: Results) -> dict[str, Callable[[bool], Figure]]:
     # The panel ends a little to the right of the rightmost point.
     furthest = max(float(jnp.max(share)) for share, _ in points.values())
     return {
-        "reliability-small": lambda dark: _reliability("Small", results.small, dark),
-        "reliability-large": lambda dark: _reliability("Large", results.large, dark),
+        "reliability-small": lambda dark: _reliability("small", results, dark),
+        "reliability-large": lambda dark: _reliability("large", results, dark),
         "cascade": lambda dark: plots.cascade_curves(results.cascade.curves, dark=dark),
         "cleaning": lambda dark: plots.cleaning_curves(
             cleaning.curves,
@@ -96,10 +114,11 @@ def _drawings(results: Results) -> dict[str, Callable[[bool], Figure]]:
     }
 
 
-def _reliability(name: str, model: CalibratedModel, dark: bool) -> Figure:
+def _reliability(name: str, results: Results, dark: bool) -> Figure:
+    model = results.models[name]
     tables = {"before": model.before[TEST].table, "after": model.after[TEST].table}
     return plots.reliability_diagram(
-        tables, title=f"{name} model, test half", dark=dark
+        tables, title=f"{name.capitalize()} model, test half", dark=dark
     )
 
 
@@ -111,10 +130,7 @@ def as_plain(results: Results) -> dict[str, Plain]:
     """All numbers as plain data, with None for NaN, which JSON lacks."""
     return {
         "settings": dataclasses.asdict(results.settings),
-        "models": {
-            "small": _model(results.small),
-            "large": _model(results.large),
-        },
+        "models": {name: _model(model) for name, model in results.models.items()},
         "cascade": plain_cascade(results.cascade),
         "cleaning": _cleaning(results.cleaning),
     }
@@ -131,6 +147,7 @@ def plain_cascade(cascade: Cascade) -> dict[str, Plain]:
         "max_loss": cascade.max_loss,
         "chosen": plain(cascade.chosen),
         "hindsight": plain(cascade.hindsight),
+        "best": plain(cascade.best),
         "curves": {
             name: {
                 "small_share": plain(curve.small_share),

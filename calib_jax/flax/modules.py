@@ -16,6 +16,7 @@ from .._core import checks
 from ..calibration.apply import CALIBRATORS, Calibrator, calibrate
 from ..calibration.temperature import Temperature
 from ..cascade import deferral
+from ..cascade.arbiters import Arbiter
 from ..cascade.deferral import Deferral
 from ..cascade.routers import Router
 
@@ -71,6 +72,7 @@ class Deferred(nnx.Module):
       router: `Fitted` variable of the router.
       num_small_bins: `Fitted` int32 scalar, K; setting it needs no new trace.
       capacity: how many rows of a batch the large model can take.
+      arbiter: `Fitted` variable of the arbiter, or None.
 
     Examples:
       >>> import jax.numpy as jnp, calib_jax as cj
@@ -94,6 +96,7 @@ class Deferred(nnx.Module):
         num_small_bins: int | jax.Array,
         *,
         capacity: int,
+        arbiter: Arbiter | None = None,
     ) -> None:
         """Joins two models.
 
@@ -103,6 +106,7 @@ class Deferred(nnx.Module):
           router: `Router` fitted to confidences at these temperatures.
           num_small_bins: the paper's K, 0 to num_bins.
           capacity: static number of rows for the large model, at least 1.
+          arbiter: optional `calib_jax.cascade.Arbiter` of these confidences.
 
         Raises:
           ValueError: for a wrong kind, dtype or count.
@@ -122,6 +126,9 @@ class Deferred(nnx.Module):
             )
         )
         self.capacity = checks.static_int("capacity", capacity, minimum=1)
+        if arbiter is not None:
+            checks.instance("arbiter", arbiter, Arbiter)
+        self.arbiter = None if arbiter is None else Fitted(arbiter)
 
     def __call__(self, inputs: Any, *, where: ArrayLike | None = None) -> Deferral:
         """Answers a batch whose padded rows `where` removes: see `calib_jax.defer`."""
@@ -134,5 +141,6 @@ class Deferred(nnx.Module):
             router=self.router.get_value(),
             num_small_bins=self.num_small_bins.get_value(),
             capacity=self.capacity,
+            arbiter=None if self.arbiter is None else self.arbiter.get_value(),
             where=where,
         )

@@ -1,8 +1,9 @@
 """Writing and reading a cascade as one file of plain JSON.
 
-The file holds both calibrators, the router and K, what was promised, and on how many
-rows; and the decision as steps, which serve without this library. Its schema is
-`cascade.schema.json` in this folder.
+The file holds both calibrators, the router and K, the arbiter, what was promised, and
+on how many rows; and the decision as steps, which serve without this library. Its
+schema is `cascade.schema.json` in this folder. Files of schema 1, without an arbiter,
+are read as well.
 """
 
 import json
@@ -17,6 +18,7 @@ from ..binning.tables import ReliabilityTable
 from ..calibration.apply import CALIBRATORS, Calibrator, OfClasses, calibrate
 from ..calibration.histogram import Histogram
 from ..cascade import routers
+from ..cascade.arbiters import Arbiter
 from ..cascade.routers import Router
 from ..cascade.selection import Selection
 from . import host, plain_records, steps, writing
@@ -24,10 +26,11 @@ from .cascade_records import CHOOSING, CascadeRecord, Promise
 from .responses import shown
 
 _FORMAT = "calib_jax.cascade"
-_SCHEMA = 1
+_SCHEMA, _BEFORE = 2, 1
 _FIELDS = (
     *("format", "schema", "versions", "num_rows", "num_bins", "num_small_bins"),
-    *("serve", "small", "large", "router", "promise", "selection", "reference"),
+    *("serve", "small", "large", "arbiter", "router", "promise", "selection"),
+    "reference",
 )
 _CALIBRATORS = {kind.__name__: kind for kind in CALIBRATORS}
 # Confidences that libraries compute differ by less than this.
@@ -41,11 +44,13 @@ def save_cascade(
     num_small_bins: int,
     small_params: Calibrator,
     large_params: Calibrator | None = None,
+    arbiter: Arbiter | None = None,
     selection: Selection | None = None,
     num_rows: int | None = None,
     promise: Promise | None = None,
     reference: ReliabilityTable | None = None,
     small_input: str | None = None,
+    large_input: str | None = None,
 ) -> None:
     """Writes a cascade to one JSON file that serves, with JAX or without.
 
@@ -60,7 +65,9 @@ def save_cascade(
       num_small_bins: K, from 0 to num_bins, such as `int(selection.num_small_bins)`.
       small_params: what calibrated the confidences of the router, such as `Platt`:
         whatever a fit of `calib_jax.calibration` returns.
-      large_params: the same for the large model; optional, as no decision needs it.
+      large_params: the same for the large model; optional without an arbiter.
+      arbiter: optional `Arbiter`: whose answer to take where the large model was asked.
+        It needs `large_params`, because it compares the confidences of both.
       selection: optional `Selection` that chose K; leave it out for another K.
       num_rows: optional number of rows that K was chosen on; by default as in the
         selection.
@@ -69,6 +76,7 @@ def save_cascade(
         `[num_bins]`, on the rows that K was chosen on, to compare new inputs with.
       small_input: optional one-line description of the score or logits, for the
         service, such as "mean log-probability of the answer's tokens".
+      large_input: the same for the large model.
 
     Raises:
       ValueError: for arguments of other types, or that do not fit each other; traced
@@ -95,6 +103,7 @@ def save_cascade(
         ("router", router, (Router,)),
         ("small_params", small_params, CALIBRATORS),
         ("large_params", large_params, CALIBRATORS),
+        ("arbiter", arbiter, (Arbiter,)),
         ("selection", selection, (Selection,)),
         ("promise", promise, (Promise,)),
         ("reference", reference, (ReliabilityTable,)),
@@ -111,6 +120,9 @@ def save_cascade(
     if num_rows is not None:
         num_rows = checks.static_int("num_rows", num_rows, minimum=1)
     _line("small_input", small_input)
+    _line("large_input", large_input)
+    if large_input is not None and large_params is None:
+        raise ValueError("large_input: expected large_params, too, which it is about.")
     content = {
         "format": _FORMAT,
         "schema": _SCHEMA,
@@ -120,7 +132,10 @@ def save_cascade(
         "num_small_bins": budget,
         "serve": None,
         "small": {**_calibrator(small_params), "input": small_input},
-        "large": None if large_params is None else _calibrator(large_params),
+        "large": None
+        if large_params is None
+        else {**_calibrator(large_params), "input": large_input},
+        "arbiter": None if arbiter is None else plain_records.write(arbiter),
         "router": plain_records.write(router),
         "promise": None if promise is None else _promise(promise),
         "selection": None if selection is None else plain_records.write(selection),
@@ -145,18 +160,31 @@ def is_cascade(content: Any) -> bool:
 def read(path: Any, content: dict[str, Any]) -> CascadeRecord:
     """The record of a file, or `ValueError` that names the file and the place."""
     schema = content.get("schema")
-    if type(schema) is not int or schema != _SCHEMA:
+    if type(schema) is not int or schema not in (_SCHEMA, _BEFORE):
         raise ValueError(
-            f"{path}: expected schema {_SCHEMA}, got {shown(schema)}; read files of a "
-            "newer release with that release."
+            f"{path}: expected schema {_SCHEMA} or {_BEFORE}, got {shown(schema)}; "
+            "read files of a newer release with that release."
         )
     try:
+        if schema == _BEFORE:
+            content = _of_schema_1(content)
         plain_records.check_fields("cascade", content, _FIELDS)
         found = _read_rest(content)
         edges, keep = _read_steps(content["serve"], found)
         return CascadeRecord(**found, serve_edges=edges, serve_keep_small=keep)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def _of_schema_1(content: dict[str, Any]) -> dict[str, Any]:
+    """What a file of the schema before would hold today."""
+    before = [name for name in _FIELDS if name != "arbiter"]
+    plain_records.check_fields("cascade", content, before)
+    large = content["large"]
+    if large is not None:
+        plain_records.check_fields("large", large, ("calibrator", "parameters"))
+        large = {**large, "input": None}
+    return {**content, "large": large, "arbiter": None}
 
 
 def _calibrator(params: Any) -> dict[str, Any]:
@@ -191,10 +219,11 @@ def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"num_small_bins: expected at most num_bins = {num_bins}, got {budget}."
         )
-    small = content["small"]
-    plain_records.check_fields("small", small, ("calibrator", "parameters", "input"))
-    given = {key: small[key] for key in ("calibrator", "parameters")}
-    large, rows = content["large"], content["num_rows"]
+    small_params, small_input = _read_model("small", content["small"])
+    large_params = large_input = None
+    if content["large"] is not None:
+        large_params, large_input = _read_model("large", content["large"])
+    rows = content["num_rows"]
     choice, promise = _read_choice(content["selection"], budget, num_bins), None
     if content["promise"] is not None:
         promise = _read_promise(content["promise"])
@@ -211,9 +240,11 @@ def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
     return {
         "router": router,
         "num_small_bins": budget,
-        "small_params": _read_params("small", given),
-        "large_params": None if large is None else _read_params("large", large),
-        "small_input": _line("small.input", small["input"]),
+        "small_params": small_params,
+        "large_params": large_params,
+        "arbiter": _read_arbiter(content["arbiter"], large_params),
+        "small_input": small_input,
+        "large_input": large_input,
         "num_rows": None if rows is None else _whole("num_rows", rows, minimum=1),
         "promise": promise,
         "selection": choice,
@@ -236,8 +267,9 @@ def _check_size(name: str, size: int, num_bins: int) -> None:
         raise ValueError(f"{name}: expected {num_bins} bins, as in router, got {size}.")
 
 
-def _read_params(name: str, part: Any) -> Any:
-    plain_records.check_fields(name, part, ("calibrator", "parameters"))
+def _read_model(name: str, part: Any) -> tuple[Any, str | None]:
+    """Its calibrator, and what this takes in words."""
+    plain_records.check_fields(name, part, ("calibrator", "parameters", "input"))
     kind = _CALIBRATORS.get(part["calibrator"] if _is_text(part["calibrator"]) else "")
     if kind is None:
         raise ValueError(
@@ -245,7 +277,22 @@ def _read_params(name: str, part: Any) -> Any:
             f"{shown(part['calibrator'])}."
         )
     params: Any = plain_records.read(f"{name}.parameters", kind, part["parameters"])
-    return params
+    return params, _line(f"{name}.input", part["input"])
+
+
+def _read_arbiter(part: Any, large_params: Any) -> Arbiter | None:
+    if part is None:
+        return None
+    found = plain_records.read("arbiter", Arbiter, part)
+    if large_params is None:
+        raise ValueError(
+            "arbiter: expected large_params, too, because it compares the calibrated "
+            "confidences of both models; got None."
+        )
+    for name, value in vars(found).items():
+        if not np.isfinite(value):
+            raise ValueError(f"arbiter.{name}: expected a finite number, got {value}.")
+    return found
 
 
 def _read_choice(part: Any, budget: int, num_bins: int) -> Selection | None:

@@ -10,6 +10,7 @@ from .._core import checks, domains
 from ..binning.tables import ReliabilityTable
 from ..calibration.apply import Calibrator
 from ..cascade import cost_control, risk_control, selection
+from ..cascade.arbiters import Arbiter
 from ..cascade.routers import Router
 from ..cascade.selection import Selection
 from . import steps
@@ -74,7 +75,9 @@ class CascadeRecord:
     With `num_bins` bins of the router and S steps. In JAX, and inside `jax.jit`, decide
     by `use_small(record.router, confidence, record.num_small_bins)`, where scores have
     the confidence `calibrate(record.small_params, scores)`; on the host `keep_small`
-    needs no program.
+    needs no program. Where the large model is asked, its answer is taken, or with an
+    arbiter the one that `prefer_large(record.arbiter, small, large)` says, from the
+    calibrated confidences of both.
 
     Attributes:
       router: `Router`.
@@ -82,10 +85,12 @@ class CascadeRecord:
       small_params: of the small model, such as `Platt`: whatever a fit of
         `calib_jax.calibration` returns.
       large_params: the same for the large model, or None.
+      arbiter: `Arbiter`, or None: the large model's answer is taken wherever asked.
       serve_edges: float32 `[S - 1]`, ascending, of what the small model's calibrator
         takes, or for logits of classes of the calibrated confidence.
       serve_keep_small: bool `[S]`, whether inputs between two edges stay small.
       small_input: what the score or the logits are, in words, or None.
+      large_input: the same for the large model, or None.
       num_rows: number of rows that K was chosen on, or None.
       promise: `Promise`, or None.
       selection: `Selection` of K, or None.
@@ -98,9 +103,11 @@ class CascadeRecord:
     num_small_bins: int
     small_params: Calibrator
     large_params: Calibrator | None
+    arbiter: Arbiter | None
     serve_edges: np.ndarray
     serve_keep_small: np.ndarray
     small_input: str | None
+    large_input: str | None
     num_rows: int | None
     promise: Promise | None
     selection: Selection | None
@@ -137,6 +144,8 @@ class CascadeRecord:
             f"small_params={type(self.small_params).__name__}",
             f"num_rows={self.num_rows}",
         ]
+        if self.arbiter is not None:
+            parts.append("with an arbiter")
         if self.promise is not None:
             parts.append(f"promise={self.promise.made_by.__name__}")
         return f"CascadeRecord({', '.join(parts)})"

@@ -95,6 +95,10 @@ def estimated_accuracy(
     gives no interval), those by bins with few reference rows of the rarer outcome or
     where confidences shift far within a bin. `benchmarks/alarms` measures how much.
 
+    If the models confer, pass the conferred outcomes as `reference_large_outcome`, and
+    as `large_confidence` that of the answer taken, calibrated again: the surer of two
+    confidences is a little too sure.
+
     The share of large-model calls on new rows is observed, and so is their cost.
     Neither estimate holds if answers become wrong at the same confidence;
     `calibration_drift` detects that from a few labels.

@@ -3,6 +3,7 @@
 Shapes: N rows.
 """
 
+import collections
 import dataclasses
 import os
 from collections.abc import Iterator
@@ -13,9 +14,12 @@ import numpy as np
 from ..calibration.apply import Calibrator, OfClasses
 from ..calibration.dirichlet import Dirichlet
 from ..calibration.vector import Vector
+from ..cascade import arbiters
 from ..io import files, json_lines
 from ..io.cascade_records import CascadeRecord
 from ..io.outputs import Outputs
+from ..io.outputs.record import join
+from ..io.responses import shown
 from . import methods, scoring
 from .methods import Takes
 from .records import class_values
@@ -33,7 +37,7 @@ class Served:
       params: of the calibrator, of a cascade that of the small model.
       taken: what scores or logits they take, in words, or None where the file does not
         say it.
-      cascade: `CascadeRecord`, or None for a calibrator alone.
+      cascade: `CascadeRecord`, or None for a calibrator alone, as the large model has.
     """
 
     name: str
@@ -55,6 +59,22 @@ class Decisions(NamedTuple):
     ids: tuple[str, ...]
     confidence: np.ndarray
     small: np.ndarray | None
+
+
+class Answers(NamedTuple):
+    """Whose answers to take, once the large model was asked.
+
+    Attributes:
+      decisions: `Decisions` on the small model's outputs.
+      large_confidence: float32 `[N]`, calibrated; NaN where the large model was not
+        asked, or has no number.
+      answers: N times "small" or "large", or None where an input is sent on and the
+        large model's file does not have it.
+    """
+
+    decisions: Decisions
+    large_confidence: np.ndarray
+    answers: tuple[str | None, ...]
 
 
 def load(path: str | os.PathLike[str]) -> Served:
@@ -128,6 +148,63 @@ def decide(served: Served, outputs: Outputs) -> Decisions:
         takes = methods.taken_by(served.params)
         x = scoring.inputs(takes, outputs, *rows[:2])
     return Decisions(outputs.ids, confidence, served.cascade.keep_small(x))
+
+
+def large_confidence(served: Served, outputs: Outputs) -> np.ndarray:
+    """Calibrated confidences float32 `[N]` of the large model of a cascade.
+
+    Raises:
+      ValueError: if the record is of one model, or its calibrator takes something else.
+    """
+    record = served.cascade
+    if record is None or record.large_params is None:
+        kind = "calibrator" if record is None else "cascade without large_params"
+        raise ValueError(
+            f"{served.name}: is a {kind}, so that outputs of a large model cannot be "
+            "weighed; give the small model's alone."
+        )
+    large = dataclasses.replace(
+        served, params=record.large_params, taken=record.large_input, cascade=None
+    )
+    return decide(large, outputs).confidence
+
+
+def answer(served: Served, small: Outputs, large: Outputs) -> Answers:
+    """Whose answers a cascade takes, from new outputs of both models.
+
+    Args:
+      served: a cascade, from `load`.
+      small: of the small model.
+      large: of the large model, for all of these inputs or those sent on; each id once.
+
+    Returns:
+      `Answers`, for each row of the small model.
+
+    Raises:
+      ValueError: if calibrators take something else than these outputs hold, or the
+        files are of other inputs.
+    """
+    found, asked = decide(served, small), large_confidence(served, large)
+    place = {one: row for row, one in enumerate(large.ids)}
+    if len(place) < len(large):
+        seen = collections.Counter(large.ids).most_common(1)[0][0]
+        raise ValueError(
+            f"{large.name}: id {shown(seen)} is there more than once, so it is unclear "
+            "which answer to weigh. Keep one row of each id."
+        )
+    # Raises where the files are of other inputs.
+    join(small, large)
+    rows = np.array([place.get(one, -1) for one in small.ids])
+    confidence = np.where(rows < 0, np.float32(np.nan), asked[rows])
+    assert served.cascade is not None and found.small is not None
+    by_large = np.ones(len(rows), bool)
+    if served.cascade.arbiter is not None:
+        by_large = np.asarray(
+            arbiters.prefer_large(served.cascade.arbiter, found.confidence, confidence)
+        )
+    answers = np.where(found.small | ~by_large, "small", "large").astype(object)
+    answers[~found.small & (rows < 0)] = None
+    return Answers(found, confidence, tuple(answers.tolist()))
 
 
 def _check(served: Served, outputs: Outputs) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from ..binning import tables
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..binning.tables import ReliabilityTable
-from ..cascade import intervals, risk_control, routers
+from ..cascade import risk_control, routers
 from ..cascade.curves import CascadeCurve
 from ..cascade.intervals import CascadeInterval
 from ..cascade.routers import Router
@@ -24,11 +24,12 @@ from ..io import cascade_files
 from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
 from ..stats.intervals import Interval
-from . import costs, figures, models, pairs, phrases, points
+from . import conferring, costs, figures, models, pairs, phrases, points, promises
+from .conferring import Conferring
 from .drawings import Drawing
 from .methods import Method
 from .models import Model
-from .points import Point
+from .points import Point, Rows
 from .records import Report, Writer, in_shell, place
 
 RECORD = "cascade.json"
@@ -42,6 +43,8 @@ class CascadeReport(Report):
     Attributes:
       small: the small model, calibrated.
       large: the large model, calibrated.
+      conferring: whose answer is taken where both models were asked; None if that is
+        the large model's by request.
       router: `Router`, from the first half.
       max_drop: the loss of accuracy that is allowed.
       selection: `Selection` of `control_accuracy_drop` on the second half.
@@ -49,10 +52,13 @@ class CascadeReport(Report):
         if they are like these; None if it is possible, or more rows would not help.
       plain_num_small_bins: the K with the fewest large calls that loses no more than
         `max_drop` on the first half. It promises nothing.
-      interval: `CascadeInterval` on the second half.
+      interval: `CascadeInterval` on the second half; its advantages of bins are those
+        of the answer that is taken where both models were asked.
       reference: `ReliabilityTable` of the small model on the second half, in the bins
         of the router: what later inputs are compared with.
-      points: what every K achieves, K = 0 first.
+      points: what every K achieves, K = 0 first; with an arbiter that is asking both
+        models for every input.
+      chosen: what the chosen K achieves; the large model alone if none is possible.
       small_cost: mean cost of a small call on the second half, or its price; None
         without costs.
       large_cost: likewise of a large call.
@@ -66,6 +72,7 @@ class CascadeReport(Report):
 
     small: Model
     large: Model
+    conferring: Conferring | None
     router: Router
     max_drop: float
     selection: Selection
@@ -74,6 +81,7 @@ class CascadeReport(Report):
     interval: CascadeInterval
     reference: ReliabilityTable
     points: tuple[Point, ...]
+    chosen: Point = dataclasses.field(metadata={"plain": False})
     small_cost: float | None
     large_cost: float | None
     cost_unit: str
@@ -85,8 +93,18 @@ class CascadeReport(Report):
         return self.small.num_fitted + self.small.num_judged
 
     @property
+    def weighed(self) -> bool:
+        """Whether every K was judged with an arbiter's answers."""
+        return self.conferring is not None and self.conferring.used
+
+    @property
+    def confers(self) -> bool:
+        """Whether the arbiter is used: nothing is shown for it without a promise."""
+        return self.weighed and self.feasible
+
+    @property
     def num_small_bins(self) -> int:
-        """K, 0 if the promise is not possible: always the large model."""
+        """K, 0 if the promise is not possible: the large model is always asked."""
         return int(self.selection.num_small_bins)
 
     @property
@@ -113,16 +131,11 @@ class CascadeReport(Report):
             small_share=self.interval.small_share.estimate,
             accuracy=accuracy,
             small_accuracy=accuracy[-1],
-            large_accuracy=accuracy[0],
+            large_accuracy=accuracy[0] - self.interval.over_large.estimate[0],
         )
 
-    @property
-    def chosen(self) -> Point:
-        """What the chosen K achieves."""
-        return self.points[self.num_small_bins]
-
     def headline(self) -> dict[str, Any]:
-        chosen = self.chosen
+        chosen, both = self.chosen, self.conferring if self.weighed else None
         return {
             "num_rows": self.num_rows,
             "small_accuracy": self.small.accuracy,
@@ -135,6 +148,9 @@ class CascadeReport(Report):
             "max_drop": self.max_drop,
             "least_max_drop": self.least_max_drop,
             "cost_saved_share": chosen.cost_saved_share,
+            "arbiter": self.confers,
+            "both_accuracy": None if both is None else both.both_accuracy,
+            "both_gain": None if both is None else both.gain,
         }
 
     def sentences(self) -> tuple[str, ...]:
@@ -151,6 +167,8 @@ class CascadeReport(Report):
         ]
         for one in (self.small, self.large):
             found += one.remarks
+        if self.conferring is not None:
+            found += self.conferring.sentences(self.confidence_level, self.feasible)
         if math.isfinite(self.apgr):
             found.append(
                 f"Routing by confidence has an APGR of {self.apgr:.2f} ({level} "
@@ -158,7 +176,8 @@ class CascadeReport(Report):
                 "has 0.5."
             )
         found.extend(self._on_promise(level) if self.feasible else self._on_none(level))
-        return (*found, *self._on_money(level))
+        money = costs.sentence(self.cost_reason, self.chosen, self.confidence_level)
+        return (*found, money)
 
     def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         steps: list[str] = []
@@ -166,7 +185,12 @@ class CascadeReport(Report):
         if not self.feasible:
             least = self.least_max_drop
             if least is not None:
-                more = ", or use more labelled rows" if self._rows_might_help else ""
+                might = self.max_drop, self.selection
+                more = (
+                    ", or use more labelled rows"
+                    if promises.rows_might_help(self.points[1], *might)
+                    else ""
+                )
                 steps.append(
                     f"Allow a larger loss (--max-drop {_rounded_up(least)}){more}."
                 )
@@ -174,6 +198,14 @@ class CascadeReport(Report):
         return (
             *steps,
             f"Decide for new inputs: calib-jax apply {record} NEW_FILE",
+            *(
+                [
+                    "For those sent on, see whose answer to take: calib-jax apply "
+                    f"{record} NEW_SMALL NEW_LARGE"
+                ]
+                if self.confers
+                else []
+            ),
             "Check later that the promise still holds: calib-jax check "
             f"{record} NEW_SMALL NEW_LARGE",
             f"Serve {place(folder, RECORD)} without JAX: see the page on serving in "
@@ -213,12 +245,11 @@ class CascadeReport(Report):
         found = [
             f"No K can promise with confidence {level} that the cascade "
             f"{phrases.promised(self.max_drop)}, so K is 0: the large model answers "
-            "everything."
+            f"everything{', without the arbiter' if self.weighed else ''}.",
+            *promises.impossible(
+                self.points, self.max_drop, self.selection, self.rows_needed
+            ),
         ]
-        if bool(self.selection.same_rows):
-            found.append("The rows to choose on are those of the router.")
-        else:
-            found.extend(self._on_one_bin())
         if least is not None:
             found.append(
                 "The smallest loss these rows can guarantee is "
@@ -230,66 +261,12 @@ class CascadeReport(Report):
         if plain.num_small_bins:
             found.append(
                 "Without a guarantee, the first half suggests K = "
-                f"{plain.num_small_bins}: it keeps "
+                f"{plain.num_small_bins}{' with the arbiter' if self.weighed else ''}: "
+                "it keeps "
                 f"{phrases.percent(plain.small_share)} of inputs small and is right "
                 f"{phrases.percent(plain.accuracy)} of the time on the other half."
             )
         return found
-
-    @property
-    def _rows_might_help(self) -> bool:
-        """Whether it may be chance alone that K = 1 does not keep to the limit."""
-        first = self.points[1]
-        best = max(first.accuracy_change, first.accuracy_change_interval[1])
-        return best >= -self.max_drop and not bool(self.selection.same_rows)
-
-    def _on_one_bin(self) -> list[str]:
-        """Why K = 1, which is tried first, does not pass."""
-        first, limit = self.points[1], -self.max_drop
-        found = (
-            f"With one bin kept small it {phrases.lost(-first.accuracy_change)} on "
-            "these rows"
-        )
-        if first.accuracy_change >= limit:
-            bound = first.drop_bound
-            unsure = (
-                f"a loss of {phrases.points(bound)}"
-                if bound >= 0
-                else f"a gain of only {phrases.gained(bound)}"
-            )
-            sentences = [f"{found}, but with so few rows {unsure} cannot be ruled out."]
-            if self.rows_needed is not None:
-                sentences.append(
-                    f"About {self.rows_needed:,} rows like these might be enough."
-                )
-            return sentences
-        if self.max_drop < 0 and first.accuracy_change > 0:
-            found += ", less than asked"
-        if self._rows_might_help:
-            sentences = [f"{found}, which may be chance: more rows might help."]
-        else:
-            sentences = [f"{found}, so more rows like these would not help."]
-        if any(point.accuracy_change >= limit for point in self.points[2:]):
-            sentences.append(
-                "A larger K does better, but K is tried from 1 upwards, and no "
-                "further than it passes."
-            )
-        return sentences
-
-    def _on_money(self, level: str) -> list[str]:
-        saved = self.chosen.cost_saved_share
-        ends = self.chosen.cost_saved_share_interval
-        if saved is None or ends is None or not self.num_small_bins:
-            return [self.cost_reason]
-        if saved >= 0:
-            what = f"saves {phrases.percent(saved)} of the cost of"
-        else:
-            what = f"costs {phrases.percent(-saved)} more than"
-            ends = -ends[1], -ends[0]
-        return [
-            f"{self.cost_reason} The cascade {what} always asking the large model "
-            f"({level} interval {phrases.between(ends)})."
-        ]
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:
         small, large = self.small_cost, self.large_cost
@@ -323,10 +300,14 @@ class CascadeReport(Report):
             num_small_bins=self.num_small_bins,
             small_params=self.small.params,
             large_params=self.large.params,
+            arbiter=None
+            if self.conferring is None or not self.confers
+            else self.conferring.arbiter,
             selection=self.selection,
             promise=promise,
             reference=self.reference,
             small_input=self.small.taken,
+            large_input=self.large.taken,
         )
 
 
@@ -340,6 +321,7 @@ def cascade_report(
     large_cost: float | None = None,
     method: Method | None = None,
     num_bins: int = DEFAULT_NUM_BINS,
+    large_decides: bool = False,
     seed: int = 0,
 ) -> CascadeReport:
     """Builds a cascade of two models from their outputs on the same labelled inputs.
@@ -347,7 +329,13 @@ def cascade_report(
     Both calibrators and the router are fitted on one random half of the shared rows
     (Algorithm 1 of the paper). On the other half the cascade is judged, and K is the
     largest for which `calib_jax.cascade.control_accuracy_drop` promises that no more
-    than `max_drop` of accuracy is lost.
+    than `max_drop` of accuracy is lost against always asking the large model.
+
+    Where both models were asked, an arbiter that was fitted on the first half takes one
+    of their answers (`calib_jax.cascade.fit_arbiter`), if it does better there than the
+    better model; then bins are kept small in the order of the advantage of that answer.
+    Otherwise the large model's answer is taken, as in the paper. If both files say
+    which of the same options were chosen, only rows with different answers count.
 
     Args:
       small: of the small model, from `calib_jax.io.read_outputs`, with labels or
@@ -361,6 +349,8 @@ def cascade_report(
       large_cost: price of a call of the large model, in the same unit.
       method: the calibrator of both; by default one that suits each.
       num_bins: bins of the router.
+      large_decides: whether the large model's answer is taken wherever it is asked, so
+        that no arbiter is fitted.
       seed: of the halves and of the draws of intervals.
 
     Returns:
@@ -405,42 +395,52 @@ def cascade_report(
         for outputs, role in ((small, "small model"), (large, "large model"))
     ]
     confidence = fitted[0].confidence
+    pair = (
+        conferring.of_large(fitted[1])
+        if large_decides
+        else conferring.fit(
+            (small, large), (fitted[0], fitted[1]), first, second, confidence_level
+        )
+    )
     router = routers.fit_router(
-        confidence[first], fitted[1].confidence[first], num_bins=num_bins
+        confidence[first], pair.confidence[first], num_bins=num_bins
     )
 
-    def rows_of(half: np.ndarray) -> points.Rows:
-        return confidence[half], fitted[0].outcome[half], fitted[1].outcome[half]
+    def rows_of(half: np.ndarray) -> Rows:
+        asked = pair.conferred_outcome
+        return Rows(
+            small_confidence=confidence[half],
+            small_outcome=fitted[0].outcome[half],
+            large_outcome=fitted[1].outcome[half],
+            conferred_outcome=None if asked is None else asked[half],
+        )
 
-    # With outcomes, which a later check compares with.
-    small_confidence, *outcomes = rows_of(first)
-    table = routers.advantage_table(
-        router.bins,
-        small_confidence,
-        fitted[1].confidence[first],
-        small_outcome=outcomes[0],
-        large_outcome=outcomes[1],
-    )
-    router = dataclasses.replace(router, table=table)
-
+    router = points.with_outcomes(router, rows_of(first), pair.confidence[first])
     rows = rows_of(second)
     key = jax.random.key(seed)
-    interval = intervals.cascade_interval(
-        key, router, *rows, confidence_level=confidence_level
-    )
+    interval = points.interval(key, router, rows, confidence_level)
     chosen = risk_control.control_accuracy_drop(
-        router, *rows, max_drop, confidence_level=confidence_level
-    )
-    saved = points.for_every_k(
-        key, router, rows, price.of_rows(second), confidence_level
+        router,
+        max_drop=max_drop,
+        confidence_level=confidence_level,
+        **rows._asdict(),
     )
     each = price.of_rows(second)
+    saved = points.for_every_k(key, router, rows, each, confidence_level)
+    confers = rows.conferred_outcome is not None
+    every = points.of(interval, chosen, saved, confers=confers)
+    alone = every[0]
+    if confers and not bool(chosen.feasible):
+        paper = rows._replace(conferred_outcome=None)
+        interval_alone = points.interval(key, router, paper, confidence_level)
+        alone = points.of(interval_alone, chosen, saved, confers=False)[0]
     return CascadeReport(
         sources=tuple(one.model.source for one in fitted),
         seed=seed,
         confidence_level=confidence_level,
         small=fitted[0].model,
         large=fitted[1].model,
+        conferring=pair.conferring,
         router=router,
         max_drop=float(max_drop),
         selection=chosen,
@@ -450,7 +450,8 @@ def cascade_report(
         plain_num_small_bins=points.plain_choice(router, rows_of(first), max_drop),
         interval=interval,
         reference=tables.reliability_table(router.bins, *rows[:2]),
-        points=points.of(interval, chosen, saved),
+        points=every,
+        chosen=every[int(chosen.num_small_bins)] if chosen.feasible else alone,
         small_cost=None if price.small is None else float(np.mean(each[0])),
         large_cost=None if price.large is None else float(np.mean(each[1])),
         cost_unit=price.unit,

@@ -41,6 +41,7 @@ class CheckReport(Report):
         there are any; None without labels.
       num_small_bins: K of the record.
       num_bins: bins of its router.
+      confers: whether an arbiter decides where both models were asked.
       drift: `Drift` of all new rows, or None if the record has no reference.
       small_share: share of new inputs that the small model keeps.
       small_share_before: the same on the rows that K was chosen on, or None.
@@ -67,6 +68,7 @@ class CheckReport(Report):
     num_labelled: int | None
     num_small_bins: int
     num_bins: int
+    confers: bool
     drift: Drift | None
     small_share: float
     small_share_before: float | None
@@ -199,9 +201,10 @@ class CheckReport(Report):
     def _on_drop(self) -> list[str]:
         if self.drop is None:
             return []
+        by = ", with its arbiter," if self.confers else ""
         found = (
-            f"On these rows the cascade {phrases.lost(self.drop)} against the large "
-            "model alone"
+            f"On these rows the cascade{by} {phrases.lost(self.drop)} against the "
+            "large model alone"
         )
         if self.drop_bound is None or self.promise_level is None:
             return [f"{found}."]
@@ -248,7 +251,7 @@ def check_report(
     tested whether the answers that stay small are right less often (Fisher's exact
     test, one-sided), and with the large model's outputs whether the loss of accuracy
     contradicts the promise (by betting, one-sided), or confirms it at the promise's own
-    confidence level.
+    confidence level. An arbiter of the record takes the answers of inputs sent on.
 
     Args:
       record: from `calib_jax.load` of a `cascade.json`.
@@ -328,7 +331,10 @@ def check_report(
             f"{math.floor(1e6 * most) / 1e6}."
         )
     drift = None if before is None else evidence.drift(record, everything, share, seed)
-    lost = evidence.loss(record, decided, outcomes, limit)
+    weighed = None
+    if large is not None and record.arbiter is not None:
+        weighed = applying.large_confidence(served, large)
+    lost = evidence.loss(record, decided, outcomes, weighed, limit)
     fell = fall is not None and fall <= share
     sources = [source("small model", small)]
     if large is not None:
@@ -342,6 +348,7 @@ def check_report(
         num_labelled=len(small) if labelled else None,
         num_small_bins=record.num_small_bins,
         num_bins=record.router.bins.num_bins,
+        confers=record.arbiter is not None,
         drift=drift,
         small_share=float(np.mean(kept_of_all)),
         small_share_before=None if before is None else before.share,

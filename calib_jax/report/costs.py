@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..io.outputs import Outputs
+from . import phrases
+from .points import Point
 
 
 class Costs(NamedTuple):
@@ -79,4 +81,20 @@ def _none(why: str) -> Costs:
         None,
         "",
         f"{why}, so savings are not computed; pass prices with --cost 1:10.",
+    )
+
+
+def sentence(reason: str, chosen: Point, confidence_level: float) -> str:
+    """Where costs come from, and what a cascade saves where it keeps anything small."""
+    saved, ends = chosen.cost_saved_share, chosen.cost_saved_share_interval
+    if saved is None or ends is None or not chosen.num_small_bins:
+        return reason
+    if saved >= 0:
+        what = f"saves {phrases.percent(saved)} of the cost of"
+    else:
+        what = f"costs {phrases.percent(-saved)} more than"
+        ends = -ends[1], -ends[0]
+    return (
+        f"{reason} The cascade {what} always asking the large model "
+        f"({phrases.level(confidence_level)} interval {phrases.between(ends)})."
     )

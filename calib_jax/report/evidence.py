@@ -11,11 +11,12 @@ import jax
 import numpy as np
 
 from ..binning import bins
-from ..cascade import risk_control
+from ..cascade import arbiters, risk_control
 from ..io.cascade_records import CascadeRecord
 from ..monitoring import drift as drifts
 from ..stats import bounds, tails
 from . import applying, points
+from .points import Rows
 
 # Draws for each false alarm that is allowed.
 _DRAWS_EACH, _LEAST_DRAWS, MOST_DRAWS = 10, 1000, 100_000
@@ -147,26 +148,30 @@ def loss(
     record: CascadeRecord,
     decided: applying.Decisions,
     outcomes: list[np.ndarray | None],
+    large_confidence: np.ndarray | None,
     promised: tuple[float, float] | None,
 ) -> Loss:
-    """What the cascade loses, against the promise of `limit`."""
+    """What the cascade loses, against the promise of `limit`.
+
+    Args:
+      record: of the cascade.
+      decided: on the new rows of the small model.
+      outcomes: of both models, or None.
+      large_confidence: of the large model, calibrated; None without an arbiter.
+      promised: from `limit`.
+    """
     small, large = outcomes
     if small is None or large is None or decided.small is None:
         return Loss(None, None, None)
-    lost = np.where(decided.small, large - small, 0.0).astype(np.float64)
+    both = decided.confidence, large_confidence
+    rows = _rows(record, *both, small, large)
+    lost = points.losses(rows, decided.small).astype(np.float64)
     drop = float(np.mean(lost))
     if promised is None:
         return Loss(drop, None, None)
     max_drop, level = promised
-    binary = all(np.all((one == 0) | (one == 1)) for one in (small, large))
-    dtype = bool if binary else np.float32
     chosen = risk_control.control_accuracy_drop(
-        record.router,
-        decided.confidence,
-        small.astype(dtype),
-        large.astype(dtype),
-        max_drop,
-        confidence_level=level,
+        record.router, max_drop=max_drop, confidence_level=level, **rows._asdict()
     )
     bound = np.asarray(chosen.bound)[record.num_small_bins]
     # That the mean gain is at least -max_drop, by betting that it is less.
@@ -174,3 +179,22 @@ def loss(
         np.float32((1 - lost) / 2), np.float32((1 - max_drop) / 2)
     )
     return Loss(drop, float(str(bound)), float(p_value))
+
+
+def _rows(
+    record: CascadeRecord,
+    small_confidence: np.ndarray,
+    large_confidence: np.ndarray | None,
+    small: np.ndarray,
+    large: np.ndarray,
+) -> Rows:
+    """Outcomes of both models, and those of the arbiter's answers if there is one."""
+    binary = all(np.all((one == 0) | (one == 1)) for one in (small, large))
+    small, large = (
+        one.astype(bool if binary else np.float32) for one in (small, large)
+    )
+    conferred = None
+    if record.arbiter is not None and large_confidence is not None:
+        ask = arbiters.prefer_large(record.arbiter, small_confidence, large_confidence)
+        conferred = np.where(np.asarray(ask), large, small)
+    return Rows(small_confidence, small, large, conferred)

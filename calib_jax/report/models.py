@@ -146,11 +146,14 @@ class Calibrated(NamedTuple):
       model: what is reported of it.
       confidence: float32 `[N]`, calibrated.
       outcome: float32 `[N]`, or bool where all are 0 or 1.
+      prediction: int32 `[N]`, the options that it chose, or None for scores without
+        any.
     """
 
     model: Model
     confidence: np.ndarray
     outcome: np.ndarray
+    prediction: np.ndarray | None
 
 
 class Fitted(NamedTuple):
@@ -227,7 +230,7 @@ def fit(
         seed=seed,
         confidence_level=confidence_level,
     )
-    return Calibrated(model, found.confidence, found.outcome)
+    return Calibrated(model, found.confidence, found.outcome, found.rows.prediction)
 
 
 def fit_half(outputs: Outputs, fitted: np.ndarray, method: Method | None) -> Fitted:

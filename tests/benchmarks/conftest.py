@@ -15,7 +15,8 @@ def paper_study(tmp_path_factory):
     from benchmarks.paper import ablation_bins, batches, routing
     from benchmarks.paper.study import Settings, prepare
 
-    folder = paper_data.write(tmp_path_factory.mktemp("outputs"))
+    names = paper_data.NAMES + paper_data.FURTHER
+    folder = paper_data.write(tmp_path_factory.mktemp("outputs"), names=names)
     settings = Settings(
         num_halves=2, num_draws=16, num_repeats=1, num_train=100, num_epochs=1
     )

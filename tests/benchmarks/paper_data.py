@@ -15,13 +15,15 @@ TASKS = Path(__file__).parents[2] / "benchmarks" / "kit" / "tasks.toml"
 
 # One or two of every kind; more would only add compiling.
 NAMES = ("imagenet", "cifar10", "mmlu", "medmcqa", "emotion")
+# Those that one section alone reads.
+FURTHER = ("mmlu_redux", "mmlu_paper_pair")
 
 
-def write(folder, num_examples=240, seed=0):
+def write(folder, num_examples=240, seed=0, names=NAMES):
     """Writes the files that tasks.toml names for some tasks, and returns the folder."""
     tasks = tomllib.loads(TASKS.read_text(encoding="utf-8"))
     for number, (name, task) in enumerate(tasks.items()):
-        if name not in NAMES:
+        if name not in names:
             continue
         rng = np.random.default_rng((seed, number))
         for file in task["files"] + task.get("other_files", []):
@@ -104,9 +106,30 @@ def _correct(rng, task, num_examples):
     }
 
 
+def _answered(rng, task, num_examples):
+    # One more, which is left out since a raw logit is missing.
+    logits, given, _, wrong = _models(rng, task, num_examples + 1, 4)
+    values = np.stack(list(logits.values()))
+    max_logit = (values.max(-1) + 20.0).astype(np.float32)
+    names = list(logits)
+    max_logit[[name.startswith("gpt") for name in names]] = np.nan
+    max_logit[0, 5] = np.nan
+    verdict = np.where(wrong, 1, 0)
+    verdict[rng.uniform(size=num_examples + 1) < 0.2] = -1
+    return {
+        "models": np.array(names),
+        "confidence": np.round(_softmax(values).max(-1), 3),
+        "correct": values.argmax(-1) == given,
+        "max_logit": max_logit,
+        "verdict": verdict.astype(np.int8),
+        "verdict_names": np.array(["ok", "wrong_groundtruth"]),
+    }
+
+
 ARRAYS = {
     "top1": _top1,
     "probabilities": _probabilities,
     "options": _options,
     "correct": _correct,
+    "answered": _answered,
 }

@@ -149,13 +149,13 @@ def test_text(task, halved, group):
     accuracy = dict.fromkeys(group.accuracy, np.array([0.5, 0.6]))
     better = accuracy | {"calibrated": accuracy["best"] + 0.1}
     made = {"made up": dataclasses.replace(group, accuracy=better)}
-    section = committee_tables.describe(made, bounds, 2)
+    section = committee_tables.describe(made, bounds)
     assert "two standard deviations in 1 of 1 committees: made up." in section.text
     assert "10.00 ± 0.00 (2)" in section.text
     assert "Where answers were not saved" in section.text
     figure = section.figures["committees"](False)
     assert len([axes for axes in figure.axes if axes.get_visible()]) == 1
     made = {"made up": dataclasses.replace(group, accuracy=accuracy)}
-    section = committee_tables.describe(made, {}, 2)
+    section = committee_tables.describe(made, {})
     assert "cannot be told from 0 in 1: made up." in section.text
     assert "Where answers were not saved" not in section.text

@@ -22,11 +22,13 @@ pytestmark = pytest.mark.once
 def written(paper_study, paper_section, tmp_path_factory):
     """A folder of results, and the sections that were written."""
     destination = tmp_path_factory.mktemp("results")
+    # Other tests have prepared and evaluated them. One section evaluates others, so
+    # nothing is replaced before all are.
+    evaluated = {name: paper_section(name).numbers for name in SECTIONS}
     with pytest.MonkeyPatch.context() as patch:
-        # Other tests have prepared and evaluated them.
         patch.setattr(command, "prepare", lambda *_: paper_study)
         for name, module in SECTIONS.items():
-            numbers = paper_section(name).numbers
+            numbers = evaluated[name]
             patch.setattr(module, "evaluate", lambda *_, found=numbers: found)
         # Coarse figures, since drawing all of them takes long.
         patch.setattr(report, "THEMES", {False: ".png"})

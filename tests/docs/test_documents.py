@@ -270,3 +270,39 @@ def test_figures_of_the_page_on_benchmarks_are_quoted_right():
     found = 100 * cleaning["method_1"]["precision"][-1]
     overall = 100 * cleaning["num_wrong"] / cleaning["num_judged"]
     assert f"contradict {found:.0f} %" in text and f"where {overall:.0f} %" in text
+
+
+def test_the_section_on_further_language_models_is_quoted_right():
+    rows = re.findall(
+        r"^\| On further language models, (.*?) \| .*? \| (.*?) \|$",
+        text_of("benchmarks/paper/RESULTS.md"),
+        re.MULTILINE,
+    )
+
+    def counts(claim: str) -> list[str]:
+        """The first "x of y" in the evidence of every such claim."""
+        found = [evidence for text, evidence in rows if claim in text]
+        return [re.findall(r"\d+ of \d+", evidence)[0] for evidence in found]
+
+    measured, confidence = (
+        " ".join(text_of(f"docs/{page}.md").split())
+        for page in ("measured", "which_confidence")
+    )
+    (lower,) = counts("softmax maximum lowers the ECE")
+    assert f"lowers the ECE in {lower} cases" in measured
+    by_softmax, by_logit = counts("beats routing by the uncalibrated one")
+    beats = "calibrated routing by it beats uncalibrated routing for"
+    assert f"{beats} {by_softmax} pairs. The raw" in measured
+    assert f"{beats} {by_logit} pairs. For the paper's own two" in measured
+    (as_well,) = counts("tells right from wrong")
+    assert f"as well as the softmax maximum in {as_well} cases" in confidence
+
+    path = ROOT / "benchmarks" / "paper" / "results.json"
+    results = json.loads(path.read_text(encoding="utf-8"))
+    (further,) = (
+        numbers for title, numbers in results.items() if title.startswith("Further")
+    )
+    pair = further["mmlu_paper_pair"]["scores"]["softmax"]["cascades"]
+    (without,), (calibrated,) = pair["recovered"]["mean"]
+    quoted = f"APGR is {calibrated:.3f} with calibration and {without:.3f} without"
+    assert quoted in measured

@@ -343,18 +343,22 @@ def test_wrong_calibrated(arguments, message):
         Calibrated(*arguments)
 
 
-def cascade(num_small_bins, capacity=20):
+def cascade(num_small_bins, capacity=20, arbiter=None):
     small, large = (
         Calibrated(model(scale), cj.Temperature(temperature=jnp.float32(temperature)))
         for scale, temperature in ((1.0, 2.0), (3.0, 5.0))
     )
     router = registry.router(np.random.default_rng(3))
-    return Deferred(small, large, router, num_small_bins, capacity=capacity)
+    return Deferred(
+        small, large, router, num_small_bins, capacity=capacity, arbiter=arbiter
+    )
 
 
 def test_deferred_is_defer():
     """In one program for all K, masked rows never sent."""
-    module = cascade(0)
+    parts = {"small_slope": 1.0, "large_slope": 0.5, "intercept": 0.0}
+    arbiter = cj.cascade.Arbiter(**{k: jnp.float32(v) for k, v in parts.items()})
+    module = cascade(0, arbiter=arbiter)
     traces = []
 
     @nnx.jit
@@ -375,12 +379,13 @@ def test_deferred_is_defer():
             router=registry.router(np.random.default_rng(3)),
             num_small_bins=num_small_bins,
             capacity=20,
+            arbiter=arbiter,
             where=mask,
         )
         assert_same(result, expected, exact=False)
         if num_small_bins == 0:
             # 11 rows of the last batch are real.
-            np.testing.assert_array_equal(result.used_large, mask)
+            np.testing.assert_array_equal(result.asked_large, mask)
     assert len(traces) == 1
 
 

@@ -460,3 +460,21 @@ def test_bytes_in_the_other_order(tmp_path, dtype):
     assert outputs.logits.dtype.isnative and outputs.labels.tolist() == LABELS.tolist()
     np.testing.assert_array_equal(outputs.logits, LOGITS.astype(dtype))
     assert cj.top1(outputs.logits).prediction.shape == (7,)
+
+
+@pytest.mark.parametrize("labels", [LABELS, np.array(list("acb"))[LABELS]])
+def test_an_array_names_the_classes(tmp_path, labels):
+    path = tmp_path / "a.npz"
+    arrays = {"logits": LOGITS, "labels": labels, "choices": list("acb")}
+    np.savez(path, **arrays)
+    outputs = read(path)
+    assert outputs.choices == ("a", "c", "b") and outputs.notes == ()
+    np.testing.assert_array_equal(outputs.labels, LABELS)
+    # Names of other classes than these are not those of the columns.
+    assert "choices: expected the options of" in one_line(path, choices=["a", "b", "d"])
+    np.savez(path, **{**arrays, "labels": LABELS, "choices": list("acbd")})
+    assert read(path).choices is None
+    np.savez(path, **{**arrays, "labels": LABELS, "choices": [1, 2, 3]})
+    assert read(path).choices is None
+    np.savez(path, **{**arrays, "choices": list("aca")})
+    assert "two classes alike" in one_line(path)

@@ -155,6 +155,58 @@ def test_ten_thousand_rows_of_classes(tmp_path):
     np.testing.assert_array_equal(record.keep_small(confidence), expected)
 
 
+ARBITERS = {
+    "the surer of the two": (1.0, 1.0, 0.0),
+    "fitted": (0.6, 0.9, -0.3),
+    "always the large": (0.0, 0.0, 1.0),
+    "always the small": (0.0, 0.0, -1.0),
+    "none": None,
+}
+
+
+@pytest.mark.parametrize("kind", ARBITERS)
+def test_both_answers(kind, tmp_path):
+    rng = np.random.default_rng(6)
+    confidence = rng.beta(4, 1.5, (2, 10_000)).astype(np.float32)
+    ends = [0, 1, np.nan, np.float32(1 - 2**-24), 1e-30]
+    confidence[:, :25] = np.array(np.meshgrid(ends, ends)).reshape(2, 25)
+    arbiter = None
+    if ARBITERS[kind] is not None:
+        arbiter = cj.cascade.Arbiter(
+            **dict(
+                zip(
+                    ("small_slope", "large_slope", "intercept"),
+                    map(jnp.float32, ARBITERS[kind]),
+                    strict=True,
+                )
+            )
+        )
+    cj.io.save_cascade(
+        tmp_path / "both.json",
+        router=router_at([0.5]),
+        num_small_bins=1,
+        small_params=platt(1, 0),
+        large_params=platt(2, 0),
+        arbiter=arbiter,
+    )
+    code = script("Serve both answers.")
+    code += "\nkeep_small = lambda both: prefer_large(*both)\n"
+    found = served(tmp_path, code, confidence)
+    if arbiter is None:
+        assert found.all()
+        return
+    expected = np.asarray(cj.cascade.prefer_large(arbiter, *confidence))
+    other = np.flatnonzero(found != expected)
+    # Rounding moves rows on the line alone.
+    inside = confidence.astype(float).clip(2**-24, 1 - 2**-24)
+    odds = np.log(inside) - np.log1p(-inside)
+    slopes = np.float64(ARBITERS[kind])
+    margin = slopes[1] * odds[1] - slopes[0] * odds[0] + slopes[2]
+    assert np.all(np.abs(margin[other]) < 1e-5) and len(other) < 10
+    if "always" not in kind:
+        assert 0.1 < found.mean() < 0.9
+
+
 def decide(found, inputs):
     edges, keep = found
     return keep[np.searchsorted(edges, inputs, side="right")]

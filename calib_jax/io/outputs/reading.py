@@ -81,7 +81,8 @@ def read_outputs(
         options, counted from 0, or their texts, the same in all rows. An answer's id is
         its `custom_id`, that of a wrapper around it, or its file's name in a folder.
       choices: texts of the options: for answers, those that are looked for; for
-        arrays, the names of the columns; for decisions and objects, their order.
+        arrays, the names of the columns, which an npz file may have in an array
+        `choices [C]`; for decisions and objects, their order.
       columns: names of arrays or columns that are not those above, such as
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
         each class.

@@ -14,6 +14,8 @@ from .left_out import LeftOut, Places
 from .rows import KINDS, ROUNDING, Rows, is_empty, outcomes, text
 from .text_tables import CsvTable, JsonTable
 
+# The array with the names of the C classes.
+_CHOICES = "choices"
 # Columns of numbers; the others may hold text.
 _NUMBERS = (*KINDS, "values", "cost")
 
@@ -99,6 +101,8 @@ def read(
     options = None
     if isinstance(table, JsonTable) and values.ndim == 2:
         options = table.options.get(str(plan[field]))
+    if isinstance(table, ArrayFile) and values.ndim == 2:
+        options = _names_of_classes(table, values.shape[1])
     if isinstance(table, JsonTable) and table.later:
         notes.append(
             f"Not read, as the first line has none: {names.shown(table.later)}."
@@ -129,6 +133,21 @@ def read(
         of_class_one=of_class_one,
         notes=notes,
     )
+
+
+def _names_of_classes(table: ArrayFile, num_classes: int) -> tuple[str, ...] | None:
+    """What the array `choices [C]` calls the classes; None without one of text."""
+    if table.shapes.get(_CHOICES) != (num_classes,):
+        return None
+    found = table.read(_CHOICES)
+    if not isinstance(found, np.ndarray) or found.dtype.kind != "U":
+        return None
+    named = tuple(found.tolist())
+    if len(set(named)) < num_classes:
+        raise ValueError(
+            f"{table.path}: {_CHOICES} names two classes alike; give each its own name."
+        )
+    return named
 
 
 def _check_scale(path: Path, name: str, values: np.ndarray, places: Places) -> None:

@@ -1,0 +1,52 @@
+"""What a report says where no K can be promised, and whether more rows might help."""
+
+from collections.abc import Sequence
+
+from ..cascade.selection import Selection
+from . import phrases
+from .points import Point
+
+
+def rows_might_help(first: Point, max_drop: float, chosen: Selection) -> bool:
+    """Whether it may be chance alone that K = 1 does not keep to the limit."""
+    best = max(first.accuracy_change, first.accuracy_change_interval[1])
+    return best >= -max_drop and not bool(chosen.same_rows)
+
+
+def impossible(
+    points: Sequence[Point],
+    max_drop: float,
+    chosen: Selection,
+    rows_needed: int | None,
+) -> list[str]:
+    """Why K = 1, which is tried first, does not pass."""
+    if bool(chosen.same_rows):
+        return ["The rows to choose on are those of the router."]
+    first, limit = points[1], -max_drop
+    found = (
+        f"With one bin kept small it {phrases.lost(-first.accuracy_change)} on "
+        "these rows"
+    )
+    if first.accuracy_change >= limit:
+        bound = first.drop_bound
+        unsure = (
+            f"a loss of {phrases.points(bound)}"
+            if bound >= 0
+            else f"a gain of only {phrases.gained(bound)}"
+        )
+        sentences = [f"{found}, but with so few rows {unsure} cannot be ruled out."]
+        if rows_needed is not None:
+            sentences.append(f"About {rows_needed:,} rows like these might be enough.")
+        return sentences
+    if max_drop < 0 and first.accuracy_change > 0:
+        found += ", less than asked"
+    if rows_might_help(first, max_drop, chosen):
+        sentences = [f"{found}, which may be chance: more rows might help."]
+    else:
+        sentences = [f"{found}, so more rows like these would not help."]
+    if any(point.accuracy_change >= limit for point in points[2:]):
+        sentences.append(
+            "A larger K does better, but K is tried from 1 upwards, and no further "
+            "than it passes."
+        )
+    return sentences
