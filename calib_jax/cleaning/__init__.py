@@ -29,6 +29,12 @@ from .noise import (
     uniform_label_noise,
 )
 from .repairs import repair_labels, suggest_labels
+from .shared_errors import (
+    SharedErrors,
+    expected_precision_interval,
+    fit_shared_errors,
+    joint_error_probability,
+)
 
 __all__ = [
     "AuditBounds",
@@ -40,6 +46,7 @@ __all__ = [
     "ExpertDependence",
     "FalseFlags",
     "LabelIssues",
+    "SharedErrors",
     "audit_bounds",
     "audit_size",
     "cleaning_curve",
@@ -49,9 +56,12 @@ __all__ = [
     "expected_false_flags",
     "expected_precision",
     "expected_precision_by_bin",
+    "expected_precision_interval",
     "expert_dependence",
     "fit_expert_bins",
+    "fit_shared_errors",
     "high_confidence_disagreement",
+    "joint_error_probability",
     "label_error_probability",
     "label_issue_score",
     "repair_labels",

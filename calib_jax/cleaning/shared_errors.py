@@ -1,0 +1,363 @@
+r"""Errors that experts share, and how likely a label is wrong that all contradict.
+
+Shapes: M experts, N examples, D draws. A label that every expert contradicts is wrong,
+or every expert is. Confidences calibrated to the given labels say how often each expert
+contradicts one, :math:`e_m = 1 - c_m`, and counting says how often all do. Nothing in
+the data says which of both it was: a mistake that all experts make with confidence
+looks like a wrong label. What is known of experts goes in as a prior, and what the rows
+cannot decide stays in the interval.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from scipy.special import ndtri
+
+from .._core import checks, dispatch, masking, records, reduce
+from .._core.domains import Confidence
+from ..binning import bin_sums
+from ..binning.bins import cut_evenly
+from ..stats import intervals
+from ..stats.intervals import Counts, Interval
+
+# Groups of rows, by the product of the experts' errors, whose counts are fitted.
+_NUM_GROUPS = 6
+# The model's rate of joint contradiction is right up to this relative error.
+_MISFIT = 0.5
+# Prior of the log odds of the correlation where the mean log error is `_CENTRE`, and
+# of their slope for each unit by which it falls; `benchmarks/label_errors` has what
+# experts on rows that people judged have.
+_CENTRE = 1.5
+_LOG_ODDS, _LOG_ODDS_SPREAD = 0.1, 0.6
+_SLOPE_OF_EXPERT, _MOST_COUNTED, _SLOPE_SPREAD = 0.1, 6, 0.4
+# Share of an expert's contradictions that are due to wrong labels: a beta distribution
+# of parameters 1 and this.
+_SHARE_SHAPE = 5.0
+# Nothing is more certain than this.
+_LEAST_ERROR = 1e-5
+_NUM_DRAWS = 200
+# Standard normal draws, evenly spread, with a variance of one.
+_NORMAL = ndtri((np.arange(9) + 0.5) / 9)
+_NORMAL = np.float32(_NORMAL / np.std(_NORMAL))
+
+
+def _grid() -> tuple[np.ndarray, np.ndarray]:
+    """Parameters `[4, P]` and the logarithm of their prior, `[P]`, less the slope's."""
+    odds, slope = np.linspace(-2.2, 2.2, 11), np.linspace(-1.8, 1.8, 5)
+    constant = np.concatenate([[0], np.geomspace(2e-4, 0.25, 15)])
+    share = np.array([0, 2, 4, 7, 10, 15, 20, 27, 35, 45, 55, 70]) / 100
+    cuts = np.concatenate([[0], (share[1:] + share[:-1]) / 2, [0.85]])
+    mass = -np.diff((1 - cuts) ** _SHARE_SHAPE)
+    # One chance in six that labels are not also wrong at random.
+    free = np.where(constant == 0, 3, 1)
+    odds, slope, constant, share = np.meshgrid(
+        odds, slope, constant, share, indexing="ij"
+    )
+    prior = np.log(free)[:, None] + np.log(mass) - (odds**2 + slope**2) / 2
+    odds, slope = _LOG_ODDS + _LOG_ODDS_SPREAD * odds, _SLOPE_SPREAD * slope
+    points = np.stack([odds, slope, constant, share]).reshape(4, -1)
+    return points.astype(np.float32), prior.astype(np.float32).ravel()
+
+
+_GRID, _PRIOR = _grid()
+
+
+@records.record(
+    "D", axes={"confidence": "M", "counts": ""}, values={"confidence": records.SHARE}
+)
+class SharedErrors:
+    """How experts err together, and how labels are wrong: draws from what is possible.
+
+    Attributes:
+      log_odds: float32 `[D]`, log odds of the correlation of the experts' errors where
+        the geometric mean of their errors is `exp(-1.5)`.
+      slope: float32 `[D]`, by how much they rise when its logarithm falls by one.
+      constant: float32 `[D]`, share of labels that are wrong at any confidence.
+      share: float32 `[D]`, wrong labels beyond these, as a share of the geometric mean
+        of the errors.
+      confidence: float32 `[M]`, mean confidence of each expert.
+      counts: `Counts` of the rows.
+    """
+
+    log_odds: jax.Array
+    slope: jax.Array
+    constant: jax.Array
+    share: jax.Array
+    confidence: jax.Array
+    counts: Counts
+
+
+def fit_shared_errors(
+    confidences: ArrayLike,
+    contradicted: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+) -> SharedErrors:
+    r"""How often all experts are wrong together, and how often labels are.
+
+    With :math:`e_m = 1 - c_m`, their geometric mean e, and :math:`e'_m = (e_m -
+    \epsilon) / (1 - \epsilon)` their errors on right labels,
+
+    .. math:: P(\text{all contradict}) = \epsilon + (1 - \epsilon) h, \quad
+        \epsilon = a + b \, e, \quad
+        h = \Bigl(\prod_m e'_m\Bigr)^{1 / (1 + (M - 1) \rho)}
+
+    but at most the smallest :math:`e'_m`. M experts whose errors have the correlation
+    :math:`\rho` count as :math:`M / (1 + (M - 1) \rho)` independent ones, the design
+    effect of cluster samples. The log odds of :math:`\rho` are linear in :math:`\ln e`.
+    Labels are wrong at any confidence (a) or in proportion to the experts' errors (b).
+
+    The four parameters have a posterior distribution on a grid. Its likelihood is of
+    the counts in six groups of rows, negative binomial for a model that is right up to
+    a relative error of one half; its prior says that correlations are moderate and few
+    contradictions are due to wrong labels. Rows decide little between shared errors and
+    wrong labels: expect wide intervals.
+
+    Args:
+      confidences: floating `[M, N]` in `[0, 1]`, of each expert's answer, calibrated to
+        the given labels on other rows.
+      contradicted: bool `[N]`, whether every expert contradicts the label, as
+        `top1_disagreement` says.
+      where: optional bool `[N]`.
+
+    Returns:
+      `SharedErrors`; NaN without rows and with a valid NaN.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype, no expert, or a confidence on the
+        host outside `[0, 1]`; in a device array it counts as NaN, here and below.
+
+    References:
+      Kish, "Survey Sampling", 1965, section 5.4 (design effect); Miller and Dunson,
+      "Robust Bayesian Inference via Coarsening", 2019, arXiv 1506.06101 (on models that
+      are nearly right); Hao et al. 2026, arXiv 2601.07965, section 2.3, where experts
+      err independently.
+
+    Examples:
+      >>> import numpy as np
+      >>> rng = np.random.default_rng(0)
+      >>> confidences = np.float32(rng.uniform(0.5, 0.99, (2, 4000)))
+      >>> wrong = rng.random(4000) < 0.05
+      >>> contradicted = wrong | np.all(rng.random((2, 4000)) > confidences, axis=0)
+      >>> shared = fit_shared_errors(confidences, contradicted)
+      >>> found = expected_precision_interval(shared, confidences, contradicted)
+      >>> print(bool(found.lower < wrong[contradicted].mean() < found.upper))
+      True
+    """
+    confidence = _confidences(confidences)
+    joint = checks.bools("contradicted", contradicted)
+    mask = checks.mask("where", where)
+    checks.same_columns(confidences=confidence, contradicted=joint, where=mask)
+    return _fit_shared_errors(confidence, joint, mask)
+
+
+def joint_error_probability(shared: SharedErrors, confidences: ArrayLike) -> jax.Array:
+    r"""Probability that a label is wrong if all experts contradict it, for each row.
+
+    .. math:: P(\text{wrong} \mid \text{all contradict}) =
+        \frac{\epsilon}{\epsilon + (1 - \epsilon) h}
+
+    as in `fit_shared_errors`, averaged over the draws. It says nothing about labels
+    that some expert confirms.
+
+    Args:
+      shared: `SharedErrors` of the M experts.
+      confidences: floating `[M, N]` in `[0, 1]`, calibrated as in the fit.
+
+    Returns:
+      float32 `[N]` in `[0, 1]`; NaN where a confidence is.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype, or another number of experts.
+
+    References:
+      Bayes' rule.
+
+    Examples:
+      >>> confidences = jnp.stack([jnp.linspace(0.5, 0.99, 100)] * 2)
+      >>> shared = fit_shared_errors(confidences, jnp.arange(100) % 20 == 0)
+      >>> error = joint_error_probability(shared, confidences)
+      >>> print(bool(error[-1] > error[0]))
+      True
+    """
+    return _joint_error_probability(shared, _of_experts(shared, confidences))
+
+
+def expected_precision_interval(
+    shared: SharedErrors,
+    confidences: ArrayLike,
+    flagged: ArrayLike,
+    *,
+    confidence_level: ArrayLike = 0.95,
+    where: ArrayLike | None = None,
+) -> Interval:
+    """Share of flagged labels that is expected to be wrong, with an interval.
+
+    The interval is for the share among these flags: it holds both what the fit leaves
+    open and the luck of so many flags. It is only as good as the prior of
+    `fit_shared_errors`; `audit_bounds` gives a guarantee, from people's answers.
+
+    Args:
+      shared: `SharedErrors` of the M experts.
+      confidences: floating `[M, N]` in `[0, 1]`, calibrated as in the fit; rows that
+        are not flagged may hold anything.
+      flagged: bool `[N]`, labels that every expert contradicts, all or some of them.
+      confidence_level: floating scalar in `(0, 1)`; may be traced.
+      where: optional bool `[N]`.
+
+    Returns:
+      `Interval` of a scalar; NaN without flags, and where a flagged row's confidence
+      is.
+
+    Raises:
+      ValueError: for a wrong rank, shape or dtype, another number of experts, or a
+        confidence level on the host outside `(0, 1)`.
+
+    References:
+      Gelman et al., "Bayesian Data Analysis", third edition, 2013, section 1.3
+      (posterior predictive distribution).
+
+    Examples:
+      >>> confidences = jnp.full((2, 1000), 0.9)
+      >>> flagged = jnp.arange(1000) % 20 == 0
+      >>> shared = fit_shared_errors(confidences, flagged)
+      >>> found = expected_precision_interval(shared, confidences, flagged)
+      >>> print(bool(found.lower < found.estimate < found.upper))
+      True
+    """
+    confidence = _of_experts(shared, confidences)
+    flags = checks.bools("flagged", flagged)
+    alpha = checks.error_rate("confidence_level", confidence_level)
+    mask = checks.mask("where", where)
+    checks.same_columns(confidences=confidence, flagged=flags, where=mask)
+    return _expected_precision_interval(shared, confidence, flags, alpha, mask)
+
+
+def _confidences(confidences: ArrayLike) -> jax.Array:
+    confidence = checks.floats("confidences", confidences, rank=2, axes="[M, N]")
+    if confidence.shape[0] == 0:
+        raise ValueError("confidences: expected at least one expert, got [0, N].")
+    return confidence
+
+
+def _of_experts(shared: SharedErrors, confidences: ArrayLike) -> jax.Array:
+    checks.instance("shared", shared, SharedErrors)
+    confidence = _confidences(confidences)
+    if confidence.shape[0] != shared.confidence.shape[0]:
+        raise ValueError(
+            f"confidences: expected a row for each of the {shared.confidence.shape[0]} "
+            f"experts, got {list(confidence.shape)}."
+        )
+    return confidence
+
+
+def _log_errors(confidences: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Mean and least of the logarithms of the experts' errors."""
+    error = jnp.clip(1 - confidences.astype(jnp.float32), _LEAST_ERROR)
+    log_error = jnp.log(jnp.minimum(error, 1 - _LEAST_ERROR))
+    return jnp.mean(log_error, axis=axis), jnp.min(log_error, axis=axis)
+
+
+def _rates(
+    parameters: tuple[jax.Array, ...],
+    mean: jax.Array,
+    least: jax.Array,
+    num_experts: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Rates of wrong labels and of shared errors on right ones, broadcast."""
+    log_odds, slope, constant, share = parameters
+    wrong = jnp.minimum(constant + share * jnp.exp(mean), 0.95)
+    correlation = jax.nn.sigmoid(log_odds - slope * (mean + _CENTRE))
+
+    def on_right_labels(log_error: jax.Array) -> jax.Array:
+        rest = (jnp.exp(log_error) - wrong) / (1 - wrong)
+        return jnp.log(jnp.maximum(rest, 0.1 * _LEAST_ERROR))
+
+    effective = num_experts / (1 + (num_experts - 1) * correlation)
+    shared = effective * on_right_labels(mean)
+    return wrong, jnp.exp(jnp.minimum(shared, on_right_labels(least)))
+
+
+@dispatch.core(rows=["confidences M N", "contradicted", "where"])
+def _fit_shared_errors(
+    confidences: Confidence, contradicted: jax.Array, where: jax.Array | None
+) -> SharedErrors:
+    num_experts = confidences.shape[0]
+    valid = masking.valid_rows(contradicted.shape[0], where)
+    mean, least = _log_errors(confidences, 0)
+    cut = cut_evenly(mean, _NUM_GROUPS, valid)
+    parts = (mean, least, contradicted.astype(jnp.float32))
+    table = bin_sums.bin_means(cut, mean, parts, valid, None)
+    rows = table.weight
+    group_mean, group_least, rate = table.means
+    slope = _GRID[1] + _SLOPE_OF_EXPERT * min(num_experts, _MOST_COUNTED)
+    grid = [jnp.asarray(one) for one in (_GRID[0], slope, *_GRID[2:])]
+    wrong, shared = _rates(
+        tuple(one[:, None] for one in grid), group_mean, group_least, num_experts
+    )
+    expected = jnp.maximum(rows * (wrong + (1 - wrong) * shared), 1e-9)
+    # Both logarithms of the negative binomial distribution, without a cancellation.
+    size = _MISFIT**-2
+    fit = rows * rate * jnp.log1p(size / expected) + size * jnp.log1p(expected / size)
+    log_posterior = _PRIOR - jnp.sum(jnp.where(rows > 0, fit, 0.0), axis=1)
+    posterior = jnp.cumsum(jax.nn.softmax(log_posterior))
+    # Evenly spread draws, so that no key is needed.
+    level = (jnp.arange(_NUM_DRAWS, dtype=jnp.float32) + 0.5) / _NUM_DRAWS
+    drawn = jnp.searchsorted(posterior, level * posterior[-1])
+    known = jnp.isfinite(posterior[-1]) & (jnp.sum(rows) > 0)
+
+    def of_draws(one: jax.Array) -> jax.Array:
+        return jnp.where(known, one[jnp.minimum(drawn, len(one) - 1)], jnp.nan)
+
+    total = jnp.sum(jnp.where(valid, confidences, 0.0), axis=1)
+    return SharedErrors(
+        log_odds=of_draws(grid[0]),
+        slope=of_draws(grid[1]),
+        constant=of_draws(grid[2]),
+        share=of_draws(grid[3]),
+        confidence=total / jnp.sum(rows),
+        counts=intervals.count_rows(valid),
+    )
+
+
+def _errors(shared: SharedErrors, confidences: jax.Array) -> jax.Array:
+    """Probability that a contradicted label is wrong, `[block, D]`, of `[block, M]`."""
+    mean, least = _log_errors(confidences, 1)
+    parameters = shared.log_odds, shared.slope, shared.constant, shared.share
+    num_experts = confidences.shape[1]
+    wrong, together = _rates(parameters, mean[:, None], least[:, None], num_experts)
+    return wrong / (wrong + (1 - wrong) * together)
+
+
+@dispatch.core(rows=["confidences M N"])
+def _joint_error_probability(
+    shared: SharedErrors, confidences: Confidence
+) -> jax.Array:
+    def of_block(block: jax.Array) -> jax.Array:
+        return jnp.mean(_errors(shared, block), axis=1)
+
+    return reduce.map_rows(of_block, confidences.T)
+
+
+@dispatch.core(rows=["confidences M N", "flagged", "where"])
+def _expected_precision_interval(
+    shared: SharedErrors,
+    confidences: Confidence,
+    flagged: jax.Array,
+    alpha: jax.Array,
+    where: jax.Array | None,
+) -> Interval:
+    counted = masking.valid_rows(flagged.shape[0], where) & flagged
+
+    def of_block(block: jax.Array, live: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.where(live[:, None], _errors(shared, block), 0.0), axis=0)
+
+    sums = reduce.sum_blocks(of_block, shared.share.shape, confidences.T, counted)
+    flags = jnp.sum(counted, dtype=jnp.float32)
+    some = jnp.where(flags > 0, flags, jnp.nan)
+    each = sums / some
+    spread = jnp.sqrt(jnp.maximum(each * (1 - each), 0.0) / some)
+    draws = jnp.clip(each[:, None] + spread[:, None] * _NORMAL, 0.0, 1.0)
+    ends = jnp.quantile(draws, jnp.stack([alpha / 2, 1 - alpha / 2]))
+    return Interval(estimate=jnp.mean(each), lower=ends[0], upper=ends[1])
