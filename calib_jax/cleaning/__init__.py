@@ -22,6 +22,7 @@ from .experts import (
 )
 from .intervals import CleaningInterval, cleaning_interval
 from .label_issues import LabelIssues, confident_learning, label_issue_score
+from .label_ranking import RankedLabels, find_label_issues
 from .noise import (
     estimate_label_noise,
     true_label_confidence,
@@ -40,6 +41,7 @@ __all__ = [
     "ExpertDependence",
     "FalseFlags",
     "LabelIssues",
+    "RankedLabels",
     "audit_bounds",
     "audit_size",
     "cleaning_curve",
@@ -50,6 +52,7 @@ __all__ = [
     "expected_precision",
     "expected_precision_by_bin",
     "expert_dependence",
+    "find_label_issues",
     "fit_expert_bins",
     "high_confidence_disagreement",
     "label_error_probability",
