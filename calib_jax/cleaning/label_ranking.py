@@ -137,6 +137,11 @@ def _checked(
         )
     mask = checks.mask("where", where)
     label = checks.class_numbers("labels", labels)
+    if array.ndim == 3 and array.shape[1:2] != label.shape:
+        raise ValueError(
+            f"{name}: expected {expected} with a row for each of the {len(label)} "
+            f"labels, got {np.dtype(array.dtype).name}{list(array.shape)}."
+        )
     models = [array] if array.ndim == 2 else [array[m] for m in range(len(array))]
     parts = tuple(checks.probabilities(name, model, mask) for model in models)
     checks.same_rows(probabilities=parts[0], labels=label, where=mask)
