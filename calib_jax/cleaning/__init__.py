@@ -22,6 +22,7 @@ from .experts import (
 )
 from .intervals import CleaningInterval, cleaning_interval
 from .label_issues import LabelIssues, confident_learning, label_issue_score
+from .label_ranking import RankedLabels, find_label_issues
 from .noise import (
     estimate_label_noise,
     true_label_confidence,
@@ -46,6 +47,7 @@ __all__ = [
     "ExpertDependence",
     "FalseFlags",
     "LabelIssues",
+    "RankedLabels",
     "SharedErrors",
     "audit_bounds",
     "audit_size",
@@ -58,6 +60,7 @@ __all__ = [
     "expected_precision_by_bin",
     "expected_precision_interval",
     "expert_dependence",
+    "find_label_issues",
     "fit_expert_bins",
     "fit_shared_errors",
     "high_confidence_disagreement",

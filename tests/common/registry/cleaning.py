@@ -57,6 +57,8 @@ _FLAGS = [
         split=all_rows,
     ),
     case("confident_learning", "probability_rows", split=_issue_parts, where=True),
+    # Rows are ranked against each other, by sums over all of them.
+    case("cleaning.find_label_issues", "probability_rows", rows={}),
     *(
         case(
             "repair_labels",
