@@ -7,8 +7,6 @@ that all experts make with confidence looks like a wrong label. What is known of
 goes in as a prior, and what the rows cannot decide stays in the interval.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,11 +33,15 @@ _MISFIT = 1 / 8
 _CENTRE = 1.5
 _LOG_ODDS, _LOG_ODDS_SPREAD = 0.1, 0.6
 _SLOPE_OF_EXPERT, _MOST_COUNTED, _SLOPE_SPREAD = 0.1, 6, 0.4
+# Chance that experts err independently, and that labels are also wrong at random.
+_INDEPENDENT, _AT_RANDOM = 0.1, 5 / 6
+# Log odds of no correlation.
+_NO_CORRELATION = -9.0
 # Share of an expert's contradictions that are due to wrong labels: a beta distribution
 # of parameters 1 and this.
 _SHARE_SHAPE = 5.0
 # Nothing is more certain than this.
-_LEAST_ERROR = 1e-5
+_LEAST_ERROR = np.float32(1e-5)
 _NUM_DRAWS = 200
 # Standard normal draws, evenly spread, with a variance of one.
 _NORMAL = ndtri((np.arange(9) + 0.5) / 9)
@@ -48,20 +50,37 @@ _NORMAL = np.float32(_NORMAL / np.std(_NORMAL))
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
     """Parameters `[4, P]` and the logarithm of their prior, `[P]`, less the slope's."""
-    odds, slope = np.linspace(-2.2, 2.2, 11), np.linspace(-1.8, 1.8, 5)
-    constant = np.concatenate([[0], np.geomspace(2e-4, 0.25, 15)])
+    # Narrower steps where labels are often wrong, since the errors show it there.
+    high = np.array([3, 5, 7, 10, 13, 17, 21, 26, 32, 40, 50]) / 100
+    constant = np.concatenate([np.geomspace(2e-4, 0.02, 5), high])
+    chance = np.gradient(np.log(constant))
+    constant = np.concatenate([[0], constant])
+    chance = np.concatenate([[1 - _AT_RANDOM], _AT_RANDOM * chance / np.sum(chance)])
     share = np.array([0, 2, 4, 7, 10, 15, 20, 27, 35, 45, 55, 70]) / 100
     cuts = np.concatenate([[0], (share[1:] + share[:-1]) / 2, [0.85]])
     mass = -np.diff((1 - cuts) ** _SHARE_SHAPE)
-    # One chance in six that labels are not also wrong at random.
-    free = np.where(constant == 0, 3, 1)
-    odds, slope, constant, share = np.meshgrid(
-        odds, slope, constant, share, indexing="ij"
+    # Experts that share errors: normal distributions, cut off.
+    steps, turns = np.linspace(-2.2, 2.2, 11), np.linspace(-1.8, 1.8, 5)
+    odds, slope = np.meshgrid(steps, turns, indexing="ij")
+    density = np.exp(-(odds**2 + slope**2) / 2).ravel()
+    odds = _LOG_ODDS + _LOG_ODDS_SPREAD * odds.ravel()
+    # And the last point: experts that do not.
+    odds = np.append(odds, _NO_CORRELATION)
+    slope = np.append(_SLOPE_SPREAD * slope.ravel(), 0.0)
+    density = (1 - _INDEPENDENT) * density / np.sum(density)
+    density = np.append(density, _INDEPENDENT)
+    number, one, other = (
+        axis.ravel()
+        for axis in np.meshgrid(
+            np.arange(len(odds)),
+            np.arange(len(constant)),
+            np.arange(len(share)),
+            indexing="ij",
+        )
     )
-    prior = np.log(free)[:, None] + np.log(mass) - (odds**2 + slope**2) / 2
-    odds, slope = _LOG_ODDS + _LOG_ODDS_SPREAD * odds, _SLOPE_SPREAD * slope
-    points = np.stack([odds, slope, constant, share]).reshape(4, -1)
-    return points.astype(np.float32), prior.astype(np.float32).ravel()
+    points = np.stack([odds[number], slope[number], constant[one], share[other]])
+    prior = np.log(density[number] * chance[one] * mass[other])
+    return points.astype(np.float32), prior.astype(np.float32)
 
 
 _GRID, _PRIOR = _grid()
@@ -272,8 +291,9 @@ def _log_errors(
     recalibration: Platt, confidences: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and least over experts, `[block, M]`, of the logarithms of their errors."""
-    logit = recalibration.slope * _log_odds(confidences) + recalibration.intercept
-    log_error = jnp.maximum(jax.nn.log_sigmoid(-logit), math.log(_LEAST_ERROR))
+    score = _log_odds(confidences)
+    logit = recalibration.slope[None] * score + recalibration.intercept[None]
+    log_error = jnp.maximum(jax.nn.log_sigmoid(-logit), np.log(_LEAST_ERROR))
     return jnp.mean(log_error, axis=1), jnp.min(log_error, axis=1)
 
 
@@ -322,18 +342,22 @@ def _fit_shared_errors(
     slope = _GRID[1] + _SLOPE_OF_EXPERT * min(num_experts, _MOST_COUNTED)
     grid = [jnp.asarray(one) for one in (_GRID[0], slope, *_GRID[2:])]
     wrong, shared = _rates(
-        tuple(one[:, None] for one in grid), group_mean, group_least, num_experts
+        tuple(one[:, None] for one in grid),
+        group_mean[None],
+        group_least[None],
+        num_experts,
     )
+    rows, count = rows[None], (rows * rate)[None]
     expected = jnp.maximum(rows * (wrong + (1 - wrong) * shared), 1e-9)
     # Both logarithms of the negative binomial distribution, without a cancellation.
     size = 1 / (_MISFIT * num_experts)
-    fit = rows * rate * jnp.log1p(size / expected) + size * jnp.log1p(expected / size)
+    fit = count * jnp.log1p(size / expected) + size * jnp.log1p(expected / size)
     log_posterior = _PRIOR - jnp.sum(jnp.where(rows > 0, fit, 0.0), axis=1)
     posterior = jnp.cumsum(jax.nn.softmax(log_posterior))
     # Evenly spread draws, so that no key is needed.
     level = (jnp.arange(_NUM_DRAWS, dtype=jnp.float32) + 0.5) / _NUM_DRAWS
     drawn = jnp.searchsorted(posterior, level * posterior[-1])
-    unknown = jnp.any(jnp.isnan(confidences) & valid) | (jnp.sum(rows) == 0)
+    unknown = jnp.any(jnp.isnan(confidences) & valid[None]) | (jnp.sum(rows) == 0)
 
     def of_draws(one: jax.Array) -> jax.Array:
         return jnp.where(unknown, jnp.nan, one[jnp.minimum(drawn, len(one) - 1)])
@@ -352,8 +376,12 @@ def _errors(shared: SharedErrors, confidences: jax.Array) -> jax.Array:
     """Probability that a contradicted label is wrong, `[block, D]`, of `[block, M]`."""
     mean, least = _log_errors(shared.recalibration, confidences)
     parameters = shared.log_odds, shared.slope, shared.constant, shared.share
-    num_experts = confidences.shape[1]
-    wrong, together = _rates(parameters, mean[:, None], least[:, None], num_experts)
+    wrong, together = _rates(
+        tuple(one[None] for one in parameters),
+        mean[:, None],
+        least[:, None],
+        confidences.shape[1],
+    )
     return wrong / (wrong + (1 - wrong) * together)
 
 
@@ -385,6 +413,6 @@ def _expected_precision_interval(
     some = jnp.where(flags > 0, flags, jnp.nan)
     each = sums / some
     spread = jnp.sqrt(jnp.maximum(each * (1 - each), 0.0) / some)
-    draws = jnp.clip(each[:, None] + spread[:, None] * _NORMAL, 0.0, 1.0)
+    draws = jnp.clip(each[:, None] + spread[:, None] * _NORMAL[None], 0.0, 1.0)
     ends = jnp.quantile(draws, jnp.stack([alpha / 2, 1 - alpha / 2]))
     return Interval(estimate=jnp.mean(each), lower=ends[0], upper=ends[1])
