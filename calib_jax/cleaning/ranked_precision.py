@@ -1,0 +1,114 @@
+"""How many of the first labels in a ranking will turn out wrong, at every length.
+
+Shapes: M experts, N examples in the order of the ranking, D draws, G lengths.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from .._core import reduce
+from ..stats.intervals import Interval
+from . import shared_errors
+from .shared_errors import SharedErrors
+
+# Lengths of which the ends of the interval are computed: four an octave, and straight
+# lines between them.
+_LEAST = 1e-5
+_LENGTHS = np.unique(np.round(2.0 ** (np.arange(4 * 31) / 4))).astype(np.int32)
+
+
+def expect(
+    shared: SharedErrors,
+    confidences: jax.Array,
+    contradicted: jax.Array,
+    where: jax.Array,
+    alpha: jax.Array,
+    num_classes: int,
+) -> Interval:
+    r"""Share of wrong labels to expect among the first k, for every k.
+
+    A label that all experts contradict is wrong with the probability that
+    `shared_errors.joint_error_probability` has. Where some experts contradict and
+    others confirm it, the first alone are the group of experts, and the odds are
+    multiplied by the strongest confirmation, of confidence c,
+
+    .. math:: \frac{P(\text{confirms} \mid \text{wrong})}
+        {P(\text{confirms} \mid \text{right})} = \frac{(1 - c) / (C - 1)}{c}
+
+    or 1 where that is larger. Further confirmations, which may share its reasons, do
+    not count.
+
+    Args:
+      shared: `SharedErrors` of the experts.
+      confidences: float32 `[N, M]`.
+      contradicted: bool `[N, M]`, by each expert.
+      where: bool `[N]`, the first rows: those that count.
+      alpha: float32 scalar, one minus the confidence level.
+      num_classes: that a label may have.
+
+    Returns:
+      `Interval` of arrays `[N]`, at place k - 1; NaN beyond the rows that count.
+    """
+    num_rows = where.shape[0]
+    place = jnp.arange(1, num_rows + 1, dtype=jnp.int32)
+    rows = confidences, contradicted, place
+
+    def errors(block: tuple[jax.Array, ...]) -> jax.Array:
+        confidence, contradicts, _ = block
+        return _errors(shared, confidence, contradicts, num_classes)
+
+    mean = reduce.map_rows(lambda block: jnp.mean(errors(block), axis=1), rows)
+    mean = jnp.where(where, mean, 0.0)
+    total = reduce.sums_before(mean) + mean
+
+    def of_block(block: tuple[jax.Array, ...], live: jax.Array) -> jax.Array:
+        """Sums of the rows between one length and the next, `[G, D]`."""
+        segment = jnp.searchsorted(jnp.asarray(_LENGTHS), block[2])
+        inside = (
+            segment[None] == jnp.arange(len(_LENGTHS), dtype=segment.dtype)[:, None]
+        )
+        found = jnp.where(live[:, None], errors(block), 0.0)
+        return jnp.dot(
+            inside.astype(jnp.float32), found, precision=lax.Precision.HIGHEST
+        )
+
+    size = (len(_LENGTHS), shared.share.shape[0])
+    sums = jnp.cumsum(reduce.sum_blocks(of_block, size, rows, where), axis=0)
+    counted = jnp.sum(where, dtype=jnp.int32)
+    length = jnp.maximum(jnp.minimum(_LENGTHS, counted), 1).astype(jnp.float32)
+    each = sums / length[:, None]
+    luck = jnp.sqrt(jnp.maximum(each * (1 - each), 0.0) / length[:, None])
+    draws = each[:, :, None] + luck[:, :, None] * shared_errors._NORMAL
+    draws = jnp.clip(draws, 0.0, 1.0).reshape(len(_LENGTHS), -1)
+    ends = jnp.quantile(draws, jnp.stack([alpha / 2, 1 - alpha / 2]), axis=1)
+    lower, upper = (jnp.interp(place.astype(jnp.float32), length, end) for end in ends)
+    estimate = total / place.astype(jnp.float32)
+    # Between two lengths a straight line may miss the estimate by a little.
+    found = estimate, jnp.minimum(lower, estimate), jnp.maximum(upper, estimate)
+    estimate, lower, upper = (jnp.where(where, one, jnp.nan) for one in found)
+    return Interval(estimate=estimate, lower=lower, upper=upper)
+
+
+def _errors(
+    shared: SharedErrors,
+    confidences: jax.Array,
+    contradicted: jax.Array,
+    num_classes: int,
+) -> jax.Array:
+    """Probability that each label of a block is wrong, `[block, D]`."""
+    error = jnp.clip(1 - confidences, _LEAST, 1 - _LEAST)
+    log_error = jnp.log(error)
+    number = jnp.sum(contradicted, axis=1, dtype=jnp.float32)
+    total = jnp.sum(jnp.where(contradicted, log_error, 0.0), axis=1)
+    mean = jnp.where(number > 0, total / jnp.maximum(number, 1.0), log_error.mean(1))
+    least = jnp.min(jnp.where(contradicted, log_error, 0.0), axis=1)
+    confirms = log_error - jnp.log1p(-error) - np.log(max(num_classes - 1, 1))
+    confirms = jnp.min(jnp.where(contradicted, 0.0, confirms), axis=1)
+    parameters = shared.log_odds, shared.slope, shared.constant, shared.share
+    wrong, together = shared_errors._rates(
+        parameters, mean[:, None], least[:, None], number[:, None]
+    )
+    likely = wrong * jnp.exp(jnp.minimum(confirms, 0.0))[:, None]
+    return likely / (likely + (1 - wrong) * together)
