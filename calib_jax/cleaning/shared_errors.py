@@ -263,7 +263,7 @@ def _rates(
     parameters: tuple[jax.Array, ...],
     mean: jax.Array,
     least: jax.Array,
-    num_experts: int,
+    num_experts: int | jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Rates of wrong labels and of shared errors on right ones, broadcast."""
     log_odds, slope, constant, share = parameters

@@ -16,8 +16,10 @@ pytestmark = pytest.mark.once
 ROWS, CLASSES, MODELS = 400, 4, 2
 
 
-def made(seed=0, num_rows=ROWS, flipped=0.1):
+def made(seed=0, num_rows=ROWS, flipped=0.1, shared=0.0):
     """Two models of different skill, each too sure, and labels of which some are wrong.
+
+    A part of their noise is the same.
 
     Returns:
       probabilities `[M, N, C]`, true labels, given ones.
@@ -25,6 +27,8 @@ def made(seed=0, num_rows=ROWS, flipped=0.1):
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, CLASSES, num_rows)
     logits = rng.normal(size=(MODELS, num_rows, CLASSES))
+    same = rng.normal(size=(num_rows, CLASSES)) if shared else 0.0
+    logits = np.sqrt(1 - shared) * logits + np.sqrt(shared) * same
     logits[:, np.arange(num_rows), truth] += np.array([[2.5], [1.5]])
     probabilities = special.softmax(logits * np.array([2, 3])[:, None, None], axis=2)
     moved = rng.integers(1, CLASSES, num_rows) * (rng.random(num_rows) < flipped)
@@ -86,12 +90,86 @@ def test_scores_are_those_of_the_cross_fitted_pool(rows, ranked):
         np.testing.assert_array_equal(ranked.predictions[number], model.argmax(1))
 
 
-def test_order_and_expected_precision_go_by_the_score(ranked):
+def test_labels_are_ordered_by_their_score(ranked):
     order, score = np.asarray(ranked.order), np.asarray(ranked.score)
     np.testing.assert_array_equal(np.sort(order), np.arange(ROWS))
     assert np.all(np.diff(score[order]) <= 0)
-    expected = np.cumsum(np.float64(score[order])) / np.arange(1, ROWS + 1)
-    np.testing.assert_allclose(ranked.expected_precision, expected, rtol=1e-5)
+
+
+def shared_errors(ranked, labels):
+    contradicted = np.asarray(ranked.predictions) != labels
+    shared = cj.cleaning.fit_shared_errors(ranked.confidences, contradicted.all(0))
+    return shared, contradicted
+
+
+def test_the_expected_precision_is_that_of_the_first_labels(rows, ranked):
+    """Where all models contradict them; 16 is a length whose interval is computed."""
+    shared, contradicted = shared_errors(ranked, rows[2])
+    order = np.asarray(ranked.order)
+    assert contradicted[:, order[:16]].all()
+    error = cj.cleaning.joint_error_probability(shared, ranked.confidences)
+    mean = np.cumsum(np.float64(error)[order[:16]]) / np.arange(1, 17)
+    np.testing.assert_allclose(ranked.expected_precision[:16], mean, rtol=1e-5)
+    flagged = np.zeros(ROWS, bool)
+    flagged[order[:16]] = True
+    for level in (0.95, 0.5):
+        found = cj.cleaning.expected_precision_interval(
+            shared, ranked.confidences, flagged, confidence_level=level
+        )
+        again = cj.cleaning.find_label_issues(*rows[::2], confidence_level=level)
+        for name in ("lower", "upper"):
+            ends = getattr(again, f"expected_{name}")
+            np.testing.assert_allclose(ends[15], getattr(found, name), atol=1e-5)
+
+
+def test_a_confirmed_label_is_less_likely_to_be_wrong(rows, ranked):
+    """By the odds of the strongest confirmation, for each of the draws."""
+    shared, contradicted = shared_errors(ranked, rows[2])
+    order = np.asarray(ranked.order)
+    place = int(np.flatnonzero(contradicted[:, order].sum(0) == 1)[0])
+    row = order[place]
+    total = np.float64(ranked.expected_precision) * np.arange(1, ROWS + 1)
+    found = total[place] - total[place - 1]
+    own, other = contradicted[:, row].argmax(), contradicted[:, row].argmin()
+    error = 1 - np.float64(ranked.confidences)[:, row]
+    odds = error[other] / (CLASSES - 1) / (1 - error[other])
+    draws = np.float64([shared.constant, shared.share])
+    wrong = np.minimum(draws[0] + draws[1] * error[own], 0.95)
+    together = np.maximum((error[own] - wrong) / (1 - wrong), 1e-6)
+    likely = wrong * min(odds, 1)
+    expected = np.mean(likely / (likely + (1 - wrong) * together))
+    np.testing.assert_allclose(found, expected, rtol=1e-2)
+
+
+def test_the_interval_holds_the_estimate(ranked):
+    lower, middle, upper = (
+        np.asarray(getattr(ranked, f"expected_{name}"))
+        for name in ("lower", "precision", "upper")
+    )
+    assert np.all((lower >= 0) & (lower <= middle) & (middle <= upper) & (upper <= 1))
+    assert np.all(upper - lower > 0)
+
+
+@pytest.mark.slow
+def test_the_expected_precision_is_truthful():
+    """Labels flipped at random, and models that share some of their mistakes."""
+    inside, off = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        rate = rng.choice([0.01, 0.05, 0.15])
+        probabilities, truth, labels = made(seed, 2000, rate, shared=0.3)
+        found = cj.cleaning.find_label_issues(probabilities, labels)
+        wrong = (truth != labels)[np.asarray(found.order)]
+        for length in (20, 60, 200):
+            actual = wrong[:length].mean()
+            low, middle, high = (
+                float(getattr(found, f"expected_{name}")[length - 1])
+                for name in ("lower", "precision", "upper")
+            )
+            inside.append(low <= actual <= high)
+            off.append(middle - actual)
+    assert np.mean(inside) > 0.9
+    assert abs(np.mean(off)) < 0.1
 
 
 def test_flipped_labels_come_first(rows, ranked):
@@ -171,8 +249,9 @@ def test_rows_without_a_score(rows):
     assert np.isnan(found.confidences[:, :40]).all()
     assert np.all(np.asarray(found.predictions)[:, :40] == -1)
     np.testing.assert_array_equal(found.suggestion[:40], given[:40])
-    assert np.isnan(found.expected_precision[-40:]).all()
-    assert np.isfinite(found.expected_precision[:-40]).all()
+    for name in ("lower", "precision", "upper"):
+        values = np.asarray(getattr(found, f"expected_{name}"))
+        assert np.isnan(values[-40:]).all() and np.isfinite(values[:-40]).all()
     taken = cj.cleaning.find_label_issues(probabilities[:, clean], labels[clean])
     np.testing.assert_allclose(found.score[40:], taken.score, atol=1e-6)
 
