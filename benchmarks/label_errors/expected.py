@@ -15,7 +15,7 @@ from scipy import optimize
 
 import calib_jax as cj
 from benchmarks.kit import outputs, report
-from benchmarks.kit.report import Draw, number, percent
+from benchmarks.kit.report import Draw, percent
 
 from . import ranking_cases, ranking_scores
 from .ranking_cases import Case
@@ -164,8 +164,8 @@ def _flipped(case: Case, share: float, seed: tuple[int, ...]) -> Case:
 def _of_split(case: Case, seed: int) -> dict[str, np.ndarray]:
     task = case.outputs
     confidence = np.float32(ranking_scores.calibrated(case, seed)[0])
-    contradicted = (~task.correct).all(axis=0)
-    shared = cj.cleaning.fit_shared_errors(confidence, contradicted)
+    contradicted = ~task.correct.any(axis=0)
+    shared = cj.cleaning.fit_shared_errors(confidence, task.correct)
     sure, accuracy = _bins(task.correct, confidence, seed)
     found = []
     for candidate in sure:

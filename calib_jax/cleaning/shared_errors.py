@@ -1,12 +1,13 @@
 r"""Errors that experts share, and how likely a label is wrong that all contradict.
 
 Shapes: M experts, N examples, D draws. A label that every expert contradicts is wrong,
-or every expert is. Confidences calibrated to the given labels say how often each expert
-contradicts one, :math:`e_m = 1 - c_m`, and counting says how often all do. Nothing in
-the data says which of both it was: a mistake that all experts make with confidence
-looks like a wrong label. What is known of experts goes in as a prior, and what the rows
-cannot decide stays in the interval.
+or every expert is. Confidences say how often each expert contradicts a given label, and
+counting says how often all do. Nothing in the data says which of both it was: a mistake
+that all experts make with confidence looks like a wrong label. What is known of experts
+goes in as a prior, and what the rows cannot decide stays in the interval.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +19,16 @@ from .._core import checks, dispatch, masking, records, reduce
 from .._core.domains import Confidence
 from ..binning import bin_sums
 from ..binning.bins import cut_evenly
+from ..calibration import platt
+from ..calibration.platt import Platt
 from ..stats import intervals
 from ..stats.intervals import Counts, Interval
 
 # Groups of rows, by the product of the experts' errors, whose counts are fitted.
 _NUM_GROUPS = 6
-# The model's rate of joint contradiction is right up to this relative error.
-_MISFIT = 0.5
+# The model's rate of joint contradiction has this squared relative error for each
+# expert.
+_MISFIT = 1 / 8
 # Prior of the log odds of the correlation where the mean log error is `_CENTRE`, and
 # of their slope for each unit by which it falls; `benchmarks/label_errors` has what
 # experts on rows that people judged have.
@@ -63,9 +67,7 @@ def _grid() -> tuple[np.ndarray, np.ndarray]:
 _GRID, _PRIOR = _grid()
 
 
-@records.record(
-    "D", axes={"confidence": "M", "counts": ""}, values={"confidence": records.SHARE}
-)
+@records.record("D", axes={"recalibration": "M", "counts": ""})
 class SharedErrors:
     """How experts err together, and how labels are wrong: draws from what is possible.
 
@@ -76,7 +78,8 @@ class SharedErrors:
       constant: float32 `[D]`, share of labels that are wrong at any confidence.
       share: float32 `[D]`, wrong labels beyond these, as a share of the geometric mean
         of the errors.
-      confidence: float32 `[M]`, mean confidence of each expert.
+      recalibration: `Platt` with entries `[M]`, from the log-odds of each expert's
+        confidence.
       counts: `Counts` of the rows.
     """
 
@@ -84,41 +87,42 @@ class SharedErrors:
     slope: jax.Array
     constant: jax.Array
     share: jax.Array
-    confidence: jax.Array
+    recalibration: Platt
     counts: Counts
 
 
 def fit_shared_errors(
     confidences: ArrayLike,
-    contradicted: ArrayLike,
+    outcomes: ArrayLike,
     *,
     where: ArrayLike | None = None,
 ) -> SharedErrors:
     r"""How often all experts are wrong together, and how often labels are.
 
-    With :math:`e_m = 1 - c_m`, their geometric mean e, and :math:`e'_m = (e_m -
-    \epsilon) / (1 - \epsilon)` their errors on right labels,
+    Confidences are calibrated to the given labels by Platt scaling of their log-odds,
+    for they have to be right on the surest rows. With :math:`e_m` the chance that
+    expert m contradicts the label, e their geometric mean, and
+    :math:`e'_m = (e_m - \epsilon) / (1 - \epsilon)` its errors on right labels,
 
     .. math:: P(\text{all contradict}) = \epsilon + (1 - \epsilon) h, \quad
         \epsilon = a + b \, e, \quad
-        h = \Bigl(\prod_m e'_m\Bigr)^{1 / (1 + (M - 1) \rho)}
+        h = \left(\prod_m e'_m\right)^{1 / (1 + (M - 1) \rho)}
 
-    but at most the smallest :math:`e'_m`. M experts whose errors have the correlation
+    but h at most the smallest :math:`e'_m`. M experts whose errors have the correlation
     :math:`\rho` count as :math:`M / (1 + (M - 1) \rho)` independent ones, the design
-    effect of cluster samples. The log odds of :math:`\rho` are linear in :math:`\ln e`.
-    Labels are wrong at any confidence (a) or in proportion to the experts' errors (b).
+    effect of cluster samples. The log odds of :math:`\rho` are linear in
+    :math:`\ln e`. Labels are wrong at any confidence (a) or in proportion to the
+    experts' errors (b).
 
     The four parameters have a posterior distribution on a grid. Its likelihood is of
-    the counts in six groups of rows, negative binomial for a model that is right up to
-    a relative error of one half; its prior says that correlations are moderate and few
+    the counts in six groups of rows, negative binomial of size 8 / M for a model that
+    is only nearly right; its prior says that correlations are moderate and few
     contradictions are due to wrong labels. Rows decide little between shared errors and
-    wrong labels: expect wide intervals.
+    wrong labels: expect wide intervals. With one expert they decide nothing.
 
     Args:
-      confidences: floating `[M, N]` in `[0, 1]`, of each expert's answer, calibrated to
-        the given labels on other rows.
-      contradicted: bool `[N]`, whether every expert contradicts the label, as
-        `top1_disagreement` says.
+      confidences: floating `[M, N]` in `[0, 1]`, of each expert's answer.
+      outcomes: bool `[M, N]`, whether the answer agrees with the given label.
       where: optional bool `[N]`.
 
     Returns:
@@ -130,7 +134,7 @@ def fit_shared_errors(
 
     References:
       Kish, "Survey Sampling", 1965, section 5.4 (design effect); Miller and Dunson,
-      "Robust Bayesian Inference via Coarsening", 2019, arXiv 1506.06101 (on models that
+      "Robust Bayesian Inference via Coarsening", 2019, arXiv 1506.06101 (models that
       are nearly right); Hao et al. 2026, arXiv 2601.07965, section 2.3, where experts
       err independently.
 
@@ -139,17 +143,19 @@ def fit_shared_errors(
       >>> rng = np.random.default_rng(0)
       >>> confidences = np.float32(rng.uniform(0.5, 0.99, (2, 4000)))
       >>> wrong = rng.random(4000) < 0.05
-      >>> contradicted = wrong | np.all(rng.random((2, 4000)) > confidences, axis=0)
-      >>> shared = fit_shared_errors(confidences, contradicted)
-      >>> found = expected_precision_interval(shared, confidences, contradicted)
-      >>> print(bool(found.lower < wrong[contradicted].mean() < found.upper))
+      >>> outcomes = ~wrong & (rng.random((2, 4000)) < confidences)
+      >>> flagged = ~outcomes.any(axis=0)
+      >>> shared = fit_shared_errors(confidences, outcomes)
+      >>> found = expected_precision_interval(shared, confidences, flagged)
+      >>> print(bool(found.lower < wrong[flagged].mean() < found.upper))
       True
     """
     confidence = _confidences(confidences)
-    joint = checks.bools("contradicted", contradicted)
+    right = checks.bools("outcomes", outcomes, rank=2, axes="[M, N]")
     mask = checks.mask("where", where)
-    checks.same_columns(confidences=confidence, contradicted=joint, where=mask)
-    return _fit_shared_errors(confidence, joint, mask)
+    checks.same_shape(confidences=confidence, outcomes=right)
+    checks.same_columns(confidences=confidence, where=mask)
+    return _fit_shared_errors(confidence, right, mask)
 
 
 def joint_error_probability(shared: SharedErrors, confidences: ArrayLike) -> jax.Array:
@@ -163,7 +169,7 @@ def joint_error_probability(shared: SharedErrors, confidences: ArrayLike) -> jax
 
     Args:
       shared: `SharedErrors` of the M experts.
-      confidences: floating `[M, N]` in `[0, 1]`, calibrated as in the fit.
+      confidences: floating `[M, N]` in `[0, 1]`, of the same kind as in the fit.
 
     Returns:
       float32 `[N]` in `[0, 1]`; NaN where a confidence is.
@@ -175,8 +181,9 @@ def joint_error_probability(shared: SharedErrors, confidences: ArrayLike) -> jax
       Bayes' rule.
 
     Examples:
-      >>> confidences = jnp.stack([jnp.linspace(0.5, 0.99, 100)] * 2)
-      >>> shared = fit_shared_errors(confidences, jnp.arange(100) % 20 == 0)
+      >>> confidences = jnp.stack([jnp.linspace(0.5, 0.99, 500)] * 2)
+      >>> outcomes = jnp.sin(jnp.arange(500) ** 2) < 2 * confidences - 1
+      >>> shared = fit_shared_errors(confidences, outcomes)
       >>> error = joint_error_probability(shared, confidences)
       >>> print(bool(error[-1] > error[0]))
       True
@@ -200,8 +207,8 @@ def expected_precision_interval(
 
     Args:
       shared: `SharedErrors` of the M experts.
-      confidences: floating `[M, N]` in `[0, 1]`, calibrated as in the fit; rows that
-        are not flagged may hold anything.
+      confidences: floating `[M, N]` in `[0, 1]`, of the same kind as in the fit; rows
+        that are not flagged may hold anything.
       flagged: bool `[N]`, labels that every expert contradicts, all or some of them.
       confidence_level: floating scalar in `(0, 1)`; may be traced.
       where: optional bool `[N]`.
@@ -220,8 +227,10 @@ def expected_precision_interval(
 
     Examples:
       >>> confidences = jnp.full((2, 1000), 0.9)
-      >>> flagged = jnp.arange(1000) % 20 == 0
-      >>> shared = fit_shared_errors(confidences, flagged)
+      >>> row = jnp.arange(1000)
+      >>> outcomes = jnp.stack([row % 10 > 0, row % 20 > 0])
+      >>> shared = fit_shared_errors(confidences, outcomes)
+      >>> flagged = row % 20 == 0
       >>> found = expected_precision_interval(shared, confidences, flagged)
       >>> print(bool(found.lower < found.estimate < found.upper))
       True
@@ -244,19 +253,28 @@ def _confidences(confidences: ArrayLike) -> jax.Array:
 def _of_experts(shared: SharedErrors, confidences: ArrayLike) -> jax.Array:
     checks.instance("shared", shared, SharedErrors)
     confidence = _confidences(confidences)
-    if confidence.shape[0] != shared.confidence.shape[0]:
+    size = shared.recalibration.slope.shape[0]
+    if confidence.shape[0] != size:
         raise ValueError(
-            f"confidences: expected a row for each of the {shared.confidence.shape[0]} "
-            f"experts, got {list(confidence.shape)}."
+            f"confidences: expected a row for each of the {size} experts, got "
+            f"{list(confidence.shape)}."
         )
     return confidence
 
 
-def _log_errors(confidences: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Mean and least of the logarithms of the experts' errors."""
-    error = jnp.clip(1 - confidences.astype(jnp.float32), _LEAST_ERROR)
-    log_error = jnp.log(jnp.minimum(error, 1 - _LEAST_ERROR))
-    return jnp.mean(log_error, axis=axis), jnp.min(log_error, axis=axis)
+def _log_odds(confidences: jax.Array) -> jax.Array:
+    least = np.float32(2.0**-24)
+    confidence = jnp.clip(confidences.astype(jnp.float32), least, 1 - least)
+    return jnp.log(confidence) - jnp.log1p(-confidence)
+
+
+def _log_errors(
+    recalibration: Platt, confidences: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Mean and least over experts, `[block, M]`, of the logarithms of their errors."""
+    logit = recalibration.slope * _log_odds(confidences) + recalibration.intercept
+    log_error = jnp.maximum(jax.nn.log_sigmoid(-logit), math.log(_LEAST_ERROR))
+    return jnp.mean(log_error, axis=1), jnp.min(log_error, axis=1)
 
 
 def _rates(
@@ -279,15 +297,25 @@ def _rates(
     return wrong, jnp.exp(jnp.minimum(shared, on_right_labels(least)))
 
 
-@dispatch.core(rows=["confidences M N", "contradicted", "where"])
+@dispatch.core(
+    rows=["confidences M N", "outcomes M N", "where"], passes=dispatch.Passes.FEW
+)
 def _fit_shared_errors(
-    confidences: Confidence, contradicted: jax.Array, where: jax.Array | None
+    confidences: Confidence, outcomes: jax.Array, where: jax.Array | None
 ) -> SharedErrors:
     num_experts = confidences.shape[0]
-    valid = masking.valid_rows(contradicted.shape[0], where)
-    mean, least = _log_errors(confidences, 0)
+    valid = masking.valid_rows(outcomes.shape[1], where)
+
+    def calibrate(rows: tuple[jax.Array, jax.Array]) -> Platt:
+        # Smooth targets, for an expert that never contradicts a label.
+        score, outcome = _log_odds(rows[0]), rows[1].astype(jnp.float32)
+        return platt.fit_rows(score, outcome, valid, None, smooth=True, solver=None)[0]
+
+    recalibration = jax.lax.map(calibrate, (confidences, outcomes))
+    mean, least = _log_errors(recalibration, confidences.T)
+    joint = ~jnp.any(outcomes, axis=0)
     cut = cut_evenly(mean, _NUM_GROUPS, valid)
-    parts = (mean, least, contradicted.astype(jnp.float32))
+    parts = (mean, least, joint.astype(jnp.float32))
     table = bin_sums.bin_means(cut, mean, parts, valid, None)
     rows = table.weight
     group_mean, group_least, rate = table.means
@@ -298,32 +326,31 @@ def _fit_shared_errors(
     )
     expected = jnp.maximum(rows * (wrong + (1 - wrong) * shared), 1e-9)
     # Both logarithms of the negative binomial distribution, without a cancellation.
-    size = _MISFIT**-2
+    size = 1 / (_MISFIT * num_experts)
     fit = rows * rate * jnp.log1p(size / expected) + size * jnp.log1p(expected / size)
     log_posterior = _PRIOR - jnp.sum(jnp.where(rows > 0, fit, 0.0), axis=1)
     posterior = jnp.cumsum(jax.nn.softmax(log_posterior))
     # Evenly spread draws, so that no key is needed.
     level = (jnp.arange(_NUM_DRAWS, dtype=jnp.float32) + 0.5) / _NUM_DRAWS
     drawn = jnp.searchsorted(posterior, level * posterior[-1])
-    known = jnp.isfinite(posterior[-1]) & (jnp.sum(rows) > 0)
+    unknown = jnp.any(jnp.isnan(confidences) & valid) | (jnp.sum(rows) == 0)
 
     def of_draws(one: jax.Array) -> jax.Array:
-        return jnp.where(known, one[jnp.minimum(drawn, len(one) - 1)], jnp.nan)
+        return jnp.where(unknown, jnp.nan, one[jnp.minimum(drawn, len(one) - 1)])
 
-    total = jnp.sum(jnp.where(valid, confidences, 0.0), axis=1)
     return SharedErrors(
         log_odds=of_draws(grid[0]),
         slope=of_draws(grid[1]),
         constant=of_draws(grid[2]),
         share=of_draws(grid[3]),
-        confidence=total / jnp.sum(rows),
+        recalibration=recalibration,
         counts=intervals.count_rows(valid),
     )
 
 
 def _errors(shared: SharedErrors, confidences: jax.Array) -> jax.Array:
     """Probability that a contradicted label is wrong, `[block, D]`, of `[block, M]`."""
-    mean, least = _log_errors(confidences, 1)
+    mean, least = _log_errors(shared.recalibration, confidences)
     parameters = shared.log_odds, shared.slope, shared.constant, shared.share
     num_experts = confidences.shape[1]
     wrong, together = _rates(parameters, mean[:, None], least[:, None], num_experts)
