@@ -121,10 +121,12 @@ def find_label_issues(
     predictions = jnp.where(sound[None], predictions, -1)
     confidences = jnp.where(sound[None], confidences, jnp.nan)
     shared = shared_errors.fit_shared_errors(
-        confidences, jnp.all(predictions != label[None], axis=0), where=sound
+        confidences, predictions == label[None], where=sound
     )
     found = _ranked(
-        *pooled[:2],
+        pooled[0],
+        pooled[3],
+        pooled[1],
         label,
         predictions,
         confidences,
@@ -201,6 +203,7 @@ def _check_sums(model: Any, kept: np.ndarray | None, whose: str) -> None:
     static=["num_classes"],
     rows=[
         "log_own",
+        "log_share",
         "best",
         "labels",
         "predictions M N",
@@ -210,6 +213,7 @@ def _check_sums(model: Any, kept: np.ndarray | None, whose: str) -> None:
 )
 def _ranked(
     log_own: jax.Array,
+    log_share: jax.Array,
     best: jax.Array,
     labels: jax.Array,
     predictions: jax.Array,
@@ -229,6 +233,7 @@ def _ranked(
         shared,
         confidences.T[order],
         (predictions != labels[None]).T[order],
+        jnp.where(best == labels, jnp.nan, log_share)[order],
         where[order],
         alpha,
         num_classes,

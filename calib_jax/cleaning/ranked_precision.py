@@ -15,14 +15,16 @@ from .shared_errors import SharedErrors
 
 # Lengths of which the ends of the interval are computed: four an octave, and straight
 # lines between them.
-_LEAST = 1e-5
 _LENGTHS = np.unique(np.round(2.0 ** (np.arange(4 * 31) / 4))).astype(np.int32)
+# No share of a label counts for more, in logarithms.
+_MOST = 30.0
 
 
 def expect(
     shared: SharedErrors,
     confidences: jax.Array,
     contradicted: jax.Array,
+    log_share: jax.Array,
     where: jax.Array,
     alpha: jax.Array,
     num_classes: int,
@@ -30,9 +32,15 @@ def expect(
     r"""Share of wrong labels to expect among the first k, for every k.
 
     A label that all experts contradict is wrong with the probability that
-    `shared_errors.joint_error_probability` has. Where some experts contradict and
-    others confirm it, the first alone are the group of experts, and the odds are
-    multiplied by the strongest confirmation, of confidence c,
+    `shared_errors.joint_error_probability` has, but for what is known of the label
+    itself. Labels that are wrong at any confidence may be any of the C - 1 other
+    classes, while experts take a right label for another class as often as they say:
+    with s the share that the label has in their probability of all classes but the
+    likeliest, the rate a of `fit_shared_errors` is multiplied by 1 / ((C - 1) s).
+
+    Where some experts contradict and others confirm a label, the first alone are the
+    group of experts, and the odds are multiplied by the strongest confirmation, of
+    confidence c,
 
     .. math:: \frac{P(\text{confirms} \mid \text{wrong})}
         {P(\text{confirms} \mid \text{right})} = \frac{(1 - c) / (C - 1)}{c}
@@ -44,6 +52,8 @@ def expect(
       shared: `SharedErrors` of the experts.
       confidences: float32 `[N, M]`.
       contradicted: bool `[N, M]`, by each expert.
+      log_share: float32 `[N]`, the logarithm of s; NaN where the label is the likeliest
+        class itself, which says nothing.
       where: bool `[N]`, the first rows: those that count.
       alpha: float32 scalar, one minus the confidence level.
       num_classes: that a label may have.
@@ -53,11 +63,10 @@ def expect(
     """
     num_rows = where.shape[0]
     place = jnp.arange(1, num_rows + 1, dtype=jnp.int32)
-    rows = confidences, contradicted, place
+    rows = confidences, contradicted, log_share, place
 
     def errors(block: tuple[jax.Array, ...]) -> jax.Array:
-        confidence, contradicts, _ = block
-        return _errors(shared, confidence, contradicts, num_classes)
+        return _errors(shared, *block[:3], num_classes=num_classes)
 
     mean = reduce.map_rows(lambda block: jnp.mean(errors(block), axis=1), rows)
     mean = jnp.where(where, mean, 0.0)
@@ -65,7 +74,7 @@ def expect(
 
     def of_block(block: tuple[jax.Array, ...], live: jax.Array) -> jax.Array:
         """Sums of the rows between one length and the next, `[G, D]`."""
-        segment = jnp.searchsorted(jnp.asarray(_LENGTHS), block[2])
+        segment = jnp.searchsorted(jnp.asarray(_LENGTHS), block[3])
         inside = (
             segment[None] == jnp.arange(len(_LENGTHS), dtype=segment.dtype)[:, None]
         )
@@ -80,7 +89,7 @@ def expect(
     length = jnp.maximum(jnp.minimum(_LENGTHS, counted), 1).astype(jnp.float32)
     each = sums / length[:, None]
     luck = jnp.sqrt(jnp.maximum(each * (1 - each), 0.0) / length[:, None])
-    draws = each[:, :, None] + luck[:, :, None] * shared_errors._NORMAL
+    draws = each[:, :, None] + luck[:, :, None] * shared_errors.NORMAL[None, None]
     draws = jnp.clip(draws, 0.0, 1.0).reshape(len(_LENGTHS), -1)
     ends = jnp.quantile(draws, jnp.stack([alpha / 2, 1 - alpha / 2]), axis=1)
     lower, upper = (jnp.interp(place.astype(jnp.float32), length, end) for end in ends)
@@ -95,20 +104,32 @@ def _errors(
     shared: SharedErrors,
     confidences: jax.Array,
     contradicted: jax.Array,
+    log_share: jax.Array,
+    *,
     num_classes: int,
 ) -> jax.Array:
     """Probability that each label of a block is wrong, `[block, D]`."""
-    error = jnp.clip(1 - confidences, _LEAST, 1 - _LEAST)
-    log_error = jnp.log(error)
+    log_error = shared_errors.log_error_of_each(shared.recalibration, confidences)
     number = jnp.sum(contradicted, axis=1, dtype=jnp.float32)
     total = jnp.sum(jnp.where(contradicted, log_error, 0.0), axis=1)
     mean = jnp.where(number > 0, total / jnp.maximum(number, 1.0), log_error.mean(1))
     least = jnp.min(jnp.where(contradicted, log_error, 0.0), axis=1)
-    confirms = log_error - jnp.log1p(-error) - np.log(max(num_classes - 1, 1))
-    confirms = jnp.min(jnp.where(contradicted, 0.0, confirms), axis=1)
-    parameters = shared.log_odds, shared.slope, shared.constant, shared.share
-    wrong, together = shared_errors._rates(
-        parameters, mean[:, None], least[:, None], number[:, None]
+    # The logarithm of (1 - e) may be -inf: an expert that is always wrong.
+    confirms = (
+        log_error - jnp.log(-jnp.expm1(log_error)) - np.log(max(num_classes - 1, 1))
     )
-    likely = wrong * jnp.exp(jnp.minimum(confirms, 0.0))[:, None]
+    confirms = jnp.min(jnp.where(contradicted, 0.0, confirms), axis=1)
+    wrong, together = shared_errors.rates(
+        shared_errors.of_draws(shared),
+        mean[:, None],
+        least[:, None],
+        number[:, None],
+    )
+    times = jnp.where(
+        jnp.isnan(log_share), 0.0, -log_share - np.log(max(num_classes - 1, 1))
+    )
+    times = jnp.exp(jnp.clip(times, -_MOST, _MOST))
+    at_random = jnp.minimum(shared.constant[None], wrong)
+    likely = at_random * times[:, None] + (wrong - at_random)
+    likely = likely * jnp.exp(jnp.minimum(confirms, 0.0))[:, None]
     return likely / (likely + (1 - wrong) * together)

@@ -42,8 +42,8 @@ _SHARE_SHAPE = 5.0
 _LEAST_ERROR = 1e-5
 _NUM_DRAWS = 200
 # Standard normal draws, evenly spread, with a variance of one.
-_NORMAL = ndtri((np.arange(9) + 0.5) / 9)
-_NORMAL = np.float32(_NORMAL / np.std(_NORMAL))
+NORMAL = ndtri((np.arange(9) + 0.5) / 9)
+NORMAL = np.float32(NORMAL / np.std(NORMAL))
 
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
@@ -268,16 +268,22 @@ def _log_odds(confidences: jax.Array) -> jax.Array:
     return jnp.log(confidence) - jnp.log1p(-confidence)
 
 
+def log_error_of_each(recalibration: Platt, confidences: jax.Array) -> jax.Array:
+    """Logarithm of each expert's error, `[block, M]`, as the confidences."""
+    slope, intercept = recalibration.slope[None], recalibration.intercept[None]
+    logit = slope * _log_odds(confidences) + intercept
+    return jnp.maximum(jax.nn.log_sigmoid(-logit), math.log(_LEAST_ERROR))
+
+
 def _log_errors(
     recalibration: Platt, confidences: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and least over experts, `[block, M]`, of the logarithms of their errors."""
-    logit = recalibration.slope * _log_odds(confidences) + recalibration.intercept
-    log_error = jnp.maximum(jax.nn.log_sigmoid(-logit), math.log(_LEAST_ERROR))
+    log_error = log_error_of_each(recalibration, confidences)
     return jnp.mean(log_error, axis=1), jnp.min(log_error, axis=1)
 
 
-def _rates(
+def rates(
     parameters: tuple[jax.Array, ...],
     mean: jax.Array,
     least: jax.Array,
@@ -321,19 +327,23 @@ def _fit_shared_errors(
     group_mean, group_least, rate = table.means
     slope = _GRID[1] + _SLOPE_OF_EXPERT * min(num_experts, _MOST_COUNTED)
     grid = [jnp.asarray(one) for one in (_GRID[0], slope, *_GRID[2:])]
-    wrong, shared = _rates(
-        tuple(one[:, None] for one in grid), group_mean, group_least, num_experts
+    wrong, shared = rates(
+        tuple(one[:, None] for one in grid),
+        group_mean[None],
+        group_least[None],
+        num_experts,
     )
-    expected = jnp.maximum(rows * (wrong + (1 - wrong) * shared), 1e-9)
+    expected = jnp.maximum(rows[None] * (wrong + (1 - wrong) * shared), 1e-9)
     # Both logarithms of the negative binomial distribution, without a cancellation.
     size = 1 / (_MISFIT * num_experts)
-    fit = rows * rate * jnp.log1p(size / expected) + size * jnp.log1p(expected / size)
-    log_posterior = _PRIOR - jnp.sum(jnp.where(rows > 0, fit, 0.0), axis=1)
+    found = (rows * rate)[None]
+    fit = found * jnp.log1p(size / expected) + size * jnp.log1p(expected / size)
+    log_posterior = _PRIOR - jnp.sum(jnp.where(rows[None] > 0, fit, 0.0), axis=1)
     posterior = jnp.cumsum(jax.nn.softmax(log_posterior))
     # Evenly spread draws, so that no key is needed.
     level = (jnp.arange(_NUM_DRAWS, dtype=jnp.float32) + 0.5) / _NUM_DRAWS
     drawn = jnp.searchsorted(posterior, level * posterior[-1])
-    unknown = jnp.any(jnp.isnan(confidences) & valid) | (jnp.sum(rows) == 0)
+    unknown = jnp.any(jnp.isnan(confidences) & valid[None]) | (jnp.sum(rows) == 0)
 
     def of_draws(one: jax.Array) -> jax.Array:
         return jnp.where(unknown, jnp.nan, one[jnp.minimum(drawn, len(one) - 1)])
@@ -348,12 +358,18 @@ def _fit_shared_errors(
     )
 
 
+def of_draws(shared: SharedErrors) -> tuple[jax.Array, ...]:
+    """The parameters of all draws, float32 `[1, D]` each."""
+    parameters = shared.log_odds, shared.slope, shared.constant, shared.share
+    return tuple(one[None] for one in parameters)
+
+
 def _errors(shared: SharedErrors, confidences: jax.Array) -> jax.Array:
     """Probability that a contradicted label is wrong, `[block, D]`, of `[block, M]`."""
     mean, least = _log_errors(shared.recalibration, confidences)
-    parameters = shared.log_odds, shared.slope, shared.constant, shared.share
     num_experts = confidences.shape[1]
-    wrong, together = _rates(parameters, mean[:, None], least[:, None], num_experts)
+    parameters = of_draws(shared)
+    wrong, together = rates(parameters, mean[:, None], least[:, None], num_experts)
     return wrong / (wrong + (1 - wrong) * together)
 
 
@@ -385,6 +401,6 @@ def _expected_precision_interval(
     some = jnp.where(flags > 0, flags, jnp.nan)
     each = sums / some
     spread = jnp.sqrt(jnp.maximum(each * (1 - each), 0.0) / some)
-    draws = jnp.clip(each[:, None] + spread[:, None] * _NORMAL, 0.0, 1.0)
+    draws = jnp.clip(each[:, None] + spread[:, None] * NORMAL[None], 0.0, 1.0)
     ends = jnp.quantile(draws, jnp.stack([alpha / 2, 1 - alpha / 2]))
     return Interval(estimate=jnp.mean(each), lower=ends[0], upper=ends[1])
