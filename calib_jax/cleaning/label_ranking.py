@@ -72,6 +72,11 @@ def find_label_issues(
     gets little weight. Labels are ordered by their log-probability, which still tells
     labels apart whose scores round to 1.
 
+    The score counts every mistake of the models as a wrong label. What share of the
+    first labels is wrong is another question, which `expected_precision` answers by
+    `fit_shared_errors`: models make mistakes together, and what the rows leave open is
+    in its interval. With one model they leave nearly everything open.
+
     Halves go by a hash of the probabilities: rows may come in any order, and equal rows
     are in one half. A probability of 0 counts as half of the least positive one of its
     model, or as 1e-30 if that is larger. The fit has a penalty worth about one row,
@@ -83,15 +88,17 @@ def find_label_issues(
         example.
       labels: integer `[N]` in `[0, C)`, as given; a negative one is unknown and gets
         no score.
+      confidence_level: floating scalar in `(0, 1)`, of the intervals of the expected
+        precision; may be traced.
       where: optional bool `[N]`; masked rows are not ranked.
 
     Returns:
       `RankedLabels`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or on the host a label of C or more,
-        a probability outside `[0, 1]`, or a row that does not sum to 1; in a device
-        array such a row gets no score.
+      ValueError: for a wrong rank, shape or dtype, or on the host a confidence level
+        outside `(0, 1)`, a label of C or more, a probability outside `[0, 1]`, or a row
+        that does not sum to 1; in a device array such a row gets no score.
 
     References:
       Heskes, "Selecting Weighting Factors in Logarithmic Opinion Pools", 1998;
