@@ -120,7 +120,7 @@ def _errors(
     )
     confirms = jnp.min(jnp.where(contradicted, 0.0, confirms), axis=1)
     wrong, together = shared_errors.rates(
-        shared_errors.of_draws(shared),
+        shared_errors.parameters_of(shared),
         mean[:, None],
         least[:, None],
         number[:, None],

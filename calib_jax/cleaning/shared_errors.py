@@ -7,8 +7,6 @@ that all experts make with confidence looks like a wrong label. What is known of
 goes in as a prior, and what the rows cannot decide stays in the interval.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,11 +33,15 @@ _MISFIT = 1 / 8
 _CENTRE = 1.5
 _LOG_ODDS, _LOG_ODDS_SPREAD = 0.1, 0.6
 _SLOPE_OF_EXPERT, _MOST_COUNTED, _SLOPE_SPREAD = 0.1, 6, 0.4
+# Chance that experts err independently, and that labels are also wrong at random.
+_INDEPENDENT, _AT_RANDOM = 0.1, 5 / 6
+# Log odds of no correlation.
+_NO_CORRELATION = -9.0
 # Share of an expert's contradictions that are due to wrong labels: a beta distribution
 # of parameters 1 and this.
 _SHARE_SHAPE = 5.0
 # Nothing is more certain than this.
-_LEAST_ERROR = 1e-5
+_LEAST_ERROR = np.float32(1e-5)
 _NUM_DRAWS = 200
 # Standard normal draws, evenly spread, with a variance of one.
 NORMAL = ndtri((np.arange(9) + 0.5) / 9)
@@ -48,20 +50,37 @@ NORMAL = np.float32(NORMAL / np.std(NORMAL))
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
     """Parameters `[4, P]` and the logarithm of their prior, `[P]`, less the slope's."""
-    odds, slope = np.linspace(-2.2, 2.2, 11), np.linspace(-1.8, 1.8, 5)
-    constant = np.concatenate([[0], np.geomspace(2e-4, 0.25, 15)])
+    # Narrower steps where labels are often wrong, since the errors show it there.
+    high = np.array([3, 5, 7, 10, 13, 17, 21, 26, 32, 40, 50]) / 100
+    constant = np.concatenate([np.geomspace(2e-4, 0.02, 5), high])
+    chance = np.gradient(np.log(constant))
+    constant = np.concatenate([[0], constant])
+    chance = np.concatenate([[1 - _AT_RANDOM], _AT_RANDOM * chance / np.sum(chance)])
     share = np.array([0, 2, 4, 7, 10, 15, 20, 27, 35, 45, 55, 70]) / 100
     cuts = np.concatenate([[0], (share[1:] + share[:-1]) / 2, [0.85]])
     mass = -np.diff((1 - cuts) ** _SHARE_SHAPE)
-    # One chance in six that labels are not also wrong at random.
-    free = np.where(constant == 0, 3, 1)
-    odds, slope, constant, share = np.meshgrid(
-        odds, slope, constant, share, indexing="ij"
+    # Experts that share errors: normal distributions, cut off.
+    steps, turns = np.linspace(-2.2, 2.2, 11), np.linspace(-1.8, 1.8, 5)
+    odds, slope = np.meshgrid(steps, turns, indexing="ij")
+    density = np.exp(-(odds**2 + slope**2) / 2).ravel()
+    odds = _LOG_ODDS + _LOG_ODDS_SPREAD * odds.ravel()
+    # And the last point: experts that do not.
+    odds = np.append(odds, _NO_CORRELATION)
+    slope = np.append(_SLOPE_SPREAD * slope.ravel(), 0.0)
+    density = (1 - _INDEPENDENT) * density / np.sum(density)
+    density = np.append(density, _INDEPENDENT)
+    number, one, other = (
+        axis.ravel()
+        for axis in np.meshgrid(
+            np.arange(len(odds)),
+            np.arange(len(constant)),
+            np.arange(len(share)),
+            indexing="ij",
+        )
     )
-    prior = np.log(free)[:, None] + np.log(mass) - (odds**2 + slope**2) / 2
-    odds, slope = _LOG_ODDS + _LOG_ODDS_SPREAD * odds, _SLOPE_SPREAD * slope
-    points = np.stack([odds, slope, constant, share]).reshape(4, -1)
-    return points.astype(np.float32), prior.astype(np.float32).ravel()
+    points = np.stack([odds[number], slope[number], constant[one], share[other]])
+    prior = np.log(density[number] * chance[one] * mass[other])
+    return points.astype(np.float32), prior.astype(np.float32)
 
 
 _GRID, _PRIOR = _grid()
@@ -270,9 +289,9 @@ def _log_odds(confidences: jax.Array) -> jax.Array:
 
 def log_error_of_each(recalibration: Platt, confidences: jax.Array) -> jax.Array:
     """Logarithm of each expert's error, `[block, M]`, as the confidences."""
-    slope, intercept = recalibration.slope[None], recalibration.intercept[None]
-    logit = slope * _log_odds(confidences) + intercept
-    return jnp.maximum(jax.nn.log_sigmoid(-logit), math.log(_LEAST_ERROR))
+    score = _log_odds(confidences)
+    logit = recalibration.slope[None] * score + recalibration.intercept[None]
+    return jnp.maximum(jax.nn.log_sigmoid(-logit), np.log(_LEAST_ERROR))
 
 
 def _log_errors(
@@ -333,12 +352,12 @@ def _fit_shared_errors(
         group_least[None],
         num_experts,
     )
-    expected = jnp.maximum(rows[None] * (wrong + (1 - wrong) * shared), 1e-9)
+    rows, count = rows[None], (rows * rate)[None]
+    expected = jnp.maximum(rows * (wrong + (1 - wrong) * shared), 1e-9)
     # Both logarithms of the negative binomial distribution, without a cancellation.
     size = 1 / (_MISFIT * num_experts)
-    found = (rows * rate)[None]
-    fit = found * jnp.log1p(size / expected) + size * jnp.log1p(expected / size)
-    log_posterior = _PRIOR - jnp.sum(jnp.where(rows[None] > 0, fit, 0.0), axis=1)
+    fit = count * jnp.log1p(size / expected) + size * jnp.log1p(expected / size)
+    log_posterior = _PRIOR - jnp.sum(jnp.where(rows > 0, fit, 0.0), axis=1)
     posterior = jnp.cumsum(jax.nn.softmax(log_posterior))
     # Evenly spread draws, so that no key is needed.
     level = (jnp.arange(_NUM_DRAWS, dtype=jnp.float32) + 0.5) / _NUM_DRAWS
@@ -358,8 +377,8 @@ def _fit_shared_errors(
     )
 
 
-def of_draws(shared: SharedErrors) -> tuple[jax.Array, ...]:
-    """The parameters of all draws, float32 `[1, D]` each."""
+def parameters_of(shared: SharedErrors) -> tuple[jax.Array, ...]:
+    """The parameters of all draws, as `rates` takes them, float32 `[1, D]`."""
     parameters = shared.log_odds, shared.slope, shared.constant, shared.share
     return tuple(one[None] for one in parameters)
 
@@ -367,9 +386,12 @@ def of_draws(shared: SharedErrors) -> tuple[jax.Array, ...]:
 def _errors(shared: SharedErrors, confidences: jax.Array) -> jax.Array:
     """Probability that a contradicted label is wrong, `[block, D]`, of `[block, M]`."""
     mean, least = _log_errors(shared.recalibration, confidences)
-    num_experts = confidences.shape[1]
-    parameters = of_draws(shared)
-    wrong, together = rates(parameters, mean[:, None], least[:, None], num_experts)
+    wrong, together = rates(
+        parameters_of(shared),
+        mean[:, None],
+        least[:, None],
+        confidences.shape[1],
+    )
     return wrong / (wrong + (1 - wrong) * together)
 
 

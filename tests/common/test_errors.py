@@ -43,8 +43,15 @@ ONE_OR_EACH = {"cascade.cascade_savings": {"small_cost", "large_cost"}}
 ANY_SHAPE |= {"use_small", "cleaning.true_label_confidence"}
 
 
+# Outcomes that have to be bools.
+BOOL_OUTCOMES = {
+    ("cleaning.expert_dependence", "outcomes"),
+    ("cleaning.fit_shared_errors", "outcomes"),
+}
+
+
 def kind_of(case, name):
-    if (case.name, name) == ("cleaning.expert_dependence", "outcomes"):
+    if (case.name, name) in BOOL_OUTCOMES:
         return "bools"
     if name in OUTCOMES or (case.name, name) == ("validate_scores", "scores"):
         return "outcomes"

@@ -124,6 +124,22 @@ _EXPECTATIONS = [
         exact=False,
         where=True,
     ),
+    case(
+        "cleaning.fit_shared_errors",
+        "confidences",
+        given={"outcomes": lambda rng, n: rng.random((NUM_MODELS, n)) < 0.7},
+        rows={"outcomes": 1, "confidences": 1},
+        split=without_num_masked,
+        exact=False,
+        where=True,
+    ),
+    case("cleaning.joint_error_probability", "shared confidences", split=all_rows),
+    case(
+        "cleaning.expected_precision_interval",
+        "shared confidences flagged confidence_level",
+        exact=False,
+        where=True,
+    ),
 ]
 
 _AUDITS = [
