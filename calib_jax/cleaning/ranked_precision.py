@@ -3,6 +3,8 @@
 Shapes: M experts, N examples in the order of the ranking, D draws, G lengths.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,7 +118,7 @@ def _errors(
     least = jnp.min(jnp.where(contradicted, log_error, 0.0), axis=1)
     # The logarithm of (1 - e) may be -inf: an expert that is always wrong.
     confirms = (
-        log_error - jnp.log(-jnp.expm1(log_error)) - np.log(max(num_classes - 1, 1))
+        log_error - jnp.log(-jnp.expm1(log_error)) - math.log(max(num_classes - 1, 1))
     )
     confirms = jnp.min(jnp.where(contradicted, 0.0, confirms), axis=1)
     wrong, together = shared_errors.rates(
@@ -126,7 +128,7 @@ def _errors(
         number[:, None],
     )
     times = jnp.where(
-        jnp.isnan(log_share), 0.0, -log_share - np.log(max(num_classes - 1, 1))
+        jnp.isnan(log_share), 0.0, -log_share - math.log(max(num_classes - 1, 1))
     )
     times = jnp.exp(jnp.clip(times, -_MOST, _MOST))
     at_random = jnp.minimum(shared.constant[None], wrong)

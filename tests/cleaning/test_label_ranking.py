@@ -324,7 +324,7 @@ def test_few_rows():
     # Nothing was fitted: the geometric mean.
     mean = special.softmax(np.log(probabilities).mean(0), axis=1)
     np.testing.assert_allclose(one.score, 1 - mean[:, 0], rtol=1e-5)
-    assert one.suggestion[0] == mean.argmax()
+    assert int(one.suggestion[0]) == mean.argmax()
 
 
 def test_half_precision(rows):
