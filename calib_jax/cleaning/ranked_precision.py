@@ -1,6 +1,7 @@
 """How many of the first labels in a ranking will turn out wrong, at every length.
 
-Shapes: M experts, N examples in the order of the ranking, D draws, G lengths.
+Shapes: M experts, N examples in the order of the ranking, D points of the prior, G
+lengths.
 """
 
 import math
@@ -15,8 +16,7 @@ from ..stats.intervals import Interval
 from . import shared_errors
 from .shared_errors import SharedErrors
 
-# Lengths of which the ends of the interval are computed: four an octave, and straight
-# lines between them.
+# Lengths at which the share is computed: four an octave, with straight lines between.
 _LENGTHS = np.unique(np.round(2.0 ** (np.arange(4 * 31) / 4))).astype(np.int32)
 # No share of a label counts for more, in logarithms.
 _MOST = 30.0
@@ -63,43 +63,37 @@ def expect(
     Returns:
       `Interval` of arrays `[N]`, at place k - 1; NaN beyond the rows that count.
     """
-    num_rows = where.shape[0]
-    place = jnp.arange(1, num_rows + 1, dtype=jnp.int32)
-    rows = confidences, contradicted, log_share, place
+    place = jnp.arange(1, where.shape[0] + 1, dtype=jnp.int32)
 
-    def errors(block: tuple[jax.Array, ...]) -> jax.Array:
-        return _errors(shared, *block[:3], num_classes=num_classes)
-
-    mean = reduce.map_rows(lambda block: jnp.mean(errors(block), axis=1), rows)
-    mean = jnp.where(where, mean, 0.0)
-    total = reduce.sums_before(mean) + mean
-
-    def of_block(block: tuple[jax.Array, ...], live: jax.Array) -> jax.Array:
+    def add(
+        sums: jax.Array, block: tuple[jax.Array, ...], live: jax.Array
+    ) -> jax.Array:
         """Sums of the rows between one length and the next, `[G, D]`."""
         segment = jnp.searchsorted(jnp.asarray(_LENGTHS), block[3])
-        inside = (
-            segment[None] == jnp.arange(len(_LENGTHS), dtype=segment.dtype)[:, None]
-        )
-        found = jnp.where(live[:, None], errors(block), 0.0)
-        return jnp.dot(
-            inside.astype(jnp.float32), found, precision=lax.Precision.HIGHEST
+        number = jnp.arange(len(_LENGTHS), dtype=segment.dtype)
+        inside = segment[None] == number[:, None]
+        found = _errors(shared, *block[:3], num_classes=num_classes)
+        return sums + jnp.dot(
+            inside.astype(jnp.float32),
+            jnp.where(live[:, None], found, 0.0),
+            precision=lax.Precision.HIGHEST,
         )
 
-    size = (len(_LENGTHS), shared.share.shape[0])
-    sums = jnp.cumsum(reduce.sum_blocks(of_block, size, rows, where), axis=0)
+    num_points = shared.share.shape[0]
+    none = jnp.zeros((len(_LENGTHS), num_points), jnp.float32)
+    rows = confidences, contradicted, log_share, place
+    sums = jnp.sum(reduce.fold(add, none, rows, where, entries=num_points), axis=0)
     counted = jnp.sum(where, dtype=jnp.int32)
     length = jnp.maximum(jnp.minimum(_LENGTHS, counted), 1).astype(jnp.float32)
-    each = sums / length[:, None]
-    luck = jnp.sqrt(jnp.maximum(each * (1 - each), 0.0) / length[:, None])
-    draws = each[:, :, None] + luck[:, :, None] * shared_errors.NORMAL[None, None]
-    draws = jnp.clip(draws, 0.0, 1.0).reshape(len(_LENGTHS), -1)
-    ends = jnp.quantile(draws, jnp.stack([alpha / 2, 1 - alpha / 2]), axis=1)
-    lower, upper = (jnp.interp(place.astype(jnp.float32), length, end) for end in ends)
-    estimate = total / place.astype(jnp.float32)
-    # Between two lengths a straight line may miss the estimate by a little.
-    found = estimate, jnp.minimum(lower, estimate), jnp.maximum(upper, estimate)
-    estimate, lower, upper = (jnp.where(where, one, jnp.nan) for one in found)
-    return Interval(estimate=estimate, lower=lower, upper=upper)
+    shares = jax.vmap(shared_errors.share_of_flags, (None, 0, 0, None))(
+        shared, jnp.cumsum(sums, axis=0), length, alpha
+    )
+
+    def at_every_place(values: jax.Array) -> jax.Array:
+        found = jnp.interp(place.astype(jnp.float32), length, values)
+        return jnp.where(where, found, jnp.nan)
+
+    return jax.tree.map(at_every_place, shares)
 
 
 def _errors(

@@ -1,17 +1,19 @@
 r"""Errors that experts share, and how likely a label is wrong that all contradict.
 
-Shapes: M experts, N examples, D draws. A label that every expert contradicts is wrong,
-or every expert is. Confidences say how often each expert contradicts a given label, and
-counting says how often all do. Nothing in the data says which of both it was: a mistake
-that all experts make with confidence looks like a wrong label. What is known of experts
-goes in as a prior, and what the rows cannot decide stays in the interval.
+Shapes: M experts, N examples, D possibilities. A label that every expert contradicts is
+wrong, or every expert is. Confidences say how often each expert contradicts a given
+label, and counting says how often all do. Nothing in the data says which of both it
+was: a mistake that all experts make with confidence looks like a wrong label. What is
+known of experts goes in as a prior, and what the rows cannot decide stays in the
+interval.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from scipy.special import ndtri
+from scipy import special
+from scipy.stats import qmc
 
 from .._core import checks, dispatch, masking, records, reduce
 from .._core.domains import Confidence
@@ -19,78 +21,64 @@ from ..binning import bin_sums
 from ..binning.bins import cut_evenly
 from ..calibration import platt
 from ..calibration.platt import Platt
-from ..stats import intervals
-from ..stats.intervals import Counts, Interval
+from ..stats.intervals import Interval
 
 # Groups of rows, by the product of the experts' errors, whose counts are fitted.
 _NUM_GROUPS = 6
 # The model's rate of joint contradiction has this squared relative error for each
 # expert.
 _MISFIT = 1 / 8
-# Prior of the log odds of the correlation where the mean log error is `_CENTRE`, and
+# Prior of the log odds of the correlation where the mean log error is `-_CENTRE`, and
 # of their slope for each unit by which it falls; `benchmarks/label_errors` has what
 # experts on rows that people judged have.
 _CENTRE = 1.5
 _LOG_ODDS, _LOG_ODDS_SPREAD = 0.1, 0.6
 _SLOPE_OF_EXPERT, _MOST_COUNTED, _SLOPE_SPREAD = 0.1, 6, 0.4
-# Chance that experts err independently, and that labels are also wrong at random.
-_INDEPENDENT, _AT_RANDOM = 0.1, 5 / 6
-# Log odds of no correlation.
-_NO_CORRELATION = -9.0
+# Chance that experts err independently, and the log odds of no correlation.
+_INDEPENDENT, _NO_CORRELATION = 0.1, -9.0
+# Chance that labels are also wrong at random, and the logarithms of the least and the
+# largest share.
+_AT_RANDOM, _RANDOM_SHARES = 5 / 6, np.log([2e-4, 0.5])
 # Share of an expert's contradictions that are due to wrong labels: a beta distribution
 # of parameters 1 and this.
 _SHARE_SHAPE = 5.0
 # Nothing is more certain than this.
 _LEAST_ERROR = np.float32(1e-5)
-_NUM_DRAWS = 200
+_LOG_NUM_POINTS = 10
+
+
+def _of_prior() -> np.ndarray:
+    """Points `[4, D]` that represent the prior, less the slope's mean."""
+    # A Sobol sequence is spread more evenly than draws, and needs no key.
+    even = qmc.Sobol(4, scramble=False).random_base2(_LOG_NUM_POINTS).T
+    even = even + 2.0 ** -(_LOG_NUM_POINTS + 1)
+    related = np.maximum(even[0] - _INDEPENDENT, 1e-6) / (1 - _INDEPENDENT)
+    log_odds = _LOG_ODDS + _LOG_ODDS_SPREAD * special.ndtri(related)
+    log_odds = np.where(even[0] < _INDEPENDENT, _NO_CORRELATION, log_odds)
+    slope = _SLOPE_SPREAD * special.ndtri(even[1])
+    place = (even[2] - (1 - _AT_RANDOM)) / _AT_RANDOM
+    constant = np.exp(np.interp(place, [0, 1], _RANDOM_SHARES))
+    constant = np.where(place < 0, 0, constant)
+    share = 1 - (1 - even[3]) ** (1 / _SHARE_SHAPE)
+    return np.stack([log_odds, slope, constant, share]).astype(np.float32)
+
+
+_POINTS = _of_prior()
 # Standard normal draws, evenly spread, with a variance of one.
-NORMAL = ndtri((np.arange(9) + 0.5) / 9)
-NORMAL = np.float32(NORMAL / np.std(NORMAL))
+__NORMAL = special.ndtri((np.arange(9) + 0.5) / 9)
+__NORMAL = np.float32(__NORMAL / np.std(__NORMAL))
 
 
-def _grid() -> tuple[np.ndarray, np.ndarray]:
-    """Parameters `[4, P]` and the logarithm of their prior, `[P]`, less the slope's."""
-    # Narrower steps where labels are often wrong, since the errors show it there.
-    high = np.array([3, 5, 7, 10, 13, 17, 21, 26, 32, 40, 50]) / 100
-    constant = np.concatenate([np.geomspace(2e-4, 0.02, 5), high])
-    chance = np.gradient(np.log(constant))
-    constant = np.concatenate([[0], constant])
-    chance = np.concatenate([[1 - _AT_RANDOM], _AT_RANDOM * chance / np.sum(chance)])
-    share = np.array([0, 2, 4, 7, 10, 15, 20, 27, 35, 45, 55, 70]) / 100
-    cuts = np.concatenate([[0], (share[1:] + share[:-1]) / 2, [0.85]])
-    mass = -np.diff((1 - cuts) ** _SHARE_SHAPE)
-    # Experts that share errors: normal distributions, cut off.
-    steps, turns = np.linspace(-2.2, 2.2, 11), np.linspace(-1.8, 1.8, 5)
-    odds, slope = np.meshgrid(steps, turns, indexing="ij")
-    density = np.exp(-(odds**2 + slope**2) / 2).ravel()
-    odds = _LOG_ODDS + _LOG_ODDS_SPREAD * odds.ravel()
-    # And the last point: experts that do not.
-    odds = np.append(odds, _NO_CORRELATION)
-    slope = np.append(_SLOPE_SPREAD * slope.ravel(), 0.0)
-    density = (1 - _INDEPENDENT) * density / np.sum(density)
-    density = np.append(density, _INDEPENDENT)
-    number, one, other = (
-        axis.ravel()
-        for axis in np.meshgrid(
-            np.arange(len(odds)),
-            np.arange(len(constant)),
-            np.arange(len(share)),
-            indexing="ij",
-        )
-    )
-    points = np.stack([odds[number], slope[number], constant[one], share[other]])
-    prior = np.log(density[number] * chance[one] * mass[other])
-    return points.astype(np.float32), prior.astype(np.float32)
-
-
-_GRID, _PRIOR = _grid()
-
-
-@records.record("D", axes={"recalibration": "M", "counts": ""})
+@records.record(
+    "D",
+    axes={"recalibration": "M", "num_rows": ""},
+    values={"num_rows": records.COUNT},
+)
 class SharedErrors:
-    """How experts err together, and how labels are wrong: draws from what is possible.
+    """How experts err together, and how labels are wrong: what is possible, weighted.
 
     Attributes:
+      weight: float32 `[D]`, the probability of each of D possibilities.
       log_odds: float32 `[D]`, log odds of the correlation of the experts' errors where
         the geometric mean of their errors is `exp(-1.5)`.
       slope: float32 `[D]`, by how much they rise when its logarithm falls by one.
@@ -99,15 +87,16 @@ class SharedErrors:
         of the errors.
       recalibration: `Platt` with entries `[M]`, from the log-odds of each expert's
         confidence.
-      counts: `Counts` of the rows.
+      num_rows: int32 scalar, rows that count.
     """
 
+    weight: jax.Array
     log_odds: jax.Array
     slope: jax.Array
     constant: jax.Array
     share: jax.Array
     recalibration: Platt
-    counts: Counts
+    num_rows: jax.Array
 
 
 def fit_shared_errors(
@@ -133,11 +122,12 @@ def fit_shared_errors(
     :math:`\ln e`. Labels are wrong at any confidence (a) or in proportion to the
     experts' errors (b).
 
-    The four parameters have a posterior distribution on a grid. Its likelihood is of
-    the counts in six groups of rows, negative binomial of size 8 / M for a model that
-    is only nearly right; its prior says that correlations are moderate and few
-    contradictions are due to wrong labels. Rows decide little between shared errors and
-    wrong labels: expect wide intervals. With one expert they decide nothing.
+    The four parameters have a posterior distribution, as weights of 1024 points of the
+    prior. Its likelihood is of the counts in six groups of rows, negative binomial of
+    size 8 / M for a model that is only nearly right; its prior says that correlations
+    are moderate and few contradictions are due to wrong labels. Rows decide little
+    between shared errors and wrong labels: expect wide intervals. With one expert they
+    decide nothing.
 
     Args:
       confidences: floating `[M, N]` in `[0, 1]`, of each expert's answer.
@@ -183,8 +173,8 @@ def joint_error_probability(shared: SharedErrors, confidences: ArrayLike) -> jax
     .. math:: P(\text{wrong} \mid \text{all contradict}) =
         \frac{\epsilon}{\epsilon + (1 - \epsilon) h}
 
-    as in `fit_shared_errors`, averaged over the draws. It says nothing about labels
-    that some expert confirms.
+    as in `fit_shared_errors`, averaged over what is possible. It says nothing about
+    labels that some expert confirms.
 
     Args:
       shared: `SharedErrors` of the M experts.
@@ -344,10 +334,10 @@ def _fit_shared_errors(
     table = bin_sums.bin_means(cut, mean, parts, valid, None)
     rows = table.weight
     group_mean, group_least, rate = table.means
-    slope = _GRID[1] + _SLOPE_OF_EXPERT * min(num_experts, _MOST_COUNTED)
-    grid = [jnp.asarray(one) for one in (_GRID[0], slope, *_GRID[2:])]
+    slope = _POINTS[1] + _SLOPE_OF_EXPERT * min(num_experts, _MOST_COUNTED)
+    points = [jnp.asarray(one) for one in (_POINTS[0], slope, *_POINTS[2:])]
     wrong, shared = rates(
-        tuple(one[:, None] for one in grid),
+        tuple(one[:, None] for one in points),
         group_mean[None],
         group_least[None],
         num_experts,
@@ -357,28 +347,25 @@ def _fit_shared_errors(
     # Both logarithms of the negative binomial distribution, without a cancellation.
     size = 1 / (_MISFIT * num_experts)
     fit = count * jnp.log1p(size / expected) + size * jnp.log1p(expected / size)
-    log_posterior = _PRIOR - jnp.sum(jnp.where(rows > 0, fit, 0.0), axis=1)
-    posterior = jnp.cumsum(jax.nn.softmax(log_posterior))
-    # Evenly spread draws, so that no key is needed.
-    level = (jnp.arange(_NUM_DRAWS, dtype=jnp.float32) + 0.5) / _NUM_DRAWS
-    drawn = jnp.searchsorted(posterior, level * posterior[-1])
+    weight = jax.nn.softmax(-jnp.sum(jnp.where(rows > 0, fit, 0.0), axis=1))
     unknown = jnp.any(jnp.isnan(confidences) & valid[None]) | (jnp.sum(rows) == 0)
 
-    def of_draws(one: jax.Array) -> jax.Array:
-        return jnp.where(unknown, jnp.nan, one[jnp.minimum(drawn, len(one) - 1)])
+    def if_known(leaf: jax.Array) -> jax.Array:
+        return jnp.where(unknown, jnp.nan, leaf)
 
     return SharedErrors(
-        log_odds=of_draws(grid[0]),
-        slope=of_draws(grid[1]),
-        constant=of_draws(grid[2]),
-        share=of_draws(grid[3]),
-        recalibration=recalibration,
-        counts=intervals.count_rows(valid),
+        weight=if_known(weight),
+        log_odds=points[0],
+        slope=points[1],
+        constant=points[2],
+        share=points[3],
+        recalibration=jax.tree.map(if_known, recalibration),
+        num_rows=jnp.sum(valid, dtype=jnp.int32),
     )
 
 
 def parameters_of(shared: SharedErrors) -> tuple[jax.Array, ...]:
-    """The parameters of all draws, as `rates` takes them, float32 `[1, D]`."""
+    """The parameters of all points, as `rates` takes them, float32 `[1, D]`."""
     parameters = shared.log_odds, shared.slope, shared.constant, shared.share
     return tuple(one[None] for one in parameters)
 
@@ -392,7 +379,9 @@ def _errors(shared: SharedErrors, confidences: jax.Array) -> jax.Array:
         least[:, None],
         confidences.shape[1],
     )
-    return wrong / (wrong + (1 - wrong) * together)
+    error = wrong / (wrong + (1 - wrong) * together)
+    # The minimum of NaN and a number is not NaN in every compiled program.
+    return jnp.where(jnp.isnan(mean)[:, None], jnp.nan, error)
 
 
 @dispatch.core(rows=["confidences M N"])
@@ -400,7 +389,7 @@ def _joint_error_probability(
     shared: SharedErrors, confidences: Confidence
 ) -> jax.Array:
     def of_block(block: jax.Array) -> jax.Array:
-        return jnp.mean(_errors(shared, block), axis=1)
+        return jnp.sum(shared.weight[None] * _errors(shared, block), axis=1)
 
     return reduce.map_rows(of_block, confidences.T)
 
@@ -420,9 +409,24 @@ def _expected_precision_interval(
 
     sums = reduce.sum_blocks(of_block, shared.share.shape, confidences.T, counted)
     flags = jnp.sum(counted, dtype=jnp.float32)
+    return share_of_flags(shared, sums, flags, alpha)
+
+
+def share_of_flags(
+    shared: SharedErrors, sums: jax.Array, flags: jax.Array, alpha: jax.Array
+) -> Interval:
+    """Share of wrong labels among flags, from their expected number, float32 `[D]`."""
     some = jnp.where(flags > 0, flags, jnp.nan)
     each = sums / some
     spread = jnp.sqrt(jnp.maximum(each * (1 - each), 0.0) / some)
-    draws = jnp.clip(each[:, None] + spread[:, None] * NORMAL[None], 0.0, 1.0)
-    ends = jnp.quantile(draws, jnp.stack([alpha / 2, 1 - alpha / 2]))
-    return Interval(estimate=jnp.mean(each), lower=ends[0], upper=ends[1])
+    luck = jnp.clip(each[:, None] + spread[:, None] * __NORMAL[None], 0.0, 1.0)
+    weight = jnp.broadcast_to(shared.weight[:, None] / len(__NORMAL), luck.shape)
+    order = jnp.argsort(luck, axis=None)
+    value, weight = jnp.ravel(luck)[order], jnp.ravel(weight)[order]
+    below = jnp.cumsum(weight) - weight / 2
+    known = jnp.where(jnp.isfinite(value[-1] + below[-1]), 1.0, jnp.nan)
+    return Interval(
+        estimate=jnp.sum(shared.weight * each),
+        lower=known * jnp.interp(alpha / 2, below, value),
+        upper=known * jnp.interp(1 - alpha / 2, below, value),
+    )

@@ -97,7 +97,7 @@ def test_labels_are_ordered_by_their_score(ranked):
 
 
 def errors(ranked, shared, logs, labels):
-    """Probability that each label is wrong, `[N, D]`, in float64 for every draw."""
+    """Probability that each label is wrong, `[N, D]`, in float64 for every point."""
     draws = jax.tree.map(lambda leaf: np.float64(leaf)[None], shared)
     logit = special.logit(np.float64(ranked.confidences)).T
     again = draws.recalibration
@@ -130,7 +130,7 @@ def errors(ranked, shared, logs, labels):
 
 
 def test_the_expected_precision_and_its_interval(rows, ranked):
-    """At lengths whose interval is computed, and not drawn by a straight line."""
+    """At lengths of which they are computed; between these are straight lines."""
     probabilities, _, labels = rows
     right = np.asarray(ranked.predictions) == labels
     shared = cj.cleaning.fit_shared_errors(ranked.confidences, right)
@@ -138,15 +138,25 @@ def test_the_expected_precision_and_its_interval(rows, ranked):
     order = np.asarray(ranked.order)
     each = errors(ranked, shared, logs, labels)[order].cumsum(0)
     each /= np.arange(1, ROWS + 1)[:, None]
-    np.testing.assert_allclose(ranked.expected_precision, each.mean(1), atol=2e-3)
+    weight = np.float64(shared.weight)
     normal = stats.norm.ppf((np.arange(9) + 0.5) / 9)
     normal /= normal.std()
-    for length in (1, 16, 64, 256):
-        draws = each[length - 1][:, None]
-        luck = np.sqrt(draws * (1 - draws) / length)
-        ends = np.quantile(np.clip(draws + luck * normal, 0, 1), [0.025, 0.975])
-        found = ranked.expected_lower[length - 1], ranked.expected_upper[length - 1]
-        np.testing.assert_allclose(found, ends, atol=1e-2)
+    for length in (1, 2, 16, 64, 256, ROWS):
+        points = each[length - 1][:, None]
+        luck = np.sqrt(points * (1 - points) / length)
+        value = np.clip(points + luck * normal, 0, 1).ravel()
+        place = np.argsort(value)
+        below = np.repeat(weight / 9, 9)[place].cumsum()
+        below -= np.repeat(weight / 9, 9)[place] / 2
+        ends = np.interp([0.025, 0.975], below, value[place])
+        found = (
+            getattr(ranked, f"expected_{name}")[length - 1]
+            for name in ("lower", "precision", "upper")
+        )
+        wanted = ends[0], weight @ points[:, 0], ends[1]
+        np.testing.assert_allclose([*found], wanted, atol=3e-3)
+    total = np.asarray(ranked.expected_precision) * np.arange(1, ROWS + 1)
+    np.testing.assert_allclose(total, each @ weight * np.arange(1, ROWS + 1), atol=0.3)
 
 
 def test_a_lower_confidence_level_is_a_narrower_interval(rows, ranked):

@@ -37,7 +37,7 @@ SCALARS |= {"num_wrong", "num_audited", "num_flagged", "rate", "min_precision"}
 SCALARS |= {"expected", "chance", "confidence_level"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
 NOT_ARRAYS |= {"small_params", "large_params", "state", "first", "second", "buckets"}
-NOT_ARRAYS |= {"chain"}
+NOT_ARRAYS |= {"chain", "shared"}
 # One number for all rows, or one for each; the case with one for each is tested.
 ONE_OR_EACH = {"cascade.cascade_savings": {"small_cost", "large_cost"}}
 ANY_SHAPE |= {"use_small", "cleaning.true_label_confidence"}

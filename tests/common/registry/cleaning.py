@@ -129,7 +129,6 @@ _EXPECTATIONS = [
         "confidences",
         given={"outcomes": lambda rng, n: rng.random((NUM_MODELS, n)) < 0.7},
         rows={"outcomes": 1, "confidences": 1},
-        split=without_num_masked,
         exact=False,
         where=True,
     ),

@@ -112,8 +112,9 @@ def experts(rng, n=ROWS):
 
 
 def shared(rng, n=ROWS):
-    """Two draws of the shared errors of two experts."""
+    """Two possibilities for two experts."""
     return cj.cleaning.SharedErrors(
+        weight=jnp.asarray([0.7, 0.3], jnp.float32),
         log_odds=jnp.asarray(rng.normal(size=2), jnp.float32),
         slope=jnp.asarray([0.2, 0.5], jnp.float32),
         constant=jnp.asarray([0.0, 0.02], jnp.float32),
@@ -122,9 +123,7 @@ def shared(rng, n=ROWS):
             slope=jnp.asarray([1.0, 0.8], jnp.float32),
             intercept=jnp.asarray([0.0, 0.1], jnp.float32),
         ),
-        counts=cj.stats.Counts(
-            num_rows=jnp.int32(n), num_masked=jnp.int32(0), num_bins=None
-        ),
+        num_rows=jnp.int32(n),
     )
 
 
