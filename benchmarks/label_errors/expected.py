@@ -179,7 +179,7 @@ def _of_split(case: Case, seed: int) -> dict[str, np.ndarray]:
         )
         if judged.sum() >= _LEAST_JUDGED:
             interval = cj.cleaning.expected_precision_interval(
-                shared, confidence, flagged
+                shared, confidence[:, flagged], np.ones(int(flagged.sum()), bool)
             )
             row |= {
                 "actual": task.is_error[judged].mean(),

@@ -197,7 +197,8 @@ def joint_error_probability(shared: SharedErrors, confidences: ArrayLike) -> jax
       >>> print(bool(error[-1] > error[0]))
       True
     """
-    return _joint_error_probability(shared, _of_experts(shared, confidences))
+    confidence = _of_experts(shared, confidences)
+    return _joint_error_probability(shared, confidence, confidence[0])
 
 
 def expected_precision_interval(
@@ -384,17 +385,20 @@ def _errors(shared: SharedErrors, confidences: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(mean)[:, None], jnp.nan, error)
 
 
-@dispatch.core(rows=["confidences M N"])
+@dispatch.core(rows=["confidences M N", "first"], rows_of="first")
 def _joint_error_probability(
-    shared: SharedErrors, confidences: Confidence
+    shared: SharedErrors, confidences: Confidence, first: jax.Array
 ) -> jax.Array:
+    """The argument `first` says how the rows are placed."""
+    del first
+
     def of_block(block: jax.Array) -> jax.Array:
         return jnp.sum(shared.weight[None] * _errors(shared, block), axis=1)
 
     return reduce.map_rows(of_block, confidences.T)
 
 
-@dispatch.core(rows=["confidences M N", "flagged", "where"])
+@dispatch.core
 def _expected_precision_interval(
     shared: SharedErrors,
     confidences: Confidence,

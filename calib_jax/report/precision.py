@@ -54,8 +54,13 @@ def expected(
     if len(confidences) < 2 or not np.any(flagged):
         return None
     shared = shared_errors.fit_shared_errors(confidences, outcomes)
+    # A thousand possibilities are looked at for each row: of suspects only.
+    suspects = confidences[:, flagged]
     found = shared_errors.expected_precision_interval(
-        shared, confidences, flagged, confidence_level=confidence_level
+        shared,
+        suspects,
+        np.ones(suspects.shape[1], bool),
+        confidence_level=confidence_level,
     )
     return Expected(
         precision=float(found.estimate),
