@@ -398,7 +398,7 @@ def _joint_error_probability(
     return reduce.map_rows(of_block, confidences.T)
 
 
-@dispatch.core
+@dispatch.core(rows=["confidences M N", "flagged", "where"])
 def _expected_precision_interval(
     shared: SharedErrors,
     confidences: Confidence,

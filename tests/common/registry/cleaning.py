@@ -147,7 +147,7 @@ _EXPECTATIONS = [
     case("cleaning.joint_error_probability", "shared confidences", split=all_rows),
     case(
         "cleaning.expected_precision_interval",
-        "shared confidences flagged confidence_level",
+        "shared confidences flagged",
         exact=False,
         where=True,
     ),
