@@ -160,9 +160,10 @@ def _checked(
     name, expected = "probabilities", "a floating array [N, C] or [M, N, C]"
     array, _ = arrays.from_any(name, probabilities, expected)
     if array.ndim not in (2, 3) or 0 in array.shape[:-2]:
+        hint = " Probabilities come first, labels second." if array.ndim == 1 else ""
         raise ValueError(
             f"{name}: expected {expected} of at least one model, got "
-            f"{np.dtype(array.dtype).name}{list(array.shape)}."
+            f"{np.dtype(array.dtype).name}{list(array.shape)}.{hint}"
         )
     mask = checks.mask("where", where)
     label = checks.class_numbers("labels", labels)

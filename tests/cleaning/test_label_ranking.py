@@ -366,6 +366,7 @@ def test_several_blocks(monkeypatch):
         (lambda p, y: (p[:, 1:], y), "a row for each of the 400 labels"),
         (lambda p, y: (p[:0], y), "at least one model"),
         (lambda p, y: (p[0, 0], y), r"\[N, C\] or \[M, N, C\]"),
+        (lambda p, y: (y, p), "Probabilities come first, labels second"),
     ],
 )
 def test_errors(rows, change, message):
