@@ -8,14 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+import calib_jax as cj
 from benchmarks.kit import report
 
 from . import ranking_cases, ranking_scores
 from .ranking_cases import Case
 
 LENGTHS = (50, 100, 500)
+FORETOLD = (20, 50, 100, 200, 500, 1000)
 NUM_TOP_BINS = 10
 # The stream of random numbers of the bootstrap.
 _SEED = 2021
@@ -64,6 +67,25 @@ class Flags:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Foretold:
+    """The expected precision of the first labels, and the actual one.
+
+    Attributes:
+      length: how many labels.
+      actual: share of them that are wrong.
+      estimate: the share expected.
+      lower: lower end of its 95 % interval.
+      upper: upper end.
+    """
+
+    length: int
+    actual: float
+    estimate: float
+    lower: float
+    upper: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Ranked:
     """One case.
 
@@ -79,6 +101,7 @@ class Ranked:
       change: average precision after less before calibration, with the ends of its
         interval, by score.
       flags: by method.
+      foretold: by `find_label_issues`, where all labels were judged.
     """
 
     title: str
@@ -91,6 +114,7 @@ class Ranked:
     raw: Mapping[str, Ranking]
     change: Mapping[str, Sequence[float]]
     flags: Mapping[str, Flags]
+    foretold: Sequence[Foretold]
 
 
 def evaluate(
@@ -122,12 +146,18 @@ def _of_case(case: Case, seed: int, num_splits: int, num_resamples: int) -> Rank
     confidence, probabilities = ranking_scores.raw(task)
     before = dict(ranking_scores.every(case, confidence, probabilities))
     after: dict[str, list[np.ndarray]] = {}
+    foretold: list[Foretold] = []
+    if probabilities is not None:
+        ranked = jax.device_get(ranking_scores.ranked(case, probabilities))
+        pool = ranking_scores.places(ranked.order)
+        if case.is_complete:
+            foretold = _foretold(ranked, task.is_error)
     flags: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
     for split in range(num_splits):
         confidence, own = ranking_scores.calibrated(case, seed + split)
         scores = dict(ranking_scores.every(case, confidence, own))
         if probabilities is not None:
-            scores[ranking_scores.POOL] = ranking_scores.pool(case, probabilities)
+            scores[ranking_scores.POOL] = pool
         for name, score in scores.items():
             after.setdefault(name, []).append(score[judged])
         methods = {
@@ -144,14 +174,14 @@ def _of_case(case: Case, seed: int, num_splits: int, num_resamples: int) -> Rank
     if probabilities is not None:
         before[ranking_scores.POOL] = ranking_scores.equal_pool(case, probabilities)
 
-    def measured(scores: Mapping[str, Sequence[np.ndarray]]) -> dict[str, Any]:
-        return {
-            name: np.mean(
-                [_average_precision(score, is_error, weights) for score in splits],
-                axis=0,
-            )
-            for name, splits in scores.items()
-        }
+    def measured(scores: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
+        """Draws of the first split, moved to the mean over all, which hardly differ."""
+        found = {}
+        for name, splits in scores.items():
+            draws = _average_precision(splits[0], is_error, weights)
+            plain = [_average_precision(s, is_error, weights[:1])[0] for s in splits]
+            found[name] = draws + (np.mean(plain) - draws[0])
+        return found
 
     plain = {name: [score[judged]] for name, score in before.items()}
     drawn, drawn_before = measured(after), measured(plain)
@@ -175,7 +205,23 @@ def _of_case(case: Case, seed: int, num_splits: int, num_resamples: int) -> Rank
             name: _ends(values - drawn_before[name]) for name, values in drawn.items()
         },
         flags={name: _flags(splits, is_error) for name, splits in flags.items()},
+        foretold=foretold,
     )
+
+
+def _foretold(ranked: cj.cleaning.RankedLabels, is_error: np.ndarray) -> list[Foretold]:
+    wrong = is_error[ranked.order]
+    return [
+        Foretold(
+            length=length,
+            actual=float(wrong[:length].mean()),
+            estimate=float(ranked.expected_precision[length - 1]),
+            lower=float(ranked.expected_lower[length - 1]),
+            upper=float(ranked.expected_upper[length - 1]),
+        )
+        for length in FORETOLD
+        if length <= len(wrong)
+    ]
 
 
 def _default(scores: Mapping[str, Any]) -> str:
@@ -247,24 +293,42 @@ def _flags(
 
 def describe(found: Sequence[Ranked]) -> dict[str, Any]:
     """What the template shows."""
-    pool = ranking_scores.POOL
-    of_pool = [one for one in found if pool in one.calibrated]
+    changes = [change[0] for one in found for change in one.change.values()]
+    shown = [
+        change[0] for one in found for change in one.change.values() if change[2] < 0
+    ]
     return {
-        "average_table": _table(found, lambda one: one.calibrated),
+        "average_table": _average_table(found),
         "first_table": _first_table(found),
         "change_table": _change_table(found),
         "flag_table": _flag_table(found),
+        "foretold_table": _foretold_table(found),
+        "foretold": [one for case in found for one in case.foretold],
+        "against": _against(found),
+        "inside": sum(
+            one.lower <= one.actual <= one.upper
+            for case in found
+            for one in case.foretold
+        ),
         "num_cases": len(found),
-        "pool_behind": {
-            name: [_pair(one, name) for one in of_pool if name in one.calibrated]
-            for name in {n for one in of_pool for n in one.calibrated} - {pool}
-        },
+        "flipped": ranking_cases.FLIPPED,
+        "small_changes": np.mean(np.abs(changes) < 0.01) if changes else np.nan,
+        "worse_changes": len(shown) / max(len(changes), 1),
     }
 
 
-def _pair(one: Ranked, name: str) -> tuple[float, float, float]:
-    ranking = one.calibrated[name]
-    return ranking.behind, ranking.behind_low, ranking.behind_high
+def _against(found: Sequence[Ranked]) -> list[tuple[str, int, int, int]]:
+    """Of each score: cases in which it is better than the pool, worse, or neither."""
+    with_pool = [one for one in found if ranking_scores.POOL in one.calibrated]
+    rows = []
+    for name in _names(with_pool):
+        if name == ranking_scores.POOL:
+            continue
+        scores = [one.calibrated[name] for one in with_pool]
+        better = sum(score.behind_low > 0 for score in scores)
+        worse = sum(score.behind_high < 0 for score in scores)
+        rows.append((name, better, worse, len(scores) - better - worse))
+    return rows
 
 
 def _named(one: Ranked) -> str:
@@ -275,23 +339,21 @@ def _names(found: Sequence[Ranked]) -> list[str]:
     return list(dict.fromkeys(name for one in found for name in one.calibrated))
 
 
-def _table(
-    found: Sequence[Ranked], of: Callable[[Ranked], Mapping[str, Ranking]]
-) -> str:
-    """Average precision, a row for each score and a column for each case."""
+def _average_table(found: Sequence[Ranked]) -> str:
+    """Average precision, a row for each case and a column for each score."""
 
-    def cell(one: Ranked, name: str) -> str:
-        ranking = of(one).get(name)
-        if ranking is None:
-            return ""
-        text = report.number(ranking.average_precision)
-        best = max(other.average_precision for other in of(one).values())
-        return f"**{text}**" if ranking.average_precision == best else text
+    def cells(one: Ranked, names: Sequence[str]) -> list[str]:
+        best = max(other.average_precision for other in one.calibrated.values())
+        texts = []
+        for name in names:
+            ranking = one.calibrated.get(name)
+            text = "" if ranking is None else report.number(ranking.average_precision)
+            bold = ranking is not None and ranking.average_precision == best
+            texts.append(f"**{text}**" if bold else text)
+        return [_named(one), *texts]
 
-    return report.grid(
-        ["score", *map(_named, found)],
-        [[name, *(cell(one, name) for one in found)] for name in _names(found)],
-    )
+    names = _names(found)
+    return report.grid(["labels, models", *names], [cells(one, names) for one in found])
 
 
 def _first_table(found: Sequence[Ranked]) -> str:
@@ -321,12 +383,13 @@ def _change_table(found: Sequence[Ranked]) -> str:
         if name not in one.change:
             return ""
         middle, low, high = one.change[name]
-        mark = "" if low <= 0 <= high else " *"
+        mark = "" if low <= 0 <= high else " \\*"
         return f"{report.number(middle, 1, 100)}{mark}"
 
+    names = _names(found)
     return report.grid(
-        ["score", *map(_named, found)],
-        [[name, *(cell(one, name) for one in found)] for name in _names(found)],
+        ["labels, models", *names],
+        [[_named(one), *(cell(one, name) for name in names)] for one in found],
     )
 
 
@@ -344,3 +407,27 @@ def _flag_table(found: Sequence[Ranked]) -> str:
     ]
     head = ["labels, models", "method", "flagged", "precision (%)"]
     return report.grid([*head, "as many first ones (%)"], rows)
+
+
+def _foretold_table(found: Sequence[Ranked]) -> str:
+    """Expected and actual share of wrong labels, a column for each length."""
+
+    def cell(one: Foretold) -> str:
+        ends = report.interval((one.lower, one.upper), 0, 100)
+        inside = one.lower <= one.actual <= one.upper
+        text = f"{report.percent(one.estimate, 0)} {ends}"
+        actual = report.percent(one.actual, 0)
+        return f"{actual}: {text}" if inside else f"**{actual}**: {text}"
+
+    rows = [one for one in found if one.foretold]
+    return report.grid(
+        ["labels, models", *(f"first {length}" for length in FORETOLD)],
+        [
+            [_named(one), *_filled([cell(foretold) for foretold in one.foretold])]
+            for one in rows
+        ],
+    )
+
+
+def _filled(cells: list[str]) -> list[str]:
+    return cells + [""] * (len(FORETOLD) - len(cells))

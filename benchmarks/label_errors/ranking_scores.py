@@ -16,20 +16,18 @@ from benchmarks.kit.outputs import Outputs
 
 from .ranking_cases import Case
 
-POOL = "pool (`find_label_issues`)"
-BEST = "best model, probability of the label"
-MEAN = "mean probability of the label"
-PRODUCT = "product of the probabilities of the label"
-LEAST = "least confidence against it (paper)"
-TIMES = "product of the confidences against it"
-SIGNED = "mean confidence, against less for"
+POOL = "pool"
+BEST = "label, best model"
+MEAN = "label, mean (cleanlab)"
+PRODUCT = "label, product"
+LEAST = "least confidence against (paper)"
+TIMES = "product of confidences against"
+SIGNED = "mean confidence against"
 MARGIN = "committee margin"
-PEER_MARGIN = "mean probabilities, margin"
-# What cleanlab makes of the same probabilities.
+# What cleanlab makes of the mean probabilities.
 PEER_SCORES = {
-    "cleanlab `self_confidence`": "self_confidence",
-    "cleanlab `normalized_margin`": "normalized_margin",
-    "cleanlab `confidence_weighted_entropy`": "confidence_weighted_entropy",
+    "cleanlab, margin": "normalized_margin",
+    "cleanlab, entropy": "confidence_weighted_entropy",
 }
 PEER_FILTER = "prune_by_noise_rate"
 _TINY = 1e-30
@@ -112,13 +110,16 @@ def _margin(task: Outputs, confidence: np.ndarray) -> np.ndarray:
     return (votes - kept) / confidence.sum(axis=0)
 
 
-def pool(case: Case, probabilities: np.ndarray) -> np.ndarray:
-    """Minus the place of each label in the ranking of `find_label_issues`."""
-    probabilities = np.float32(probabilities)
-    order = cj.cleaning.find_label_issues(probabilities, case.outputs.label).order
-    place = np.empty(case.outputs.num_examples)
-    place[np.asarray(order)] = -np.arange(case.outputs.num_examples)
-    return place
+def ranked(case: Case, probabilities: np.ndarray) -> cj.cleaning.RankedLabels:
+    """The labels as `find_label_issues` ranks them."""
+    return cj.cleaning.find_label_issues(np.float32(probabilities), case.outputs.label)
+
+
+def places(order: np.ndarray) -> np.ndarray:
+    """A score `[N]` that ranks labels in this order."""
+    found = np.empty(len(order))
+    found[order] = -np.arange(len(order))
+    return found
 
 
 def equal_pool(case: Case, probabilities: np.ndarray) -> np.ndarray:

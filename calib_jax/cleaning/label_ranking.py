@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import arrays, checks, dispatch, records, reduce
-from . import pools
+from .._core import arrays, checks, dispatch, records
+from . import pools, ranked_precision, shared_errors
+from .shared_errors import SharedErrors
 
 
 @records.record(
@@ -36,6 +37,8 @@ class RankedLabels:
         without a score.
       expected_precision: float32 `[N]`, the share of wrong labels to expect among the
         first k in `order`, at place k - 1; NaN from the first row without a score on.
+      expected_lower: float32 `[N]`, lower end of its interval.
+      expected_upper: float32 `[N]`, upper end.
     """
 
     order: jax.Array
@@ -44,10 +47,16 @@ class RankedLabels:
     predictions: jax.Array
     confidences: jax.Array
     expected_precision: jax.Array
+    expected_lower: jax.Array
+    expected_upper: jax.Array
 
 
 def find_label_issues(
-    probabilities: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
+    probabilities: ArrayLike,
+    labels: ArrayLike,
+    *,
+    confidence_level: ArrayLike = 0.95,
+    where: ArrayLike | None = None,
 ) -> RankedLabels:
     r"""Ranks labels by how probable it is that they are wrong.
 
@@ -63,6 +72,11 @@ def find_label_issues(
     gets little weight. Labels are ordered by their log-probability, which still tells
     labels apart whose scores round to 1.
 
+    The score counts every mistake of the models as a wrong label. What share of the
+    first labels is wrong is another question, which `expected_precision` answers by
+    `fit_shared_errors`: models make mistakes together, and what the rows leave open is
+    in its interval. With one model they leave nearly everything open.
+
     Halves go by a hash of the probabilities: rows may come in any order, and equal rows
     are in one half. A probability of 0 counts as half of the least positive one of its
     model, or as 1e-30 if that is larger. The fit has a penalty worth about one row,
@@ -74,15 +88,17 @@ def find_label_issues(
         example.
       labels: integer `[N]` in `[0, C)`, as given; a negative one is unknown and gets
         no score.
+      confidence_level: floating scalar in `(0, 1)`, of the intervals of the expected
+        precision; may be traced.
       where: optional bool `[N]`; masked rows are not ranked.
 
     Returns:
       `RankedLabels`.
 
     Raises:
-      ValueError: for a wrong rank, shape or dtype, or on the host a label of C or more,
-        a probability outside `[0, 1]`, or a row that does not sum to 1; in a device
-        array such a row gets no score.
+      ValueError: for a wrong rank, shape or dtype, or on the host a confidence level
+        outside `(0, 1)`, a label of C or more, a probability outside `[0, 1]`, or a row
+        that does not sum to 1; in a device array such a row gets no score.
 
     References:
       Heskes, "Selecting Weighting Factors in Logarithmic Opinion Pools", 1998;
@@ -96,6 +112,7 @@ def find_label_issues(
       [2 1 3 0] [0 0 0 1]
     """
     parts, label, mask = _checked(probabilities, labels, where)
+    alpha = checks.error_rate("confidence_level", confidence_level)
     sound, half, least = pools.look(parts, label, mask)
     floors = pools.lowest(least, sound)
     alone = [
@@ -105,15 +122,27 @@ def find_label_issues(
     pooled = alone[0]
     if len(parts) > 1:
         pooled = _judged(parts, label, sound, half, floors)
-    found = _ranked(pooled[0], pooled[1], label, sound)
     predictions, confidences = (
         jnp.stack([one[place] for one in alone]) for place in (1, 2)
     )
-    return dataclasses.replace(
-        found,
-        predictions=jnp.where(sound[None], predictions, -1),
-        confidences=jnp.where(sound[None], confidences, jnp.nan),
+    predictions = jnp.where(sound[None], predictions, -1)
+    confidences = jnp.where(sound[None], confidences, jnp.nan)
+    shared = shared_errors.fit_shared_errors(
+        confidences, predictions == label[None], where=sound
     )
+    found = _ranked(
+        pooled[0],
+        pooled[3],
+        pooled[1],
+        label,
+        predictions,
+        confidences,
+        sound,
+        shared,
+        alpha,
+        num_classes=parts[0].shape[1],
+    )
+    return dataclasses.replace(found, predictions=predictions, confidences=confidences)
 
 
 def _judged(parts: Any, label: Any, sound: Any, half: Any, floors: Any) -> Any:
@@ -131,9 +160,10 @@ def _checked(
     name, expected = "probabilities", "a floating array [N, C] or [M, N, C]"
     array, _ = arrays.from_any(name, probabilities, expected)
     if array.ndim not in (2, 3) or 0 in array.shape[:-2]:
+        hint = " Probabilities come first, labels second." if array.ndim == 1 else ""
         raise ValueError(
             f"{name}: expected {expected} of at least one model, got "
-            f"{np.dtype(array.dtype).name}{list(array.shape)}."
+            f"{np.dtype(array.dtype).name}{list(array.shape)}.{hint}"
         )
     mask = checks.mask("where", where)
     label = checks.class_numbers("labels", labels)
@@ -177,24 +207,53 @@ def _check_sums(model: Any, kept: np.ndarray | None, whose: str) -> None:
         )
 
 
-@dispatch.core(rows=["log_own", "best", "labels", "where"])
+@dispatch.core(
+    static=["num_classes"],
+    rows=[
+        "log_own",
+        "log_share",
+        "best",
+        "labels",
+        "predictions M N",
+        "confidences M N",
+        "where",
+    ],
+)
 def _ranked(
-    log_own: jax.Array, best: jax.Array, labels: jax.Array, where: jax.Array
+    log_own: jax.Array,
+    log_share: jax.Array,
+    best: jax.Array,
+    labels: jax.Array,
+    predictions: jax.Array,
+    confidences: jax.Array,
+    where: jax.Array,
+    shared: SharedErrors,
+    alpha: jax.Array,
+    *,
+    num_classes: int,
 ) -> RankedLabels:
     num_rows = labels.shape[0]
     key = jnp.where(where, log_own, jnp.inf)
     row = jnp.arange(num_rows, dtype=jnp.int32)
-    score = jnp.where(where, -jnp.expm1(log_own), jnp.nan)
     unknown = (~where).astype(jnp.int32)
-    _, _, order, wrong = jax.lax.sort((unknown, key, row, score), num_keys=3)
-    before = reduce.sums_before(jnp.where(jnp.isnan(wrong), 0.0, wrong))
-    place = (row + 1).astype(jnp.float32)
+    _, _, order = jax.lax.sort((unknown, key, row), num_keys=3)
+    ranked = ranked_precision.expect(
+        shared,
+        confidences.T[order],
+        (predictions != labels[None]).T[order],
+        jnp.where(best == labels, jnp.nan, log_share)[order],
+        where[order],
+        alpha,
+        num_classes,
+    )
     blank = jnp.zeros((0, num_rows), jnp.float32)
     return RankedLabels(
         order=order,
-        score=score,
+        score=jnp.where(where, -jnp.expm1(log_own), jnp.nan),
         suggestion=jnp.where(where, best, labels),
         predictions=blank.astype(jnp.int32),
         confidences=blank,
-        expected_precision=(before + wrong) / place,
+        expected_precision=ranked.estimate,
+        expected_lower=ranked.lower,
+        expected_upper=ranked.upper,
     )

@@ -144,7 +144,7 @@ def judge(
     half: jax.Array,
     weights: jax.Array,
     floors: jax.Array,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """What the pool says of each row.
 
     Args:
@@ -156,7 +156,8 @@ def judge(
 
     Returns:
       float32 `[N]`, log-probability of the given label; int32 `[N]`, the most probable
-      class; float32 `[N]`, its probability.
+      class; float32 `[N]`, its probability; float32 `[N]`, log-probability of the
+      given label less that of all classes but the most probable one.
     """
 
     def of_block(block: Any) -> tuple[jax.Array, ...]:
@@ -166,9 +167,12 @@ def judge(
         below = sum(weight[:, m, None] * log for m, log in enumerate(logs))
         largest, first = class_axis.largest_class(below)
         below = below - largest[:, None]
-        (total,) = class_axis.sum_classes(jnp.exp(below))
+        exponentials = jnp.exp(below)
+        best = jnp.arange(below.shape[1], dtype=jnp.int32)[None] == first[:, None]
+        (rest,) = class_axis.sum_classes(jnp.where(best, 0.0, exponentials))
         own = masking.take_last(below, label)
-        return own - jnp.log(total), first, 1 / total
+        total = 1 + rest
+        return own - jnp.log(total), first, 1 / total, own - jnp.log(rest)
 
     return reduce.map_rows(of_block, lax.stop_gradient((probabilities, labels, half)))
 

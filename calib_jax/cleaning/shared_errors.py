@@ -65,8 +65,8 @@ def _of_prior() -> np.ndarray:
 
 _POINTS = _of_prior()
 # Standard normal draws, evenly spread, with a variance of one.
-_NORMAL = special.ndtri((np.arange(9) + 0.5) / 9)
-_NORMAL = np.float32(_NORMAL / np.std(_NORMAL))
+__NORMAL = special.ndtri((np.arange(9) + 0.5) / 9)
+__NORMAL = np.float32(__NORMAL / np.std(__NORMAL))
 
 
 @records.record(
@@ -278,21 +278,26 @@ def _log_odds(confidences: jax.Array) -> jax.Array:
     return jnp.log(confidence) - jnp.log1p(-confidence)
 
 
+def log_error_of_each(recalibration: Platt, confidences: jax.Array) -> jax.Array:
+    """Logarithm of each expert's error, `[block, M]`, as the confidences."""
+    score = _log_odds(confidences)
+    logit = recalibration.slope[None] * score + recalibration.intercept[None]
+    return jnp.maximum(jax.nn.log_sigmoid(-logit), np.log(_LEAST_ERROR))
+
+
 def _log_errors(
     recalibration: Platt, confidences: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """Mean and least over experts, `[block, M]`, of the logarithms of their errors."""
-    score = _log_odds(confidences)
-    logit = recalibration.slope[None] * score + recalibration.intercept[None]
-    log_error = jnp.maximum(jax.nn.log_sigmoid(-logit), np.log(_LEAST_ERROR))
+    log_error = log_error_of_each(recalibration, confidences)
     return jnp.mean(log_error, axis=1), jnp.min(log_error, axis=1)
 
 
-def _rates(
+def rates(
     parameters: tuple[jax.Array, ...],
     mean: jax.Array,
     least: jax.Array,
-    num_experts: int,
+    num_experts: int | jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Rates of wrong labels and of shared errors on right ones, broadcast."""
     log_odds, slope, constant, share = parameters
@@ -332,7 +337,7 @@ def _fit_shared_errors(
     group_mean, group_least, rate = table.means
     slope = _POINTS[1] + _SLOPE_OF_EXPERT * min(num_experts, _MOST_COUNTED)
     points = [jnp.asarray(one) for one in (_POINTS[0], slope, *_POINTS[2:])]
-    wrong, shared = _rates(
+    wrong, shared = rates(
         tuple(one[:, None] for one in points),
         group_mean[None],
         group_least[None],
@@ -360,12 +365,17 @@ def _fit_shared_errors(
     )
 
 
+def parameters_of(shared: SharedErrors) -> tuple[jax.Array, ...]:
+    """The parameters of all points, as `rates` takes them, float32 `[1, D]`."""
+    parameters = shared.log_odds, shared.slope, shared.constant, shared.share
+    return tuple(one[None] for one in parameters)
+
+
 def _errors(shared: SharedErrors, confidences: jax.Array) -> jax.Array:
     """Probability that a contradicted label is wrong, `[block, D]`, of `[block, M]`."""
     mean, least = _log_errors(shared.recalibration, confidences)
-    parameters = shared.log_odds, shared.slope, shared.constant, shared.share
-    wrong, together = _rates(
-        tuple(one[None] for one in parameters),
+    wrong, together = rates(
+        parameters_of(shared),
         mean[:, None],
         least[:, None],
         confidences.shape[1],
@@ -403,11 +413,18 @@ def _expected_precision_interval(
 
     sums = reduce.sum_blocks(of_block, shared.share.shape, confidences.T, counted)
     flags = jnp.sum(counted, dtype=jnp.float32)
+    return share_of_flags(shared, sums, flags, alpha)
+
+
+def share_of_flags(
+    shared: SharedErrors, sums: jax.Array, flags: jax.Array, alpha: jax.Array
+) -> Interval:
+    """Share of wrong labels among flags, from their expected number, float32 `[D]`."""
     some = jnp.where(flags > 0, flags, jnp.nan)
     each = sums / some
     spread = jnp.sqrt(jnp.maximum(each * (1 - each), 0.0) / some)
-    luck = jnp.clip(each[:, None] + spread[:, None] * _NORMAL[None], 0.0, 1.0)
-    weight = jnp.broadcast_to(shared.weight[:, None] / len(_NORMAL), luck.shape)
+    luck = jnp.clip(each[:, None] + spread[:, None] * __NORMAL[None], 0.0, 1.0)
+    weight = jnp.broadcast_to(shared.weight[:, None] / len(__NORMAL), luck.shape)
     order = jnp.argsort(luck, axis=None)
     value, weight = jnp.ravel(luck)[order], jnp.ravel(weight)[order]
     below = jnp.cumsum(weight) - weight / 2

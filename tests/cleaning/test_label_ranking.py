@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import optimize, special
+from scipy import optimize, special, stats
 
 import calib_jax as cj
 from calib_jax._core import reduce
@@ -16,8 +16,10 @@ pytestmark = pytest.mark.once
 ROWS, CLASSES, MODELS = 400, 4, 2
 
 
-def made(seed=0, num_rows=ROWS, flipped=0.1):
+def made(seed=0, num_rows=ROWS, flipped=0.1, shared=0.0):
     """Two models of different skill, each too sure, and labels of which some are wrong.
+
+    A part of their noise is the same.
 
     Returns:
       probabilities `[M, N, C]`, true labels, given ones.
@@ -25,6 +27,8 @@ def made(seed=0, num_rows=ROWS, flipped=0.1):
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, CLASSES, num_rows)
     logits = rng.normal(size=(MODELS, num_rows, CLASSES))
+    same = rng.normal(size=(num_rows, CLASSES)) if shared else 0.0
+    logits = np.sqrt(1 - shared) * logits + np.sqrt(shared) * same
     logits[:, np.arange(num_rows), truth] += np.array([[2.5], [1.5]])
     probabilities = special.softmax(logits * np.array([2, 3])[:, None, None], axis=2)
     moved = rng.integers(1, CLASSES, num_rows) * (rng.random(num_rows) < flipped)
@@ -86,12 +90,119 @@ def test_scores_are_those_of_the_cross_fitted_pool(rows, ranked):
         np.testing.assert_array_equal(ranked.predictions[number], model.argmax(1))
 
 
-def test_order_and_expected_precision_go_by_the_score(ranked):
+def test_labels_are_ordered_by_their_score(ranked):
     order, score = np.asarray(ranked.order), np.asarray(ranked.score)
     np.testing.assert_array_equal(np.sort(order), np.arange(ROWS))
     assert np.all(np.diff(score[order]) <= 0)
-    expected = np.cumsum(np.float64(score[order])) / np.arange(1, ROWS + 1)
-    np.testing.assert_allclose(ranked.expected_precision, expected, rtol=1e-5)
+
+
+def errors(ranked, shared, logs, labels):
+    """Probability that each label is wrong, `[N, D]`, in float64 for every point."""
+    draws = jax.tree.map(lambda leaf: np.float64(leaf)[None], shared)
+    logit = special.logit(np.float64(ranked.confidences)).T
+    again = draws.recalibration
+    error = np.maximum(special.expit(-(again.slope * logit + again.intercept)), 1e-5)
+    contradicts = (np.asarray(ranked.predictions) != labels).T
+    number = contradicts.sum(1, keepdims=True)
+    group = np.where(contradicts, np.log(error), np.nan)
+    alone = number[:, 0] > 0
+    mean, least = np.log(error).mean(1, keepdims=True), np.zeros((ROWS, 1))
+    mean[alone, 0] = np.nanmean(group[alone], axis=1)
+    least[alone, 0] = np.nanmin(group[alone], axis=1)
+    wrong = np.minimum(draws.constant + draws.share * np.exp(mean), 0.95)
+    correlation = special.expit(draws.log_odds - draws.slope * (mean + 1.5))
+
+    def on_right_labels(log_error):
+        return np.maximum((np.exp(log_error) - wrong) / (1 - wrong), 1e-6)
+
+    effective = number / (1 + (number - 1) * correlation)
+    together = np.minimum(on_right_labels(mean) ** effective, on_right_labels(least))
+    together = np.where(number > 0, together, 1)
+    # A label that is wrong at random is any other class alike.
+    pool = np.exp(logs)
+    own, best = pool[np.arange(ROWS), labels], pool.max(1)
+    times = np.where(own == best, 1, (1 - best) / own / (CLASSES - 1))[:, None]
+    at_random = np.minimum(draws.constant, wrong)
+    confirms = error / (CLASSES - 1) / (1 - error)
+    confirms = np.where(contradicts, 1, confirms).min(1, keepdims=True)
+    likely = (at_random * times + wrong - at_random) * np.minimum(confirms, 1)
+    return likely / (likely + (1 - wrong) * together)
+
+
+def test_the_expected_precision_and_its_interval(rows, ranked):
+    """At lengths of which they are computed; between these are straight lines."""
+    probabilities, _, labels = rows
+    right = np.asarray(ranked.predictions) == labels
+    shared = cj.cleaning.fit_shared_errors(ranked.confidences, right)
+    logs = pooled(probabilities, labels, halves(probabilities, labels))
+    order = np.asarray(ranked.order)
+    each = errors(ranked, shared, logs, labels)[order].cumsum(0)
+    each /= np.arange(1, ROWS + 1)[:, None]
+    weight = np.float64(shared.weight)
+    normal = stats.norm.ppf((np.arange(9) + 0.5) / 9)
+    normal /= normal.std()
+    for length in (1, 2, 16, 64, 256, ROWS):
+        points = each[length - 1][:, None]
+        luck = np.sqrt(points * (1 - points) / length)
+        value = np.clip(points + luck * normal, 0, 1).ravel()
+        place = np.argsort(value)
+        below = np.repeat(weight / 9, 9)[place].cumsum()
+        below -= np.repeat(weight / 9, 9)[place] / 2
+        ends = np.interp([0.025, 0.975], below, value[place])
+        found = (
+            getattr(ranked, f"expected_{name}")[length - 1]
+            for name in ("lower", "precision", "upper")
+        )
+        wanted = ends[0], weight @ points[:, 0], ends[1]
+        np.testing.assert_allclose([*found], wanted, atol=3e-3)
+    total = np.asarray(ranked.expected_precision) * np.arange(1, ROWS + 1)
+    np.testing.assert_allclose(total, each @ weight * np.arange(1, ROWS + 1), atol=0.3)
+
+
+def test_a_lower_confidence_level_is_a_narrower_interval(rows, ranked):
+    half = cj.cleaning.find_label_issues(*rows[::2], confidence_level=0.5)
+    assert np.all(half.expected_lower >= ranked.expected_lower)
+    assert np.all(half.expected_upper <= ranked.expected_upper)
+    np.testing.assert_array_equal(half.expected_precision, ranked.expected_precision)
+
+
+def test_the_interval_holds_the_estimate(ranked):
+    lower, middle, upper = (
+        np.asarray(getattr(ranked, f"expected_{name}"))
+        for name in ("lower", "precision", "upper")
+    )
+    assert np.all((lower >= 0) & (lower <= middle) & (middle <= upper) & (upper <= 1))
+    assert np.all(upper - lower > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shared", [0.0, 0.6])
+def test_the_expected_precision_is_truthful(shared):
+    """Models that share some of their mistakes, or none, and few or many wrong labels.
+
+    It never promises too much. The prior expects shared mistakes and few wrong labels:
+    where there are many, or no mistake is shared, it is too careful.
+    """
+    above, inside, off = [], [], []
+    for seed in range(36):
+        rate = (0.01, 0.05, 0.15)[seed % 3]
+        probabilities, truth, labels = made(seed, 2000, rate, shared)
+        found = cj.cleaning.find_label_issues(probabilities, labels)
+        wrong = (truth != labels)[np.asarray(found.order)]
+        for length in (20, 60, 200):
+            actual = wrong[:length].mean()
+            low, middle, high = (
+                float(getattr(found, f"expected_{name}")[length - 1])
+                for name in ("lower", "precision", "upper")
+            )
+            above.append(actual >= low)
+            if rate < 0.1:
+                inside.append(low <= actual <= high)
+                off.append(middle - actual)
+    # An end of a 95 % interval, less two standard errors of the 108 lengths.
+    assert np.mean(above) > 0.945
+    assert np.mean(inside) > (0.9 if shared else 0.7)
+    assert -0.2 < np.mean(off) < 0.1
 
 
 def test_flipped_labels_come_first(rows, ranked):
@@ -171,8 +282,9 @@ def test_rows_without_a_score(rows):
     assert np.isnan(found.confidences[:, :40]).all()
     assert np.all(np.asarray(found.predictions)[:, :40] == -1)
     np.testing.assert_array_equal(found.suggestion[:40], given[:40])
-    assert np.isnan(found.expected_precision[-40:]).all()
-    assert np.isfinite(found.expected_precision[:-40]).all()
+    for name in ("lower", "precision", "upper"):
+        values = np.asarray(getattr(found, f"expected_{name}"))
+        assert np.isnan(values[-40:]).all() and np.isfinite(values[:-40]).all()
     taken = cj.cleaning.find_label_issues(probabilities[:, clean], labels[clean])
     np.testing.assert_allclose(found.score[40:], taken.score, atol=1e-6)
 
@@ -222,7 +334,7 @@ def test_few_rows():
     # Nothing was fitted: the geometric mean.
     mean = special.softmax(np.log(probabilities).mean(0), axis=1)
     np.testing.assert_allclose(one.score, 1 - mean[:, 0], rtol=1e-5)
-    assert one.suggestion[0] == mean.argmax()
+    assert int(one.suggestion[0]) == mean.argmax()
 
 
 def test_half_precision(rows):
@@ -254,6 +366,7 @@ def test_several_blocks(monkeypatch):
         (lambda p, y: (p[:, 1:], y), "a row for each of the 400 labels"),
         (lambda p, y: (p[:0], y), "at least one model"),
         (lambda p, y: (p[0, 0], y), r"\[N, C\] or \[M, N, C\]"),
+        (lambda p, y: (y, p), "Probabilities come first, labels second"),
     ],
 )
 def test_errors(rows, change, message):
