@@ -65,8 +65,9 @@ class Foreseen:
         Flags that nobody judged leave the share open, by two standard errors.
         """
         wrong = (self.actual * self.num_judged + 1) / (self.num_judged + 2)
-        unjudged = 1 - self.num_judged / self.num_flagged
-        error = 2 * np.sqrt(wrong * (1 - wrong) * unjudged / self.num_judged)
+        judged = np.maximum(self.num_judged, 1)
+        unjudged = 1 - judged / np.maximum(self.num_flagged, 1)
+        error = 2 * np.sqrt(wrong * (1 - wrong) * unjudged / judged)
         held = (self.lower <= self.actual + error) & (self.actual - error <= self.upper)
         return np.where(np.isnan(self.actual), np.nan, held)
 
@@ -269,6 +270,15 @@ def describe(found: Sequence[Foreseen]) -> dict[str, Any]:
             if _coverage(one) < 0.95
         ],
         "num_cases": len(found),
+        "worst_independent": percent(
+            _over(judged, lambda one: one.independent - one.actual, np.nanmax), 0
+        ),
+        "constant_judged": percent(_constant_error(judged), 0),
+        "error_judged": percent(
+            _over(judged, lambda one: np.abs(one.expected - one.actual)), 0
+        ),
+        "coverage_judged": percent(_over(judged, lambda one: one.covered)),
+        "width_judged": percent(_over(judged, lambda one: one.upper - one.lower), 0),
     }
 
 
@@ -280,12 +290,39 @@ def _coverage(one: Foreseen) -> float:
     return float(np.nanmean(one.covered))
 
 
+def _over(
+    group: Sequence[Foreseen],
+    of: Callable[[Foreseen], np.ndarray],
+    over: Callable[[Any], Any] = np.mean,
+) -> float:
+    """Over cases, of means over splits and K."""
+    if not group:
+        return float("nan")
+    return float(over([np.nanmean(of(one)) for one in group]))
+
+
+def _constant_error(group: Sequence[Foreseen]) -> float:
+    """Mean error of the mean actual share of all other data sets, as a guess."""
+
+    def name(one: Foreseen) -> str:
+        # The same images, judged by others.
+        return one.title.partition(",")[0].removesuffix("H")
+
+    mean = {id(one): np.nanmean(one.actual) for one in group}
+    errors = []
+    for one in group:
+        others = [mean[id(other)] for other in group if name(other) != name(one)]
+        if others:
+            errors.append(np.nanmean(np.abs(np.mean(others) - one.actual)))
+    return float(np.mean(errors)) if errors else float("nan")
+
+
 def _summary(groups: Mapping[str, Sequence[Foreseen]]) -> str:
     """Means over cases, of means over splits and K."""
 
     def cells(name: str, group: Sequence[Foreseen]) -> list[object]:
         def mean(of: Callable[[Foreseen], np.ndarray]) -> float:
-            return float(np.mean([np.nanmean(of(one)) for one in group]))
+            return _over(group, of)
 
         return [
             name,
@@ -294,12 +331,14 @@ def _summary(groups: Mapping[str, Sequence[Foreseen]]) -> str:
             percent(mean(lambda one: one.expected - one.actual)),
             percent(mean(lambda one: np.abs(one.independent - one.actual))),
             percent(mean(lambda one: np.abs(one.expected - one.actual))),
+            percent(_constant_error(group)),
             percent(mean(lambda one: one.covered)),
             percent(mean(lambda one: one.upper - one.lower)),
         ]
 
     head = ["labels", "cases", "bias, independent", "bias, shared"]
-    head += ["error, independent", "error, shared", "coverage (%)", "width"]
+    head += ["error, independent", "error, shared", "error, constant"]
+    head += ["coverage (%)", "width"]
     return report.grid(head, [cells(*group) for group in groups.items() if group[1]])
 
 
