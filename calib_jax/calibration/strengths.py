@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from .._core import masking, reduce, transforms
+from .._core import hashing, masking, reduce, transforms
 from . import softmax_fits, softmax_problem
 from .reports import FitReport
 
@@ -60,7 +60,12 @@ def fit(
     num_rows, size = logits.shape
     grid = jnp.asarray(_GRID * (np.float32(size) if matrix else _OF_SCALES))
     rows = {"logits": masking.fill(logits, class_where, 0.0), "label": labels}
-    fold = reduce.map_rows(lambda block: _fold(**block), lax.stop_gradient(rows))
+    fold = reduce.map_rows(
+        lambda block: hashing.part(
+            hashing.mixed(block["logits"], block["label"]), _NUM_FOLDS
+        ),
+        lax.stop_gradient(rows),
+    )
     valid = masking.valid_rows(num_rows, where, weights)
     num_fits = len(_GRID) * _NUM_FOLDS
 
@@ -99,18 +104,3 @@ def fit(
     carry = transforms.carry(next_fit, carry)
     *_, found = lax.while_loop(lambda carry: carry[0] <= num_fits, next_fit, carry)
     return found
-
-
-def _fold(logits: jax.Array, label: jax.Array) -> jax.Array:
-    """The fold of each row, int32 `[N]`, by a hash of its leading bits."""
-    # Both zeros are one number, and rounding elsewhere in the last bits of the logits
-    # moves hardly any row to another fold.
-    bits = lax.bitcast_convert_type(logits.astype(jnp.float32) + 0.0, jnp.uint32)
-    bits = (bits + 0x800) >> 12
-    factors = np.arange(logits.shape[1], dtype=np.uint32) * np.uint32(2) + np.uint32(1)
-    mixed = bits * (factors * np.uint32(0x9E3779B1))[None]
-    mixed = (mixed ^ (mixed >> 15)) * np.uint32(0x85EBCA77)
-    total = jnp.sum(mixed, axis=1, dtype=jnp.uint32)
-    total = (total + label.astype(jnp.uint32)) * np.uint32(0xC2B2AE3D)
-    total = (total ^ (total >> 13)) * np.uint32(0x27D4EB2F)
-    return ((total >> 16) % np.uint32(_NUM_FOLDS)).astype(jnp.int32)

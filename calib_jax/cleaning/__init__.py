@@ -22,6 +22,7 @@ from .experts import (
 )
 from .intervals import CleaningInterval, cleaning_interval
 from .label_issues import LabelIssues, confident_learning, label_issue_score
+from .label_ranking import RankedLabels, find_label_issues
 from .noise import (
     estimate_label_noise,
     true_label_confidence,
@@ -29,6 +30,12 @@ from .noise import (
     uniform_label_noise,
 )
 from .repairs import repair_labels, suggest_labels
+from .shared_errors import (
+    SharedErrors,
+    expected_precision_interval,
+    fit_shared_errors,
+    joint_error_probability,
+)
 
 __all__ = [
     "AuditBounds",
@@ -40,6 +47,8 @@ __all__ = [
     "ExpertDependence",
     "FalseFlags",
     "LabelIssues",
+    "RankedLabels",
+    "SharedErrors",
     "audit_bounds",
     "audit_size",
     "cleaning_curve",
@@ -49,9 +58,13 @@ __all__ = [
     "expected_false_flags",
     "expected_precision",
     "expected_precision_by_bin",
+    "expected_precision_interval",
     "expert_dependence",
+    "find_label_issues",
     "fit_expert_bins",
+    "fit_shared_errors",
     "high_confidence_disagreement",
+    "joint_error_probability",
     "label_error_probability",
     "label_issue_score",
     "repair_labels",

@@ -6,6 +6,7 @@ Shapes: N joined rows, M models.
 import csv
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -13,10 +14,8 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import numpy as np
 
-from ..binning import bins
 from ..binning.bins import DEFAULT_NUM_BINS
 from ..cleaning import audits, experts, label_issues, repairs
-from ..cleaning.experts import ExpertBins
 from ..io import cells, review_sheets
 from ..io.outputs import Outputs, join
 from . import agreed, figures, models, phrases, precision, statuses
@@ -24,7 +23,7 @@ from .agreed import Answers
 from .drawings import Drawing
 from .methods import Method
 from .models import Fitted, Model
-from .records import Report, Writer, class_values, in_python, place
+from .records import Report, Writer, in_python, place
 
 # Of 15 bins. On images and exam questions whose labels people checked, and on flipped
 # labels, two models found about twice as many wrong labels with 10 as with 5, and
@@ -114,12 +113,10 @@ class CleaningReport(Report):
       num_top_bins: most accurate bins of each model that count, the paper's K.
       num_bins: bins of each model.
       suspects: all of them.
-      expected_precision: share of suspects expected to be wrong, if models err
-        independently of each other; None without suspects and for one model, of which
-        nothing but the labels says whether it is right.
-      least_precision: the same under any dependence.
-      label_noise: share of wrong labels among the rows on which all models are
-        confident, estimated as if models err independently; None where the others are.
+      expected_precision: share of suspects expected to be wrong; None without suspects
+        and for one model, of which nothing but the labels says whether it is right.
+      least_precision: the lower end of its interval.
+      most_precision: the upper end.
       num_to_audit: how many suspects a person should look at, chosen at random, to
         know their precision; None without suspects.
       audit_target: the precision that such an audit would show.
@@ -138,10 +135,10 @@ class CleaningReport(Report):
     suspects: tuple[Suspect, ...]
     expected_precision: float | None
     least_precision: float | None
+    most_precision: float | None
     num_to_audit: int | None
     audit_target: float
     audit_num_wrong: int | None = None
-    label_noise: float | None = None
     ranking: Ranking | None = dataclasses.field(default=None, metadata={"plain": False})
 
     def headline(self) -> dict[str, Any]:
@@ -179,18 +176,25 @@ class CleaningReport(Report):
         return tuple(found)
 
     def _expected(self) -> str:
-        if self.expected_precision is None or self.least_precision is None:
+        share, lower, upper = (
+            self.expected_precision,
+            self.least_precision,
+            self.most_precision,
+        )
+        if share is None or lower is None or upper is None:
             return (
                 "How many of them are wrong cannot be estimated: one model, calibrated "
                 "to the given labels, counts wrong labels as its own mistakes. A "
                 "second model or an audit can tell."
             )
-        share, least = self.expected_precision, int(100 * self.least_precision)
-        about = f"about {share:.0%}" if share < 0.995 else "nearly all"
+        about = f"About {share:.0%}" if share < 0.995 else "Nearly all"
+        least, most = math.floor(100 * lower), math.ceil(100 * upper)
         return (
-            f"If the models err independently, {about} of them are expected to be "
-            "wrong. Models often err on the same rows, and then this is too high"
-            + (f"; at least {least}% whatever the dependence." if least else ".")
+            f"{about} of them are expected to be wrong, and between {least}% and "
+            f"{most}% at a confidence level of {phrases.level(self.confidence_level)}. "
+            "A mistake that all models make looks like a wrong label; how often models "
+            "share mistakes is known from other data only, so the range is wide until "
+            "people look."
         )
 
     def _planned(self) -> str:
@@ -338,10 +342,10 @@ def cleaning_report(
     first, second = (_of_half(joined, *one, how) for one in (parts, parts[::-1]))
     found = _put_together(joined, first, second)
     expected = precision.expected(
-        first.accuracy + second.accuracy,
-        first.candidate | second.candidate,
+        found.confidences,
+        joined.predictions == joined.labels,
         found.flagged,
-        _num_options(joined),
+        confidence_level,
     )
     suspects = _suspects(found)
     some = len(suspects) > 0
@@ -357,11 +361,11 @@ def cleaning_report(
         num_top_bins=top,
         suspects=suspects,
         expected_precision=None if expected is None else expected.precision,
-        least_precision=None if expected is None else expected.least,
+        least_precision=None if expected is None else expected.lower,
+        most_precision=None if expected is None else expected.upper,
         num_to_audit=plan.num_audited if some else None,
         audit_target=target,
         audit_num_wrong=plan.num_wrong if some else None,
-        label_noise=None if expected is None else expected.noise,
         ranking=found,
     )
 
@@ -379,16 +383,12 @@ class _Half(NamedTuple):
     Attributes:
       fits: of each model, on the other rows.
       confidences: float32 `[M, N]`.
-      accuracy: float `[M, N]`, of the bin of each confidence, on the other rows.
       flagged: bool `[N]`, the suspects.
-      candidate: bool `[N]`, rows on which every model is confident.
     """
 
     fits: tuple[Fitted, ...]
     confidences: np.ndarray
-    accuracy: np.ndarray
     flagged: np.ndarray
-    candidate: np.ndarray
 
 
 def _of_half(
@@ -399,34 +399,17 @@ def _of_half(
     confidences = np.stack([fit.confidence for fit in fits])
     right = joined.predictions == joined.labels
     cut = experts.fit_expert_bins(confidences[:, fitted], right[:, fitted])
-    predictions = joined.predictions[:, judged]
-
-    def flag(predicted: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        found = np.zeros(len(joined.ids), bool)
-        found[judged] = experts.high_confidence_disagreement(
-            cut, predicted, confidences[:, judged], labels, how.num_top_bins
-        )
-        return found
-
-    flagged = flag(predictions, joined.labels[judged])
-    # Rows that every model is sure of, whatever it says.
-    candidate = flag(np.ones_like(predictions), np.zeros(len(judged), np.int32))
+    flagged = np.zeros(len(joined.ids), bool)
+    flagged[judged] = experts.high_confidence_disagreement(
+        cut,
+        joined.predictions[:, judged],
+        confidences[:, judged],
+        joined.labels[judged],
+        how.num_top_bins,
+    )
     rest = np.setdiff1d(np.arange(len(joined.ids)), judged)
     confidences[:, rest] = 0
-    accuracy = np.zeros(confidences.shape)
-    accuracy[:, judged] = _accuracy(cut, confidences[:, judged])
-    return _Half(fits, confidences, accuracy, flagged, candidate)
-
-
-def _accuracy(cut: ExpertBins, confidences: np.ndarray) -> np.ndarray:
-    """Of each model's bins, `[M, rows]`: a calibrator's curve fits noise less well."""
-    found = np.array(confidences, np.float64)
-    for number, outcome in enumerate(np.asarray(cut.table.outcome)):
-        own = jax.tree.map(lambda leaf, number=number: leaf[number], cut.bins)
-        of_row = outcome[np.asarray(bins.bin_index(own, confidences[number]))]
-        # A bin that was empty has none.
-        found[number] = np.where(np.isnan(of_row), found[number], of_row)
-    return found
+    return _Half(fits, confidences, flagged)
 
 
 def _judged(
@@ -450,15 +433,6 @@ def _judged(
         status = statuses.worst(model.status, second.fits[number].status)
         found.append(dataclasses.replace(model, status=status))
     return tuple(found)
-
-
-def _num_options(joined: Answers) -> int:
-    """How many options there are, as far as the outputs tell."""
-    every = [*joined.predictions, joined.labels]
-    sizes = [int(numbers.max()) + 1 for numbers in every]
-    values = [class_values(one) for one in joined.outputs]
-    sizes += [one.shape[1] for one in values if one is not None]
-    return max(2, len(joined.names or ()), *sizes)
 
 
 def _put_together(joined: Answers, first: _Half, second: _Half) -> Ranking:

@@ -37,7 +37,9 @@ _MAIN = {
         r"^(With confidence |No K can promise |The (smallest|largest) \w+ these rows |"
         r"K (is|was) )|The cascade (saves|costs) "
     ),
-    "clean": re.compile(r" suspect, of |^(If the models err|How many of them|Check )"),
+    "clean": re.compile(
+        r" suspect, of | are expected to be wrong, |^(How many of|Check )"
+    ),
     "check": re.compile(r"^(The promise \(|The record makes no promise)"),
 }
 _WORDS = {

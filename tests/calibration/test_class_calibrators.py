@@ -10,7 +10,8 @@ import pytest
 from scipy import optimize
 
 import calib_jax as cj
-from calib_jax.calibration import FitStatus, strengths
+from calib_jax._core import hashing
+from calib_jax.calibration import FitStatus
 
 C = 4
 
@@ -340,9 +341,8 @@ def test_the_strength_is_that_of_the_rows_left_out():
     labels = np.argmax(true + rng.gumbel(size=true.shape), axis=1)
     logits = np.float32(logits + rng.normal(0, 5, (900, 1)))
     params, _ = cj.calibration.fit_dirichlet(logits, labels)
-    fold = np.asarray(
-        strengths._fold(jnp.asarray(logits), jnp.asarray(labels, jnp.int32))
-    )
+    hashed = hashing.mixed(jnp.asarray(logits), jnp.asarray(labels, jnp.int32))
+    fold = np.asarray(hashing.part(hashed, 3))
     grid = [100, 10, 1, 0.1, 0.01, 0.001]
     totals = []
     for strength in grid:

@@ -51,6 +51,7 @@ EXCEPTIONS = {
     # These outcomes have to be bools, which have no value outside.
     ("cascade.control_small_error", "small_outcome"),
     ("cleaning.expert_dependence", "outcomes"),
+    ("cleaning.fit_shared_errors", "outcomes"),
     ("monitoring.calibration_drift", "reference_outcomes"),
     ("monitoring.calibration_drift", "outcomes"),
     # Any budget can be compared with the costs of a curve.

@@ -40,14 +40,21 @@ SCALARS |= {"num_wrong", "num_audited", "num_flagged", "rate", "min_precision"}
 SCALARS |= {"expected", "chance", "confidence_level"}
 NOT_ARRAYS = {"bins", "params", "router", "experts", "curve", "table"}
 NOT_ARRAYS |= {"small_params", "large_params", "state", "first", "second", "buckets"}
-NOT_ARRAYS |= {"chain", "arbiter"}
+NOT_ARRAYS |= {"chain", "arbiter", "shared"}
 # One number for all rows, or one for each; the case with one for each is tested.
 ONE_OR_EACH = {"cascade.cascade_savings": {"small_cost", "large_cost"}}
 ANY_SHAPE |= {"use_small", "cleaning.true_label_confidence"}
 
 
+# Outcomes that have to be bools.
+BOOL_OUTCOMES = {
+    ("cleaning.expert_dependence", "outcomes"),
+    ("cleaning.fit_shared_errors", "outcomes"),
+}
+
+
 def kind_of(case, name):
-    if (case.name, name) == ("cleaning.expert_dependence", "outcomes"):
+    if (case.name, name) in BOOL_OUTCOMES:
         return "bools"
     if name in OUTCOMES or (case.name, name) == ("validate_scores", "scores"):
         return "outcomes"

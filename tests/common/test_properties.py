@@ -326,6 +326,7 @@ NOTHING = {
     "log_loss": NAN,
     "area_under_roc": NAN,
     "metrics.smooth_calibration_error": NAN,
+    "cleaning.expected_precision_interval": NAN,
     "metrics.risk_coverage_curve": NAN,
     "metrics.area_under_risk_coverage": NAN,
     "metrics.excess_area_under_risk_coverage": NAN,
@@ -380,6 +381,10 @@ def test_no_rows(case):
     elif case.name in ("cleaning.expected_precision", "cleaning.expected_false_flags"):
         assert result.num_flagged == 0 and np.isnan(result.standard_error)
         assert all(np.isnan(leaf) or leaf == 0 for leaf in leaves(whole))
+    elif case.name == "cleaning.fit_shared_errors":
+        assert result.num_rows == 0
+        for leaf in leaves((result.weight, result.recalibration)):
+            assert np.isnan(leaf).all()
     elif case.name == "cleaning.expert_dependence":
         assert result.counts.num_rows == result.num_joint_errors == 0
         np.testing.assert_array_equal(result.error_rate, NAN)

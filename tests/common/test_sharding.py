@@ -35,6 +35,8 @@ LONG += ("defer", "update_")
 # The bound is the root of a sum of logarithms, which a program for several devices may
 # round to the next float.
 BISECTED = {"cascade.control_accuracy_drop"}
+# Its weights are exponentials of sums over rows.
+ROUGH = {"cleaning.fit_shared_errors": 1e-3}
 SORTS = {"calibration.fit_isotonic", "cleaning_curve", "area_under_roc", "defer"}
 SORTS |= {"metrics.kolmogorov_smirnov_test", "metrics.sweep_calibration_error"}
 SORTS |= {f"metrics.{k}_calibration_error" for k in ("kolmogorov_smirnov", "kuiper")}
@@ -101,7 +103,8 @@ def check(case, actual, expected, kept, mesh):
     rows = jax.tree.map(lambda leaf: np.asarray(leaf)[kept], rows)
     assert_same(rows, expected_rows, exact=False, rtol=1e-6)
     exact = case.exact and case.name not in BISECTED
-    assert_same(whole, expected_whole, exact=exact, rtol=1e-6)
+    rtol = ROUGH.get(case.name, 1e-6)
+    assert_same(whole, expected_whole, exact=exact, rtol=rtol)
 
 
 def assert_no_rows_move(program):

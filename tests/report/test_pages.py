@@ -199,7 +199,7 @@ def test_texts_from_files_change_no_element(
 MAIN = {
     "calibrate": ("Before, ", "After, ", "A perfectly calibrated model "),
     "cascade": ("With confidence 95%", "K is ", "K was ", "Costs: "),
-    "clean": ("129 labels are suspect", "If the models err", "Check 50 of them"),
+    "clean": ("129 labels are suspect", "About 60% of them", "Check 65 of them"),
     "check": ("The promise (at most ",),
 }
 

@@ -3,6 +3,8 @@
 import jax
 import numpy as np
 
+import calib_jax as cj
+
 from .kit import GIVEN, all_rows, case, without_num_masked
 from .makers import NUM_MODELS, by_model, partial
 
@@ -14,6 +16,14 @@ _MODELS = {
 
 def _issue_parts(result):
     return (result.flagged, result.suggestion), result.thresholds
+
+
+def _without_shares(arguments):
+    """Labels ranked, less what is expected of them: it goes by groups of rows, between
+    which rounding elsewhere in the last bits may move one."""
+    ranked = cj.cleaning.find_label_issues(**arguments)
+    fields = ("order", "score", "suggestion", "predictions", "confidences")
+    return {name: getattr(ranked, name) for name in fields}
 
 
 def _curve_points(result):
@@ -57,6 +67,10 @@ _FLAGS = [
         split=all_rows,
     ),
     case("confident_learning", "probability_rows", split=_issue_parts, where=True),
+    # Rows are ranked against each other, by sums over all of them.
+    case(
+        "cleaning.find_label_issues", "probability_rows", rows={}, call=_without_shares
+    ),
     *(
         case(
             "repair_labels",
@@ -119,6 +133,21 @@ _EXPECTATIONS = [
         given={"outcomes": lambda rng, n: rng.random((NUM_MODELS, n)) < 0.4},
         rows={"outcomes": 1, "confidences": 1},
         split=without_num_masked,
+        exact=False,
+        where=True,
+    ),
+    case(
+        "cleaning.fit_shared_errors",
+        "confidences",
+        given={"outcomes": lambda rng, n: rng.random((NUM_MODELS, n)) < 0.7},
+        rows={"outcomes": 1, "confidences": 1},
+        exact=False,
+        where=True,
+    ),
+    case("cleaning.joint_error_probability", "shared confidences", split=all_rows),
+    case(
+        "cleaning.expected_precision_interval",
+        "shared confidences flagged",
         exact=False,
         where=True,
     ),

@@ -120,6 +120,22 @@ def experts(rng, n=ROWS):
     )
 
 
+def shared(rng, n=ROWS):
+    """Two possibilities for two experts."""
+    return cj.cleaning.SharedErrors(
+        weight=jnp.asarray([0.7, 0.3], jnp.float32),
+        log_odds=jnp.asarray(rng.normal(size=2), jnp.float32),
+        slope=jnp.asarray([0.2, 0.5], jnp.float32),
+        constant=jnp.asarray([0.0, 0.02], jnp.float32),
+        share=jnp.asarray([0.2, 0.1], jnp.float32),
+        recalibration=cj.Platt(
+            slope=jnp.asarray([1.0, 0.8], jnp.float32),
+            intercept=jnp.asarray([0.0, 0.1], jnp.float32),
+        ),
+        num_rows=jnp.int32(n),
+    )
+
+
 def curve(rng, n=ROWS):
     share = np.sort(rng.random(NUM_BINS + 1))
     share[0], share[-1] = 0, 1
@@ -266,6 +282,7 @@ BY_NAME = {
     "curve": curve,
     "table": table,
     "experts": experts,
+    "shared": shared,
     "noise": label_noise,
     # Numbers
     "key": jax.random.key(0),
