@@ -27,13 +27,14 @@ def script(comment):
     return re.search(rf"^```python\n# {comment}\n(.*?)^```", PAGE, re.DOTALL | re.M)[1]
 
 
-def served(folder, code, inputs):
+def served(folder, code, inputs, decide="keep_small(inputs)"):
     """Decisions of a new process without JAX, where it runs the page's code."""
     np.save(folder / "inputs.npy", inputs)
     code += (
         "\nimport sys\n"
         "assert not {'jax', 'jaxlib', 'calib_jax'} & {*sys.modules}\n"
-        "np.save('kept.npy', keep_small(np.load('inputs.npy')))\n"
+        "inputs = np.load('inputs.npy')\n"
+        f"np.save('kept.npy', {decide})\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True
@@ -160,8 +161,15 @@ ARBITERS = {
     "fitted": (0.6, 0.9, -0.3),
     "always the large": (0.0, 0.0, 1.0),
     "always the small": (0.0, 0.0, -1.0),
-    "none": None,
 }
+
+
+def arbiter_of(small_slope, large_slope, intercept):
+    return cj.cascade.Arbiter(
+        small_slope=jnp.float32(small_slope),
+        large_slope=jnp.float32(large_slope),
+        intercept=jnp.float32(intercept),
+    )
 
 
 @pytest.mark.parametrize("kind", ARBITERS)
@@ -170,17 +178,7 @@ def test_both_answers(kind, tmp_path):
     confidence = rng.beta(4, 1.5, (2, 10_000)).astype(np.float32)
     ends = [0, 1, np.nan, np.float32(1 - 2**-24), 1e-30]
     confidence[:, :25] = np.array(np.meshgrid(ends, ends)).reshape(2, 25)
-    arbiter = None
-    if ARBITERS[kind] is not None:
-        arbiter = cj.cascade.Arbiter(
-            **dict(
-                zip(
-                    ("small_slope", "large_slope", "intercept"),
-                    map(jnp.float32, ARBITERS[kind]),
-                    strict=True,
-                )
-            )
-        )
+    arbiter = arbiter_of(*ARBITERS[kind])
     cj.io.save_cascade(
         tmp_path / "both.json",
         router=router_at([0.5]),
@@ -190,11 +188,7 @@ def test_both_answers(kind, tmp_path):
         arbiter=arbiter,
     )
     code = script("Serve both answers.")
-    code += "\nkeep_small = lambda both: prefer_large(*both)\n"
-    found = served(tmp_path, code, confidence)
-    if arbiter is None:
-        assert found.all()
-        return
+    found = served(tmp_path, code, confidence, "prefer_large(*inputs)")
     expected = np.asarray(cj.cascade.prefer_large(arbiter, *confidence))
     other = np.flatnonzero(found != expected)
     # Rounding moves rows on the line alone.
@@ -205,6 +199,83 @@ def test_both_answers(kind, tmp_path):
     assert np.all(np.abs(margin[other]) < 1e-5) and len(other) < 10
     if "always" not in kind:
         assert 0.1 < found.mean() < 0.9
+
+
+def temperature(value):
+    return cj.Temperature(temperature=jnp.float32(value))
+
+
+PAIRS = {
+    "platt": (CALIBRATORS["rising"], platt(4.0, -2.0)),
+    # As `calib-jax cascade` fits to files of confidences and outcomes.
+    "histogram": (
+        CALIBRATORS["histogram"],
+        histogram([0.3, 0.6, np.inf], [0.3, 0.6, 0.9, 0]),
+    ),
+    "isotonic": (CALIBRATORS["isotonic"], CALIBRATORS["isotonic"]),
+    "beta": (CALIBRATORS["beta"], beta(0.7, 0.6, 0.1)),
+    "temperature": (temperature(1.7), temperature(0.9)),
+    "vector": tuple(
+        cj.calibration.Vector(scale=jnp.ones(4) * scale, bias=jnp.array([0, 0, 0.2, 0]))
+        for scale in (0.5, 0.8)
+    ),
+}
+
+
+@pytest.mark.parametrize("with_arbiter", [True, False], ids=["arbiter", "none"])
+@pytest.mark.parametrize("kind", PAIRS)
+def test_whose_answer(kind, with_arbiter, tmp_path):
+    """The whole decision, for calibrators of scores and of classes."""
+    rng = np.random.default_rng(8)
+    small, large = PAIRS[kind]
+    if kind in ("temperature", "vector"):
+        inputs = rng.normal(0, 2, (2, 5000, 4)).astype(np.float32)
+        own = inputs.argmax(axis=-1)[..., None]
+        confidence = [
+            np.take_along_axis(np.asarray(cj.calibrate(one, x)), place, 1)[:, 0]
+            for one, x, place in zip((small, large), inputs, own, strict=True)
+        ]
+    else:
+        inputs = rng.beta(4, 3, (2, 5000)).astype(np.float32)
+        inputs[:, -2:] = [[np.nan, 0.1], [0.8, np.nan]]
+        confidence = [
+            np.asarray(cj.calibrate(one, x))
+            for one, x in zip((small, large), inputs, strict=True)
+        ]
+    arbiter = arbiter_of(0.6, 0.9, -0.3) if with_arbiter else None
+    cj.io.save_cascade(
+        tmp_path / "both.json",
+        router=cj.fit_router(confidence[0][:4000], rng.random(4000), num_bins=12),
+        num_small_bins=5,
+        small_params=small,
+        large_params=large if with_arbiter else None,
+        arbiter=arbiter,
+    )
+    names = "Formulas of the calibrators", "Confidence of a model in the file"
+    code = "".join(script(f"{name}.") for name in (*names, "Serve both answers"))
+    code += (
+        "try:\n"
+        "    confidence_of(cascade['small'], np.zeros((2, 3, 4)))\n"
+        "except ValueError as error:\n"
+        "    assert 'not shape' in str(error)\n"
+        "else:\n"
+        "    raise AssertionError\n"
+    )
+    answers = "whose_answer(inputs[0], lambda asked: inputs[1][asked])"
+    found = served(tmp_path, code, inputs, f"{answers} == 'small'")
+    record = cj.load(tmp_path / "both.json")
+    of_classes = inputs.ndim == 3
+    kept = np.asarray(record.keep_small(confidence[0] if of_classes else inputs[0]))
+    expected = kept
+    if with_arbiter:
+        expected = kept | ~np.asarray(cj.cascade.prefer_large(arbiter, *confidence))
+    # Softmax and logarithms differ in the last bits, at an edge or on the line.
+    assert np.mean(found != expected) < 1e-3
+    if not of_classes:
+        np.testing.assert_array_equal(found[kept], True)
+        # The last two rows lack the score of one model.
+        assert not found[-2] and found[-1] == (with_arbiter or kept[-1])
+    assert 0.05 < found.mean() < 0.95
 
 
 def decide(found, inputs):
