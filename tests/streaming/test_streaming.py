@@ -347,9 +347,12 @@ def test_curve_of_any_router(exactly, buckets, rng):
         assert result.error_bound == 0
         return same(result.value, exact)
     assert 0 < result.error_bound < 1
+    # No models confer here, so neither has a gap beside the gain.
+    assert result.value.gap is None and exact.gap is None
     for name, value in vars(exact).items():
-        difference = np.abs(getattr(result.value, name) - value).max()
-        assert difference <= result.error_bound + 1e-6
+        if name != "gap":
+            difference = np.abs(getattr(result.value, name) - value).max()
+            assert difference <= result.error_bound + 1e-6
     area = cj.streaming.average_performance_gap_recovered(state, router)
     assert area.value == cj.average_performance_gap_recovered(result.value)
     expected = cj.average_performance_gap_recovered(exact)
