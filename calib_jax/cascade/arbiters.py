@@ -61,11 +61,13 @@ class ArbiterReport:
 
     Attributes:
       helps: bool scalar, whether the arbiter uses the fitted rule: its gain is above
-        half a standard error. If not, it always takes the model that is better on the
-        calibration rows that differ.
+        half a standard error, which is a low bar and no test. If not, it always takes
+        the model that is better on the calibration rows that differ. Use an arbiter in
+        a cascade only where it helps; elsewhere take the large model's answer wherever
+        it was asked, which is the paper's cascade.
       gain: float32 scalar, accuracy that the fitted rule gains over the better model of
-        the two if all rows are asked of both, by leaving out one row at a time; NaN
-        without a valid row.
+        the two if both models are asked for every row, by leaving out one row at a
+        time; NaN without a valid row.
       standard_error: float32 scalar, of the gain.
       num_decisive: int32 scalar, rows where the answers differ and one is more right
         than the other: all that the fit learns from.
@@ -102,9 +104,14 @@ def fit_arbiter(
 
     With few rows the penalty leaves little of the slopes, and the arbiter takes the
     model that is right more often. It does the same if the gain of the fitted rule is
-    below half its standard error. The gain is cross-validated by leaving out one row at
-    a time, to first order in the influence of a row, which takes neither folds nor
-    further fits.
+    not above half its standard error: `helps` is False then. The bar is that low
+    because the penalty has done most of the holding back. The gain is cross-validated
+    by leaving out one row at a time, to first order in the influence of a row, which
+    takes neither folds nor further fits.
+
+    In a cascade, use the arbiter only where `helps` is True. Elsewhere take the large
+    model's answer wherever it was asked, as in the paper: an arbiter that always takes
+    the small model would pay for answers that it does not use.
 
     Give confidences of calibrators that were fitted with few parameters, such as
     `fit_temperature` and `fit_platt`, or on other rows: those that follow the
@@ -120,7 +127,10 @@ def fit_arbiter(
       differ: optional bool `[N]`, whether the answers differ; all do if it is not
         given. It makes no difference if equal answers have equal outcomes.
       where: optional bool `[N]`, the rows that count.
-      weights: optional non-negative `[N]`; weight 2 counts the row twice, 0 removes it.
+      weights: optional non-negative `[N]`, in rows: weight 2 counts the row twice, 0
+        removes it. The penalty is in rows, too, so the scale matters: weights that sum
+        to 1 count as a single row, and the arbiter holds back without a warning.
+        Multiply normalised weights by the number of valid rows first.
 
     Returns:
       `Arbiter` and `ArbiterReport`. Without a decisive row, or if a valid row holds NaN
@@ -199,6 +209,43 @@ def prefer_large(
     large = checks.floats("large_confidence", large_confidence)
     checks.same_shape(small_confidence=small, large_confidence=large)
     return _prefer_large(arbiter, small, large)
+
+
+def conferred(
+    arbiter: Arbiter,
+    helps: ArrayLike,
+    confidences: tuple[ArrayLike, ArrayLike],
+    outcomes: tuple[ArrayLike, ArrayLike],
+    differ: ArrayLike | None = None,
+) -> tuple[jax.Array, jax.Array]:
+    """Confidence and outcome of the answer that is taken where both were asked.
+
+    Args:
+      arbiter: `Arbiter`.
+      helps: bool scalar, of its report; where it is False the large model's answer is
+        taken, as in the paper.
+      confidences: of the small and of the large model, `[N]` each.
+      outcomes: of the small and of the large model, `[N]` each.
+      differ: optional bool `[N]`, where the answers differ; elsewhere the large one is
+        taken.
+
+    Returns:
+      Two arrays `[N]`. Outcomes of two types become float32.
+    """
+    keep = jnp.logical_and(helps, ~prefer_large(arbiter, *confidences))
+    if differ is not None:
+        keep = jnp.logical_and(keep, differ)
+    by_small, by_large = map(jnp.asarray, outcomes)
+    if by_small.dtype != by_large.dtype:
+        by_small, by_large = (one.astype(jnp.float32) for one in (by_small, by_large))
+    return jnp.where(keep, *confidences), jnp.where(keep, by_small, by_large)
+
+
+def held_back(arbiter: Arbiter, unless: jax.Array) -> Arbiter:
+    """The arbiter that always takes the large model, unless a bool scalar is True."""
+    return jax.tree.map(
+        lambda leaf: jnp.where(unless, leaf, jnp.zeros_like(leaf)), arbiter
+    )
 
 
 @dispatch.core(

@@ -346,7 +346,9 @@ def _means(
     num_rows = quantities.shape[1]
     valid = masking.valid_rows(num_rows, where, weights)
     if weights is not None:
-        quantities = jnp.concatenate([quantities * weights[None], weights[None]])
+        # Products with tiny weights would lose their last bits, or all.
+        weight, _ = masking.scaled_weights(num_rows, weights, valid)
+        quantities = jnp.concatenate([quantities * weight[None], weight[None]])
     # One cell for all: zeros that XLA cannot fold into a constant, which takes it long.
     cell = (quantities[0] < 0).astype(jnp.int32)
     count, sums = chain_curves.sum_joint_cells(cell, quantities, 1, valid)

@@ -78,7 +78,8 @@ def control_regret(
       large_outcome: `[N]`, like `small_outcome` for the large model.
       max_regret: floating scalar in `[0, 1]`, an accuracy; may be traced.
       conferred_outcome: optional `[N]`, like `small_outcome` for the answer where both
-        models were asked: see `calib_jax.cascade_curve`.
+        models were asked: see `calib_jax.cascade_curve`. Where nothing is feasible,
+        K = 0 means the large model alone: do not use the arbiter then.
       where: optional bool `[N]`.
 
     Returns:
@@ -140,7 +141,8 @@ def control_accuracy_drop(
         1[x \notin S_K] \, (v^{large} - v)] \le \alpha
 
     The loss may then fall and rise with K. The order of the tests needs no more than
-    that it was fixed beforehand.
+    that it was fixed beforehand. Where nothing is feasible, only the large model alone
+    is safe: do not use the arbiter then.
 
     Args, errors and NaN as for `control_regret`, and also:
 

@@ -38,7 +38,8 @@ class Selection:
       num_small_bins: int32 scalar K, always from 0 to num_bins. Where the target is not
         feasible it is the safe end: 0, the large model answers everything, for targets
         of accuracy, drop, regret or error; num_bins, the large model is never called,
-        for targets of cost or share.
+        for targets of cost or share. That 0 means the large model alone: where models
+        confer, do not use the arbiter then.
       feasible: bool scalar, whether some K meets the target. K = 0 counts only for
         targets of accuracy, share and cost: otherwise it meets every target and saves
         nothing.
@@ -78,8 +79,9 @@ class GuaranteedRouter:
       large_params: parameters that calibrate the large model's scores, or None.
       small_report: `FitReport` of the small model's calibration, or None.
       large_report: `FitReport` of the large model's calibration, or None.
-      arbiter: `Arbiter` of their confidences if the models confer, else None; not to be
-        used where the selection is not feasible.
+      arbiter: `Arbiter` of their confidences if the models confer, else None. It always
+        takes the large model where the fitted one does not help or the selection is
+        not feasible, so that with it the cascade is then the paper's.
       arbiter_report: `ArbiterReport` of its fit, or None.
     """
 
@@ -260,7 +262,8 @@ def fit_router_with_guarantee(
 
     With `differ` the models confer: `calib_jax.cascade.fit_arbiter` fits an arbiter,
     bins are ordered by the advantage of the answer that it prefers, and `choose` is
-    given its `conferred_outcome` too.
+    given its `conferred_outcome` too. Where it does not help, that answer is the large
+    model's, and all is as without `differ`.
 
     Args:
       key: a JAX random key, for the split.
@@ -354,17 +357,17 @@ def fit_router_with_guarantee(
         arbiter, arbiter_report = arbiters.fit_arbiter(
             *values, differ=apart, where=first
         )
-        keep = apart & ~arbiters.prefer_large(arbiter, small, large)
-        answer = jnp.where(keep, small, large)
-        if by_small.dtype != by_large.dtype:
-            by_small, by_large = (
-                outcome.astype(jnp.float32) for outcome in (by_small, by_large)
-            )
-        rows["conferred_outcome"] = jnp.where(keep, by_small, by_large)
+        helps = arbiter_report.helps
+        answer, rows["conferred_outcome"] = arbiters.conferred(
+            arbiter, helps, values[:2], values[2:], apart
+        )
     router = fit_router(small, answer, num_bins=num_bins, where=first)
+    selection = choose(router, **{name: rows[name] for name in taken})
+    if arbiter is not None:
+        arbiter = arbiters.held_back(arbiter, helps & selection.feasible)
     return GuaranteedRouter(
         router=router,
-        selection=choose(router, **{name: rows[name] for name in taken}),
+        selection=selection,
         small_params=fitted[0][0],
         large_params=fitted[1][0],
         small_report=fitted[0][1],

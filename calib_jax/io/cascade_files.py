@@ -67,7 +67,9 @@ def save_cascade(
         whatever a fit of `calib_jax.calibration` returns.
       large_params: the same for the large model; optional without an arbiter.
       arbiter: optional `Arbiter`: whose answer to take where the large model was asked.
-        It needs `large_params`, because it compares the confidences of both.
+        It needs `large_params`, because it compares the confidences of both. It is
+        refused where the selection is not feasible, unless it always takes the large
+        model: K = 0 is then safe for the large model alone.
       selection: optional `Selection` that chose K; leave it out for another K.
       num_rows: optional number of rows that K was chosen on; by default as in the
         selection.
@@ -237,12 +239,15 @@ def _read_rest(content: dict[str, Any]) -> dict[str, Any]:
                 "selection.level: expected a finite number, because there is a "
                 f"promise, got {float(choice.level)}."
             )
+    arbiter = _read_arbiter(content["arbiter"], large_params)
+    if arbiter is not None and choice is not None:
+        _check_confers(arbiter, choice, num_bins)
     return {
         "router": router,
         "num_small_bins": budget,
         "small_params": small_params,
         "large_params": large_params,
-        "arbiter": _read_arbiter(content["arbiter"], large_params),
+        "arbiter": arbiter,
         "small_input": small_input,
         "large_input": large_input,
         "num_rows": None if rows is None else _whole("num_rows", rows, minimum=1),
@@ -293,6 +298,19 @@ def _read_arbiter(part: Any, large_params: Any) -> Arbiter | None:
         if not np.isfinite(value):
             raise ValueError(f"arbiter.{name}: expected a finite number, got {value}.")
     return found
+
+
+def _check_confers(arbiter: Arbiter, choice: Selection, num_bins: int) -> None:
+    """Refuses an arbiter where only the large model alone is safe."""
+    takes_large = arbiter.small_slope == arbiter.large_slope == 0 <= arbiter.intercept
+    if takes_large or choice.feasible or int(choice.num_small_bins) == num_bins:
+        return
+    raise ValueError(
+        "arbiter: expected None, because the selection is not feasible: then K = "
+        f"{int(choice.num_small_bins)} is safe only if the large model's answer is "
+        "taken wherever it was asked. Leave the arbiter out, or choose K for a target "
+        "that is feasible."
+    )
 
 
 def _read_choice(part: Any, budget: int, num_bins: int) -> Selection | None:

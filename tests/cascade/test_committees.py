@@ -219,6 +219,22 @@ def test_curve():
         np.testing.assert_allclose(flat(part), list(wanted), rtol=2e-6)
 
 
+@pytest.mark.parametrize("weight", [1e-36, 2.0**-110, 1e30])
+def test_weights_of_any_size(weight):
+    """However small or large all are, the numbers are those of equal weights."""
+    prediction, confidence, label = draw()
+    costs = np.float32([1, 2, 3, 4])[:, None] + np.zeros(NUM_ROWS, np.float32)
+    weights = np.full(NUM_ROWS, weight, np.float32)
+    curves, orders = [], []
+    for given in (None, weights):
+        rows = prediction, confidence, label, costs
+        curves.append(cj.cascade.committee_curve(*rows, weights=given))
+        orders.append(cj.cascade.order_committee(*rows, weights=given))
+    for one, other in zip(*map(jax.tree.leaves, curves), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+    np.testing.assert_array_equal(*orders)
+
+
 def test_stopping_once_decided_changes_no_answer():
     """On votes of many kinds, and it does save calls."""
     for seed in range(4):

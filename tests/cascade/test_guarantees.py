@@ -5,6 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
+from by_hand import equal
 from scipy import stats
 
 import calib_jax as cj
@@ -421,3 +422,66 @@ def test_wrong_functions(router):
         cj.cascade.fit_router_with_guarantee(key, *rows, print, fit="platt")
     with pytest.raises(ValueError, match="small_outcome: expected a bool array"):
         cj.cascade.control_small_error(router, rows[0], np.ones(8), 0.1)
+
+
+def always_takes_large(arbiter):
+    equal(jax.tree.leaves(arbiter), np.zeros(3))
+
+
+def test_without_help_the_router_with_an_arbiter_is_the_papers():
+    """The models are about equally good, but only the small one is sometimes sure."""
+    size, taken, seen = 150, [], {}
+
+    def choose(router, small_confidence, small_outcome, large_outcome, where, **more):
+        more.pop("large_confidence")
+        seen["first"] = ~where
+        rows = small_confidence, small_outcome, large_outcome
+        return cj.choose_num_small_bins(
+            cj.cascade_curve(router, *rows, where=where, **more)
+        )
+
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        small = np.where(rng.random(size) < 0.5, 0.95, 0.5)
+        small = np.float32(small + rng.uniform(-0.04, 0.04, size))
+        large = np.float32(0.71 + rng.uniform(-0.01, 0.01, size))
+        rows = small, large, *(rng.random((2, size)) < np.stack([small, large]))
+        found, paper = (
+            cj.cascade.fit_router_with_guarantee(
+                jax.random.key(seed), *rows, choose, **more
+            )
+            for more in ({"differ": np.ones(size, bool)}, {})
+        )
+        if found.arbiter_report.helps:
+            continue
+        always_takes_large(found.arbiter)
+        for name in ("router", "selection"):
+            pair = (jax.tree.leaves(getattr(one, name)) for one in (found, paper))
+            for one, other in zip(*pair, strict=True):
+                equal(one, other)
+        arbiter, _ = cj.cascade.fit_arbiter(*rows, where=seen["first"])
+        taken.append(bool(arbiter.intercept < 0))
+    # The arbiter alone would have taken the small model always.
+    assert any(taken)
+
+
+def test_without_a_feasible_choice_the_arbiter_takes_the_large_answer():
+    """So that K = 0, used unread, is the large model alone."""
+    size, rng = 400, np.random.default_rng(0)
+    scores = rng.normal(1, 1.5, (2, size)).astype(np.float32)
+    outcomes = rng.random((2, size)) < 1 / (1 + np.exp(-scores))
+    for max_drop, feasible in ((0.5, True), (-1.0, False)):
+        found = cj.cascade.fit_router_with_guarantee(
+            *(jax.random.key(0), *scores, *outcomes),
+            functools.partial(
+                cj.cascade.control_accuracy_drop, max_drop=max_drop, betting=False
+            ),
+            differ=np.ones(size, bool),
+            fit=cj.fit_platt,
+        )
+        assert found.arbiter_report.helps and found.selection.feasible == feasible
+        if feasible:
+            assert found.arbiter.small_slope > 0
+        else:
+            always_takes_large(found.arbiter)
+            equal(found.selection.num_small_bins, 0)

@@ -256,6 +256,24 @@ def test_steps_of_another_cascade_are_refused(kind, tmp_path):
         cj.load(path)
 
 
+INFEASIBLE = cj.cascade.control_accuracy_drop(ROUTER, *ROWS, -1.0, 0.9)
+
+
+def test_an_arbiter_that_always_takes_the_large_model_needs_no_choice(tmp_path):
+    """With it K = 0 is the large model alone, and K = num_bins asks it nothing."""
+    zero = jax.tree.map(jnp.zeros_like, ARBITER)
+    given = LEAST | {"large_params": PLATT, "num_small_bins": 0}
+    path, _ = saved(tmp_path, given | {"arbiter": zero, "selection": INFEASIBLE})
+    assert not cj.load(path).selection.feasible
+    never = cj.cascade.choose_num_small_bins(
+        cj.cascade_curve(ROUTER, *ROWS), max_large_share=0.0
+    )
+    never = dataclasses.replace(never, feasible=jnp.zeros((), bool))
+    given |= {"num_small_bins": 6, "arbiter": ARBITER, "selection": never}
+    record = cj.load(saved(tmp_path, given)[0])
+    assert record.arbiter.intercept == ARBITER.intercept
+
+
 REFUSED = {
     "no router": ({"router": ROUTER.bins}, "router: expected Router, got Bins"),
     "no calibrator": (
@@ -304,6 +322,15 @@ REFUSED = {
             "large_params": PLATT,
         },
         "arbiter.small_slope: expected a finite number, got nan",
+    ),
+    "an arbiter of a choice that is not feasible": (
+        {
+            "arbiter": ARBITER,
+            "large_params": PLATT,
+            "num_small_bins": 0,
+            "selection": INFEASIBLE,
+        },
+        "arbiter: expected None, because the selection is not feasible: then K = 0 is",
     ),
     "words about no model": (
         {"large_input": "a score"},
