@@ -14,8 +14,8 @@ from benchmarks.kit.report import Section, number, percent, spread
 from . import classifiers
 from .pairs import REACH, TUNED, Judged
 
-# A loss of accuracy, or a gain, that is noticed.
-LOSS = 0.001
+# A loss of accuracy, or a gain, that is noticed; likewise of APGR and of calls.
+LOSS, _APGR, _CALLS = 0.001, 0.01, 0.01
 # Gaps between the two models, in accuracy.
 _GAPS = (0.0, 0.02, 0.05, 0.1, 1.0)
 _PICTURED = {
@@ -44,9 +44,22 @@ class Pair(NamedTuple):
         """An accuracy above that of the better model."""
         return self.of(name) - self.of("better")
 
+    @property
+    def listed(self) -> bool:
+        """Whether it has a row in the tables."""
+        return bool(self.judged.listed[self.place])
+
     def change(self) -> np.ndarray:
         """Of the cascade's accuracy, by the arbiter."""
         return self.of("cascade") - self.of("paper")
+
+    def calls(self) -> float:
+        """Change of the share of large-model calls by the arbiter, mean over splits."""
+        return float((self.of("cascade_asked") - self.of("paper_asked")).mean())
+
+    def recovered(self) -> float:
+        """Change of APGR by the arbiter, mean over splits."""
+        return float((self.of("recovered") - self.of("paper_recovered")).mean())
 
 
 def every(judged: Mapping[str, Judged]) -> list[Pair]:
@@ -78,6 +91,9 @@ def describe(judged: Mapping[str, Judged], num_splits: int) -> Section:
         gap_table=_by_gap(found),
         groups=groups,
         num_better=sum(pair.change().mean() > LOSS for pair in found),
+        cost=_cost(found),
+        num_rest=sum(not pair.listed for pair in found),
+        rest_table=_rest([pair for pair in found if not pair.listed]),
         worse=[
             f"{pair.title} ({_spread(pair.change())})"
             for pair in found
@@ -104,8 +120,66 @@ def _group(title: str, pairs: Sequence[Pair]) -> dict[str, Any]:
         "tasks": list(dict.fromkeys(pair.judged.title for pair in pairs)),
         "num_pairs": len(pairs),
         "worst": min(pair.change().mean() for pair in pairs),
-        "both": _both(pairs),
-        "cascades": _cascade(pairs),
+        "both": _both([pair for pair in pairs if pair.listed]),
+        "cascades": _cascade([pair for pair in pairs if pair.listed]),
+    }
+
+
+def _rest(pairs: Sequence[Pair]) -> str:
+    """Pairs without a row in the other tables, by task."""
+    rows = []
+    for task in dict.fromkeys(pair.judged.title for pair in pairs):
+        of_task = [pair for pair in pairs if pair.judged.title == task]
+        change = [pair.change().mean() for pair in of_task]
+        arbiter = [pair.gain("arbiter").mean() for pair in of_task]
+        used = np.mean([pair.of("helps").mean() for pair in of_task])
+        rows.append(
+            [
+                task,
+                len(of_task),
+                percent(used, 0),
+                f"{percent(np.mean(arbiter), 2)} ({percent(min(arbiter), 2)})",
+                f"{percent(np.mean(change), 2)} ({percent(min(change), 2)})",
+                sum(one > LOSS for one in change),
+                sum(one < -LOSS for one in change),
+                percent(np.mean([pair.calls() for pair in of_task]), 1),
+            ]
+        )
+    header = ["task", "pairs", "rule used (%)", "arbiter, both asked (worst)"]
+    header += ["change of the cascade (worst)", f"over {percent(LOSS)} better"]
+    header += [f"over {percent(LOSS)} worse", "more large calls (points)"]
+    return report.grid(header, rows) if rows else ""
+
+
+_ASKED = "paper_asked", "cascade_asked"
+
+
+def _cost(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """What an arbiter costs: calls of the large model, and APGR where it falls."""
+    used = [pair for pair in pairs if pair.of("helps").any()]
+    more = [pair for pair in pairs if pair.calls() > _CALLS]
+    with_gap = [pair for pair in pairs if _has_gap(pair)]
+    lower = [pair for pair in with_gap if pair.recovered() < -_APGR]
+    return {
+        "least_calls": _CALLS,
+        "least_apgr": _APGR,
+        "asked": [
+            [np.mean([pair.of(name).mean() for pair in some]) for name in _ASKED]
+            for some in (pairs, used)
+            if some
+        ],
+        "dearest": max(pairs, key=Pair.calls),
+        "num_more": len(more),
+        "num_fewer": sum(pair.calls() < -_CALLS for pair in pairs),
+        "num_in_vain": sum(pair.change().mean() <= LOSS for pair in more),
+        "num_used": len(used),
+        "num_same": sum(abs(pair.change().mean()) <= LOSS for pair in pairs),
+        "num_with_gap": len(with_gap),
+        "num_falls": sum(pair.recovered() < -_APGR / 10 for pair in with_gap),
+        "num_lower": len(lower),
+        "num_lower_better": sum(pair.change().mean() > LOSS for pair in lower),
+        "num_higher": sum(pair.recovered() > _APGR for pair in with_gap),
+        "lowest": min(with_gap, key=Pair.recovered, default=None),
     }
 
 
@@ -162,7 +236,8 @@ def _cascade(pairs: Iterable[Pair]) -> str:
 
 def _has_gap(pair: Pair) -> bool:
     """Whether the large model is a point better in every split: APGR divides by it."""
-    return bool(np.all(pair.of("large") - pair.of("small") >= 0.01))
+    # Stored numbers have six digits.
+    return bool(np.all(pair.of("large") - pair.of("small") >= 0.01 - 1e-6))
 
 
 def _by_gap(pairs: Iterable[Pair]) -> str:
@@ -180,10 +255,14 @@ def _by_gap(pairs: Iterable[Pair]) -> str:
             percent(np.mean([pair.gain(name).mean() for pair in inside]), 2)
             for name in ("paper", "surer", "arbiter", "cascade", "either")
         ]
-        shown = percent(np.mean([pair.of("helps").mean() for pair in inside]), 0)
-        rows.append([span, len(inside), *gains, shown])
+        shown, *asked = (
+            percent(np.mean([pair.of(name).mean() for pair in inside]), 0)
+            for name in ("helps", "paper_asked", "cascade_asked")
+        )
+        rows.append([span, len(inside), *gains, shown, *asked])
     header = ["points apart", "pairs", "paper's best K", "surer", "arbiter"]
     header += ["cascade with arbiter", "either is right", "rule used (%)"]
+    header += ["large calls: paper (%)", "with arbiter (%)"]
     return report.grid(header, rows)
 
 

@@ -21,7 +21,7 @@ from benchmarks.kit.outputs import Outputs, Pair
 
 # Tasks on which the guard of the arbiter was chosen.
 TUNED = ("imagenet", "cifar10", "cifar100", "mmlu", "mmlu_paper_pair")
-# Without pairs of its own a task has every two models this close in accuracy.
+# Without pairs of its own a task lists every two models this close in accuracy.
 REACH = 0.1
 
 
@@ -32,6 +32,7 @@ class Judged:
     Attributes:
       title: of the task.
       pairs: names of the small and of the large model.
+      listed: `[P]`, whether a pair is one of `listed`.
       num_rows: examples of the task.
       num_decisive: `[S, P]`, calibration rows that the arbiter learns from.
       small: accuracy of the small model.
@@ -55,6 +56,7 @@ class Judged:
 
     title: str
     pairs: tuple[tuple[str, str], ...]
+    listed: np.ndarray
     num_rows: int
     num_decisive: np.ndarray
     small: np.ndarray
@@ -77,20 +79,36 @@ class Judged:
 
 
 def of_task(outputs: Outputs) -> tuple[Pair, ...]:
-    """Pairs of a task: its own; or every two models nearly as accurate, or any two."""
-    own = dict.fromkeys((*outputs.small_large, *outputs.large_large))
-    if own:
-        return tuple(own)
+    """Every two models of a task: its own pairs, then the others, the better second."""
+    own = _own(outputs)
+    known = set(map(frozenset, own))
+    others = (pair for pair in _by_accuracy(outputs) if frozenset(pair) not in known)
+    return (*own, *others)
+
+
+def listed(outputs: Outputs) -> tuple[Pair, ...]:
+    """Pairs that have a row in tables: a task's own, or two models nearly as accurate.
+
+    Where there are neither, every pair has.
+    """
     accuracy = outputs.correct.mean(axis=1)
-    order = np.argsort(accuracy, kind="stable").tolist()
-    every = tuple(itertools.combinations(order, 2))
-    near = [pair for pair in every if np.ptp(accuracy[list(pair)]) <= REACH]
-    return tuple(near) or every
+    every = _by_accuracy(outputs)
+    near = tuple(pair for pair in every if np.ptp(accuracy[list(pair)]) <= REACH)
+    return _own(outputs) or near or every
+
+
+def _own(outputs: Outputs) -> tuple[Pair, ...]:
+    return tuple(dict.fromkeys((*outputs.small_large, *outputs.large_large)))
+
+
+def _by_accuracy(outputs: Outputs) -> tuple[Pair, ...]:
+    order = np.argsort(outputs.correct.mean(axis=1), kind="stable").tolist()
+    return tuple(itertools.combinations(order, 2))
 
 
 def evaluate(outputs: Outputs, seed: int, num_splits: int, num_bins: int) -> Judged:
     """Fits and judges all pairs on every split."""
-    chosen = of_task(outputs)
+    chosen, shown = of_task(outputs), set(listed(outputs))
     rows = halves.random_rows(seed, outputs.num_examples, num_splits)
     scores = outputs.score, outputs.correct
     calibrated, _, _ = halves.fit_each(halves.by_platt, scores, rows[0])
@@ -112,6 +130,7 @@ def evaluate(outputs: Outputs, seed: int, num_splits: int, num_bins: int) -> Jud
     return Judged(
         title=outputs.title,
         pairs=tuple((outputs.models[i], outputs.models[j]) for i, j in chosen),
+        listed=np.array([pair in shown for pair in chosen], bool),
         num_rows=outputs.num_examples,
         better=np.where(takes_large, stacked["large"], stacked["small"]),
         **stacked,

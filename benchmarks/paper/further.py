@@ -197,7 +197,7 @@ def _large_table(numbers: Numbers) -> str:
             ("gain UC (points)", gain(0)),
             ("gain CC (points)", gain(1)),
             (
-                "",
+                "its 95 % interval",
                 lambda row: report.interval(row[2].gain_interval[1, row[3]], 2, 100.0),
             ),
             (

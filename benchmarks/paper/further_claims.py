@@ -189,18 +189,22 @@ def _cleaned(numbers: Numbers) -> dict[str, Any]:
         if one is not None
         for g in range(len(one.experts))
     ]
-    half, fewest = LENGTHS.index(None), len(LENGTHS) - 1
+    fewest = len(LENGTHS) - 1
     more = [
         int(sure.wrong[fewest]) - int(stated.wrong[fewest])
         for _, _, stated, sure in cases
     ]
     return {
         "total": len(cases),
-        "surely": sum(
-            bool(sure.low[half] > one.precision) for _, one, _, sure in cases
+        "always": sum(
+            bool(np.all(sure.precision > one.precision)) for _, one, _, sure in cases
         ),
         "sharper": [
             sum(bool(sure.precision[k] > one.precision) for _, one, _, sure in cases)
+            for k in range(len(LENGTHS))
+        ],
+        "surely": [
+            sum(bool(sure.low[k] > one.precision) for _, one, _, sure in cases)
             for k in range(len(LENGTHS))
         ],
         "helped": sum(number > 0 for number in more),

@@ -48,7 +48,19 @@ def test_pairs_of_a_task_without_any(task):
         large_large=(),
         correct=np.arange(200) < np.array([[180], [161], [120]]),
     )
-    assert pairs.of_task(alone) == ((1, 0),)
+    assert pairs.listed(alone) == ((1, 0),)
+    assert pairs.of_task(alone) == ((2, 1), (2, 0), (1, 0))
+
+
+def test_every_two_models_are_a_pair(task):
+    """Those that a task names keep their order, and alone have rows in the tables."""
+    named = dataclasses.replace(task, small_large=((2, 0),), large_large=())
+    found = pairs.of_task(named)
+    assert found[0] == (2, 0)
+    assert sorted(map(sorted, found)) == [[0, 1], [0, 2], [1, 2]]
+    accuracy = task.correct.mean(axis=1)
+    assert all(accuracy[small] <= accuracy[large] for small, large in found[1:])
+    assert pairs.listed(named) == ((2, 0),)
 
 
 def test_numbers_are_those_of_plain_calls(task, judged):
@@ -129,6 +141,47 @@ def test_exceptions_are_listed(judged):
         assert f"points in {better} of 3 pairs" in text
 
 
+def test_rows_and_sums_hold_every_pair(judged):
+    """A pair without a row of its own is in the counts and in the last table."""
+    partly = dataclasses.replace(judged, listed=np.array([True, False, False]))
+    text = pair_tables.describe({"cifar10": made_up(partly, -0.01)}, 2).text
+    first, second, _ = (f"| CIFAR-10: {' + '.join(pair)} |" for pair in judged.pairs)
+    assert text.count(first) == 2
+    assert second not in text
+    assert "points less accurate in 3:" in text
+    row = text[text.index("### Pairs further apart") :].splitlines()[-1]
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    assert cells[:2] == ["CIFAR-10", "2"]
+    assert cells[4:7] == ["-1.00 (-1.00)", "0", "2"]
+
+
+def test_costs_are_stated(judged):
+    """Calls of the large model and APGR, by numbers made up."""
+    shape = judged.paper.shape
+    changed = dataclasses.replace(
+        judged,
+        small=np.full(shape, 0.5),
+        large=np.full(shape, 0.7),
+        cascade=judged.paper + np.array([0.01, 0.0, 0.01]),
+        paper_asked=np.full(shape, 0.5),
+        cascade_asked=0.5 + np.tile([0.3, 0.1, -0.1], (len(judged.paper), 1)),
+        paper_recovered=np.full(shape, 0.8),
+        recovered=0.8 + np.tile([-0.1, 0.05, -0.002], (len(judged.paper), 1)),
+        helps=np.tile([True, False, False], (len(judged.paper), 1)),
+    )
+    text = " ".join(pair_tables.describe({"cifar10": changed}, 2).text.split())
+    assert "for 50.0 % of the questions, the one with an arbiter for 60.0 %" in text
+    assert "over the 1 in which" in text and ", 50.0 % and 80.0 %." in text
+    assert "increase is 30 points, for CIFAR-10: LeNet-5 + WRN-16-4." in text
+    assert "in 2 pairs, and less often by as much in 1." in text
+    assert "In 1 of the 2 it asks more often without" in text
+    assert "falls by over 0.001 in 2 of the 3 pairs whose" in text
+    assert (
+        "by over 0.01 in 1, and rises by as much in 1; the largest fall is -0.100"
+        in text
+    )
+
+
 def test_classifiers():
     made = classifiers.make(0)
     assert made.num_examples == 5000 - classifiers.NUM_TRAIN
@@ -151,5 +204,5 @@ def test_command(folder, judged, tmp_path, monkeypatch):
     command.main()
     text = (tmp_path / "RESULTS.md").read_text(encoding="utf-8")
     assert "| CIFAR-10: WRN-16-4 + Cross-validated |" in text
-    assert text.count("| the same, 5 folds |") == 2
+    assert text.count("| ridge 1 to the surer, gain over 1 error in 5 folds |") == 2
     assert (tmp_path / "results.json").stat().st_size > 1000

@@ -9,7 +9,7 @@ from calib_jax import plots
 pytest.importorskip("rich")
 pytest.importorskip("cleanlab")
 
-from benchmarks.kit import halves, outputs  # noqa: E402
+from benchmarks.kit import halves, outputs, report  # noqa: E402
 from benchmarks.paper import further, further_numbers  # noqa: E402
 from benchmarks.paper.further_numbers import LENGTHS, LOGIT, SOFTMAX  # noqa: E402
 
@@ -153,10 +153,32 @@ def test_cleaning_counts_verdicts(numbers, answers):
     assert softmax.stated[0, 0].wrong == wrong[first].sum()
 
 
+def test_confident_contradictions(paper_study, numbers):
+    """The verdict counts groups that are more precise at every length."""
+    above = [
+        all(
+            sure.wrong[g, k] / sure.judged[g, k]
+            > everyone.wrong[g] / everyone.judged[g]
+            for k in range(len(LENGTHS))
+        )
+        for task in numbers.values()
+        for scored in task.scores.values()
+        if scored.cleaning is not None
+        for everyone, sure in [(scored.cleaning.all, scored.cleaning.calibrated)]
+        for g in range(len(scored.cleaning.experts))
+    ]
+    claims = further.describe(paper_study, numbers).claims
+    (claim,) = (c for c in claims if c.text.startswith("Confident contradictions"))
+    assert claim.verdict == report.verdict(sum(above), len(above))
+    assert f"of {len(above)} groups" in claim.evidence
+    assert f"all three for {sum(above)};" in claim.evidence
+
+
 def test_report(paper_study, numbers):
     section = further.describe(paper_study, numbers)
     text = section.text
     assert "nan" not in text
+    assert "|  |" not in text
     titles = [claim.text for claim in section.claims]
     assert len(set(titles)) == len(titles) == 13
     error = numbers[NAME].scores[LOGIT].calibration.after["test"].error[:, 0]
