@@ -117,4 +117,4 @@ def command(
             large_decides=large_decides,
             seed=run.seed,
         )
-    run.finish(report)
+    run.finish(report, how)

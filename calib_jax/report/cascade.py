@@ -34,6 +34,8 @@ from .records import Report, Writer, in_shell, place
 
 RECORD = "cascade.json"
 FILES = (RECORD,)
+# Of two accuracies, below which the share of it that is recovered says little.
+_LEAST_GAP = 0.01
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -53,12 +55,13 @@ class CascadeReport(Report):
       plain_num_small_bins: the K with the fewest large calls that loses no more than
         `max_drop` on the first half. It promises nothing.
       interval: `CascadeInterval` on the second half; its advantages of bins are those
-        of the answer that is taken where both models were asked.
+        of the answer that is taken where both models were asked. Its K = 0 is that of
+        `points`.
       reference: `ReliabilityTable` of the small model on the second half, in the bins
         of the router: what later inputs are compared with.
-      points: what every K achieves, K = 0 first; with an arbiter that is asking both
-        models for every input.
-      chosen: what the chosen K achieves; the large model alone if none is possible.
+      points: what every K achieves, K = 0 first. With an arbiter that is asking both
+        models for every input; if none is possible it is the large model alone, which
+        is then written, and only the other K are with the arbiter.
       small_cost: mean cost of a small call on the second half, or its price; None
         without costs.
       large_cost: likewise of a large call.
@@ -81,7 +84,6 @@ class CascadeReport(Report):
     interval: CascadeInterval
     reference: ReliabilityTable
     points: tuple[Point, ...]
-    chosen: Point = dataclasses.field(metadata={"plain": False})
     small_cost: float | None
     large_cost: float | None
     cost_unit: str
@@ -108,6 +110,11 @@ class CascadeReport(Report):
         return int(self.selection.num_small_bins)
 
     @property
+    def chosen(self) -> Point:
+        """What the chosen K achieves; the large model alone if none is possible."""
+        return self.points[self.num_small_bins]
+
+    @property
     def feasible(self) -> bool:
         """Whether the promise is possible."""
         return bool(self.selection.feasible)
@@ -122,6 +129,14 @@ class CascadeReport(Report):
     def apgr(self) -> float:
         """Average performance gap recovered, on the second half."""
         return points.short(self.interval.apgr.estimate)
+
+    @property
+    def _too_close(self) -> bool:
+        """Whether the gap that an APGR divides by may be nothing."""
+        gap = self.interval.over_large
+        lower, upper = float(gap.lower[-1]), float(gap.upper[-1])
+        apart = abs(self.small.accuracy - self.large.accuracy)
+        return 0 < apart and (apart < _LEAST_GAP or lower <= 0 <= upper)
 
     @property
     def curve(self) -> CascadeCurve:
@@ -169,11 +184,16 @@ class CascadeReport(Report):
             found += one.remarks
         if self.conferring is not None:
             found += self.conferring.sentences(self.confidence_level, self.feasible)
-        if math.isfinite(self.apgr):
+        if self._too_close:
+            found.append("The two models are too close in accuracy for an APGR.")
+        elif math.isfinite(self.apgr):
+            arbiter = (
+                ", with the arbiter," if self.weighed and not self.feasible else ""
+            )
             found.append(
-                f"Routing by confidence has an APGR of {self.apgr:.2f} ({level} "
-                f"interval {_ends(self.interval.apgr, '{:.2f}')}); routing at random "
-                "has 0.5."
+                f"Routing by confidence{arbiter} has an APGR of {self.apgr:.2f} "
+                f"({level} interval {_ends(self.interval.apgr, '{:.2f}')}); routing at "
+                "random has 0.5."
             )
         found.extend(self._on_promise(level) if self.feasible else self._on_none(level))
         money = costs.sentence(self.cost_reason, self.chosen, self.confidence_level)
@@ -191,23 +211,22 @@ class CascadeReport(Report):
                     if promises.rows_might_help(self.points[1], *might)
                     else ""
                 )
-                steps.append(
-                    f"Allow a larger loss (--max-drop {_rounded_up(least)}){more}."
-                )
+                what = "Allow a larger loss" if least >= 0 else "Ask for a smaller gain"
+                steps.append(f"{what} (--max-drop {_rounded_up(least)}){more}.")
             return (*steps, "Until then ask the large model for every input.")
         return (
             *steps,
-            f"Decide for new inputs: calib-jax apply {record} NEW_FILE",
+            f"Decide for new inputs: calib-jax apply {record} NEW_FILE{self.reading}",
             *(
                 [
                     "For those sent on, see whose answer to take: calib-jax apply "
-                    f"{record} NEW_SMALL NEW_LARGE"
+                    f"{record} NEW_SMALL NEW_LARGE{self.reading}"
                 ]
                 if self.confers
                 else []
             ),
             "Check later that the promise still holds: calib-jax check "
-            f"{record} NEW_SMALL NEW_LARGE",
+            f"{record} NEW_SMALL NEW_LARGE{self.reading}{self.labelling}",
             f"Serve {place(folder, RECORD)} without JAX: see the page on serving in "
             "the docs.",
         )
@@ -247,7 +266,11 @@ class CascadeReport(Report):
             f"{phrases.promised(self.max_drop)}, so K is 0: the large model answers "
             f"everything{', without the arbiter' if self.weighed else ''}.",
             *promises.impossible(
-                self.points, self.max_drop, self.selection, self.rows_needed
+                self.points,
+                self.max_drop,
+                self.selection,
+                self.rows_needed,
+                weighed=self.weighed,
             ),
         ]
         if least is not None:
@@ -280,6 +303,7 @@ class CascadeReport(Report):
             self.num_small_bins,
             (small, large) if small is not None and large else None,
             f"{prefix}curve",
+            unused_arbiter=self.weighed and not self.confers,
         )
         found["advantage"] = figures.advantage(
             self.router, self.num_small_bins, f"{prefix}advantage"
@@ -428,12 +452,10 @@ def cascade_report(
     each = price.of_rows(second)
     saved = points.for_every_k(key, router, rows, each, confidence_level)
     confers = rows.conferred_outcome is not None
-    every = points.of(interval, chosen, saved, confers=confers)
-    alone = every[0]
     if confers and not bool(chosen.feasible):
         paper = rows._replace(conferred_outcome=None)
-        interval_alone = points.interval(key, router, paper, confidence_level)
-        alone = points.of(interval_alone, chosen, saved, confers=False)[0]
+        alone = points.interval(key, router, paper, confidence_level)
+        interval, confers = points.with_large_alone(interval, alone), False
     return CascadeReport(
         sources=tuple(one.model.source for one in fitted),
         seed=seed,
@@ -450,8 +472,7 @@ def cascade_report(
         plain_num_small_bins=points.plain_choice(router, rows_of(first), max_drop),
         interval=interval,
         reference=tables.reliability_table(router.bins, *rows[:2]),
-        points=every,
-        chosen=every[int(chosen.num_small_bins)] if chosen.feasible else alone,
+        points=points.of(interval, chosen, saved, confers=confers),
         small_cost=None if price.small is None else float(np.mean(each[0])),
         large_cost=None if price.large is None else float(np.mean(each[1])),
         cost_unit=price.unit,

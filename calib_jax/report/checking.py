@@ -169,8 +169,8 @@ class CheckReport(Report):
             return ("Keep using it, and check again on new rows.",)
         if self.untested is not None:
             return (
-                "To test the promise itself, ask the large model about all these inputs, "
-                "kept small or not, or about a random part of them, and label it.",
+                "To test the promise itself, ask the large model about all these "
+                "inputs, kept small or not, or about a random part, and label that.",
             )
         if self.small_accuracy is None:
             return (

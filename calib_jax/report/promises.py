@@ -18,14 +18,16 @@ def impossible(
     max_drop: float,
     chosen: Selection,
     rows_needed: int | None,
+    *,
+    weighed: bool = False,
 ) -> list[str]:
     """Why K = 1, which is tried first, does not pass."""
     if bool(chosen.same_rows):
         return ["The rows to choose on are those of the router."]
     first, limit = points[1], -max_drop
     found = (
-        f"With one bin kept small it {phrases.lost(-first.accuracy_change)} on "
-        "these rows"
+        f"With one bin kept small{' and the arbiter' if weighed else ''} it "
+        f"{phrases.lost(-first.accuracy_change)} on these rows"
     )
     if first.accuracy_change >= limit:
         bound = first.drop_bound
