@@ -4,7 +4,6 @@ Shapes: N joined rows, `num_bins` bins, K from 0 to num_bins.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,8 +22,7 @@ from ..cascade.selection import Selection
 from ..io import cascade_files
 from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
-from ..stats.intervals import Interval
-from . import conferring, costs, figures, models, pairs, phrases, points, promises
+from . import conferring, costs, figures, gaps, models, pairs, phrases, points, promises
 from .conferring import Conferring
 from .drawings import Drawing
 from .methods import Method
@@ -34,8 +32,6 @@ from .records import Report, Writer, in_shell, place
 
 RECORD = "cascade.json"
 FILES = (RECORD,)
-# Of two accuracies, below which the share of it that is recovered says little.
-_LEAST_GAP = 0.01
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -49,6 +45,8 @@ class CascadeReport(Report):
         the large model's by request.
       router: `Router`, from the first half.
       max_drop: the loss of accuracy that is allowed.
+      given_num_small_bins: K if it was given, about which nothing is promised; None if
+        it was chosen for the promise.
       selection: `Selection` of `control_accuracy_drop` on the second half.
       rows_needed: about how many rows, of both halves, might make the promise possible
         if they are like these; None if it is possible, or more rows would not help.
@@ -78,6 +76,7 @@ class CascadeReport(Report):
     conferring: Conferring | None
     router: Router
     max_drop: float
+    given_num_small_bins: int | None
     selection: Selection
     rows_needed: int | None
     plain_num_small_bins: int
@@ -101,13 +100,14 @@ class CascadeReport(Report):
 
     @property
     def confers(self) -> bool:
-        """Whether the arbiter is used: nothing is shown for it without a promise."""
-        return self.weighed and self.feasible
+        """Whether the arbiter is used: with a promise, or for a K that was given."""
+        return self.weighed and (self.feasible or self.given_num_small_bins is not None)
 
     @property
     def num_small_bins(self) -> int:
         """K, 0 if the promise is not possible: the large model is always asked."""
-        return int(self.selection.num_small_bins)
+        given = self.given_num_small_bins
+        return int(self.selection.num_small_bins) if given is None else given
 
     @property
     def chosen(self) -> Point:
@@ -116,8 +116,8 @@ class CascadeReport(Report):
 
     @property
     def feasible(self) -> bool:
-        """Whether the promise is possible."""
-        return bool(self.selection.feasible)
+        """Whether the promise is possible, and made: not about a K that was given."""
+        return bool(self.selection.feasible) and self.given_num_small_bins is None
 
     @property
     def least_max_drop(self) -> float | None:
@@ -129,14 +129,6 @@ class CascadeReport(Report):
     def apgr(self) -> float:
         """Average performance gap recovered, on the second half."""
         return points.short(self.interval.apgr.estimate)
-
-    @property
-    def _too_close(self) -> bool:
-        """Whether the gap that an APGR divides by may be nothing."""
-        gap = self.interval.over_large
-        lower, upper = float(gap.lower[-1]), float(gap.upper[-1])
-        apart = abs(self.small.accuracy - self.large.accuracy)
-        return 0 < apart and (apart < _LEAST_GAP or lower <= 0 <= upper)
 
     @property
     def curve(self) -> CascadeCurve:
@@ -183,26 +175,30 @@ class CascadeReport(Report):
         for one in (self.small, self.large):
             found += one.remarks
         if self.conferring is not None:
-            found += self.conferring.sentences(self.confidence_level, self.feasible)
-        if self._too_close:
-            found.append("The two models are too close in accuracy for an APGR.")
-        elif math.isfinite(self.apgr):
-            arbiter = (
-                ", with the arbiter," if self.weighed and not self.feasible else ""
-            )
-            found.append(
-                f"Routing by confidence{arbiter} has an APGR of {self.apgr:.2f} "
-                f"({level} interval {_ends(self.interval.apgr, '{:.2f}')}); routing at "
-                "random has 0.5."
-            )
-        found.extend(self._on_promise(level) if self.feasible else self._on_none(level))
+            found += self.conferring.sentences(self.confidence_level, self.confers)
+        found += gaps.sentences(
+            self.interval,
+            (small.accuracy, large.accuracy),
+            self.confidence_level,
+            unused_arbiter=self.weighed and not self.confers,
+        )
+        if self.feasible:
+            found += self._on_promise(level)
+        elif self.given_num_small_bins is not None:
+            found += [
+                *self._on_k(level),
+                "K was given, so nothing is promised about its accuracy.",
+            ]
+        else:
+            found += self._on_none(level)
         money = costs.sentence(self.cost_reason, self.chosen, self.confidence_level)
         return (*found, money)
 
     def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         steps: list[str] = []
         record = in_shell(folder, RECORD)
-        if not self.feasible:
+        given = self.given_num_small_bins is not None
+        if not self.feasible and not given:
             least = self.least_max_drop
             if least is not None:
                 might = self.max_drop, self.selection
@@ -214,6 +210,7 @@ class CascadeReport(Report):
                 what = "Allow a larger loss" if least >= 0 else "Ask for a smaller gain"
                 steps.append(f"{what} (--max-drop {_rounded_up(least)}){more}.")
             return (*steps, "Until then ask the large model for every input.")
+        later = "whether inputs changed" if given else "that the promise still holds"
         return (
             *steps,
             f"Decide for new inputs: calib-jax apply {record} NEW_FILE{self.reading}",
@@ -225,7 +222,7 @@ class CascadeReport(Report):
                 if self.confers
                 else []
             ),
-            "Check later that the promise still holds: calib-jax check "
+            f"Check later {later}: calib-jax check "
             f"{record} NEW_SMALL NEW_LARGE{self.reading}{self.labelling}",
             f"Serve {place(folder, RECORD)} without JAX: see the page on serving in "
             "the docs.",
@@ -245,18 +242,23 @@ class CascadeReport(Report):
         return []
 
     def _on_promise(self, level: str) -> list[str]:
+        return [
+            f"With confidence {level}, the cascade {phrases.promised(self.max_drop)}, "
+            "on new inputs like these.",
+            *self._on_k(level),
+            "K was chosen on the same rows, so its accuracy and interval are slightly "
+            "optimistic; the promise is not affected.",
+        ]
+
+    def _on_k(self, level: str) -> list[str]:
         chosen = self.chosen
         num_bins, used = len(self.points) - 1, _num_used(self.router)
         hold = "" if used == num_bins else f", of which {used} hold rows"
         return [
-            f"With confidence {level}, the cascade {phrases.promised(self.max_drop)}, "
-            "on new inputs like these.",
             f"K is {self.num_small_bins} of {num_bins} bins{hold}: the small model "
             f"answers {phrases.percent(chosen.small_share)} of inputs, and the cascade "
             f"is right {phrases.percent(chosen.accuracy)} of the time ({level} "
             f"interval {phrases.between(chosen.accuracy_interval)}).",
-            "K was chosen on the same rows, so its accuracy and interval are slightly "
-            "optimistic; the promise is not affected.",
         ]
 
     def _on_none(self, level: str) -> list[str]:
@@ -273,23 +275,7 @@ class CascadeReport(Report):
                 weighed=self.weighed,
             ),
         ]
-        if least is not None:
-            found.append(
-                "The smallest loss these rows can guarantee is "
-                f"{phrases.points(least, 2)}."
-                if least >= 0
-                else "The largest gain these rows can guarantee is "
-                f"{phrases.gained(least, 2)}."
-            )
-        if plain.num_small_bins:
-            found.append(
-                "Without a guarantee, the first half suggests K = "
-                f"{plain.num_small_bins}{' with the arbiter' if self.weighed else ''}: "
-                "it keeps "
-                f"{phrases.percent(plain.small_share)} of inputs small and is right "
-                f"{phrases.percent(plain.accuracy)} of the time on the other half."
-            )
-        return found
+        return [*found, *promises.instead(plain, least, self.weighed)]
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:
         small, large = self.small_cost, self.large_cost
@@ -314,6 +300,7 @@ class CascadeReport(Report):
         return {RECORD: self._write_record}
 
     def _write_record(self, path: Path) -> None:
+        given = self.given_num_small_bins is not None
         promise = Promise(
             made_by=risk_control.control_accuracy_drop,
             confidence_level=self.confidence_level,
@@ -327,8 +314,9 @@ class CascadeReport(Report):
             arbiter=None
             if self.conferring is None or not self.confers
             else self.conferring.arbiter,
-            selection=self.selection,
-            promise=promise,
+            selection=None if given else self.selection,
+            num_rows=self.small.num_judged,
+            promise=None if given else promise,
             reference=self.reference,
             small_input=self.small.taken,
             large_input=self.large.taken,
@@ -345,6 +333,7 @@ def cascade_report(
     large_cost: float | None = None,
     method: Method | None = None,
     num_bins: int = DEFAULT_NUM_BINS,
+    num_small_bins: int | None = None,
     large_decides: bool = False,
     seed: int = 0,
 ) -> CascadeReport:
@@ -373,6 +362,8 @@ def cascade_report(
       large_cost: price of a call of the large model, in the same unit.
       method: the calibrator of both; by default one that suits each.
       num_bins: bins of the router.
+      num_small_bins: K, from 0 to `num_bins`, such as one seen on the page's slider.
+        Nothing is promised then; by default K is chosen for the promise.
       large_decides: whether the large model's answer is taken wherever it is asked, so
         that no arbiter is fitted.
       seed: of the halves and of the draws of intervals.
@@ -383,7 +374,7 @@ def cascade_report(
     Raises:
       ValueError: if the files share no row, or fewer than 40; if nothing says which
         answers are right, or all of one model are right or wrong; for negative or
-        infinite prices, and a limit outside `[-1, 1]`.
+        infinite prices, a limit outside `[-1, 1]`, and a K out of range.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 3.2 and Algorithm 1.
@@ -403,6 +394,11 @@ def cascade_report(
     """
     if not -1 <= max_drop <= 1:
         raise ValueError(f"max_drop: expected a number in [-1, 1], got {max_drop}.")
+    if num_small_bins is not None and not 0 <= num_small_bins <= num_bins:
+        raise ValueError(
+            f"num_small_bins: expected K from 0 to num_bins, {num_bins}, got "
+            f"{num_small_bins}."
+        )
     small, large = pairs.joined(small, large)
     price = costs.of(small, large, small_cost, large_cost)
     first, second = models.halves(len(small), seed)
@@ -452,7 +448,7 @@ def cascade_report(
     each = price.of_rows(second)
     saved = points.for_every_k(key, router, rows, each, confidence_level)
     confers = rows.conferred_outcome is not None
-    if confers and not bool(chosen.feasible):
+    if confers and num_small_bins is None and not bool(chosen.feasible):
         paper = rows._replace(conferred_outcome=None)
         alone = points.interval(key, router, paper, confidence_level)
         interval, confers = points.with_large_alone(interval, alone), False
@@ -465,6 +461,7 @@ def cascade_report(
         conferring=pair.conferring,
         router=router,
         max_drop=float(max_drop),
+        given_num_small_bins=num_small_bins,
         selection=chosen,
         rows_needed=points.rows_needed(
             router, rows, max_drop, confidence_level, len(small), chosen
@@ -487,12 +484,6 @@ def _rounded_up(limit: float) -> str:
 def _num_used(router: Router) -> int:
     """Bins of a router that held rows when it was fitted."""
     return int(np.count_nonzero(router.table.count))
-
-
-def _ends(interval: Interval, form: str) -> str:
-    return " to ".join(
-        form.format(float(end)) for end in (interval.lower, interval.upper)
-    )
 
 
 def _calibration(model: Model) -> str:

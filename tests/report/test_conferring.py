@@ -355,3 +355,26 @@ def test_outcomes_alone_count_all_rows():
     found = report.cascade_report(*pair)
     assert found.conferring.differ_share is None and found.confers
     assert "count as different in all rows" in pages.page(found)
+
+
+def test_a_given_k_promises_nothing(pair, path, tmp_path):
+    found = report.cascade_report(*pair, max_drop=-0.1, num_small_bins=4)
+    assert found.num_small_bins == 4 and not found.feasible and found.confers
+    assert found.chosen is found.points[4] and found.points[0].accuracy_change > 0.05
+    text = " ".join(found.sentences())
+    assert "K is 4 of 15 bins" in text and "so nothing is promised" in text
+    assert "With confidence" not in text and "No K can" not in text
+    assert "the arbiter weighs both answers" in text
+    steps = " ".join(found.next_steps())
+    assert "Check later whether inputs changed" in steps and "promise" not in steps
+    page = pages.page(found)
+    assert "the promise was made" not in page and "not used" not in page
+    target = tmp_path / "cascade.json"
+    found.files()["cascade.json"](target)
+    record = cj.load(target)
+    assert record.num_small_bins == 4 and record.arbiter is not None
+    assert record.promise is record.selection is None and record.num_rows == 1500
+    check = report.check_report(record, *made_pairs.two_large(seed=1))
+    assert "makes no promise" in " ".join(check.sentences())
+    with pytest.raises(ValueError, match="K from 0 to num_bins, 15, got 16"):
+        report.cascade_report(*pair, num_small_bins=16)
