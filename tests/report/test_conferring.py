@@ -369,6 +369,10 @@ def test_a_given_k_promises_nothing(pair, path, tmp_path):
     assert "Check later whether inputs changed" in steps and "promise" not in steps
     page = pages.page(found)
     assert "the promise was made" not in page and "not used" not in page
+    assert page.count("no promise, given") == 2 and "yes, chosen" not in page
+    assert (
+        "The promise allows" not in page and 'against the large model alone."' in page
+    )
     target = tmp_path / "cascade.json"
     found.files()["cascade.json"](target)
     record = cj.load(target)
