@@ -56,4 +56,4 @@ def command(
             confidence_level=run.confidence_level,
             seed=run.seed,
         )
-    run.finish(report)
+    run.finish(report, how)

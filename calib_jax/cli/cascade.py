@@ -72,6 +72,12 @@ Examples:
     help="Number of router bins.",
 )
 @click.option(
+    "--num-small-bins",
+    type=click.IntRange(0),
+    metavar="K",
+    help="Bins to keep small, without a promise. [default: chosen for --max-drop]",
+)
+@click.option(
     "--large-decides",
     is_flag=True,
     help="Take the large model's answer wherever it is asked. [default: weigh both "
@@ -84,6 +90,7 @@ def command(
     cost: tuple[float, float] | None,
     max_drop: float,
     num_bins: int,
+    num_small_bins: int | None,
     large_decides: bool,
     method: str,
     model: tuple[str, ...],
@@ -114,7 +121,8 @@ def command(
             large_cost=prices[1],
             method=methods.METHODS.get(method),
             num_bins=num_bins,
+            num_small_bins=num_small_bins,
             large_decides=large_decides,
             seed=run.seed,
         )
-    run.finish(report)
+    run.finish(report, how)

@@ -70,5 +70,5 @@ def command(
             confidence_level=run.confidence_level,
             seed=run.seed,
         )
-    run.finish(report)
+    run.finish(report, how)
     return int(report.alarm)

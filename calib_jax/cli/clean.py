@@ -58,4 +58,4 @@ def command(
             confidence_level=run.confidence_level,
             seed=run.seed,
         )
-    run.finish(report)
+    run.finish(report, how)

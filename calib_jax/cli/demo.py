@@ -1,6 +1,7 @@
 """`calib-jax demo`."""
 
 import importlib
+import tempfile
 from pathlib import Path
 
 import click
@@ -52,9 +53,10 @@ def command(name: str, output: Path | None, seed: int, no_cache: bool) -> None:
     try:
         # Fails now rather than after a minute of work.
         output.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=output).close()
     except OSError as error:
         raise click.ClickException(
-            f"cannot make the folder {output}: {error.strerror}"
+            f"cannot write to the folder {output}: {error.strerror}"
         ) from error
     # Before anything is compiled.
     click.echo(caching.turn_off() if no_cache else caching.turn_on())

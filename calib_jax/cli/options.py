@@ -5,7 +5,8 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,37 @@ def _how(given: dict[str, Any]) -> dict[str, Any]:
         },
         "drop_malformed": given.pop("drop_malformed"),
     }
+
+
+def again(how: Mapping[str, Any]) -> tuple[str, str]:
+    """Options that new outputs like these need, and their labels, as words."""
+    labelled = {"labels", "outcomes"}
+    columns: dict[bool, list[str]] = {True: [], False: []}
+    for field, names in (how["columns"] or {}).items():
+        if field not in ("groups", "cost"):
+            several = [names] if isinstance(names, str) else names
+            columns[field in labelled] += [f"{field}={name}" for name in several]
+    choices, smoothing = how["choices"], how["smoothing"]
+    reading: dict[str, Sequence[str | None]] = {
+        "--kind": [how["kind"]],
+        "--column": columns[False],
+        "--choices": [choices and ",".join(choices)],
+        "--smoothing": [smoothing and f"{smoothing:g}"],
+    }
+    labelling: dict[str, Sequence[str | None]] = {
+        "--labels": [how.get("labels") and "NEW_LABELS"],
+        "--column": columns[True],
+    }
+    return _words(reading), _words(labelling)
+
+
+def _words(given: Mapping[str, Sequence[str | None]]) -> str:
+    return "".join(
+        f" {name} {shlex.quote(one)}"
+        for name, several in given.items()
+        for one in several
+        if one
+    )
 
 
 def read(path: Path, **options: Any) -> Outputs:

@@ -55,10 +55,17 @@ class Run:
             self.output, force=self.force, command=command, names=names, read=read
         )
 
-    def finish(self, report: "Report") -> None:
-        """Writes a report's folder and prints what it found."""
+    def finish(self, report: "Report", how: Mapping[str, Any]) -> None:
+        """Writes a report's folder and prints what it found.
+
+        Args:
+          report: of any command.
+          how: the options on reading, which commands on new files need again.
+        """
         from ..report import folders
 
+        reading, labelling = options.again(how)
+        report = dataclasses.replace(report, reading=reading, labelling=labelling)
         with working("Drawing and writing"):
             interrupts.raise_once()
             written = folders.write(

@@ -110,7 +110,7 @@ def print_end(console: Console, directory: Path, seconds: float) -> None:
     """Prints the folder on one line, so that it can be copied, and the time."""
     console.print(f"Figures and results.json are in {directory}", soft_wrap=True)
     pair = f"{directory / 'small.npz'} {directory / 'large.npz'}"
-    console.print(f"Both models' outputs too: calib-jax cascade {pair}", soft_wrap=True)
+    console.print(f"The models' outputs too: calib-jax cascade {pair}", soft_wrap=True)
     console.print(f"{seconds:.0f} seconds")
 
 

@@ -19,6 +19,7 @@ from ..io import files, json_lines
 from ..io.cascade_records import CascadeRecord
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
+from ..io.outputs.servers import NAME as ANSWERS
 from ..io.responses import shown
 from . import methods, scoring
 from .methods import Takes
@@ -219,11 +220,16 @@ def _check(served: Served, outputs: Outputs) -> None:
         fits = methods.fits(wanted, outputs, takes)
     kind = type(served.params).__name__
     if not fits:
+        # Of answers of servers there are options only where these are named.
+        unnamed = takes is Takes.OPTIONS and outputs.format == ANSWERS
+        what = (
+            "pass choices= with the texts of the options that it was fitted on."
+            if unnamed and values is None
+            else "give outputs like those that it was fitted on, under the same name."
+        )
         raise ValueError(
             f"{outputs.name}: holds {methods.taken(outputs, Takes.OPTIONS)}, but the "
-            f"{kind} calibrator of {served.name} takes "
-            f"{wanted}: give outputs like those that it was fitted on, under the same "
-            "name."
+            f"{kind} calibrator of {served.name} takes {wanted}: {what}"
         )
     if isinstance(served.params, Vector | Dirichlet):
         size, some = served.params.bias.shape[0], outputs.class_where is not None

@@ -113,7 +113,7 @@ class CalibrationReport(Report):
             taken += "; the confidence is the entry of the model's own answer"
         return (
             "Calibrate new outputs: calib-jax apply "
-            f"{in_shell(folder, PARAMETERS)} NEW_FILE",
+            f"{in_shell(folder, PARAMETERS)} NEW_FILE{self.reading}",
             f"In Python: params = calib_jax.load({in_python(folder, PARAMETERS)}), "
             "then calib_jax.calibrate(params, x), where x is "
             f"{taken}.",

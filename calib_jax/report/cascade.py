@@ -4,7 +4,6 @@ Shapes: N joined rows, `num_bins` bins, K from 0 to num_bins.
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,8 +22,7 @@ from ..cascade.selection import Selection
 from ..io import cascade_files
 from ..io.cascade_records import Promise
 from ..io.outputs import Outputs
-from ..stats.intervals import Interval
-from . import conferring, costs, figures, models, pairs, phrases, points, promises
+from . import conferring, costs, figures, gaps, models, pairs, phrases, points, promises
 from .conferring import Conferring
 from .drawings import Drawing
 from .methods import Method
@@ -47,18 +45,21 @@ class CascadeReport(Report):
         the large model's by request.
       router: `Router`, from the first half.
       max_drop: the loss of accuracy that is allowed.
+      given_num_small_bins: K if it was given, about which nothing is promised; None if
+        it was chosen for the promise.
       selection: `Selection` of `control_accuracy_drop` on the second half.
       rows_needed: about how many rows, of both halves, might make the promise possible
         if they are like these; None if it is possible, or more rows would not help.
       plain_num_small_bins: the K with the fewest large calls that loses no more than
         `max_drop` on the first half. It promises nothing.
       interval: `CascadeInterval` on the second half; its advantages of bins are those
-        of the answer that is taken where both models were asked.
+        of the answer that is taken where both models were asked. Its K = 0 is that of
+        `points`.
       reference: `ReliabilityTable` of the small model on the second half, in the bins
         of the router: what later inputs are compared with.
-      points: what every K achieves, K = 0 first; with an arbiter that is asking both
-        models for every input.
-      chosen: what the chosen K achieves; the large model alone if none is possible.
+      points: what every K achieves, K = 0 first. With an arbiter that is asking both
+        models for every input; if none is possible it is the large model alone, which
+        is then written, and only the other K are with the arbiter.
       small_cost: mean cost of a small call on the second half, or its price; None
         without costs.
       large_cost: likewise of a large call.
@@ -75,13 +76,13 @@ class CascadeReport(Report):
     conferring: Conferring | None
     router: Router
     max_drop: float
+    given_num_small_bins: int | None
     selection: Selection
     rows_needed: int | None
     plain_num_small_bins: int
     interval: CascadeInterval
     reference: ReliabilityTable
     points: tuple[Point, ...]
-    chosen: Point = dataclasses.field(metadata={"plain": False})
     small_cost: float | None
     large_cost: float | None
     cost_unit: str
@@ -99,18 +100,24 @@ class CascadeReport(Report):
 
     @property
     def confers(self) -> bool:
-        """Whether the arbiter is used: nothing is shown for it without a promise."""
-        return self.weighed and self.feasible
+        """Whether the arbiter is used: with a promise, or for a K that was given."""
+        return self.weighed and (self.feasible or self.given_num_small_bins is not None)
 
     @property
     def num_small_bins(self) -> int:
         """K, 0 if the promise is not possible: the large model is always asked."""
-        return int(self.selection.num_small_bins)
+        given = self.given_num_small_bins
+        return int(self.selection.num_small_bins) if given is None else given
+
+    @property
+    def chosen(self) -> Point:
+        """What the chosen K achieves; the large model alone if none is possible."""
+        return self.points[self.num_small_bins]
 
     @property
     def feasible(self) -> bool:
-        """Whether the promise is possible."""
-        return bool(self.selection.feasible)
+        """Whether the promise is possible, and made: not about a K that was given."""
+        return bool(self.selection.feasible) and self.given_num_small_bins is None
 
     @property
     def least_max_drop(self) -> float | None:
@@ -168,21 +175,30 @@ class CascadeReport(Report):
         for one in (self.small, self.large):
             found += one.remarks
         if self.conferring is not None:
-            found += self.conferring.sentences(self.confidence_level, self.feasible)
-        if math.isfinite(self.apgr):
-            found.append(
-                f"Routing by confidence has an APGR of {self.apgr:.2f} ({level} "
-                f"interval {_ends(self.interval.apgr, '{:.2f}')}); routing at random "
-                "has 0.5."
-            )
-        found.extend(self._on_promise(level) if self.feasible else self._on_none(level))
+            found += self.conferring.sentences(self.confidence_level, self.confers)
+        found += gaps.sentences(
+            self.interval,
+            (small.accuracy, large.accuracy),
+            self.confidence_level,
+            unused_arbiter=self.weighed and not self.confers,
+        )
+        if self.feasible:
+            found += self._on_promise(level)
+        elif self.given_num_small_bins is not None:
+            found += [
+                *self._on_k(level),
+                "K was given, so nothing is promised about its accuracy.",
+            ]
+        else:
+            found += self._on_none(level)
         money = costs.sentence(self.cost_reason, self.chosen, self.confidence_level)
         return (*found, money)
 
     def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
         steps: list[str] = []
         record = in_shell(folder, RECORD)
-        if not self.feasible:
+        given = self.given_num_small_bins is not None
+        if not self.feasible and not given:
             least = self.least_max_drop
             if least is not None:
                 might = self.max_drop, self.selection
@@ -191,23 +207,23 @@ class CascadeReport(Report):
                     if promises.rows_might_help(self.points[1], *might)
                     else ""
                 )
-                steps.append(
-                    f"Allow a larger loss (--max-drop {_rounded_up(least)}){more}."
-                )
+                what = "Allow a larger loss" if least >= 0 else "Ask for a smaller gain"
+                steps.append(f"{what} (--max-drop {_rounded_up(least)}){more}.")
             return (*steps, "Until then ask the large model for every input.")
+        later = "whether inputs changed" if given else "that the promise still holds"
         return (
             *steps,
-            f"Decide for new inputs: calib-jax apply {record} NEW_FILE",
+            f"Decide for new inputs: calib-jax apply {record} NEW_FILE{self.reading}",
             *(
                 [
                     "For those sent on, see whose answer to take: calib-jax apply "
-                    f"{record} NEW_SMALL NEW_LARGE"
+                    f"{record} NEW_SMALL NEW_LARGE{self.reading}"
                 ]
                 if self.confers
                 else []
             ),
-            "Check later that the promise still holds: calib-jax check "
-            f"{record} NEW_SMALL NEW_LARGE",
+            f"Check later {later}: calib-jax check "
+            f"{record} NEW_SMALL NEW_LARGE{self.reading}{self.labelling}",
             f"Serve {place(folder, RECORD)} without JAX: see the page on serving in "
             "the docs.",
         )
@@ -226,18 +242,23 @@ class CascadeReport(Report):
         return []
 
     def _on_promise(self, level: str) -> list[str]:
+        return [
+            f"With confidence {level}, the cascade {phrases.promised(self.max_drop)}, "
+            "on new inputs like these.",
+            *self._on_k(level),
+            "K was chosen on the same rows, so its accuracy and interval are slightly "
+            "optimistic; the promise is not affected.",
+        ]
+
+    def _on_k(self, level: str) -> list[str]:
         chosen = self.chosen
         num_bins, used = len(self.points) - 1, _num_used(self.router)
         hold = "" if used == num_bins else f", of which {used} hold rows"
         return [
-            f"With confidence {level}, the cascade {phrases.promised(self.max_drop)}, "
-            "on new inputs like these.",
             f"K is {self.num_small_bins} of {num_bins} bins{hold}: the small model "
             f"answers {phrases.percent(chosen.small_share)} of inputs, and the cascade "
             f"is right {phrases.percent(chosen.accuracy)} of the time ({level} "
             f"interval {phrases.between(chosen.accuracy_interval)}).",
-            "K was chosen on the same rows, so its accuracy and interval are slightly "
-            "optimistic; the promise is not affected.",
         ]
 
     def _on_none(self, level: str) -> list[str]:
@@ -247,26 +268,14 @@ class CascadeReport(Report):
             f"{phrases.promised(self.max_drop)}, so K is 0: the large model answers "
             f"everything{', without the arbiter' if self.weighed else ''}.",
             *promises.impossible(
-                self.points, self.max_drop, self.selection, self.rows_needed
+                self.points,
+                self.max_drop,
+                self.selection,
+                self.rows_needed,
+                weighed=self.weighed,
             ),
         ]
-        if least is not None:
-            found.append(
-                "The smallest loss these rows can guarantee is "
-                f"{phrases.points(least, 2)}."
-                if least >= 0
-                else "The largest gain these rows can guarantee is "
-                f"{phrases.gained(least, 2)}."
-            )
-        if plain.num_small_bins:
-            found.append(
-                "Without a guarantee, the first half suggests K = "
-                f"{plain.num_small_bins}{' with the arbiter' if self.weighed else ''}: "
-                "it keeps "
-                f"{phrases.percent(plain.small_share)} of inputs small and is right "
-                f"{phrases.percent(plain.accuracy)} of the time on the other half."
-            )
-        return found
+        return [*found, *promises.instead(plain, least, self.weighed)]
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:
         small, large = self.small_cost, self.large_cost
@@ -280,6 +289,7 @@ class CascadeReport(Report):
             self.num_small_bins,
             (small, large) if small is not None and large else None,
             f"{prefix}curve",
+            unused_arbiter=self.weighed and not self.confers,
         )
         found["advantage"] = figures.advantage(
             self.router, self.num_small_bins, f"{prefix}advantage"
@@ -290,6 +300,7 @@ class CascadeReport(Report):
         return {RECORD: self._write_record}
 
     def _write_record(self, path: Path) -> None:
+        given = self.given_num_small_bins is not None
         promise = Promise(
             made_by=risk_control.control_accuracy_drop,
             confidence_level=self.confidence_level,
@@ -303,8 +314,9 @@ class CascadeReport(Report):
             arbiter=None
             if self.conferring is None or not self.confers
             else self.conferring.arbiter,
-            selection=self.selection,
-            promise=promise,
+            selection=None if given else self.selection,
+            num_rows=self.small.num_judged,
+            promise=None if given else promise,
             reference=self.reference,
             small_input=self.small.taken,
             large_input=self.large.taken,
@@ -321,6 +333,7 @@ def cascade_report(
     large_cost: float | None = None,
     method: Method | None = None,
     num_bins: int = DEFAULT_NUM_BINS,
+    num_small_bins: int | None = None,
     large_decides: bool = False,
     seed: int = 0,
 ) -> CascadeReport:
@@ -349,6 +362,8 @@ def cascade_report(
       large_cost: price of a call of the large model, in the same unit.
       method: the calibrator of both; by default one that suits each.
       num_bins: bins of the router.
+      num_small_bins: K, from 0 to `num_bins`, such as one seen on the page's slider.
+        Nothing is promised then; by default K is chosen for the promise.
       large_decides: whether the large model's answer is taken wherever it is asked, so
         that no arbiter is fitted.
       seed: of the halves and of the draws of intervals.
@@ -359,7 +374,7 @@ def cascade_report(
     Raises:
       ValueError: if the files share no row, or fewer than 40; if nothing says which
         answers are right, or all of one model are right or wrong; for negative or
-        infinite prices, and a limit outside `[-1, 1]`.
+        infinite prices, a limit outside `[-1, 1]`, and a K out of range.
 
     References:
       Hao et al. 2026, arXiv 2601.07965, section 3.2 and Algorithm 1.
@@ -379,6 +394,11 @@ def cascade_report(
     """
     if not -1 <= max_drop <= 1:
         raise ValueError(f"max_drop: expected a number in [-1, 1], got {max_drop}.")
+    if num_small_bins is not None and not 0 <= num_small_bins <= num_bins:
+        raise ValueError(
+            f"num_small_bins: expected K from 0 to num_bins, {num_bins}, got "
+            f"{num_small_bins}."
+        )
     small, large = pairs.joined(small, large)
     price = costs.of(small, large, small_cost, large_cost)
     first, second = models.halves(len(small), seed)
@@ -428,12 +448,10 @@ def cascade_report(
     each = price.of_rows(second)
     saved = points.for_every_k(key, router, rows, each, confidence_level)
     confers = rows.conferred_outcome is not None
-    every = points.of(interval, chosen, saved, confers=confers)
-    alone = every[0]
-    if confers and not bool(chosen.feasible):
+    if confers and num_small_bins is None and not bool(chosen.feasible):
         paper = rows._replace(conferred_outcome=None)
-        interval_alone = points.interval(key, router, paper, confidence_level)
-        alone = points.of(interval_alone, chosen, saved, confers=False)[0]
+        alone = points.interval(key, router, paper, confidence_level)
+        interval, confers = points.with_large_alone(interval, alone), False
     return CascadeReport(
         sources=tuple(one.model.source for one in fitted),
         seed=seed,
@@ -443,6 +461,7 @@ def cascade_report(
         conferring=pair.conferring,
         router=router,
         max_drop=float(max_drop),
+        given_num_small_bins=num_small_bins,
         selection=chosen,
         rows_needed=points.rows_needed(
             router, rows, max_drop, confidence_level, len(small), chosen
@@ -450,8 +469,7 @@ def cascade_report(
         plain_num_small_bins=points.plain_choice(router, rows_of(first), max_drop),
         interval=interval,
         reference=tables.reliability_table(router.bins, *rows[:2]),
-        points=every,
-        chosen=every[int(chosen.num_small_bins)] if chosen.feasible else alone,
+        points=points.of(interval, chosen, saved, confers=confers),
         small_cost=None if price.small is None else float(np.mean(each[0])),
         large_cost=None if price.large is None else float(np.mean(each[1])),
         cost_unit=price.unit,
@@ -466,12 +484,6 @@ def _rounded_up(limit: float) -> str:
 def _num_used(router: Router) -> int:
     """Bins of a router that held rows when it was fitted."""
     return int(np.count_nonzero(router.table.count))
-
-
-def _ends(interval: Interval, form: str) -> str:
-    return " to ".join(
-        form.format(float(end)) for end in (interval.lower, interval.upper)
-    )
 
 
 def _calibration(model: Model) -> str:

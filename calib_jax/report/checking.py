@@ -10,9 +10,13 @@ import numpy as np
 
 from ..io.cascade_records import CascadeRecord
 from ..io.outputs import Outputs
+from ..stats import tails
 from . import applying, evidence, pairs, phrases, scoring
 from .evidence import Drift, Loss
 from .records import Report, source
+
+# Rows that are missing by chance are not missing so unevenly.
+_CHANCE = 0.01
 
 
 class Verdict(enum.Enum):
@@ -56,6 +60,8 @@ class CheckReport(Report):
       drop_bound: the largest loss that the new rows do not exclude at the confidence
         level of the promise, or None.
       drop_p_value: probability of a loss this large if the promise held, or None.
+      untested: why the large model's rows cannot test the promise, in sentences, or
+        None.
       num_tests: how many tests could raise an alarm.
       alarm_share: false alarms that each of them may raise, as a share of all checks.
       verdict: `Verdict`.
@@ -81,6 +87,7 @@ class CheckReport(Report):
     drop: float | None
     drop_bound: float | None
     drop_p_value: float | None
+    untested: str | None
     num_tests: int
     alarm_share: float
     verdict: Verdict
@@ -126,6 +133,7 @@ class CheckReport(Report):
             *self._on_inputs(),
             *self._on_accuracy(),
             *self._on_drop(),
+            *([] if self.untested is None else [self.untested]),
             self._on_verdict(),
         ]
         if self.num_tests:
@@ -148,7 +156,10 @@ class CheckReport(Report):
         if self.alarm:
             return ("Send everything to the large model until you know why.", again)
         if not self.num_small_bins:
-            return ("It keeps nothing small: build one that does, calib-jax cascade.",)
+            return (
+                "It keeps nothing small, so there is nothing to watch: with more "
+                "labelled rows, build it again, calib-jax cascade.",
+            )
         if self.verdict is Verdict.SHOWN and (self.drifted or self.accuracy_fell):
             return (
                 "The promise holds, but what is saved may have changed: build the "
@@ -156,6 +167,11 @@ class CheckReport(Report):
             )
         if self.verdict is Verdict.SHOWN:
             return ("Keep using it, and check again on new rows.",)
+        if self.untested is not None:
+            return (
+                "To test the promise itself, ask the large model about all these "
+                "inputs, kept small or not, or about a random part, and label that.",
+            )
         if self.small_accuracy is None:
             return (
                 "Add labels and the large model's file to test the promise itself.",
@@ -230,6 +246,8 @@ class CheckReport(Report):
             return f"{promise} is broken: these rows contradict it."
         if self.verdict is Verdict.DRIFTED:
             return f"{promise} was made for other inputs: these have changed."
+        if self.untested is not None and not self.accuracy_fell:
+            return f"{promise} was not tested; nothing else contradicts it."
         if self.accuracy_fell:
             return f"{promise} is in doubt: the small model has become less accurate."
         return f"{promise} stands: nothing contradicts it."
@@ -256,7 +274,8 @@ def check_report(
     Args:
       record: from `calib_jax.load` of a `cascade.json`.
       small: new outputs of the small model, with labels or without.
-      large: new outputs of the large model on the same inputs, if there are labels.
+      large: new outputs of the large model on the same inputs, if there are labels, or
+        on a random part of them. The promise is not tested on those sent on alone.
       inputs: all new outputs of the small model, where only some of them have labels;
         by default `small`. Whether the inputs changed is tested on these.
       confidence_level: 1 minus the false-alarm rate, in `(0, 1)`.
@@ -297,12 +316,18 @@ def check_report(
     served = applying.of_record(record, "the record")
     whole = small if inputs is None else inputs
     pairs.check(small)
+    everything = applying.decide(served, whole)
+    kept_of_all = everything.small
+    assert kept_of_all is not None
+    untested, answered = None, large
     if large is not None:
-        small, large = pairs.joined(small, large)
-    decided = applying.decide(served, small)
-    everything = decided if whole is small else applying.decide(served, whole)
-    kept, kept_of_all = decided.small, everything.small
-    assert kept is not None and kept_of_all is not None
+        both = pairs.joined(small, large)
+        answered = both[1]
+        untested = _unfair(kept_of_all, whole, answered)
+        small, large = (small, None) if untested else both
+    decided = everything if small is whole else applying.decide(served, small)
+    kept = decided.small
+    assert kept is not None
     labelled = large is not None or _has_labels(small)
     outcomes = [
         None if one is None or not labelled else scoring.scored(one).outcome
@@ -337,8 +362,8 @@ def check_report(
     lost = evidence.loss(record, decided, outcomes, weighed, limit)
     fell = fall is not None and fall <= share
     sources = [source("small model", small)]
-    if large is not None:
-        sources.append(source("large model", large))
+    if answered is not None:
+        sources.append(source("large model", answered))
     right = None if outcomes[0] is None or not kept.any() else outcomes[0][kept]
     return CheckReport(
         sources=tuple(sources),
@@ -361,9 +386,39 @@ def check_report(
         drop=lost.drop,
         drop_bound=lost.bound,
         drop_p_value=lost.p_value,
+        untested=untested,
         num_tests=sum(tests),
         alarm_share=share,
         verdict=_verdict(drift if tests[0] else None, lost, limit, share),
+    )
+
+
+def _unfair(kept: np.ndarray, whole: Outputs, large: Outputs) -> str | None:
+    """Why rows with answers of both models are no random part of all, or None.
+
+    A cascade asks the large model only for what it sends on, and those rows tell
+    nothing of the answers that it keeps.
+
+    Args:
+      kept: whether the small model's answer is kept, of all rows.
+      whole: all rows of the small model.
+      large: the rows of both that can be judged.
+    """
+    judged = set(large.ids)
+    there = np.array([one in judged for one in whole.ids])
+    parts = [(int(np.sum(there & part)), int(np.sum(part))) for part in (kept, ~kept)]
+    total = int(np.sum(there)), len(kept)
+    p_value = 2 * min(
+        tails.hypergeometric_at_least(size - num, size, total[1] - total[0], total[1])
+        for num, size in parts
+    )
+    (num_kept, of_kept), (num_sent, of_sent) = parts
+    if p_value > _CHANCE and (num_kept or not of_kept):
+        return None
+    return (
+        f"Both models' answers can be judged for {num_kept:,} of the {of_kept:,} "
+        f"inputs that the small model keeps, and for {num_sent:,} of the {of_sent:,} "
+        "that are sent on: not a random part of them, so the promise is not tested."
     )
 
 

@@ -64,6 +64,8 @@ class Conferring:
             f"{phrases.signed_points(self.gain, 2)} points against the better model "
             f"alone ({phrases.level(confidence_level)} interval {lower} to {upper})."
         ]
+        if self.gain_interval[0] <= 0:
+            found.append("This half does not confirm the gain.")
         if promised:
             apart = ""
             if self.differ_share is not None:

@@ -52,11 +52,17 @@ def cascade_curve(
     num_small_bins: int,
     costs: tuple[float, float] | None,
     prefix: str,
+    *,
+    unused_arbiter: bool = False,
 ) -> Drawing:
-    """The curve of a cascade with a ring at K."""
+    """The curve of a cascade with a ring at K.
+
+    With an arbiter that is not used, K = 0 alone is as it is written.
+    """
+    name = "with the arbiter, not used" if unused_arbiter else "cascade"
     figure = plots.cascade_curves(
-        {"cascade": curve},
-        intervals={"cascade": interval},
+        {name: curve},
+        intervals={name: interval},
         num_small_bins=num_small_bins,
         costs=costs,
     )
@@ -67,7 +73,13 @@ def cascade_curve(
     text = (
         "Accuracy of the cascade against the share of inputs that the small model "
         f"answers, for each K from 0 to {len(share) - 1}; the ring is at "
-        f"K = {num_small_bins}. The table of K has the numbers."
+        f"K = {num_small_bins}. "
+        + (
+            "Above K = 0 an arbiter decides that is not used. "
+            if unused_arbiter
+            else ""
+        )
+        + "The table of K has the numbers."
     )
     element = Markup(svg.element(figure, text=text, prefix=prefix))
     moves = svg.moves(figure, share, accuracy, num_small_bins)

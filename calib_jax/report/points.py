@@ -54,7 +54,8 @@ class Point:
       drop_bound: the largest loss of accuracy that cannot be excluded at the report's
         confidence level; what the promise compares with its limit. 0 at K = 0
         without an arbiter.
-      cost: mean cost of an input, or None without costs.
+      cost: mean cost of an input, or None without costs. At K = 0 without an arbiter
+        the small model is not asked.
       cost_saved_share: cost saved as a share of always asking the large model, or None.
       cost_saved_share_interval: its lower and upper end, or None.
       allowed: whether the promise holds for this K. K = 0 is not tested, and needs no
@@ -113,6 +114,23 @@ def interval(
     return dataclasses.replace(found, outcome_advantage=taken.outcome_advantage)
 
 
+def with_large_alone(found: CascadeInterval, alone: CascadeInterval) -> CascadeInterval:
+    """The first with K = 0 of the second, in which no arbiter decides."""
+
+    def first(one: Interval, other: Interval) -> Interval:
+        return jax.tree.map(
+            lambda values, start: np.concatenate([start[:1], values[1:]]), one, other
+        )
+
+    return dataclasses.replace(
+        found,
+        small_share=first(found.small_share, alone.small_share),
+        accuracy=first(found.accuracy, alone.accuracy),
+        over_large=first(found.over_large, alone.over_large),
+        pgr=first(found.pgr, alone.pgr),
+    )
+
+
 def for_every_k(
     key: jax.Array,
     router: Router,
@@ -165,6 +183,16 @@ def of(
     for budget in range(len(bound)):
         part = None if saved is None else saved[budget].cost_saved_share
         share = None if part is None else _finite(part.estimate)
+        ends = (
+            None
+            if share is None or part is None
+            else (short(part.lower), short(part.upper))
+        )
+        cost = None if saved is None else short(saved[budget].cost.estimate)
+        if saved is not None and not budget and not confers:
+            # Always asking the large model takes no small one.
+            cost = short(saved[0].cost.estimate + saved[0].cost_saved.estimate)
+            share, ends = (None, None) if share is None else (0.0, (0.0, 0.0))
         found.append(
             Point(
                 num_small_bins=budget,
@@ -174,11 +202,9 @@ def of(
                 accuracy_change=short(changes[budget]),
                 accuracy_change_interval=_pair(interval.over_large, budget),
                 drop_bound=short(bound[budget]) if budget or confers else 0.0,
-                cost=None if saved is None else short(saved[budget].cost.estimate),
+                cost=cost,
                 cost_saved_share=share,
-                cost_saved_share_interval=None
-                if share is None or part is None
-                else (short(part.lower), short(part.upper)),
+                cost_saved_share_interval=ends,
                 allowed=int(confers) <= budget <= int(chosen.num_small_bins),
             )
         )

@@ -18,14 +18,16 @@ def impossible(
     max_drop: float,
     chosen: Selection,
     rows_needed: int | None,
+    *,
+    weighed: bool = False,
 ) -> list[str]:
     """Why K = 1, which is tried first, does not pass."""
     if bool(chosen.same_rows):
         return ["The rows to choose on are those of the router."]
     first, limit = points[1], -max_drop
     found = (
-        f"With one bin kept small it {phrases.lost(-first.accuracy_change)} on "
-        "these rows"
+        f"With one bin kept small{' and the arbiter' if weighed else ''} it "
+        f"{phrases.lost(-first.accuracy_change)} on these rows"
     )
     if first.accuracy_change >= limit:
         bound = first.drop_bound
@@ -50,3 +52,29 @@ def impossible(
             "than it passes."
         )
     return sentences
+
+
+def instead(plain: Point, least: float | None, weighed: bool) -> list[str]:
+    """Which limit these rows can promise, and a K without a promise.
+
+    Args:
+      plain: what the K does that suffices on the rows of the fit.
+      least: the least limit that is possible, or None.
+      weighed: whether an arbiter decides where both models were asked.
+    """
+    found = []
+    if least is not None:
+        found.append(
+            f"The smallest loss these rows can guarantee is {phrases.points(least, 2)}."
+            if least >= 0
+            else "The largest gain these rows can guarantee is "
+            f"{phrases.gained(least, 2)}."
+        )
+    if plain.num_small_bins:
+        found.append(
+            "Without a guarantee, the first half suggests K = "
+            f"{plain.num_small_bins}{' with the arbiter' if weighed else ''}: it keeps "
+            f"{phrases.percent(plain.small_share)} of inputs small and is right "
+            f"{phrases.percent(plain.accuracy)} of the time on the other half."
+        )
+    return found

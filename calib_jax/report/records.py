@@ -75,6 +75,8 @@ class Report:
       seed: of the random halves and of all draws.
       confidence_level: of the intervals and promises.
       versions: of the packages that computed it, by name.
+      reading: options that outputs like these are read with, as words of a command.
+      labelling: the same for their labels.
     """
 
     # The command that makes it, and the title of its page.
@@ -87,6 +89,8 @@ class Report:
     seed: int
     confidence_level: float
     versions: Mapping[str, str] = dataclasses.field(default_factory=versions.of_all)
+    reading: str = dataclasses.field(default="", metadata={"plain": False})
+    labelling: str = dataclasses.field(default="", metadata={"plain": False})
 
     def headline(self) -> dict[str, Any]:
         """The numbers that matter most, by name: the first keys of the JSON."""

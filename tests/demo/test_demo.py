@@ -239,7 +239,13 @@ def test_wrong_arguments(argv, capsys):
 def test_a_folder_that_cannot_be_made(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert cli.main(["demo", "--output", str(tmp_path / "file")]) == 2
-    assert "cannot make the folder" in capsys.readouterr().err
+    assert "cannot write to the folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc")
+def test_a_folder_that_takes_no_file_is_found_before_the_work(capsys):
+    assert cli.main(["demo", "--output", "/proc/self"]) == 2
+    assert "cannot write to the folder /proc/self" in capsys.readouterr().err
 
 
 def test_a_missing_extra_is_named():

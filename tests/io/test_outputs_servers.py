@@ -255,3 +255,17 @@ def test_refusals_of_chats(tmp_path):
     refused = chat("b", [entry("Sorry", -0.5)], key="refusal")
     outputs = read(write(tmp_path / "a", [chat("a", [entry("4", -0.5)]), refused]))
     assert outputs.ids == ("a",) and outputs.dropped == {"a refusal": 1}
+
+
+def test_costs_beside_the_id(tmp_path):
+    """Of the request, whatever holds the answer; a line without one has none."""
+    values = letter("", *VALUES[0])
+    lines = [
+        chat("a", values) | {"cost": 0.25},
+        batch("b", chat("c", values)) | {"cost_usd": 2},
+        chat("d", values) | {"cost": None},
+        chat("e", values) | {"cost": "free"},
+    ]
+    outputs = read(write(tmp_path / "a", lines), choices=CHOICES)
+    np.testing.assert_array_equal(outputs.cost, [0.25, 2, np.nan, np.nan])
+    assert read(write(tmp_path / "a", lines[2:]), choices=CHOICES).cost is None

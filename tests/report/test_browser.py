@@ -204,7 +204,7 @@ def expected(k):
         "saved-ends": " to ".join(
             map(phrases.hundred, point.cost_saved_share_interval)
         ),
-        "allowed": ("yes" if point.allowed else "no")
+        "allowed": ("yes" if point.allowed else "no" if k else "not tested")
         + (", chosen" if k == report.num_small_bins else ""),
     }
 
@@ -238,7 +238,7 @@ def test_slider(visit, viewport):
     assert moved["said"].startswith(f"K = {report.num_small_bins + 1}: ")
     assert moved["mark"] != first["mark"]
     page.keyboard.press("Home")
-    assert check(page, 0)["said"].startswith("K = 0: the large model answers")
+    assert check(page, 0)["said"].startswith("K = 0: both models are asked for every")
     page.keyboard.press("End")
     check(page, last)
     # By mouse.

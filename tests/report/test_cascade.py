@@ -415,3 +415,20 @@ def test_promises_are_kept():
         lost = np.mean(keep * (large_right.astype(float) - small_right))
         broken += lost > limit
     assert broken <= 10
+
+
+def test_models_too_close_for_a_gap():
+    """A share of a gap of nearly 0 says nothing; JSON keeps it."""
+    found = report.cascade_report(*made_pairs.pair())
+    assert "has an APGR of" in " ".join(found.sentences())
+    right = found.small.accuracy
+    near = dataclasses.replace(found.large, accuracy=right + 0.009)
+    close = dataclasses.replace(found, large=near)
+    assert "too close in accuracy for an APGR" in " ".join(close.sentences())
+    assert "has an APGR of" not in " ".join(close.sentences())
+    gap = found.interval.over_large
+    wide = dataclasses.replace(gap, upper=gap.upper * 0)
+    interval = dataclasses.replace(found.interval, over_large=wide)
+    unsure = dataclasses.replace(found, interval=interval)
+    assert "too close in accuracy for an APGR" in " ".join(unsure.sentences())
+    assert unsure.as_dict()["apgr"] == found.apgr

@@ -10,7 +10,7 @@ import scipy.stats
 
 import calib_jax as cj
 from calib_jax import report
-from calib_jax.report import Verdict
+from calib_jax.report import Verdict, applying, pages
 
 pytestmark = pytest.mark.once
 
@@ -311,3 +311,44 @@ def test_false_alarms_are_rare(tmp_path):
         assert alarms[name] / runs <= each + 3 * np.sqrt(each * (1 - each) / runs)
     # And not because no test can raise one.
     assert alarms["drift"] > 0 and alarms["accuracy"] > 0
+
+
+def part_of(outputs, where):
+    return dataclasses.replace(
+        outputs,
+        ids=tuple(np.array(outputs.ids)[where].tolist()),
+        scores=outputs.scores[where],
+        outcomes=outputs.outcomes[where],
+    )
+
+
+def test_large_answers_of_what_was_sent_on(made):
+    """They say nothing of the answers that are kept, whatever these have become."""
+    record = made[1]
+    small, large = made_pairs.pair(rows=2000, seed=7)
+    kept = applying.decide(applying.of_record(record, "it"), small).small
+    worse = dataclasses.replace(small, outcomes=np.where(kept, 0, small.outcomes))
+    sent = part_of(large, ~kept)
+    check = report.check_report(record, worse, sent)
+    assert check.verdict is Verdict.NOT_CONTRADICTED and check.accuracy_fell
+    assert check.alarm and check.num_tests == 2
+    assert check.drop is check.drop_bound is check.drop_p_value is None
+    # The small model's answers are judged all the same, on all rows.
+    assert check.num_labelled == 2000 and check.small_accuracy == 0
+    well = report.check_report(record, small, sent)
+    assert not well.alarm and well.verdict is Verdict.NOT_CONTRADICTED
+    text = " ".join(well.sentences())
+    assert f"judged for 0 of the {kept.sum():,} inputs" in text
+    assert "was not tested; nothing else contradicts it" in text
+    assert "ask the large model about all these inputs" in well.next_steps()[0]
+    assert "was not tested; nothing else" in pages.page(well)
+    # Half of the kept rows are missing too many; a random half of all is not.
+    some = part_of(large, ~kept | (np.arange(2000) % 2 == 0))
+    assert report.check_report(record, small, some).untested is not None
+    half = part_of(large, np.random.default_rng(0).random(2000) < 0.5)
+    fair = report.check_report(record, small, half)
+    assert fair.untested is None and fair.num_labelled == len(half)
+    # Nor do labels of those sent on alone.
+    labelled = (part_of(one, ~kept) for one in (small, large))
+    check = report.check_report(record, *labelled, inputs=small)
+    assert check.untested is not None and check.verdict is not Verdict.SHOWN

@@ -114,6 +114,9 @@ def test_sentences_and_json(found):
     assert "the cascade is at least 4 points more accurate than the large" in text
     steps = found.next_steps()
     assert any(step.endswith("cascade.json NEW_SMALL NEW_LARGE") for step in steps)
+    assert "does not confirm" not in text
+    unsure = dataclasses.replace(found.conferring, gain_interval=(0.0, 0.1))
+    assert unsure.sentences(0.95, True)[-1] == "This half does not confirm the gain."
     data = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert data["arbiter"] is True
     assert data["both_accuracy"] == data["conferring"]["both_accuracy"]
@@ -137,24 +140,34 @@ def test_the_large_model_decides_if_asked(pair, found):
 
 def test_without_a_promise_it_is_not_used(pair, tmp_path):
     """So large a gain is not shown, and the large model answers everything."""
-    found = report.cascade_report(*pair, max_drop=-0.1)
+    found = report.cascade_report(*pair, max_drop=-0.1, small_cost=1, large_cost=2)
     assert not found.feasible and found.weighed and not found.confers
     head = found.headline()
     assert head["arbiter"] is False and head["both_gain"] > 0.05
     assert head["accuracy"] == pytest.approx(found.large.accuracy, abs=1e-6)
     assert found.chosen.accuracy_change == 0 == found.chosen.drop_bound
-    assert found.points[0].accuracy > found.chosen.accuracy + 0.05
+    # What is shown for K = 0 is what is written; the other K are with the arbiter.
+    assert found.chosen is found.points[0] and found.chosen.allowed
+    assert found.chosen.cost == 2 and head["cost_saved_share"] == 0
+    assert head["accuracy"] == found.as_dict()["points"][0]["accuracy"]
+    np.testing.assert_allclose(found.curve.accuracy[0], found.large.accuracy)
+    assert found.points[1].accuracy > found.chosen.accuracy + 0.03
     text = " ".join(found.sentences())
     assert "the large model answers everything, without the arbiter." in text
     assert "If both models are asked for every input" in text
     assert "Where the large model is asked" not in text
     steps = found.next_steps()
-    # A smaller gain is possible.
+    assert steps[0].startswith("Ask for a smaller gain (--max-drop -0.")
+    assert "With one bin kept small and the arbiter it gains" in text
     named = float(steps[0].split("--max-drop ")[1].split(")")[0])
     assert report.cascade_report(*pair, max_drop=named).confers
     assert steps[-1] == "Until then ask the large model for every input."
     page = pages.page(found)
-    assert "so the arbiter is not used" in page and "not tested, chosen" not in page
+    assert "so the arbiter is not used" in page and "yes, chosen" in page
+    assert "K = 0 asks both" not in page and "always both" not in page
+    assert "arbiter would take the large" in page and "arbiter takes the" not in page
+    assert "K = 0: the large model answers everything" in page
+    assert "K = 0 is the large model alone, as it is written; all other" in page
     path = tmp_path / "cascade.json"
     found.files()["cascade.json"](path)
     record = cj.load(path)
@@ -342,3 +355,30 @@ def test_outcomes_alone_count_all_rows():
     found = report.cascade_report(*pair)
     assert found.conferring.differ_share is None and found.confers
     assert "count as different in all rows" in pages.page(found)
+
+
+def test_a_given_k_promises_nothing(pair, path, tmp_path):
+    found = report.cascade_report(*pair, max_drop=-0.1, num_small_bins=4)
+    assert found.num_small_bins == 4 and not found.feasible and found.confers
+    assert found.chosen is found.points[4] and found.points[0].accuracy_change > 0.05
+    text = " ".join(found.sentences())
+    assert "K is 4 of 15 bins" in text and "so nothing is promised" in text
+    assert "With confidence" not in text and "No K can" not in text
+    assert "the arbiter weighs both answers" in text
+    steps = " ".join(found.next_steps())
+    assert "Check later whether inputs changed" in steps and "promise" not in steps
+    page = pages.page(found)
+    assert "the promise was made" not in page and "not used" not in page
+    assert page.count("no promise, given") == 2 and "yes, chosen" not in page
+    assert (
+        "The promise allows" not in page and 'against the large model alone."' in page
+    )
+    target = tmp_path / "cascade.json"
+    found.files()["cascade.json"](target)
+    record = cj.load(target)
+    assert record.num_small_bins == 4 and record.arbiter is not None
+    assert record.promise is record.selection is None and record.num_rows == 1500
+    check = report.check_report(record, *made_pairs.two_large(seed=1))
+    assert "makes no promise" in " ".join(check.sentences())
+    with pytest.raises(ValueError, match="K from 0 to num_bins, 15, got 16"):
+        report.cascade_report(*pair, num_small_bins=16)

@@ -71,7 +71,7 @@ def _suspects(title: str, results: Results, where: np.ndarray) -> Table:
         jnp.stack([half.confidence for half in halves]),
         results.cleaning.labels,
     )
-    table = new_table(title, ["String", "Label", "Suggested"], ["Confidence"])
+    table = new_table(title, ["String", "Label", "Suggested"], ["Least sure, %"])
     seen: set[str] = set()
     ordered = np.argsort(-np.where(where, np.asarray(score), -np.inf), stable=True)
     for row in ordered[: int(np.sum(where & (np.asarray(score) > 0)))]:

@@ -8,7 +8,7 @@ import numpy as np
 from .. import responses
 from ..answers import answer_positions, choice_log_probabilities, written_choices
 from ..log_probabilities import LogProbabilities, joined
-from . import decisions
+from . import decisions, names
 from .left_out import LeftOut, Place, Places
 from .rows import Rows
 
@@ -54,12 +54,12 @@ def read(
     found = _Found(choices, has_ids=_has_id(first) or len(places.paths) > 1)
     pieces: set[tuple[str, int]] = set()
     held: list[_Held] = []
-    for place, identity, choice in _choices(lines, places, left_out, found):
-        if not choice.finished:
-            pieces.add((choice.identity or identity, choice.index))
-            left_out.refuse(responses.PIECE, places.name_of(place))
+    for one in _choices(lines, places, left_out, found):
+        if not one.choice.finished:
+            pieces.add((one.choice.identity or one.identity, one.choice.index))
+            left_out.refuse(responses.PIECE, places.name_of(one.place))
             continue
-        held.append(_Held(place, identity, choice))
+        held.append(one)
         if len(held) == _HELD:
             found.add(held, places, left_out)
             held = []
@@ -77,11 +77,11 @@ def _choices(
     left_out: LeftOut,
     found: "_Found",
 ) -> Iterator["_Held"]:
-    names: dict[str, str] = {}
+    seen: dict[str, str] = {}
     for place, line in lines:
-        if len(names) > _NAMES:
-            names.clear()
-        choices, errors = responses.parse(line, names)
+        if len(seen) > _NAMES:
+            seen.clear()
+        choices, errors = responses.parse(line, seen)
         if errors and isinstance(line, Mapping) and decisions.is_decision(line):
             errors = [responses.MalformedError("a decision in a file of answers")]
         for error in errors:
@@ -89,6 +89,7 @@ def _choices(
                 left_out.drop(str(error), places.name_of(place))
             else:
                 left_out.refuse(str(error), places.name_of(place))
+        cost = _cost(line) if choices else np.nan
         for choice in choices:
             identity = choice.identity if _has_id(line) else places.stem(place) or ""
             if bool(identity) != found.has_ids:
@@ -98,7 +99,7 @@ def _choices(
             if choice.refused:
                 left_out.drop("a refusal", places.name_of(place))
                 continue
-            yield _Held(place, identity, choice)
+            yield _Held(place, identity, choice, cost)
 
 
 def _has_id(line: Mapping[str, Any]) -> bool:
@@ -108,12 +109,21 @@ def _has_id(line: Mapping[str, Any]) -> bool:
     return line.get("id") is not None and line.get("object") not in _BODIES
 
 
+def _cost(line: Mapping[str, Any]) -> float:
+    """What a line says beside its id that the request cost, or NaN."""
+    given = next((line[name] for name in names.NAMES["cost"] if name in line), None)
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return float("nan")
+    return float(given)
+
+
 class _Held(NamedTuple):
     """An answer, its line, and the id that this gives the request."""
 
     place: Place
     identity: str
     choice: responses.Choice
+    cost: float
 
 
 class _Found:
@@ -125,6 +135,7 @@ class _Found:
         self.requests: list[str] = []
         self.indices: list[int] = []
         self.texts: list[str] = []
+        self.costs: list[float] = []
         self.predictions: list[int | None] = []
         self.values: list[np.ndarray] = []
 
@@ -136,7 +147,7 @@ class _Found:
     ) -> None:
         read = joined([(one.place.number, one.choice) for one in held])
         kept, values, predictions = self._values(read)
-        for row, (place, identity, choice) in enumerate(held):
+        for row, (place, identity, choice, cost) in enumerate(held):
             if not kept[row]:
                 reason = (
                     "an empty answer, or one with a token of probability 0"
@@ -149,6 +160,7 @@ class _Found:
             self.requests.append(choice.identity or identity)
             self.indices.append(choice.index)
             self.texts.append(choice.text)
+            self.costs.append(cost)
             self.predictions.append(predictions[row])
             places.add(place)
         self.values.append(values[kept])
@@ -169,6 +181,7 @@ class _Found:
 
     def rows(self, places: Places) -> Rows:
         values = np.concatenate(self.values)
+        cost = np.asarray(self.costs, np.float64)
         rows = Rows(
             format=NAME,
             kind="scores" if self.choices is None else "log_probabilities",
@@ -177,6 +190,7 @@ class _Found:
             ids=self.ids,
             has_ids=self.has_ids,
             num_read=places.num_read,
+            cost=cost if (cost == cost).any() else None,
             texts=self.texts,
         )
         if self.choices is None:
