@@ -24,6 +24,8 @@ from ..calibration.solvers import Evaluation
 _LEAST = np.float32(1e-30)
 # No weight is larger: at this one, nearly every probability is 0 or 1.
 _MOST = np.float32(1e4)
+# A logarithm below that of every probability, for a single class.
+_LOWEST = np.finfo(np.float32).min
 # Rows sum to 1 up to this, in bfloat16 and with few decimals too.
 ROUNDING = 1e-2
 # The solver gets near the optimum on so many rows before it reads all of them.
@@ -157,7 +159,7 @@ def judge(
     Returns:
       float32 `[N]`, log-probability of the given label; int32 `[N]`, the most probable
       class; float32 `[N]`, its probability; float32 `[N]`, log-probability of the
-      given label less that of all classes but the most probable one.
+      given label less that of all classes but the most probable one, at most 0.
     """
 
     def of_block(block: Any) -> tuple[jax.Array, ...]:
@@ -169,10 +171,17 @@ def judge(
         below = below - largest[:, None]
         exponentials = jnp.exp(below)
         best = jnp.arange(below.shape[1], dtype=jnp.int32)[None] == first[:, None]
-        (rest,) = class_axis.sum_classes(jnp.where(best, 0.0, exponentials))
+        # Where the best class takes all, the sum of the others rounds to 0, but not the
+        # share that each has in it.
+        others = jnp.where(best, -jnp.inf, below)
+        second = jnp.maximum(class_axis.largest_class(others)[0], _LOWEST)
+        rest, ratio = class_axis.sum_classes(
+            jnp.where(best, 0.0, exponentials), jnp.exp(others - second[:, None])
+        )
         own = masking.take_last(below, label)
         total = 1 + rest
-        return own - jnp.log(total), first, 1 / total, own - jnp.log(rest)
+        log_share = jnp.minimum(own - second - jnp.log(ratio), 0.0)
+        return own - jnp.log(total), first, 1 / total, log_share
 
     return reduce.map_rows(of_block, lax.stop_gradient((probabilities, labels, half)))
 

@@ -119,8 +119,10 @@ def _errors(
         shared_errors.parameters_of(shared),
         mean[:, None],
         least[:, None],
-        number[:, None],
+        jnp.maximum(number, 1.0)[:, None],
     )
+    # No expert of an empty group can be wrong about the label.
+    together = jnp.where(number[:, None] > 0, together, 1.0)
     times = jnp.where(
         jnp.isnan(log_share), 0.0, -log_share - math.log(max(num_classes - 1, 1))
     )

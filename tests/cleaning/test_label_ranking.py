@@ -1,5 +1,7 @@
 """`find_label_issues` against a pool fitted in float64, and on flipped labels."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +10,7 @@ from scipy import optimize, special, stats
 
 import calib_jax as cj
 from calib_jax._core import reduce
-from calib_jax.cleaning import pools
+from calib_jax.cleaning import pools, ranked_precision
 
 pytestmark = pytest.mark.once
 
@@ -373,3 +375,67 @@ def test_errors(rows, change, message):
     probabilities, _, labels = rows
     with pytest.raises(ValueError, match=message):
         cj.cleaning.find_label_issues(*change(probabilities, labels))
+
+
+def sure(num_models, num_rows=300, seed=0):
+    """Models whose probabilities are 0 and 1 in float32 for many rows.
+
+    Returns:
+      probabilities `[M, N, C]`, given labels.
+    """
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, CLASSES, num_rows)
+    logits = 1.5 * rng.normal(size=(num_models, num_rows, CLASSES))
+    logits[:, np.arange(num_rows), truth] += 1 + rng.exponential(8, num_rows)
+    moved = rng.integers(1, CLASSES, num_rows) * (rng.random(num_rows) < 0.05)
+    probabilities = np.float32(special.softmax(12 * logits, axis=2))
+    return probabilities, (truth + moved) % CLASSES
+
+
+def test_models_that_are_certain_have_a_finite_expectation():
+    probabilities, labels = sure(5)
+    assert np.mean(probabilities.max(axis=2) == 1) > 0.5
+    found = cj.cleaning.find_label_issues(probabilities, labels)
+    lower, middle, upper = (
+        np.asarray(getattr(found, f"expected_{name}"))
+        for name in ("lower", "precision", "upper")
+    )
+    assert np.all((lower >= 0) & (lower <= middle) & (middle <= upper) & (upper <= 1))
+
+
+def test_errors_whose_correlation_rounds_to_1_have_a_finite_expectation():
+    """Of labels that no expert contradicts, the design effect would be 0 / 0."""
+    rng = np.random.default_rng(0)
+    confidences = np.float32(rng.uniform(0.5, 0.99, (5, 200)))
+    outcomes = rng.random((5, 200)) < confidences
+    outcomes[:, :100] = True
+    shared = cj.cleaning.fit_shared_errors(confidences, outcomes)
+    found = ranked_precision.expect(
+        dataclasses.replace(shared, log_odds=jnp.full_like(shared.log_odds, 30.0)),
+        jnp.asarray(confidences.T),
+        jnp.asarray(~outcomes.T),
+        jnp.zeros(200),
+        jnp.ones(200, bool),
+        jnp.float32(0.05),
+        CLASSES,
+    )
+    for values in jax.tree.leaves(found):
+        assert np.all((values >= 0) & (values <= 1))
+
+
+def test_the_share_of_a_label_beside_a_class_that_takes_all():
+    """All but one class have a probability that float32 drops beside 1."""
+    logs = np.float32([[0, -20, -22, -28], [0, -60, -61, -62], [0, -1, -1, -1]])
+    probabilities = np.exp(logs)
+    labels = jnp.arange(1, 4, dtype=jnp.int32)
+    *_, found = pools.judge(
+        (jnp.asarray(probabilities),),
+        labels,
+        jnp.zeros(3, jnp.int32),
+        jnp.full((2, 1), 2.0),
+        jnp.full(1, 1e-30),
+    )
+    own = 2 * np.float64(logs)[np.arange(3), labels]
+    others = special.logsumexp(2 * np.float64(logs)[:, 1:], axis=1)
+    np.testing.assert_allclose(found, own - others, atol=1e-4)
+    assert np.all(np.asarray(found) <= 0)
