@@ -77,8 +77,8 @@ def find_label_issues(
     `fit_shared_errors`: models make mistakes together, and what the rows leave open is
     in its interval. With one model they leave nearly everything open.
 
-    Halves go by a hash of the probabilities: rows may come in any order, and equal rows
-    are in one half. A probability of 0 counts as half of the least positive one of its
+    Halves go by a hash of the probabilities: rows may come in any order. Equal rows
+    alternate between the halves. A probability of 0 counts as half of the least positive one of its
     model, or as 1e-30 if that is larger. The fit has a penalty worth about one row,
     which pulls the weights to 1 / M: with few rows, calibration changes little.
 

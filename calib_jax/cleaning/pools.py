@@ -43,8 +43,9 @@ def look(
 
     Returns:
       bool `[N]`: kept, a label that is a class, and probabilities that sum to 1; int32
-      `[N]`, 0 or 1, by a hash of the probabilities, so that neither the order of the
-      rows nor any label has a say; float32 `[N, M]`, +inf where all are 0.
+      `[N]`, 0 or 1, by a hash of the probabilities, so that no label has a say, nor the
+      order of the rows but among equal ones, which alternate; float32 `[N, M]`, +inf
+      where all are 0.
     """
 
     def of_block(block: Any) -> tuple[jax.Array, ...]:
@@ -60,12 +61,14 @@ def look(
             hashed = hashing.mixed(value, hashed)
             positive = jnp.where(value > 0, value, jnp.inf)
             least.append(jnp.min(positive, axis=1))
-        return sound, hashing.part(hashed, 2), *least
+        return sound, hashed, *least
 
-    sound, half, *least = reduce.map_rows(
+    sound, hashed, *least = reduce.map_rows(
         of_block, lax.stop_gradient((probabilities, labels))
     )
     sound = sound if kept is None else sound & kept
+    # Equal rows, all in one half, would leave the other fit without any.
+    half = (hashing.part(hashed, 2) + hashing.number_among_equals(hashed, sound)) % 2
     return sound, half, jnp.stack(least, axis=1)
 
 

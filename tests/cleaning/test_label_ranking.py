@@ -9,7 +9,7 @@ import pytest
 from scipy import optimize, special, stats
 
 import calib_jax as cj
-from calib_jax._core import reduce
+from calib_jax._core import hashing, reduce
 from calib_jax.cleaning import pools, ranked_precision
 
 pytestmark = pytest.mark.once
@@ -439,3 +439,28 @@ def test_the_share_of_a_label_beside_a_class_that_takes_all():
     others = special.logsumexp(2 * np.float64(logs)[:, 1:], axis=1)
     np.testing.assert_allclose(found, own - others, atol=1e-4)
     assert np.all(np.asarray(found) <= 0)
+
+
+def test_equal_rows_are_in_both_halves():
+    """All in one, the other fit would see no rows, and nothing would be calibrated."""
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 2, 1000)
+    answer = np.where(rng.random(1000) < 0.1, 1 - truth, truth)
+    for stated in (0.97, 0.98, 0.99):
+        voted = np.eye(2)[answer] * (2 * stated - 1) + 1 - stated
+        found = cj.cleaning.find_label_issues(np.float32(voted), truth)
+        agreement = (answer == truth).mean()
+        np.testing.assert_allclose(found.confidences, agreement, atol=0.03)
+        # Rows that are all the same.
+        same = np.full((1000, 2), [stated, 1 - stated], np.float32)
+        found = cj.cleaning.find_label_issues(same, (answer != truth).astype(int))
+        np.testing.assert_allclose(found.confidences, agreement, atol=0.03)
+
+
+def test_rows_are_numbered_among_their_equals():
+    hashed = jnp.asarray([7, 3, 7, 7, 3, 9, 7], jnp.uint32)
+    where = jnp.asarray([1, 1, 0, 1, 1, 1, 1], bool)
+    found = hashing.number_among_equals(hashed, where)
+    np.testing.assert_array_equal(found, [0, 0, 3, 1, 1, 0, 2])
+    none = hashing.number_among_equals(hashed[:0], where[:0])
+    assert none.shape == (0,)
