@@ -78,9 +78,10 @@ def find_label_issues(
     in its interval. With one model they leave nearly everything open.
 
     Halves go by a hash of the probabilities: rows may come in any order. Equal rows
-    alternate between the halves. A probability of 0 counts as half of the least positive one of its
-    model, or as 1e-30 if that is larger. The fit has a penalty worth about one row,
-    which pulls the weights to 1 / M: with few rows, calibration changes little.
+    alternate between the halves. A probability of 0 counts as half of the least
+    positive one of its model, or as 1e-30 if that is larger. The fit has a penalty
+    worth about one row, which pulls the weights to 1 / M: with few rows, calibration
+    changes little.
 
     Args:
       probabilities: floating `[N, C]` or `[M, N, C]`, rows that sum to 1 (up to 0.01),

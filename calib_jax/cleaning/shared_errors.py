@@ -45,13 +45,19 @@ _SHARE_SHAPE = 5.0
 # Nothing is more certain than this.
 _LEAST_ERROR = np.float32(1e-5)
 _LOG_NUM_POINTS = 10
+NUM_PARAMETERS = 4
+
+
+def even_points(num_coordinates: int) -> np.ndarray:
+    """Points spread evenly in the unit cube; more coordinates leave the first as is."""
+    # A Sobol sequence is spread more evenly than draws, and needs no key.
+    even = qmc.Sobol(num_coordinates, scramble=False).random_base2(_LOG_NUM_POINTS).T
+    return even + 2.0 ** -(_LOG_NUM_POINTS + 1)
 
 
 def _prior_points() -> np.ndarray:
     """Points `[4, D]` that represent the prior, less the slope's mean."""
-    # A Sobol sequence is spread more evenly than draws, and needs no key.
-    even = qmc.Sobol(4, scramble=False).random_base2(_LOG_NUM_POINTS).T
-    even = even + 2.0 ** -(_LOG_NUM_POINTS + 1)
+    even = even_points(NUM_PARAMETERS)
     related = np.maximum(even[0] - _INDEPENDENT, 1e-6) / (1 - _INDEPENDENT)
     log_odds = _LOG_ODDS + _LOG_ODDS_SPREAD * special.ndtri(related)
     log_odds = np.where(even[0] < _INDEPENDENT, _NO_CORRELATION, log_odds)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize, special, stats
+from scipy.stats import qmc
 
 import calib_jax as cj
 from calib_jax._core import hashing, reduce
@@ -120,14 +121,17 @@ def errors(ranked, shared, logs, labels):
     effective = number / (1 + (number - 1) * correlation)
     together = np.minimum(on_right_labels(mean) ** effective, on_right_labels(least))
     together = np.where(number > 0, together, 1)
-    # A label that is wrong at random is any other class alike.
+    # A wrong label is any other class alike, as far as the label tells.
     pool = np.exp(logs)
     own, best = pool[np.arange(ROWS), labels], pool.max(1)
+    even = qmc.Sobol(6, scramble=False).random_base2(10).T + 2.0**-11
     times = np.where(own == best, 1, (1 - best) / own / (CLASSES - 1))[:, None]
-    at_random = np.minimum(draws.constant, wrong)
+    times = times ** (2 * even[4]) * np.where(
+        number > 0, np.exp(stats.norm.ppf(even[5])), 1
+    )
     confirms = error / (CLASSES - 1) / (1 - error)
     confirms = np.where(contradicts, 1, confirms).min(1, keepdims=True)
-    likely = (at_random * times + wrong - at_random) * np.minimum(confirms, 1)
+    likely = wrong * times * np.minimum(confirms, 1)
     return likely / (likely + (1 - wrong) * together)
 
 
