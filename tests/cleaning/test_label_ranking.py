@@ -230,6 +230,9 @@ def test_one_model_may_have_an_axis_of_its_own(rows):
         for given in (probabilities[0], probabilities[:1])
     )
     jax.tree.map(np.testing.assert_array_equal, plain, apart)
+    # Calibrated to the given labels, it cannot tell its mistakes from wrong labels.
+    for name in ("lower", "precision", "upper"):
+        assert np.isnan(getattr(plain, f"expected_{name}")).all()
     # One model alone is its own pool.
     right = np.asarray(plain.suggestion) == np.asarray(labels)
     np.testing.assert_allclose(
@@ -373,6 +376,12 @@ def test_several_blocks(monkeypatch):
         (lambda p, y: (p[:0], y), "at least one model"),
         (lambda p, y: (p[0, 0], y), r"\[N, C\] or \[M, N, C\]"),
         (lambda p, y: (y, p), "Probabilities come first, labels second"),
+        (lambda p, y: (p[[0, 1, 0]], y), "models 0 and 2 are the same"),
+        (
+            lambda p, y: (p, (y + 1) % CLASSES),
+            "agree with at most .* fewer than by chance.* from 1",
+        ),
+        (lambda p, y: (p[..., [1, 2, 3, 0]], y), "in another order than the columns"),
     ],
 )
 def test_errors(rows, change, message):
