@@ -15,7 +15,7 @@ from scipy import optimize
 
 import calib_jax as cj
 from benchmarks.kit import outputs, report
-from benchmarks.kit.report import Draw, percent
+from benchmarks.kit.report import Draw, number, percent
 
 from . import ranking_cases, ranking_scores
 from .ranking_cases import Case
@@ -264,11 +264,8 @@ def describe(found: Sequence[Foreseen]) -> dict[str, Any]:
         "summary_table": _summary({"people judged": judged, "flipped": made}),
         "case_table": _by_case(found),
         "top_table": _by_top_bins(judged),
-        "bad": [
-            f"{_named(one)} ({percent(_coverage(one), 0)} %)"
-            for one in found
-            if _coverage(one) < 0.95
-        ],
+        "bad": [_missed(one) for one in found if _coverage(one) < 0.95],
+        "tenth": _tenth(found),
         "num_cases": len(found),
         "worst_independent": percent(
             _over(judged, lambda one: one.independent - one.actual, np.nanmax), 0
@@ -288,6 +285,41 @@ def _named(one: Foreseen) -> str:
 
 def _coverage(one: Foreseen) -> float:
     return float(np.nanmean(one.covered))
+
+
+def _missed(one: Foreseen) -> dict[str, Any]:
+    """Where the interval misses the actual share in some split, and by how much."""
+    missed = one.covered == 0
+    too_high, too_low = one.lower - one.actual, one.actual - one.upper
+    places = np.flatnonzero(missed.any(axis=0))
+    distance = max(
+        np.maximum(too_high, too_low)[missed[:, k], k].mean() for k in places
+    )
+    return {
+        "name": _named(one),
+        "num_models": one.num_models,
+        "made": one.made,
+        "coverage": percent(_coverage(one), 0),
+        "top_bins": [str(NUM_TOP_BINS[k]) for k in places],
+        "too_high": bool((too_high[missed] > 0).all()),
+        "distance": number(distance, 1, 100),
+    }
+
+
+def _tenth(found: Sequence[Foreseen]) -> dict[str, Any] | None:
+    """What is expected with the most labels flipped."""
+    title = f"{percent(FLIPPED[-1], 0)} % flipped"
+    cases = [one for one in found if one.title.endswith(title)]
+    if not cases:
+        return None
+    bias = [float(np.nanmean(one.expected - one.actual)) for one in cases]
+    return {
+        "least": percent(-max(bias), 0),
+        "most": percent(-min(bias), 0),
+        "too_low": max(bias) < 0,
+        "num_cases": len(cases),
+        "held": sum(_coverage(one) == 1 for one in cases),
+    }
 
 
 def _over(

@@ -20,6 +20,17 @@ from .ranking_cases import Case
 LENGTHS = (50, 100, 500)
 FORETOLD = (20, 50, 100, 200, 500, 1000)
 NUM_TOP_BINS = 10
+# Scores that ask for a confident other answer, and methods that flag by it.
+_AGAINST = (
+    ranking_scores.LEAST,
+    ranking_scores.TIMES,
+    ranking_scores.SIGNED,
+    ranking_scores.MARGIN,
+    "cleanlab, margin",
+)
+_FLAGS_AGAINST = (f"Method 2, K = {NUM_TOP_BINS}", "cleanlab")
+# Differences in precision of fewer flags are those of single labels.
+_FEW = 20
 # The stream of random numbers of the bootstrap.
 _SEED = 2021
 
@@ -305,6 +316,11 @@ def describe(found: Sequence[Ranked]) -> dict[str, Any]:
         "foretold_table": _foretold_table(found),
         "foretold": [one for case in found for one in case.foretold],
         "against": _against(found),
+        "ahead": _ahead([one for one in found if not one.made]),
+        "behind": _behind(found),
+        "flags_judged": _flags_against([one for one in found if not one.made]),
+        "flags_made": _flags_against([one for one in found if one.made]),
+        "few": _FEW,
         "inside": sum(
             one.lower <= one.actual <= one.upper
             for case in found
@@ -329,6 +345,52 @@ def _against(found: Sequence[Ranked]) -> list[tuple[str, int, int, int]]:
         worse = sum(score.behind_high < 0 for score in scores)
         rows.append((name, better, worse, len(scores) - better - worse))
     return rows
+
+
+def _behind(found: Sequence[Ranked]) -> dict[str, Any]:
+    """Cases in which another score has a higher average precision than the pool."""
+    with_pool = [one for one in found if ranking_scores.POOL in one.calibrated]
+    best = [
+        (one, *max(one.calibrated.items(), key=lambda item: item[1].behind))
+        for one in with_pool
+    ]
+    return {
+        "num_cases": len(with_pool),
+        "cases": [
+            f"{_named(one)} models ({name}, {report.number(score.behind, 1, 100)})"
+            for one, name, score in best
+            if score.behind > 0
+        ],
+        "most": report.number(max([0.0, *(one[2].behind for one in best)]), 1, 100),
+    }
+
+
+def _ahead(found: Sequence[Ranked]) -> dict[str, Any]:
+    """The best score by other answers, less the default score, over cases."""
+    gaps = [
+        max(one.calibrated[n].behind for n in _AGAINST if n in one.calibrated)
+        for one in found
+    ]
+    return _counted(np.array(gaps))
+
+
+def _flags_against(found: Sequence[Ranked]) -> dict[str, Any]:
+    """Precision of flags by other answers, less that of as many first labels."""
+    flags = [one.flags[n] for one in found for n in _FLAGS_AGAINST if n in one.flags]
+    gaps = np.array([one.precision - one.ranked for one in flags])
+    large = np.array([one.num_flagged >= _FEW for one in flags], bool)
+    return _counted(gaps) | {"large": _counted(gaps[large])}
+
+
+def _counted(gaps: np.ndarray) -> dict[str, Any]:
+    gaps = gaps[np.isfinite(gaps)]
+    return {
+        "num": len(gaps),
+        "above": int((gaps > 0).sum()),
+        "below": int((gaps < 0).sum()),
+        "low": report.number(min(gaps, default=np.nan), 1, 100),
+        "high": report.number(max(gaps, default=np.nan), 1, 100),
+    }
 
 
 def _named(one: Ranked) -> str:

@@ -73,6 +73,40 @@ def test_flips_are_of_labels_found_right(case):
     np.testing.assert_array_equal(made.outputs.correct, right)
 
 
+def made_up(lower, upper):
+    """Two splits and K of 5 and 15 with labels: 40 % of the flags are wrong."""
+    known = np.array([True, False, False, False, True])
+    fill = {
+        "num_flagged": 50.0,
+        "num_judged": 50.0,
+        "actual": 0.4,
+        "independent": 0.9,
+        "expected": 0.5,
+        "lower": np.array(lower)[:, None],
+        "upper": np.array(upper)[:, None],
+    }
+    return expected.Foreseen(
+        title="Made up, 10 % flipped",
+        num_models=2,
+        made=True,
+        **{
+            name: np.where(known, np.broadcast_to(value, (2, 5)), np.nan)
+            for name, value in fill.items()
+        },
+    )
+
+
+def test_a_miss_is_named_with_its_side():
+    told = expected.describe([made_up([0.3, 0.5], [0.7, 0.8])])
+    (miss,) = told["bad"]
+    assert miss["coverage"] == "50" and miss["top_bins"] == ["5", "15"]
+    assert miss["too_high"] and miss["distance"] == "10.0"
+    assert not told["tenth"]["too_low"] and told["tenth"]["held"] == 0
+    told = expected.describe([made_up([0.1, 0.2], [0.35, 0.7])])
+    assert not told["bad"][0]["too_high"] and told["bad"][0]["distance"] == "5.0"
+    assert expected.describe([made_up([0.1, 0.2], [0.5, 0.7])])["bad"] == []
+
+
 def test_the_section_says_what_was_found(case, tmp_path, monkeypatch):
     flipped = expected._flipped(case, 0.1, (0, 1))
     monkeypatch.setattr(expected, "cases", lambda folder, seed: [case, flipped])

@@ -84,6 +84,25 @@ def test_flipped_labels_are_a_given_share():
     assert set(case.outputs.label[wrong]) == {1, 2, 3, 4}
 
 
+def test_differences_are_counted():
+    found = ranking._counted(np.array([0.1, -0.25, np.nan, 0.0]))
+    assert found == {"num": 3, "above": 1, "below": 1, "low": "-25.0", "high": "10.0"}
+    assert ranking._counted(np.array([]))["num"] == 0
+
+
+def test_the_pool_is_compared_with_the_best_score(found):
+    told = ranking.describe(found)["behind"]
+    with_pool = [one for one in found if "pool" in one.calibrated]
+    ahead = [
+        one.title
+        for one in with_pool
+        if max(s.average_precision for s in one.calibrated.values())
+        > one.calibrated["pool"].average_precision
+    ]
+    assert told["num_cases"] == len(with_pool)
+    assert len(told["cases"]) == len(ahead)
+
+
 def test_the_section_says_what_was_found(found):
     template = ranking_cases.Path(ranking.__file__).with_name("ranking.md.jinja")
     text = report.render(template, num_splits=2, ranking=ranking.describe(found))
