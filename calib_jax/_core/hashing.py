@@ -41,6 +41,6 @@ def number_among_equals(hashed: jax.Array, where: jax.Array) -> jax.Array:
     row = jnp.arange(hashed.shape[0], dtype=jnp.int32)
     ignored = (~where).astype(jnp.int32)
     value, _, order = lax.sort((hashed, ignored, row), num_keys=3)
-    first = jnp.concatenate([jnp.ones(1, bool), value[1:] != value[:-1]])[: len(row)]
+    first = value != value[jnp.maximum(row - 1, 0)]
     start = lax.cummax(jnp.where(first, row, 0))
     return jnp.zeros_like(row).at[order].set(row - start)
