@@ -31,3 +31,16 @@ def mixed(values: jax.Array, seed: jax.Array) -> jax.Array:
 def part(hashed: jax.Array, num_parts: int) -> jax.Array:
     """The part of each row, int32 `[N]` in `[0, num_parts)`, by its hash."""
     return ((hashed >> 16) % np.uint32(num_parts)).astype(jnp.int32)
+
+
+def number_among_equals(hashed: jax.Array, where: jax.Array) -> jax.Array:
+    """How many earlier rows have the same hash, int32 `[N]`.
+
+    Rows that do not count, where is False, come after those that do.
+    """
+    row = jnp.arange(hashed.shape[0], dtype=jnp.int32)
+    ignored = (~where).astype(jnp.int32)
+    value, _, order = lax.sort((hashed, ignored, row), num_keys=3)
+    first = value != value[jnp.maximum(row - 1, 0)]
+    start = lax.cummax(jnp.where(first, row, 0))
+    return jnp.zeros_like(row).at[order].set(row - start)

@@ -12,8 +12,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from .._core import arrays, checks, dispatch, records
+from ..stats.intervals import Interval
 from . import pools, ranked_precision, shared_errors
 from .shared_errors import SharedErrors
+
+# Standard errors below chance from which on labels are not those of these models.
+_CERTAIN = 5.0
 
 
 @records.record(
@@ -36,7 +40,8 @@ class RankedLabels:
       confidences: float32 `[M, N]` in `[0, 1]`, how sure each is of it, calibrated; NaN
         without a score.
       expected_precision: float32 `[N]`, the share of wrong labels to expect among the
-        first k in `order`, at place k - 1; NaN from the first row without a score on.
+        first k in `order`, at place k - 1; NaN from the first row without a score on,
+        and everywhere with one model.
       expected_lower: float32 `[N]`, lower end of its interval.
       expected_upper: float32 `[N]`, upper end.
     """
@@ -75,12 +80,16 @@ def find_label_issues(
     The score counts every mistake of the models as a wrong label. What share of the
     first labels is wrong is another question, which `expected_precision` answers by
     `fit_shared_errors`: models make mistakes together, and what the rows leave open is
-    in its interval. With one model they leave nearly everything open.
+    in its interval. Of one model it is NaN: calibrated to the given labels, a model
+    counts wrong labels as its own mistakes. A model given twice, or a copy of it at
+    another temperature, makes the interval narrower with nothing known: give models
+    that were made apart.
 
-    Halves go by a hash of the probabilities: rows may come in any order, and equal rows
-    are in one half. A probability of 0 counts as half of the least positive one of its
-    model, or as 1e-30 if that is larger. The fit has a penalty worth about one row,
-    which pulls the weights to 1 / M: with few rows, calibration changes little.
+    Halves go by a hash of the probabilities: rows may come in any order. Equal rows
+    alternate between the halves. A probability of 0 counts as half of the least
+    positive one of its model, or as 1e-30 if that is larger. The fit has a penalty
+    worth about one row, which pulls the weights to 1 / M: with few rows, calibration
+    changes little.
 
     Args:
       probabilities: floating `[N, C]` or `[M, N, C]`, rows that sum to 1 (up to 0.01),
@@ -97,8 +106,10 @@ def find_label_issues(
 
     Raises:
       ValueError: for a wrong rank, shape or dtype, or on the host a confidence level
-        outside `(0, 1)`, a label of C or more, a probability outside `[0, 1]`, or a row
-        that does not sum to 1; in a device array such a row gets no score.
+        outside `(0, 1)`, a label of C or more, a probability outside `[0, 1]`, a row
+        that does not sum to 1, two equal models, or labels that every model contradicts
+        more often than chance would. In device arrays a row that is out of range gets
+        no score, and the last two go unnoticed.
 
     References:
       Heskes, "Selecting Weighting Factors in Logarithmic Opinion Pools", 1998;
@@ -106,10 +117,12 @@ def find_label_issues(
       probabilities, ranking by self-confidence); Hao et al. 2026, arXiv 2601.07965.
 
     Examples:
-      >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.9, 0.1], [0.2, 0.8]]
+      >>> probabilities = [[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.2, 0.8]]
       >>> ranked = find_label_issues(probabilities, [0, 0, 1, 1])
       >>> print(ranked.order, ranked.suggestion)
       [2 1 3 0] [0 0 0 1]
+      >>> print(ranked.expected_precision)  # One model cannot tell.
+      [nan nan nan nan]
     """
     parts, label, mask = _checked(probabilities, labels, where)
     alpha = checks.error_rate("confidence_level", confidence_level)
@@ -127,9 +140,11 @@ def find_label_issues(
     )
     predictions = jnp.where(sound[None], predictions, -1)
     confidences = jnp.where(sound[None], confidences, jnp.nan)
-    shared = shared_errors.fit_shared_errors(
-        confidences, predictions == label[None], where=sound
-    )
+    shared = None
+    if len(parts) > 1:
+        shared = shared_errors.fit_shared_errors(
+            confidences, predictions == label[None], where=sound
+        )
     found = _ranked(
         pooled[0],
         pooled[3],
@@ -190,7 +205,40 @@ def _checked(
                 f"each column of the probabilities, row {row} holds {label[row]}. "
                 "Number the classes from 0; a negative label is unknown."
             )
+        known = label >= 0 if kept is None else (label >= 0) & kept
+        _check_models(models, label, known)
     return parts, label, mask
+
+
+def _check_models(models: Any, label: np.ndarray, known: np.ndarray) -> None:
+    """No two models may be one, and some model must know something of the labels."""
+    if not known.any() or not all(isinstance(model, np.ndarray) for model in models):
+        return
+    for number, model in enumerate(models):
+        for earlier in range(number):
+            if np.array_equal(models[earlier][known], model[known]):
+                raise ValueError(
+                    f"probabilities: models {earlier} and {number} are the same; give "
+                    "each model once. A copy knows nothing more, but would make the "
+                    "expected precision look more certain."
+                )
+    given = np.bincount(label[known], minlength=models[0].shape[1]) / known.sum()
+    most = 0.0
+    for model in models:
+        answer = model[known].argmax(axis=1)
+        taken = np.bincount(answer, minlength=model.shape[1]) / len(answer)
+        # Answers in another order would agree with so many labels.
+        chance = float(taken @ given)
+        agreement = float(np.mean(answer == label[known]))
+        most = max(most, agreement)
+        spread = np.sqrt(chance * (1 - chance) / len(answer))
+        if agreement >= chance - _CERTAIN * spread:
+            return
+    raise ValueError(
+        f"labels: the models agree with at most {100 * most:.1f}% of them, fewer than "
+        "by chance. Are the classes numbered from 1, or in another order than the "
+        "columns of the probabilities?"
+    )
 
 
 def _check_sums(model: Any, kept: np.ndarray | None, whose: str) -> None:
@@ -227,7 +275,7 @@ def _ranked(
     predictions: jax.Array,
     confidences: jax.Array,
     where: jax.Array,
-    shared: SharedErrors,
+    shared: SharedErrors | None,
     alpha: jax.Array,
     *,
     num_classes: int,
@@ -237,15 +285,18 @@ def _ranked(
     row = jnp.arange(num_rows, dtype=jnp.int32)
     unknown = (~where).astype(jnp.int32)
     _, _, order = jax.lax.sort((unknown, key, row), num_keys=3)
-    ranked = ranked_precision.expect(
-        shared,
-        confidences.T[order],
-        (predictions != labels[None]).T[order],
-        jnp.where(best == labels, jnp.nan, log_share)[order],
-        where[order],
-        alpha,
-        num_classes,
-    )
+    unknown_share = jnp.full((num_rows,), jnp.nan, jnp.float32)
+    ranked = Interval(estimate=unknown_share, lower=unknown_share, upper=unknown_share)
+    if shared is not None:
+        ranked = ranked_precision.expect(
+            shared,
+            confidences.T[order],
+            (predictions != labels[None]).T[order],
+            jnp.where(best == labels, jnp.nan, log_share)[order],
+            where[order],
+            alpha,
+            num_classes,
+        )
     blank = jnp.zeros((0, num_rows), jnp.float32)
     return RankedLabels(
         order=order,

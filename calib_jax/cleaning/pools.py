@@ -24,6 +24,8 @@ from ..calibration.solvers import Evaluation
 _LEAST = np.float32(1e-30)
 # No weight is larger: at this one, nearly every probability is 0 or 1.
 _MOST = np.float32(1e4)
+# A logarithm below that of every probability, for a single class.
+_LOWEST = np.finfo(np.float32).min
 # Rows sum to 1 up to this, in bfloat16 and with few decimals too.
 ROUNDING = 1e-2
 # The solver gets near the optimum on so many rows before it reads all of them.
@@ -41,8 +43,9 @@ def look(
 
     Returns:
       bool `[N]`: kept, a label that is a class, and probabilities that sum to 1; int32
-      `[N]`, 0 or 1, by a hash of the probabilities, so that neither the order of the
-      rows nor any label has a say; float32 `[N, M]`, +inf where all are 0.
+      `[N]`, 0 or 1, by a hash of the probabilities, so that no label has a say, nor the
+      order of the rows but among equal ones, which alternate; float32 `[N, M]`, +inf
+      where all are 0.
     """
 
     def of_block(block: Any) -> tuple[jax.Array, ...]:
@@ -58,12 +61,14 @@ def look(
             hashed = hashing.mixed(value, hashed)
             positive = jnp.where(value > 0, value, jnp.inf)
             least.append(jnp.min(positive, axis=1))
-        return sound, hashing.part(hashed, 2), *least
+        return sound, hashed, *least
 
-    sound, half, *least = reduce.map_rows(
+    sound, hashed, *least = reduce.map_rows(
         of_block, lax.stop_gradient((probabilities, labels))
     )
     sound = sound if kept is None else sound & kept
+    # Equal rows, all in one half, would leave the other fit without any.
+    half = (hashing.part(hashed, 2) + hashing.number_among_equals(hashed, sound)) % 2
     return sound, half, jnp.stack(least, axis=1)
 
 
@@ -157,7 +162,7 @@ def judge(
     Returns:
       float32 `[N]`, log-probability of the given label; int32 `[N]`, the most probable
       class; float32 `[N]`, its probability; float32 `[N]`, log-probability of the
-      given label less that of all classes but the most probable one.
+      given label less that of all classes but the most probable one, at most 0.
     """
 
     def of_block(block: Any) -> tuple[jax.Array, ...]:
@@ -169,10 +174,17 @@ def judge(
         below = below - largest[:, None]
         exponentials = jnp.exp(below)
         best = jnp.arange(below.shape[1], dtype=jnp.int32)[None] == first[:, None]
-        (rest,) = class_axis.sum_classes(jnp.where(best, 0.0, exponentials))
+        # Where the best class takes all, the sum of the others rounds to 0, but not the
+        # share that each has in it.
+        others = jnp.where(best, -jnp.inf, below)
+        second = jnp.maximum(class_axis.largest_class(others)[0], _LOWEST)
+        rest, ratio = class_axis.sum_classes(
+            jnp.where(best, 0.0, exponentials), jnp.exp(others - second[:, None])
+        )
         own = masking.take_last(below, label)
         total = 1 + rest
-        return own - jnp.log(total), first, 1 / total, own - jnp.log(rest)
+        log_share = jnp.minimum(own - second - jnp.log(ratio), 0.0)
+        return own - jnp.log(total), first, 1 / total, log_share
 
     return reduce.map_rows(of_block, lax.stop_gradient((probabilities, labels, half)))
 

@@ -45,13 +45,19 @@ _SHARE_SHAPE = 5.0
 # Nothing is more certain than this.
 _LEAST_ERROR = np.float32(1e-5)
 _LOG_NUM_POINTS = 10
+NUM_PARAMETERS = 4
 
 
-def _of_prior() -> np.ndarray:
-    """Points `[4, D]` that represent the prior, less the slope's mean."""
+def even_points(num_coordinates: int) -> np.ndarray:
+    """Points spread evenly in the unit cube; more coordinates leave the first as is."""
     # A Sobol sequence is spread more evenly than draws, and needs no key.
-    even = qmc.Sobol(4, scramble=False).random_base2(_LOG_NUM_POINTS).T
-    even = even + 2.0 ** -(_LOG_NUM_POINTS + 1)
+    even = qmc.Sobol(num_coordinates, scramble=False).random_base2(_LOG_NUM_POINTS).T
+    return even + 2.0 ** -(_LOG_NUM_POINTS + 1)
+
+
+def _prior_points() -> np.ndarray:
+    """Points `[4, D]` that represent the prior, less the slope's mean."""
+    even = even_points(NUM_PARAMETERS)
     related = np.maximum(even[0] - _INDEPENDENT, 1e-6) / (1 - _INDEPENDENT)
     log_odds = _LOG_ODDS + _LOG_ODDS_SPREAD * special.ndtri(related)
     log_odds = np.where(even[0] < _INDEPENDENT, _NO_CORRELATION, log_odds)
@@ -63,10 +69,10 @@ def _of_prior() -> np.ndarray:
     return np.stack([log_odds, slope, constant, share]).astype(np.float32)
 
 
-_POINTS = _of_prior()
+_POINTS = _prior_points()
 # Standard normal draws, evenly spread, with a variance of one.
-__NORMAL = special.ndtri((np.arange(9) + 0.5) / 9)
-__NORMAL = np.float32(__NORMAL / np.std(__NORMAL))
+_NORMAL = special.ndtri((np.arange(9) + 0.5) / 9)
+_NORMAL = np.float32(_NORMAL / np.std(_NORMAL))
 
 
 @records.record(
@@ -426,8 +432,8 @@ def share_of_flags(
     some = jnp.where(flags > 0, flags, jnp.nan)
     each = sums / some
     spread = jnp.sqrt(jnp.maximum(each * (1 - each), 0.0) / some)
-    luck = jnp.clip(each[:, None] + spread[:, None] * __NORMAL[None], 0.0, 1.0)
-    weight = jnp.broadcast_to(shared.weight[:, None] / len(__NORMAL), luck.shape)
+    luck = jnp.clip(each[:, None] + spread[:, None] * _NORMAL[None], 0.0, 1.0)
+    weight = jnp.broadcast_to(shared.weight[:, None] / len(_NORMAL), luck.shape)
     order = jnp.argsort(luck, axis=None)
     value, weight = jnp.ravel(luck)[order], jnp.ravel(weight)[order]
     below = jnp.cumsum(weight) - weight / 2

@@ -1,14 +1,17 @@
 """`find_label_issues` against a pool fitted in float64, and on flipped labels."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import optimize, special, stats
+from scipy.stats import qmc
 
 import calib_jax as cj
-from calib_jax._core import reduce
-from calib_jax.cleaning import pools
+from calib_jax._core import hashing, reduce
+from calib_jax.cleaning import pools, ranked_precision
 
 pytestmark = pytest.mark.once
 
@@ -118,14 +121,17 @@ def errors(ranked, shared, logs, labels):
     effective = number / (1 + (number - 1) * correlation)
     together = np.minimum(on_right_labels(mean) ** effective, on_right_labels(least))
     together = np.where(number > 0, together, 1)
-    # A label that is wrong at random is any other class alike.
+    # A wrong label is any other class alike, as far as the label tells.
     pool = np.exp(logs)
     own, best = pool[np.arange(ROWS), labels], pool.max(1)
+    even = qmc.Sobol(6, scramble=False).random_base2(10).T + 2.0**-11
     times = np.where(own == best, 1, (1 - best) / own / (CLASSES - 1))[:, None]
-    at_random = np.minimum(draws.constant, wrong)
+    times = times ** (2 * even[4]) * np.where(
+        number > 0, np.exp(stats.norm.ppf(even[5])), 1
+    )
     confirms = error / (CLASSES - 1) / (1 - error)
     confirms = np.where(contradicts, 1, confirms).min(1, keepdims=True)
-    likely = (at_random * times + wrong - at_random) * np.minimum(confirms, 1)
+    likely = wrong * times * np.minimum(confirms, 1)
     return likely / (likely + (1 - wrong) * together)
 
 
@@ -224,6 +230,9 @@ def test_one_model_may_have_an_axis_of_its_own(rows):
         for given in (probabilities[0], probabilities[:1])
     )
     jax.tree.map(np.testing.assert_array_equal, plain, apart)
+    # Calibrated to the given labels, it cannot tell its mistakes from wrong labels.
+    for name in ("lower", "precision", "upper"):
+        assert np.isnan(getattr(plain, f"expected_{name}")).all()
     # One model alone is its own pool.
     right = np.asarray(plain.suggestion) == np.asarray(labels)
     np.testing.assert_allclose(
@@ -367,9 +376,104 @@ def test_several_blocks(monkeypatch):
         (lambda p, y: (p[:0], y), "at least one model"),
         (lambda p, y: (p[0, 0], y), r"\[N, C\] or \[M, N, C\]"),
         (lambda p, y: (y, p), "Probabilities come first, labels second"),
+        (lambda p, y: (p[[0, 1, 0]], y), "models 0 and 2 are the same"),
+        (
+            lambda p, y: (p, (y + 1) % CLASSES),
+            "agree with at most .* fewer than by chance.* from 1",
+        ),
+        (lambda p, y: (p[..., [1, 2, 3, 0]], y), "in another order than the columns"),
     ],
 )
 def test_errors(rows, change, message):
     probabilities, _, labels = rows
     with pytest.raises(ValueError, match=message):
         cj.cleaning.find_label_issues(*change(probabilities, labels))
+
+
+def sure(num_models, num_rows=300, seed=0):
+    """Models whose probabilities are 0 and 1 in float32 for many rows.
+
+    Returns:
+      probabilities `[M, N, C]`, given labels.
+    """
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(0, CLASSES, num_rows)
+    logits = 1.5 * rng.normal(size=(num_models, num_rows, CLASSES))
+    logits[:, np.arange(num_rows), truth] += 1 + rng.exponential(8, num_rows)
+    moved = rng.integers(1, CLASSES, num_rows) * (rng.random(num_rows) < 0.05)
+    probabilities = np.float32(special.softmax(12 * logits, axis=2))
+    return probabilities, (truth + moved) % CLASSES
+
+
+def test_models_that_are_certain_have_a_finite_expectation():
+    probabilities, labels = sure(5)
+    assert np.mean(probabilities.max(axis=2) == 1) > 0.5
+    found = cj.cleaning.find_label_issues(probabilities, labels)
+    lower, middle, upper = (
+        np.asarray(getattr(found, f"expected_{name}"))
+        for name in ("lower", "precision", "upper")
+    )
+    assert np.all((lower >= 0) & (lower <= middle) & (middle <= upper) & (upper <= 1))
+
+
+def test_errors_whose_correlation_rounds_to_1_have_a_finite_expectation():
+    """Of labels that no expert contradicts, the design effect would be 0 / 0."""
+    rng = np.random.default_rng(0)
+    confidences = np.float32(rng.uniform(0.5, 0.99, (5, 200)))
+    outcomes = rng.random((5, 200)) < confidences
+    outcomes[:, :100] = True
+    shared = cj.cleaning.fit_shared_errors(confidences, outcomes)
+    found = ranked_precision.expect(
+        dataclasses.replace(shared, log_odds=jnp.full_like(shared.log_odds, 30.0)),
+        jnp.asarray(confidences.T),
+        jnp.asarray(~outcomes.T),
+        jnp.zeros(200),
+        jnp.ones(200, bool),
+        jnp.float32(0.05),
+        CLASSES,
+    )
+    for values in jax.tree.leaves(found):
+        assert np.all((values >= 0) & (values <= 1))
+
+
+def test_the_share_of_a_label_beside_a_class_that_takes_all():
+    """All but one class have a probability that float32 drops beside 1."""
+    logs = np.float32([[0, -20, -22, -28], [0, -60, -61, -62], [0, -1, -1, -1]])
+    probabilities = np.exp(logs)
+    labels = jnp.arange(1, 4, dtype=jnp.int32)
+    *_, found = pools.judge(
+        (jnp.asarray(probabilities),),
+        labels,
+        jnp.zeros(3, jnp.int32),
+        jnp.full((2, 1), 2.0),
+        jnp.full(1, 1e-30),
+    )
+    own = 2 * np.float64(logs)[np.arange(3), labels]
+    others = special.logsumexp(2 * np.float64(logs)[:, 1:], axis=1)
+    np.testing.assert_allclose(found, own - others, atol=1e-4)
+    assert np.all(np.asarray(found) <= 0)
+
+
+def test_equal_rows_are_in_both_halves():
+    """All in one, the other fit would see no rows, and nothing would be calibrated."""
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 2, 1000)
+    answer = np.where(rng.random(1000) < 0.1, 1 - truth, truth)
+    for stated in (0.97, 0.98, 0.99):
+        voted = np.eye(2)[answer] * (2 * stated - 1) + 1 - stated
+        found = cj.cleaning.find_label_issues(np.float32(voted), truth)
+        agreement = (answer == truth).mean()
+        np.testing.assert_allclose(found.confidences, agreement, atol=0.03)
+        # Rows that are all the same.
+        same = np.full((1000, 2), [stated, 1 - stated], np.float32)
+        found = cj.cleaning.find_label_issues(same, (answer != truth).astype(int))
+        np.testing.assert_allclose(found.confidences, agreement, atol=0.03)
+
+
+def test_rows_are_numbered_among_their_equals():
+    hashed = jnp.asarray([7, 3, 7, 7, 3, 9, 7], jnp.uint32)
+    where = jnp.asarray([1, 1, 0, 1, 1, 1, 1], bool)
+    found = hashing.number_among_equals(hashed, where)
+    np.testing.assert_array_equal(found, [0, 0, 3, 1, 1, 0, 2])
+    none = hashing.number_among_equals(hashed[:0], where[:0])
+    assert none.shape == (0,)
