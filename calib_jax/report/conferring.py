@@ -24,9 +24,8 @@ class Conferring:
     """An arbiter between two models, from the first half, judged on the second.
 
     Attributes:
-      used: whether every K is judged with the arbiter's answers: if they were right
-        more often on the first half than those of the better model
-        (`ArbiterReport.helps`).
+      used: whether every K is judged with the arbiter's answers: if its gain over the
+        better model was shown on the first half (`ArbiterReport.helps`).
       arbiter: `Arbiter`.
       report: `ArbiterReport`.
       differ_share: share of judged rows in which the models' answers differ, or None
@@ -127,10 +126,16 @@ def fit(
         large.outcome[fitted],
         differ=None if apart is None else apart[fitted],
     )
-    keep = ~np.asarray(
-        arbiters.prefer_large(arbiter, small.confidence, large.confidence)
+    confidence, outcome = map(
+        np.asarray,
+        arbiters.conferred(
+            arbiter,
+            True,
+            (small.confidence, large.confidence),
+            (small.outcome, large.outcome),
+            apart,
+        ),
     )
-    outcome = np.where(keep, small.outcome, large.outcome)
     best = max(
         (one.outcome[judged] for one in (small, large)),
         key=lambda right: right.mean(dtype=np.float64),
@@ -150,8 +155,7 @@ def fit(
     )
     if not found.used:
         return Pair(found, large.confidence, None)
-    keep &= True if apart is None else apart
-    return Pair(found, np.where(keep, small.confidence, large.confidence), outcome)
+    return Pair(found, confidence, outcome)
 
 
 def differ(

@@ -195,6 +195,8 @@ def _rows(
     )
     conferred = None
     if record.arbiter is not None and large_confidence is not None:
-        ask = arbiters.prefer_large(record.arbiter, small_confidence, large_confidence)
-        conferred = np.where(np.asarray(ask), large, small)
+        _, answer = arbiters.conferred(
+            record.arbiter, True, (small_confidence, large_confidence), (small, large)
+        )
+        conferred = np.asarray(answer)
     return Rows(small_confidence, small, large, conferred)
