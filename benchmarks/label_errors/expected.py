@@ -423,6 +423,8 @@ def _draw(found: Sequence[Foreseen]) -> Figure:
     drawn = Figure(figsize=(report.COLUMN_WIDTH, 3.2), layout="constrained")
     axes = drawn.subplots()
     axes.plot([0, 100], [0, 100], color="C7", linewidth=1.0, label="as expected")
+    # Also told apart in grey.
+    hollow = {"color": "C1", "markersize": 3, "markerfacecolor": "none"}
     for one in found:
         known = ~np.isnan(one.actual).all(axis=0)
 
@@ -435,9 +437,9 @@ def _draw(found: Sequence[Foreseen]) -> Figure:
             actual, mean(one.lower), mean(one.upper), color="C0", alpha=0.2, linewidth=1
         )
         axes.plot(actual, mean(one.expected), marker, color="C0", markersize=3)
-        axes.plot(actual, mean(one.independent), marker, color="C1", markersize=3)
+        axes.plot(actual, mean(one.independent), marker, **hollow)
     axes.plot([], [], "o", color="C0", markersize=3, label="shared errors, 95 %")
-    axes.plot([], [], "o", color="C1", markersize=3, label="independent errors")
+    axes.plot([], [], "o", **hollow, label="independent errors")
     axes.set(
         xlabel="Actual share of wrong labels (%)",
         ylabel="Expected share (%)",
