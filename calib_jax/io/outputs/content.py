@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import json_lines, responses
-from . import decisions, harness, names, servers
+from . import folders, names, servers, tools
 from .left_out import LeftOut, Place, Places
 from .rows import KINDS
 
@@ -45,9 +45,9 @@ _FOREIGN_STARTS = {
     # Pickles of the oldest form are text.
     **dict.fromkeys((b"(dp0", b"(lp0", b"ccopy_reg", b"cnumpy"), _PICKLE),
 }
-#: The formats that are JSON.
-JSON = ("jsonl", harness.NAME, servers.NAME, decisions.NAME)
-FORMATS = ("npy", "npz", "safetensors", "parquet", "csv", *JSON)
+#: The formats that are objects, one after another.
+LINES = ("jsonl", *tools.BY_NAME)
+FORMATS = ("npy", "npz", "safetensors", "parquet", "csv", *LINES)
 # Objects of other tools, by the keys that they have.
 _FOREIGN = {
     ("custom_id", "method", "url"): "a file of requests; read the answers to them",
@@ -64,10 +64,6 @@ _FOREIGN = {
     "calib_jax.load",
     ("eval", "samples", "version"): "a log of inspect_ai, which is not read",
 }
-# Files of a folder that are read, and those that hold rows too; both may be gzipped.
-_ENDINGS = (".jsonl", ".json", ".ndjson")
-_TABLES = (".csv", ".tsv", ".npy", ".npz", ".safetensors", ".parquet")
-_MOST_FILES = 100_000
 # So many bytes and lines are looked at to find the format.
 _HEAD = 4096
 _NUM_SEEN = 1000
@@ -109,16 +105,24 @@ def look(
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise ValueError(f"{path}: is neither a file nor a folder: save it to a file.")
-    paths, unread = _files(path) if path.is_dir() else ([path], ())
+    paths, unread = folders.files(path) if path.is_dir() else ([path], ())
     watch = None if progress is None else _watch(paths, progress)
     found = format or ("" if path.is_dir() else _by_start(path))
-    if found and found not in JSON:
+    if found and found not in LINES:
         unit = "line" if found == "csv" else "row"
         return Content(found, paths, {}, iter(()), Places(paths, unit), watch, unread)
-    of_files = enumerate(json_lines.of_file(path, watch) for path in paths)
+    of_files = enumerate(_lines_of(path, watch) for path in paths)
     places = Places(paths, "line")
     looked = _of_lines(of_files, places, format, left_out, outputs, named, watch)
     return looked._replace(unread=unread)
+
+
+def _lines_of(path: Path, watch: json_lines.Watch | None) -> Iterator[tuple[int, Any]]:
+    """Objects of a file with their numbers: of a tool's own form, or of JSON."""
+    if any(one.of_start for one in tools.TOOLS) and not folders.is_json(path):
+        if tool := tools.BY_NAME.get(_by_start(path)):
+            return tool.lines_of(path, watch)
+    return json_lines.of_file(path, watch)
 
 
 def look_at_lines(
@@ -144,9 +148,9 @@ def look_at_lines(
       first: the first line of all, if it was before.
       named: whether it is named what holds the outputs.
     """
-    if format is not None and format not in JSON:
+    if format is not None and format not in LINES:
         raise ValueError(
-            f"{path}: lines are read of the formats {', '.join(JSON)}, not {format}: "
+            f"{path}: lines are read of the formats {', '.join(LINES)}, not {format}: "
             "save them to a file."
         )
     checked = _checked(path, lines, first=not places.num_read)
@@ -210,61 +214,6 @@ def _watch(paths: list[Path], progress: Callable[[int, int], None]) -> json_line
     return watch
 
 
-def _files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
-    """Files of JSON in a folder, and the names of the others.
-
-    If some are samples of the harness, these alone are read, of one model. Hidden files
-    and folders, such as notebooks' checkpoints, are not looked at, nor is the summary
-    beside samples.
-    """
-    found = itertools.islice(folder.rglob("*"), _MOST_FILES + 1)
-    every = list(found)
-    if len(every) > _MOST_FILES:
-        raise ValueError(f"{folder}: holds more than {_MOST_FILES} files.")
-    seen = sorted(
-        path
-        for path in every
-        if not any(one.startswith(".") for one in path.relative_to(folder).parts)
-        and path.is_file()
-    )
-
-    def ending(endings: tuple[str, ...]) -> list[Path]:
-        plain = ((one, one.name.lower().removesuffix(".gz")) for one in seen)
-        return [one for one, name in plain if name.endswith(endings)]
-
-    def shown(paths: list[Path]) -> tuple[str, ...]:
-        return tuple(one.relative_to(folder).as_posix() for one in paths)
-
-    files, tables = ending(_ENDINGS), ending(_TABLES)
-    if not files:
-        one_by_one = f"; read one file at a time: {names.shown(shown(tables))}"
-        raise ValueError(
-            f"{folder}: expected files of JSON in the folder, got none"
-            f"{one_by_one if tables else ''}."
-        )
-    if tables:
-        raise ValueError(
-            f"{folder}: holds files of JSON and others with rows, "
-            f"{names.shown(shown(tables))}: move these to another folder, or read one "
-            "file at a time."
-        )
-    samples = [path for path in files if path.name.startswith("samples_")]
-    runs: dict[str | None, Path] = {}
-    for path in samples:
-        first = runs.setdefault(harness.task_of(path) or path.name, path)
-        if first.parent != path.parent:
-            one, other = (path.parent.relative_to(folder) for path in (first, path))
-            raise ValueError(
-                f"{folder}: has samples of one task in {one} and in {other}: read one "
-                "model's folder at a time."
-            )
-    read = set(samples or files)
-    rest = [path for path in seen if path not in read]
-    if samples:
-        rest = [path for path in rest if not path.name.startswith("results_")]
-    return samples or files, shown(rest)
-
-
 def _by_start(path: Path) -> str:
     """The format, or "" if it is JSON."""
     with json_lines.open_bytes(path) as file:
@@ -274,6 +223,9 @@ def _by_start(path: Path) -> str:
         if head.startswith(start):
             if packed:
                 raise ValueError(f"{path}: is a gzipped {name} file; unpack it.")
+            for tool in tools.TOOLS:
+                if tool.of_start == name and tool.is_file(path):
+                    return tool.name
             return name
     size = int.from_bytes(head[:8], "little")
     if len(head) > 9 and head[8:9] == b"{" and 2 <= size <= 100 * 2**20:
@@ -321,11 +273,7 @@ def _by_keys(path: Path, first: Mapping[str, Any], named: bool) -> str:
 
 def _by_tool(line: Mapping[str, Any]) -> str | None:
     """The format of a line that a tool wrote."""
-    if harness.is_sample(line):
-        return harness.NAME
-    if decisions.is_decision(line):
-        return decisions.NAME
-    return servers.NAME if servers.is_answer(line) else None
+    return next((tool.name for tool in tools.TOOLS if tool.is_line(line)), None)
 
 
 def _alike(lines: Lines, format: str, places: Places) -> Lines:

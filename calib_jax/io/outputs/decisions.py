@@ -7,14 +7,16 @@ rounded to two or four decimals; ties are kept as they are.
 Source: openai-python, src/openai/types/decision.py; vLLM, decisions/protocol.py.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..responses import MalformedError, UnansweredError, shown
-from .left_out import LeftOut, Place, Places
+from .asked import Asked
+from .left_out import LeftOut, Places
 from .rows import ROUNDING, Rows, names_of, text
+from .tool import Lines, Tool
 
 NAME = "decisions"
 
@@ -50,11 +52,10 @@ def is_decision(line: Mapping[str, Any]) -> bool:
 
 
 def read(
-    lines: Iterable[tuple[Place, Mapping[str, Any]]],
+    lines: Lines,
     places: Places,
     left_out: LeftOut,
-    kind: str,
-    choices: Sequence[str] | None,
+    asked: Asked,
     first: Mapping[str, Any],
 ) -> Rows:
     """A row for each answer, in the order of lines and of the questions in them.
@@ -63,10 +64,12 @@ def read(
       lines: with their places.
       places: of the rows, which are added.
       left_out: what is not read.
-      kind: "probabilities", or "scores" for the confidences that the server states.
-      choices: the order of the options; sorted without it.
+      asked: its kind is "probabilities", or "scores" for the confidences that the
+        server states; its choices are the order of the options, sorted without them.
       first: the line that says whether lines have ids.
     """
+    asked.only(NAME, "probabilities", "scores")
+    kind, choices = asked.kind or "probabilities", asked.choices
     answers: list[_Answer] = []
     ids: list[str] = []
     has_ids = _body(first)[0] is not None or len(places.paths) > 1
@@ -310,3 +313,6 @@ def _as_given(
             f"{', '.join(names[:12])}, got {', '.join(map(str, choices))}."
         )
     return [ordered[names.index(choice)] for choice in choices]
+
+
+TOOL = Tool(name=NAME, is_line=is_decision, read=read)

@@ -6,15 +6,17 @@ lm_eval/evaluator.py (`evaluate`) of EleutherAI/lm-evaluation-harness.
 
 import re
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..responses import MalformedError, UnansweredError, shown
+from .asked import Asked
 from .left_out import LeftOut, Place, Places
-from .rows import Rows
+from .rows import Rows, choices_of
+from .tool import Lines, Tool
 
 NAME = "lm-eval"
 
@@ -55,9 +57,25 @@ def is_sample(line: Mapping[str, Any]) -> bool:
 
 
 def read(
-    lines: Iterable[tuple[Place, Mapping[str, Any]]], places: Places, left_out: LeftOut
+    lines: Lines,
+    places: Places,
+    left_out: LeftOut,
+    asked: Asked,
+    first: Mapping[str, Any],
 ) -> Rows:
     """Rows in the order of tasks and documents."""
+    asked.only(NAME, "log_probabilities")
+    rows = _read(lines, places, left_out)
+    named = choices_of(rows)
+    if asked.choices is not None and named != tuple(asked.choices):
+        raise ValueError(
+            "choices: lm-eval files name the options themselves: "
+            f"{'others in each row' if named is None else ', '.join(named)}."
+        )
+    return rows
+
+
+def _read(lines: Lines, places: Places, left_out: LeftOut) -> Rows:
     samples: list[_Sample] = []
     filters: dict[tuple[int, int], str] = {}
     kept: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -285,3 +303,13 @@ def _add_labels(found: Rows, samples: list[_Sample], tasks: list[str]) -> None:
             f"{len(labels)} rows (first: {found.row_name(int(np.argmax(differ)))})."
         )
     found.labels = [None if label < 0 else int(label) for label in labels.tolist()]
+
+
+TOOL = Tool(
+    name=NAME,
+    is_line=is_sample,
+    read=read,
+    files=re.compile("samples_.*"),
+    beside=re.compile("results_.*"),
+    task_of=task_of,
+)

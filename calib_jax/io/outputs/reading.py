@@ -9,19 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..._core import checks
 from .. import host
-from . import (
-    checking,
-    content,
-    decisions,
-    harness,
-    label_files,
-    labelling,
-    names,
-    servers,
-    tables,
-)
+from . import checking, content, label_files, labelling, names, tables, tools
+from .asked import Asked, one_of
 from .left_out import LeftOut, Places
 from .record import Outputs
 from .rows import KINDS, Rows, choices_of
@@ -165,7 +155,7 @@ def read_file(
     source = host.path("path", path)
     if progress is not None and not callable(progress):
         raise ValueError(f"progress: expected a function or None, got {progress!r}.")
-    asked = _Asked(**more)
+    asked = _asked(more)
     labels = None if labels is None else host.path("labels", labels)
     look = functools.partial(
         content.look, source, asked.format, progress=progress, named=asked.named
@@ -197,7 +187,7 @@ def read_lines(
     Raises:
       ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
     """
-    path, asked = Path(name), _Asked(**more)
+    path, asked = Path(name), _asked(more)
     if before is None:
         before = Before(num_before, num_before, asked.format)
     lines = list(lines)
@@ -244,51 +234,17 @@ class Before:
     first: Mapping[str, Any] | None = None
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Asked:
-    """What the caller wants, checked: arguments of `read_outputs` and `read_lines`."""
-
-    kind: str | None = None
-    format: str | None = None
-    choices: Sequence[str] | None = None
-    columns: Mapping[str, str | Sequence[str]] | None = None
-    model: str | int | None = None
-    smoothing: float | None = None
-    repeats: str | None = None
-    drop_malformed: bool = False
-    labelled: bool = True
-    unique: bool = True
-    missing: bool = False
-
-    def __post_init__(self) -> None:
-        _one_of("kind", self.kind, tuple(KINDS))
-        _one_of("format", self.format, content.FORMATS)
-        _one_of("repeats", self.repeats, ("first", "last"))
-        checks.flag("drop_malformed", self.drop_malformed)
-        if isinstance(self.model, bool) or not isinstance(
-            self.model, (str, int, type(None))
-        ):
-            raise ValueError(f"model: expected a name or a number, got {self.model!r}.")
-        if self.smoothing is not None and not (
-            isinstance(self.smoothing, (int, float)) and 0 < self.smoothing < 1
-        ):
-            raise ValueError(
-                "smoothing: expected a number above 0 and below 1, got "
-                f"{self.smoothing!r}."
-            )
-        if self.choices is not None:
-            object.__setattr__(self, "choices", _choices(self.choices))
-
-    @property
-    def named(self) -> bool:
-        return self.kind is not None or self.columns is not None
+def _asked(more: Mapping[str, Any]) -> Asked:
+    asked = Asked(**more)
+    one_of("format", asked.format, content.FORMATS)
+    return asked
 
 
 def _read(
     path: Path,
     name: str,
     look: Callable[[LeftOut], content.Content],
-    asked: _Asked,
+    asked: Asked,
     labels: Path | None,
 ) -> Outputs:
     left_out = LeftOut(
@@ -323,57 +279,21 @@ def _printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
-    if value is not None and (not isinstance(value, str) or value not in allowed):
-        raise ValueError(
-            f"{name}: expected one of {', '.join(allowed)}, got {value!r}."
-        )
-
-
-def _choices(choices: Sequence[str]) -> list[str]:
-    if (
-        isinstance(choices, str)
-        or not isinstance(choices, Sequence)
-        or not all(isinstance(one, str) for one in choices)
-    ):
-        raise ValueError(f"choices: expected a list of texts, got {choices!r}.")
-    if len(set(choices)) < len(choices) or len(choices) < 2:
-        raise ValueError(f"choices: expected two texts or more, got {choices!r}.")
-    return list(choices)
-
-
-def _rows(looked: content.Content, asked: _Asked, left_out: LeftOut) -> Rows:
-    kind, choices, columns = asked.kind, asked.choices, asked.columns
-    lines, places = looked.lines, looked.places
-    if asked.model is not None and looked.format in content.JSON[1:]:
-        raise ValueError(
-            f"model: {looked.format} files hold one model, got {asked.model!r}."
-        )
-    if columns is not None and looked.format in content.JSON[1:]:
-        raise ValueError(f"columns: {looked.format} files have fields of their own.")
-    if looked.format == harness.NAME:
-        _only(looked, kind, "log_probabilities")
-        rows = harness.read(lines, places, left_out)
-        named = choices_of(rows)
-        if choices is not None and named != tuple(choices):
+def _rows(looked: content.Content, asked: Asked, left_out: LeftOut) -> Rows:
+    choices, places = asked.choices, looked.places
+    if tool := tools.BY_NAME.get(looked.format):
+        if asked.model is not None:
             raise ValueError(
-                "choices: lm-eval files name the options themselves: "
-                f"{'others in each row' if named is None else ', '.join(named)}."
+                f"model: {tool.name} files hold one model, got {asked.model!r}."
             )
-        return rows
-    if looked.format == servers.NAME:
-        natural = "scores" if choices is None else "log_probabilities"
-        _only(looked, kind, natural)
-        return servers.read(lines, places, left_out, choices, looked.first)
-    if looked.format == decisions.NAME:
-        _only(looked, kind, "probabilities", "scores")
-        kind = kind or "probabilities"
-        return decisions.read(lines, places, left_out, kind, choices, looked.first)
+        if asked.columns is not None:
+            raise ValueError(f"columns: {tool.name} files have fields of their own.")
+        return tool.read(looked.lines, places, left_out, asked, looked.first)
     rows = tables.read(
         tables.of(looked),
         format=looked.format,
-        kind=kind,
-        columns=columns,
+        kind=asked.kind,
+        columns=asked.columns,
         model=asked.model,
         places=places,
         left_out=left_out,
@@ -405,19 +325,6 @@ def _rows(looked: content.Content, asked: _Asked, left_out: LeftOut) -> Rows:
     return rows
 
 
-def _only(looked: content.Content, kind: str | None, *allowed: str) -> None:
-    if kind is not None and kind not in allowed:
-        hint = ""
-        if looked.format == servers.NAME:
-            hint = (
-                "; choices= reads log_probabilities of the options, its absence scores"
-            )
-        raise ValueError(
-            f"kind: {looked.format} files hold {' or '.join(allowed)}, got {kind!r}"
-            f"{hint}."
-        )
-
-
 def _outputs(
     name: str, rows: Rows, left_out: LeftOut, smoothing: float | None
 ) -> Outputs:
@@ -445,6 +352,8 @@ def _outputs(
         cost=rows.cost,
         texts=texts(rows.texts),
         fingerprints=texts(rows.fingerprints),
+        model=_printable(rows.model),
+        task=_printable(rows.task),
         smoothing=smoothing,
         of_class_one=rows.of_class_one,
         has_ids=rows.has_ids,

@@ -43,6 +43,9 @@ class Outputs:
       texts: N texts of servers' answers.
       fingerprints: N hashes that identify questions; `join` compares them. "" where a
         row has none.
+      model: name of the model, where the file says it; "" where it does not.
+      task: name of the task, likewise. With several tasks in the file, `groups` has
+        them.
       smoothing: the share of an even distribution that was mixed into probabilities.
       of_class_one: whether the file has one number a row, taken for that of class 1 of
         two. Outcomes of such scores are the labels: they do not say which answers are
@@ -70,6 +73,8 @@ class Outputs:
     cost: np.ndarray | None = None
     texts: tuple[str, ...] | None = None
     fingerprints: tuple[str, ...] | None = None
+    model: str = ""
+    task: str = ""
     smoothing: float | None = None
     of_class_one: bool = False
     has_ids: bool = True

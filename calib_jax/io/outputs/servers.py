@@ -1,6 +1,6 @@
 """Answers of OpenAI-compatible servers, with the log-probabilities of their tokens."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,8 +9,10 @@ from .. import responses
 from ..answers import answer_positions, choice_log_probabilities, written_choices
 from ..log_probabilities import LogProbabilities, joined
 from . import decisions, names
+from .asked import Asked
 from .left_out import LeftOut, Place, Places
 from .rows import Rows
+from .tool import Lines, Tool
 
 NAME = "answers"
 
@@ -35,10 +37,10 @@ def is_answer(line: Mapping[str, Any]) -> bool:
 
 
 def read(
-    lines: Iterable[tuple[Place, Any]],
+    lines: Lines,
     places: Places,
     left_out: LeftOut,
-    choices: Sequence[str] | None,
+    asked: Asked,
     first: Mapping[str, Any],
 ) -> Rows:
     """A row for each answer, in the order of lines.
@@ -47,11 +49,16 @@ def read(
       lines: with their places.
       places: of the rows, which are added.
       left_out: what is not read.
-      choices: the answers to a multiple-choice question; without them each row has the
-        mean log-likelihood of its tokens as a score.
+      asked: its choices are the answers to a multiple-choice question; without them
+        each row has the mean log-likelihood of its tokens as a score.
       first: the line that says whether lines have ids.
     """
-    found = _Found(choices, has_ids=_has_id(first) or len(places.paths) > 1)
+    asked.only(
+        NAME,
+        "scores" if asked.choices is None else "log_probabilities",
+        hint="; choices= reads log_probabilities of the options, its absence scores",
+    )
+    found = _Found(asked.choices, has_ids=_has_id(first) or len(places.paths) > 1)
     pieces: set[tuple[str, int]] = set()
     held: list[_Held] = []
     for one in _choices(lines, places, left_out, found):
@@ -72,7 +79,7 @@ def read(
 
 
 def _choices(
-    lines: Iterable[tuple[Place, Any]],
+    lines: Lines,
     places: Places,
     left_out: LeftOut,
     found: "_Found",
@@ -210,3 +217,6 @@ class _Found:
                 "there is nothing to calibrate; ask the server for top_logprobs=20."
             )
         return rows
+
+
+TOOL = Tool(name=NAME, is_line=is_answer, read=read)

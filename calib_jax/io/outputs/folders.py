@@ -1,0 +1,89 @@
+"""Which files of a folder are read."""
+
+import itertools
+from pathlib import Path
+
+from . import names, tools
+
+# Files that are read, and those that hold rows too; both may be gzipped.
+_JSON = (".jsonl", ".json", ".ndjson")
+_TABLES = (".csv", ".tsv", ".npy", ".npz", ".safetensors", ".parquet")
+_MOST_FILES = 100_000
+
+
+def is_json(path: Path) -> bool:
+    """Whether a file is called one of JSON."""
+    return _ends(path, _JSON)
+
+
+def _ends(path: Path, endings: tuple[str, ...]) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(endings)
+
+
+def files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
+    """Files in a folder that are read, and the names of the others.
+
+    If some have names of a tool's files, these alone are read, of one model; otherwise
+    those of JSON. Hidden files and folders, such as notebooks' checkpoints, are not
+    looked at, nor are the summaries that the tool writes beside its files.
+    """
+    seen = _seen(folder)
+
+    def shown(paths: list[Path]) -> tuple[str, ...]:
+        return tuple(one.relative_to(folder).as_posix() for one in paths)
+
+    of_tools = {
+        tool.name: [one for one in seen if tool.files.fullmatch(one.name)]
+        for tool in tools.TOOLS
+        if tool.files
+    }
+    of_tools = {name: own for name, own in of_tools.items() if own}
+    if len(of_tools) > 1:
+        some = (f"{shown(own)[0]} ({name})" for name, own in of_tools.items())
+        raise ValueError(
+            f"{folder}: holds files of several tools, {' and '.join(some)}: put each "
+            "tool's into a folder of its own."
+        )
+    own = next(iter(of_tools.values()), [])
+    read = own or [one for one in seen if is_json(one)]
+    tables = [one for one in seen if _ends(one, _TABLES) and one not in set(read)]
+    if not read:
+        one_by_one = f"; read one file at a time: {names.shown(shown(tables))}"
+        raise ValueError(
+            f"{folder}: expected files of JSON in the folder, got none"
+            f"{one_by_one if tables else ''}."
+        )
+    if tables:
+        raise ValueError(
+            f"{folder}: holds files of JSON and others with rows, "
+            f"{names.shown(shown(tables))}: move these to another folder, or read one "
+            "file at a time."
+        )
+    rest = [one for one in seen if one not in set(read)]
+    if own:
+        tool = tools.BY_NAME[next(iter(of_tools))]
+        runs: dict[str, Path] = {}
+        for path in own:
+            first = runs.setdefault(tool.task_of(path) or path.name, path)
+            if first.parent != path.parent:
+                one, other = (path.parent.relative_to(folder) for path in (first, path))
+                raise ValueError(
+                    f"{folder}: has files of one task in {one} and in {other}: read "
+                    "one model's folder at a time."
+                )
+        if tool.beside:
+            rest = [one for one in rest if not tool.beside.fullmatch(one.name)]
+    return read, shown(rest)
+
+
+def _seen(folder: Path) -> list[Path]:
+    """All files below a folder, without hidden ones."""
+    every = list(itertools.islice(folder.rglob("*"), _MOST_FILES + 1))
+    if len(every) > _MOST_FILES:
+        raise ValueError(f"{folder}: holds more than {_MOST_FILES} files.")
+    return sorted(
+        path
+        for path in every
+        if not any(one.startswith(".") for one in path.relative_to(folder).parts)
+        and path.is_file()
+    )
