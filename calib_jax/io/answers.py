@@ -62,6 +62,17 @@ def choice_log_probabilities(
       >>> print(choice_log_probabilities(read, ["A", "B", "C"]))
       [[-1.187 -0.5    -inf]]
     """
+    total = sums_of_choices(read, choices, position)
+    return np.minimum(total, 0.0).astype(np.float32)
+
+
+def sums_of_choices(
+    read: LogProbabilities, choices: Sequence[str], position: ArrayLike
+) -> np.ndarray:
+    """float64 `[B, len(choices)]`, as `choice_log_probabilities`; also of raw logits.
+
+    The softmax of logits added so is that of the tokens, with their shares added.
+    """
     checks.instance("read", read, LogProbabilities)
     checks.on_host("position", position)
     columns = _columns(choices)
@@ -80,7 +91,7 @@ def choice_log_probabilities(
             column = _column(columns, token)
             if column is not None:
                 total[row, column] = np.logaddexp(total[row, column], value)
-    return np.minimum(total, 0.0).astype(np.float32)
+    return total
 
 
 def answer_positions(read: LogProbabilities, choices: Sequence[str]) -> np.ndarray:

@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from . import json_lines, responses
+from . import answer_lines, json_lines, responses
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -195,7 +195,7 @@ def read_log_probabilities(
             on_malformed(number, reason)
 
     for number, line in numbered:
-        choices, reasons = responses.parse(line, names)
+        choices, reasons = answer_lines.parse(line, names)
         rows += [(number, choice) for choice in choices]
         for reason in reasons:
             refuse(number, str(reason))

@@ -1,7 +1,8 @@
 """One response of a serving engine: its choices, their tokens and log-probabilities.
 
-Chat completions, completions, bodies of the Responses API and batches of these are
-reduced to one form, `_Answer`, which one function checks.
+Chat completions, completions and bodies of the Responses API are reduced to one form,
+`Answer`, which one function checks. `native_bodies` reduces those of other endpoints,
+and `answer_lines` finds the body in a line.
 """
 
 import collections
@@ -20,16 +21,6 @@ _ROUNDING = 1e-6
 _NUMBERS = {int, float, np.float16, np.float32, np.float64}
 _LARGEST_INDEX = 2**31 - 1
 
-# Bodies that other endpoints write, by a field that only they have.
-_FOREIGN = {
-    "completion_probabilities": "llama.cpp's /completion",
-    "generation_settings": "llama.cpp's /completion",
-    "done": "Ollama's /api",
-    "meta_info": "SGLang's /generate",
-    "generated_text": "Text Generation Inference's /generate",
-    "details": "Text Generation Inference's /generate",
-    "cumulative_logprob": "vLLM without a server",
-}
 PIECE = (
     "a part of a stream, not a whole answer: request whole ones (stream off), or save "
     "what the client puts together"
@@ -44,6 +35,10 @@ class UnansweredError(MalformedError):
     """The line is as it should be, and the model or the server gave no answer."""
 
 
+class WithheldError(Exception):
+    """A content filter withheld a choice, which has no tokens."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Choice:
     """One answer to a request.
@@ -54,8 +49,11 @@ class Choice:
       text: the answer.
       finished: False for a completion without a reason to end, a piece of a stream.
       refused: True if the text is a refusal.
+      sampled: True if the body says that its numbers are those after the sampler.
+      model: that gave the answer; "" where the body does not say it.
       tokens: the T tokens of the answer.
-      values: float32 `[T]`, their log-probabilities; NaN where unknown.
+      values: float32 `[T]`, their log-probabilities, or logits where these were asked
+        for; NaN where unknown.
       counts: int `[T]`, number of alternatives of each token.
       top_tokens: alternatives of all tokens, concatenated.
       top_values: float32 `[sum(counts)]`, their log-probabilities.
@@ -66,6 +64,8 @@ class Choice:
     text: str
     finished: bool
     refused: bool
+    sampled: bool
+    model: str
     tokens: list[str]
     values: np.ndarray
     counts: list[int]
@@ -74,7 +74,7 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True, slots=True)
-class _Answer:
+class Answer:
     """What every kind of answer is reduced to; nothing in the lists is checked yet.
 
     Attributes:
@@ -84,6 +84,7 @@ class _Answer:
       finished: False for a piece of a stream.
       refused: True for a refusal.
       echoed: True if the first log-probability may be null, that of a prompt's start.
+      sampled: as in `Choice`.
       tokens: the T tokens.
       values: T log-probabilities.
       tops: T lists of pairs of an alternative and its log-probability.
@@ -95,46 +96,10 @@ class _Answer:
     finished: bool = True
     refused: bool = False
     echoed: bool = False
+    sampled: bool = False
     tokens: list[Any]
     values: list[Any]
     tops: list[list[tuple[Any, Any]]]
-
-
-def parse(
-    line: Any, names: dict[str, str]
-) -> tuple[list[Choice], list[MalformedError]]:
-    """The choices of a line, and why others in it are left out.
-
-    Args:
-      line: text, bytes, or parsed JSON; a list of bodies counts as one line.
-      names: tokens seen so far, so that each is kept in memory once.
-    """
-    found: list[Choice] = []
-    reasons: list[MalformedError] = []
-    try:
-        responses = values_of_line(line)
-    except MalformedError as error:
-        return [], [error]
-    for response in responses:
-        num_before = len(found), len(reasons)
-        try:
-            identity, body = _body(_mapping("the line", response))
-            for reduce, arguments in _answers(body):
-                try:
-                    found.append(_checked(identity, reduce(*arguments), names))
-                except _WithheldError:
-                    continue
-                except MalformedError as error:
-                    reasons.append(error)
-            if num_before == (len(found), len(reasons)):
-                raise UnansweredError("a content filter withheld every choice")
-        except MalformedError as error:
-            reasons.append(error)
-    return found, reasons
-
-
-class _WithheldError(Exception):
-    """A content filter withheld a choice, which has no tokens."""
 
 
 def values_of_line(line: Any) -> list[Any]:
@@ -193,96 +158,40 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
-def _body(line: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """The id of the request, and the body of its response."""
-    body = line
-    if line.get("error") or line.get("object") == "error":
-        raise UnansweredError(f"a failed request, {_message(line)}")
-    if not isinstance(line.get("response"), Mapping):
-        _refuse_foreign(line)
-    if "response" in line:
-        body = _mapping("response", line["response"])
-        status = body.get("status_code")
-        if "choices" not in body and "output" not in body:
-            _refuse_foreign(body)
-            body = _mapping("response.body", body.get("body"))
-        if (
-            status not in (None, 200)
-            or body.get("error")
-            or body.get("object") == "error"
-        ):
-            raise UnansweredError(
-                f"a failed request of status {shown(status)}, {_message(body)}"
-            )
-        _refuse_foreign(body)
-    for identity in (line.get("custom_id"), line.get("id"), body.get("id")):
-        if identity is not None:
-            if not isinstance(identity, str) and (
-                type(identity) is not int or abs(identity) >= 2**63
-            ):
-                raise MalformedError(f"expected an id, got {shown(identity)}")
-            return str(identity), body
-    return "", body
-
-
-def is_foreign(body: Mapping[str, Any]) -> bool:
-    """Whether another endpoint wrote a body."""
-    return any(field in body for field in _FOREIGN)
-
-
-def _refuse_foreign(body: Mapping[str, Any]) -> None:
-    if "choices" in body or "output" in body:
-        return
-    for field, name in _FOREIGN.items():
-        if field in body:
-            raise MalformedError(
-                f"{name} wrote this, which is not read: request /v1/chat/completions "
-                "of an OpenAI-compatible server, with logprobs and top_logprobs"
-            )
-    kind = body.get("type")
-    if isinstance(kind, str) and kind.startswith("response.") and "delta" in body:
-        raise MalformedError(PIECE)
-
-
-def _message(body: Mapping[str, Any]) -> str:
-    error = body.get("error") or body
-    return shown(error.get("message", error) if isinstance(error, Mapping) else error)
-
-
-def _answers(body: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
+def answers_of(body: Mapping[str, Any]) -> Iterator[tuple[Any, tuple[Any, ...]]]:
     """How to reduce each answer of a body, one by one: a bad one leaves the others."""
     if "output" in body and "choices" not in body:
         yield _of_responses, (body,)
         return
-    choices = _list("choices", body.get("choices"))
+    choices = listed("choices", body.get("choices"))
     if not choices:
         raise MalformedError("no choices")
     for place, choice in enumerate(choices):
         yield _of_choice, (f"choices[{place}]", place, choice)
 
 
-def _of_choice(where: str, place: int, choice: Any) -> _Answer:
+def _of_choice(where: str, place: int, choice: Any) -> Answer:
     """A choice of a chat completion or of a completion."""
-    choice = _mapping(where, choice)
+    choice = mapping(where, choice)
     if "delta" in choice:
         raise MalformedError(f"{where} is {PIECE}")
     kept = choice.get("logprobs")
     if choice.get("finish_reason") == "content_filter" and not _any_list(kept):
-        raise _WithheldError
+        raise WithheldError
     if kept is None:
         raise MalformedError(
             f"{where} has no log-probabilities: ask the server for them, with "
             "logprobs=True, top_logprobs=20 for chats, logprobs=20 for completions"
         )
     message = choice.get("message")
-    message = {} if message is None else _mapping(f"{where}.message", message)
+    message = {} if message is None else mapping(f"{where}.message", message)
     texts = [choice.get("text"), message.get("content"), message.get("refusal")]
-    texts = list(map(_text, texts))
+    texts = list(map(text_of, texts))
     index = choice.get("index")
-    where, kept = f"{where}.logprobs", _mapping(f"{where}.logprobs", kept)
+    where, kept = f"{where}.logprobs", mapping(f"{where}.logprobs", kept)
     completion = kept.get("token_logprobs") is not None
     tokens, values, tops = (_of_lists if completion else _of_chat)(where, kept)
-    return _Answer(
+    return Answer(
         where=where,
         index=place if index is None else index,
         text=next(filter(None, texts), ""),
@@ -301,42 +210,42 @@ def _any_list(kept: Any) -> bool:
 
 
 # Tokens, their log-probabilities, and pairs of both for each token's alternatives.
-_Lists = tuple[list[Any], list[Any], list[list[tuple[Any, Any]]]]
+Lists = tuple[list[Any], list[Any], list[list[tuple[Any, Any]]]]
 
 
-def _of_lists(where: str, kept: Mapping[str, Any]) -> _Lists:
+def _of_lists(where: str, kept: Mapping[str, Any]) -> Lists:
     """From a completion: a list of tokens and a list of log-probabilities."""
-    tokens = _list(f"{where}.tokens", kept.get("tokens"))
-    values = _list(f"{where}.token_logprobs", kept.get("token_logprobs"))
+    tokens = listed(f"{where}.tokens", kept.get("tokens"))
+    values = listed(f"{where}.token_logprobs", kept.get("token_logprobs"))
     tops = kept.get("top_logprobs")
     name = f"{where}.top_logprobs"
-    tops = _list(name, [None] * len(tokens) if tops is None else tops)
+    tops = listed(name, [None] * len(tokens) if tops is None else tops)
     if not len(tokens) == len(values) == len(tops):
         raise MalformedError(
             f"{where}: {len(tokens)} tokens, {len(values)} token_logprobs, {len(tops)} "
             "top_logprobs"
         )
-    tops = [{} if top is None else _mapping(name, top) for top in tops]
+    tops = [{} if top is None else mapping(name, top) for top in tops]
     return tokens, values, [list(top.items()) for top in tops]
 
 
-def _of_chat(where: str, kept: Mapping[str, Any]) -> _Lists:
+def _of_chat(where: str, kept: Mapping[str, Any]) -> Lists:
     """From a chat completion: a list of records, one per token."""
     content, refusal = kept.get("content"), kept.get("refusal")
     if content is None and refusal is None:
         raise MalformedError(f"{where} has neither content nor token_logprobs")
-    return _of_records(f"{where}.content", content or refusal or [], where)
+    return of_records(f"{where}.content", content or refusal or [], where)
 
 
-def _of_records(name: str, records: Any, where: str) -> _Lists:
-    entries = [_mapping(name, entry) for entry in _list(name, records)]
+def of_records(name: str, records: Any, where: str) -> Lists:
+    entries = [mapping(name, entry) for entry in listed(name, records)]
     name, tops = f"{where}.top_logprobs", []
     for entry in entries:
         top = entry.get("top_logprobs")
         pairs = [
             (one.get("token"), one.get("logprob", _MISSING))
-            for one in ([] if top is None else _list(name, top))
-            if one is not None and _mapping(name, one)
+            for one in ([] if top is None else listed(name, top))
+            if one is not None and mapping(name, one)
         ]
         tops.append(pairs)
     return (
@@ -354,23 +263,23 @@ class _Missing:
 _MISSING = _Missing()
 
 
-def _of_responses(body: Mapping[str, Any]) -> _Answer:
+def _of_responses(body: Mapping[str, Any]) -> Answer:
     """A body of the Responses API: the text of its messages, in order."""
     parts = []
-    for item in _list("output", body.get("output")):
-        item = _mapping("output", item)
+    for item in listed("output", body.get("output")):
+        item = mapping("output", item)
         # Reasoning and calls of tools have no log-probabilities.
         if item.get("type", "message") == "message":
-            parts += _list("output.content", item.get("content"))
+            parts += listed("output.content", item.get("content"))
     if not parts:
         status = shown(body.get("status"))
         raise MalformedError(f"output: expected a message, got none (status {status})")
     text, records = "", []
     for part in parts:
-        part = _mapping("output.content", part)
+        part = mapping("output.content", part)
         if part.get("type") == "refusal":
             raise UnansweredError("a refusal, which has no log-probabilities here")
-        text += (written := _text([part]))
+        text += (written := text_of([part]))
         kept = part.get("logprobs")
         if written and not kept:
             raise MalformedError(
@@ -378,9 +287,9 @@ def _of_responses(body: Mapping[str, Any]) -> _Answer:
                 'include=["message.output_text.logprobs"] and top_logprobs=20 '
                 "(reasoning models have none)"
             )
-        records += _list("output.logprobs", [] if kept is None else kept)
-    tokens, values, tops = _of_records("output.logprobs", records, "output.logprobs")
-    return _Answer(
+        records += listed("output.logprobs", [] if kept is None else kept)
+    tokens, values, tops = of_records("output.logprobs", records, "output.logprobs")
+    return Answer(
         where="output.logprobs",
         index=0,
         text=text,
@@ -390,8 +299,18 @@ def _of_responses(body: Mapping[str, Any]) -> _Answer:
     )
 
 
-def _checked(identity: str, answer: _Answer, names: dict[str, str]) -> Choice:
-    """The only check of an answer's contents."""
+def checked(
+    identity: str, model: str, answer: Answer, names: dict[str, str], logits: bool
+) -> Choice:
+    """The only check of an answer's contents.
+
+    Args:
+      identity: of the request.
+      model: its name.
+      answer: that is checked.
+      names: tokens seen so far, so that each is kept in memory once.
+      logits: whether numbers are raw logits, which may be above 0.
+    """
     where, index = answer.where, answer.index
     if type(index) is not int or not 0 <= index <= _LARGEST_INDEX:
         raise MalformedError(f"{where}: expected an index, got {shown(index)}")
@@ -399,7 +318,7 @@ def _checked(identity: str, answer: _Answer, names: dict[str, str]) -> Choice:
         raise MalformedError(f"{where} has a text and no tokens")
     # The first token of an echoed prompt has no log-probability.
     unknown = answer.echoed and answer.values[:1] == [None]
-    known = _numbers(where, answer.values[1:] if unknown else answer.values)
+    known = _numbers(where, answer.values[1:] if unknown else answer.values, logits)
     first = np.full(int(unknown), np.nan, np.float32)
     _strings(where, answer.tokens)
     # A null log-probability among the alternatives says nothing of them.
@@ -413,16 +332,18 @@ def _checked(identity: str, answer: _Answer, names: dict[str, str]) -> Choice:
         text=answer.text,
         finished=answer.finished,
         refused=answer.refused,
+        sampled=answer.sampled,
+        model=model,
         tokens=[names.setdefault(token, token) for token in answer.tokens],
         values=np.concatenate([first, known]),
         counts=[len(top) for top in tops],
         top_tokens=[names.setdefault(token, token) for token in top_tokens],
-        top_values=_numbers(f"{where}.top_logprobs", top_values),
+        top_values=_numbers(f"{where}.top_logprobs", top_values, logits),
     )
 
 
-def _numbers(name: str, values: Sequence[Any]) -> np.ndarray:
-    """Log-probabilities as float32."""
+def _numbers(name: str, values: Sequence[Any], logits: bool) -> np.ndarray:
+    """Log-probabilities or logits as float32."""
     if not set(map(type, values)) <= _NUMBERS:
         place = next(k for k, value in enumerate(values) if type(value) not in _NUMBERS)
         found = shown(values[place])
@@ -431,13 +352,22 @@ def _numbers(name: str, values: Sequence[Any]) -> np.ndarray:
         numbers = np.array(values, np.float64)
     except OverflowError:
         raise MalformedError(f"{name}: an integer beyond every float") from None
-    bad = ~(numbers <= _ROUNDING)
+    most = np.finfo(np.float32).max if logits else _ROUNDING
+    bad = ~(numbers <= most)
     if bad.any():
         value = numbers[bad][0]
-        reason = "is NaN" if np.isnan(value) else f"is {value:g}, above 0"
-        raise MalformedError(f"{name}: a log-probability {reason}")
-    numbers = np.where(numbers <= _LEAST, -np.inf, np.minimum(numbers, 0.0))
-    return numbers.astype(np.float32)
+        if logits:
+            raise MalformedError(f"{name}: a logit is {value:g}")
+        if np.isnan(value):
+            raise MalformedError(f"{name}: a log-probability is NaN")
+        raise MalformedError(
+            f"{name}: a log-probability is {value:g}, above 0; raw logits "
+            "(vLLM's --logprobs-mode raw_logits) are read by read_outputs, with "
+            'kind="logits"'
+        )
+    if not logits:
+        numbers = np.minimum(numbers, 0.0)
+    return np.where(numbers <= _LEAST, -np.inf, numbers).astype(np.float32)
 
 
 def _strings(name: str, values: Iterable[Any]) -> None:
@@ -446,7 +376,7 @@ def _strings(name: str, values: Iterable[Any]) -> None:
             raise MalformedError(f"{name}: expected a token, got {shown(value)}")
 
 
-def _text(content: Any) -> str:
+def text_of(content: Any) -> str:
     """A text, or the texts of a list of parts."""
     if isinstance(content, (list, tuple)):
         return "".join(map(_text_of_part, content))
@@ -456,7 +386,7 @@ def _text(content: Any) -> str:
 
 
 def _text_of_part(part: Any) -> str:
-    part = {"text": part} if isinstance(part, str) else _mapping("content", part)
+    part = {"text": part} if isinstance(part, str) else mapping("content", part)
     kind = part.get("type", "text")
     if kind not in ("text", "output_text", "refusal"):
         return ""  # an image, a sound, a thought
@@ -466,13 +396,13 @@ def _text_of_part(part: Any) -> str:
     return text
 
 
-def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+def mapping(name: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise MalformedError(f"{name}: expected an object, got {shown(value)}")
     return value
 
 
-def _list(name: str, value: Any) -> list[Any]:
+def listed(name: str, value: Any) -> list[Any]:
     if not isinstance(value, (list, tuple)):
         raise MalformedError(f"{name}: expected a list, got {shown(value)}")
     return list(value)

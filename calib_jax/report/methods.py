@@ -128,6 +128,7 @@ PROBABILITY_OF_LIKELIEST = "probability of the likeliest option"
 PROBABILITY_OF_CHOSEN = "probability of the chosen option"
 OF_STATED = "confidence in each answer, as it is stated"
 OF_TOKENS = "mean log-likelihood of the answer's tokens"
+OF_LOGITS = "mean raw logit of the answer's tokens"
 PROBABILITY_OF_TOKENS = "exponential of the mean log-likelihood of the answer's tokens"
 OF_LOG_PROBABILITY = "log-probability of each answer"
 PROBABILITY = "probability of each answer"
@@ -136,7 +137,7 @@ CONFIDENCE_OF_ANSWER = "one confidence in [0, 1] for each answer"
 TAKEN = (
     *(OF_OPTIONS, OF_LIKELIEST, OF_CHOSEN, OF_STATED, OF_TOKENS, OF_LOG_PROBABILITY),
     *(OF_ANSWER, PROBABILITY_OF_LIKELIEST, PROBABILITY_OF_CHOSEN),
-    *(PROBABILITY_OF_TOKENS, PROBABILITY, CONFIDENCE_OF_ANSWER),
+    *(PROBABILITY_OF_TOKENS, PROBABILITY, CONFIDENCE_OF_ANSWER, OF_LOGITS),
 )
 #: The same where nothing else is known.
 IN_GENERAL = {
@@ -150,6 +151,7 @@ _IN_CHOSEN = "; the confidence is that of the chosen option"
 _OF_SCALE = {
     "confidence": (OF_STATED, OF_STATED),
     "log_probability": (OF_LOG_PROBABILITY, PROBABILITY),
+    "logit": (OF_LOGITS, CONFIDENCE_OF_ANSWER),
     "": (OF_ANSWER, CONFIDENCE_OF_ANSWER),
 }
 
@@ -164,7 +166,7 @@ def taken(outputs: Outputs, takes: Takes, chosen: bool = False) -> str:
     """
     as_confidence = takes is Takes.CONFIDENCE
     if class_values(outputs) is None:
-        if outputs.format == "answers":
+        if outputs.format == "answers" and outputs.scale != "logit":
             return PROBABILITY_OF_TOKENS if as_confidence else OF_TOKENS
         return _OF_SCALE.get(outputs.scale or "", _OF_SCALE[""])[as_confidence]
     if takes is Takes.OPTIONS:

@@ -303,7 +303,7 @@ def _stated(outputs: Outputs, score: np.ndarray) -> np.ndarray | None:
     if outputs.scale == "log_probability":
         # Of mean log-likelihoods these are mean probabilities of a token.
         return np.exp(np.minimum(score, np.float32(0)))
-    inside = np.all(domains.CONFIDENCE.holds(score))
+    inside = outputs.scale != "logit" and np.all(domains.CONFIDENCE.holds(score))
     # Rounding may add a little.
     return np.clip(score, 0, 1) if inside else None
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .. import json_lines, responses
+from .. import answer_lines, json_lines, responses
 from . import folders, names, servers, tools
 from .left_out import LeftOut, Place, Places
 from .rows import KINDS
@@ -194,7 +194,7 @@ def _of_lines(
             break
     left_out.check(len(seen))
     line = seen[-1][1]
-    if not format:
+    if not format and not _by_tool(line):
         _check_form(path, line)
     found = format or (_by_keys(path, line, named) if outputs else "jsonl")
     rows = _alike(itertools.chain(seen, lines), found, places)
@@ -261,7 +261,7 @@ def _by_keys(path: Path, first: Mapping[str, Any], named: bool) -> str:
         return found
     if names.holds_values(first):
         return "jsonl"
-    if responses.is_foreign(first) or failed(first):
+    if answer_lines.is_foreign(first) or failed(first):
         return servers.NAME
     if named or names.holds_any(first):
         return "jsonl"

@@ -28,6 +28,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "predictions": ("predictions", "prediction", "preds", "pred", "predicted"),
     "ids": (
         *("ids", "id", "example_id", "question_id", "custom_id", "filename", "doc_id"),
+        "task_id",
     ),
     "groups": ("groups", "group", "subject", "task", "category"),
     "cost": ("cost", "costs", "cost_usd"),

@@ -282,7 +282,7 @@ def _printable(text: str) -> str:
 def _rows(looked: content.Content, asked: Asked, left_out: LeftOut) -> Rows:
     choices, places = asked.choices, looked.places
     if tool := tools.BY_NAME.get(looked.format):
-        if asked.model is not None:
+        if asked.model is not None and not tool.several:
             raise ValueError(
                 f"model: {tool.name} files hold one model, got {asked.model!r}."
             )

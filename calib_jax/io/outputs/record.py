@@ -30,7 +30,7 @@ class Outputs:
         probabilities. -inf is a probability of 0, or an option that the row lacks.
       scores: float32 `[N]`, one number for each answer, larger for surer ones.
       scale: what a score's name says: `"confidence"` in [0, 1], `"log_probability"`,
-        or None.
+        `"logit"` for the mean raw logit of an answer's tokens, or None.
       labels: int32 `[N]`, the right options, counted from 0.
       outcomes: float32 `[N]`, whether answers are right, in [0, 1].
       predictions: int32 `[N]`, the options that the file says were chosen, -1 where it

@@ -1,13 +1,15 @@
-"""Answers of OpenAI-compatible servers, with the log-probabilities of their tokens."""
+"""Answers of servers, with the log-probabilities of their tokens."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import responses
-from ..answers import answer_positions, choice_log_probabilities, written_choices
+from .. import answer_lines, responses
+from ..answers import answer_positions, sums_of_choices, written_choices
 from ..log_probabilities import LogProbabilities, joined
+from ..native_bodies import TOKEN_ID
 from . import decisions, names
 from .asked import Asked
 from .left_out import LeftOut, Place, Places
@@ -20,20 +22,12 @@ NAME = "answers"
 _HELD = 256
 # What bodies say of themselves.
 _BODIES = ("chat.completion", "text_completion", "response")
+_NUMBERED = (
+    "tokens are numbers, so none is known to be a choice: ask for their texts (SGLang: "
+    '"return_text_in_logprobs": true; vLLM: no return_tokens_as_token_ids)'
+)
 # So many different tokens are kept to be used again.
 _NAMES = 2**18
-
-
-def is_answer(line: Mapping[str, Any]) -> bool:
-    """Whether a line looks like one of these, or like a line of a batch."""
-    body = line
-    for name in ("response", "body"):
-        if isinstance(body.get(name), Mapping):
-            body = body[name]
-    parts = body.get("choices", body.get("output"))
-    if isinstance(parts, list) and all(isinstance(part, Mapping) for part in parts):
-        return True
-    return "custom_id" in line and "response" in line
 
 
 def read(
@@ -50,15 +44,18 @@ def read(
       places: of the rows, which are added.
       left_out: what is not read.
       asked: its choices are the answers to a multiple-choice question; without them
-        each row has the mean log-likelihood of its tokens as a score.
+        each row has the mean log-likelihood of its tokens as a score, or for the kind
+        "logits" their mean raw logit. Of several models it says which is read.
       first: the line that says whether lines have ids.
     """
     asked.only(
         NAME,
         "scores" if asked.choices is None else "log_probabilities",
+        "logits",
         hint="; choices= reads log_probabilities of the options, its absence scores",
     )
-    found = _Found(asked.choices, has_ids=_has_id(first) or len(places.paths) > 1)
+    has_ids = _has_id(first) or len(places.paths) > 1
+    found = _Found(asked.choices, has_ids=has_ids, logits=asked.kind == "logits")
     pieces: set[tuple[str, int]] = set()
     held: list[_Held] = []
     for one in _choices(lines, places, left_out, found):
@@ -75,7 +72,42 @@ def read(
     rows = found.rows(places)
     # The last piece of a stream looks like a whole answer: the others tell.
     last = [key in pieces for key in zip(found.requests, found.indices, strict=True)]
-    return rows.drop(np.array(last, bool), responses.PIECE, left_out)
+    rows = rows.drop(np.array(last, bool), responses.PIECE, left_out)
+    models = itertools.compress(found.models, np.logical_not(last))
+    return _of_model(rows, list(models), asked.model, left_out)
+
+
+def _of_model(
+    rows: Rows, models: list[str], wanted: str | int | None, left_out: LeftOut
+) -> Rows:
+    """The rows of one model, where answers say whose they are.
+
+    Raises:
+      ValueError: if they are of several and none is wanted, unless each row is kept, or
+        if none has the name that is wanted.
+    """
+    found = list(filter(None, dict.fromkeys(models)))
+    several = f"{len(found)} models, {names.shown(found)}"
+    if wanted is None:
+        if len(found) > 1 and not left_out.keeps_missing:
+            raise ValueError(
+                f"{left_out.path}: holds answers of {several}; say which, with model=. "
+                "If these are names of one, write the same in all lines."
+            )
+        if len(found) > 1:
+            rows.notes.append(f"Answers are of {several}.")
+        rows.model = models[0] if len(set(models)) == 1 else ""
+        return rows
+    # The command line has no numbers; a name that looks like one goes first.
+    if wanted not in found and str(wanted).isdecimal() and int(wanted) < len(found):
+        wanted = found[int(wanted)]
+    if wanted not in found:
+        raise ValueError(
+            f"model: {left_out.path} has no answers of {wanted!r}; it has {several}."
+        )
+    rows = rows.take(np.flatnonzero([one == wanted for one in models]))
+    rows.model = str(wanted)
+    return rows
 
 
 def _choices(
@@ -88,7 +120,7 @@ def _choices(
     for place, line in lines:
         if len(seen) > _NAMES:
             seen.clear()
-        choices, errors = responses.parse(line, seen)
+        choices, errors = answer_lines.parse(line, seen, logits=found.logits)
         if errors and isinstance(line, Mapping) and decisions.is_decision(line):
             errors = [responses.MalformedError("a decision in a file of answers")]
         for error in errors:
@@ -111,7 +143,7 @@ def _choices(
 
 def _has_id(line: Mapping[str, Any]) -> bool:
     """Whether a line names the request: the id that a server gave says nothing."""
-    if line.get("custom_id") is not None:
+    if line.get("custom_id") is not None or line.get("task_id") is not None:
         return True
     return line.get("id") is not None and line.get("object") not in _BODIES
 
@@ -136,8 +168,12 @@ class _Held(NamedTuple):
 class _Found:
     """What is kept of the answers read so far."""
 
-    def __init__(self, choices: Sequence[str] | None, has_ids: bool) -> None:
-        self.choices, self.has_ids = choices, has_ids
+    def __init__(
+        self, choices: Sequence[str] | None, has_ids: bool, logits: bool
+    ) -> None:
+        self.choices, self.has_ids, self.logits = choices, has_ids, logits
+        self.num_sampled = 0
+        self.models: list[str] = []
         self.ids: list[str] = []
         self.requests: list[str] = []
         self.indices: list[int] = []
@@ -161,8 +197,14 @@ class _Found:
                     if self.choices is None
                     else "no token is certain to be one of the choices"
                 )
+                if self.choices and any(
+                    token.startswith(TOKEN_ID) for token in choice.tokens
+                ):
+                    reason = _NUMBERED
                 left_out.drop(reason, places.name_of(place))
                 continue
+            self.models.append(choice.model)
+            self.num_sampled += choice.sampled
             self.ids.append(identity or str(place.order))
             self.requests.append(choice.identity or identity)
             self.indices.append(choice.index)
@@ -182,16 +224,19 @@ class _Found:
                 scores = total / read.where.sum(axis=1)
             return np.isfinite(scores), scores, [None] * len(scores)
         position = answer_positions(read, self.choices)
-        values = choice_log_probabilities(read, self.choices, position=position)
+        values = sums_of_choices(read, self.choices, position)
+        if not self.logits:
+            values = np.minimum(values, 0.0)
         written = written_choices(read, self.choices, position)
-        return position >= 0, values, written
+        return position >= 0, values.astype(np.float32), written
 
     def rows(self, places: Places) -> Rows:
         values = np.concatenate(self.values)
         cost = np.asarray(self.costs, np.float64)
+        kind = "logits" if self.logits else "log_probabilities"
         rows = Rows(
             format=NAME,
-            kind="scores" if self.choices is None else "log_probabilities",
+            kind="scores" if self.choices is None else kind,
             values=values,
             places=places,
             ids=self.ids,
@@ -200,11 +245,28 @@ class _Found:
             cost=cost if (cost == cost).any() else None,
             texts=self.texts,
         )
-        if self.choices is None:
-            rows.scale = "log_probability"
+        if self.num_sampled:
             rows.notes.append(
-                "Scores are mean log-likelihoods of the answers' tokens; for the "
-                "log-probabilities of the options of a question pass choices=."
+                f"In {self.num_sampled} of {len(rows)} answers the numbers are those "
+                "after the sampler (temperature, top-k and the like), not the model's "
+                "own: tokens that it cut off have probability 0. llama.cpp writes the "
+                "model's own without post_sampling_probs."
+            )
+        if self.logits and not (values > 0).any():
+            rows.notes.append(
+                'They are read as raw logits, with kind="logits", and none is above 0, '
+                "as if they were log-probabilities: was vLLM started with "
+                "--logprobs-mode raw_logits?"
+            )
+        if self.choices is None:
+            rows.scale = "logit" if self.logits else "log_probability"
+            what, of = (
+                ("raw logits", "logits") if self.logits
+                else ("log-likelihoods", "log-probabilities")
+            )  # fmt: skip
+            rows.notes.append(
+                f"Scores are mean {what} of the answers' tokens; for the {of} of the "
+                "options of a question pass choices=."
             )
             return rows
         rows.zeros = "a choice that is not among the server's alternatives"
@@ -213,10 +275,11 @@ class _Found:
         missing = np.isneginf(values)
         if (missing.sum(axis=1) == values.shape[1] - 1).all():
             raise ValueError(
-                f"{places.paths[0]}: no row has log-probabilities of two choices: "
-                "there is nothing to calibrate; ask the server for top_logprobs=20."
+                f"{places.paths[0]}: no row has {kind.replace('_', '-')} of two "
+                "choices: there is nothing to calibrate; ask the server for "
+                "top_logprobs=20."
             )
         return rows
 
 
-TOOL = Tool(name=NAME, is_line=is_answer, read=read)
+TOOL = Tool(name=NAME, is_line=answer_lines.is_answer, read=read, several=True)

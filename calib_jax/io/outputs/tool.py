@@ -30,6 +30,7 @@ class Tool:
       beside: what the tool calls files without rows that it writes beside those.
       task_of: the task that the name of a file says, or None: one task in two folders
         is of two models.
+      several: whether a file may hold several models, of which `model=` takes one.
       of_start: the format that the first bytes of a file say, if the tool's is a kind
         of it, such as "npz" for any zip file.
       is_file: whether a file that begins so is the tool's.
@@ -42,6 +43,7 @@ class Tool:
     files: re.Pattern[str] | None = None
     beside: re.Pattern[str] | None = None
     task_of: Callable[[Path], str | None] = lambda path: None
+    several: bool = False
     of_start: str | None = None
     is_file: Callable[[Path], bool] = lambda path: False
     lines_of: Callable[
