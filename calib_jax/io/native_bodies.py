@@ -31,6 +31,7 @@ from .responses import (
 TOKEN_ID = "token_id:"
 # Log-probabilities of an answer add up to its own, but for rounding.
 _SAME_SUM = 1e-2
+_LARGE = 1e9
 # A probability in float32 may round to just above 1.
 _ROUNDING = 1e-6
 
@@ -52,8 +53,7 @@ def answers_of(body: _Body) -> Iterator[tuple[Any, tuple[Any, ...]]]:
         yield server.reduce, (body,)
         return
     for place, part in enumerate(listed("outputs", parts)):
-        part = mapping(f"outputs[{place}]", part)
-        yield server.reduce, ({"index": place, **part},)
+        yield _of_vllm, (mapping(f"outputs[{place}]", part), place)
 
 
 def _asked(server: str, ask: str, written: Any, kept: Any) -> list[Any]:
@@ -241,7 +241,7 @@ def _of_token(entry: _Body) -> dict[str, Any]:
     return {"token": entry.get("text"), "logprob": entry.get("logprob")}
 
 
-def _of_vllm(body: _Body) -> Answer:
+def _of_vllm(body: _Body, index: int = 0) -> Answer:
     """What `LLM.generate` returns, as JSON: one of its outputs."""
     text, where = text_of(body.get("text")), "logprobs"
     ids = body.get("token_ids")
@@ -261,7 +261,7 @@ def _of_vllm(body: _Body) -> Answer:
         text = "".join(one for one in tokens if not one.startswith(TOKEN_ID))
     return Answer(
         where=where,
-        index=body.get("index", 0),
+        index=index,
         text=text,
         finished=body.get("finish_reason", "") is not None,
         tokens=tokens,
@@ -305,7 +305,9 @@ def _chosen(number: Any, step: dict[str, _Pair]) -> _Pair:
 
 def _check_sum(values: list[Any], total: Any) -> None:
     """Raises `MalformedError` if the first tokens may not be those that were chosen."""
-    known = all(type(one) in (int, float) for one in [*values, total])
+    known = all(
+        type(one) in (int, float) and abs(one) < _LARGE for one in [*values, total]
+    )
     if not known or not abs(sum(values) - total) <= _SAME_SUM * (1 + len(values)):
         raise MalformedError(
             "logprobs: it is not said which of the tokens was chosen: save token_ids"

@@ -249,28 +249,24 @@ def test_broken_documents(tmp_path):
     assert "for indented JSON pass the file's path" in read_all(indented)[1][0][1]
 
 
+# Parts of bodies, without what they should hold.
 FOREIGN = {
     "llama.cpp": [
-        {"content": "B", "completion_probabilities": [{"token": "B", "logprob": -1}]},
-        {"content": "B", "stop": True, "generation_settings": {}},
+        {"completion_probabilities": [{"token": "B", "logprob": -1}]},
+        {"stop": True, "generation_settings": {}},
     ],
-    "Ollama": [
-        {"model": "m", "response": "B", "done": True, "logprobs": []},
-        {"model": "m", "message": {"content": "B"}, "done": False},
-    ],
-    "SGLang": [{"text": "B", "meta_info": {"output_token_logprobs": [[-1, 5, None]]}}],
+    "Ollama": [{"model": "m", "done": True, "logprobs": []}],
+    "SGLang": [{"meta_info": {"output_token_logprobs": [[-1, 5, None]]}}],
     "Text Generation Inference": [
-        {"generated_text": "B", "details": {"tokens": [{"text": "B", "logprob": -1}]}},
+        {"details": {"tokens": [{"text": "B", "logprob": -1}]}},
         [{"generated_text": "B"}],
     ],
-    "vLLM without a server": [
-        {"task_id": "a", "logprobs": [{"5": [-1, 1, "B"]}], "cumulative_logprob": -1}
-    ],
+    "vLLM without a server": [{"task_id": "a", "cumulative_logprob": -1}],
 }
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_other_formats_are_named(name):
+def test_parts_of_other_bodies_are_named(name):
     for body in FOREIGN[name]:
         wrapped = [{"id": 1, "response": body}] if isinstance(body, dict) else []
         for line in [body, json.dumps(body), *wrapped]:

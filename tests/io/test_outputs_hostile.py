@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 
+import native_bodies
 import numpy as np
 import pytest
 from output_files import ALL, SYSTEM_ONE, sample
@@ -23,6 +24,13 @@ LINES = {
         responses("b", [entry("B", -0.5, ("A", -2.5), ("B", -0.5))], custom_id="b"),
         batch("c", completion("c", ["A"], [-0.5], [{"A": -0.5, "B": -2.0}])),
     ],
+    **{
+        f"answers of {name}": [
+            {"id": k, **body([[("A", -0.5), ("A", -0.5), ("B", -1.5)]])}
+            for k in range(3)
+        ]
+        for name, body in native_bodies.ALL.items()
+    },
     "decisions": [ALL[0], SYSTEM_ONE[0] | {"id": "z"}],
     "jsonl": [
         {"id": k, "logits": [k, 1.5], "label": k % 2, "task": "t", "cost": 0.5}
@@ -84,10 +92,15 @@ def test_changed_lines(tmp_path, name, drop_malformed):
             changed(line, rng) if rng.random() < 0.6 else line for line in LINES[name]
         ]
         path.write_text("\n".join(map(json.dumps, lines)))
-        more = {"choices": ["A", "B"]} if name == "answers" and trial % 2 else {}
+        more = (
+            {"choices": ["A", "B"]} if name.startswith("answers") and trial % 2 else {}
+        )
         try:
             outputs = cj.io.read_outputs(
-                path, drop_malformed=drop_malformed, format=name, **more
+                path,
+                drop_malformed=drop_malformed,
+                format=name.partition(" ")[0],
+                **more,
             )
         except ValueError as error:
             message = str(error)

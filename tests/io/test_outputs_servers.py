@@ -199,14 +199,13 @@ def test_answers_without_ids(tmp_path):
     assert outputs.labels.tolist() == [2, 0]
 
 
-def test_other_servers_are_named(tmp_path):
+def test_other_bodies_are_named(tmp_path):
     for field, name in (("generated_text", "Text Gen"), ("meta_info", "SGLang")):
         path = write(tmp_path / "a", [{field: {}}])
         assert name in one_line(path) and "/v1/chat/completions" in one_line(path)
     path = write(tmp_path / "a", [chat("a", letter("", *VALUES[0]))])
-    for kind in ("logits", "probabilities"):
-        with pytest.raises(ValueError, match="kind: answers files hold"):
-            read(path, kind=kind)
+    with pytest.raises(ValueError, match="kind: answers files hold"):
+        read(path, kind="probabilities")
     message = "choices= reads log_probabilities"
     with pytest.raises(ValueError, match=message):
         read(path, kind="log_probabilities")
