@@ -4,8 +4,9 @@ Shapes: B responses with S tokens in all, T in the longest one, and P alternativ
 all. Everything here runs on the host, with NumPy arrays.
 
 Servers return log-probabilities, after a softmax, so the paper's score (the mean raw
-logit) cannot be computed from them. `calib_jax.confidence.likelihood_scores` computes
-the scores that can, and `calib_jax.fit_platt` turns these into confidences.
+logit) cannot be computed from them, except from vLLM's raw logits.
+`calib_jax.confidence.likelihood_scores` computes the scores that can, and
+`calib_jax.fit_platt` turns these into confidences.
 
 Which distribution they belong to depends on the server. vLLM reports the model's own,
 before temperature, penalties, top-k and top-p, unless it was started with
@@ -13,7 +14,8 @@ before temperature, penalties, top-k and top-p, unless it was started with
 it sampled from. OpenAI's reference does not say: request one text at two temperatures
 to find out. Either can be calibrated, with answers sampled like the ones to be judged.
 With `--logprobs-mode raw_logits` vLLM writes raw logits into the same fields: these are
-not log-probabilities, and are refused as malformed where above 0.
+not log-probabilities, and are refused as malformed where above 0. `read_outputs` reads
+them with `kind="logits"`.
 
 References:
   OpenAI API reference, "Chat completions", "Completions" and "Batch"; vLLM
@@ -128,12 +130,14 @@ def read_log_probabilities(
     *,
     on_malformed: Callable[[int, str], None] | None = None,
 ) -> LogProbabilities:
-    """Reads the answers of OpenAI-compatible servers such as vLLM.
+    """Reads the answers of servers such as vLLM, with log-probabilities of all tokens.
 
     Each line is one response: a chat completion, a completion, a body of the Responses
-    API, or a line of a batch's output that contains one of these. Each of its choices
-    becomes a row. A file may also be one JSON array of responses, or indented. Blank
-    lines are skipped and fields not named here ignored.
+    API, or what Ollama, llama.cpp, SGLang, Text Generation Inference or vLLM without a
+    server write in a shape of their own; or a line of a batch's output that contains
+    one of these. Each of its choices becomes a row. A file may also be one JSON array
+    of responses, or indented. Blank lines are skipped and fields not named here
+    ignored.
 
     - The tokens of a refused chat completion are those of the refusal. Reasoning tokens
       count where the server lists them, as vLLM does: `answer_positions` finds the
@@ -142,6 +146,9 @@ def read_log_probabilities(
       count. The prompt's other tokens do: set `where` to False there.
     - Servers write -9999.0 or less for tokens they did not keep and for -inf; it is
       read as -inf. `fit_platt` rejects such scores: leave them out with its `where`.
+    - Where a server gives a token's number alone it is "token_id:" and the number.
+    - llama.cpp's probabilities (`post_sampling_probs`) are those after its sampler; 0
+      is read as -inf.
     - Up to 1e-6 above 0 is rounding and is read as 0. Alternatives that are null are
       dropped.
     - A choice that a content filter withheld has no tokens, and is left out if the
@@ -161,7 +168,7 @@ def read_log_probabilities(
 
     Raises:
       ValueError: for malformed lines, with their numbers and reasons: not JSON, a
-        failed request, another server's format, no log-probabilities, lists of
+        failed request, another format, no log-probabilities, lists of
         different lengths, a log-probability that is null, NaN or above 0; for a damaged
         gzip file, a line above 256 MiB or an indented document above 1 GiB; if `lines`
         is none of the above.

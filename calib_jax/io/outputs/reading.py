@@ -45,9 +45,10 @@ def read_outputs(
       with those of many tasks. Multiple-choice tasks have the log-likelihood of each
       option.
     - `answers`: chat completions, completions, bodies of the Responses API and batches
-      of these, by OpenAI, vLLM and others. With `choices` each row has their
-      log-probabilities where the answer is given; without, the mean log-likelihood of
-      its tokens is the score.
+      of these, by OpenAI, vLLM and others, and bodies that Ollama, llama.cpp, SGLang,
+      Text Generation Inference and vLLM without a server write in shapes of their own.
+      With `choices` each row has their log-probabilities where the answer is given;
+      without, the mean log-likelihood of its tokens is the score.
     - `decisions`: answers with a probability for each option, in both forms that
       servers use. Each question of a response is a row. Options are in sorted order.
 
@@ -61,7 +62,9 @@ def read_outputs(
         other files in it are named in `notes`, and such as hold rows, too, raise.
       kind: `"logits"`, `"log_probabilities"`, `"probabilities"` or `"scores"`, where
         names do not say it; of decisions, `"scores"` reads the confidence that the
-        server states. With `"probabilities"` one number a row is the probability of
+        server states; of answers, `"logits"` reads the raw logits that vLLM writes with
+        `--logprobs-mode raw_logits`: their mean, or with `choices` those of the
+        options. With `"probabilities"` one number a row is the probability of
         class 1 of the classes 0 and 1.
       format: one of the names above, to read a file as that.
       labels: path of a file with right options, or with outcomes: npy, npz, csv or
@@ -78,7 +81,8 @@ def read_outputs(
         each class.
       model: the name of one of several models, or its number, counted from 0, where a
         file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`. A text
-        such as `"7"` is a number if no model has that name.
+        such as `"7"` is a number if no model has that name. Of answers, those of the
+        model are read.
       smoothing: the share of an even distribution over a row's options that is mixed
         into its probabilities, so that none is 0; above 0 and below 1.
       repeats: `"first"` or `"last"`: which of several rows of one id is kept, as
@@ -108,7 +112,7 @@ def read_outputs(
     References:
       EleutherAI/lm-evaluation-harness, `save_results_samples`; OpenAI API reference,
       "Chat completions", "Responses", "Batch" and "Decisions"; vLLM,
-      "OpenAI-compatible server".
+      "OpenAI-compatible server"; those of local servers are in `docs/local_servers.md`.
 
     Examples:
       >>> import pathlib, tempfile
