@@ -254,8 +254,11 @@ def _of_vllm(body: _Body, index: int = 0) -> Answer:
     chosen = [
         _chosen(number, step) for number, step in zip(numbers, steps, strict=True)
     ]
-    if ids is None and any(len(step) > 1 for step in steps):
-        _check_sum([value for _, value in chosen], body.get("cumulative_logprob"))
+    total, flat = body.get("cumulative_logprob"), any("" in step for step in steps)
+    if (ids is None and any(len(step) > 1 for step in steps)) or (
+        flat and total is not None
+    ):
+        _check_sum([value for _, value in chosen], total)
     tokens = [token for token, _ in chosen]
     if body.get("text") is None and all(isinstance(one, str) for one in tokens):
         text = "".join(one for one in tokens if not one.startswith(TOKEN_ID))
@@ -304,22 +307,23 @@ def _chosen(number: Any, step: dict[str, _Pair]) -> _Pair:
 
 
 def _check_sum(values: list[Any], total: Any) -> None:
-    """Raises `MalformedError` if the first tokens may not be those that were chosen."""
+    """Raises `MalformedError` if these may not be the tokens that were chosen."""
     known = all(
         type(one) in (int, float) and abs(one) < _LARGE for one in [*values, total]
     )
     if not known or not abs(sum(values) - total) <= _SAME_SUM * (1 + len(values)):
         raise MalformedError(
-            "logprobs: it is not said which of the tokens was chosen: save token_ids"
+            "logprobs: those of the first tokens do not add up to cumulative_logprob, so "
+            "nothing says which were chosen: save token_ids and the objects of logprobs"
         )
 
 
 def _is_ollama(body: _Body) -> bool:
+    kept = body.get("logprobs")
+    of_tokens = isinstance(kept, list) and kept and isinstance(kept[0], Mapping)
     answered = isinstance(body.get("message"), Mapping)
     answered |= isinstance(body.get("response"), str)
-    return answered and (
-        isinstance(body.get("logprobs"), list) or {"done", "model"} <= set(body)
-    )
+    return answered and bool(of_tokens or {"done", "model"} <= set(body))
 
 
 def _is_llama(body: _Body) -> bool:
@@ -335,12 +339,17 @@ def _is_vllm(body: _Body) -> bool:
     parts = body.get("outputs")
     if isinstance(parts, list) and parts:
         return isinstance(parts[0], Mapping) and "token_ids" in parts[0]
-    kept = body.get("logprobs")
+    kept, own = body.get("logprobs"), set(body)
     if isinstance(kept, list) and kept and isinstance(kept[0], Mapping):
-        if all(str(key).isdecimal() for key in kept[0]):
-            return True
-    # One of them alone may be a column of a table.
-    return len({"token_ids", "logprobs", "cumulative_logprob"} & set(body)) > 1
+        return all(str(key).isdecimal() for key in kept[0])
+    if kept:
+        # Numbers alone may be those of options.
+        return "token_ids" in own and bool(
+            {"cumulative_logprob", "finish_reason"} & own
+        )
+    return {"token_ids", "logprobs"} <= own or (
+        "cumulative_logprob" in own and bool({"token_ids", "text"} & own)
+    )
 
 
 class _Server(NamedTuple):

@@ -281,6 +281,8 @@ def test_what_vllm_writes_without_a_server(tmp_path):
     # A number for each token.
     flat = vllm(SENTENCE, logprobs=[one[0][1] for one in SENTENCE])
     assert read(write(tmp_path / "a", [flat])).scores.tolist() == [np.float32(-0.325)]
+    flat["cumulative_logprob"] = -1.0
+    assert "do not add up" in one_line(write(tmp_path / "a", [flat]))
     # The whole output of a request, with two answers.
     parts = [vllm_objects([step(values)], index=k) for k, values in enumerate(VALUES)]
     line = {"id": "q", "request_id": "0", "prompt": "Is it so?", "outputs": parts[:2]}
@@ -468,6 +470,12 @@ def test_tables_that_look_like_bodies(tmp_path):
         lines = [{"id": "a", "score": 0.5, column: "x"}]
         outputs = read(write(tmp_path / "a", lines))
         assert outputs.format == "jsonl" and outputs.scores.tolist() == [0.5]
+    # Of options, whose numbers are not those of an answer's tokens.
+    values = {"logprobs": [-0.5, -1.0], "label": 1}
+    for more in ({"response": "B"}, {"token_ids": [32, 33]}, {"text": "B"}):
+        outputs = read(write(tmp_path / "a", [{"id": "a", **values, **more}]))
+        assert outputs.format == "jsonl" and outputs.labels.tolist() == [1]
+        np.testing.assert_array_equal(outputs.log_probabilities, [[-0.5, -1.0]])
     message = one_line(write(tmp_path / "a", [{"id": "a", "generated_text": "B"}]))
     assert "Text Generation Inference wrote this" in message
 

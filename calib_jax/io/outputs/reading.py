@@ -104,8 +104,8 @@ def read_outputs(
         GiB; where names do not tell what is what; for malformed
         lines, with their numbers; for values outside their kind's domain; for labels
         that are none of the options, or of another length, or that may be names as well
-        as numbers of options; for folders with the runs of two models; if no row is
-        left.
+        as numbers of options; for folders with the runs of two models, and answers of
+        several; if no row is left.
       ImportError: if reading parquet or safetensors needs a package that is missing.
       OSError: if the file cannot be read.
 
