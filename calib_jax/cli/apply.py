@@ -67,7 +67,7 @@ def command(
     left_out = _LeftOut()
     try:
         if str(file) == "-" and model:
-            raise click.UsageError("--model is for files of arrays.")
+            raise click.UsageError("--model is for files, and - is none.")
         if str(file) == "-" and large is not None:
             raise click.UsageError("LARGE needs a file beside it, not a stream.")
         if large is not None:

@@ -254,10 +254,9 @@ def _of_vllm(body: _Body, index: int = 0) -> Answer:
     chosen = [
         _chosen(number, step) for number, step in zip(numbers, steps, strict=True)
     ]
-    total, flat = body.get("cumulative_logprob"), any("" in step for step in steps)
-    if (ids is None and any(len(step) > 1 for step in steps)) or (
-        flat and total is not None
-    ):
+    total = body.get("cumulative_logprob")
+    unsaid = ids is None and any(len(step) > 1 for step in steps)
+    if unsaid or (total is not None and any("" in step for step in steps)):
         _check_sum([value for _, value in chosen], total)
     tokens = [token for token, _ in chosen]
     if body.get("text") is None and all(isinstance(one, str) for one in tokens):
@@ -313,8 +312,8 @@ def _check_sum(values: list[Any], total: Any) -> None:
     )
     if not known or not abs(sum(values) - total) <= _SAME_SUM * (1 + len(values)):
         raise MalformedError(
-            "logprobs: those of the first tokens do not add up to cumulative_logprob, so "
-            "nothing says which were chosen: save token_ids and the objects of logprobs"
+            "logprobs do not add up to cumulative_logprob, so nothing says which tokens "
+            "were chosen: save token_ids, and logprobs as objects"
         )
 
 
@@ -344,9 +343,8 @@ def _is_vllm(body: _Body) -> bool:
         return all(str(key).isdecimal() for key in kept[0])
     if kept:
         # Numbers alone may be those of options.
-        return "token_ids" in own and bool(
-            {"cumulative_logprob", "finish_reason"} & own
-        )
+        of_answer = {"cumulative_logprob", "finish_reason"} & own
+        return "token_ids" in own and bool(of_answer)
     return {"token_ids", "logprobs"} <= own or (
         "cumulative_logprob" in own and bool({"token_ids", "text"} & own)
     )
