@@ -312,8 +312,8 @@ def _check_sum(values: list[Any], total: Any) -> None:
     )
     if not known or not abs(sum(values) - total) <= _SAME_SUM * (1 + len(values)):
         raise MalformedError(
-            "logprobs do not add up to cumulative_logprob, so nothing says which tokens "
-            "were chosen: save token_ids, and logprobs as objects"
+            "logprobs do not add up to cumulative_logprob, so nothing says which "
+            "tokens were chosen: save token_ids, and logprobs as objects"
         )
 
 
@@ -343,8 +343,8 @@ def _is_vllm(body: _Body) -> bool:
         return all(str(key).isdecimal() for key in kept[0])
     if kept:
         # Numbers alone may be those of options.
-        of_answer = {"cumulative_logprob", "finish_reason"} & own
-        return "token_ids" in own and bool(of_answer)
+        ends = {"cumulative_logprob", "finish_reason"} & own
+        return bool(ends) and bool({"token_ids", "text"} & own)
     return {"token_ids", "logprobs"} <= own or (
         "cumulative_logprob" in own and bool({"token_ids", "text"} & own)
     )

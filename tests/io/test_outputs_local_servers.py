@@ -281,6 +281,10 @@ def test_what_vllm_writes_without_a_server(tmp_path):
     # A number for each token.
     flat = vllm(SENTENCE, logprobs=[one[0][1] for one in SENTENCE])
     assert read(write(tmp_path / "a", [flat])).scores.tolist() == [np.float32(-0.325)]
+    del flat["token_ids"]
+    flat["text"] = "The answer is B."
+    outputs = read(write(tmp_path / "a", [flat]))
+    assert outputs.scores.tolist() == [np.float32(-0.325)]
     flat["cumulative_logprob"] = -1.0
     assert "do not add up" in one_line(write(tmp_path / "a", [flat]))
     # The whole output of a request, with two answers.
