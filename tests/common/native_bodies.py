@@ -7,6 +7,13 @@ log-probability: of the chosen token, and behind it of its alternatives.
 import math
 
 
+def step(values, choices="ABC"):
+    """The token of an answer of one letter, and all letters as alternatives."""
+    best = max(range(len(choices)), key=list(values).__getitem__)
+    pairs = list(zip(choices, map(float, values), strict=True))
+    return [pairs[best], *pairs]
+
+
 def text_of(steps):
     return "".join(step[0][0] for step in steps)
 
