@@ -140,6 +140,12 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
             "or 1, for outcomes."
         )
     left_out.check(len(rows))
+    if rows.of_tokens and rows.labels is not None:
+        raise ValueError(
+            f"{left_out.path}: a score of generated tokens has no option that a label "
+            f"({_first(dict.fromkeys(map(str, rows.labels)))}) could be compared to: "
+            "give outcomes, called correct, for labels."
+        )
     if rows.kind == "scores" and rows.labels is not None and rows.format == ANSWERS:
         raise ValueError(
             f"{left_out.path}: without choices= an answer has a score, and no option "
