@@ -35,7 +35,7 @@ def frame(topk, *, separate=False, index=False, label=True, kind="prob"):
 
 
 def save(data, folder, form):
-    """As its `save_results`, which takes json-record for another name, and so for CSV."""
+    """As its `save_results`, which takes json-record for CSV."""
     path = folder / f"resnet50-224.{'json' if 'json' in form else form}"
     match form:
         case "parquet":
@@ -91,9 +91,7 @@ def test_all_classes(tmp_path, form, separate, kind):
 @pytest.mark.parametrize("label", [False, True])
 @pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("form", FORMATS)
-def test_some_classes_are_no_distribution(
-    tmp_path, form, separate, label, kind
-):
+def test_some_classes_are_no_distribution(tmp_path, form, separate, label, kind):
     data = frame(4, separate=separate, label=label, kind=kind)
     assert "--topk 0" in one_line(save(data, tmp_path, form))
 

@@ -56,13 +56,16 @@ _FOREIGN = {
         "configs",
     ): "the summary of lm-eval; run it with --log_samples and read samples_*.jsonl",
     ("request_states",): "a scenario of HELM, which is not read",
-    ("pass_at_k",): "results of EvalPlus, which have no log-probabilities: there is "
-    "nothing to calibrate",
+    ("eval", "samples", "version"): "a log of inspect_ai, which is not read",
+    **dict.fromkeys(
+        (("date", "eval"), ("eval", "pass_at_k"), ("pass_at_k",)),
+        "results of EvalPlus or BigCodeBench, without log-probabilities: read the "
+        "answers, with these as labels=",
+    ),
     ("task_id", "solution"): "samples of code without log-probabilities: there is "
     "nothing to calibrate; keep the log-probabilities of the tokens",
     ("format", "kind", "fields"): "a file of calib_jax.save; read it with "
     "calib_jax.load",
-    ("eval", "samples", "version"): "a log of inspect_ai, which is not read",
 }
 # So many bytes and lines are looked at to find the format.
 _HEAD = 4096

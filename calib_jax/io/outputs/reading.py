@@ -259,12 +259,15 @@ def _read(
         left_out.check(len(rows))
         if not asked.labelled:
             rows.labels = rows.outcomes = None
+        given = None if labels is None else label_files.read(labels)
+        if given is not None and given.samples is not None:
+            labelling.name_samples(rows, given, asked.repeats, path)
         if asked.unique:
             rows = checking.unique(rows, asked.repeats, left_out)
         rows = checking.checked(rows, left_out, asked.smoothing)
         left_out.check(len(rows))
-        if labels is not None:
-            rows = labelling.join(rows, label_files.read(labels), left_out)
+        if given is not None:
+            rows = labelling.join(rows, given, left_out)
         rows = labelling.numbered(rows, left_out)
         return _outputs(name, rows, left_out, asked.smoothing)
     except ValueError as error:
