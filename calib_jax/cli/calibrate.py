@@ -46,7 +46,7 @@ def command(
     """
     from ..report import calibration, methods
 
-    run.check("calibrate", (file, how["labels"]), calibration.FILES)
+    run.check("calibrate", (file, *how["labels"]), calibration.FILES)
     outputs = options.read_one(file, model, **how)
     with running.working("Fitting and judging"):
         report = calibration.calibration_report(

@@ -44,6 +44,8 @@ Examples:
   calib-jax cascade samples_small.jsonl samples_large.jsonl --cost 1:10
   calib-jax cascade small.npz large.npz --labels labels.csv --max-drop 0.02
   calib-jax cascade direct.jsonl thinking.jsonl --choices A,B,C,D
+  calib-jax cascade small.jsonl large.jsonl --labels small_results.json \\
+      --labels large_results.json
 """,
 )
 @options.file_argument("small")
@@ -100,16 +102,16 @@ def command(
     """Route inputs between a small and a large model, with a promise.
 
     SMALL and LARGE hold outputs of two models, or of one model run two ways, on the
-    same inputs; --labels is for both. Calibrators and router are fitted on a random
-    half of the shared rows. K, how many bins the small model keeps, is chosen on the
-    other half, to lose at most --max-drop. Where both models were asked, an arbiter
-    takes one of their answers, if that helped on the first half. Writes cascade.json
-    and report.html.
+    same inputs; --labels is for both, or given once for each. Calibrators and router
+    are fitted on a random half of the shared rows. K, how many bins the small model
+    keeps, is chosen on the other half, to lose at most --max-drop. Where both models
+    were asked, an arbiter takes one of their answers, if that helped on the first half.
+    Writes cascade.json and report.html.
     """
     from ..report import cascade, methods
 
     paths = (small, large)
-    run.check("cascade", (*paths, how["labels"]), cascade.FILES)
+    run.check("cascade", (*paths, *how["labels"]), cascade.FILES)
     outputs = options.read_all(paths, model, **how)
     prices = (None, None) if cost is None else cost
     with running.working("Fitting, choosing K and judging"):

@@ -50,7 +50,7 @@ def command(
     from ..report import checking
 
     paths = [path for path in (small, large) if path is not None]
-    run.check("check", (record, *paths, how["labels"]))
+    run.check("check", (record, *paths, *how["labels"]))
     served = load(record)
     if not isinstance(served, CascadeRecord):
         raise ValueError(
@@ -60,7 +60,7 @@ def command(
     inputs = None
     if any("label" in reason or "outcome" in reason for reason in outputs[0].dropped):
         # Whether the inputs changed is seen without labels.
-        more = {**how, "labels": None, "labelled": False}
+        more = {**how, "labels": (), "labelled": False}
         inputs = options.read_one(small, model[:1], **more)
     with running.working("Comparing"):
         report = checking.check_report(

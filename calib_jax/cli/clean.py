@@ -48,7 +48,7 @@ def command(
     """
     from ..report import cleaning, methods
 
-    run.check("clean", (*files, how["labels"]), cleaning.FILES)
+    run.check("clean", (*files, *how["labels"]), cleaning.FILES)
     outputs = options.read_all(files, model, **how)
     with running.working("Fitting and judging"):
         report = cleaning.cleaning_report(

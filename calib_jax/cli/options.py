@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from ..io.outputs import Outputs
+from ..io.outputs import Outputs, label_files
 from ..io.outputs import names as column_names
 from ..io.outputs import reading as outputs_reading
 from . import hints
@@ -75,8 +75,10 @@ def reading(command: Callable[..., Any]) -> Callable[..., Any]:
     labels = click.option(
         "--labels",
         type=_FILE,
+        multiple=True,
         metavar="FILE",
-        help="File with labels or outcomes, if the outputs have none.",
+        help="File with labels or outcomes, if the outputs have none. Outcomes are one "
+        "model's: repeat it for each file of outputs.",
     )
     repeats = click.option(
         "--repeats",
@@ -195,7 +197,9 @@ def again(how: Mapping[str, Any]) -> tuple[str, str]:
         "--smoothing": [smoothing and f"{smoothing:g}"],
     }
     labelling: dict[str, Sequence[str | None]] = {
-        "--labels": [how.get("labels") and "NEW_LABELS"],
+        "--labels": ["NEW_LABELS"]
+        if len(files := how.get("labels") or ()) == 1
+        else [f"NEW_LABELS_{number}" for number, _ in enumerate(files, start=1)],
         "--column": columns[True],
     }
     return _words(reading), _words(labelling)
@@ -219,11 +223,14 @@ def read(path: Path, **options: Any) -> Outputs:
 
 
 def read_all(
-    paths: Sequence[Path], models: Sequence[str], **options: Any
+    paths: Sequence[Path],
+    models: Sequence[str],
+    **options: Any,
 ) -> list[Outputs]:
     """Outputs of files, each of the model in the same place, or all of the only one.
 
-    One file is read once for each of several models.
+    One file is read once for each of several models. Labels are those in the same
+    place, or the only ones, which may not be outcomes of one of several models.
     """
     if len(paths) == 1 and len(models) > 1:
         paths = [*paths] * len(models)
@@ -243,7 +250,32 @@ def read_all(
                 if path != other
                 else f"{path}: given twice; give the outputs of two models."
             )
-    return [read(path, model=one, **options) for path, one in asked]
+    given = _labels(options.pop("labels", ()), len(asked))
+    return [
+        read(path, model=one, labels=own, **options)
+        for (path, one), own in zip(asked, given, strict=True)
+    ]
+
+
+def _labels(labels: Sequence[Path], num_outputs: int) -> Sequence[Path | None]:
+    """A file of labels for each of the outputs."""
+    if not labels:
+        return [None] * num_outputs
+    if len(labels) not in (1, num_outputs):
+        raise click.UsageError(
+            f"expected --labels once, or once for each of {num_outputs} files, got it "
+            f"{len(labels)} times."
+        )
+    given = [*labels] * (num_outputs // len(labels))
+    pairs = itertools.combinations(given, 2)
+    shared = next((one for one, other in pairs if one.samefile(other)), None)
+    if shared is not None and label_files.read(shared).are_outcomes:
+        raise click.UsageError(
+            f"{shared} says which answers of a model are right, and there are "
+            f"{num_outputs} models: repeat --labels, with a file for each in their "
+            "order, or give the right answers."
+        )
+    return given
 
 
 def read_one(path: Path, models: Sequence[str], **options: Any) -> Outputs:

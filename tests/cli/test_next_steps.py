@@ -47,7 +47,7 @@ def test_commands_to_come_have_the_options_they_need(capsys, tmp_path):
 
 def test_options_to_repeat():
     how = {
-        "labels": pathlib.Path("x.csv"),
+        "labels": (pathlib.Path("x.csv"),),
         "kind": "scores",
         "columns": {"scores": ["a b", "c"], "outcomes": "ok", "cost": "price"},
         "choices": ["A", "B"],

@@ -258,7 +258,7 @@ def zipped(name):
         (zipped("header.json"), "header.json; logs of inspect_ai are not read."),
         (b"PAR1 no parquet", "cannot be read"),
         (b"\x93NUMPY\x01\x00", "cannot be read"),
-        (b"\x89HDF\r\n\x1a\n", "HDF5"),
+        (b"\x89HDF\r\n\x1a\n", "cannot be read"),
         (b"\x28\xb5\x2f\xfd....", "zstd"),
         (b"\x1f\x8b\x08\x00damaged", "gzip is damaged"),
         (bytes(range(256)) * 9, "bytes that are not text"),

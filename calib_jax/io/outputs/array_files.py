@@ -33,12 +33,27 @@ class ArrayFile:
 
     Attributes:
       shapes: of each array, as far as it is known.
+      grouped: whether a slash in a name stands between a group and what is in it.
+      model, task: which ones the arrays are of, if the file has several.
+      of_tokens: whether scores are of generated tokens.
+      notes: sentences for the user.
     """
 
     def __init__(
-        self, path: Path, shapes: dict[str, Any], read: Callable[[str], Any]
+        self,
+        path: Path,
+        shapes: dict[str, Any],
+        read: Callable[[str], Any],
+        parts: Callable[[str], Iterator[np.ndarray]] | None = None,
+        *,
+        grouped: bool = False,
+        model: str = "",
+        task: str = "",
     ) -> None:
-        self.path, self.shapes, self._read = path, shapes, read
+        self.path, self.shapes, self._read, self._parts = path, shapes, read, parts
+        self.grouped, self.model, self.task = grouped, model, task
+        self.of_tokens = False
+        self.notes: list[str] = []
 
     def read(self, name: str) -> Any:
         """An array, or a list of texts and None.
@@ -46,7 +61,7 @@ class ArrayFile:
         Raises:
           ValueError: if it is damaged, too large, or holds Python objects.
         """
-        with _named(self.path):
+        with named(self.path):
             found = self._read(name)
             # A file of a hundred bytes may claim as many rows of nothing as it likes.
             if isinstance(found, np.ndarray) and found.ndim and not found.nbytes:
@@ -56,15 +71,27 @@ class ArrayFile:
                     )
             return found
 
+    def parts(self, name: str) -> Iterator[np.ndarray]:
+        """An array in blocks of rows, where a file can be read so; errors of `read`."""
+        if self._parts is None:
+            yield self.read(name)
+            return
+        with named(self.path):
+            yield from self._parts(name)
+
 
 def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
-    """The arrays of one model, if the array `models` has the names of M of them.
+    """The arrays of one model.
 
-    These are the first axis of arrays `[M, N]` or `[M, N, C]`. Arrays `[N]` are of all.
+    If the array `models` has the names of M of them, these are the first axis of arrays
+    `[M, N]` or `[M, N, C]`, and arrays `[N]` are of all. If arrays are in groups, each
+    with its own, a model is the path of one.
 
     Raises:
       ValueError: if it is not said which model, or none or several have the name.
     """
+    if file.grouped and any("/" in name for name in file.shapes):
+        return _of_group(file, model)
     shape = file.shapes.get(_MODELS)
     several = {
         name
@@ -81,24 +108,7 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
             f"model: {file.path} has no array models with the names of several."
         )
     models = list(map(str, file.read(_MODELS).tolist()))
-    shown = names.shown(models)
-    if model is None:
-        raise ValueError(
-            f"{file.path}: holds {len(models)} models: {shown}; say which, with model=."
-        )
-    if isinstance(model, str):
-        found = [number for number, one in enumerate(models) if one == model]
-        if not found and model.isdecimal():
-            # The command line has no numbers; a name that looks like one goes first.
-            found = [int(model)] if int(model) < len(models) else []
-    else:
-        found = [model] if 0 <= model < len(models) else []
-    if len(found) != 1:
-        raise ValueError(
-            f"model: {file.path} has {len(found) or 'no'} models {model!r}; it has "
-            f"{shown}. Numbers count from 0."
-        )
-    number = found[0]
+    number = _which(file.path, models, model)
     shapes = {
         name: other[1:] if name in several else other
         for name, other in file.shapes.items()
@@ -109,11 +119,63 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
         array = file.read(name)
         return array[number] if name in several else array
 
-    return ArrayFile(file.path, shapes, read)
+    return ArrayFile(file.path, shapes, read, model=models[number])
+
+
+def _of_group(file: ArrayFile, model: str | int | None) -> ArrayFile:
+    """The arrays of one group; without a model those that are in none, if any are."""
+    groups = list(dict.fromkeys(one.rpartition("/")[0] for one in file.shapes))
+    inner = [group for group in groups if group]
+    if model is None and ("" in groups or len(inner) == 1):
+        group = "" if "" in groups else inner[0]
+    else:
+        group = inner[_which(file.path, inner, model)]
+    prefix = f"{group}/" if group else ""
+    shapes = {
+        name.removeprefix(prefix): shape
+        for name, shape in file.shapes.items()
+        if name.rpartition("/")[0] == group
+    }
+    task, _, name = group.rpartition("/")
+    found = ArrayFile(
+        file.path,
+        shapes,
+        lambda name: file.read(prefix + name),
+        lambda name: file.parts(prefix + name),
+        model=name,
+        task=task,
+    )
+    if not group:
+        found.notes.append(
+            f"Groups of the file that were not read: {names.shown(inner)}."
+        )
+    return found
+
+
+def _which(path: Path, models: list[str], model: str | int | None) -> int:
+    """The number of the model that is asked for."""
+    shown = names.shown(models)
+    if model is None:
+        raise ValueError(
+            f"{path}: holds {len(models)} models: {shown}; say which, with model=."
+        )
+    if isinstance(model, str):
+        found = [number for number, one in enumerate(models) if one == model]
+        if not found and model.isdecimal():
+            # The command line has no numbers; a name that looks like one goes first.
+            found = [int(model)] if int(model) < len(models) else []
+    else:
+        found = [model] if 0 <= model < len(models) else []
+    if len(found) != 1:
+        raise ValueError(
+            f"model: {path} has {len(found) or 'no'} models {model!r}; it has "
+            f"{shown}. Numbers count from 0."
+        )
+    return found[0]
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Any error of a reader as one line that names the file."""
     try:
         yield
@@ -131,16 +193,26 @@ def _named(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _too_large(path: Path, name: str, size: int) -> ValueError:
+def too_large(path: Path, name: str, size: int) -> ValueError:
     return ValueError(
         f"{path}: {name or 'the array'} would take {size / 2**30:.1f} GiB, and at most "
         f"{LARGEST >> 30} GiB are unpacked; save large arrays as npy or safetensors."
     )
 
 
+def check_ratio(path: Path, name: str, size: int, packed: int) -> None:
+    """Raises `ValueError` if an array is far larger than what it was packed into."""
+    ratio, large = _BOMB
+    if size > large and size > ratio * packed:
+        raise ValueError(
+            f"{path}: {name} is more than {ratio} times as large unpacked, which "
+            "outputs are not; save it as npy if it is right."
+        )
+
+
 def npy(path: Path) -> ArrayFile:
     """One array, which is read from the disk as it is used."""
-    with _named(path):
+    with named(path):
         with path.open("rb") as file:
             shape, dtype, start = _header(file, path.name)
         if dtype.hasobject:
@@ -149,12 +221,12 @@ def npy(path: Path) -> ArrayFile:
         if size > has:
             raise ValueError(f"{path}: the array claims {size} bytes and has {has}.")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return ArrayFile(path, {"": array.shape}, lambda _: _typed(array))
+    return ArrayFile(path, {"": array.shape}, lambda _: typed(array))
 
 
 def npz(path: Path) -> ArrayFile:
     """The arrays of numpy.savez; each is looked at before any memory is taken."""
-    with _named(path), zipfile.ZipFile(path) as archive:
+    with named(path), zipfile.ZipFile(path) as archive:
         found = {
             info.filename.removesuffix(".npy"): info
             for info in archive.infolist()
@@ -181,20 +253,15 @@ def npz(path: Path) -> ArrayFile:
                 raise _pickled(path, name)
             size = math.prod(shape) * dtype.itemsize
             if size > LARGEST:
-                raise _too_large(path, name, size)
-            ratio, large = _BOMB
-            if size > large and size > ratio * info.compress_size:
-                raise ValueError(
-                    f"{path}: {name} is more than {ratio} times as large unpacked, "
-                    "which outputs are not; save it as npy if it is right."
-                )
+                raise too_large(path, name, size)
+            check_ratio(path, name, size, info.compress_size)
             if start + size != info.file_size:
                 raise ValueError(
                     f"{path}: {name} claims {size} bytes and has "
                     f"{info.file_size - start}."
                 )
             with archive.open(info) as member:
-                return _typed(np.lib.format.read_array(member, allow_pickle=False))
+                return typed(np.lib.format.read_array(member, allow_pickle=False))
 
     return ArrayFile(path, shapes, read)
 
@@ -225,7 +292,7 @@ def _header(file: Any, name: str) -> Any:
     return shape, dtype, file.tell()
 
 
-def _typed(array: np.ndarray) -> np.ndarray:
+def typed(array: np.ndarray) -> np.ndarray:
     """The array; NumPy saves bfloat16 as two bytes of no type."""
     if not array.dtype.isnative:
         return array.astype(array.dtype.newbyteorder("="))
@@ -253,7 +320,7 @@ def safetensors(path: Path) -> ArrayFile:
         import safetensors as package
     except ImportError:
         raise missing("safetensors", path) from None
-    with _named(path), package.safe_open(path, framework="numpy") as file:
+    with named(path), package.safe_open(path, framework="numpy") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
 
     def read(name: str) -> np.ndarray:
@@ -261,7 +328,13 @@ def safetensors(path: Path) -> ArrayFile:
         with package.safe_open(path, framework="numpy") as file:
             return np.asarray(file.get_tensor(name))
 
-    return ArrayFile(path, shapes, read)
+    def parts(name: str) -> Iterator[np.ndarray]:
+        with package.safe_open(path, framework="numpy") as file:
+            tensor = file.get_slice(name)
+            for row in range(tensor.get_shape()[0]):
+                yield np.asarray(tensor[row : row + 1])
+
+    return ArrayFile(path, shapes, read, parts)
 
 
 def parquet(path: Path) -> ArrayFile:
@@ -271,7 +344,7 @@ def parquet(path: Path) -> ArrayFile:
         import pyarrow.parquet as package
     except ImportError:
         raise missing("pyarrow", path) from None
-    with _named(path), package.ParquetFile(path) as file:
+    with named(path), package.ParquetFile(path) as file:
         metadata, schema = file.metadata, file.schema_arrow
         num_rows = metadata.num_rows
         names.check_once(path, schema.names)
@@ -282,7 +355,7 @@ def parquet(path: Path) -> ArrayFile:
 
     def read(name: str) -> Any:
         if (size := _unpacked(metadata, name)) > LARGEST:
-            raise _too_large(path, name, size)
+            raise too_large(path, name, size)
         batches, size = [], 0
         # A long text that many rows have is kept once.
         texts = [name] if _is(schema.field(name).type, _TEXTS) else []
@@ -291,7 +364,7 @@ def parquet(path: Path) -> ArrayFile:
                 batches.append(batch.column(0))
                 size += batches[-1].nbytes
                 if size > LARGEST:
-                    raise _too_large(path, name, size)
+                    raise too_large(path, name, size)
             kind = file.schema_arrow.field(name).type
         return _of_arrow(path, name, pyarrow.chunked_array(batches, kind))
 

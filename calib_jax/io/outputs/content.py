@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import answer_lines, json_lines, responses
-from . import folders, names, servers, tools
+from . import folders, frames, names, servers, tools
 from .left_out import LeftOut, Place, Places
 from .rows import KINDS
 
@@ -17,12 +17,12 @@ _STARTS = {
     b"PK\x03\x04": "npz",
     b"PK\x05\x06": "npz",
     b"PAR1": "parquet",
+    b"\x89HDF": "hdf5",
 }
 _PICKLE = (
     "a pickle, which is never loaded, as it may run code; save arrays with numpy.savez"
 )
 _FOREIGN_STARTS = {
-    b"\x89HDF": "an HDF5 file; save its arrays with numpy.savez",
     b"\x80": _PICKLE,
     b"\x28\xb5\x2f\xfd": "compressed with zstd; unpack it",
     b"BZh": "compressed with bzip2; unpack it",
@@ -47,7 +47,7 @@ _FOREIGN_STARTS = {
 }
 #: The formats that are objects, one after another.
 LINES = ("jsonl", *tools.BY_NAME)
-FORMATS = ("npy", "npz", "safetensors", "parquet", "csv", *LINES)
+FORMATS = ("npy", "npz", "safetensors", "parquet", "hdf5", "csv", *LINES)
 # Objects of other tools, by the keys that they have.
 _FOREIGN = {
     ("custom_id", "method", "url"): "a file of requests; read the answers to them",
@@ -56,13 +56,16 @@ _FOREIGN = {
         "configs",
     ): "the summary of lm-eval; run it with --log_samples and read samples_*.jsonl",
     ("request_states",): "a scenario of HELM, which is not read",
-    ("pass_at_k",): "results of EvalPlus, which have no log-probabilities: there is "
-    "nothing to calibrate",
+    ("eval", "samples", "version"): "a log of inspect_ai, which is not read",
+    **dict.fromkeys(
+        (("date", "eval"), ("eval", "pass_at_k"), ("pass_at_k",)),
+        "results of EvalPlus or BigCodeBench, without log-probabilities: read the "
+        "answers, with these as labels=",
+    ),
     ("task_id", "solution"): "samples of code without log-probabilities: there is "
     "nothing to calibrate; keep the log-probabilities of the tokens",
     ("format", "kind", "fields"): "a file of calib_jax.save; read it with "
     "calib_jax.load",
-    ("eval", "samples", "version"): "a log of inspect_ai, which is not read",
 }
 # So many bytes and lines are looked at to find the format.
 _HEAD = 4096
@@ -332,8 +335,10 @@ def _parsed(
                         raise responses.MalformedError(
                             f"expected an object, got {responses.shown(value)}"
                         )
-                    places.num_read += 1
-                    yield place, value
+                    for row in frames.rows(value):
+                        place = place._replace(order=places.num_read)
+                        places.num_read += 1
+                        yield place, row
             except responses.MalformedError as error:
                 places.num_read += 1
                 left_out.refuse(_reason(error, line), places.name_of(place))

@@ -7,7 +7,7 @@ from . import names, tools
 
 # Files that are read, and those that hold rows too; both may be gzipped.
 _JSON = (".jsonl", ".json", ".ndjson")
-_TABLES = (".csv", ".tsv", ".npy", ".npz", ".safetensors", ".parquet")
+_TABLES = (".csv", ".tsv", ".npy", ".npz", ".safetensors", ".parquet", ".h5", ".hdf5")
 _MOST_FILES = 100_000
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from . import content, tables
+from . import code_results, content, tables
 from .array_files import ArrayFile
 from .labelling import Given
 from .left_out import LeftOut
@@ -20,6 +20,10 @@ def read(path: Path) -> Given:
     """
     left_out = LeftOut(path, drop_malformed=False)
     looked = content.look(path, None, left_out, outputs=False)
+    if code_results.are_results(looked.first):
+        given = code_results.read(path, (line for _, line in looked.lines))
+        left_out.check(len(given.values))
+        return given
     table = tables.of(looked)
     names = tables.names_of(table)
     wanted, are_outcomes = _column(path, names)

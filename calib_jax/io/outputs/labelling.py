@@ -1,5 +1,6 @@
 """Labels: from the file itself or another one, as numbers of options."""
 
+import collections
 import itertools
 import re
 from array import array
@@ -23,17 +24,58 @@ class Given(NamedTuple):
       ids: None if it has none.
       values: a label or an outcome for each, or an object with one for each question.
       are_outcomes: True if it says whether answers are right.
+      samples: number of samples of each task, if ids have numbers of samples behind.
+      notes: sentences for the user.
     """
 
     path: Path
     ids: list[str] | None
     values: Sequence[Any]
     are_outcomes: bool
+    samples: Mapping[str, int] | None = None
+    notes: Sequence[str] = ()
+
+
+def name_samples(rows: Rows, given: Given, repeats: str | None, path: Path) -> None:
+    """Puts the number of the sample behind a task's id, where tasks have several.
+
+    Args:
+      rows: with an id of each task in each of its rows, in the order of the samples.
+      given: results of samples.
+      repeats: as in `read_outputs`; which result an answer has would not be known.
+      path: of the rows, for messages.
+
+    Raises:
+      ValueError: if a task has not as many rows as samples.
+    """
+    counts = collections.Counter(rows.ids)
+    samples = given.samples or {}
+    if repeats is not None and any(counts[task] > 1 for task in samples):
+        raise ValueError(
+            f"repeats: answers and samples of {given.path} are joined by their order: "
+            "leave it out, and keep an answer for each sample."
+        )
+    if all(num == 1 for num in samples.values()):
+        return
+    for task in counts:
+        if task in samples and counts[task] != samples[task]:
+            raise ValueError(
+                f"{given.path}: task {shown(task)} has {samples[task]} samples, and "
+                f"{counts[task]} rows of {path} are left of it: samples are joined by "
+                "their order, so keep one answer for each."
+            )
+    seen: collections.Counter[str] = collections.Counter()
+    named = []
+    for one in rows.ids:
+        named.append(f"{one}/{seen[one]}" if one in samples else one)
+        seen[one] += 1
+    rows.ids = named
 
 
 def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
     """Rows with the labels of another file, without those that have none there."""
     bases = rows.bases or rows.ids
+    rows.notes += given.notes
     if given.ids is None and not rows.has_ids:
         # By order: what was left out counts too.
         if rows.num_read != len(given.values):
@@ -140,6 +182,12 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
             "or 1, for outcomes."
         )
     left_out.check(len(rows))
+    if rows.of_tokens and rows.labels is not None:
+        raise ValueError(
+            f"{left_out.path}: a score of generated tokens has no option that a label "
+            f"({_first(dict.fromkeys(map(str, rows.labels)))}) could be compared to: "
+            "give outcomes, called correct, for labels."
+        )
     if rows.kind == "scores" and rows.labels is not None and rows.format == ANSWERS:
         raise ValueError(
             f"{left_out.path}: without choices= an answer has a score, and no option "

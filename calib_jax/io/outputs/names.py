@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from . import timm
 from .rows import KINDS
 
 # Names of what a file may hold, the best first, without case.
@@ -24,7 +25,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         *("labels", "label", "targets", "target", "y_true", "gold", "gold_label"),
         *("gold_index", "ground_truth"),
     ),
-    "outcomes": ("outcomes", "outcome", "correct", "is_correct"),
+    "outcomes": ("outcomes", "outcome", "correct", "is_correct", "passed"),
     "predictions": ("predictions", "prediction", "preds", "pred", "predicted"),
     "ids": (
         *("ids", "id", "example_id", "question_id", "custom_id", "filename", "doc_id"),
@@ -34,6 +35,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     "cost": ("cost", "costs", "cost_usd"),
 }
 _SCORES = "scores", "score"
+# Parts of a data set, as names end in them: probs_test.
+_PART = re.compile(r"_(cal|calib|val|valid|validation|dev|test|eval|train)")
 _ANY = -math.inf, math.inf
 _NUMBERED = re.compile(r"(?P<stem>.+?)[_.]?(?P<number>0|[1-9]\d*)")
 
@@ -95,8 +98,12 @@ def plan(
     """
     given = list(names)
     found: Plan = {} if columns is None else _asked(path, given, columns)
+    for field in KINDS:
+        if isinstance(name := found.get(field), str) and _split(name)[1]:
+            # Labels of the same part.
+            _add_beside(given, found, field)
     free = _unread(given, found)
-    images = _is_of_images(list(map(plain, given)))
+    images = timm.predicts(list(map(plain, given)))
     if images and "predictions" not in found:
         found["predictions"] = next(name for name in given if plain(name) == "index")
     asked = [name for name in KINDS if name in found]
@@ -160,7 +167,7 @@ def _notes(given: list[str], found: Plan, rest: list[str]) -> list[str]:
 
 def scale(name: str) -> tuple[float, float]:
     """The least and the largest score that a column of this name may have."""
-    words = plain(name)
+    words = _split(name)[0]
     confidences = (one for one in NAMES["scores"] if "conf" in one)
     shares = (*NAMES["probabilities"], *confidences)
     for known, limits in (
@@ -176,16 +183,6 @@ def scale(name: str) -> tuple[float, float]:
 def scale_name(name: str) -> str | None:
     """What scores in a column of this name are, as `Outputs.scale` says it."""
     return {0.0: "log_probability", 1.0: "confidence"}.get(scale(name)[1])
-
-
-def _is_of_images(given: list[str]) -> bool:
-    """Whether timm's inference.py wrote it: the label names the predicted class.
-
-    It puts the file's name first, or in parquet last; pandas puts an index in front.
-    """
-    known = {"filename", "index", "label", "prob", "logit"}
-    ours = {"filename", "index"} <= set(given) <= known
-    return ours and "filename" in (given[0], given[-1])
 
 
 def _matches(given: list[str], synonyms: tuple[str, ...]) -> list[str]:
@@ -230,10 +227,7 @@ def _numbered(path: Path, given: list[str], synonyms: tuple[str, ...]) -> list[s
     if len(found) < 2 or set(found) != set(range(len(found))):
         return []
     if {"index_0", "label_0"} & set(map(plain, given)):
-        raise ValueError(
-            f"{path}: {found[0]} to {found[len(found) - 1]} are those of the most "
-            "likely classes, not one for each class: write all of them (--topk 0)."
-        )
+        raise timm.top_few(path, f"{found[0]} to {found[len(found) - 1]}")
     return [found[number] for number in range(len(found))]
 
 
@@ -244,13 +238,17 @@ def _by_ending(
     kind: str | None,
     shapes: Mapping[str, Any],
 ) -> list[str]:
-    """The kind of the only array whose name ends in one, such as small_probs."""
+    """The kind of the only array whose name ends in one, such as small_probs.
+
+    Behind it may stand a part of the data set, such as in probs_test.
+    """
     ends = {
         name: field
         # The name small_log_probs ends in probs, too.
         for field in reversed(KINDS)
         for name in _unread(given, found)
-        if plain(name).endswith(_ends(field))
+        if _split(name)[0].endswith(_ends(field))
+        or (_split(name)[1] and _split(name)[0] in NAMES[field])
     }
     if kind is not None:
         ends = {name: field for name, field in ends.items() if field == kind}
@@ -265,14 +263,24 @@ def _by_ending(
 
 
 def _add_beside(given: list[str], found: Plan, kind: str) -> None:
-    """What has the same name in front as the values, such as test_labels."""
-    chosen = plain(str(found[kind]))
-    stems = {chosen.removesuffix(end) for end in _ends(kind) if chosen.endswith(end)}
-    stem = min(stems, key=len)
+    """What has the same name around it as the values, such as test_labels."""
+    chosen, part = _split(str(found[kind]))
+    fronts = {chosen.removesuffix(end) for end in _ends(kind) if chosen.endswith(end)}
+    front = f"{min(fronts, key=len)}_" if fronts else ""
+    if not fronts and chosen not in NAMES[kind]:
+        return
     for field, synonyms in NAMES.items():
-        matches = _matches(given, tuple(f"{stem}_{one}" for one in synonyms))
+        matches = _matches(given, tuple(f"{front}{one}{part}" for one in synonyms))
         if field not in (*found, *KINDS) and len(matches) == 1:
             found[field] = matches[0]
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A name without the part of the data set that it ends in, and that ending."""
+    words = plain(name)
+    match = _PART.search(words)
+    ends = match is not None and match.end() == len(words)
+    return (words[: match.start()], match[0]) if match and ends else (words, "")
 
 
 def _ends(field: str) -> tuple[str, ...]:

@@ -35,12 +35,15 @@ def read_outputs(
 
     The format is found by the file's content, not by its name, and text may be gzipped:
 
-    - `npy`, `npz`, `safetensors`, `parquet` (columns of numbers, or of lists of one
-      length), `csv` and `jsonl`. Names say what is what: `logits`, `log_probabilities`,
-      `probabilities` or `scores`, also shorter (`probs`), with a model in front
-      (`small_probs`) or with a number for each class (`prob_0`, `prob_1`); and
-      `labels`, `outcomes` (`correct`), `predictions`, `ids`, `groups` (`subject`,
-      `task`) and `cost`. An array without such a name needs `kind`.
+    - `npy`, `npz`, `safetensors`, `hdf5`, `parquet` (columns of numbers, or of lists of
+      one length), `csv` and `jsonl`. Names say what is what: `logits`,
+      `log_probabilities`, `probabilities` or `scores`, also shorter (`probs`), with a
+      model in front (`small_probs`), with a part of the data set behind (`probs_test`),
+      or with a number for each class (`prob_0`, `prob_1`); and `labels`, `outcomes`
+      (`correct`), `predictions`, `ids`, `groups` (`subject`, `task`) and `cost`. An
+      array without such a name needs `kind`. The score of `logits [N, T, V]` beside
+      `tokens [N, T]`, or of `token_logits [N, T]`, is the mean over the tokens where
+      bool `token_where [N, T]` is True.
     - `lm-eval`: a samples_*.jsonl file of lm-evaluation-harness, or one model's folder
       with those of many tasks. Multiple-choice tasks have the log-likelihood of each
       option.
@@ -68,11 +71,13 @@ def read_outputs(
         class 1 of the classes 0 and 1.
       format: one of the names above, to read a file as that.
       labels: path of a file with right options, or with outcomes: npy, npz, csv or
-        jsonl, with names as above or `answer`. It is joined by ids, or by order where
-        neither file has ids and they have equally many rows, malformed ones included.
-        For decisions `{"id": ..., "labels": {question: answer}}`. Labels are numbers of
-        options, counted from 0, or their texts, the same in all rows. An answer's id is
-        its `custom_id`, that of a wrapper around it, or its file's name in a folder.
+        jsonl, with names as above or `answer`, or results of EvalPlus or BigCodeBench,
+        whose samples are joined by task and order. Others are joined by ids, or by
+        order where neither file has ids and they have equally many rows, malformed ones
+        included. For decisions `{"id": ..., "labels": {question: answer}}`. Labels are
+        numbers of options, counted from 0, or their texts, the same in all rows. An
+        answer's id is its `custom_id`, that of a wrapper around it, or its file's name
+        in a folder.
       choices: texts of the options: for answers, those that are looked for; for
         arrays, the names of the columns, which an npz file may have in an array
         `choices [C]`; for decisions and objects, their order.
@@ -80,9 +85,9 @@ def read_outputs(
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
         each class.
       model: the name of one of several models, or its number, counted from 0, where a
-        file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`. A text
-        such as `"7"` is a number if no model has that name. Of answers, those of the
-        model are read.
+        file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`; in HDF5
+        the path of a group, such as `"dataset/model"`. A text such as `"7"` is a number
+        if no model has that name. Of answers, those of the model are read.
       smoothing: the share of an even distribution over a row's options that is mixed
         into its probabilities, so that none is 0; above 0 and below 1.
       repeats: `"first"` or `"last"`: which of several rows of one id is kept, as
@@ -106,7 +111,7 @@ def read_outputs(
         that are none of the options, or of another length, or that may be names as well
         as numbers of options; for folders with the runs of two models, and answers of
         several; if no row is left.
-      ImportError: if reading parquet or safetensors needs a package that is missing.
+      ImportError: if reading parquet, safetensors or HDF5 needs a missing package.
       OSError: if the file cannot be read.
 
     References:
@@ -263,12 +268,15 @@ def _read(
         left_out.check(len(rows))
         if not asked.labelled:
             rows.labels = rows.outcomes = None
+        given = None if labels is None else label_files.read(labels)
+        if given is not None and given.samples is not None:
+            labelling.name_samples(rows, given, asked.repeats, path)
         if asked.unique:
             rows = checking.unique(rows, asked.repeats, left_out)
         rows = checking.checked(rows, left_out, asked.smoothing)
         left_out.check(len(rows))
-        if labels is not None:
-            rows = labelling.join(rows, label_files.read(labels), left_out)
+        if given is not None:
+            rows = labelling.join(rows, given, left_out)
         rows = labelling.numbered(rows, left_out)
         return _outputs(name, rows, left_out, asked.smoothing)
     except ValueError as error:

@@ -19,8 +19,8 @@ class Outputs:
 
     Attributes:
       ids: N texts; the numbers of the rows, counted from 0, if the file has no ids.
-      format: `"npy"`, `"npz"`, `"safetensors"`, `"parquet"`, `"csv"`, `"jsonl"`,
-        `"lm-eval"`, `"answers"` or `"decisions"`.
+      format: `"npy"`, `"npz"`, `"safetensors"`, `"hdf5"`, `"parquet"`, `"csv"`,
+        `"jsonl"`, `"lm-eval"`, `"answers"` or `"decisions"`.
       kind: what the file holds: `"logits"`, `"log_probabilities"`, `"probabilities"` or
         `"scores"`.
       name: of the file or folder, without its path.

@@ -46,6 +46,7 @@ class Rows:
       predictions: as the file has them, like labels.
       groups, cost, texts, fingerprints: as in `Outputs`.
       of_class_one: as in `Outputs`.
+      of_tokens: whether scores are of generated tokens, beside which no label stands.
       model, task: as in `Outputs`.
       zeros: what a log-probability of -inf says, for a note.
       notes: sentences for the user.
@@ -72,6 +73,7 @@ class Rows:
     texts: Sequence[str] | None = None
     fingerprints: Sequence[str] | None = None
     of_class_one: bool = False
+    of_tokens: bool = False
     model: str = ""
     task: str = ""
     zeros: str = "an option of probability 0"

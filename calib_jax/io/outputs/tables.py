@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from . import array_files, checking, names
+from . import array_files, checking, generated, hdf5, names, timm
 from .array_files import ArrayFile
 from .content import Content
 from .left_out import LeftOut, Places
@@ -31,6 +31,8 @@ def of(looked: Content) -> Table:
         raise ValueError(f"{path.parent}: expected a file of format {looked.format}.")
     if looked.format == "csv":
         return CsvTable(path, looked.watch)
+    if looked.format == "hdf5":
+        return hdf5.read(path)
     return getattr(array_files, looked.format)(path)
 
 
@@ -51,10 +53,12 @@ def read(
     """
     path = left_out.path
     if isinstance(table, ArrayFile):
-        table = array_files.of_model(table, model)
+        table = generated.scored(array_files.of_model(table, model))
     elif model is not None:
         raise ValueError(f"model: {format} files hold one model, got {model!r}.")
     known, plan, notes = _plan(table, kind, columns, left_out)
+    if isinstance(table, ArrayFile):
+        notes = [*table.notes, *notes]
     found = _read(table, plan, places, left_out)
     field = next(name for name in (*KINDS, "values") if name in found)
     values = found.pop(field)
@@ -68,6 +72,17 @@ def read(
         )
     if isinstance(table, ArrayFile):
         places.add_rows(len(values))
+    given = [names.plain(name) for name in names_of(table)]
+    beside = found.get("labels", found.get("predictions"))
+    timm.check(path, given, values, known == "logits", beside)
+    if "predictions" not in found and timm.names_prediction(
+        given, cells(found.get("labels", ()))
+    ):
+        found["predictions"] = found.pop("labels")
+        notes.append(
+            "The column label is taken for the predicted class, as timm's inference.py "
+            "writes it; right classes come from labels=."
+        )
     if known is None and values.ndim == 2:
         raise _ask(path, plan[field])
     if known is None and not floating:
@@ -131,6 +146,9 @@ def read(
         groups=texts(found["groups"]) if "groups" in found else None,
         cost=np.asarray(found["cost"], np.float64) if "cost" in found else None,
         of_class_one=of_class_one,
+        of_tokens=isinstance(table, ArrayFile) and table.of_tokens,
+        model=table.model if isinstance(table, ArrayFile) else "",
+        task=table.task if isinstance(table, ArrayFile) else "",
         notes=notes,
     )
 

@@ -60,7 +60,11 @@ class _Columns:
             if isinstance(other, list) or (
                 isinstance(other, dict) and name != "labels"
             ):
-                raise MalformedError(f"{name}: expected one value, got {shown(other)}")
+                few = "; of the most likely classes? Write all (--topk 0) or one"
+                raise MalformedError(
+                    f"{name}: expected one value, got {shown(other)}"
+                    + (few if isinstance(other, list) else "")
+                )
         if self._ids is not None and is_empty(row.get(self._ids)):
             raise MalformedError(f"{self._ids}: expected an id, got none")
         for name, numbers in found.items():
@@ -118,7 +122,10 @@ class _Columns:
 
 def _numbers(name: str, cell: Any) -> float | list[float]:
     if isinstance(cell, str) and cell.lstrip()[:1] == "[":
-        cell = json_value(cell.strip(), 0)[0]
+        text = cell.strip()
+        # As NumPy prints an array.
+        printed = "," not in text and text[-1] == "]"
+        cell = text[1:-1].split() if printed else json_value(text, 0)[0]
     if isinstance(cell, list):
         if not cell:
             raise MalformedError(f"{name}: expected numbers, got an empty list")
