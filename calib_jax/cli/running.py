@@ -74,7 +74,7 @@ class Run:
         with _printing(self.output):
             if self.as_json:
                 files = [str(path) for path in written]
-                _print_json({**report.as_dict(), "files": files})
+                _print_json({**report.to_dict(), "files": files})
                 return
             for sentence in read_sentences(report.sources):
                 print(sentence)
