@@ -64,8 +64,10 @@ class Run:
         """
         from ..report import folders
 
-        reading, labelling = options.again(how)
-        report = dataclasses.replace(report, reading=reading, labelling=labelling)
+        reading, second, labelling = options.again(how)
+        report = dataclasses.replace(
+            report, reading=reading, second=second, labelling=labelling
+        )
         with working("Drawing and writing"):
             interrupts.raise_once()
             written = folders.write(

@@ -75,6 +75,7 @@ class Report(plain.Result):
       confidence_level: of the intervals and promises.
       versions: of the packages that computed it, by name.
       reading: options that outputs like these are read with, as words of a command.
+      second: further ones, where the second model's file is read as well.
       labelling: the same for their labels.
     """
 
@@ -89,6 +90,7 @@ class Report(plain.Result):
     confidence_level: float
     versions: Mapping[str, str] = dataclasses.field(default_factory=versions.of_all)
     reading: str = dataclasses.field(default="", metadata={"plain": False})
+    second: str = dataclasses.field(default="", metadata={"plain": False})
     labelling: str = dataclasses.field(default="", metadata={"plain": False})
 
     def headline(self) -> dict[str, Any]:
