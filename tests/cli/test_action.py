@@ -151,3 +151,12 @@ def test_no_input_is_part_of_a_script():
     upload = STEPS["actions/upload-artifact@v4"]
     assert "!cancelled()" in upload["if"]
     assert upload["with"]["path"] == "${{ runner.temp }}/calib-jax-check"
+
+
+def test_the_page_uses_it_as_it_is():
+    page = (ROOT / "docs" / "trackers.md").read_text("utf-8")
+    (example,) = re.findall(r"^```yaml\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    (job,) = yaml.safe_load(example)["jobs"].values()
+    given = job["steps"][-1]["with"]
+    required = {name for name, one in ACTION["inputs"].items() if one.get("required")}
+    assert required <= given.keys() <= ACTION["inputs"].keys()
