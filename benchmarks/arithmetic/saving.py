@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from matplotlib.figure import Figure
 
 from calib_jax import plots
+from calib_jax._core.plain import Plain, plain
 from calib_jax.demo.calibration import TEST
 from calib_jax.demo.saving import (
     plain_cascade,
@@ -19,7 +20,6 @@ from calib_jax.demo.saving import (
     write_figures,
     write_json,
 )
-from calib_jax.io.plain import Plain, plain
 
 from .calibration import LOG_ODDS, MEAN, MEAN_LOGIT, CalibratedScore
 from .pipeline import ModelResults, Results

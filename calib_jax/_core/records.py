@@ -1,9 +1,10 @@
 """`record`, the decorator of every public dataclass of arrays.
 
-Parameters, bins, tables and results are frozen dataclasses and pytrees. The decorator
-takes the axes of their arrays, so that a batched or mismatched one is refused where one
-is expected, and what must hold of their values, which a file may break. It registers
-the type for `jax.export`, and in `KINDS` for files.
+Parameters, bins, tables and results are frozen dataclasses and pytrees; each is a
+`Result`, which becomes plain data. The decorator takes the axes of their arrays, so
+that a batched or mismatched one is refused where one is expected, and what must hold of
+their values, which a file may break. It registers the type for `jax.export`, and in
+`KINDS` for files.
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ import jax
 import jax.export
 import numpy as np
 
-from . import domains
+from . import domains, plain
+from .plain import Result as Result
 
 Record = TypeVar("Record")
 
@@ -66,7 +68,12 @@ SHARE = Rule(
 OR_NAN = Rule("anything", lambda array: True)
 
 
-@typing.dataclass_transform(frozen_default=True, kw_only_default=True, eq_default=False)
+@typing.dataclass_transform(
+    frozen_default=True,
+    kw_only_default=True,
+    eq_default=False,
+    field_specifiers=(plain.coded,),
+)
 def record(
     every: str = "",
     *,

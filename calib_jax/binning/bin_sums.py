@@ -22,7 +22,7 @@ _LEAST_WEIGHT = 2.0**-100
 
 
 @records.record(axes={"sums": "Q+2 num_bins+1 digits"})
-class BinSums:
+class BinSums(records.Result):
     """Exact sums in each bin.
 
     Attributes:
@@ -35,7 +35,7 @@ class BinSums:
 
 
 @records.record("num_bins", axes={"means": "Q num_bins"})
-class BinMeans:
+class BinMeans(records.Result):
     """Counts and means of each bin.
 
     Attributes:

@@ -20,7 +20,7 @@ DEFAULT_NUM_BINS = 15
 
 
 @records.record(axes={"edges": "num_bins-1"}, values={"edges": records.ASCENDING})
-class Bins:
+class Bins(records.Result):
     """Bins of a score, given by their inner edges.
 
     Attributes:

@@ -21,7 +21,7 @@ from .bins import Bins
         "squared_error": records.NON_NEGATIVE,
     },
 )
-class ReliabilityTable:
+class ReliabilityTable(records.Result):
     """Mean confidence and mean outcome of a model in each bin.
 
     Attributes:

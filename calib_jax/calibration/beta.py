@@ -36,7 +36,7 @@ _FALLING = -3e-7
 @records.record(
     values={"slope": records.NON_NEGATIVE, "complement_slope": records.NON_NEGATIVE}
 )
-class Beta:
+class Beta(records.Result):
     """Parameters of beta calibration.
 
     The confidence c becomes `sigmoid(slope log c - complement_slope log(1 - c) +

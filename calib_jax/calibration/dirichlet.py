@@ -24,7 +24,7 @@ from .reports import FitReport
     axes={"matrix": "C C", "bias": "C", "strength": ""},
     values={"strength": records.NON_NEGATIVE},
 )
-class Dirichlet:
+class Dirichlet(records.Result):
     """Parameters of Dirichlet calibration: `softmax(matrix log p + bias)`.
 
     Attributes:

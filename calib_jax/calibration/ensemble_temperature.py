@@ -30,7 +30,7 @@ _EDGES = ((0, 1), (0, 2), (1, 2))
     axes={"weights": "3"},
     values={"temperature": records.POSITIVE, "weights": records.SHARE},
 )
-class EnsembleTemperature:
+class EnsembleTemperature(records.Result):
     """Parameters of ensemble temperature scaling.
 
     Attributes:

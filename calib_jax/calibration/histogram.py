@@ -20,7 +20,7 @@ from .reports import FitReport, FitStatus
 
 
 @records.record(axes={"values": "num_bins"}, values={"values": records.SHARE})
-class Histogram:
+class Histogram(records.Result):
     """Parameters of histogram binning.
 
     Attributes:

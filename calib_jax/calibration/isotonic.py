@@ -33,7 +33,7 @@ _LEAST_KNOTS = 16
 
 
 @records.record("K", values={"scores": records.ASCENDING, "values": records.SHARE})
-class Isotonic:
+class Isotonic(records.Result):
     """Parameters of isotonic regression: a monotone, piecewise linear map.
 
     Attributes:

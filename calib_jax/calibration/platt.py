@@ -42,7 +42,7 @@ _NEAR = 16.0
 
 
 @records.record()
-class Platt:
+class Platt(records.Result):
     """Logistic calibration of a score: `sigmoid(slope * score + intercept)`.
 
     Attributes:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core import records, reduce
+from .._core import plain, records, reduce
 from .solvers import Solution
 
 
@@ -58,7 +58,7 @@ class ConvergenceWarning(UserWarning):
 
 
 @records.record()
-class FitReport:
+class FitReport(records.Result):
     """Diagnostics of a fit.
 
     Attributes:
@@ -77,7 +77,7 @@ class FitReport:
     num_steps: jax.Array
     loss: jax.Array
     gradient_norm: jax.Array
-    status: jax.Array
+    status: jax.Array = plain.coded(FitStatus)
 
     def __repr__(self) -> str:
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}

@@ -39,7 +39,7 @@ _LOWEST, _HIGHEST = np.float32(MIN_TEMPERATURE), np.float32(MAX_TEMPERATURE)
 
 
 @records.record(values={"temperature": records.POSITIVE})
-class Temperature:
+class Temperature(records.Result):
     """Parameters of temperature scaling.
 
     Attributes:

@@ -19,7 +19,7 @@ from .reports import FitReport
 
 
 @records.record("C")
-class Vector:
+class Vector(records.Result):
     """Parameters of vector scaling: logits become `scale * logits + bias`.
 
     Attributes:

@@ -31,7 +31,7 @@ _BOUND = 1e6
 
 
 @records.record()
-class Arbiter:
+class Arbiter(records.Result):
     r"""Whose answer is right, where two models differ and one of them is right.
 
     .. math:: P(\text{large right}) = \sigma(a_l \operatorname{logit} c_l
@@ -56,7 +56,7 @@ class Arbiter:
     axes={"fit": None},
     values={"standard_error": records.NON_NEGATIVE, "num_decisive": records.COUNT},
 )
-class ArbiterReport:
+class ArbiterReport(records.Result):
     """What an arbiter gains, each calibration row judged without its own help.
 
     Attributes:

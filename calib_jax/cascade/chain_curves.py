@@ -36,7 +36,7 @@ MAX_COMBINATIONS = 2**17
 @records.record(
     axes={"accuracy": None, "cost": None, "share": None, "right_share": None}
 )
-class ChainCurve:
+class ChainCurve(records.Result):
     """Accuracy and cost of a chain for every combination of K.
 
     For three models, `accuracy[3, 0]` is the accuracy where the first model keeps 3
@@ -57,7 +57,7 @@ class ChainCurve:
 
 
 @records.record(axes={"num_kept_bins": "M-1"}, values={"num_kept_bins": records.COUNT})
-class ChainChoice:
+class ChainChoice(records.Result):
     """A combination chosen within a budget.
 
     Attributes:

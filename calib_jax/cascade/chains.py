@@ -21,7 +21,7 @@ from .routers import Router
 
 
 @records.record(axes={"routers": "M-1"})
-class Chain:
+class Chain(records.Result):
     """The routers of a chain of models.
 
     Attributes:

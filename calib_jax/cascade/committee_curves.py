@@ -21,7 +21,7 @@ from .committees import Standing, Votes
 
 
 @records.record("M")
-class CommitteeCurve:
+class CommitteeCurve(records.Result):
     """Accuracy and cost of the committees of the first model, the first two, and so on.
 
     Attributes:

@@ -26,7 +26,7 @@ NOBODY = 2**30
 
 
 @records.record("N", values={"score": records.SHARE})
-class Committee:
+class Committee(records.Result):
     r"""The answer of a committee, and how well it is supported.
 
     Let :math:`S_k` be the sum of the confidences of the models that name class k.

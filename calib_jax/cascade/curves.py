@@ -22,7 +22,7 @@ from .routers import Router
 @records.record(
     "num_bins+1", axes={"small_accuracy": "", "large_accuracy": "", "gap": ""}
 )
-class CascadeCurve:
+class CascadeCurve(records.Result):
     """Accuracy of a cascade for every number of bins kept small.
 
     Attributes:

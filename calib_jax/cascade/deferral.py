@@ -25,7 +25,7 @@ Model = Callable[[Any], jax.Array]
 
 
 @records.record("N", axes={"overflow": ""})
-class Deferral:
+class Deferral(records.Result):
     """The answers of a cascade.
 
     Attributes:

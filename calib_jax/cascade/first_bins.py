@@ -55,7 +55,7 @@ def sum_for_every_k(
 
 
 @records.record("num_bins+1", axes={"totals": None, "same_rows": ""})
-class FirstBins:
+class FirstBins(records.Result):
     """Exact sums over rows, for every K; NaN throughout with a valid NaN confidence.
 
     Attributes:

@@ -31,7 +31,7 @@ Table = tuple[jax.Array, BinMeans, jax.Array]
 @records.record(
     "num_bins+1", axes={"apgr": "", "outcome_advantage": "num_bins", "counts": ""}
 )
-class CascadeInterval:
+class CascadeInterval(records.Result):
     """What a cascade achieves, each with its interval.
 
     Attributes:
@@ -55,7 +55,7 @@ class CascadeInterval:
 
 
 @records.record(axes={"accuracy": "num_bins+1"})
-class RouterDifference:
+class RouterDifference(records.Result):
     """How much more a first router achieves than a second, each with its interval.
 
     Attributes:

@@ -28,7 +28,7 @@ from ..binning.bins import (
 @records.record(
     "num_bins", values={"count": records.COUNT, "weight": records.NON_NEGATIVE}
 )
-class AdvantageTable:
+class AdvantageTable(records.Result):
     """How much better the large model is, in bins of the small model's confidence.
 
     Attributes:
@@ -56,7 +56,7 @@ class AdvantageTable:
 
 
 @records.record(axes={"order": "num_bins"}, values={"order": records.PERMUTATION})
-class Router:
+class Router(records.Result):
     """The router of Algorithm 1.
 
     Attributes:

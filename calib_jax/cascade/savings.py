@@ -25,7 +25,7 @@ Means = tuple[jax.Array, ...]
 
 
 @records.record("")
-class CascadeSavings:
+class CascadeSavings(records.Result):
     """What a cascade saves against always asking the large model, with intervals.
 
     Attributes:

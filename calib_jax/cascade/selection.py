@@ -31,7 +31,7 @@ from .routers import AdvantageTable, Router, fit_router
     axes={"risk": "num_bins+1", "bound": "num_bins+1", "large_share": "num_bins+1"},
     values={"num_small_bins": records.COUNT, "num_rows": records.COUNT},
 )
-class Selection:
+class Selection(records.Result):
     """K, the number of bins kept small, and the evidence for it.
 
     Attributes:
@@ -69,7 +69,7 @@ class Selection:
 
 
 @records.record(axes={"small_params": None, "large_params": None})
-class GuaranteedRouter:
+class GuaranteedRouter(records.Result):
     """A router, and K chosen for it on other rows.
 
     Attributes:

@@ -22,7 +22,7 @@ _ROUNDING = 2.0**-22
 
 
 @records.record()
-class AuditBounds:
+class AuditBounds(records.Result):
     """A rate among the flagged rows with bounds; arrays of one shape.
 
     Attributes:
@@ -39,7 +39,7 @@ class AuditBounds:
 
 
 @records.record()
-class AuditPlan:
+class AuditPlan(records.Result):
     """How many rows to audit.
 
     Attributes:

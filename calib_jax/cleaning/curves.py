@@ -12,7 +12,7 @@ from .._core.domains import Outcome, Weights
 
 
 @records.record("N")
-class CleaningCurve:
+class CleaningCurve(records.Result):
     """Precision and recall as the threshold on a score falls, one point per row.
 
     Attributes:

@@ -23,7 +23,7 @@ _FEW = 5.0
 
 
 @records.record(axes={"error_rate": "M", "pair_lift": "M M", "correlation": "M M"})
-class ExpertDependence:
+class ExpertDependence(records.Result):
     """How often experts err, and err together.
 
     Attributes:

@@ -24,7 +24,7 @@ from . import noise as label_noise
 
 
 @records.record()
-class ExpectedPrecision:
+class ExpectedPrecision(records.Result):
     """Expected precision of flags; arrays `[num_bins]` where it is by bin.
 
     Attributes:
@@ -40,7 +40,7 @@ class ExpectedPrecision:
 
 
 @records.record()
-class FalseFlags:
+class FalseFlags(records.Result):
     """How many right labels to expect among the flagged ones.
 
     Attributes:

@@ -23,7 +23,7 @@ from ..binning.tables import ReliabilityTable
 @records.record(
     "M", axes={"order": "M num_bins"}, values={"order": records.PERMUTATION}
 )
-class ExpertBins:
+class ExpertBins(records.Result):
     """Confidence bins of each expert, ordered by accuracy.
 
     Attributes:

@@ -16,7 +16,7 @@ from ..stats.intervals import Counts, Interval
 
 
 @records.record()
-class CleaningInterval:
+class CleaningInterval(records.Result):
     """How good a set of flags is, each number with its interval.
 
     Attributes:

@@ -26,7 +26,7 @@ from . import experts
 
 
 @records.record("N", axes={"thresholds": "C"})
-class LabelIssues:
+class LabelIssues(records.Result):
     """What confident learning finds.
 
     Attributes:

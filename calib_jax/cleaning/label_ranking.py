@@ -25,7 +25,7 @@ _CERTAIN = 5.0
     axes={"predictions": "M N", "confidences": "M N"},
     values={"order": records.PERMUTATION, "score": records.SHARE},
 )
-class RankedLabels:
+class RankedLabels(records.Result):
     """All labels, and which to look at first.
 
     Attributes:

@@ -80,7 +80,7 @@ _NORMAL = np.float32(_NORMAL / np.std(_NORMAL))
     axes={"recalibration": "M", "num_rows": ""},
     values={"num_rows": records.COUNT},
 )
-class SharedErrors:
+class SharedErrors(records.Result):
     """How experts err together, and how labels are wrong: what is possible, weighted.
 
     Attributes:

@@ -56,4 +56,4 @@ def command(
             confidence_level=run.confidence_level,
             seed=run.seed,
         )
-    run.finish(report, how)
+    run.finish(report, {**how, "model": model})

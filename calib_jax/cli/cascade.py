@@ -127,4 +127,4 @@ def command(
             large_decides=large_decides,
             seed=run.seed,
         )
-    run.finish(report, how)
+    run.finish(report, {**how, "model": model})

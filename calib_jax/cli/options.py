@@ -181,8 +181,8 @@ def _how(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def again(how: Mapping[str, Any]) -> tuple[str, str]:
-    """Options that new outputs like these need, and their labels, as words."""
+def again(how: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Options that new outputs like these need, a second file, and labels, as words."""
     labelled = {"labels", "outcomes"}
     columns: dict[bool, list[str]] = {True: [], False: []}
     for field, names in (how["columns"] or {}).items():
@@ -190,7 +190,9 @@ def again(how: Mapping[str, Any]) -> tuple[str, str]:
             several = [names] if isinstance(names, str) else names
             columns[field in labelled] += [f"{field}={name}" for name in several]
     choices, smoothing = how["choices"], how["smoothing"]
+    models = how.get("model") or ()
     reading: dict[str, Sequence[str | None]] = {
+        "--model": models[:1],
         "--kind": [how["kind"]],
         "--column": columns[False],
         "--choices": [choices and ",".join(choices)],
@@ -202,7 +204,7 @@ def again(how: Mapping[str, Any]) -> tuple[str, str]:
         else [f"NEW_LABELS_{number}" for number, _ in enumerate(files, start=1)],
         "--column": columns[True],
     }
-    return _words(reading), _words(labelling)
+    return _words(reading), _words({"--model": models[1:]}), _words(labelling)
 
 
 def _words(given: Mapping[str, Sequence[str | None]]) -> str:

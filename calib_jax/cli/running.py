@@ -64,8 +64,10 @@ class Run:
         """
         from ..report import folders
 
-        reading, labelling = options.again(how)
-        report = dataclasses.replace(report, reading=reading, labelling=labelling)
+        reading, second, labelling = options.again(how)
+        report = dataclasses.replace(
+            report, reading=reading, second=second, labelling=labelling
+        )
         with working("Drawing and writing"):
             interrupts.raise_once()
             written = folders.write(
@@ -74,7 +76,7 @@ class Run:
         with _printing(self.output):
             if self.as_json:
                 files = [str(path) for path in written]
-                _print_json({**report.as_dict(), "files": files})
+                _print_json({**report.to_dict(), "files": files})
                 return
             for sentence in read_sentences(report.sources):
                 print(sentence)

@@ -20,7 +20,7 @@ from .._core.domains import Confidence, LogProbability, Positive
 
 
 @records.record(axes={"confidence": None, "prediction": None})
-class Top1:
+class Top1(records.Result):
     """The most probable class and its probability.
 
     Attributes:

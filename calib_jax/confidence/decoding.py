@@ -17,7 +17,7 @@ from . import sequences
 
 
 @records.record("B")
-class DecodingSummary:
+class DecodingSummary(records.Result):
     """What a decoding loop keeps for each sequence.
 
     Attributes:
@@ -38,7 +38,7 @@ class DecodingSummary:
 
 
 @records.record("B")
-class LikelihoodScores:
+class LikelihoodScores(records.Result):
     """Scores that need log-likelihoods only; NaN for a sequence without a valid token.
 
     Attributes:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 import calib_jax as cj
 from calib_jax import plots
-from calib_jax.io.plain import Plain, plain
+from calib_jax._core.plain import Plain, plain
 
 from .calibration import TEST, CalibratedModel
 from .cascade import Cascade

@@ -12,6 +12,7 @@ from .review_sheets import (
     read_review_sheet,
     write_review_sheet,
 )
+from .scalars import scalars
 from .validate import validate_labels, validate_logits, validate_scores
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "read_review_sheet",
     "save",
     "save_cascade",
+    "scalars",
     "validate_labels",
     "validate_logits",
     "validate_scores",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, domains
+from .._core import checks, domains, plain
 from ..binning.tables import ReliabilityTable
 from ..calibration.apply import Calibrator
 from ..cascade import cost_control, risk_control, selection
@@ -32,7 +32,7 @@ CHOOSING = {choose.__name__: choose for choose in (*_WITH_LEVEL, *_WITHOUT_LEVEL
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Promise:
+class Promise(plain.Result):
     """Which function chose K; its limit and whether it is met are in the `Selection`.
 
     Attributes:
@@ -69,7 +69,7 @@ class Promise:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class CascadeRecord:
+class CascadeRecord(plain.Result):
     """What serves a cascade, read by `calib_jax.load` from a file of `save_cascade`.
 
     With `num_bins` bins of the router and S steps. In JAX, and inside `jax.jit`, decide

@@ -33,11 +33,12 @@ from typing import Any
 
 import numpy as np
 
+from .._core import plain
 from . import answer_lines, json_lines, responses
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class LogProbabilities:
+class LogProbabilities(plain.Result):
     """Log-probabilities of generated texts, in nats.
 
     The tokens of all responses are stored one after another, so memory goes by the

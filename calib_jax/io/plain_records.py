@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._core import records
+from .._core import plain, records
 from . import json_numbers
 from .responses import shown
 
@@ -49,9 +49,7 @@ def numbers(value: Any) -> Any:
         return array.tolist()
     if array.ndim == 2:
         return [numbers(row) for row in array]
-    # The text of a float32 is the shortest that restores it.
-    items = [float(str(item)) for item in array.astype(np.float32).ravel()]
-    found = [json_numbers.write(item) for item in items]
+    found = list(map(json_numbers.write, plain.floats(array.astype(np.float32))))
     return found if array.ndim else found[0]
 
 

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from jax.typing import ArrayLike
 
-from .._core import checks, domains
+from .._core import checks, domains, plain
 from . import cells, host
 
 #: What the command `calib-jax clean` calls its sheet.
@@ -45,7 +45,7 @@ class ReviewAnswer(enum.IntEnum):
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class ReviewSheet:
+class ReviewSheet(plain.Result):
     """The answers on a sheet, in its order.
 
     Attributes:

@@ -18,7 +18,7 @@ from . import brownian, cumulative
 
 
 @records.record(values={"p_value": records.SHARE})
-class CalibrationTest:
+class CalibrationTest(records.Result):
     """A test of perfect calibration.
 
     Attributes:

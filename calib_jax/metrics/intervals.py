@@ -60,7 +60,7 @@ _ROOT_HALF = np.float32(np.sqrt(0.5))
 
 
 @records.record()
-class CalibrationErrorInterval:
+class CalibrationErrorInterval(records.Result):
     """An expected calibration error, its interval, and a test of calibration.
 
     Attributes:

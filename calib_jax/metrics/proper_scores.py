@@ -16,7 +16,7 @@ from ..binning.tables import ReliabilityTable
 
 
 @records.record()
-class BrierDecomposition:
+class BrierDecomposition(records.Result):
     """The parts of a Brier score: reliability - resolution + uncertainty + within_bin.
 
     Attributes:

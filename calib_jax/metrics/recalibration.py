@@ -17,7 +17,7 @@ from ..calibration.reports import FitStatus
 
 
 @records.record()
-class CalibrationRefinement:
+class CalibrationRefinement(records.Result):
     """The parts of a log loss.
 
     Attributes:

@@ -26,7 +26,7 @@ from . import counting, ordered_errors
     axes={"least_area": "", "num_rows": "", "whole": ""},
     values={"num_rows": records.COUNT},
 )
-class RiskCoverageCurve:
+class RiskCoverageCurve(records.Result):
     """Risk and coverage as more and more answers are given, one point per row.
 
     Rows that do not count repeat the last point. Without a valid row, or with a valid

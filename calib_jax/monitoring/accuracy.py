@@ -30,7 +30,7 @@ _PRIOR_ROWS = 2.0
         "by_bins": "num_bins+1",
     }
 )
-class EstimatedAccuracy:
+class EstimatedAccuracy(records.Result):
     """Share and accuracy on new rows, for 0 to num_bins bins kept small.
 
     At K = 0 the large model answers everything, at K = num_bins the small one.

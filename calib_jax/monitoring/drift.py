@@ -24,7 +24,7 @@ from . import samples
 
 
 @records.record(axes={"reference_count": "num_bins", "count": "num_bins"})
-class OccupancyDrift:
+class OccupancyDrift(records.Result):
     """How new confidences fall into the bins, compared with a reference.
 
     Attributes:
@@ -65,7 +65,7 @@ class StabilityIndex(NamedTuple):
 
 
 @records.record(axes={"bin_change": "num_bins"})
-class CalibrationDrift:
+class CalibrationDrift(records.Result):
     """Whether confidence still means what it meant, from labelled rows.
 
     Attributes:
@@ -310,7 +310,7 @@ def calibration_drift(
 
 
 @records.record(axes={"count": "num_bins"})
-class _Sample:
+class _Sample(records.Result):
     """What is read from the scores of one sample.
 
     Attributes:

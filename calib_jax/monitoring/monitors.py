@@ -38,7 +38,7 @@ _NUM_GAMBLERS = 8
         "num_rows": records.COUNT,
     },
 )
-class DriftMonitor:
+class DriftMonitor(records.Result):
     """State of a monitored stream.
 
     Attributes:
@@ -66,7 +66,7 @@ class DriftMonitor:
 
 
 @records.record(axes={"share": "num_bins", "expected_share": "num_bins"})
-class DriftAlarm:
+class DriftAlarm(records.Result):
     """What a monitor has found so far.
 
     Attributes:

@@ -54,7 +54,8 @@ class CalibrationReport(Report):
             "method": self.model.method,
             "ece_before": None if before is None else before.error.estimate,
             "ece_after": after.error.estimate,
-            "ece_after_interval": [after.error.lower, after.error.upper],
+            "ece_after_lower": after.error.lower,
+            "ece_after_upper": after.error.upper,
             "ece_floor": after.error.null_error,
         }
 

@@ -217,13 +217,13 @@ class CascadeReport(Report):
             *(
                 [
                     "For those sent on, see whose answer to take: calib-jax apply "
-                    f"{record} NEW_SMALL NEW_LARGE{self.reading}"
+                    f"{record} NEW_SMALL NEW_LARGE{self.reading}{self.second}"
                 ]
                 if self.confers
                 else []
             ),
             f"Check later {later}: calib-jax check "
-            f"{record} NEW_SMALL NEW_LARGE{self.reading}{self.labelling}",
+            f"{record} NEW_SMALL NEW_LARGE{self.reading}{self.second}{self.labelling}",
             f"Serve {place(folder, RECORD)} without JAX: see the page on serving in "
             "the docs.",
         )

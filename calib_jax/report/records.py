@@ -5,11 +5,10 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
-from .._core import versions
+from .._core import plain, versions
 from ..io.outputs import Outputs
-from ..io.plain import plain
 from . import pages
 from .drawings import Drawing
 
@@ -67,7 +66,7 @@ def class_values(outputs: Outputs) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Report:
+class Report(plain.Result):
     """What a command found: one record, which is printed, drawn and stored.
 
     Attributes:
@@ -76,6 +75,7 @@ class Report:
       confidence_level: of the intervals and promises.
       versions: of the packages that computed it, by name.
       reading: options that outputs like these are read with, as words of a command.
+      second: further ones, where the second model's file is read as well.
       labelling: the same for their labels.
     """
 
@@ -90,6 +90,7 @@ class Report:
     confidence_level: float
     versions: Mapping[str, str] = dataclasses.field(default_factory=versions.of_all)
     reading: str = dataclasses.field(default="", metadata={"plain": False})
+    second: str = dataclasses.field(default="", metadata={"plain": False})
     labelling: str = dataclasses.field(default="", metadata={"plain": False})
 
     def headline(self) -> dict[str, Any]:
@@ -117,12 +118,12 @@ class Report:
         """The figures of the page, by name; `prefix` starts all ids in them."""
         return {}
 
-    def as_dict(self) -> dict[str, Any]:
-        """All of it as plain data for JSON, the headline first."""
-        found: dict[str, Any] = {}
-        for part in (self.headline(), {"command": self.command}, self):
-            found |= cast(dict[str, Any], plain(part))
-        return found
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data for JSON, the headline first; None for NaN."""
+        head = {**self.headline(), "command": self.command}
+        return {
+            name: plain.plain(one) for name, one in head.items()
+        } | super().to_dict()
 
     def _repr_html_(self) -> str:
         return pages.fragment(self)

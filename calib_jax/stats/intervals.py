@@ -25,7 +25,7 @@ from . import resampling
 
 
 @records.record(axes={"estimate": None, "lower": None, "upper": None})
-class Interval:
+class Interval(records.Result):
     """Estimates and intervals around them, three pytrees of one structure.
 
     Attributes:
@@ -43,7 +43,7 @@ class Interval:
     axes={"num_bins": None},
     values=dict.fromkeys(["num_rows", "num_masked", "num_bins"], records.COUNT),
 )
-class Counts:
+class Counts(records.Result):
     """How many rows went into a result.
 
     Attributes:

@@ -12,7 +12,7 @@ from ..calibration.reports import FitReport
 @records.record(
     axes={"value": None}, values={"value": records.OR_NAN, "bins": records.OR_NAN}
 )
-class Reading:
+class Reading(records.Result):
     """A result read off a summary, and how far it may be from the exact one.
 
     Attributes:

@@ -24,7 +24,7 @@ from ..binning.bins import Bins
     axes={"least": "num_bins", "greatest": "num_bins"},
     values={"buckets": records.OR_NAN},
 )
-class BucketSummary:
+class BucketSummary(records.Result):
     """Exact sums of some quantities in buckets of a score.
 
     Attributes:
@@ -64,7 +64,7 @@ class CascadeSummary(BucketSummary):
     axes={"totals": "3 digits", "curves": "3 G digits"},
     values={"log_temperatures": records.ASCENDING._replace(nan=True)},
 )
-class TemperatureSummary:
+class TemperatureSummary(records.Result):
     """The negative log-likelihood on a grid of temperatures.
 
     Attributes:
@@ -82,7 +82,7 @@ class TemperatureSummary:
 
 
 @records.record("2 num_bins", axes={"sums": ""})
-class PlattSummary:
+class PlattSummary(records.Result):
     """Exact moments of right and wrong answers in buckets of any score.
 
     A bucket holds the float32 numbers that share their first bits: sign, exponent and,
@@ -103,7 +103,7 @@ class PlattSummary:
 
 
 @records.record()
-class ClassLossSummary:
+class ClassLossSummary(records.Result):
     """Exact sums of the log loss and of the Brier score of all classes.
 
     Attributes:

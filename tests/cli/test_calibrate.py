@@ -63,7 +63,7 @@ def test_json_keys(capsys, file, out):
     found = as_json(capsys, "calibrate", file, "--output", out, "--seed", "3")
     assert found["num_rows"] == made_outputs.NUM_ROWS and found["seed"] == 3
     assert 0 <= found["ece_after"] < found["ece_before"] < 1
-    low, high = found["ece_after_interval"]
+    low, high = found["ece_after_lower"], found["ece_after_upper"]
     assert low <= found["ece_after"] <= high
 
 

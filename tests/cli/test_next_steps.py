@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import re
+import shlex
 
 import numpy as np
 import pytest
@@ -53,10 +55,46 @@ def test_options_to_repeat():
         "choices": ["A", "B"],
         "smoothing": 0.001,
     }
-    reading, labelling = options.again(how)
+    reading, second, labelling = options.again(how)
     assert reading == (
         " --kind scores --column 'scores=a b' --column scores=c --choices A,B "
         "--smoothing 0.001"
     )
-    assert labelling == " --labels NEW_LABELS --column outcomes=ok"
-    assert options.again(dict.fromkeys(how)) == ("", "")
+    assert labelling == " --labels NEW_LABELS --column outcomes=ok" and not second
+    assert options.again(dict.fromkeys(how)) == ("", "", "")
+
+
+@pytest.mark.parametrize("models", [("small net", "large"), ("small net",)])
+def test_commands_to_come_name_the_models(capsys, tmp_path, models):
+    """Of one file and of both, each with several models."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 400)
+    names = np.array(["small net", "large"])
+    paths = []
+    for part, skill in zip(("first", "second"), (1.0, 3.0), strict=True):
+        logits = rng.normal(size=(2, 400, 3)) + skill * np.eye(3)[labels]
+        paths.append(tmp_path / f"{part}.npz")
+        np.savez(paths[-1], logits=np.float32(logits), labels=labels, models=names)
+    out = tmp_path / "out"
+    given = [word for name in models for word in ("--model", name)]
+    status, text, _ = run(
+        *(capsys, "cascade", *paths, "--output", out, "--max-drop", "0.5", *given)
+    )
+    assert status == 0
+    steps = re.findall("calib-jax ((?:apply|check) .*)", text)
+    assert len(steps) in (2, 3)
+    new = {
+        "NEW_FILE": paths[:1],
+        "NEW_SMALL": paths[:1],
+        "NEW_LARGE": paths[1:],
+        "NEW_LABELS": [],
+    }
+    for step in steps:
+        words = [new.get(word, [word]) for word in shlex.split(step)]
+        command = [str(word) for several in words for word in several]
+        if command[0] == "check":
+            command += ["--output", str(tmp_path / "check")]
+        status, _, err = run(capsys, *command)
+        assert status in (0, 1) and not err, (step, err)
+        both = len(models) == 2 and "NEW_LARGE" in step
+        assert command.count("--model") == 1 + both

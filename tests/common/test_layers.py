@@ -321,6 +321,7 @@ cleaning_curve(score, is_error, *, where=None, weights=None)
 save(path, params)
 io.save_cascade(path, *, router, num_small_bins, small_params, large_params=None, arbiter=None, selection=None, num_rows=None, promise=None, reference=None, small_input=None, large_input=None)
 load(path)
+io.scalars(results)
 bootstrap(key, statistic, num_resamples, *arrays)
 stats.bootstrap_reliability(key, bins, scores, outcomes, num_resamples, *, where=None, weights=None)
 """.strip().splitlines()  # noqa: E501

@@ -1,6 +1,7 @@
 """Every public record passes through JAX's transformations, `jax.export` and Orbax."""
 
 import dataclasses
+import json
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 import registry
 
-from calib_jax._core import records
+import calib_jax as cj
+from calib_jax._core import plain, records
 
 RECORDS = {
     name: registry.record(kind) for name, kind in registry.PUBLIC_RECORDS.items()
@@ -79,3 +81,81 @@ def test_orbax_restores_every_type(tmp_path):
         checkpointer.wait_until_finished()
         restored = checkpointer.restore(tmp_path / "records", target)
     assert_equal_bits(restored, given)
+
+
+def plain_leaves(value):
+    """The entries of plain data, and nothing but dicts with texts as keys and lists."""
+    if type(value) is dict:
+        assert all(type(name) is str for name in value)
+        return [leaf for entry in value.values() for leaf in plain_leaves(entry)]
+    if type(value) is list:
+        return [leaf for entry in value for leaf in plain_leaves(entry)]
+    assert value is None or type(value) in (bool, int, float, str)
+    return [value]
+
+
+def assert_plain(found, value):
+    """Plain data hold the numbers of a record, a tree or an array."""
+    if dataclasses.is_dataclass(value):
+        assert list(found) == [field.name for field in dataclasses.fields(value)]
+        for name in found:
+            if name == "status":
+                known = {one.value: one.name.lower() for one in cj.FitStatus}
+                codes = np.asarray(value.status).ravel().tolist()
+                assert plain_leaves(found[name]) == [known.get(x, x) for x in codes]
+            else:
+                assert_plain(found[name], getattr(value, name))
+    elif isinstance(value, dict):
+        assert found.keys() == value.keys()
+        for name in found:
+            assert_plain(found[name], value[name])
+    elif isinstance(value, (list, tuple)):
+        assert type(found) is list
+        for entry, part in zip(found, value, strict=True):
+            assert_plain(entry, part)
+    elif value is None:
+        assert found is None
+    else:
+        array = np.asarray(value)
+        entries = np.array(plain_leaves(found), object)
+        assert np.array(found, object).shape == array.shape
+        if array.dtype.kind in "biu":
+            assert entries.tolist() == array.ravel().tolist()
+            return
+        finite = np.isfinite(array.ravel())
+        assert [entry is not None for entry in entries] == finite.tolist()
+        # The digits restore every bit.
+        restored = entries[finite].astype(np.float64).astype(array.dtype)
+        assert restored.tobytes() == array.ravel()[finite].tobytes()
+
+
+@pytest.mark.parametrize("before", [(), (2,)], ids=["one", "batch"])
+@pytest.mark.parametrize("number", range(4))
+def test_every_type_as_plain_data(number, before):
+    for name, kind in registry.PUBLIC_RECORDS.items():
+        record = registry.record(kind, number, before)
+        found = record.to_dict()
+        assert_plain(found, record)
+        assert json.loads(json.dumps(found, allow_nan=False)) == found, name
+
+
+def test_plain_data_of_sharded_arrays():
+    mesh = jax.make_mesh((8,), ("N",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("N"))
+    confidence = jnp.linspace(0, 1, 16)
+    best = cj.Top1(
+        prediction=jax.device_put(jnp.arange(16), rows),
+        confidence=jax.device_put(confidence, rows),
+    )
+    found = best.to_dict()
+    assert found["prediction"] == list(range(16))
+    assert np.array_equal(np.float32(found["confidence"]), confidence)
+
+
+def test_every_public_result_becomes_plain_data():
+    from calib_jax import report
+
+    public = [*registry.public_names().values(), *vars(report).values()]
+    kinds = [one for one in public if dataclasses.is_dataclass(one)]
+    assert len(kinds) > 60
+    assert [kind for kind in kinds if not issubclass(kind, plain.Result)] == []

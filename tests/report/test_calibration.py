@@ -73,7 +73,7 @@ def test_numbers(report, made):
 
 
 def test_json(report):
-    data = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert list(data)[:2] == ["num_rows", "accuracy"]
     assert data["ece_after"] == pytest.approx(float(report.headline()["ece_after"]))
     assert data["model"]["status"] == "CONVERGED"
@@ -273,7 +273,7 @@ def test_the_promise_as_a_reader_applies_it(name, tmp_path):
 
 def test_a_limit_on_the_risk(made):
     report = calibration.calibration_report(made, max_risk=0.123)
-    assert report.selective.limit == report.as_dict()["selective"]["limit"] == 0.123
+    assert report.selective.limit == report.to_dict()["selective"]["limit"] == 0.123
     assert sum("at most 12.3%" in one for one in report.sentences()) == 2
     assert ">12.3%</dd>" in pages.fragment(report)
     for bad in (0.0, 1.0, np.nan):
@@ -295,7 +295,7 @@ def test_proper_scores_before_and_after(report, made):
         found = [told.brier_score, told.log_loss]
         np.testing.assert_allclose(found, [brier, loss], rtol=1e-6)
         assert f"{brier:.4f}" in page and f"{loss:.4f}" in page
-    assert report.as_dict()["model"]["after"]["log_loss"] == pytest.approx(
+    assert report.to_dict()["model"]["after"]["log_loss"] == pytest.approx(
         loss, rel=1e-6
     )
 

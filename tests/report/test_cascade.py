@@ -81,7 +81,7 @@ def test_points(found):
 
 
 def test_json(found):
-    data = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert list(data)[:5] == [
         *("num_rows", "small_accuracy", "large_accuracy"),
         *("num_small_bins", "apgr"),
@@ -280,7 +280,7 @@ def test_swapped_roles(pair):
     assert np.isnan(found.apgr)
     text = " ".join(found.sentences())
     assert "equally accurate" in text and "has an APGR" not in text
-    assert found.as_dict()["apgr"] is None
+    assert found.to_dict()["apgr"] is None
 
 
 def test_costs_of_the_files(pair):
@@ -325,7 +325,7 @@ def test_a_cascade_that_costs_more(pair):
     assert f"{phrases.percent(-high)} to {phrases.percent(-low)}" in text
     free = report.cascade_report(*pair, small_cost=1, large_cost=0)
     assert free.chosen.cost_saved_share is None and free.chosen.cost == 1
-    json.dumps(free.as_dict(), allow_nan=False)
+    json.dumps(free.to_dict(), allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -384,10 +384,10 @@ def test_few_rows_and_heavy_ties():
     """Bins without rows, and as many rows as bins need at the least."""
     found = report.cascade_report(*made_pairs.pair(rows=40))
     assert found.num_rows == 40 and found.small.num_judged == 20
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(found.to_dict(), allow_nan=False)
     tied = report.cascade_report(*made_pairs.pair(decimals=1), max_drop=0.02)
     assert 0 in np.asarray(tied.reference.count) and tied.feasible
-    json.dumps(tied.as_dict(), allow_nan=False)
+    json.dumps(tied.to_dict(), allow_nan=False)
 
 
 def test_partial_credit(pair):
@@ -431,4 +431,4 @@ def test_models_too_close_for_a_gap():
     interval = dataclasses.replace(found.interval, over_large=wide)
     unsure = dataclasses.replace(found, interval=interval)
     assert "too close in accuracy for an APGR" in " ".join(unsure.sentences())
-    assert unsure.as_dict()["apgr"] == found.apgr
+    assert unsure.to_dict()["apgr"] == found.apgr

@@ -217,7 +217,7 @@ def test_worse_answers(made):
 
 def test_json(made):
     check = report.check_report(made[1], made_pairs.pair(rows=100)[0])
-    data = json.loads(json.dumps(check.as_dict(), allow_nan=False))
+    data = json.loads(json.dumps(check.to_dict(), allow_nan=False))
     assert list(data)[:3] == ["num_rows", "num_labelled", "verdict"]
     assert data["verdict"] == "not_contradicted" and data["alarm"] is False
     assert data["drop"] is None and sum(data["drift"]["reference_count"]) == 1500

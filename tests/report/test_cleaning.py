@@ -194,7 +194,7 @@ def test_words(report):
     steps = " ".join(report.next_steps())
     assert "read_review_sheet" in steps
     assert f"num_flagged={report.num_flagged})" in steps
-    data = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    data = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert list(data)[:2] == ["num_rows", "num_flagged"]
     assert len(data["suspects"]) == report.num_flagged and "ranking" not in data
 
@@ -244,7 +244,7 @@ def test_no_suspects():
     assert report.num_flagged == 0 and report.suspects == ()
     assert report.expected_precision is report.num_to_audit is None
     assert "0 labels are suspect" in report.sentences()[0]
-    assert json.dumps(report.as_dict(), allow_nan=False)
+    assert json.dumps(report.to_dict(), allow_nan=False)
 
 
 def test_answers_are_compared_by_name(made, report):

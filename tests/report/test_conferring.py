@@ -117,7 +117,7 @@ def test_sentences_and_json(found):
     assert "does not confirm" not in text
     unsure = dataclasses.replace(found.conferring, gain_interval=(0.0, 0.1))
     assert unsure.sentences(0.95, True)[-1] == "This half does not confirm the gain."
-    data = json.loads(json.dumps(found.as_dict(), allow_nan=False))
+    data = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert data["arbiter"] is True
     assert data["both_accuracy"] == data["conferring"]["both_accuracy"]
     assert data["both_gain"] == pytest.approx(found.conferring.gain)
@@ -149,7 +149,7 @@ def test_without_a_promise_it_is_not_used(pair, tmp_path):
     # What is shown for K = 0 is what is written; the other K are with the arbiter.
     assert found.chosen is found.points[0] and found.chosen.allowed
     assert found.chosen.cost == 2 and head["cost_saved_share"] == 0
-    assert head["accuracy"] == found.as_dict()["points"][0]["accuracy"]
+    assert head["accuracy"] == found.to_dict()["points"][0]["accuracy"]
     np.testing.assert_allclose(found.curve.accuracy[0], found.large.accuracy)
     assert found.points[1].accuracy > found.chosen.accuracy + 0.03
     text = " ".join(found.sentences())
@@ -183,9 +183,9 @@ def test_where_it_does_not_help_nothing_changes(tmp_path):
     assert found.conferring is not None and not found.confers
     text = " ".join(found.sentences())
     assert "was not shown to help" in text and "wherever it is asked" in text
-    other = found.as_dict()
+    other = found.to_dict()
     assert other.pop("conferring")["used"] is False
-    wanted = alone.as_dict()
+    wanted = alone.to_dict()
     assert wanted.pop("conferring") is None
     assert json.dumps(other) == json.dumps(wanted)
     for one, name in ((found, "with.json"), (alone, "without.json")):

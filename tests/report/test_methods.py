@@ -66,7 +66,7 @@ def test_what_is_saved_is_applied_as_it_was_fitted(made, name, tmp_path):
     found = report.calibration_report(made, method=METHODS[name])
     assert found.model.method == name
     assert found.headline()["ece_after"] < found.headline()["ece_before"] / 2
-    json.dumps(found.as_dict(), allow_nan=False)
+    json.dumps(found.to_dict(), allow_nan=False)
     found.files()["calibration.json"](tmp_path / "calibration.json")
     served = applying.load(tmp_path / "calibration.json")
     assert served.taken == found.model.taken
@@ -129,7 +129,7 @@ def test_confidence_is_in_the_answers_that_are_judged(made):
     assert ">Vector scaling</td>" in page
     assert "Likeliest option changes" in page and told[:120] in page
     assert found.next_steps()[1].endswith("is the entry of the model's own answer.")
-    data = found.as_dict()["model"]["likeliest"]
+    data = found.to_dict()["model"]["likeliest"]
     assert data["changed_share"] == likeliest.changed_share
     # Without a bias none changes.
     none = dataclasses.replace(VECTOR, bias=jnp.zeros(4, jnp.float32))

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from ..._core import checks
+from ..._core import checks, plain
 from ..responses import shown
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Outputs:
+class Outputs(plain.Result):
     """Outputs of one model, read by `read_outputs`; arrays of NumPy, on the host.
 
     Shapes: N rows and C options or classes. One of `logits`, `log_probabilities` and

@@ -22,6 +22,7 @@ CASES = [
         "io.answer_positions",
         "io.choice_log_probabilities",
         "io.save_cascade",
+        "io.scalars",
         "save",
         "load",
     ),
