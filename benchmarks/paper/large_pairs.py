@@ -91,10 +91,10 @@ def _gain_table(study: Study, numbers: Numbers) -> str:
         [
             ("pair", lambda row: row[0]),
             ("UC", gain(0)),
-            ("", ends(0)),
+            ("95 % interval", ends(0)),
             ("CC", gain(1)),
-            ("", ends(1)),
-            ("CC − UC", ends(2)),
+            ("95 % interval", ends(1)),
+            ("CC − UC, 95 % interval", ends(2)),
             ("UC beats both", beats(0)),
             ("CC beats both", beats(1)),
         ],

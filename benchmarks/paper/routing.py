@@ -180,8 +180,19 @@ def at(values: np.ndarray, num_small_bins: np.ndarray) -> np.ndarray:
 
 
 def interval(draws: np.ndarray) -> np.ndarray:
-    """The central 95 % of draws `[D, ...]`, as `[..., 2]`; NaN where a draw is NaN."""
-    return np.moveaxis(np.quantile(draws, (0.025, 0.975), axis=0), 0, -1)
+    """The central 95 % of draws `[D, ...]`, as `[..., 2]`.
+
+    A draw of NaN, such as the APGR of two models that are equally good in it, may be
+    any number: it counts as one below the lower end and above the upper end. An end is
+    NaN if 2.5 % of the draws are.
+    """
+    undefined = np.isnan(draws)
+    # Between two infinite draws there is NaN.
+    with np.errstate(invalid="ignore"):
+        low = np.quantile(np.where(undefined, -np.inf, draws), 0.025, axis=0)
+        high = np.quantile(np.where(undefined, np.inf, draws), 0.975, axis=0)
+    ends = np.stack([low, high], axis=-1)
+    return np.where(np.isfinite(ends), ends, np.nan)
 
 
 def _kinds(half: Half) -> np.ndarray:

@@ -141,14 +141,14 @@ def _parts(pairs: Sequence[Judged]) -> str:
             ("first (%)", lambda one: _points(one.first[0])),
             ("second (%)", lambda one: _points(one.second[0])),
             ("gain", lambda one: _points(one.gain[0])),
-            ("", lambda one: interval(one.interval, 2, 100.0)),
+            ("95 % interval", lambda one: interval(one.interval, 2, 100.0)),
             ("handicap", lambda one: _points(one.handicap[0])),
             (
                 "specialisation",
                 lambda one: _points(one.specialisation[_most_special(one), 0]),
             ),
             (
-                "",
+                "95 % interval",
                 lambda one: interval(
                     one.special_interval[_most_special(one)], 2, 100.0
                 ),

@@ -103,7 +103,7 @@ def core(
         )
 
     run = compiled_with(())
-    few = [small_programs.Rows.parse(text) for text in rows]
+    few = [small_programs.RowArgument.parse(text) for text in rows]
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:

@@ -25,10 +25,10 @@ from jax import lax
 
 from . import exact, transforms
 
-Rows = Any  # A pytree of arrays that share their first axis, the examples.
+RowTree = Any  # A pytree of arrays that share their first axis, the examples.
 
 
-def map_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
+def map_rows(function: Callable[[RowTree], Any], rows: RowTree) -> Any:
     """`function(rows)`, computed in blocks to hold nothing else of the rows' size.
 
     Args:
@@ -42,8 +42,8 @@ def map_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
 
 
 def map_and_sum_rows(
-    function: Callable[[Rows, jax.Array, jax.Array], tuple[Any, Any]],
-    rows: Rows,
+    function: Callable[[RowTree, jax.Array, jax.Array], tuple[Any, Any]],
+    rows: RowTree,
     valid: jax.Array | None = None,
 ) -> tuple[Any, Any]:
     """`map_rows` and `sum_rows` of the two results of a function, in one pass.
@@ -101,8 +101,8 @@ def _sums(quantities: Any) -> jax.Array:
 
 
 def sum_rows(
-    function: Callable[[Rows, jax.Array], Any],
-    rows: Rows,
+    function: Callable[[RowTree, jax.Array], Any],
+    rows: RowTree,
     valid: jax.Array | None = None,
     every: int | jax.Array = 1,
 ) -> Any:
@@ -125,7 +125,7 @@ def sum_rows(
     live = jax.ShapeDtypeStruct((1,), bool)
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample, live))
 
-    def of_block(block: Rows, live: jax.Array) -> jax.Array:
+    def of_block(block: RowTree, live: jax.Array) -> jax.Array:
         return _sums(function(block, live))
 
     sums = sum_blocks(of_block, (len(quantities),), rows, valid, every)
@@ -133,9 +133,9 @@ def sum_rows(
 
 
 def sum_blocks(
-    function: Callable[[Rows, jax.Array], jax.Array],
+    function: Callable[[RowTree, jax.Array], jax.Array],
     shape: tuple[int, ...],
-    rows: Rows,
+    rows: RowTree,
     valid: jax.Array | None = None,
     every: int | jax.Array = 1,
 ) -> jax.Array:
@@ -143,7 +143,7 @@ def sum_blocks(
     if is_one_block(rows):
         return function(rows, _live(rows, valid))
 
-    def step(sums: Any, block: Rows, live: jax.Array) -> Any:
+    def step(sums: Any, block: RowTree, live: jax.Array) -> Any:
         total, error = exact.two_sum(sums[0], function(block, live))
         return total, sums[1] + error
 
@@ -154,7 +154,7 @@ def sum_blocks(
     return jnp.sum(totals, axis=0) + jnp.sum(errors, axis=0)
 
 
-def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
+def least_of_rows(function: Callable[[RowTree], Any], rows: RowTree) -> Any:
     """Minimum of `function(rows)` over the examples; +inf without examples.
 
     Args:
@@ -170,7 +170,7 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
     sample = _sample(rows)
     quantities, structure = jax.tree.flatten(jax.eval_shape(function, sample))
 
-    def step(least: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
+    def step(least: jax.Array, block: RowTree, live: jax.Array) -> jax.Array:
         values = jax.tree.leaves(function(block))
         return jnp.minimum(least, jnp.stack([jnp.min(value) for value in values]))
 
@@ -179,7 +179,7 @@ def least_of_rows(function: Callable[[Rows], Any], rows: Rows) -> Any:
     return jax.tree.unflatten(structure, list(least))
 
 
-def thinnings(rows: Rows, num_rows: Sequence[int]) -> tuple[int, ...]:
+def thinnings(rows: RowTree, num_rows: Sequence[int]) -> tuple[int, ...]:
     """Values of `every`, descending, that visit about `num_rows` rows or a few more.
 
     None visits more than a third of the rows, or half of them if they are a few blocks.
@@ -194,8 +194,8 @@ def thinnings(rows: Rows, num_rows: Sequence[int]) -> tuple[int, ...]:
 
 
 def count_rows(
-    function: Callable[[Rows], jax.Array],
-    rows: Rows,
+    function: Callable[[RowTree], jax.Array],
+    rows: RowTree,
     length: int,
     valid: jax.Array | None = None,
 ) -> jax.Array:
@@ -204,7 +204,7 @@ def count_rows(
     Integers outside `[0, length)` are not counted.
     """
 
-    def step(counts: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
+    def step(counts: jax.Array, block: RowTree, live: jax.Array) -> jax.Array:
         # A negative index would wrap around, while `length` is dropped.
         index = jnp.where(live, function(block), length)
         index = jnp.where(index < 0, length, index)
@@ -215,8 +215,8 @@ def count_rows(
 
 
 def sum_bins(
-    function: Callable[[Rows], tuple[jax.Array, Sequence[jax.Array]]],
-    rows: Rows,
+    function: Callable[[RowTree], tuple[jax.Array, Sequence[jax.Array]]],
+    rows: RowTree,
     num_bins: int,
     valid: jax.Array | None = None,
 ) -> jax.Array:
@@ -235,7 +235,7 @@ def sum_bins(
     sample = _sample(rows)
     shape = (1 + len(jax.eval_shape(function, sample)[1]), num_bins, exact.LENGTH)
 
-    def add(sums: jax.Array, block: Rows, live: jax.Array) -> jax.Array:
+    def add(sums: jax.Array, block: RowTree, live: jax.Array) -> jax.Array:
         index, values = function(block)
         index = jnp.where(live, index, num_bins)
         return exact.carry(sums + exact.sums_in_bins(index, values, num_bins))
@@ -265,7 +265,7 @@ def ends_of_bins(
     """
     num_bins = ends[0].shape[0]
 
-    def widen(ends: Any, block: Rows, live: jax.Array) -> Any:
+    def widen(ends: Any, block: RowTree, live: jax.Array) -> Any:
         place, value = block
         place = jnp.where(live & (place >= 0), place, num_bins)
         least = ends[0].at[place].min(value, mode="drop")
@@ -276,9 +276,9 @@ def ends_of_bins(
 
 
 def fold(
-    step: Callable[[Any, Rows, jax.Array], Any],
+    step: Callable[[Any, RowTree, jax.Array], Any],
     initial: Any,
-    rows: Rows,
+    rows: RowTree,
     valid: jax.Array | None,
     every: int | jax.Array = 1,
     *,
@@ -367,7 +367,7 @@ _BLOCK_ROWS, _BLOCK_ENTRIES = exact.MAX_ADDENDS, 2**26
 _MULTIPLE = 512
 
 
-def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int]:
+def _blocks(rows: RowTree, least: int = 1, entries: int = 1) -> tuple[int, int, int]:
     """Number of lanes, rows per lane, and rows per block (about `least` or more)."""
     arrays = jax.tree.leaves(rows)
     num_rows = arrays[0].shape[0]
@@ -383,13 +383,13 @@ def _blocks(rows: Rows, least: int = 1, entries: int = 1) -> tuple[int, int, int
     return lanes, length, _block_size(length, most)
 
 
-def is_one_block(rows: Rows) -> bool:
+def is_one_block(rows: RowTree) -> bool:
     """Whether nothing is to be added up across blocks or lanes."""
     lanes, length, size = _blocks(rows)
     return isinstance(length, int) and lanes == 1 and 0 < length == size
 
 
-def _live(rows: Rows, valid: jax.Array | None) -> jax.Array:
+def _live(rows: RowTree, valid: jax.Array | None) -> jax.Array:
     """The mask of rows that are one block."""
     num_rows = jax.tree.leaves(rows)[0].shape[0]
     return jnp.ones(num_rows, bool) if valid is None else valid
@@ -432,7 +432,7 @@ def _each_block(
     return lax.fori_loop(0, -(-num_blocks // every), body, state)
 
 
-def _sample(rows: Rows) -> Rows:
+def _sample(rows: RowTree) -> RowTree:
     """Shapes and dtypes of one row."""
     return jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), rows
@@ -440,13 +440,13 @@ def _sample(rows: Rows) -> Rows:
 
 
 def _take_live(
-    rows: Rows,
+    rows: RowTree,
     valid: jax.Array | None,
     lanes: int,
     start: int | jax.Array,
     size: int,
     first_new: int | jax.Array,
-) -> tuple[Rows, jax.Array, jax.Array]:
+) -> tuple[RowTree, jax.Array, jax.Array]:
     """A block of every lane, which rows are valid, and which of those are new."""
     block, block_valid = _take((rows, valid), lanes, start, size)
     shape = (size,) if lanes == 1 else (lanes, size)
@@ -458,7 +458,7 @@ def _take_live(
     return block, block_valid, block_valid & jnp.broadcast_to(new, shape)
 
 
-def _take(rows: Rows, lanes: int, start: int | jax.Array, size: int) -> Rows:
+def _take(rows: RowTree, lanes: int, start: int | jax.Array, size: int) -> RowTree:
     """A block of every lane: `[lanes, size, ...]`, or `[size, ...]` for a single lane.
 
     An axis of one lane would keep XLA from vectorising on the CPU.

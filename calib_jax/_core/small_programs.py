@@ -86,7 +86,7 @@ _TOP = _outside_any_trace()
 
 
 @dataclasses.dataclass(frozen=True)
-class Rows:
+class RowArgument:
     """An argument whose rows may be padded, an array or a tree of arrays.
 
     Attributes:
@@ -102,7 +102,7 @@ class Rows:
     more: bool
 
     @classmethod
-    def parse(cls, text: str) -> "Rows":
+    def parse(cls, text: str) -> "RowArgument":
         """From its name and axes, such as `"logits N ... C"`, by default `N`."""
         name, *axes = text.split()
         axes = axes or ["N"]
@@ -204,7 +204,7 @@ def bucket(num_rows: int) -> int:
 def pad(
     arguments: dict[str, Any],
     leaves: Sequence[Any],
-    rows: Sequence[Rows],
+    rows: Sequence[RowArgument],
     passes: Passes,
 ) -> tuple[dict[str, Any], int | None]:
     """Arguments with their rows padded, and the number of rows before.
@@ -260,7 +260,7 @@ def _may_pad(leaf: Any) -> bool:
     return not leaf.committed and next(iter(leaf.devices())).platform == "cpu"
 
 
-def _padded(value: Any, row: Rows, num_rows: int, size: int) -> Any:
+def _padded(value: Any, row: RowArgument, num_rows: int, size: int) -> Any:
     """A copy of an array, or of each of a tree, with more rows.
 
     They repeat the last one, so that they cause no NaN where there was none; a mask
@@ -280,7 +280,7 @@ def _padded(value: Any, row: Rows, num_rows: int, size: int) -> Any:
     return padded
 
 
-def cut(results: Any, rows: Sequence[Rows], num_rows: int) -> Any:
+def cut(results: Any, rows: Sequence[RowArgument], num_rows: int) -> Any:
     """Results without the entries of the rows that were added.
 
     Where a mask left these out, only records have entries for each row, in the fields
@@ -315,7 +315,9 @@ def shortened(results: Any, length: int, given: Any) -> Any:
     )
 
 
-def options(leaves: Sequence[Any], rows: Sequence[Rows], passes: Passes) -> Options:
+def options(
+    leaves: Sequence[Any], rows: Sequence[RowArgument], passes: Passes
+) -> Options:
     """Options of the compiler for the program of a plain call (`where_arrays_are`)."""
     shapes = [np.shape(leaf) for leaf in leaves]
     longest = max((max(shape, default=1) for shape in shapes), default=1)

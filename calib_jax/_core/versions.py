@@ -1,17 +1,14 @@
 """Versions of this library and of those that compute for it."""
 
-import importlib.metadata
 import platform
 
 import jax
 import numpy as np
 import scipy
 
-try:
-    VERSION = importlib.metadata.version("calib_jax")
-except importlib.metadata.PackageNotFoundError:
-    # A source tree on the path, not installed.
-    VERSION = "0+unknown"
+# The package's metadata, `calib_jax.__version__` and the site read it here, so that a
+# checkout which is not installed knows its version too. `python -m release` changes it.
+VERSION = "0.1.0"
 
 
 def of_libraries() -> dict[str, str]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import click
 
+from .._core import versions
 from . import apply, calibrate, cascade, check, clean, demo, hints, interrupts
 
 # What they write, they write as they go.
@@ -18,7 +19,7 @@ _AS_THEY_GO = ("apply", "demo")
     name="calib-jax",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 88},
 )
-@click.version_option(package_name="calib_jax", prog_name="calib-jax")
+@click.version_option(versions.VERSION, prog_name="calib-jax")
 @click.pass_context
 def group(context: click.Context) -> None:
     """Calibrate a model's confidence, cascade two models by it, clean labels with it.

@@ -1,7 +1,7 @@
 """Reports: from outputs of models to findings, JSON, files and one HTML page.
 
 Import it by name, `from calib_jax import report`. It needs the extra
-`calib_jax[report]`.
+`calib-jax[report]`.
 """
 
 from .calibration import CalibrationReport, calibration_report

@@ -27,7 +27,7 @@ from .conferring import Conferring
 from .drawings import Drawing
 from .methods import Method
 from .models import Model
-from .points import Point, Rows
+from .points import JudgedRows, Point
 from .records import Report, Writer, in_shell, place
 
 RECORD = "cascade.json"
@@ -426,9 +426,9 @@ def cascade_report(
         confidence[first], pair.confidence[first], num_bins=num_bins
     )
 
-    def rows_of(half: np.ndarray) -> Rows:
+    def rows_of(half: np.ndarray) -> JudgedRows:
         asked = pair.conferred_outcome
-        return Rows(
+        return JudgedRows(
             small_confidence=confidence[half],
             small_outcome=fitted[0].outcome[half],
             large_outcome=fitted[1].outcome[half],

@@ -16,7 +16,7 @@ from ..io.cascade_records import CascadeRecord
 from ..monitoring import drift as drifts
 from ..stats import bounds, tails
 from . import applying, points
-from .points import Rows
+from .points import JudgedRows
 
 # Draws for each false alarm that is allowed.
 _DRAWS_EACH, _LEAST_DRAWS, MOST_DRAWS = 10, 1000, 100_000
@@ -187,7 +187,7 @@ def _rows(
     large_confidence: np.ndarray | None,
     small: np.ndarray,
     large: np.ndarray,
-) -> Rows:
+) -> JudgedRows:
     """Outcomes of both models, and those of the arbiter's answers if there is one."""
     binary = all(np.all((one == 0) | (one == 1)) for one in (small, large))
     small, large = (
@@ -199,4 +199,4 @@ def _rows(
             record.arbiter, True, (small_confidence, large_confidence), (small, large)
         )
         conferred = np.asarray(answer)
-    return Rows(small_confidence, small, large, conferred)
+    return JudgedRows(small_confidence, small, large, conferred)

@@ -23,7 +23,7 @@ from ..stats.intervals import Interval
 _MORE_ROWS = 2.0 ** np.arange(0.25, 10.1, 0.25)
 
 
-class Rows(NamedTuple):
+class JudgedRows(NamedTuple):
     """What a cascade is judged on, under the names of the functions that judge it.
 
     Attributes:
@@ -75,7 +75,7 @@ class Point:
     allowed: bool
 
 
-def with_outcomes(router: Router, rows: Rows, over: np.ndarray) -> Router:
+def with_outcomes(router: Router, rows: JudgedRows, over: np.ndarray) -> Router:
     """A router whose table has outcomes, which a later check compares with.
 
     Args:
@@ -95,7 +95,7 @@ def with_outcomes(router: Router, rows: Rows, over: np.ndarray) -> Router:
 
 
 def interval(
-    key: jax.Array, router: Router, rows: Rows, confidence_level: float
+    key: jax.Array, router: Router, rows: JudgedRows, confidence_level: float
 ) -> CascadeInterval:
     """What a cascade achieves; advantages of bins are those of answers that are taken
     where both models were asked."""
@@ -134,7 +134,7 @@ def with_large_alone(found: CascadeInterval, alone: CascadeInterval) -> CascadeI
 def for_every_k(
     key: jax.Array,
     router: Router,
-    rows: Rows,
+    rows: JudgedRows,
     each: tuple[Any, Any],
     confidence_level: float,
 ) -> list[CascadeSavings] | None:
@@ -211,7 +211,7 @@ def of(
     return tuple(found)
 
 
-def plain_choice(router: Router, rows: Rows, max_drop: float) -> int:
+def plain_choice(router: Router, rows: JudgedRows, max_drop: float) -> int:
     """The K of the fewest large calls that loses no more on these rows, or 0."""
     curve = curves.cascade_curve(router, **rows._asdict())
     target = np.clip(float(curve.large_accuracy) - max_drop, 0.0, 1.0)
@@ -225,7 +225,7 @@ _betting = jax.jit(jax.vmap(bounds.betting, in_axes=(0, None, None)))
 
 def rows_needed(
     router: Router,
-    rows: Rows,
+    rows: JudgedRows,
     max_drop: float,
     confidence_level: float,
     num_rows: int,
@@ -251,7 +251,7 @@ def rows_needed(
     return math.ceil(needed / step) * step
 
 
-def losses(rows: Rows, kept: np.ndarray) -> np.ndarray:
+def losses(rows: JudgedRows, kept: np.ndarray) -> np.ndarray:
     """Float32 `[N]`, how much better the large model's answer is than the cascade's.
 
     Args:

@@ -143,6 +143,21 @@ def test_intervals_are_those_of_the_drawn_examples(paper_study, numbers):
                 )
 
 
+def test_an_undefined_draw_may_be_any_number():
+    """A few of them move the ends outwards; with too many there is no interval."""
+    draws = np.arange(1001.0)
+    np.testing.assert_array_equal(routing.interval(draws), [25, 975])
+    some = np.where(np.isin(draws, (3, 400, 990)), np.nan, draws)
+    low, high = routing.interval(some)
+    assert low == np.sort(np.where(np.isnan(some), -1, some))[25] == 23
+    assert high == np.sort(np.where(np.isnan(some), 1001, some))[975] == 977
+    for count, defined in ((24, True), (26, False)):
+        many = np.where(draws < count, np.nan, draws)
+        assert np.isfinite(routing.interval(many)).tolist() == [defined, defined]
+    both = np.stack([draws, np.full(1001, np.nan)], axis=1)
+    np.testing.assert_array_equal(routing.interval(both), [[25, 975], [np.nan] * 2])
+
+
 def test_report(paper_study, numbers):
     section = cascades.describe(paper_study, numbers)
     text = section.text

@@ -18,7 +18,7 @@ from calib_jax._core.small_programs import Passes
 pytestmark = pytest.mark.once
 
 # On both sides of sizes after padding: 16, 32, ..., 512, 576.
-ROW = [small_programs.Rows.parse("scores")]
+ROW = [small_programs.RowArgument.parse("scores")]
 SIZES = [1, 15, 16, 17, 63, 64, 65, 257, 513, 520, 521]
 OF_ROWS = [case for case in registry.CASES if case.rows and not case.host]
 
@@ -321,7 +321,7 @@ def test_sharded_arrays_stay_where_they_are():
     sharding = NamedSharding(mesh, PartitionSpec("rows"))
     logits = np.random.default_rng(0).normal(size=(40, 10)).astype(np.float32)
     given = jax.device_put(logits, sharding)
-    rows = [small_programs.Rows.parse("logits N C")]
+    rows = [small_programs.RowArgument.parse("logits N C")]
     padded = small_programs.pad({"logits": given}, [given], rows, Passes.ONE)
     assert padded == ({"logits": given}, None)
     assert not small_programs.is_plain([given])
@@ -331,7 +331,7 @@ def test_sharded_arrays_stay_where_they_are():
 
 
 def test_large_arrays_are_not_padded():
-    rows = [small_programs.Rows.parse(text) for text in ("x N ... C", "where")]
+    rows = [small_programs.RowArgument.parse(text) for text in ("x N ... C", "where")]
 
     def size(*shape, passes=Passes.ONE):
         x = np.zeros(shape, bool)

@@ -199,7 +199,7 @@ def _shown(
         from rich.progress import track
     except ImportError as error:
         raise ImportError(
-            "progress=True needs rich: pip install rich, or calib_jax[demo]."
+            "progress=True needs rich: pip install 'calib-jax[report]'."
         ) from error
     return track(blocks, description)
 
