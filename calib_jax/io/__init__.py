@@ -5,7 +5,7 @@ from .cascade_files import save_cascade
 from .cascade_records import CascadeRecord, Promise
 from .files import load, save
 from .log_probabilities import LogProbabilities, read_log_probabilities
-from .outputs import Outputs, join, read_outputs
+from .outputs import Outputs, OutputsStream, join, read_outputs, stream_outputs
 from .review_sheets import (
     ReviewAnswer,
     ReviewSheet,
@@ -18,6 +18,7 @@ __all__ = [
     "CascadeRecord",
     "LogProbabilities",
     "Outputs",
+    "OutputsStream",
     "Promise",
     "ReviewAnswer",
     "ReviewSheet",
@@ -30,6 +31,7 @@ __all__ = [
     "read_review_sheet",
     "save",
     "save_cascade",
+    "stream_outputs",
     "validate_labels",
     "validate_logits",
     "validate_scores",

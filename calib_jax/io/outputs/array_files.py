@@ -1,6 +1,7 @@
 """Files of arrays: npy, npz, safetensors and parquet. Nothing in them is executed."""
 
 import contextlib
+import functools
 import math
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -23,6 +24,8 @@ _LONGEST_HEADER = 10_000
 _MODELS = "models"
 # So many rows of a table are unpacked together.
 _ROWS = 2**12
+# So many bytes of a packed column are held while it is unpacked.
+_BUFFER = 2**20
 # Types of Arrow.
 _LISTS = ("list", "large_list", "fixed_size_list")
 _TEXTS = ("string", "large_string")
@@ -36,9 +39,39 @@ class ArrayFile:
     """
 
     def __init__(
-        self, path: Path, shapes: dict[str, Any], read: Callable[[str], Any]
+        self,
+        path: Path,
+        shapes: dict[str, Any],
+        read: Callable[[str], Any],
+        cut: Callable[[str, slice], Any] | None = None,
     ) -> None:
-        self.path, self.shapes, self._read = path, shapes, read
+        """What the file holds.
+
+        Args:
+          path: of the file.
+          shapes: of each array.
+          read: an array by its name.
+          cut: some rows of an array, of which those before were cut already; None if a
+            file is unpacked as a whole.
+        """
+        self.path, self.shapes, self._read, self._cut = path, shapes, read, cut
+
+    def parts(self, size: int) -> Iterator[tuple[float, "ArrayFile"]]:
+        """The arrays with so many rows at a time, and which share these end."""
+        if (cut := self._cut) is None:
+            raise ValueError(
+                f"{self.path}: is unpacked as a whole: read it with read_outputs, or "
+                "save large arrays as npy, safetensors or parquet."
+            )
+        num_rows = max((shape[0] for shape in self.shapes.values() if shape), default=0)
+        for start in range(0, num_rows, size):
+            rows = slice(start, start + size)
+            shapes = {
+                name: (len(range(*rows.indices(shape[0]))), *shape[1:]) if shape else ()
+                for name, shape in self.shapes.items()
+            }
+            read = functools.partial(lambda rows, name: cut(name, rows), rows)
+            yield min(1.0, rows.stop / num_rows), ArrayFile(self.path, shapes, read)
 
     def read(self, name: str) -> Any:
         """An array, or a list of texts and None.
@@ -149,7 +182,12 @@ def npy(path: Path) -> ArrayFile:
         if size > has:
             raise ValueError(f"{path}: the array claims {size} bytes and has {has}.")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return ArrayFile(path, {"": array.shape}, lambda _: _typed(array))
+    return ArrayFile(
+        path,
+        {"": array.shape},
+        lambda _: _typed(array),
+        lambda _, rows: _typed(array[rows] if array.ndim else array),
+    )
 
 
 def npz(path: Path) -> ArrayFile:
@@ -261,7 +299,16 @@ def safetensors(path: Path) -> ArrayFile:
         with package.safe_open(path, framework="numpy") as file:
             return np.asarray(file.get_tensor(name))
 
-    return ArrayFile(path, shapes, read)
+    def cut(name: str, rows: slice) -> np.ndarray:
+        with package.safe_open(path, framework="numpy") as file:
+            if not shapes[name]:
+                return np.asarray(file.get_tensor(name))
+            start, stop, _ = rows.indices(shapes[name][0])
+            if start == stop:
+                return np.zeros((0, *shapes[name][1:]), np.float32)
+            return np.asarray(file.get_slice(name)[start:stop])
+
+    return ArrayFile(path, shapes, read, cut)
 
 
 def parquet(path: Path) -> ArrayFile:
@@ -295,7 +342,59 @@ def parquet(path: Path) -> ArrayFile:
             kind = file.schema_arrow.field(name).type
         return _of_arrow(path, name, pyarrow.chunked_array(batches, kind))
 
-    return ArrayFile(path, shapes, read)
+    batches_of: dict[str, Iterator[Any]] = {}
+    last: dict[str, tuple[slice, Any]] = {}
+
+    def cut(name: str, rows: slice) -> Any:
+        """The next rows of a column, each of which is unpacked once."""
+        if name not in batches_of:
+            batches_of[name] = _batches(path, name, rows.stop - rows.start)
+        if name not in last or last[name][0] != rows:
+            last[name] = rows, next(batches_of[name])
+        return _of_arrow(path, name, last[name][1])
+
+    return ArrayFile(path, shapes, read, cut)
+
+
+def _batches(path: Path, name: str, size: int) -> Iterator[Any]:
+    """So many rows of a column of parquet at a time.
+
+    Raises:
+      ValueError: for lists that claim far more numbers than the file could hold.
+    """
+    import pyarrow
+    import pyarrow.parquet as package
+
+    with package.ParquetFile(path) as file:
+        metadata, kind = file.metadata, file.schema_arrow.field(name).type
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for column in map(group.column, range(group.num_columns)):
+            unpacked, ratio = 8 * column.num_values, _BOMB[0]
+            if (
+                _is(kind, _LISTS)
+                and f"{column.path_in_schema}.".startswith(f"{name}.")
+                and unpacked > max(LARGEST, ratio * column.total_compressed_size)
+            ):
+                raise ValueError(
+                    f"{path}: {name} is more than {ratio} times as large unpacked, "
+                    "which outputs are not; save it as npy if it is right."
+                )
+    texts = [name] if _is(kind, _TEXTS) else []
+    # Without a buffer the packed column of a whole group of rows is held.
+    with package.ParquetFile(path, read_dictionary=texts, buffer_size=_BUFFER) as file:
+        held, num_rows = [], 0
+        # A batch may end where a group of rows does.
+        for batch in file.iter_batches(size, columns=[name]):
+            held.append(batch.column(0))
+            num_rows += len(batch)
+            while num_rows >= size:
+                over = num_rows - size
+                last = held[-1]
+                held[-1] = last.slice(0, len(last) - over)
+                yield pyarrow.chunked_array(held)
+                held, num_rows = [last.slice(len(last) - over)], over
+        if num_rows:
+            yield pyarrow.chunked_array(held)
 
 
 def _unpacked(metadata: Any, name: str) -> int:

@@ -3,7 +3,7 @@
 import itertools
 import re
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,45 +31,97 @@ class Given(NamedTuple):
     are_outcomes: bool
 
 
-def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
-    """Rows with the labels of another file, without those that have none there."""
-    bases = rows.bases or rows.ids
-    if given.ids is None and not rows.has_ids:
-        # By order: what was left out counts too.
-        if rows.num_read != len(given.values):
+class Join:
+    """Labels of another file for rows, all of them or one block after another."""
+
+    def __init__(self, given: Given, path: Path) -> None:
+        """Labels, and what the rows are of, for messages."""
+        self._given, self._path = given, path
+        self._by_id: Mapping[str, Any] = (
+            _ByOrder(given.values) if given.ids is None else _by_id(given)
+        )
+        self._ids_meet = self._any = False
+        self._first_ids: Sequence[str] = ()
+        self._unused = set(self._by_id) if given.ids is not None else set()
+
+    def check_length(self, num_read: int) -> None:
+        """Raises `ValueError` if labels without ids are not one for each row."""
+        # What was left out counts too.
+        if self._given.ids is None and num_read != len(self._by_id):
             raise ValueError(
-                f"{given.path}: {len(given.values)} labels for {rows.num_read} rows of "
-                f"{left_out.path}, and no ids to join them by: give both ids, or one "
+                f"{self._given.path}: {len(self._by_id)} labels for {num_read} rows of "
+                f"{self._path}, and no ids to join them by: give both ids, or one "
                 "label for each row that was read."
             )
-        by_id = {str(row): value for row, value in enumerate(given.values)}
-    elif given.ids is None or not rows.has_ids:
-        one, other = given.path, left_out.path
-        if given.ids is None:
-            one, other = other, one
-        raise ValueError(
-            f"{one} has ids and {other} has none: give both ids, or neither."
-        )
-    else:
-        by_id = _by_id(given)
-    values = _values(rows, bases, by_id)
-    missing = np.array([is_empty(cell) for cell in values])
-    if missing.all() and len(rows):
-        why = f"its ids are {_first(by_id)}, and those of the rows {_first(rows.ids)}"
-        if not by_id.keys().isdisjoint([*rows.ids, *bases]):
+
+    def rows(self, rows: Rows, left_out: LeftOut) -> Rows:
+        """Rows with their labels, without those that have none."""
+        given, bases = self._given, rows.bases or rows.ids
+        if (given.ids is None) == rows.has_ids:
+            one, other = given.path, self._path
+            if given.ids is None:
+                one, other = other, one
+            raise ValueError(
+                f"{one} has ids and {other} has none: give both ids, or neither."
+            )
+        values = _values(rows, bases, self._by_id)
+        missing = np.array([is_empty(cell) for cell in values])
+        if not self._any and given.ids is not None:
+            self._first_ids = self._first_ids or rows.ids[:4]
+            both = (*rows.ids, *bases)
+            self._ids_meet |= any(one in self._by_id for one in both)
+        self._any |= not missing.all()
+        self._unused.difference_update(bases, rows.ids)
+        if given.are_outcomes:
+            found = outcomes(values, given.path, rows.row_name)
+            rows.outcomes, rows.labels = found, None
+        else:
+            rows.labels, rows.outcomes = _as_array(values), None
+        return rows.drop(missing, f"no label in {given.path.name}", left_out)
+
+    def end(self) -> list[str]:
+        """A note on labels of no row; raises `ValueError` if no row had one."""
+        num = len(self._by_id)
+        if not self._any:
             why = "ids meet, and have no label, or one for another question"
-        raise ValueError(
-            f"{given.path}: none of its {len(by_id)} labels is for a row of "
-            f"{left_out.path}: {why}."
-        )
-    unused = len(by_id.keys() - set(bases) - set(rows.ids))
-    if unused and rows.has_ids:
-        rows.notes.append(f"{unused} of {len(by_id)} labels are for none of the rows.")
-    if given.are_outcomes:
-        rows.outcomes, rows.labels = outcomes(values, given.path, rows.row_name), None
-    else:
-        rows.labels, rows.outcomes = _as_array(values), None
-    return rows.drop(missing, f"no label in {given.path.name}", left_out)
+            if not self._ids_meet and self._given.ids is not None:
+                why = f"its ids are {_first(self._by_id)}, and those of the rows "
+                why += _first(self._first_ids)
+            raise ValueError(
+                f"{self._given.path}: none of its {num} labels is for a row of "
+                f"{self._path}: {why}."
+            )
+        if self._unused:
+            return [f"{len(self._unused)} of {num} labels are for none of the rows."]
+        return []
+
+
+class _ByOrder(Mapping[str, Any]):
+    """Labels by the numbers of their rows."""
+
+    def __init__(self, values: Sequence[Any]) -> None:
+        self._values = values
+
+    def __getitem__(self, key: str) -> Any:
+        if 0 <= (number := int(key)) < len(self._values):
+            return self._values[number]
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return map(str, range(len(self._values)))
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+
+def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
+    """Rows with the labels of another file, without those that have none there."""
+    joining = Join(given, left_out.path)
+    if not rows.has_ids:
+        joining.check_length(rows.num_read)
+    found = joining.rows(rows, left_out)
+    found.notes.extend(joining.end())
+    return found
 
 
 def _first(ids: Iterable[str]) -> str:
@@ -78,7 +130,7 @@ def _first(ids: Iterable[str]) -> str:
     return ", ".join(found[:3]) + (" and so on" if len(found) > 3 else "")
 
 
-def _values(rows: Rows, bases: Sequence[str], by_id: dict[str, Any]) -> list[Any]:
+def _values(rows: Rows, bases: Sequence[str], by_id: Mapping[str, Any]) -> list[Any]:
     """The label of each row: of its id, or of its question under the response's id."""
     if rows.questions is None:
         return [by_id.get(one) for one in rows.ids]
@@ -111,12 +163,21 @@ def _by_id(given: Given) -> dict[str, Any]:
     return found
 
 
-def numbered(rows: Rows, left_out: LeftOut) -> Rows:
+def numbered(
+    rows: Rows, left_out: LeftOut, known: Collection[str] = frozenset()
+) -> Rows:
     """Rows with labels and predictions as numbers of options, and outcomes.
 
     Rows without a label are left out if others have one. A label is -1 nowhere, a
     prediction where the file has none.
+
+    Args:
+      rows: all, or a block of a stream.
+      left_out: counts those that are left out.
+      known: what earlier blocks had: "labels", "outcomes", "of_class_one".
     """
+    if rows.labels is None and "labels" in known:
+        rows.labels = [None] * len(rows)
     if rows.labels is not None:
         missing = _missing(rows.labels)
         if missing.any() and {1} == {one for one in rows.labels if one != -1}:
@@ -124,13 +185,17 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
                 f"{left_out.path}: labels are 1 and -1, which says that there is none: "
                 "count classes from 0, or call outcomes correct and write 0 and 1."
             )
-        rows = rows.drop(missing & ~missing.all(), "no label", left_out)
-        if missing.all():
+        none = missing.all() and "labels" not in known
+        rows = rows.drop(missing & ~none, "no label", left_out)
+        if none:
             rows.labels = None
+    if rows.outcomes is None and "outcomes" in known and rows.labels is None:
+        rows.outcomes = np.full(len(rows), np.nan)
     if rows.outcomes is not None:
         missing = np.isnan(rows.outcomes)
-        rows = rows.drop(missing & ~missing.all(), "no outcome", left_out)
-        if missing.all():
+        none = missing.all() and "outcomes" not in known
+        rows = rows.drop(missing & ~none, "no outcome", left_out)
+        if none:
             rows.outcomes = None
     if rows.of_class_one and rows.outcomes is not None:
         raise ValueError(
@@ -154,7 +219,7 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
         if given is not None:
             setattr(rows, name, _numbers(name, given, rows, left_out.path))
     if rows.kind == "scores" and rows.labels is not None:
-        rows = _compared(rows, left_out)
+        rows = _compared(rows, left_out, "of_class_one" in known)
     _note_one_class(rows)
     return rows
 
@@ -224,6 +289,7 @@ def _numbers(
 ) -> np.ndarray:
     if isinstance(given, np.ndarray) and not rows.by_name:
         found = np.asarray(given, np.int64)
+        rows.decided[_AS_NAMES.format(name)] = frozenset({"numbers"})
     else:
         found = _read(name, given, rows, path)
     if rows.kind == "scores":
@@ -261,6 +327,7 @@ def _expected(rows: Rows, row: int, limit: int) -> str:
 
 
 _WRONG = -2
+_AS_NAMES = "whether {} are names or numbers of options"
 
 
 def _read(
@@ -301,6 +368,8 @@ def _read(
             f"option of that name or the one of that number, counted from 0: give "
             "numbers as such, in a file of JSON lines or of arrays."
         )
+    fitting = frozenset(itertools.compress(("names", "numbers"), fit))
+    rows.decided[_AS_NAMES.format(name)] = fitting
     if fit[0] == fit[1]:
         return names if (names >= 0).any() else numbers
     return names if fit[0] else numbers
@@ -348,8 +417,12 @@ def _by_number(cell: Any, options: tuple[Any, ...]) -> int:
     return number if 0 <= number < (len(options) or np.inf) else _WRONG
 
 
-def _compared(rows: Rows, left_out: LeftOut) -> Rows:
-    """Rows of scores with outcomes: whether the prediction is the label."""
+def _compared(rows: Rows, left_out: LeftOut, of_class_one: bool) -> Rows:
+    """Rows of scores with outcomes: whether the prediction is the label.
+
+    Without predictions a score is that of class 1 if one is below 0.5, or if earlier
+    ones were.
+    """
     if rows.predictions is not None:
         none = np.asarray(rows.predictions) < 0
         rows = rows.drop(none, "no prediction beside a label", left_out)
@@ -373,7 +446,7 @@ def _compared(rows: Rows, left_out: LeftOut) -> Rows:
             "classes nothing says which answers are right; add a column prediction, or "
             "outcomes (correct: 0 or 1)."
         )
-    if ((rows.values >= 0.5) & (rows.values <= 1)).all():
+    if not of_class_one and ((rows.values >= 0.5) & (rows.values <= 1)).all():
         raise ValueError(
             f"{left_out.path}: labels of 0 and 1 beside scores of 0.5 to 1 may be "
             "classes, or say which answers are right: call them correct, or pass "

@@ -73,6 +73,8 @@ def read(
     found.add(held, places, left_out)
     left_out.check(len(found.ids))
     rows = found.rows(places)
+    if pieces:
+        rows.decided["which answers came in pieces"] = frozenset()
     # The last piece of a stream looks like a whole answer: the others tell.
     last = [key in pieces for key in zip(found.requests, found.indices, strict=True)]
     return rows.drop(np.array(last, bool), responses.PIECE, left_out)
@@ -219,4 +221,4 @@ class _Found:
         return rows
 
 
-TOOL = Tool(name=NAME, is_line=is_answer, read=read)
+TOOL = Tool(name=NAME, is_line=is_answer, read=read, in_blocks=True)
