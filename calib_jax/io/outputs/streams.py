@@ -162,7 +162,7 @@ class OutputsStream:
         asked, path = self._asked, self._path
         left_out = LeftOut(path, drop_malformed=asked.drop_malformed)
         name = os.path.basename(os.path.abspath(path))
-        seen, num_rows, notes = _Seen(path), 0, []
+        seen, notes, num_rows, num_joined = _Seen(path), [], 0, 0
         with reading.printable_errors():
             if self._labels is not None and self._given is None:
                 self._given = label_files.read(self._labels)
@@ -192,6 +192,7 @@ class OutputsStream:
                         left_out,
                     )
                     if join is not None:
+                        num_joined += len(rows)
                         rows = join.rows(rows, left_out)
                         left_out.check(len(rows))
                     rows = labelling.numbered(rows, left_out, seen.known)
@@ -203,10 +204,10 @@ class OutputsStream:
                 found = reading.outputs_of(name, rows, left_out, asked.smoothing)
             yield dataclasses.replace(found, dropped={}, dropped_at={})
         with reading.printable_errors():
-            left_out.check(num_rows)
-            if join is not None:
+            if join is not None and num_joined:
                 join.check_length(looked.places.num_read)
                 notes += join.end()
+            left_out.check(num_rows)
         self.num_rows, self.notes = num_rows, tuple(notes)
         self.dropped = dict(left_out.counts)
         self.dropped_at = {one: tuple(at) for one, at in left_out.places.items()}
