@@ -306,22 +306,22 @@ LOADERS = {
 }
 
 
-def torch_loader(rows, size, dtype=None):
+def torch_loader(rows, size, dtype=None, **more):
     torch = pytest.importorskip("torch")
     first, *rest = map(torch.tensor, rows)
     if dtype:
         first = first.to(getattr(torch, dtype)).requires_grad_()
     data = torch.utils.data.TensorDataset(first, *rest)
-    return torch.utils.data.DataLoader(data, batch_size=size)
+    return torch.utils.data.DataLoader(data, batch_size=size, **more)
 
 
-def grain_loader(examples):
+def grain_loader(examples, num_workers=0):
     grain = pytest.importorskip("grain")
     return grain.DataLoader(
         data_source=examples,
         sampler=grain.samplers.SequentialSampler(len(examples)),
         operations=[grain.transforms.Batch(70)],
-        worker_count=0,
+        worker_count=num_workers,
     )
 
 
@@ -364,6 +364,24 @@ def test_loaders_are_blocks(loader, rng):
         (cj.streaming.blocks.reliability_table, (scores, outcomes, where)),
     ):
         same(function(make(rows)), function(plain(*rows, size=70)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["torch", "grain"])
+def test_loaders_with_workers(kind, rng):
+    """Processes that hand over batches in order, the logits in bfloat16 by PyTorch."""
+    logits, labels = rng.integers(-8, 8, (600, 5)) / 4, rng.integers(0, 5, 600)
+    rows = np.float32(logits + 2 * np.eye(5)[labels]), labels
+    if kind == "torch":
+        # Threads of JAX do not go on in a process that is forked.
+        more = {"num_workers": 2, "multiprocessing_context": "spawn"}
+        blocks = torch_loader(rows, 70, "bfloat16", **more)
+        blocks.dataset.tensors[0].requires_grad_(False)
+    else:
+        blocks = grain_loader(list(zip(*rows, strict=True)), num_workers=2)
+    plain = cj.streaming.blocks.from_arrays(*rows, size=70)
+    fit = cj.streaming.blocks.fit_temperature
+    same(fit(blocks), fit(plain))
 
 
 def test_blocks_by_name(rng):

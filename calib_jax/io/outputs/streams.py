@@ -52,9 +52,14 @@ def stream_outputs(
       path: of a file, or of a folder with files of JSON lines.
       size: static number of rows of a block; only the last one has fewer. A block takes
         about 25 bytes for each of its numbers while it is parsed.
-      kind, format, choices, columns, smoothing, drop_malformed: as for `read_outputs`.
-      labels: path of a file with right options or outcomes, as for `read_outputs`. It
-        is read as a whole.
+      kind: what the numbers are, where names do not say it, as for `read_outputs`.
+      format: the name of a format, likewise.
+      labels: path of a file with right options or outcomes, joined by ids or by order.
+        It is read as a whole.
+      choices: texts of the options, as for `read_outputs`.
+      columns: names of arrays or columns, likewise.
+      smoothing: the share of an even distribution that is mixed into probabilities.
+      drop_malformed: whether malformed lines are left out; otherwise they raise.
       progress: called with the number of bytes read so far and in all, in each pass.
 
     Returns:
