@@ -64,7 +64,7 @@ def in_one_process(folder: Path) -> tuple[str, bytes]:
 def finish(folder: Path, processes: list) -> list[tuple[str, bytes]]:
     """What each process printed last, and the summary that it kept."""
     try:
-        found = [process.communicate(timeout=300) for process in processes]
+        found = [process.communicate(timeout=900) for process in processes]
     finally:
         for process in processes:
             process.kill()

@@ -185,18 +185,18 @@ def numbered(
                 f"{left_out.path}: labels are 1 and -1, which says that there is none: "
                 "count classes from 0, or call outcomes correct and write 0 and 1."
             )
-        none = missing.all() and "labels" not in known
-        rows = rows.drop(missing & ~none, "no label", left_out)
-        if none:
+        if missing.all() and "labels" not in known:
             rows.labels = None
+        else:
+            rows = rows.drop(missing, "no label", left_out)
     if rows.outcomes is None and "outcomes" in known and rows.labels is None:
         rows.outcomes = np.full(len(rows), np.nan)
     if rows.outcomes is not None:
         missing = np.isnan(rows.outcomes)
-        none = missing.all() and "outcomes" not in known
-        rows = rows.drop(missing & ~none, "no outcome", left_out)
-        if none:
+        if missing.all() and "outcomes" not in known:
             rows.outcomes = None
+        else:
+            rows = rows.drop(missing, "no outcome", left_out)
     if rows.of_class_one and rows.outcomes is not None:
         raise ValueError(
             f"{left_out.path}: kind='probabilities' takes one number a row for the "
