@@ -1,7 +1,9 @@
 """The scripts of docs/clusters.md, run as the page says."""
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +52,7 @@ def start(folder: Path, name: str, *arguments: str) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
@@ -66,8 +69,10 @@ def finish(folder: Path, processes: list) -> list[tuple[str, bytes]]:
     try:
         found = [process.communicate(timeout=900) for process in processes]
     finally:
+        # Engines leave workers behind where a script did not end.
         for process in processes:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
     for process, (_, errors) in zip(processes, found, strict=True):
         assert process.returncode == 0, errors[-3000:]
     last = len(list(folder.glob("*.started"))) - len(processes)
