@@ -5,7 +5,7 @@ from .cascade_files import save_cascade
 from .cascade_records import CascadeRecord, Promise
 from .files import load, save
 from .log_probabilities import LogProbabilities, read_log_probabilities
-from .outputs import Outputs, join, read_outputs
+from .outputs import Outputs, OutputsStream, join, read_outputs, stream_outputs
 from .review_sheets import (
     ReviewAnswer,
     ReviewSheet,
@@ -19,6 +19,7 @@ __all__ = [
     "CascadeRecord",
     "LogProbabilities",
     "Outputs",
+    "OutputsStream",
     "Promise",
     "ReviewAnswer",
     "ReviewSheet",
@@ -32,6 +33,7 @@ __all__ = [
     "save",
     "save_cascade",
     "scalars",
+    "stream_outputs",
     "validate_labels",
     "validate_logits",
     "validate_scores",

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 
+import cluster_page
 import numpy as np
 import pytest
 
@@ -93,11 +94,15 @@ cj.expected_calibration_error(*rows).block_until_ready()
 """
 
 
-def start(code, *arguments):
-    """Two processes that run the code."""
+def free_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def start(code, *arguments):
+    """Two processes that run the code."""
+    address = free_address()
     flags = os.environ["XLA_FLAGS"].replace("device_count=8", "device_count=1")
     return [
         subprocess.Popen(
@@ -133,6 +138,20 @@ def test_two_processes():
         assert found["exact"] == expected["exact"]
         for name in ("temperature", "platt"):
             np.testing.assert_allclose(found[name], expected[name], rtol=2e-6)
+
+
+@pytest.mark.slow
+def test_the_script_of_the_page(tmp_path):
+    """Two processes that each read their parts have the bits of one."""
+    cluster_page.write(tmp_path)
+    expected = cluster_page.in_one_process(tmp_path)
+    for of in (2, 1):
+        more = "--of", str(of), "--coordinator", free_address()
+        processes = [
+            cluster_page.start(tmp_path, "summarise.py", "--process", str(k), *more)
+            for k in range(of)
+        ]
+        assert cluster_page.finish(tmp_path, processes) == [expected] * of
 
 
 @pytest.mark.slow

@@ -2,5 +2,6 @@
 
 from .reading import read_outputs
 from .record import Outputs, join
+from .streams import OutputsStream, stream_outputs
 
-__all__ = ["Outputs", "join", "read_outputs"]
+__all__ = ["Outputs", "OutputsStream", "join", "read_outputs", "stream_outputs"]

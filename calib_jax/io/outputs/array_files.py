@@ -1,9 +1,10 @@
-"""Files of arrays: npy, npz, safetensors and parquet. Nothing in them is executed."""
+"""Files of arrays: npy, npz and safetensors. Nothing in them is executed."""
 
 import contextlib
+import functools
 import math
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,13 @@ from . import names
 # or safetensors file is as large as its arrays, and has no limit.
 LARGEST = 2**32
 # Arrays above the second size that were packed into less than this share are no data.
-_BOMB = 100, 2**28
+BOMB = 100, 2**28
 # NumPy reads no longer header of an array.
 _LONGEST_HEADER = 10_000
 # The array with the names of several models.
 _MODELS = "models"
-# So many rows of a table are unpacked together.
-_ROWS = 2**12
-# Types of Arrow.
-_LISTS = ("list", "large_list", "fixed_size_list")
-_TEXTS = ("string", "large_string")
+# Rows of arrays with several axes are read in blocks of so many bytes.
+_BLOCK = 2**26
 
 
 class ArrayFile:
@@ -44,16 +42,43 @@ class ArrayFile:
         path: Path,
         shapes: dict[str, Any],
         read: Callable[[str], Any],
-        parts: Callable[[str], Iterator[np.ndarray]] | None = None,
+        cut: Callable[[str, slice], Any] | None = None,
         *,
         grouped: bool = False,
         model: str = "",
         task: str = "",
     ) -> None:
-        self.path, self.shapes, self._read, self._parts = path, shapes, read, parts
+        """What the file holds.
+
+        Args:
+          path: of the file.
+          shapes: of each array.
+          read: an array by its name.
+          cut: some rows of an array, of which those before were cut already; None if a
+            file is unpacked as a whole.
+          grouped, model, task: as the attributes.
+        """
+        self.path, self.shapes, self._read, self._cut = path, shapes, read, cut
         self.grouped, self.model, self.task = grouped, model, task
         self.of_tokens = False
         self.notes: list[str] = []
+
+    def parts(self, size: int) -> Iterator[tuple[float, "ArrayFile"]]:
+        """The arrays with so many rows at a time, and which share these end."""
+        if (cut := self._cut) is None:
+            raise ValueError(
+                f"{self.path}: is unpacked as a whole: read it with read_outputs, or "
+                "save large arrays as npy, safetensors or parquet."
+            )
+        num_rows = max((shape[0] for shape in self.shapes.values() if shape), default=0)
+        for start in range(0, num_rows, size):
+            rows = slice(start, start + size)
+            shapes = {
+                name: (len(range(*rows.indices(shape[0]))), *shape[1:]) if shape else ()
+                for name, shape in self.shapes.items()
+            }
+            read = functools.partial(lambda rows, name: cut(name, rows), rows)
+            yield min(1.0, rows.stop / num_rows), ArrayFile(self.path, shapes, read)
 
     def read(self, name: str) -> Any:
         """An array, or a list of texts and None.
@@ -71,13 +96,16 @@ class ArrayFile:
                     )
             return found
 
-    def parts(self, name: str) -> Iterator[np.ndarray]:
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
         """An array in blocks of rows, where a file can be read so; errors of `read`."""
-        if self._parts is None:
+        if self._cut is None:
             yield self.read(name)
             return
+        num_rows, *inner = self.shapes[name]
+        step = max(1, _BLOCK // max(1, 8 * math.prod(inner)))
         with named(self.path):
-            yield from self._parts(name)
+            for start in range(0, num_rows, step):
+                yield self._cut(name, slice(start, start + step))
 
 
 def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
@@ -141,7 +169,9 @@ def _of_group(file: ArrayFile, model: str | int | None) -> ArrayFile:
         file.path,
         shapes,
         lambda name: file.read(prefix + name),
-        lambda name: file.parts(prefix + name),
+        None
+        if (cut := file._cut) is None
+        else lambda name, rows: cut(prefix + name, rows),
         model=name,
         task=task,
     )
@@ -202,7 +232,7 @@ def too_large(path: Path, name: str, size: int) -> ValueError:
 
 def check_ratio(path: Path, name: str, size: int, packed: int) -> None:
     """Raises `ValueError` if an array is far larger than what it was packed into."""
-    ratio, large = _BOMB
+    ratio, large = BOMB
     if size > large and size > ratio * packed:
         raise ValueError(
             f"{path}: {name} is more than {ratio} times as large unpacked, which "
@@ -221,7 +251,12 @@ def npy(path: Path) -> ArrayFile:
         if size > has:
             raise ValueError(f"{path}: the array claims {size} bytes and has {has}.")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return ArrayFile(path, {"": array.shape}, lambda _: typed(array))
+    return ArrayFile(
+        path,
+        {"": array.shape},
+        lambda _: typed(array),
+        lambda _, rows: typed(array[rows] if array.ndim else array),
+    )
 
 
 def npz(path: Path) -> ArrayFile:
@@ -328,102 +363,13 @@ def safetensors(path: Path) -> ArrayFile:
         with package.safe_open(path, framework="numpy") as file:
             return np.asarray(file.get_tensor(name))
 
-    def parts(name: str) -> Iterator[np.ndarray]:
+    def cut(name: str, rows: slice) -> np.ndarray:
         with package.safe_open(path, framework="numpy") as file:
-            tensor = file.get_slice(name)
-            for row in range(tensor.get_shape()[0]):
-                yield np.asarray(tensor[row : row + 1])
+            if not shapes[name]:
+                return np.asarray(file.get_tensor(name))
+            start, stop, _ = rows.indices(shapes[name][0])
+            if start == stop:
+                return np.zeros((0, *shapes[name][1:]), np.float32)
+            return np.asarray(file.get_slice(name)[start:stop])
 
-    return ArrayFile(path, shapes, read, parts)
-
-
-def parquet(path: Path) -> ArrayFile:
-    """Columns of numbers or text, and of lists of numbers of one length."""
-    try:
-        import pyarrow
-        import pyarrow.parquet as package
-    except ImportError:
-        raise missing("pyarrow", path) from None
-    with named(path), package.ParquetFile(path) as file:
-        metadata, schema = file.metadata, file.schema_arrow
-        num_rows = metadata.num_rows
-        names.check_once(path, schema.names)
-        shapes: dict[str, Any] = {
-            field.name: (num_rows, None) if _is(field.type, _LISTS) else (num_rows,)
-            for field in schema
-        }
-
-    def read(name: str) -> Any:
-        if (size := _unpacked(metadata, name)) > LARGEST:
-            raise too_large(path, name, size)
-        batches, size = [], 0
-        # A long text that many rows have is kept once.
-        texts = [name] if _is(schema.field(name).type, _TEXTS) else []
-        with package.ParquetFile(path, read_dictionary=texts) as file:
-            for batch in file.iter_batches(_ROWS, columns=[name]):
-                batches.append(batch.column(0))
-                size += batches[-1].nbytes
-                if size > LARGEST:
-                    raise too_large(path, name, size)
-            kind = file.schema_arrow.field(name).type
-        return _of_arrow(path, name, pyarrow.chunked_array(batches, kind))
-
-    return ArrayFile(path, shapes, read)
-
-
-def _unpacked(metadata: Any, name: str) -> int:
-    """What a column takes, as the file says: equal values are stored once."""
-    size = 0
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for column in map(group.column, range(group.num_columns)):
-            if f"{column.path_in_schema}.".startswith(f"{name}."):
-                size += max(column.total_uncompressed_size, 8 * column.num_values)
-    return size
-
-
-def _is(kind: Any, names: Iterable[str]) -> bool:
-    """Whether a type of Arrow is one of these."""
-    import pyarrow
-
-    return any(getattr(pyarrow.types, f"is_{name}")(kind) for name in names)
-
-
-def _of_arrow(path: Path, name: str, column: Any) -> Any:
-    import pyarrow.compute
-
-    if _is(column.type, ["dictionary"]):
-        if _is(column.type.value_type, _TEXTS):
-            return _texts(column)
-        column = column.cast(column.type.value_type)
-    if _is(column.type, _LISTS):
-        if column.null_count:
-            raise ValueError(
-                f"{path}: {name} has {column.null_count} rows without a list."
-            )
-        flat = pyarrow.chunked_array(
-            [chunk.flatten() for chunk in column.chunks], column.type.value_type
-        )
-        lengths = pyarrow.compute.list_value_length(column).unique().to_pylist()
-        if len(lengths) > 1:
-            raise ValueError(
-                f"{path}: expected {name} in lists of one length, got "
-                f"{min(lengths)} to {max(lengths)} numbers."
-            )
-        numbers = np.asarray(flat.to_numpy())
-        return numbers.reshape(len(column), -1 if len(column) else 0)
-    some_bools = column.null_count and _is(column.type, ["boolean"])
-    if some_bools or _is(column.type, _TEXTS):
-        return column.to_pylist()
-    # Where numbers are missing they become floats, and NaN there.
-    return np.asarray(column.to_numpy())
-
-
-def _texts(column: Any) -> list[str | None]:
-    """Rows of one text share it."""
-    found: list[str | None] = []
-    known: dict[str, str] = {}
-    for chunk in column.chunks:
-        texts = [known.setdefault(one, one) for one in chunk.dictionary.to_pylist()]
-        indices = chunk.indices.to_pylist()
-        found += [None if one is None else texts[one] for one in indices]
-    return found
+    return ArrayFile(path, shapes, read, cut)

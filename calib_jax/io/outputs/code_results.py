@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..responses import shown
-from .labelling import Given
+from .joining import Given
 
 # Older ones of EvalPlus have the longer words.
 _PASSED = {

@@ -265,6 +265,9 @@ def _rows(
         class_where=None if class_where.all() else class_where,
         groups=[answer.question for answer in answers] if several else None,
     )
+    rows.decided["the number of questions"] = frozenset({several})
+    for question, names in options.items():
+        rows.decided[f"the options of {shown(question)}"] = frozenset({names})
     if any(answer.label is not None for answer in answers):
         rows.labels = [answer.label for answer in answers]
     if any(answer.chosen is not None for answer in answers):
@@ -315,4 +318,4 @@ def _as_given(
     return [ordered[names.index(choice)] for choice in choices]
 
 
-TOOL = Tool(name=NAME, is_line=is_decision, read=read)
+TOOL = Tool(name=NAME, is_line=is_decision, read=read, in_blocks=True)

@@ -114,7 +114,7 @@ def _chosen(
     indices = np.where(counts, tokens, 0)
     chosen = np.empty(tokens.shape, np.float32)
     start = 0
-    for block in file.parts(name):
+    for block in file.blocks(name):
         part = _floating(file.path, name, block)
         if not start and part.size:
             _check_raw(file.path, name, part[0, int(np.argmax(counts[0]))])

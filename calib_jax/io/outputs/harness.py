@@ -102,7 +102,10 @@ def _read(lines: Lines, places: Places, left_out: LeftOut) -> Rows:
             samples.append(sample)
             places.add(place)
     left_out.check(len(samples))
-    return _rows(samples, [tasks[places.file(i)] for i in range(len(samples))], places)
+    rows = _rows(samples, [tasks[places.file(i)] for i in range(len(samples))], places)
+    for (task, _), name in filters.items():
+        rows.decided[f"the filter of {numbers[task] or 'the task'}"] = frozenset({name})
+    return rows
 
 
 def _tasks(places: Places) -> list[str]:
@@ -243,6 +246,7 @@ def _rows(samples: list[_Sample], tasks: list[str], places: Places) -> Rows:
         class_where=None if class_where.all() else class_where,
     )
     groups = [s.subject or task for task, s in zip(tasks, samples, strict=True)]
+    found.decided["the number of tasks"] = frozenset({len(order_of) > 1})
     if any(groups):
         found.groups = groups
     fingerprints = [sample.fingerprint for sample in samples]
@@ -265,6 +269,8 @@ def _add_labels(found: Rows, samples: list[_Sample], tasks: list[str]) -> None:
     # else targets of the task that can only be one of both.
     names = np.array(tasks, object)
     either = (by_index >= 0) & (by_name >= 0) & (by_index != by_name)
+    if either.any():
+        found.decided["whether targets are numbers or texts of options"] = frozenset()
     for task in dict.fromkeys(names[either]):
         rows = either & (names == task)
         known = rows & ~np.isnan(outcomes)
@@ -312,4 +318,5 @@ TOOL = Tool(
     files=re.compile("samples_.*"),
     beside=re.compile("results_.*"),
     task_of=task_of,
+    in_blocks=True,
 )

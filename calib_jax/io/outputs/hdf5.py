@@ -27,8 +27,6 @@ _LZF_EXPANSION = 100
 _LARGE_CHUNK = 2**28
 # So many texts are read together.
 _TEXTS = 2**12
-# Rows of arrays with several axes are read in blocks of so many bytes.
-_BLOCK = 2**26
 
 
 def read(path: Path) -> ArrayFile:
@@ -53,16 +51,15 @@ def read(path: Path) -> ArrayFile:
             return np.char.decode(array, "utf-8", "replace")
         return array_files.typed(array)
 
-    def parts(name: str) -> Iterator[np.ndarray]:
+    def cut(name: str, rows: slice) -> Any:
         with h5py.File(path, "r") as file:
             dataset = file[name]
-            _check(path, name, dataset)
-            size = math.prod(dataset.shape[1:]) * dataset.dtype.itemsize
-            step = max(1, _BLOCK // max(1, size))
-            for start in range(0, len(dataset), step):
-                yield array_files.typed(dataset[start : start + step])
+            if _check(path, name, dataset) is None and dataset.shape:
+                return array_files.typed(dataset[rows])
+        found = of_name(name)
+        return found[rows] if np.ndim(found) else found
 
-    return ArrayFile(path, shapes, of_name, parts, grouped=True)
+    return ArrayFile(path, shapes, of_name, cut, grouped=True)
 
 
 def _walk(path: Path, file: Any) -> Iterator[tuple[str, tuple[int, ...]]]:

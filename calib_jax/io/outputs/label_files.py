@@ -4,7 +4,7 @@ from pathlib import Path
 
 from . import code_results, content, tables
 from .array_files import ArrayFile
-from .labelling import Given
+from .joining import Given
 from .left_out import LeftOut
 from .names import NAMES, plain, shown
 

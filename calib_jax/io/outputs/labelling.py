@@ -1,164 +1,36 @@
 """Labels: from the file itself or another one, as numbers of options."""
 
-import collections
 import itertools
 import re
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..responses import shown
+from .joining import first
 from .left_out import LeftOut
-from .rows import BOOLS, Rows, is_empty, names_of, outcomes
+from .rows import BOOLS, Rows, names_of
 from .servers import NAME as ANSWERS
 
 
-class Given(NamedTuple):
-    """What a file of labels says.
-
-    Attributes:
-      path: of the file.
-      ids: None if it has none.
-      values: a label or an outcome for each, or an object with one for each question.
-      are_outcomes: True if it says whether answers are right.
-      samples: number of samples of each task, if ids have numbers of samples behind.
-      notes: sentences for the user.
-    """
-
-    path: Path
-    ids: list[str] | None
-    values: Sequence[Any]
-    are_outcomes: bool
-    samples: Mapping[str, int] | None = None
-    notes: Sequence[str] = ()
-
-
-def name_samples(rows: Rows, given: Given, repeats: str | None, path: Path) -> None:
-    """Puts the number of the sample behind a task's id, where tasks have several.
-
-    Args:
-      rows: with an id of each task in each of its rows, in the order of the samples.
-      given: results of samples.
-      repeats: as in `read_outputs`; which result an answer has would not be known.
-      path: of the rows, for messages.
-
-    Raises:
-      ValueError: if a task has not as many rows as samples.
-    """
-    counts = collections.Counter(rows.ids)
-    samples = given.samples or {}
-    if repeats is not None and any(counts[task] > 1 for task in samples):
-        raise ValueError(
-            f"repeats: answers and samples of {given.path} are joined by their order: "
-            "leave it out, and keep an answer for each sample."
-        )
-    if all(num == 1 for num in samples.values()):
-        return
-    for task in counts:
-        if task in samples and counts[task] != samples[task]:
-            raise ValueError(
-                f"{given.path}: task {shown(task)} has {samples[task]} samples, and "
-                f"{counts[task]} rows of {path} are left of it: samples are joined by "
-                "their order, so keep one answer for each."
-            )
-    seen: collections.Counter[str] = collections.Counter()
-    named = []
-    for one in rows.ids:
-        named.append(f"{one}/{seen[one]}" if one in samples else one)
-        seen[one] += 1
-    rows.ids = named
-
-
-def join(rows: Rows, given: Given, left_out: LeftOut) -> Rows:
-    """Rows with the labels of another file, without those that have none there."""
-    bases = rows.bases or rows.ids
-    rows.notes += given.notes
-    if given.ids is None and not rows.has_ids:
-        # By order: what was left out counts too.
-        if rows.num_read != len(given.values):
-            raise ValueError(
-                f"{given.path}: {len(given.values)} labels for {rows.num_read} rows of "
-                f"{left_out.path}, and no ids to join them by: give both ids, or one "
-                "label for each row that was read."
-            )
-        by_id = {str(row): value for row, value in enumerate(given.values)}
-    elif given.ids is None or not rows.has_ids:
-        one, other = given.path, left_out.path
-        if given.ids is None:
-            one, other = other, one
-        raise ValueError(
-            f"{one} has ids and {other} has none: give both ids, or neither."
-        )
-    else:
-        by_id = _by_id(given)
-    values = _values(rows, bases, by_id)
-    missing = np.array([is_empty(cell) for cell in values])
-    if missing.all() and len(rows):
-        why = f"its ids are {_first(by_id)}, and those of the rows {_first(rows.ids)}"
-        if not by_id.keys().isdisjoint([*rows.ids, *bases]):
-            why = "ids meet, and have no label, or one for another question"
-        raise ValueError(
-            f"{given.path}: none of its {len(by_id)} labels is for a row of "
-            f"{left_out.path}: {why}."
-        )
-    unused = len(by_id.keys() - set(bases) - set(rows.ids))
-    if unused and rows.has_ids:
-        rows.notes.append(f"{unused} of {len(by_id)} labels are for none of the rows.")
-    if given.are_outcomes:
-        rows.outcomes, rows.labels = outcomes(values, given.path, rows.row_name), None
-    else:
-        rows.labels, rows.outcomes = _as_array(values), None
-    return rows.drop(missing, f"no label in {given.path.name}", left_out)
-
-
-def _first(ids: Iterable[str]) -> str:
-    """The first ids for a message."""
-    found = [shown(one) for one in itertools.islice(ids, 4)]
-    return ", ".join(found[:3]) + (" and so on" if len(found) > 3 else "")
-
-
-def _values(rows: Rows, bases: Sequence[str], by_id: dict[str, Any]) -> list[Any]:
-    """The label of each row: of its id, or of its question under the response's id."""
-    if rows.questions is None:
-        return [by_id.get(one) for one in rows.ids]
-    several = len(set(rows.questions)) > 1
-    found = []
-    for one, base, question in zip(rows.ids, bases, rows.questions, strict=True):
-        value = by_id.get(one, by_id.get(base))
-        if isinstance(value, Mapping):
-            value = value.get(question)
-        elif several and one not in by_id:
-            value = None
-        found.append(value)
-    return found
-
-
-def _as_array(values: list[Any]) -> list[Any] | np.ndarray:
-    """Whole numbers as an array, which is faster to look through."""
-    whole = all(type(value) is int and abs(value) < 2**62 for value in values)
-    return np.array(values, np.int64) if whole else values
-
-
-def _by_id(given: Given) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for identity, value in zip(given.ids or (), given.values, strict=True):
-        if found.setdefault(identity, value) != value:
-            raise ValueError(
-                f"{given.path}: id {shown(identity)} has the labels "
-                f"{shown(found[identity])} and {shown(value)}; keep one of them."
-            )
-    return found
-
-
-def numbered(rows: Rows, left_out: LeftOut) -> Rows:
+def numbered(
+    rows: Rows, left_out: LeftOut, known: Collection[str] = frozenset()
+) -> Rows:
     """Rows with labels and predictions as numbers of options, and outcomes.
 
     Rows without a label are left out if others have one. A label is -1 nowhere, a
     prediction where the file has none.
+
+    Args:
+      rows: all, or a block of a stream.
+      left_out: counts those that are left out.
+      known: what earlier blocks had: "labels", "outcomes", "of_class_one".
     """
+    if rows.labels is None and "labels" in known:
+        rows.labels = [None] * len(rows)
     if rows.labels is not None:
         missing = _missing(rows.labels)
         if missing.any() and {1} == {one for one in rows.labels if one != -1}:
@@ -166,14 +38,18 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
                 f"{left_out.path}: labels are 1 and -1, which says that there is none: "
                 "count classes from 0, or call outcomes correct and write 0 and 1."
             )
-        rows = rows.drop(missing & ~missing.all(), "no label", left_out)
-        if missing.all():
+        if missing.all() and "labels" not in known:
             rows.labels = None
+        else:
+            rows = rows.drop(missing, "no label", left_out)
+    if rows.outcomes is None and "outcomes" in known and rows.labels is None:
+        rows.outcomes = np.full(len(rows), np.nan)
     if rows.outcomes is not None:
         missing = np.isnan(rows.outcomes)
-        rows = rows.drop(missing & ~missing.all(), "no outcome", left_out)
-        if missing.all():
+        if missing.all() and "outcomes" not in known:
             rows.outcomes = None
+        else:
+            rows = rows.drop(missing, "no outcome", left_out)
     if rows.of_class_one and rows.outcomes is not None:
         raise ValueError(
             f"{left_out.path}: kind='probabilities' takes one number a row for the "
@@ -185,13 +61,13 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
     if rows.of_tokens and rows.labels is not None:
         raise ValueError(
             f"{left_out.path}: a score of generated tokens has no option that a label "
-            f"({_first(dict.fromkeys(map(str, rows.labels)))}) could be compared to: "
+            f"({first(dict.fromkeys(map(str, rows.labels)))}) could be compared to: "
             "give outcomes, called correct, for labels."
         )
     if rows.kind == "scores" and rows.labels is not None and rows.format == ANSWERS:
         raise ValueError(
             f"{left_out.path}: without choices= an answer has a score, and no option "
-            f"that a label ({_first(dict.fromkeys(map(str, rows.labels)))}) could be "
+            f"that a label ({first(dict.fromkeys(map(str, rows.labels)))}) could be "
             "compared to: pass choices= with the texts of all options, or outcomes, "
             "called correct, for labels."
         )
@@ -202,7 +78,7 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
         if given is not None:
             setattr(rows, name, _numbers(name, given, rows, left_out.path))
     if rows.kind == "scores" and rows.labels is not None:
-        rows = _compared(rows, left_out)
+        rows = _compared(rows, left_out, "of_class_one" in known)
     _note_one_class(rows)
     return rows
 
@@ -272,6 +148,7 @@ def _numbers(
 ) -> np.ndarray:
     if isinstance(given, np.ndarray) and not rows.by_name:
         found = np.asarray(given, np.int64)
+        rows.decided[_AS_NAMES.format(name)] = frozenset({"numbers"})
     else:
         found = _read(name, given, rows, path)
     if rows.kind == "scores":
@@ -309,6 +186,7 @@ def _expected(rows: Rows, row: int, limit: int) -> str:
 
 
 _WRONG = -2
+_AS_NAMES = "whether {} are names or numbers of options"
 
 
 def _read(
@@ -349,6 +227,8 @@ def _read(
             f"option of that name or the one of that number, counted from 0: give "
             "numbers as such, in a file of JSON lines or of arrays."
         )
+    fitting = frozenset(itertools.compress(("names", "numbers"), fit))
+    rows.decided[_AS_NAMES.format(name)] = fitting
     if fit[0] == fit[1]:
         return names if (names >= 0).any() else numbers
     return names if fit[0] else numbers
@@ -396,8 +276,12 @@ def _by_number(cell: Any, options: tuple[Any, ...]) -> int:
     return number if 0 <= number < (len(options) or np.inf) else _WRONG
 
 
-def _compared(rows: Rows, left_out: LeftOut) -> Rows:
-    """Rows of scores with outcomes: whether the prediction is the label."""
+def _compared(rows: Rows, left_out: LeftOut, of_class_one: bool) -> Rows:
+    """Rows of scores with outcomes: whether the prediction is the label.
+
+    Without predictions a score is that of class 1 if one is below 0.5, or if earlier
+    ones were.
+    """
     if rows.predictions is not None:
         none = np.asarray(rows.predictions) < 0
         rows = rows.drop(none, "no prediction beside a label", left_out)
@@ -421,7 +305,7 @@ def _compared(rows: Rows, left_out: LeftOut) -> Rows:
             "classes nothing says which answers are right; add a column prediction, or "
             "outcomes (correct: 0 or 1)."
         )
-    if ((rows.values >= 0.5) & (rows.values <= 1)).all():
+    if not of_class_one and ((rows.values >= 0.5) & (rows.values <= 1)).all():
         raise ValueError(
             f"{left_out.path}: labels of 0 and 1 beside scores of 0.5 to 1 may be "
             "classes, or say which answers are right: call them correct, or pass "

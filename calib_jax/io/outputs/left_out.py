@@ -62,12 +62,16 @@ class Places:
         return self._numbers[_SIZE - 1 :: _SIZE].tolist()
 
     def add_rows(self, num_rows: int) -> None:
-        """Adds rows of the only file."""
+        """Adds rows of the only file, behind those that were read."""
         self._check(num_rows)
         self._numbers = array("q", [0]) * (_SIZE * num_rows)
         places = np.asarray(self._numbers).reshape(-1, _SIZE)
-        places[:, 1:] = np.arange(num_rows)[:, None]
-        self.num_read = len(self)
+        places[:, 1:] = self.num_read + np.arange(num_rows)[:, None]
+        self.num_read += num_rows
+
+    def forget(self) -> None:
+        """Begins the next block of a stream: its rows are counted on."""
+        self._numbers = array("q")
 
     def _check(self, num_rows: int) -> None:
         if num_rows > MOST_ROWS:

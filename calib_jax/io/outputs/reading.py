@@ -1,16 +1,17 @@
 """Reads a file of outputs: its format, its rows, their labels."""
 
+import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import host
-from . import checking, content, label_files, labelling, names, tables, tools
+from . import checking, content, joining, label_files, labelling, names, tables, tools
 from .asked import Asked, one_of
 from .left_out import LeftOut, Places
 from .record import Outputs
@@ -162,9 +163,8 @@ def read_file(
         number they are scores.
     """
     source = host.path("path", path)
-    if progress is not None and not callable(progress):
-        raise ValueError(f"progress: expected a function or None, got {progress!r}.")
-    asked = _asked(more)
+    check_progress(progress)
+    asked = asked_of(more)
     labels = None if labels is None else host.path("labels", labels)
     look = functools.partial(
         content.look, source, asked.format, progress=progress, named=asked.named
@@ -196,7 +196,7 @@ def read_lines(
     Raises:
       ValueError: as `read_outputs`; `left_out.NoRowError` if no row is left.
     """
-    path, asked = Path(name), _asked(more)
+    path, asked = Path(name), asked_of(more)
     if before is None:
         before = Before(num_before, num_before, asked.format)
     lines = list(lines)
@@ -243,7 +243,12 @@ class Before:
     first: Mapping[str, Any] | None = None
 
 
-def _asked(more: Mapping[str, Any]) -> Asked:
+def check_progress(progress: Any) -> None:
+    if progress is not None and not callable(progress):
+        raise ValueError(f"progress: expected a function or None, got {progress!r}.")
+
+
+def asked_of(more: Mapping[str, Any]) -> Asked:
     asked = Asked(**more)
     one_of("format", asked.format, content.FORMATS)
     return asked
@@ -259,28 +264,52 @@ def _read(
     left_out = LeftOut(
         path, drop_malformed=asked.drop_malformed, keeps_missing=asked.missing
     )
-    try:
+    with printable_errors():
         looked = look(left_out)
-        rows = _rows(looked, asked, left_out)
-        if looked.unread:
-            unread = names.shown(looked.unread)
-            rows.notes.append(f"Files of the folder that were not read: {unread}.")
-        left_out.check(len(rows))
-        if not asked.labelled:
-            rows.labels = rows.outcomes = None
         given = None if labels is None else label_files.read(labels)
-        if given is not None and given.samples is not None:
-            labelling.name_samples(rows, given, asked.repeats, path)
-        if asked.unique:
-            rows = checking.unique(rows, asked.repeats, left_out)
-        rows = checking.checked(rows, left_out, asked.smoothing)
-        left_out.check(len(rows))
+        rows = checked_rows(looked, tables.of, asked, left_out, given)
         if given is not None:
-            rows = labelling.join(rows, given, left_out)
+            rows = joining.join(rows, given, left_out)
         rows = labelling.numbered(rows, left_out)
-        return _outputs(name, rows, left_out, asked.smoothing)
+        return outputs_of(name, rows, left_out, asked.smoothing)
+
+
+def checked_rows(
+    looked: content.Content,
+    table_of: Callable[[content.Content], tables.Table],
+    asked: Asked,
+    left_out: LeftOut,
+    given: joining.Given | None = None,
+) -> Rows:
+    """Rows with values of their kind, and labels as the file has them.
+
+    Where `given`, labels of another file, are of several samples of a task, so are ids.
+    """
+    rows = _rows(looked, table_of, asked, left_out)
+    if looked.unread:
+        rows.notes.append(note_of_unread(looked.unread))
+    left_out.check(len(rows))
+    if not asked.labelled:
+        rows.labels = rows.outcomes = None
+    if given is not None and given.samples is not None:
+        joining.name_samples(rows, given, asked.repeats, left_out.path)
+    if asked.unique:
+        rows = checking.unique(rows, asked.repeats, left_out)
+    rows = checking.checked(rows, left_out, asked.smoothing)
+    left_out.check(len(rows))
+    return rows
+
+
+def note_of_unread(unread: Sequence[str]) -> str:
+    return f"Files of the folder that were not read: {names.shown(unread)}."
+
+
+@contextlib.contextmanager
+def printable_errors() -> Iterator[None]:
+    """Names in a file may hold anything, and a message is one line of text."""
+    try:
+        yield
     except ValueError as error:
-        # Names in a file may hold anything, and a message is one line of text.
         if (message := str(error)).isprintable():
             raise
         error.args = (_printable(message), *error.args[1:])
@@ -291,7 +320,12 @@ def _printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
-def _rows(looked: content.Content, asked: Asked, left_out: LeftOut) -> Rows:
+def _rows(
+    looked: content.Content,
+    table_of: Callable[[content.Content], tables.Table],
+    asked: Asked,
+    left_out: LeftOut,
+) -> Rows:
     choices, places = asked.choices, looked.places
     if tool := tools.BY_NAME.get(looked.format):
         if asked.model is not None and not tool.several:
@@ -302,7 +336,7 @@ def _rows(looked: content.Content, asked: Asked, left_out: LeftOut) -> Rows:
             raise ValueError(f"columns: {tool.name} files have fields of their own.")
         return tool.read(looked.lines, places, left_out, asked, looked.first)
     rows = tables.read(
-        tables.of(looked),
+        table_of(looked),
         format=looked.format,
         kind=asked.kind,
         columns=asked.columns,
@@ -337,7 +371,7 @@ def _rows(looked: content.Content, asked: Asked, left_out: LeftOut) -> Rows:
     return rows
 
 
-def _outputs(
+def outputs_of(
     name: str, rows: Rows, left_out: LeftOut, smoothing: float | None
 ) -> Outputs:
     values = {KINDS[rows.kind]: rows.values}

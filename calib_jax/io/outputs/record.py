@@ -97,7 +97,8 @@ class Outputs(plain.Result):
         return f"Outputs({', '.join(parts)})"
 
 
-_PER_ROW = (
+#: Fields with an entry for each row.
+PER_ROW = (
     *("ids", "logits", "log_probabilities", "scores", "labels", "outcomes"),
     *("predictions", "class_where", "groups", "cost", "texts", "fingerprints"),
 )
@@ -203,7 +204,7 @@ def _on(
     place = {one: row for row, one in enumerate(outputs.ids)}
     rows = np.array([place[one] for one in ordered])
     changes: dict[str, Any] = {}
-    for name in _PER_ROW:
+    for name in PER_ROW:
         value = getattr(outputs, name)
         if isinstance(value, np.ndarray):
             changes[name] = value[rows]

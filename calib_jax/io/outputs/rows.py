@@ -49,6 +49,8 @@ class Rows:
       of_tokens: whether scores are of generated tokens, beside which no label stands.
       model, task: as in `Outputs`.
       zeros: what a log-probability of -inf says, for a note.
+      decided: what all rows together decide, by name, and the answers that fit them: in
+        a stream one has to fit all blocks.
       notes: sentences for the user.
     """
 
@@ -77,6 +79,7 @@ class Rows:
     model: str = ""
     task: str = ""
     zeros: str = "an option of probability 0"
+    decided: dict[str, frozenset[Any]] = dataclasses.field(default_factory=dict)
     notes: list[str] = dataclasses.field(default_factory=list)
 
     def __len__(self) -> int:

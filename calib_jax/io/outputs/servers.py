@@ -12,7 +12,7 @@ from ..log_probabilities import LogProbabilities, joined
 from ..native_bodies import TOKEN_ID
 from . import decisions, names
 from .asked import Asked
-from .left_out import LeftOut, Place, Places
+from .left_out import LeftOut, NoRowError, Place, Places
 from .rows import Rows
 from .tool import Lines, Tool
 
@@ -70,6 +70,8 @@ def read(
     found.add(held, places, left_out)
     left_out.check(len(found.ids))
     rows = found.rows(places)
+    if pieces:
+        rows.decided["which answers came in pieces"] = frozenset()
     # The last piece of a stream looks like a whole answer: the others tell.
     last = [key in pieces for key in zip(found.requests, found.indices, strict=True)]
     rows = rows.drop(np.array(last, bool), responses.PIECE, left_out)
@@ -97,13 +99,16 @@ def _of_model(
         if len(found) > 1:
             rows.notes.append(f"Answers are of {several}.")
         rows.model = models[0] if len(set(models)) == 1 else ""
+        rows.decided["the model"] = frozenset({rows.model})
         return rows
     # The command line has no numbers; a name that looks like one goes first.
     if wanted not in found and str(wanted).isdecimal() and int(wanted) < len(found):
         wanted = found[int(wanted)]
     if wanted not in found:
-        raise ValueError(
-            f"model: {left_out.path} has no answers of {wanted!r}; it has {several}."
+        raise NoRowError(
+            f"model: {left_out.path} has no answers of {wanted!r}; it has {several}.",
+            dict(left_out.counts),
+            {reason: tuple(at) for reason, at in left_out.places.items()},
         )
     rows = rows.take(np.flatnonzero([one == wanted for one in models]))
     rows.model = str(wanted)
@@ -282,4 +287,10 @@ class _Found:
         return rows
 
 
-TOOL = Tool(name=NAME, is_line=answer_lines.is_answer, read=read, several=True)
+TOOL = Tool(
+    name=NAME,
+    is_line=answer_lines.is_answer,
+    read=read,
+    several=True,
+    in_blocks=True,
+)

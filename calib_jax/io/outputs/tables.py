@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from . import array_files, checking, generated, hdf5, names, timm
+from . import array_files, checking, generated, hdf5, names, parquet_files, timm
 from .array_files import ArrayFile
 from .content import Content
 from .left_out import LeftOut, Places
@@ -33,6 +33,8 @@ def of(looked: Content) -> Table:
         return CsvTable(path, looked.watch)
     if looked.format == "hdf5":
         return hdf5.read(path)
+    if looked.format == "parquet":
+        return parquet_files.parquet(path)
     return getattr(array_files, looked.format)(path)
 
 

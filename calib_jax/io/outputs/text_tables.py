@@ -215,6 +215,25 @@ class CsvTable:
             else [cell.strip() for cell in header]
         )
         names.check_once(path, self.names)
+        self._left: Iterator[tuple[int, tuple[int, list[str]]]] | None = None
+        self._part: Iterable[tuple[int, tuple[int, list[str]]]] | None = None
+
+    def part(self, size: int) -> bool:
+        """Whether rows are left; then `read` gives those of the next lines."""
+        self._left = enumerate(self._body()) if self._left is None else self._left
+        first = next(self._left, None)
+        if first is None:
+            return False
+        self._part = itertools.chain([first], itertools.islice(self._left, size - 1))
+        return True
+
+    def _body(self) -> Iterator[tuple[int, list[str]]]:
+        """The rows below the header."""
+        rows = self._rows(self._watch)
+        if not self.bare:
+            next(cells for _, cells in rows if _holds(cells))
+        # A blank line is a row only where a row has one cell.
+        return ((n, cells) for n, cells in rows if cells or len(self.names) == 1)
 
     def _rows(
         self, watch: json_lines.Watch | None = None
@@ -252,12 +271,8 @@ class CsvTable:
         ids: str | None = None,
     ) -> dict[str, Any]:
         found = _Columns(numbers, others, ids, left_out.keeps_missing)
-        rows = self._rows(self._watch)
-        if not self.bare:
-            next(cells for _, cells in rows if _holds(cells))
-        # A blank line is a row only where a row has one cell.
-        rows = ((n, cells) for n, cells in rows if cells or len(self.names) == 1)
-        for row, (number, cells) in enumerate(rows):
+        part = enumerate(self._body()) if self._part is None else self._part
+        for row, (number, cells) in part:
             place = Place(0, number, row)
             if not _holds(cells):
                 continue

@@ -35,6 +35,8 @@ class Tool:
         of it, such as "npz" for any zip file.
       is_file: whether a file that begins so is the tool's.
       lines_of: objects in such a file with their numbers, one after another.
+      in_blocks: whether lines can be read some at a time: what all of them decide is in
+        `Rows.decided`.
     """
 
     name: str
@@ -49,3 +51,4 @@ class Tool:
     lines_of: Callable[
         [Path, json_lines.Watch | None], Iterator[tuple[int, Mapping[str, Any]]]
     ] = lambda path, watch: iter(())
+    in_blocks: bool = False

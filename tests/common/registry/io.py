@@ -18,6 +18,7 @@ CASES = [
         "io.read_review_sheet",
         "io.read_log_probabilities",
         "io.read_outputs",
+        "io.stream_outputs",
         "io.join",
         "io.answer_positions",
         "io.choice_log_probabilities",
