@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import json_lines, responses
-from . import folders, names, servers, tools
+from . import folders, inspect_logs, names, servers, tools
 from .left_out import LeftOut, Place, Places
 from .rows import KINDS
 
@@ -62,7 +62,6 @@ _FOREIGN = {
     "nothing to calibrate; keep the log-probabilities of the tokens",
     ("format", "kind", "fields"): "a file of calib_jax.save; read it with "
     "calib_jax.load",
-    ("eval", "samples", "version"): "a log of inspect_ai, which is not read",
 }
 # So many bytes and lines are looked at to find the format.
 _HEAD = 4096
@@ -157,6 +156,13 @@ def look_at_lines(
     numbered = enumerate(checked, start=num_before + 1)
     looked = _of_lines([(0, numbered)], places, format, left_out, True, named, None)
     return looked if first is None else looked._replace(first=first)
+
+
+def look_at_objects(objects: Any, left_out: LeftOut) -> Content:
+    """As `look`, for logs that inspect_ai has read."""
+    paths, lines = inspect_logs.lines_of_objects(objects)
+    places, name = Places(paths, "sample"), inspect_logs.NAME
+    return _of_lines(enumerate(lines), places, name, left_out, True, False, None)
 
 
 def _checked(path: Path, lines: Iterable[Any], first: bool) -> Iterator[Any]:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .. import host
-from . import checking, content, label_files, labelling, names, tables, tools
+from . import checking, content, inspect_logs, label_files, labelling
+from . import names, tables, tools
 from .asked import Asked, one_of
 from .left_out import LeftOut, Places
 from .record import Outputs
@@ -18,7 +19,7 @@ from .rows import KINDS, Rows, choices_of
 
 
 def read_outputs(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Any,
     *,
     kind: str | None = None,
     format: str | None = None,
@@ -48,6 +49,10 @@ def read_outputs(
       of these, by OpenAI, vLLM and others. With `choices` each row has their
       log-probabilities where the answer is given; without, the mean log-likelihood of
       its tokens is the score.
+    - `inspect`: a log of inspect_ai, `.eval` or `.json`, or a folder of one model's
+      logs; or what its `eval` and `read_eval_log` return, in place of a path. Answers
+      need log-probabilities. Where samples have choices, each row has those of their
+      letters where the answer is given; otherwise as for `answers`.
     - `decisions`: answers with a probability for each option, in both forms that
       servers use. Each question of a response is a row. Options are in sorted order.
 
@@ -75,7 +80,7 @@ def read_outputs(
         `choices [C]`; for decisions and objects, their order.
       columns: names of arrays or columns that are not those above, such as
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
-        each class.
+        each class. Of logs with several scorers `{"outcomes": "choice"}` takes one.
       model: the name of one of several models, or its number, counted from 0, where a
         file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`. A text
         such as `"7"` is a number if no model has that name.
@@ -108,7 +113,7 @@ def read_outputs(
     References:
       EleutherAI/lm-evaluation-harness, `save_results_samples`; OpenAI API reference,
       "Chat completions", "Responses", "Batch" and "Decisions"; vLLM,
-      "OpenAI-compatible server".
+      "OpenAI-compatible server"; UKGovernmentBEIS/inspect_ai, `EvalLog`.
 
     Examples:
       >>> import pathlib, tempfile
@@ -134,7 +139,7 @@ def read_outputs(
 
 
 def read_file(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Any,
     *,
     labels: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -152,11 +157,17 @@ def read_file(
         NaN in all of them, and counts them in `dropped` all the same; if no row has a
         number they are scores.
     """
-    source = host.path("path", path)
     if progress is not None and not callable(progress):
         raise ValueError(f"progress: expected a function or None, got {progress!r}.")
     asked = _asked(more)
     labels = None if labels is None else host.path("labels", labels)
+    if inspect_logs.are_objects(path):
+        if asked.format not in (None, inspect_logs.NAME):
+            raise ValueError(f"format: expected that of a log, got {asked.format!r}.")
+        source = inspect_logs.name_of(path)
+        look = functools.partial(content.look_at_objects, path)
+        return _read(source, source.name, look, asked, labels)
+    source = host.path("path", path)
     look = functools.partial(
         content.look, source, asked.format, progress=progress, named=asked.named
     )
@@ -286,8 +297,11 @@ def _rows(looked: content.Content, asked: Asked, left_out: LeftOut) -> Rows:
             raise ValueError(
                 f"model: {tool.name} files hold one model, got {asked.model!r}."
             )
-        if asked.columns is not None:
-            raise ValueError(f"columns: {tool.name} files have fields of their own.")
+        if other := set(asked.columns or ()).difference(tool.columns):
+            raise ValueError(
+                f"columns: {tool.name} files have fields of their own, got a name for "
+                f"{min(map(str, other))}."
+            )
         return tool.read(looked.lines, places, left_out, asked, looked.first)
     rows = tables.read(
         tables.of(looked),

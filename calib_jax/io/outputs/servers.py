@@ -153,7 +153,7 @@ class _Found:
         left_out: LeftOut,
     ) -> None:
         read = joined([(one.place.number, one.choice) for one in held])
-        kept, values, predictions = self._values(read)
+        kept, values, predictions = values_of(read, self.choices)
         for row, (place, identity, choice, cost) in enumerate(held):
             if not kept[row]:
                 reason = (
@@ -171,20 +171,6 @@ class _Found:
             self.predictions.append(predictions[row])
             places.add(place)
         self.values.append(values[kept])
-
-    def _values(
-        self, read: LogProbabilities
-    ) -> tuple[np.ndarray, np.ndarray, Sequence[int | None]]:
-        """Which rows have values, these, and the answers that they give."""
-        if self.choices is None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                total = np.where(read.where, read.log_likelihoods, 0.0).sum(axis=1)
-                scores = total / read.where.sum(axis=1)
-            return np.isfinite(scores), scores, [None] * len(scores)
-        position = answer_positions(read, self.choices)
-        values = choice_log_probabilities(read, self.choices, position=position)
-        written = written_choices(read, self.choices, position)
-        return position >= 0, values, written
 
     def rows(self, places: Places) -> Rows:
         values = np.concatenate(self.values)
@@ -217,6 +203,21 @@ class _Found:
                 "there is nothing to calibrate; ask the server for top_logprobs=20."
             )
         return rows
+
+
+def values_of(
+    read: LogProbabilities, choices: Sequence[str] | None
+) -> tuple[np.ndarray, np.ndarray, Sequence[int | None]]:
+    """Which answers have values, these, and the choices that they write."""
+    if choices is None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = np.where(read.where, read.log_likelihoods, 0.0).sum(axis=1)
+            scores = total / read.where.sum(axis=1)
+        return np.isfinite(scores), scores, [None] * len(scores)
+    position = answer_positions(read, choices)
+    values = choice_log_probabilities(read, choices, position=position)
+    written = written_choices(read, choices, position)
+    return position >= 0, values, written
 
 
 TOOL = Tool(name=NAME, is_line=is_answer, read=read)
