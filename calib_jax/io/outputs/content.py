@@ -112,7 +112,8 @@ def look(
         return Content(found, paths, {}, iter(()), Places(paths, unit), watch, unread)
     of_files = enumerate(_lines_of(path, watch) for path in paths)
     places = Places(paths, "line")
-    looked = _of_lines(of_files, places, format, left_out, outputs, named, watch)
+    form = found or None
+    looked = _of_lines(of_files, places, form, left_out, outputs, named, watch)
     return looked._replace(unread=unread)
 
 

@@ -111,26 +111,34 @@ def _samples(
     lines: Lines, places: Places, left_out: LeftOut, runs: list[Run]
 ) -> Iterator[tuple[Place, Any]]:
     """Samples; the run that they are of is the last of the runs, which are added."""
-    file = -1
+    file, num_samples = -1, 1
+
+    def end() -> None:
+        if not num_samples:
+            left_out.drop("a log without samples", places.paths[file].name)
+
     for place, line in lines:
         if is_sample(line):
             if place.file != file:
+                end()
                 runs.append(Run())
+            num_samples += 1
+            file = place.file
             yield place, line
-        else:
-            runs.append(run_of(left_out.path, line, places.paths[place.file]))
-            _check_model(left_out.path, runs)
-            samples = line.get("samples")
-            if samples is not None and not isinstance(samples, (list, tuple)):
-                raise ValueError(
-                    f"{left_out.path}: samples: expected a list, got {shown(samples)}."
-                )
-            # Those of a zip file or an object follow its header, of number 0.
-            if not samples and place.number:
-                left_out.drop("a log without samples", places.name_of(place))
-            for number, sample in enumerate(samples or (), start=1):
-                yield place._replace(number=number), sample
-        file = place.file
+            continue
+        end()
+        runs.append(run_of(left_out.path, line, places.paths[place.file]))
+        _check_model(left_out.path, runs)
+        samples = line.get("samples")
+        samples = [] if samples is None else samples
+        if not isinstance(samples, (list, tuple)):
+            raise ValueError(
+                f"{left_out.path}: samples: expected a list, got {shown(samples)}."
+            )
+        file, num_samples = place.file, len(samples)
+        for number, sample in enumerate(samples, start=1):
+            yield place._replace(number=number), sample
+    end()
 
 
 def _check_model(path: Path, runs: list[Run]) -> None:
@@ -278,22 +286,27 @@ def _add_outcomes(rows: Rows, found: list[Sample], path: Path, asked: Asked) -> 
             f"columns: expected the name of a scorer of {path} for outcomes, "
             f"{shown_names or 'which has none'}, got {wanted!r}."
         )
-    if wanted is None and len(scorers) > 1:
+    if wanted is None and any(len(sample.scores) > 1 for sample in found):
         say = f'say which, with columns={{"outcomes": {scorers[0]!r}}}'
         if not labelled and asked.labelled:
             raise ValueError(f"{path}: has scores by {shown_names}: {say}.")
         rows.notes.append(f"There are scores by {shown_names}: none is read; {say}.")
     elif scorers:
-        name = str(wanted or scorers[0])
-        cells = [sample.scores.get(name) for sample in found]
+        # Each task may have its own scorer.
+        cells = [
+            next(iter(sample.scores.values()), None)
+            if wanted is None
+            else sample.scores.get(str(wanted))
+            for sample in found
+        ]
         try:
-            outcomes = rows_.outcomes(cells, path, rows.row_name)
+            rows.outcomes = rows_.outcomes(cells, path, rows.row_name)
         except ValueError:
             if wanted is not None or not labelled:
                 raise
-            rows.notes.append(f"Scores by {name} are not outcomes in [0, 1]: left out.")
-        else:
-            rows.outcomes = outcomes
+            rows.notes.append(
+                f"Scores by {shown_names} are not outcomes in [0, 1]: left out."
+            )
     _note_missing(rows, labelled)
 
 
