@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 
+import inspect_files
 import numpy as np
 import pytest
 from output_files import ALL, SYSTEM_ONE, sample
@@ -22,6 +23,10 @@ LINES = {
         chat("a", [entry("A", -0.5, ("A", -0.5), ("B", -1.5))], custom_id="a"),
         responses("b", [entry("B", -0.5, ("A", -2.5), ("B", -0.5))], custom_id="b"),
         batch("c", completion("c", ["A"], [-0.5], [{"A": -0.5, "B": -2.0}])),
+    ],
+    "inspect": [
+        inspect_files.header(),
+        *(inspect_files.sample(k, target="AB"[k % 2]) for k in range(3)),
     ],
     "decisions": [ALL[0], SYSTEM_ONE[0] | {"id": "z"}],
     "jsonl": [

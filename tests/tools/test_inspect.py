@@ -16,7 +16,7 @@ import calib_jax as cj
 inspect_runs = pytest.importorskip("inspect_runs")
 logs, solver = inspect_runs.inspect_ai.log, inspect_runs.solver
 
-pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.once, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -112,6 +112,7 @@ def test_the_chunked_layout(run, tmp_path):
     assert same(read(run.location, repeats="last"), read(path, repeats="last"))
 
 
+@pytest.mark.slow
 def test_what_its_command_prints(run, tmp_path):
     command = [sys.executable, "-m", "inspect_ai", "log", "dump", run.location]
     done = subprocess.run(command, capture_output=True, check=True)
@@ -162,7 +163,6 @@ def test_generated_text_and_several_scorers(tmp_path):
     assert same(outputs, read(found.location, columns={"outcomes": "includes"}))
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_choices_that_the_solver_shuffles(tmp_path):
     shares = inspect_runs.shares([4])
     task = inspect_runs.task(

@@ -329,7 +329,8 @@ def _rows(looked: content.Content, asked: Asked, left_out: LeftOut) -> Rows:
                     f"choices: expected the options of {left_out.path}, in any order: "
                     f"{', '.join(named[:8])}{' and so on' if len(named) > 8 else ''}."
                 )
-            given = [*(rows.labels or ()), *(rows.predictions or ())]
+            parts = (rows.labels, rows.predictions)
+            given = [one for part in parts if part is not None for one in part]
             if list(named) != choices and not all(
                 one is None or isinstance(one, str) for one in given
             ):
