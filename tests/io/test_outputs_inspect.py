@@ -194,6 +194,16 @@ def test_choices_that_are_asked_for(tmp_path):
     assert len(read(mixed, kind="scores").scores) == 2
 
 
+def test_labels_of_another_file(tmp_path):
+    path = write(tmp_path / "a", [log(sample(0), sample(1))])
+    labels = write(tmp_path / "l.csv", "id,label\nq0,A\nq1,B\n")
+    outputs = read(path, labels=labels)
+    assert outputs.labels.tolist() == [0, 1] and outputs.outcomes is None
+    assert "pass choices=" in one_line(path, labels=labels, kind="scores")
+    labels = write(tmp_path / "l.csv", "id,correct\nq0,1\nq1,0\n")
+    assert read(path, labels=labels, kind="scores").outcomes.tolist() == [1, 0]
+
+
 def test_choices_that_are_shuffled_under_the_letters(tmp_path):
     steps = [{"solver": "multiple_choice", "params": {"shuffle": True}}]
     path = write(tmp_path / "a", [log(sample(0), steps=steps)])

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..responses import shown
+from . import inspect_logs, servers
 from .left_out import LeftOut
 from .rows import BOOLS, Rows, is_empty, names_of, outcomes
-from .servers import NAME as ANSWERS
 
 
 class Given(NamedTuple):
@@ -140,7 +140,8 @@ def numbered(rows: Rows, left_out: LeftOut) -> Rows:
             "or 1, for outcomes."
         )
     left_out.check(len(rows))
-    if rows.kind == "scores" and rows.labels is not None and rows.format == ANSWERS:
+    spoken = rows.format in (servers.NAME, inspect_logs.NAME)
+    if rows.kind == "scores" and rows.labels is not None and spoken:
         raise ValueError(
             f"{left_out.path}: without choices= an answer has a score, and no option "
             f"that a label ({_first(dict.fromkeys(map(str, rows.labels)))}) could be "
