@@ -115,6 +115,13 @@ def test_targets(tmp_path, target, label):
     assert outputs.labels.tolist() == [label]
 
 
+def test_targets_beside_choices_in_another_order(tmp_path):
+    path = write(tmp_path / "a", [log(sample(0, target="option 1"), sample(1))])
+    outputs = read(path, choices=["B", "A"])
+    assert outputs.labels.tolist() == [0, 1]
+    np.testing.assert_allclose(np.exp(outputs.log_probabilities), [[0.2, 0.7]] * 2)
+
+
 @pytest.mark.parametrize("target", [["A", "B"], "AB", "neither", ""])
 def test_targets_without_a_single_option(tmp_path, target):
     few = [sample(0), sample(1, target=target)]
@@ -209,6 +216,20 @@ def test_choices_that_are_shuffled_under_the_letters(tmp_path):
     path = write(tmp_path / "a", [log(sample(0), steps=steps)])
     assert "shuffle the choices of the data set" in one_line(path)
     assert len(read(path, kind="scores")) == 1
+
+
+def test_several_answers_to_a_sample(tmp_path):
+    several = answered([0.6, 0.3])
+    several["choices"] += answered([0.3, 0.6])["choices"]
+    outputs = read(write(tmp_path / "a", [log(sample(0, output=several))]))
+    assert (
+        outputs.predictions.tolist() == [0] and "the first is read" in outputs.notes[0]
+    )
+
+
+def test_rows_with_the_same_names(tmp_path):
+    row = {"id": 1, "epoch": 1, "target": 0, "output": "x", "score": 0.5, "correct": 1}
+    assert read(write(tmp_path / "a", [row])).format == "jsonl"
 
 
 def test_answers_that_are_not_certain(tmp_path):
@@ -344,7 +365,7 @@ def test_what_is_not_a_log(tmp_path):
         ({"samples/q0_epoch_1.json": "{"}, "sample 1: not JSON"),
         ({"samples/q0_epoch_1.json": "[3]"}, "sample 1: expected an object"),
         ({"samples/x/sample.json": "{"}, "sample 2: not JSON"),
-        ({"samples/x/sample.json": '{"a": "attachment://0"}'}, "no eval with"),
+        ({"samples/x/sample.json": '{"a": "attachment://0"}'}, "not a sample"),
     ],
 )
 def test_members_that_are_missing_or_others(tmp_path, changes, expected):

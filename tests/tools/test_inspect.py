@@ -94,6 +94,17 @@ def test_files_and_objects_give_the_same(folder, run, repeats):
         assert same(expected, read(folder / end, repeats=repeats))
 
 
+def test_arguments_and_numbers_that_are_no_json(tmp_path):
+    tops = [("A", -0.125), ("B", -2.5), ("C", -np.inf)]
+    answer = inspect_runs.output([("A", -0.125, tops)])
+    task = inspect_runs.task("toy", inspect_runs.questions([3]))
+    for end in ("eval", "json"):
+        found = inspect_runs.run(task, [answer], tmp_path / end, log_format=end)
+        outputs = read(found)
+        assert outputs.log_probabilities.tolist() == [[-0.125, -2.5, -np.inf]]
+        assert same(outputs, read(found.location))
+
+
 def test_logs_of_older_versions(folder, run, tmp_path):
     """They are deflated; Python unpacks both once inspect_ai is imported."""
     with zipfile.ZipFile(run.location) as archive:

@@ -26,20 +26,24 @@ from .tool import Lines, Tool
 NAME = "inspect"
 
 # What is kept of objects; events may be a thousand times as large.
-_FIELDS = (
+_OF_LOG = {
+    "eval": {"model", "task", "task_args", "task_args_passed"},
+    "plan": {"steps"},
+}
+_OF_SAMPLE = {
     *("id", "epoch", "input", "choices", "target", "output", "scores", "metadata"),
     *("error", "invalidation", "attachments"),
-)
+}
 # So many answers are held with all their tokens.
 _HELD = 256
 
 
 def is_log(line: Mapping[str, Any]) -> bool:
     """Whether an object looks like a log, its header, or a sample of one."""
-    run = line.get("eval")
+    run, output = line.get("eval"), line.get("output")
     if isinstance(run, Mapping) and "model" in run and "task" in run:
         return True
-    return is_sample(line)
+    return is_sample(line) and isinstance(output, Mapping) and "choices" in output
 
 
 def are_objects(value: Any) -> bool:
@@ -68,14 +72,15 @@ def lines_of_objects(value: Any) -> tuple[list[Path], list[Iterator[tuple[int, A
 
 
 def _lines_of_object(log: Any) -> Iterator[tuple[int, Any]]:
-    yield 0, log.model_dump(mode="json", include={"version", "eval", "plan"})
+    # As Python's objects, since arguments of a run may be no JSON.
+    yield 0, log.model_dump(include=_OF_LOG)
     if log.samples is None:
         raise ValueError(
-            f"{NAME}: the log has a header and no samples: read it with "
+            f"{name_of(log)}: the log has a header and no samples: read it with "
             "header_only=False."
         )
     for number, sample in enumerate(log.samples, start=1):
-        yield number, sample.model_dump(mode="json", include=set(_FIELDS))
+        yield number, sample.model_dump(include=_OF_SAMPLE)
 
 
 def read(
@@ -118,7 +123,7 @@ def _samples(
             left_out.drop("a log without samples", places.paths[file].name)
 
     for place, line in lines:
-        if is_sample(line):
+        if place.number and "eval" not in line:
             if place.file != file:
                 end()
                 runs.append(Run())
@@ -235,6 +240,8 @@ def _rows(
             "Scores are mean log-likelihoods of the answers' tokens; for the "
             "log-probabilities of the options of a question pass choices=."
         )
+    if any(sample.num_answers > 1 for sample in found):
+        rows.notes.append("Of several answers to a sample the first is read.")
     _add_outcomes(rows, found, left_out.path, asked)
     return rows
 

@@ -53,16 +53,23 @@ class Sample(NamedTuple):
     scores: Mapping[str, Any]
     subject: str
     fingerprint: str
-    text: str = ""
+    num_answers: int
+    text: str
     values: Sequence[float] = ()
     prediction: int | None = None
 
 
 def is_sample(line: Mapping[str, Any]) -> bool:
+    """Whether an object has the fields of a sample."""
     return all(name in line for name in ("id", "epoch", "target", "output"))
 
 
 def run_of(path: Path, line: Mapping[str, Any], file: Path) -> Run:
+    """What the header of a log says.
+
+    Raises:
+      ValueError: if it names no model and task; `path` is what is read.
+    """
     run, plan = line.get("eval"), line.get("plan")
     if not isinstance(run, Mapping) or not all(
         isinstance(run.get(name), str) for name in ("model", "task")
@@ -83,12 +90,19 @@ def run_of(path: Path, line: Mapping[str, Any], file: Path) -> Run:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, default=str)
 
 
 def parsed(
     sample: Any, runs: list[Run], place: Place, asked: Asked, tokens: dict[str, str]
 ) -> tuple[Sample, responses.Choice]:
+    """A sample of the last of the runs, without its values, and its answer.
+
+    Raises:
+      MalformedError: if it is not one; `UnansweredError` if it says nothing.
+    """
     if not isinstance(sample, Mapping) or not is_sample(sample):
         raise MalformedError("not a sample: it has no id, epoch, target or output")
     identity, epoch = sample["id"], sample["epoch"]
@@ -122,6 +136,7 @@ def parsed(
         scores=_scores(sample),
         subject=next((one for one in subjects if isinstance(one, str)), ""),
         fingerprint=_fingerprint(sample.get("input"), attachments),
+        num_answers=len(sample["output"]["choices"]),
         text=choice.text,
     ), choice
 
@@ -216,10 +231,11 @@ def _label(
     if len(targets) != 1 or not options:
         return None
     word = targets[0].strip()
-    for names in (options, texts):
-        for one in (word, word.capitalize(), word.lower()):
-            if names[: len(options)].count(one) == 1:
-                return names.index(one)
+    if word not in options and texts.count(word) == 1:
+        word = letters(len(texts))[texts.index(word)]
+    for one in (word, word.capitalize(), word.lower()):
+        if one in options:
+            return options.index(one)
     return word if named and word else None
 
 

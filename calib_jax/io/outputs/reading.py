@@ -71,7 +71,8 @@ def read_outputs(
 
     Args:
       path: of a file, or of a folder of JSON files, which are read one after another;
-        other files in it are named in `notes`, and such as hold rows, too, raise.
+        other files in it are named in `notes`, and such as hold rows, too, raise. In
+        its place, logs that inspect_ai returned.
       kind: `"logits"`, `"log_probabilities"`, `"probabilities"` or `"scores"`, where
         names do not say it; of decisions, `"scores"` reads the confidence that the
         server states. With `"probabilities"` one number a row is the probability of
