@@ -90,6 +90,16 @@ def test_documents_zips_and_lines_give_the_same(tmp_path):
         assert outputs.notes == () and outputs.dropped == {}
 
 
+def test_ids_with_slashes(tmp_path):
+    samples = [sample(k, id=f"HumanEval/{k}") for k in range(2)]
+    found = members(*samples)
+    found["samples/HumanEval/1_epoch_1/sample.json"] = found.pop(
+        "samples/HumanEval/1_epoch_1.json"
+    )
+    outputs = read(zipped(tmp_path / "a.eval", found))
+    assert outputs.ids == ("HumanEval/0", "HumanEval/1") and outputs.dropped == {}
+
+
 def test_a_run_that_has_not_ended(tmp_path):
     found = members(sample(0), sample(1))
     found["_journal/start.json"] = found.pop("header.json")
@@ -364,8 +374,8 @@ def test_what_is_not_a_log(tmp_path):
         ({"header.json": "{}"}, "no eval with the names of a model"),
         ({"samples/q0_epoch_1.json": "{"}, "sample 1: not JSON"),
         ({"samples/q0_epoch_1.json": "[3]"}, "sample 1: expected an object"),
-        ({"samples/x/sample.json": "{"}, "sample 2: not JSON"),
-        ({"samples/x/sample.json": '{"a": "attachment://0"}'}, "not a sample"),
+        ({"samples/x_epoch_1/sample.json": "{"}, "sample 2: not JSON"),
+        ({"samples/x_epoch_1/sample.json": '{"a": "attachment://0"}'}, "not a sample"),
     ],
 )
 def test_members_that_are_missing_or_others(tmp_path, changes, expected):
@@ -377,8 +387,8 @@ def test_members_that_are_missing_or_others(tmp_path, changes, expected):
 def test_attachments_of_another_type(tmp_path):
     found = {
         "header.json": json.dumps(header()),
-        "samples/x/sample.json": json.dumps(sample(0, input="attachment://0")),
-        "samples/x/attachments/0.json": '{"0": "x"}',
+        "samples/x_epoch_1/sample.json": json.dumps(sample(0, input="attachment://0")),
+        "samples/x_epoch_1/attachments/0.json": '{"0": "x"}',
     }
     message = one_line(zipped(tmp_path / "a.eval", found))
     assert "attachments/0.json: expected a list" in message
@@ -456,7 +466,7 @@ def test_bombs(tmp_path, monkeypatch):
     path = as_zstd(tmp_path / "c.eval", large, claimed={"samples/q0_epoch_1.json": 9})
     assert "expected 9 bytes" in one_line(path)
     # Many members of one bomb.
-    many = {f"samples/{k}.json": " " * 2**20 for k in range(9)}
+    many = {f"samples/{k}_epoch_1.json": " " * 2**20 for k in range(9)}
     path = zipped(tmp_path / "d.eval", {"header.json": json.dumps(header())} | many)
     assert "more than 100 times" in one_line(path)
 

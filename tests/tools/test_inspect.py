@@ -153,7 +153,7 @@ def test_a_run_that_was_cancelled(run, tmp_path):
 
 def test_generated_text_and_several_scorers(tmp_path):
     samples = [
-        inspect_runs.Sample(id=1, input="2 + 2?", target="4"),
+        inspect_runs.Sample(id="sum/1", input="2 + 2?", target="4"),
         inspect_runs.Sample(id=2, input="Capital of Italy?", target=["Rome", "Roma"]),
     ]
     task = inspect_runs.task(
@@ -169,8 +169,8 @@ def test_generated_text_and_several_scorers(tmp_path):
     found = inspect_runs.run(task, answers, tmp_path)
     assert "has scores by exact, includes" in one_line(found)
     outputs = read(found, columns={"outcomes": "includes"})
-    np.testing.assert_allclose(outputs.scores, [-0.75, -0.125])
-    assert outputs.outcomes.tolist() == [1, 1] and outputs.ids == ("1", "2")
+    np.testing.assert_allclose(outputs.scores, [-0.125, -0.75])
+    assert outputs.outcomes.tolist() == [1, 1] and outputs.ids == ("2", "sum/1")
     assert same(outputs, read(found.location, columns={"outcomes": "includes"}))
 
 

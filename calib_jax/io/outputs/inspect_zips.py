@@ -28,9 +28,11 @@ from . import array_files
 _ZSTD = 93
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, _ZSTD)
 _HEADERS = ("header.json", "_journal/start.json")
-_SAMPLE = re.compile(r"samples/[^/]*\.json|samples/.*/sample\.json", re.DOTALL)
+# An id may have slashes, as HumanEval/0.
+_SAMPLE = re.compile(r"samples/.*_epoch_[0-9]+(\.json|/sample\.json)", re.DOTALL)
 _ATTACHMENTS = re.compile(
-    r"(?P<folder>samples/.*/)attachments/(?P<start>[0-9]{1,9})\.json", re.DOTALL
+    r"(?P<folder>samples/.*_epoch_[0-9]+/)attachments/(?P<start>[0-9]{1,9})\.json",
+    re.DOTALL,
 )
 # Members above the second size in all that were packed into less than this share of it
 # are no logs.
@@ -129,7 +131,7 @@ class _Members:
 
     def sample(self, name: str) -> Any:
         """A sample as text, or as an object if it is a folder; or why it is not."""
-        if name.count("/") == 1:
+        if not name.endswith("/sample.json"):
             return self._bytes(name)
         try:
             return self._of_folder(name)
