@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 
+import inspect_files
 import native_bodies
 import numpy as np
 import pytest
@@ -31,6 +32,10 @@ LINES = {
         ]
         for name, body in native_bodies.ALL.items()
     },
+    "inspect": [
+        inspect_files.header(),
+        *(inspect_files.sample(k, target="AB"[k % 2]) for k in range(3)),
+    ],
     "decisions": [ALL[0], SYSTEM_ONE[0] | {"id": "z"}],
     "jsonl": [
         {"id": k, "logits": [k, 1.5], "label": k % 2, "task": "t", "cost": 0.5}

@@ -270,9 +270,7 @@ def npz(path: Path) -> ArrayFile:
         if not found:
             members = ", ".join(archive.namelist()[:5]) or "nothing"
             hint = "save arrays with numpy.savez"
-            if "header.json" in archive.namelist():
-                hint = "logs of inspect_ai are not read"
-            elif any(name.startswith("xl/") for name in archive.namelist()):
+            if any(name.startswith("xl/") for name in archive.namelist()):
                 hint = "save a sheet of Excel as CSV"
             raise ValueError(
                 f"{path}: expected arrays of numpy.savez, got a zip file with "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import answer_lines, json_lines, responses
-from . import folders, frames, names, servers, tools
+from . import folders, frames, inspect_logs, names, servers, tools
 from .left_out import LeftOut, Place, Places
 from .rows import KINDS
 
@@ -116,7 +116,8 @@ def look(
         return Content(found, paths, {}, iter(()), Places(paths, unit), watch, unread)
     of_files = enumerate(_lines_of(path, watch) for path in paths)
     places = Places(paths, "line")
-    looked = _of_lines(of_files, places, format, left_out, outputs, named, watch)
+    form = found or None
+    looked = _of_lines(of_files, places, form, left_out, outputs, named, watch)
     return looked._replace(unread=unread)
 
 
@@ -160,6 +161,13 @@ def look_at_lines(
     numbered = enumerate(checked, start=num_before + 1)
     looked = _of_lines([(0, numbered)], places, format, left_out, True, named, None)
     return looked if first is None else looked._replace(first=first)
+
+
+def look_at_objects(objects: Any, left_out: LeftOut) -> Content:
+    """As `look`, for logs that inspect_ai has read."""
+    paths, lines = inspect_logs.lines_of_objects(objects)
+    places, name = Places(paths, "sample"), inspect_logs.NAME
+    return _of_lines(enumerate(lines), places, name, left_out, True, False, None)
 
 
 def _checked(path: Path, lines: Iterable[Any], first: bool) -> Iterator[Any]:

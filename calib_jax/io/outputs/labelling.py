@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..responses import shown
+from . import inspect_logs, servers
 from .joining import first
 from .left_out import LeftOut
 from .rows import BOOLS, Rows, names_of
-from .servers import NAME as ANSWERS
 
 
 def numbered(
@@ -64,7 +64,8 @@ def numbered(
             f"({first(dict.fromkeys(map(str, rows.labels)))}) could be compared to: "
             "give outcomes, called correct, for labels."
         )
-    if rows.kind == "scores" and rows.labels is not None and rows.format == ANSWERS:
+    spoken = rows.format in (servers.NAME, inspect_logs.NAME)
+    if rows.kind == "scores" and rows.labels is not None and spoken:
         raise ValueError(
             f"{left_out.path}: without choices= an answer has a score, and no option "
             f"that a label ({first(dict.fromkeys(map(str, rows.labels)))}) could be "

@@ -11,7 +11,17 @@ from typing import Any
 import numpy as np
 
 from .. import host
-from . import checking, content, joining, label_files, labelling, names, tables, tools
+from . import (
+    checking,
+    content,
+    inspect_logs,
+    joining,
+    label_files,
+    labelling,
+    names,
+    tables,
+    tools,
+)
 from .asked import Asked, one_of
 from .left_out import LeftOut, Places
 from .record import Outputs
@@ -19,7 +29,7 @@ from .rows import KINDS, Rows, choices_of
 
 
 def read_outputs(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Any,
     *,
     kind: str | None = None,
     format: str | None = None,
@@ -53,6 +63,10 @@ def read_outputs(
       Text Generation Inference and vLLM without a server write in shapes of their own.
       With `choices` each row has their log-probabilities where the answer is given;
       without, the mean log-likelihood of its tokens is the score.
+    - `inspect`: a log of inspect_ai, `.eval` or `.json`, or a folder of one model's
+      logs; or what its `eval` and `read_eval_log` return, in place of a path. Answers
+      need log-probabilities. Where samples have choices, each row has those of their
+      letters where the answer is given; otherwise as for `answers`.
     - `decisions`: answers with a probability for each option, in both forms that
       servers use. Each question of a response is a row. Options are in sorted order.
 
@@ -63,7 +77,8 @@ def read_outputs(
 
     Args:
       path: of a file, or of a folder of JSON files, which are read one after another;
-        other files in it are named in `notes`, and such as hold rows, too, raise.
+        other files in it are named in `notes`, and such as hold rows, too, raise. In
+        its place, logs that inspect_ai returned.
       kind: `"logits"`, `"log_probabilities"`, `"probabilities"` or `"scores"`, where
         names do not say it; of decisions, `"scores"` reads the confidence that the
         server states; of answers, `"logits"` reads the raw logits that vLLM writes with
@@ -84,7 +99,7 @@ def read_outputs(
         `choices [C]`; for decisions and objects, their order.
       columns: names of arrays or columns that are not those above, such as
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
-        each class.
+        each class. Of logs with several scorers `{"outcomes": "choice"}` takes one.
       model: the name of one of several models, or its number, counted from 0, where a
         file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`; in HDF5
         the path of a group, such as `"dataset/model"`. A text such as `"7"` is a number
@@ -118,7 +133,8 @@ def read_outputs(
     References:
       EleutherAI/lm-evaluation-harness, `save_results_samples`; OpenAI API reference,
       "Chat completions", "Responses", "Batch" and "Decisions"; vLLM,
-      "OpenAI-compatible server"; those of local servers are in `docs/local_servers.md`.
+      "OpenAI-compatible server"; UKGovernmentBEIS/inspect_ai, `EvalLog`; those of local
+      servers are in `docs/local_servers.md`.
 
     Examples:
       >>> import pathlib, tempfile
@@ -144,7 +160,7 @@ def read_outputs(
 
 
 def read_file(
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Any,
     *,
     labels: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -162,10 +178,16 @@ def read_file(
         NaN in all of them, and counts them in `dropped` all the same; if no row has a
         number they are scores.
     """
-    source = host.path("path", path)
     check_progress(progress)
     asked = asked_of(more)
     labels = None if labels is None else host.path("labels", labels)
+    if inspect_logs.are_objects(path):
+        if asked.format not in (None, inspect_logs.NAME):
+            raise ValueError(f"format: expected that of a log, got {asked.format!r}.")
+        source = inspect_logs.name_of(path)
+        look = functools.partial(content.look_at_objects, path)
+        return _read(source, source.name, look, asked, labels)
+    source = host.path("path", path)
     look = functools.partial(
         content.look, source, asked.format, progress=progress, named=asked.named
     )
@@ -332,8 +354,12 @@ def _rows(
             raise ValueError(
                 f"model: {tool.name} files hold one model, got {asked.model!r}."
             )
-        if asked.columns is not None:
-            raise ValueError(f"columns: {tool.name} files have fields of their own.")
+        columns = asked.columns
+        if columns is not None and not (columns and tool.columns.issuperset(columns)):
+            only = f"; only {', '.join(tool.columns)} may be named" * bool(tool.columns)
+            raise ValueError(
+                f"columns: {tool.name} files have fields of their own{only}."
+            )
         return tool.read(looked.lines, places, left_out, asked, looked.first)
     rows = tables.read(
         table_of(looked),
@@ -352,7 +378,8 @@ def _rows(
                     f"choices: expected the options of {left_out.path}, in any order: "
                     f"{', '.join(named[:8])}{' and so on' if len(named) > 8 else ''}."
                 )
-            given = [*(rows.labels or ()), *(rows.predictions or ())]
+            parts = (rows.labels, rows.predictions)
+            given = [one for part in parts if part is not None for one in part]
             if list(named) != choices and not all(
                 one is None or isinstance(one, str) for one in given
             ):

@@ -20,7 +20,7 @@ class Outputs(plain.Result):
     Attributes:
       ids: N texts; the numbers of the rows, counted from 0, if the file has no ids.
       format: `"npy"`, `"npz"`, `"safetensors"`, `"hdf5"`, `"parquet"`, `"csv"`,
-        `"jsonl"`, `"lm-eval"`, `"answers"` or `"decisions"`.
+        `"jsonl"`, `"lm-eval"`, `"inspect"`, `"answers"` or `"decisions"`.
       kind: what the file holds: `"logits"`, `"log_probabilities"`, `"probabilities"` or
         `"scores"`.
       name: of the file or folder, without its path.
@@ -41,8 +41,8 @@ class Outputs(plain.Result):
       groups: N texts: the subject, task or question of each row.
       cost: float64 `[N]`, as the file has it.
       texts: N texts of servers' answers.
-      fingerprints: N hashes that identify questions; `join` compares them. "" where a
-        row has none.
+      fingerprints: N hashes that identify questions; `join` compares those of one
+        format. "" where a row has none.
       model: name of the model, where the file says it; "" where it does not.
       task: name of the task, likewise. With several tasks in the file, `groups` has
         them.
@@ -229,8 +229,10 @@ def _on(
 def _checked(first: Outputs, other: Outputs, names: str) -> Outputs:
     """The other outputs, if groups and labels say that the questions are the same."""
     _check_same("groups", first, names, first.groups, other.groups)
-    prints = first.fingerprints, other.fingerprints
-    _check_same("fingerprints of questions", first, names, *prints)
+    if first.format == other.format:
+        # Each tool hashes questions in its own way.
+        prints = first.fingerprints, other.fingerprints
+        _check_same("fingerprints of questions", first, names, *prints)
     if first.labels is None or other.labels is None:
         return other
     same = first.choices == other.choices

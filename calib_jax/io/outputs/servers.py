@@ -194,7 +194,7 @@ class _Found:
         left_out: LeftOut,
     ) -> None:
         read = joined([(one.place.number, one.choice) for one in held])
-        kept, values, predictions = self._values(read)
+        kept, values, predictions = values_of(read, self.choices, logits=self.logits)
         for row, (place, identity, choice, cost) in enumerate(held):
             if not kept[row]:
                 reason = (
@@ -218,22 +218,6 @@ class _Found:
             self.predictions.append(predictions[row])
             places.add(place)
         self.values.append(values[kept])
-
-    def _values(
-        self, read: LogProbabilities
-    ) -> tuple[np.ndarray, np.ndarray, Sequence[int | None]]:
-        """Which rows have values, these, and the answers that they give."""
-        if self.choices is None:
-            with np.errstate(divide="ignore", invalid="ignore"):
-                total = np.where(read.where, read.log_likelihoods, 0.0).sum(axis=1)
-                scores = total / read.where.sum(axis=1)
-            return np.isfinite(scores), scores, [None] * len(scores)
-        position = answer_positions(read, self.choices)
-        values = sums_of_choices(read, self.choices, position)
-        if not self.logits:
-            values = np.minimum(values, 0.0)
-        written = written_choices(read, self.choices, position)
-        return position >= 0, values.astype(np.float32), written
 
     def rows(self, places: Places) -> Rows:
         values = np.concatenate(self.values)
@@ -285,6 +269,29 @@ class _Found:
                 "top_logprobs=20."
             )
         return rows
+
+
+def values_of(
+    read: LogProbabilities, choices: Sequence[str] | None, *, logits: bool = False
+) -> tuple[np.ndarray, np.ndarray, Sequence[int | None]]:
+    """Which answers have values, these, and the choices that they write.
+
+    Args:
+      read: the answers.
+      choices: the options, or None for scores.
+      logits: whether values of tokens are raw logits, which may exceed 0.
+    """
+    if choices is None:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = np.where(read.where, read.log_likelihoods, 0.0).sum(axis=1)
+            scores = total / read.where.sum(axis=1)
+        return np.isfinite(scores), scores, [None] * len(scores)
+    position = answer_positions(read, choices)
+    values = sums_of_choices(read, choices, position)
+    if not logits:
+        values = np.minimum(values, 0.0)
+    written = written_choices(read, choices, position)
+    return position >= 0, values.astype(np.float32), written
 
 
 TOOL = Tool(

@@ -37,6 +37,7 @@ class Tool:
       lines_of: objects in such a file with their numbers, one after another.
       in_blocks: whether lines can be read some at a time: what all of them decide is in
         `Rows.decided`.
+      columns: what the caller may name with `columns=`.
     """
 
     name: str
@@ -52,3 +53,4 @@ class Tool:
         [Path, json_lines.Watch | None], Iterator[tuple[int, Mapping[str, Any]]]
     ] = lambda path, watch: iter(())
     in_blocks: bool = False
+    columns: frozenset[str] = frozenset()
