@@ -55,7 +55,10 @@ _FOREIGN = {
         "results",
         "configs",
     ): "the summary of lm-eval; run it with --log_samples and read samples_*.jsonl",
-    ("request_states",): "a scenario of HELM, which is not read",
+    ("instance_id", "train_trial_index", "stats"): "statistics of HELM; read the "
+    "scenario_state.json beside them",
+    ("config_general", "results"): "the summary of lighteval; run it with "
+    "--save-details and read details_*.parquet",
     ("pass_at_k",): "results of EvalPlus, which have no log-probabilities: there is "
     "nothing to calibrate",
     ("task_id", "solution"): "samples of code without log-probabilities: there is "

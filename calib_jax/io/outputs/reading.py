@@ -286,8 +286,11 @@ def _rows(looked: content.Content, asked: Asked, left_out: LeftOut) -> Rows:
             raise ValueError(
                 f"model: {tool.name} files hold one model, got {asked.model!r}."
             )
-        if asked.columns is not None:
-            raise ValueError(f"columns: {tool.name} files have fields of their own.")
+        if other := set(asked.columns or ()).difference(tool.columns):
+            raise ValueError(
+                f"columns: {tool.name} files have fields of their own, got a name for "
+                f"{min(map(str, other))}."
+            )
         return tool.read(looked.lines, places, left_out, asked, looked.first)
     rows = tables.read(
         tables.of(looked),

@@ -34,6 +34,7 @@ class Tool:
         of it, such as "npz" for any zip file.
       is_file: whether a file that begins so is the tool's.
       lines_of: objects in such a file with their numbers, one after another.
+      columns: what the caller may name with `columns=`.
     """
 
     name: str
@@ -47,3 +48,4 @@ class Tool:
     lines_of: Callable[
         [Path, json_lines.Watch | None], Iterator[tuple[int, Mapping[str, Any]]]
     ] = lambda path, watch: iter(())
+    columns: frozenset[str] = frozenset()
