@@ -1,6 +1,6 @@
 """The tools whose files are read, in the order in which a line is tried."""
 
-from . import decisions, harness, helm, servers
+from . import decisions, harness, helm, lighteval, servers
 
-TOOLS = (harness.TOOL, helm.TOOL, decisions.TOOL, servers.TOOL)
+TOOLS = (harness.TOOL, helm.TOOL, lighteval.TOOL, decisions.TOOL, servers.TOOL)
 BY_NAME = {tool.name: tool for tool in TOOLS}
