@@ -46,7 +46,7 @@ class ArrayFile:
         Raises:
           ValueError: if it is damaged, too large, or holds Python objects.
         """
-        with _named(self.path):
+        with named(self.path):
             found = self._read(name)
             # A file of a hundred bytes may claim as many rows of nothing as it likes.
             if isinstance(found, np.ndarray) and found.ndim and not found.nbytes:
@@ -113,7 +113,7 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """Any error of a reader as one line that names the file."""
     try:
         yield
@@ -131,7 +131,7 @@ def _named(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _too_large(path: Path, name: str, size: int) -> ValueError:
+def too_large(path: Path, name: str, size: int) -> ValueError:
     return ValueError(
         f"{path}: {name or 'the array'} would take {size / 2**30:.1f} GiB, and at most "
         f"{LARGEST >> 30} GiB are unpacked; save large arrays as npy or safetensors."
@@ -140,7 +140,7 @@ def _too_large(path: Path, name: str, size: int) -> ValueError:
 
 def npy(path: Path) -> ArrayFile:
     """One array, which is read from the disk as it is used."""
-    with _named(path):
+    with named(path):
         with path.open("rb") as file:
             shape, dtype, start = _header(file, path.name)
         if dtype.hasobject:
@@ -154,7 +154,7 @@ def npy(path: Path) -> ArrayFile:
 
 def npz(path: Path) -> ArrayFile:
     """The arrays of numpy.savez; each is looked at before any memory is taken."""
-    with _named(path), zipfile.ZipFile(path) as archive:
+    with named(path), zipfile.ZipFile(path) as archive:
         found = {
             info.filename.removesuffix(".npy"): info
             for info in archive.infolist()
@@ -181,7 +181,7 @@ def npz(path: Path) -> ArrayFile:
                 raise _pickled(path, name)
             size = math.prod(shape) * dtype.itemsize
             if size > LARGEST:
-                raise _too_large(path, name, size)
+                raise too_large(path, name, size)
             ratio, large = _BOMB
             if size > large and size > ratio * info.compress_size:
                 raise ValueError(
@@ -253,7 +253,7 @@ def safetensors(path: Path) -> ArrayFile:
         import safetensors as package
     except ImportError:
         raise missing("safetensors", path) from None
-    with _named(path), package.safe_open(path, framework="numpy") as file:
+    with named(path), package.safe_open(path, framework="numpy") as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
 
     def read(name: str) -> np.ndarray:
@@ -271,7 +271,7 @@ def parquet(path: Path) -> ArrayFile:
         import pyarrow.parquet as package
     except ImportError:
         raise missing("pyarrow", path) from None
-    with _named(path), package.ParquetFile(path) as file:
+    with named(path), package.ParquetFile(path) as file:
         metadata, schema = file.metadata, file.schema_arrow
         num_rows = metadata.num_rows
         names.check_once(path, schema.names)
@@ -282,7 +282,7 @@ def parquet(path: Path) -> ArrayFile:
 
     def read(name: str) -> Any:
         if (size := _unpacked(metadata, name)) > LARGEST:
-            raise _too_large(path, name, size)
+            raise too_large(path, name, size)
         batches, size = [], 0
         # A long text that many rows have is kept once.
         texts = [name] if _is(schema.field(name).type, _TEXTS) else []
@@ -291,7 +291,7 @@ def parquet(path: Path) -> ArrayFile:
                 batches.append(batch.column(0))
                 size += batches[-1].nbytes
                 if size > LARGEST:
-                    raise _too_large(path, name, size)
+                    raise too_large(path, name, size)
             kind = file.schema_arrow.field(name).type
         return _of_arrow(path, name, pyarrow.chunked_array(batches, kind))
 
@@ -354,101 +354,3 @@ def _texts(column: Any) -> list[str | None]:
         indices = chunk.indices.to_pylist()
         found += [None if one is None else texts[one] for one in indices]
     return found
-
-
-# So many rows with nested columns are unpacked together, and so many entries of lists.
-_RECORDS, _ENTRIES = 2**8, 2**20
-
-
-def top_names(path: Path) -> list[str]:
-    """The names of a parquet file's columns; nothing if it cannot be read."""
-    try:
-        import pyarrow.parquet as package
-
-        return list(package.read_schema(path).names)
-    except Exception:
-        # Whoever reads it says so.
-        return []
-
-
-def records(path: Path, wanted: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Rows of a parquet file with nested columns, as objects, one after another.
-
-    Args:
-      path: of the file.
-      wanted: parts of columns such as `"doc.id"`; those that it lacks are left out.
-
-    Raises:
-      ValueError: if it is damaged, or too large when it is unpacked.
-    """
-    try:
-        import pyarrow.parquet as package
-    except ImportError:
-        raise missing("pyarrow", path) from None
-    with _named(path):
-        with package.ParquetFile(path) as file:
-            metadata, schema = file.metadata, file.schema
-            names.check_once(path, file.schema_arrow.names)
-        leaves = [schema.column(number) for number in range(metadata.num_columns)]
-        parts = [
-            part
-            for part in wanted
-            if any(f"{leaf.path}.".startswith(f"{part}.") for leaf in leaves)
-        ]
-        for part in parts:
-            if (size := _unpacked(metadata, part)) > LARGEST:
-                raise _too_large(path, part, size)
-        # A long text that many rows have is kept once.
-        texts = [one.path for one in leaves if one.physical_type == "BYTE_ARRAY"]
-        with package.ParquetFile(path, read_dictionary=texts) as file:
-            for batch in file.iter_batches(_RECORDS, columns=parts):
-                yield from _objects(path, batch)
-
-
-def _objects(path: Path, batch: Any) -> Iterator[dict[str, Any]]:
-    num_rows = batch.num_rows
-    if sum(map(_num_entries, batch.columns)) > _ENTRIES:
-        if num_rows < 2:
-            raise ValueError(f"{path}: a row has more than {_ENTRIES:,} entries.")
-        half = num_rows // 2
-        yield from _objects(path, batch.slice(0, half))
-        yield from _objects(path, batch.slice(half))
-        return
-    columns = [_cells(column) for column in batch.columns]
-    for cells in zip(*columns, strict=True):
-        yield dict(zip(batch.schema.names, cells, strict=True))
-
-
-def _num_entries(column: Any) -> int:
-    """How many values lists have, at all depths."""
-    if _is(column.type, ["struct"]):
-        return sum(map(_num_entries, column.flatten()))
-    if _is(column.type, _LISTS):
-        inner = column.flatten()
-        return len(inner) + _num_entries(inner)
-    return 0
-
-
-def _cells(column: Any) -> list[Any]:
-    """The values of a column, where equal texts are one object."""
-    import pyarrow.compute
-
-    if _is(column.type, ["struct"]):
-        parts = {
-            field.name: _cells(pyarrow.compute.struct_field(column, field.name))
-            for field in column.type
-        }
-        rows = zip(*parts.values(), strict=True) if parts else [()] * len(column)
-        return [dict(zip(parts, row, strict=True)) for row in rows]
-    if _is(column.type, _LISTS):
-        inner, start, found = _cells(column.flatten()), 0, []
-        for length in pyarrow.compute.list_value_length(column).to_pylist():
-            found.append(None if length is None else inner[start : start + length])
-            start += length or 0
-        return found
-    if _is(column.type, ["dictionary"]):
-        used = pyarrow.compute.unique(column.indices.drop_null())
-        taken = column.dictionary.take(used).to_pylist()
-        texts = dict(zip(used.to_pylist(), taken, strict=True))
-        return [texts.get(one) for one in column.indices.to_pylist()]
-    return list(column.to_pylist())

@@ -4,19 +4,17 @@ Source: helm/benchmark/adaptation/scenario_state.py, helm/benchmark/runner.py an
 helm/benchmark/metrics/metric.py of stanford-crfm/helm.
 """
 
-import json
-import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import json_lines, responses
 from ..responses import MalformedError, UnansweredError, shown
+from . import helm_runs
 from . import helm_states as states
 from .asked import Asked
+from .helm_runs import Run
 from .left_out import LeftOut, Place, Places
 from .names import shown as some
 from .rows import Rows
@@ -24,46 +22,11 @@ from .tool import Lines, Tool
 
 NAME = "helm"
 
-_FILES = re.compile(r"scenario_state\.json(\.gz)?")
-_STATISTICS = "per_instance_stats.json"
 _UNIT = "request state"
-# Whether an answer is right: the first that the statistics have is taken.
-_METRICS = (
-    *("exact_match", "quasi_exact_match", "prefix_exact_match"),
-    *("quasi_prefix_exact_match", "quasi_leave_articles_exact_match"),
-    *("exact_match_indicator", "final_number_exact_match", "exact_set_match"),
-    *("math_equiv", "math_equiv_chain_of_thought", "chain_of_thought_correctness"),
-    "code_eval_acc",
-)
-# What tells runs of a scenario apart, in the names of runs.
-_SUBJECTS = (
-    *("subject", "subset", "dataset", "task", "category", "demographic", "mode"),
-    *("language_pair", "language"),
-)
-# No specification of a run is longer.
-_LONGEST_SPEC = 2**24
 _JOINT, _SEPARATE = "multiple_choice_joint", "multiple_choice_separate_"
 _CALIBRATED = f"{_SEPARATE}calibrated"
 # What else there is, without one answer to each question.
 _OTHERS = ("language_modeling", "ranking_binary")
-
-# Means of metrics by the id of the question and the trial.
-_Statistics = dict[tuple[str, int], dict[str, float]]
-
-
-class _Run(NamedTuple):
-    """One file; `is_plain` if a prediction is the text of an answer, and no part."""
-
-    method: str
-    is_plain: bool
-    model: str
-    task: str
-    subject: str
-    statistics: _Statistics
-
-    @property
-    def label(self) -> str:
-        return "/".join(filter(None, (self.task, self.subject)))
 
 
 class _Row(NamedTuple):
@@ -85,39 +48,6 @@ class _Row(NamedTuple):
     text: str = ""
 
 
-def is_state(line: Mapping[str, Any]) -> bool:
-    """Whether an object looks like one of these."""
-    return isinstance(line.get("request_states"), list)
-
-
-def task_of(path: Path) -> str | None:
-    """The scenario of a run and its subject."""
-    return "/".join(filter(None, _named(path))) or None
-
-
-def _named(path: Path) -> tuple[str, str]:
-    """Scenario and subject of a run, which its folder or its specification is called.
-
-    Such as `mmlu:subject=anatomy,model=openai_gpt2`.
-    """
-    name = Path(os.path.abspath(path)).parent.name
-    if ":" not in name:
-        name = _name_in_spec(path.with_name("run_spec.json"))
-    scenario, _, rest = name.partition(":")
-    given = dict(part.split("=", 1) for part in rest.split(",") if "=" in part)
-    return scenario, next((given[one] for one in _SUBJECTS if one in given), "")
-
-
-def _name_in_spec(path: Path) -> str:
-    try:
-        if not path.is_file() or path.stat().st_size > _LONGEST_SPEC:
-            return ""
-        name = json.loads(path.read_bytes())["name"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return name if isinstance(name, str) else ""
-
-
 def read(
     lines: Lines,
     places: Places,
@@ -135,14 +65,16 @@ def read(
     metric = (asked.columns or {}).get("outcomes")
     if metric is not None and not isinstance(metric, str):
         raise ValueError(f"columns: expected the name of a metric, got {metric!r}.")
-    metrics = _METRICS if metric is None else (metric,)
-    runs: dict[int, _Run] = {}
+    metrics = helm_runs.METRICS if metric is None else (metric,)
+    runs: dict[int, Run] = {}
     found: list[_Row] = []
     kept: dict[tuple[str, ...], tuple[str, ...]] = {}
     num_read = 0
     for place, line in lines:
         try:
-            run = runs[place.file] = _run(line, places.paths[place.file], metrics)
+            run = runs[place.file] = helm_runs.run_of(
+                line, places.paths[place.file], metrics
+            )
         except MalformedError as error:
             left_out.refuse(str(error), places.name_of(place))
             continue
@@ -181,69 +113,11 @@ def read(
     return rows
 
 
-def _run(line: Mapping[str, Any], path: Path, metrics: Collection[str]) -> _Run:
-    if not is_state(line):
-        raise MalformedError("not a state of HELM: it has no list request_states")
-    spec = states.mapping("adapter_spec", line.get("adapter_spec"))
-    method = states.text("adapter_spec.method", spec.get("method"))
-    model = spec.get("model") or spec.get("model_deployment") or ""
-    task, subject = _named(path)
-    pattern = spec.get("output_mapping_pattern")
-    return _Run(
-        method=method,
-        is_plain=not pattern and "chain_of_thought" not in method,
-        model=states.text("adapter_spec.model", model),
-        task=task,
-        subject=subject,
-        statistics=_statistics(path, metrics),
-    )
-
-
-def _statistics(path: Path, metrics: Collection[str]) -> _Statistics:
-    """Metrics of each question, of the file that HELM writes beside the states."""
-    found: _Statistics = {}
-    names = (_STATISTICS, f"{_STATISTICS}.gz")
-    files = [one for name in names if (one := path.with_name(name)).is_file()]
-    if not files or not _FILES.fullmatch(path.name):
-        return found
-    for _, line in json_lines.of_file(files[0]):
-        try:
-            for entry in responses.values_of_line(line):
-                _add_entry(found, states.mapping("an entry", entry), metrics)
-        except MalformedError as error:
-            raise ValueError(
-                f"{files[0]}: {error}: it is damaged; copy it again, or move it away."
-            ) from None
-    return found
-
-
-def _add_entry(
-    found: _Statistics, entry: Mapping[str, Any], metrics: Collection[str]
-) -> None:
-    if entry.get("perturbation") is not None:
-        return
-    key = _key(entry.get("instance_id"), entry)
-    for statistic in states.items("stats", entry.get("stats")):
-        statistic = states.mapping("stats", statistic)
-        name = states.mapping("name", statistic.get("name")).get("name")
-        mean = statistic.get("mean")
-        mean = mean if isinstance(mean, int | float) else -1.0
-        if isinstance(name, str) and name in metrics and 0 <= mean <= 1:
-            found.setdefault(key, {})[name] = float(mean)
-
-
-def _key(identity: Any, given: Mapping[str, Any]) -> tuple[str, int]:
-    trial = given.get("train_trial_index", 0)
-    if type(trial) is not int:
-        raise MalformedError(f"train_trial_index: expected one, got {shown(trial)}")
-    return states.text("instance_id", identity), trial
-
-
 _Numbered = list[tuple[Place, Any]]
 
 
 def _answers(
-    numbered: _Numbered, run: _Run, places: Places, left_out: LeftOut
+    numbered: _Numbered, run: Run, places: Places, left_out: LeftOut
 ) -> Iterator[_Row]:
     for place, state in numbered:
         try:
@@ -254,14 +128,14 @@ def _answers(
             left_out.refuse(str(error), places.name_of(place))
 
 
-def _answer(place: Place, state: Mapping[str, Any], run: _Run) -> _Row:
+def _answer(place: Place, state: Mapping[str, Any], run: Run) -> _Row:
     if run.method in _OTHERS:
         raise UnansweredError(
             f"a run by the method {run.method}, without one answer to a question: "
             "nothing to calibrate"
         )
     question = states.instance(state)
-    _, trial = _key(question.id, state)
+    _, trial = helm_runs.key_of(question.id, state)
     written, tokens = states.completion(state)
     numbers = states.values(tokens)
     row = _Row(
@@ -292,7 +166,7 @@ def _answer(place: Place, state: Mapping[str, Any], run: _Run) -> _Row:
 
 
 def _separate(
-    numbered: _Numbered, run: _Run, places: Places, left_out: LeftOut
+    numbered: _Numbered, run: Run, places: Places, left_out: LeftOut
 ) -> Iterator[_Row]:
     """A row for each question of which each reference was a request."""
     questions: dict[tuple[str, int], tuple[Place, states.Instance]] = {}
@@ -301,7 +175,7 @@ def _separate(
         try:
             state = states.mapping("the state", state)
             question = states.instance(state)
-            key = _key(question.id, state)
+            key = helm_runs.key_of(question.id, state)
             number, mode = state.get("reference_index"), state.get("request_mode")
             if type(number) is not int or not 0 <= number < len(question.texts):
                 raise MalformedError(
@@ -368,7 +242,7 @@ def _kind(found: list[_Row], asked: Asked) -> str:
 
 
 def _rows(
-    found: list[_Row], kind: str, runs: Mapping[int, _Run], places: Places
+    found: list[_Row], kind: str, runs: Mapping[int, Run], places: Places
 ) -> Rows:
     class_where = None
     if kind == "scores":
@@ -420,7 +294,7 @@ def _rows(
     return rows
 
 
-def _stated(found: list[_Row], runs: Mapping[int, _Run], metric: str) -> np.ndarray:
+def _stated(found: list[_Row], runs: Mapping[int, Run], metric: str) -> np.ndarray:
     """What the statistics say of each row, NaN where nothing."""
     return np.array(
         [
@@ -435,24 +309,21 @@ def _stated(found: list[_Row], runs: Mapping[int, _Run], metric: str) -> np.ndar
 def _add_outcomes(
     rows: Rows,
     found: list[_Row],
-    runs: Mapping[int, _Run],
+    runs: Mapping[int, Run],
     metric: str | None,
     left_out: LeftOut,
 ) -> None:
     """Adds outcomes, and labels and predictions where all rows have them."""
-    there = {
-        name
-        for run in runs.values()
-        for means in run.statistics.values()
-        for name in means
-    }
+    means = [one for run in runs.values() for one in run.statistics.values()]
+    wrong = {name for one in means for name, mean in one.items() if mean < 0}
+    there = {name for one in means for name in one} - wrong
     if metric is not None and metric not in there:
         raise ValueError(
-            f"{left_out.path}: {_STATISTICS} has no {metric!r} in [0, 1] of its "
-            f"questions; without columns= one of {', '.join(_METRICS[:3])} and so on "
-            "is taken."
+            f"columns: {helm_runs.STATISTICS} has no metric {metric!r} that is in "
+            f"[0, 1]; without columns= {some(helm_runs.METRICS[:2])} or the like is "
+            "taken."
         )
-    known = [one for one in _METRICS if one in there]
+    known = [one for one in helm_runs.METRICS if one in there]
     taken = metric or (known[0] if known else "")
     right = np.array([row.right for row in found])
     stated = _stated(found, runs, taken)
@@ -462,8 +333,8 @@ def _add_outcomes(
     if np.isnan(rows.outcomes).all():
         rows.outcomes = None
         rows.notes.append(
-            f"There are no outcomes: no {_STATISTICS} with a metric of the answers is "
-            "beside the file; pass labels=."
+            f"There are no outcomes: no {helm_runs.STATISTICS} with a metric of the "
+            "answers is beside the file; pass labels=."
         )
     _note_difference(rows, taken, stated, right, "the answers")
     _add_labels(rows, found)
@@ -472,7 +343,7 @@ def _add_outcomes(
 def _note_of_metric(taken: str, known: Sequence[str]) -> str:
     others = [one for one in known if one != taken]
     more = f"; there are also {some(others)}, for columns=" if others else ""
-    return f"Outcomes are {taken} of {_STATISTICS}{more}."
+    return f"Outcomes are {taken} of {helm_runs.STATISTICS}{more}."
 
 
 def _note_difference(
@@ -500,8 +371,8 @@ def _add_labels(rows: Rows, found: list[_Row]) -> None:
         )
         if None in labels or -1 in predictions or (made != rows.outcomes).any():
             rows.notes.append(
-                "There are outcomes, no labels: some answers are none of the options, "
-                "some questions have several right ones, or the metric says more."
+                "There are outcomes, no labels, for which each answer has to be one of "
+                "the options, and each question to have a single right one."
             )
             return
     rows.options = [row.options or () for row in found]
@@ -509,7 +380,7 @@ def _add_labels(rows: Rows, found: list[_Row]) -> None:
     rows.predictions = [None if one == -1 else one for one in predictions]
 
 
-def _compare(rows: Rows, found: list[_Row], runs: Mapping[int, _Run]) -> None:
+def _compare(rows: Rows, found: list[_Row], runs: Mapping[int, Run]) -> None:
     """Adds labels of references, and what HELM made of them to the notes."""
     rows.options = [row.options or () for row in found]
     rows.labels = [
@@ -539,14 +410,14 @@ def _compare(rows: Rows, found: list[_Row], runs: Mapping[int, _Run]) -> None:
 
 TOOL = Tool(
     name=NAME,
-    is_line=is_state,
+    is_line=helm_runs.is_state,
     read=read,
-    files=_FILES,
+    files=helm_runs.FILES,
     beside=re.compile(
         r"(per_instance_stats|stats|run_spec|scenario|instances|display_\w+"
         r"|run_specs|summary|costs|groups|groups_metadata|schema|runs"
         r"|runs_to_run_suites)\.json(\.gz)?"
     ),
-    task_of=task_of,
+    task_of=helm_runs.task_of,
     columns=frozenset({"outcomes"}),
 )

@@ -119,8 +119,9 @@ def completion(state: Mapping[str, Any]) -> Completion:
 
 
 def _log_probability(value: Any) -> float:
-    if type(value) in (int, float) and value <= ROUNDING or value != value:
-        return float(value) if abs(value) < 1e300 or value != value else -np.inf
+    if type(value) in (int, float) and not value > ROUNDING:
+        # What float32 cannot hold is -inf.
+        return -np.inf if value < -1e38 else float(value)
     raise MalformedError(f"logprob: expected at most 0, got {shown(value)}")
 
 

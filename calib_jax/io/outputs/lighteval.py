@@ -16,7 +16,7 @@ import numpy as np
 
 from .. import json_lines
 from ..responses import MalformedError, UnansweredError, shown
-from . import array_files
+from . import nested
 from .asked import Asked
 from .left_out import LeftOut, Place, Places
 from .names import shown as some
@@ -72,7 +72,7 @@ def is_detail(line: Mapping[str, Any]) -> bool:
 
 def is_file(path: Path) -> bool:
     """Whether a parquet file has the columns of details, of any release."""
-    names = {name.strip("_") for name in array_files.top_names(path)}
+    names = {name.strip("_") for name in nested.top_names(path)}
     return names.issuperset(_COLUMNS[:2]) or names.issuperset(_EARLIER)
 
 
@@ -80,7 +80,7 @@ def lines_of(
     path: Path, watch: json_lines.Watch | None
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
     """The details of a file. The documentation puts underscores around columns."""
-    names = {name.strip("_"): name for name in array_files.top_names(path)}
+    names = {name.strip("_"): name for name in nested.top_names(path)}
     if not names.keys() >= {*_COLUMNS[:2]}:
         raise ValueError(
             f"{path}: was written by an earlier release of lighteval, whose details "
@@ -91,7 +91,7 @@ def lines_of(
         for part in (one.split(".") for one in _PARTS)
         if part[0] in names
     ]
-    for number, row in enumerate(array_files.records(path, wanted)):
+    for number, row in enumerate(nested.records(path, wanted)):
         yield number, {name.strip("_"): value for name, value in row.items()}
     if watch is not None:
         watch(path.stat().st_size)
@@ -228,7 +228,8 @@ def _number(value: Any) -> float:
         raise MalformedError(f"logprobs: expected numbers, got {shown(value)}")
     if value > ROUNDING:
         raise MalformedError(f"logprobs: expected at most 0, got {shown(value)}")
-    return float(max(value, -1e300)) if value == value else np.nan
+    # What float32 cannot hold is -inf.
+    return -np.inf if value < -1e38 else float(value)
 
 
 def _score(texts: list[Any], values: list[float]) -> float:

@@ -286,10 +286,11 @@ def _rows(looked: content.Content, asked: Asked, left_out: LeftOut) -> Rows:
             raise ValueError(
                 f"model: {tool.name} files hold one model, got {asked.model!r}."
             )
-        if other := set(asked.columns or ()).difference(tool.columns):
+        columns = asked.columns
+        if columns is not None and not (columns and tool.columns.issuperset(columns)):
+            only = f"; only {', '.join(tool.columns)} may be named" * bool(tool.columns)
             raise ValueError(
-                f"columns: {tool.name} files have fields of their own, got a name for "
-                f"{min(map(str, other))}."
+                f"columns: {tool.name} files have fields of their own{only}."
             )
         return tool.read(looked.lines, places, left_out, asked, looked.first)
     rows = tables.read(
