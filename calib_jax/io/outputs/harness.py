@@ -78,7 +78,8 @@ def read(
             "one model's folder at a time."
         )
     rows.model = models[0] if models else ""
-    if len(tasks := {task_of(path) or "" for path in places.paths}) == 1:
+    files = {rows.places.file(row) for row in range(len(rows))}
+    if len(tasks := {task_of(places.paths[one]) or "" for one in files}) == 1:
         (rows.task,) = tasks
     named = choices_of(rows)
     if asked.choices is not None and named != tuple(asked.choices):

@@ -151,7 +151,8 @@ def _answer(place: Place, state: Mapping[str, Any], run: Run) -> _Row:
     meant = states.mapping("output_mapping", state.get("output_mapping"))
     options = tuple(meant)
     right = {question.texts[one] for one in question.correct}
-    correct = frozenset(k for k, one in enumerate(meant.values()) if one in right)
+    texts = [states.text("output_mapping", one) for one in meant.values()]
+    correct = frozenset(k for k, one in enumerate(texts) if one in right)
     answer = written.strip()
     prediction = options.index(answer) if answer in meant else -1
     of_options = states.of_options(tokens, options)

@@ -176,6 +176,9 @@ def of_options(tokens: list[Any], options: tuple[str, ...]) -> np.ndarray | None
     top = token.get("top_logprobs")
     if not isinstance(top, Mapping) or len(top) < 2:
         return None
+    top_values = np.array([*map(_log_probability, top.values())], np.float32)
+    if np.isnan(top_values).any():
+        raise MalformedError("top_logprobs: expected numbers, got NaN")
     choice = Choice(
         identity="",
         index=0,
@@ -186,7 +189,7 @@ def of_options(tokens: list[Any], options: tuple[str, ...]) -> np.ndarray | None
         values=np.array([_log_probability(token.get("logprob"))], np.float32),
         counts=[len(top)],
         top_tokens=list(top),
-        top_values=np.array([*map(_log_probability, top.values())], np.float32),
+        top_values=top_values,
     )
     try:
         found = choice_log_probabilities(joined([(1, choice)]), options)[0]
