@@ -44,6 +44,12 @@ def read_outputs(
     - `lm-eval`: a samples_*.jsonl file of lm-evaluation-harness, or one model's folder
       with those of many tasks. Multiple-choice tasks have the log-likelihood of each
       option.
+    - `helm`: a run of HELM, its scenario_state.json or its folder, or a folder of one
+      model's runs. Answers have a score, the mean log-likelihood of their tokens, and
+      the outcome that per_instance_stats.json beside it says; runs that ask for each
+      reference have the log-likelihoods of these.
+    - `lighteval`: a details_*.parquet file, or the folder of one model's. Multiple
+      choice has the log-likelihood of each option; generated answers have a score.
     - `answers`: chat completions, completions, bodies of the Responses API and batches
       of these, by OpenAI, vLLM and others. With `choices` each row has their
       log-probabilities where the answer is given; without, the mean log-likelihood of
@@ -75,7 +81,7 @@ def read_outputs(
         `choices [C]`; for decisions and objects, their order.
       columns: names of arrays or columns that are not those above, such as
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
-        each class.
+        each class. Of HELM and lighteval `{"outcomes": "f1"}` takes that metric.
       model: the name of one of several models, or its number, counted from 0, where a
         file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`. A text
         such as `"7"` is a number if no model has that name.
@@ -106,7 +112,8 @@ def read_outputs(
       OSError: if the file cannot be read.
 
     References:
-      EleutherAI/lm-evaluation-harness, `save_results_samples`; OpenAI API reference,
+      EleutherAI/lm-evaluation-harness, `save_results_samples`; stanford-crfm/helm,
+      `RequestState`; huggingface/lighteval, `DetailsLogger`; OpenAI API reference,
       "Chat completions", "Responses", "Batch" and "Decisions"; vLLM,
       "OpenAI-compatible server".
 

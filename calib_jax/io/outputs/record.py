@@ -20,7 +20,7 @@ class Outputs:
     Attributes:
       ids: N texts; the numbers of the rows, counted from 0, if the file has no ids.
       format: `"npy"`, `"npz"`, `"safetensors"`, `"parquet"`, `"csv"`, `"jsonl"`,
-        `"lm-eval"`, `"answers"` or `"decisions"`.
+        `"lm-eval"`, `"helm"`, `"lighteval"`, `"answers"` or `"decisions"`.
       kind: what the file holds: `"logits"`, `"log_probabilities"`, `"probabilities"` or
         `"scores"`.
       name: of the file or folder, without its path.
