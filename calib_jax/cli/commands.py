@@ -25,7 +25,7 @@ def group(context: click.Context) -> None:
     """Calibrate a model's confidence, cascade two models by it, clean labels with it.
 
     The commands read files of saved outputs: arrays, tables, logs of
-    lm-evaluation-harness, answers and decisions of servers. Each writes a folder with a
+    evaluation harnesses, answers and decisions of servers. Each writes a folder with a
     page to look at, report.html.
     """
     as_it_goes = context.invoked_subcommand in _AS_THEY_GO

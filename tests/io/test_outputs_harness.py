@@ -264,7 +264,30 @@ def test_a_folder_with_the_runs_of_two_models(tmp_path):
         write(tmp_path / model / name, [sample(0, VALUES[0], 1)])
     message = one_line(tmp_path)
     assert "one task in a and in b: read one model's folder" in message
-    assert len(read(tmp_path / "a")) == 1
+    outputs = read(tmp_path / "a")
+    assert len(outputs) == 1 and outputs.task == "arc" and outputs.model == ""
+
+
+def test_the_model_that_a_summary_names(tmp_path):
+    """That of the same run; the folder where none is there."""
+    folder = tmp_path / "acme__m"
+    folder.mkdir()
+    path = write(folder / NAME.format("arc"), [sample(0, VALUES[0], 1)])
+    assert read(path).model == "acme__m" and read(path).task == "arc"
+    summary = folder / "results_2026-11-29T20-08-00.204867.json"
+    for content in (
+        '{"model_name": "acme/m"}',
+        '{"model_name": 3}',
+        "[",
+        "[3]",
+        "\x00",
+    ):
+        write(summary, content)
+        expected = "acme/m" if "acme" in content else "acme__m"
+        assert read(path).model == read(folder).model == expected
+    (tmp_path / "other__m").mkdir()
+    write(tmp_path / "other__m" / NAME.format("law"), [sample(0, VALUES[0], 1)])
+    assert "samples of several models, acme__m, other__m" in one_line(tmp_path)
 
 
 def test_rows_without_acc(tmp_path):

@@ -11,6 +11,8 @@ import inspect_files
 import native_bodies
 import numpy as np
 import pytest
+from evals_files import completion as finished
+from evals_files import detail, echoes, instance, scenario, state, token
 from output_files import ALL, SYSTEM_ONE, sample
 from servers import batch, chat, completion, entry, responses
 
@@ -37,6 +39,23 @@ LINES = {
         *(inspect_files.sample(k, target="AB"[k % 2]) for k in range(3)),
     ],
     "decisions": [ALL[0], SYSTEM_ONE[0] | {"id": "z"}],
+    "helm": [
+        scenario(
+            *(
+                state(instance(k), finished(token(k, -0.5, {"B": -1, k: -0.5})))
+                for k in "ABC"
+            )
+        ),
+        scenario(
+            *echoes(instance("x"), [-1.0, -2.0, -3.0]),
+            *echoes(instance("x"), [-2.0, -1.0, -2.0], "calibration"),
+            method="multiple_choice_separate_calibrated",
+        ),
+    ],
+    "lighteval": [
+        *(detail(k, [-1.0, -2.0, -3.0], k, metric={"acc": 1}) for k in range(2)),
+        detail(2, [-1.0, -2.0], text=["x"], metric={"em": 0.5}),
+    ],
     "jsonl": [
         {"id": k, "logits": [k, 1.5], "label": k % 2, "task": "t", "cost": 0.5}
         for k in range(3)

@@ -55,13 +55,15 @@ _FOREIGN = {
         "results",
         "configs",
     ): "the summary of lm-eval; run it with --log_samples and read samples_*.jsonl",
-    ("request_states",): "a scenario of HELM, which is not read",
-    ("eval", "samples", "version"): "a log of inspect_ai, which is not read",
     **dict.fromkeys(
         (("date", "eval"), ("eval", "pass_at_k"), ("pass_at_k",)),
         "results of EvalPlus or BigCodeBench, without log-probabilities: read the "
         "answers, with these as labels=",
     ),
+    ("instance_id", "train_trial_index", "stats"): "statistics of HELM; read the "
+    "scenario_state.json beside them",
+    ("config_general", "results"): "the summary of lighteval; run it with "
+    "--save-details and read details_*.parquet",
     ("task_id", "solution"): "samples of code without log-probabilities: there is "
     "nothing to calibrate; keep the log-probabilities of the tokens",
     ("format", "kind", "fields"): "a file of calib_jax.save; read it with "

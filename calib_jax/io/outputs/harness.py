@@ -4,6 +4,8 @@ Source: lm_eval/loggers/evaluation_tracker.py (`save_results_samples`) and
 lm_eval/evaluator.py (`evaluate`) of EleutherAI/lm-evaluation-harness.
 """
 
+import json
+import os
 import re
 from array import array
 from collections.abc import Mapping, Sequence
@@ -15,6 +17,7 @@ import numpy as np
 from ..responses import MalformedError, UnansweredError, shown
 from .asked import Asked
 from .left_out import LeftOut, Place, Places
+from .names import shown as some
 from .rows import Rows, choices_of
 from .tool import Lines, Tool
 
@@ -32,7 +35,9 @@ _REFERENCE = (
     "a task with the log-likelihood of the right answer alone: nothing to calibrate; "
     "run a multiple-choice task"
 )
-_OF_FILE = re.compile(r"samples_(?P<task>.+?)_\d{4}-\d{2}-\d{2}T[\d.-]+")
+_OF_FILE = re.compile(r"samples_(?P<task>.+?)_(?P<date>\d{4}-\d{2}-\d{2}T[\d.-]*\d)")
+# No summary is longer.
+_LONGEST_SUMMARY = 2**26
 # Where a document names its subject.
 _SUBJECTS = ("subject", "category")
 
@@ -66,6 +71,16 @@ def read(
     """Rows in the order of tasks and documents."""
     asked.only(NAME, "log_probabilities")
     rows = _read(lines, places, left_out)
+    models = sorted({model_of(path) for path in places.paths} - {""})
+    if len(models) > 1:
+        raise ValueError(
+            f"{left_out.path}: holds samples of several models, {some(models)}: read "
+            "one model's folder at a time."
+        )
+    rows.model = models[0] if models else ""
+    files = {rows.places.file(row) for row in range(len(rows))}
+    if len(tasks := {task_of(places.paths[one]) or "" for one in files}) == 1:
+        (rows.task,) = tasks
     named = choices_of(rows)
     if asked.choices is not None and named != tuple(asked.choices):
         raise ValueError(
@@ -120,6 +135,27 @@ def task_of(path: Path) -> str | None:
     """The task that the name of a file has, if the tool gave it that name."""
     match = _OF_FILE.match(path.name)
     return match["task"] if match else None
+
+
+def model_of(path: Path) -> str:
+    """The model of a file that the tool named, or "".
+
+    The summary of the same run names it, and else the folder, in which the tool writes
+    `openai__gpt2` for openai/gpt2.
+    """
+    match = _OF_FILE.match(path.name)
+    if match is None:
+        return ""
+    summary = path.with_name(f"results_{match['date']}.json")
+    try:
+        if summary.stat().st_size <= _LONGEST_SUMMARY:
+            name = json.loads(summary.read_bytes())["model_name"]
+            if isinstance(name, str) and name:
+                return name
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    folder = Path(os.path.abspath(path)).parent.name
+    return folder if "__" in folder.strip("_") else ""
 
 
 def _sample(line: Mapping[str, Any]) -> _Sample:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import answer_lines
-from ..responses import MalformedError, UnansweredError, shown
+from ..responses import Choice, MalformedError, UnansweredError, shown
 from .asked import Asked
 from .left_out import Place
 
@@ -97,7 +97,7 @@ def _shown(value: Any) -> str:
 
 def parsed(
     sample: Any, runs: list[Run], place: Place, asked: Asked, tokens: dict[str, str]
-) -> tuple[Sample, responses.Choice]:
+) -> tuple[Sample, Choice]:
     """A sample of the last of the runs, without its values, and its answer.
 
     Raises:
@@ -155,7 +155,7 @@ def letters(number: int) -> tuple[str, ...]:
 
 def _choice(
     output: Any, attachments: Mapping[str, Any], tokens: dict[str, str]
-) -> responses.Choice:
+) -> Choice:
     """The first answer of an output, which is the one that scorers look at."""
     if not isinstance(output, Mapping):
         raise MalformedError(f"output: expected an object, got {shown(output)}")

@@ -58,6 +58,12 @@ def read_outputs(
     - `lm-eval`: a samples_*.jsonl file of lm-evaluation-harness, or one model's folder
       with those of many tasks. Multiple-choice tasks have the log-likelihood of each
       option.
+    - `helm`: a run of HELM, its scenario_state.json or its folder, or a folder of one
+      model's runs. Answers have a score, the mean log-likelihood of their tokens, and
+      the outcome that per_instance_stats.json beside it says; runs that ask for each
+      reference have the log-likelihoods of these.
+    - `lighteval`: a details_*.parquet file, or the folder of one model's. Multiple
+      choice has the log-likelihood of each option; generated answers have a score.
     - `answers`: chat completions, completions, bodies of the Responses API and batches
       of these, by OpenAI, vLLM and others, and bodies that Ollama, llama.cpp, SGLang,
       Text Generation Inference and vLLM without a server write in shapes of their own.
@@ -99,7 +105,8 @@ def read_outputs(
         `choices [C]`; for decisions and objects, their order.
       columns: names of arrays or columns that are not those above, such as
         `{"probabilities": "wide_probs", "labels": "y"}`; a list of names has one for
-        each class. Of logs with several scorers `{"outcomes": "choice"}` takes one.
+        each class. Of logs of inspect_ai `{"outcomes": "choice"}` takes that scorer, of
+        HELM and lighteval that metric.
       model: the name of one of several models, or its number, counted from 0, where a
         file has an array `models [M]` and others are `[M, N]` or `[M, N, C]`; in HDF5
         the path of a group, such as `"dataset/model"`. A text such as `"7"` is a number
@@ -131,7 +138,8 @@ def read_outputs(
       OSError: if the file cannot be read.
 
     References:
-      EleutherAI/lm-evaluation-harness, `save_results_samples`; OpenAI API reference,
+      EleutherAI/lm-evaluation-harness, `save_results_samples`; stanford-crfm/helm,
+      `RequestState`; huggingface/lighteval, `DetailsLogger`; OpenAI API reference,
       "Chat completions", "Responses", "Batch" and "Decisions"; vLLM,
       "OpenAI-compatible server"; UKGovernmentBEIS/inspect_ai, `EvalLog`; those of local
       servers are in `docs/local_servers.md`.

@@ -20,7 +20,8 @@ class Outputs(plain.Result):
     Attributes:
       ids: N texts; the numbers of the rows, counted from 0, if the file has no ids.
       format: `"npy"`, `"npz"`, `"safetensors"`, `"hdf5"`, `"parquet"`, `"csv"`,
-        `"jsonl"`, `"lm-eval"`, `"inspect"`, `"answers"` or `"decisions"`.
+        `"jsonl"`, `"lm-eval"`, `"helm"`, `"lighteval"`, `"inspect"`, `"answers"` or
+        `"decisions"`.
       kind: what the file holds: `"logits"`, `"log_probabilities"`, `"probabilities"` or
         `"scores"`.
       name: of the file or folder, without its path.
