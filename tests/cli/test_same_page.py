@@ -33,7 +33,7 @@ def openai(name, content):
     return chat(f"chatcmpl-{name}", content)
 
 
-BODIES = {"openai": openai}
+BODIES = {"openai": openai, "ollama": ollama}
 
 
 @pytest.fixture(scope="module")

@@ -185,6 +185,8 @@ def of_options(tokens: list[Any], options: tuple[str, ...]) -> np.ndarray | None
         text="",
         finished=True,
         refused=False,
+        sampled=False,
+        model="",
         tokens=[token["text"]],
         values=np.array([_log_probability(token.get("logprob"))], np.float32),
         counts=[len(top)],
