@@ -25,8 +25,6 @@ _CHECKSUM = 4
 # A chunk of LZF may become so many times as large, and at most so large.
 _LZF_EXPANSION = 100
 _LARGE_CHUNK = 2**28
-# So many texts are read together.
-_TEXTS = 2**12
 
 
 def read(path: Path) -> ArrayFile:
@@ -43,11 +41,9 @@ def read(path: Path) -> ArrayFile:
     def of_name(name: str) -> Any:
         with h5py.File(path, "r") as file:
             dataset = file[name]
-            text = _check(path, name, dataset)
-            if text is not None and text.length is None:
-                return _texts(path, dataset)
+            _check(path, name, dataset)
             array = dataset[()]
-        if text is not None:
+        if array.dtype.kind == "S":
             return np.char.decode(array, "utf-8", "replace")
         return array_files.typed(array)
 
@@ -104,17 +100,22 @@ def _address(group: Any) -> int:
     return int(h5py.h5o.get_info(group.id).addr)
 
 
-def _check(path: Path, name: str, dataset: Any) -> Any:
-    """What kind of text it holds, or None; nothing is unpacked that is no data.
+def _check(path: Path, name: str, dataset: Any) -> None:
+    """Before anything is unpacked.
 
     Raises:
-      ValueError: for what is not numbers or text, is in other files, is missing in
-        part, or would be larger than it may be.
+      ValueError: for what is not numbers or text of one length, is in other files, is
+        missing in part, or would be larger than it may be.
     """
     import h5py
 
-    text = h5py.check_string_dtype(dataset.dtype)
-    if text is None and dataset.dtype.kind not in "biuf":
+    if dataset.dtype.kind == "O" and h5py.check_string_dtype(dataset.dtype):
+        # In a damaged file HDF5 may look for it without an end.
+        raise ValueError(
+            f"{path}: {name} holds texts of any length, which are not read from HDF5: "
+            f"write numpy.char.encode({name}), which have one."
+        )
+    if dataset.dtype.kind not in "biufS":
         raise ValueError(
             f"{path}: {name} holds objects, records or lists ({dataset.dtype}), which "
             "are not read; save an array of numbers or of text."
@@ -128,10 +129,10 @@ def _check(path: Path, name: str, dataset: Any) -> Any:
     size = math.prod(dataset.shape or (0,)) * dataset.dtype.itemsize
     chunk = math.prod(dataset.chunks or (0,)) * dataset.dtype.itemsize
     # Decoded, a text of fixed length takes four bytes a letter.
-    wide = 4 if text is not None and text.length is not None else 1
+    wide = 4 if dataset.dtype.kind == "S" else 1
     if (largest := max(wide * size, chunk)) > LARGEST:
         raise array_files.too_large(path, name, largest)
-    if text is not None and dataset.size > MOST_ROWS:
+    if dataset.dtype.kind == "S" and dataset.size > MOST_ROWS:
         raise ValueError(f"{path}: {name} holds more than {MOST_ROWS:,} texts.")
     stored, whole = dataset.id.get_storage_size(), path.stat().st_size
     if stored > whole:
@@ -149,7 +150,6 @@ def _check(path: Path, name: str, dataset: Any) -> Any:
     array_files.check_ratio(path, name, max(size, chunk), stored)
     if filters & {_DEFLATE, _LZF}:
         _check_chunks(path, name, dataset, chunk, filters, whole)
-    return text
 
 
 def _filters(path: Path, name: str, dataset: Any) -> set[int]:
@@ -192,20 +192,3 @@ def _check_chunks(
                 f"{path}: {name} has a chunk that does not unpack to its {chunk} "
                 'bytes: it is damaged, or too large for LZF; write it with "gzip".'
             )
-
-
-def _texts(path: Path, dataset: Any) -> list[str]:
-    """Texts of any length; rows of one text share it."""
-    if len(dataset.shape) != 1:
-        raise ValueError(
-            f"{path}: {dataset.name} has text of shape {list(dataset.shape)}, and [N] "
-            "is read."
-        )
-    found: list[str] = []
-    known: dict[str, str] = {}
-    # Each may point to the longest one that the file holds.
-    step = max(1, min(_TEXTS, _LARGE_CHUNK // max(1, path.stat().st_size)))
-    texts = dataset.asstr("utf-8", errors="replace")
-    for start in range(0, len(dataset), step):
-        found += [known.setdefault(one, one) for one in texts[start : start + step]]
-    return found
