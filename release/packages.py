@@ -112,7 +112,7 @@ def main(folder: str = "dist") -> None:
     root = Path().resolve()
     build(root, root / folder)
     for path in packages(root / folder):
-        print(f"{path.relative_to(root)}: {path.stat().st_size:,} bytes")
+        print(f"{path}: {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":
