@@ -5,7 +5,7 @@ from .cascade_files import save_cascade
 from .cascade_records import CascadeRecord, Promise
 from .files import load, save
 from .log_probabilities import LogProbabilities, read_log_probabilities
-from .outputs import Outputs, join, read_outputs
+from .outputs import Outputs, join, read_many, read_outputs
 from .review_sheets import (
     ReviewAnswer,
     ReviewSheet,
@@ -26,6 +26,7 @@ __all__ = [
     "join",
     "load",
     "read_log_probabilities",
+    "read_many",
     "read_outputs",
     "read_review_sheet",
     "save",

@@ -1,6 +1,7 @@
 """Outputs of models in the files that people have, as one record."""
 
+from .many import read_many
 from .reading import read_outputs
 from .record import Outputs, join
 
-__all__ = ["Outputs", "join", "read_outputs"]
+__all__ = ["Outputs", "join", "read_many", "read_outputs"]

@@ -65,22 +65,14 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
     Raises:
       ValueError: if it is not said which model, or none or several have the name.
     """
-    shape = file.shapes.get(_MODELS)
-    several = {
-        name
-        for name, other in file.shapes.items()
-        if shape is not None
-        and len(shape) == 1
-        and len(other) > 1
-        and other[0] == shape[0]
-    }
+    several = _of_several(file)
     if not several:
         if model is None:
             return file
         raise ValueError(
             f"model: {file.path} has no array models with the names of several."
         )
-    models = list(map(str, file.read(_MODELS).tolist()))
+    models = models_of(file)
     shown = names.shown(models)
     if model is None:
         raise ValueError(
@@ -110,6 +102,24 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
         return array[number] if name in several else array
 
     return ArrayFile(file.path, shapes, read)
+
+
+def models_of(file: ArrayFile) -> list[str]:
+    """The names of several models in the array `models`, or nothing."""
+    return list(map(str, file.read(_MODELS).tolist())) if _of_several(file) else []
+
+
+def _of_several(file: ArrayFile) -> set[str]:
+    """The arrays that have an entry for each of several models."""
+    shape = file.shapes.get(_MODELS)
+    return {
+        name
+        for name, other in file.shapes.items()
+        if shape is not None
+        and len(shape) == 1
+        and len(other) > 1
+        and other[0] == shape[0]
+    }
 
 
 @contextlib.contextmanager

@@ -271,11 +271,11 @@ def _read(
         # Names in a file may hold anything, and a message is one line of text.
         if (message := str(error)).isprintable():
             raise
-        error.args = (_printable(message), *error.args[1:])
+        error.args = (printable(message), *error.args[1:])
         raise
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
@@ -340,7 +340,7 @@ def _outputs(
         ids=tuple(rows.ids),
         format=rows.format,
         kind=rows.kind,
-        name=_printable(name),
+        name=printable(name),
         **values,
         scale=rows.scale,
         labels=None if rows.labels is None else np.asarray(rows.labels),
@@ -352,12 +352,12 @@ def _outputs(
         cost=rows.cost,
         texts=texts(rows.texts),
         fingerprints=texts(rows.fingerprints),
-        model=_printable(rows.model),
-        task=_printable(rows.task),
+        model=printable(rows.model),
+        task=printable(rows.task),
         smoothing=smoothing,
         of_class_one=rows.of_class_one,
         has_ids=rows.has_ids,
-        dropped={_printable(one): num for one, num in left_out.counts.items()},
-        dropped_at={_printable(one): tuple(at) for one, at in left_out.places.items()},
-        notes=tuple(map(_printable, rows.notes)),
+        dropped={printable(one): num for one, num in left_out.counts.items()},
+        dropped_at={printable(one): tuple(at) for one, at in left_out.places.items()},
+        notes=tuple(map(printable, rows.notes)),
     )
