@@ -144,29 +144,30 @@ def accuracy_costs(
             label="one model alone",
             zorder=4,
         )
-        if len(names) <= _MOST_NAMED:
-            _add_names(drawn, names, x, 100 * y)
         every = np.concatenate([cost, x])
         if every.min() > 0 and every.max() > _WIDE * every.min():
             drawn.set_xscale("log")
-        drawn.margins(x=0.12, y=0.12)
+        drawn.margins(x=0.08, y=0.12)
+        if len(names) <= _MOST_NAMED:
+            _add_names(drawn, names, x, 100 * y)
         drawn.set_xlabel(f"{panels.cost_label(None)}, in the unit of the prices")
         drawn.set_ylabel("Accuracy (%)")
         return panels.finish(drawn, None)
 
 
 def _add_names(axes: Axes, names: Sequence[str], x: np.ndarray, y: np.ndarray) -> None:
-    """Names beside their points, towards the middle."""
-    middle = np.median(x)
-    for name, right, up in zip(names, x, y, strict=True):
-        left = right > middle
+    """Names below their points, within the panel."""
+    points = np.column_stack([x, y])
+    places = axes.transAxes.inverted().transform(axes.transData.transform(points))
+    for name, point, (right, _) in zip(names, points, places, strict=True):
+        side = "left" if right < 1 / 3 else "right" if right > 2 / 3 else "center"
         axes.annotate(
             panels.one_line(name, _MOST_LETTERS),
-            xy=(right, up),
-            xytext=(-6 if left else 6, -7),
+            xy=(float(point[0]), float(point[1])),
+            xytext=(0, -5),
             textcoords="offset points",
-            ha="right" if left else "left",
-            va="center",
+            ha=side,
+            va="top",
             fontsize=7,
             parse_math=False,
             zorder=5,

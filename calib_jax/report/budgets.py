@@ -338,10 +338,10 @@ def _judged(
         large_share=share,
         cost=float(np.mean(cost)),
         accuracy=float(np.mean(right)),
-        accuracy_standard_error=standard_error(right),
+        accuracy_standard_error=pairings.standard_error(right),
         single=None if single is None else single.first,
         gain=None if gain is None else float(np.mean(gain)),
-        gain_standard_error=None if gain is None else standard_error(gain),
+        gain_standard_error=None if gain is None else pairings.standard_error(gain),
         num_judged=len(rows),
     )
 
@@ -351,8 +351,3 @@ def _right(task: _Task, chosen: _Candidate) -> np.ndarray:
     if chosen.routed is None or chosen.num_small_bins is None:
         return task.outcomes[chosen.first][task.second]
     return chosen.routed.right(chosen.num_small_bins, task.second)
-
-
-def standard_error(values: np.ndarray) -> float:
-    """Standard error of a mean over rows."""
-    return float(np.std(values, ddof=1) / math.sqrt(len(values)))

@@ -6,7 +6,7 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,29 @@ TABLE = "comparison.json"
 FILES = (TABLE,)
 # So many sentences on single models or failures; the page has all.
 _MOST_SENTENCES = 4
+_MOST_PRICES = 6
+
+
+class MeanPair(NamedTuple):
+    """An ordered pair of models on all tasks that both have.
+
+    Attributes:
+      small: the model that is asked first.
+      large: the model that is asked for the rest.
+      num_tasks: their tasks.
+      gap: mean gap in accuracy over the tasks.
+      gap_standard_error: its standard error, of paired rows.
+      apgr: share of this gap that is recovered: the mean of each task's APGR times its
+        gap, divided by the mean gap; None where the gap is less than twice its
+        standard error.
+    """
+
+    small: str
+    large: str
+    num_tasks: int
+    gap: float
+    gap_standard_error: float
+    apgr: float | None
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,23 +104,18 @@ class ComparisonReport(Report):
         return tuple(one for one in self.on_tasks if one.why_not is None)
 
     @property
-    def mean_pairs(self) -> tuple[tuple[str, str, int, float | None, float], ...]:
-        """For each ordered pair its tasks, mean APGR and mean gap in accuracy.
-
-        The APGR is a mean over the tasks on which the second model is more accurate.
-        """
+    def mean_pairs(self) -> tuple["MeanPair", ...]:
+        """For each ordered pair its tasks together, the largest APGR first."""
         found: dict[tuple[str, str], list[Pairing]] = collections.defaultdict(list)
         for one in self.pairs:
             if one.why_not is None:
                 found[one.small, one.large].append(one)
-        rows = []
-        for (small, large), some in found.items():
-            gaps = [_gap(one) for one in some]
-            known = [one.apgr for one in some if one.apgr is not None and _gap(one) > 0]
-            apgr = float(np.mean(known)) if known else None
-            rows.append((small, large, len(some), apgr, float(np.mean(gaps))))
+        rows = [_mean_pair(*names, some) for names, some in found.items()]
         return tuple(
-            sorted(rows, key=lambda row: (row[3] is None, -(row[3] or 0), row[:2]))
+            sorted(
+                rows,
+                key=lambda one: (one.apgr is None, -(one.apgr or 0), one.small),
+            )
         )
 
     def headline(self) -> dict[str, Any]:
@@ -138,8 +156,8 @@ class ComparisonReport(Report):
                 f"{phrases.number(_mean(after))} on average"
             )
         found = [
-            f"{said} over {of}; a perfectly calibrated model would have {floor}. What "
-            f"remains is more than chance in {more} of them."
+            f"{said} over {of}; perfectly calibrated models would have {floor}. What "
+            f"remains is more than chance in {more or 'none'} of them."
         ]
         worse = sum((one.ece_after or 0) > (one.ece_before or 0) for one in known)
         if worse:
@@ -149,14 +167,16 @@ class ComparisonReport(Report):
         return found
 
     def _on_pairs(self) -> list[str]:
-        found = [row for row in self.mean_pairs if row[3] is not None and row[4] > 0]
-        if not found:
+        if not self.mean_pairs:
             return []
-        small, large, num_tasks, apgr, gap = found[0]
+        best = self.mean_pairs[0]
+        if best.apgr is None:
+            return ["No pair of models differs by more than chance in accuracy."]
         return [
-            f"Of {len(self.mean_pairs)} ordered pairs of models, {small} then {large} "
-            f"recovers most: an APGR of {apgr:.2f} on {_count(num_tasks, 'task')}, of "
-            f"a gap of {phrases.points(gap)}."
+            f"Of {len(self.mean_pairs)} ordered pairs of models, {best.small} then "
+            f"{best.large} recovers most: an APGR of {best.apgr:.2f} on "
+            f"{_count(best.num_tasks, 'task')}, of a gap of "
+            f"{phrases.points(best.gap)}."
         ]
 
     def _on_prices(self) -> list[str]:
@@ -174,18 +194,14 @@ class ComparisonReport(Report):
             f"The best within each price was chosen on the fitting half of {place}, "
             "and its accuracy is that on the other half."
         ]
-        for _, some in itertools.groupby(rows, key=lambda one: (one.first, one.then)):
-            *_, last = some
-            who = f"{last.first} alone"
-            if last.then is not None:
-                share = phrases.percent(last.large_share, 0)
-                who = f"{last.first}, then {last.then} for {share}"
-            found.append(
-                f"Up to {last.budget:g} a question: {who}, right "
-                f"{phrases.percent(last.accuracy)} of the time (standard error "
-                f"{phrases.hundred(last.accuracy_standard_error)} points), for "
-                f"{last.cost:.4g} a question."
-            )
+        groups = itertools.groupby(rows, lambda one: (one.first, one.then))
+        lasts = [[*some][-1] for _, some in groups]
+        # The page has all.
+        step = -(-len(lasts) // _MOST_PRICES)
+        shown = lasts[::-step][::-1]
+        found += [_on_price(one) for one in shown]
+        if len(shown) < len(lasts):
+            found.append(f"The page has {len(lasts) - len(shown)} more prices.")
         return found
 
     def _on_repeats(self) -> list[str]:
@@ -194,10 +210,10 @@ class ComparisonReport(Report):
         counts = collections.Counter(one.verdict for one in self.shared)
         helped = sum(one.num_helped or 0 for one in self.shared)
         tasks = sum(one.num_tasks for one in self.shared if one.num_helped is not None)
-        said = "; ".join(f"{name}: {count}" for name, count in counts.most_common())
+        said = ", ".join(f"{name} for {count}" for name, count in counts.most_common())
         found = (
-            f"One calibrator of a model for all tasks or one for each: on "
-            f"{len(self.shared)} models, {said}."
+            f"One calibrator of a model for all tasks, or one for each: {said} of "
+            f"{len(self.shared)} models."
         )
         if tasks:
             found += (
@@ -294,8 +310,7 @@ def comparison_report(
       >>> print(report.models, report.tasks, len(report.pairs))
       ('b', 'a') ('art', 'law') 4
     """
-    outputs = sorted(outputs, key=lambda one: (one.task, one.model))
-    _check(outputs)
+    outputs = _checked(outputs)
     prices = dict(prices or {})
     with_prices = budgets.priced(outputs, prices)
     by_task = {
@@ -350,7 +365,20 @@ def comparison_report(
     )
 
 
-def _check(outputs: Sequence[Outputs]) -> None:
+def _on_price(one: Best) -> str:
+    who = f"{one.first} alone"
+    if one.then is not None:
+        who = f"{one.first}, then {one.then} for {phrases.percent(one.large_share, 0)}"
+    return (
+        f"Up to {one.budget:g} a question: {who}, right "
+        f"{phrases.percent(one.accuracy)} of the time (standard error "
+        f"{phrases.hundred(one.accuracy_standard_error)} points), for {one.cost:.4g} a "
+        "question."
+    )
+
+
+def _checked(outputs: Sequence[Outputs]) -> list[Outputs]:
+    """The outputs by task and model, each once."""
     if not outputs:
         raise ValueError("outputs: expected those of one model or more, got none.")
     for number, one in enumerate(outputs):
@@ -363,12 +391,14 @@ def _check(outputs: Sequence[Outputs]) -> None:
                 f"{one.name}: expected outputs with a model and a task, as "
                 "calib_jax.io.read_many names them."
             )
-    for one, other in itertools.pairwise(outputs):
+    found = sorted(outputs, key=lambda one: (one.task, one.model))
+    for one, other in itertools.pairwise(found):
         if (one.model, one.task) == (other.model, other.task):
             raise ValueError(
                 f"{one.name} and {other.name}: both are of model {one.model} on task "
                 f"{one.task}; keep one."
             )
+    return found
 
 
 def _of_pairs(found: Sequence[Pairing]) -> list[str]:
@@ -384,9 +414,13 @@ def _of_pairs(found: Sequence[Pairing]) -> list[str]:
     ]
 
 
-def _gap(one: Pairing) -> float:
-    """How much more accurate the second model is."""
-    return (one.large_accuracy or 0.0) - (one.small_accuracy or 0.0)
+def _mean_pair(small: str, large: str, some: Sequence[Pairing]) -> MeanPair:
+    gaps = np.array([one.gap for one in some], np.float64)
+    errors = np.array([one.gap_standard_error for one in some], np.float64)
+    gap, error = float(gaps.mean()), float(np.sqrt((errors**2).sum()) / len(some))
+    recovered = np.mean([(one.apgr or 0.0) * (one.gap or 0.0) for one in some])
+    apgr = float(recovered) / gap if gap > 2 * error else None
+    return MeanPair(small, large, len(some), gap, error, apgr)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -41,7 +41,7 @@ _MAIN = {
         r" suspect, of | are expected to be wrong, |^(How many of|Check )"
     ),
     "compare": re.compile(
-        r" ordered pairs of models, |^(The ECE |Calibration changes the ECE |Up to )"
+        r" ordered pairs of models, |^(The ECE after|Calibration changes the ECE )"
     ),
     "check": re.compile(r"^(The promise \(|The record makes no promise)"),
 }

@@ -5,6 +5,7 @@ joined rows, K from 0 to num_bins.
 """
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -35,6 +36,8 @@ class Pairing:
       num_rows: rows that both have.
       small_accuracy: of the small model, on the half that is judged.
       large_accuracy: of the large model.
+      gap: accuracy of the large model minus that of the small one.
+      gap_standard_error: its standard error, of paired rows.
       apgr: average performance gap recovered by routing; None if both are equally
         accurate.
       apgr_lower: lower end of its interval, at the report's confidence level.
@@ -52,6 +55,8 @@ class Pairing:
     num_rows: int | None = None
     small_accuracy: float | None = None
     large_accuracy: float | None = None
+    gap: float | None = None
+    gap_standard_error: float | None = None
     apgr: float | None = None
     apgr_lower: float | None = None
     apgr_upper: float | None = None
@@ -159,6 +164,7 @@ def of(
         confidence_level,
     )
     accuracies = found.accuracies(second)
+    gain = (found.large_outcome - found.small_outcome)[second]
     # Few bins kept small are many large calls.
     large_shares = 1 - found.small_shares(found.first)
     at_share = [
@@ -173,6 +179,8 @@ def of(
         num_rows=num_rows,
         small_accuracy=float(accuracies[-1]),
         large_accuracy=float(accuracies[0]),
+        gap=float(np.mean(gain)),
+        gap_standard_error=standard_error(gain),
         apgr=estimate,
         apgr_lower=lower,
         apgr_upper=upper,
@@ -180,6 +188,11 @@ def of(
         accuracy_at_50=at_share[1],
         accuracy_at_75=at_share[2],
     )
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Standard error of a mean over rows."""
+    return float(np.std(values, ddof=1) / math.sqrt(len(values)))
 
 
 def _known(value: jax.Array) -> float | None:

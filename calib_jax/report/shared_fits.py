@@ -124,31 +124,27 @@ class Shared:
         """Which of both is better, in a few words."""
         if abs(self.all_minus_own) <= 2 * self.all_minus_own_standard_error:
             return "no difference seen"
-        return "one for each" if self.all_minus_own > 0 else "one for all"
+        return f"one for {'each' if self.all_minus_own > 0 else 'all'} is better"
 
     def sentence(self) -> str:
-        """What repeats, in a sentence."""
-        what = "temperature" if self.temperature_all is not None else "fit of Platt"
-        values = ""
+        """What repeats, in two sentences at most."""
+        what, values, each = "fit of Platt scaling", "", ""
         if self.temperature_all is not None:
-            values = (
-                f" ({self.temperature_all:.2f}; each alone "
-                f"{self.temperature_least:.2f} to {self.temperature_most:.2f})"
-            )
+            what, values = "temperature", f" ({self.temperature_all:.2f})"
+            each = f" ({self.temperature_least:.2f} to {self.temperature_most:.2f})"
         found = (
-            f"{self.model}: one {what} for all {self.num_tasks} tasks{values} changes "
-            f"the log loss by {_signed(self.all_minus_own)} nats a row against one for "
-            f"each (standard error {self.all_minus_own_standard_error:.4f}): "
-            f"{self.verdict}."
+            f"{self.model}: one {what} for all {self.num_tasks} tasks{values} instead "
+            f"of one for each{each} changes the log loss by "
+            f"{_signed(self.all_minus_own)} nats a row (standard error "
+            f"{self.all_minus_own_standard_error:.4f}): {self.verdict}."
         )
         if self.others_minus_before is None:
             return found
-        error = self.others_minus_before_standard_error
         return (
-            f"{found} On a task that it has not seen, one from the other tasks changes "
-            f"it by {_signed(self.others_minus_before)} against no calibration "
-            f"(standard error {error:.4f}), and is better on {self.num_helped} of "
-            f"{self.num_tasks}."
+            f"{found} Taken from the other tasks alone, it changes the log loss by "
+            f"{_signed(self.others_minus_before)} against no calibration (standard "
+            f"error {self.others_minus_before_standard_error:.4f}), for the better on "
+            f"{self.num_helped} of {self.num_tasks} tasks."
         )
 
 
