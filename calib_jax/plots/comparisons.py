@@ -157,6 +157,7 @@ def accuracy_costs(
 
 def _add_names(axes: Axes, names: Sequence[str], x: np.ndarray, y: np.ndarray) -> None:
     """Names below their points, within the panel."""
+    axes.autoscale_view()
     points = np.column_stack([x, y])
     places = axes.transAxes.inverted().transform(axes.transData.transform(points))
     for name, point, (right, _) in zip(names, points, places, strict=True):
