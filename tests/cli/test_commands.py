@@ -24,7 +24,7 @@ from calib_jax.io import outputs
 pytestmark = pytest.mark.once
 
 # A file of each command's own, where it needs one.
-COMMANDS = ["calibrate", "cascade", "clean", "apply", "demo"]
+COMMANDS = ["calibrate", "cascade", "clean", "compare", "apply", "demo"]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_help_of_all(capsys):
         assert f"  {command} " in out
 
 
-@pytest.mark.parametrize("command", ["calibrate", "cascade", "clean"])
+@pytest.mark.parametrize("command", ["calibrate", "cascade", "clean", "compare"])
 def test_options_in_the_examples_exist(command):
     known = {
         one for param in commands.group.commands[command].params for one in param.opts
