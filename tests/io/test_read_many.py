@@ -184,6 +184,10 @@ def test_answers_that_are_in_the_wrong_place(tmp_path):
     assert f"give the folder {folder}" in message
     files.write(folder / "z.jsonl", [answer(), answer(id="2")])
     assert "q0.json holds one answer, and z.jsonl does not" in one_line(folder)
+    # Also where a folder stands between them.
+    table(folder, "r/law.csv")
+    assert "q0.json holds one answer, and z.jsonl does not" in one_line(folder)
+    shutil.rmtree(folder / "r")
     (folder / "z.jsonl").unlink()
     answers(folder / "more")
     assert f"{folder}: has files of one answer each, and also" in one_line(tmp_path)

@@ -84,7 +84,8 @@ def _given(paths: Any) -> list[Path]:
 def _add(found: Units, files: list[Path], whole: bool) -> None:
     """Adds the units of files, folder by folder; `whole` ones were found, not given."""
     of_answers: list[Path] = []
-    for folder, some in itertools.groupby(sorted(files), lambda path: path.parent):
+    ordered = sorted(files, key=lambda path: (path.parent, path.name))
+    for folder, some in itertools.groupby(ordered, lambda path: path.parent):
         own, rest = _of_tools(list(some))
         json = [] if own else [path for path in rest if folders.is_json(path)]
         if len(json) > 1 and _are_answers(folder, json, whole):
