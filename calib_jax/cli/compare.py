@@ -47,7 +47,7 @@ _TEXT_PATH = click.Path(path_type=Path)
 Examples:
   calib-jax compare lm_eval_output
   calib-jax compare runs --pattern "{model}/{task}.npz" --cost small=1 --cost large=10
-  calib-jax compare answers/*/* --pattern "{model}/{task}" --labels "labels/{task}.csv"
+  calib-jax compare answers --pattern "{model}/{task}" --labels "labels/{task}.csv"
 """,
 )
 @click.argument("paths", type=_TEXT_PATH, nargs=-1, required=True, metavar="PATH...")

@@ -453,7 +453,12 @@ def test_all_advice_of_the_readers_can_be_followed():
     assert len(advice) > 10
     for text in advice:
         assert not argument.search(hints.as_options(f"file: {text}")), text
-    known = {one for param in options_of("cascade") for one in param.opts}
+    known = {
+        one
+        for command in ("cascade", "compare")
+        for param in options_of(command)
+        for one in param.opts
+    }
     assert set(hints.FLAGS.values()) <= known
 
 

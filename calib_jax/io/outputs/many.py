@@ -66,8 +66,12 @@ def read_many(
         reruns. Without it they raise.
       progress: called with the bytes read so far and in all: after each file, and while
         text is read.
-      kind, format, choices, columns, smoothing, drop_malformed: as for `read_outputs`,
-        for all files.
+      kind: as for `read_outputs`, for all files.
+      format: likewise, as what follows.
+      choices: texts of the options.
+      columns: names of arrays or columns.
+      smoothing: the share of an even distribution that is mixed in.
+      drop_malformed: whether malformed lines are left out.
 
     Returns:
       `Outputs` for each model and task, with both named, in the order of paths. Their
