@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from .._core import versions
-from . import apply, calibrate, cascade, check, clean, demo, hints, interrupts
+from . import apply, calibrate, cascade, check, clean, compare, demo, hints, interrupts
 
 # What they write, they write as they go.
 _AS_THEY_GO = ("apply", "demo")
@@ -36,6 +36,7 @@ for command in (
     calibrate.command,
     cascade.command,
     clean.command,
+    compare.command,
     apply.command,
     check.command,
     demo.command,

@@ -14,8 +14,11 @@ FLAGS = {
     "kind": "--kind",
     "labels": "--labels",
     "model": "--model",
+    "pattern": "--pattern",
     "repeats": "--repeats",
+    "skip_unreadable": "--skip-unreadable",
     "smoothing": "--smoothing",
+    "task": "--task",
 }
 _NAME = "|".join(FLAGS)
 _AT_START = re.compile(rf"^({_NAME})(?=: )")

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 # Of rows that were left out; the page has them all.
 _MOST_REASONS = 3
+# Of files that there is something to say about.
+_MOST_SOURCES = 8
 # After which a log file is told what is done.
 _LONG_SECONDS = 20.0
 
@@ -78,8 +81,12 @@ class Run:
                 files = [str(path) for path in written]
                 _print_json({**report.to_dict(), "files": files})
                 return
-            for sentence in read_sentences(report.sources):
+            said = read_sentences(report.sources)
+            for sentence in said[:_MOST_SOURCES]:
                 print(sentence)
+            if len(said) > _MOST_SOURCES:
+                rest = len(said) - _MOST_SOURCES
+                print(f"There are notes on {rest:,} more files; the page has them.")
             for sentence in report.sentences():
                 print(sentence)
             print()
@@ -197,6 +204,47 @@ def working(what: str) -> Iterator[None]:
             yield
     finally:
         late.cancel()
+
+
+@contextlib.contextmanager
+def steps(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error over steps; a log file gets a line now and then.
+
+    Yields what is to be called with the steps done so far and in all.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+    )
+
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn(escape(what)),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    told = time.monotonic()
+    with bar:
+        task = bar.add_task(what, total=None)
+
+        def advance(done: int, total: int) -> None:
+            nonlocal told
+            bar.update(task, completed=done, total=total)
+            if not console.is_terminal and time.monotonic() - told > _LONG_SECONDS:
+                told = time.monotonic()
+                share = 100 * done // max(total, 1)
+                print(f"calib-jax: {what}: {share}% ...", file=sys.stderr)
+
+        yield advance
 
 
 @contextlib.contextmanager

@@ -5,7 +5,14 @@ from .cascade_files import save_cascade
 from .cascade_records import CascadeRecord, Promise
 from .files import load, save
 from .log_probabilities import LogProbabilities, read_log_probabilities
-from .outputs import Outputs, OutputsStream, join, read_outputs, stream_outputs
+from .outputs import (
+    Outputs,
+    OutputsStream,
+    join,
+    read_many,
+    read_outputs,
+    stream_outputs,
+)
 from .review_sheets import (
     ReviewAnswer,
     ReviewSheet,
@@ -28,6 +35,7 @@ __all__ = [
     "join",
     "load",
     "read_log_probabilities",
+    "read_many",
     "read_outputs",
     "read_review_sheet",
     "save",

@@ -8,6 +8,7 @@ from .calibration import CalibrationReport, calibration_report
 from .cascade import CascadeReport, cascade_report
 from .checking import CheckReport, Verdict, check_report
 from .cleaning import CleaningReport, cleaning_report
+from .comparing import ComparisonReport, comparison_report
 from .folders import write
 from .pages import page
 
@@ -16,11 +17,13 @@ __all__ = [
     "CascadeReport",
     "CheckReport",
     "CleaningReport",
+    "ComparisonReport",
     "Verdict",
     "calibration_report",
     "cascade_report",
     "check_report",
     "cleaning_report",
+    "comparison_report",
     "page",
     "write",
 ]

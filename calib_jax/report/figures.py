@@ -1,7 +1,9 @@
 """Figures of a report as SVG, whose colours follow the page's.
 
-No text from files is drawn: names of series are fixed.
+No text from files is drawn but names of models: names of series are fixed.
 """
+
+from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup
@@ -10,9 +12,11 @@ from .. import plots
 from ..cascade.curves import CascadeCurve
 from ..cascade.intervals import CascadeInterval
 from ..cascade.routers import Router
-from ..plots import svg
+from ..plots import comparisons, svg
+from .budgets import Alone, Best
 from .drawings import Drawing
 from .models import Model
+from .on_tasks import OnTask
 from .selective import Selective
 
 
@@ -94,5 +98,44 @@ def advantage(router: Router, num_small_bins: int, prefix: str) -> Drawing:
     text = (
         "Advantage of the large model in mean confidence, in bins of the small model's "
         f"confidence; {num_small_bins} bins are kept small. The table has the numbers."
+    )
+    return Drawing(Markup(svg.element(figure, text=text, prefix=prefix)))
+
+
+def errors(models: Sequence[str], cells: Sequence[OnTask], prefix: str) -> Drawing:
+    """ECE before and after calibration of every model on every task."""
+    by_model = {
+        name: [one for one in cells if one.model == name]
+        for name in models
+        if any(one.model == name for one in cells)
+    }
+    figure = comparisons.error_dots(
+        list(by_model),
+        [[one.ece_before for one in some] for some in by_model.values()],
+        [[one.ece_after for one in some] for some in by_model.values()],
+        [[one.ece_floor for one in some] for some in by_model.values()],
+    )
+    text = (
+        "ECE of each model before and after calibration, a dot for each task, beside "
+        "that of a perfectly calibrated model. The table has the numbers."
+    )
+    return Drawing(Markup(svg.element(figure, text=text, prefix=prefix)))
+
+
+def prices(best: Sequence[Best], alone: Sequence[Alone], prefix: str) -> Drawing:
+    """Accuracy against cost: the best within each price, and models alone."""
+    # The same choice at several prices is one point.
+    points = {(one.first, one.then, one.num_small_bins): one for one in best}
+    shown = sorted(points.values(), key=lambda one: one.cost)
+    figure = comparisons.accuracy_costs(
+        [one.model for one in alone],
+        [(one.cost, one.accuracy) for one in alone],
+        [(one.cost, one.accuracy) for one in shown],
+        [one.accuracy_standard_error for one in shown],
+    )
+    text = (
+        "Accuracy against mean cost of a question, on rows on which nothing was "
+        "chosen: models alone, and the best model or pair within each price. The table "
+        "has the numbers."
     )
     return Drawing(Markup(svg.element(figure, text=text, prefix=prefix)))

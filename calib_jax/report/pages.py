@@ -40,6 +40,9 @@ _MAIN = {
     "clean": re.compile(
         r" suspect, of | are expected to be wrong, |^(How many of|Check )"
     ),
+    "compare": re.compile(
+        r" ordered pairs of models, |^(The ECE after|Calibration changes the ECE )"
+    ),
     "check": re.compile(r"^(The promise \(|The record makes no promise)"),
 }
 _WORDS = {

@@ -24,7 +24,7 @@ from calib_jax.io import outputs
 pytestmark = pytest.mark.once
 
 # A file of each command's own, where it needs one.
-COMMANDS = ["calibrate", "cascade", "clean", "apply", "demo"]
+COMMANDS = ["calibrate", "cascade", "clean", "compare", "apply", "demo"]
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_help_of_all(capsys):
         assert f"  {command} " in out
 
 
-@pytest.mark.parametrize("command", ["calibrate", "cascade", "clean"])
+@pytest.mark.parametrize("command", ["calibrate", "cascade", "clean", "compare"])
 def test_options_in_the_examples_exist(command):
     known = {
         one for param in commands.group.commands[command].params for one in param.opts
@@ -453,7 +453,12 @@ def test_all_advice_of_the_readers_can_be_followed():
     assert len(advice) > 10
     for text in advice:
         assert not argument.search(hints.as_options(f"file: {text}")), text
-    known = {one for param in options_of("cascade") for one in param.opts}
+    known = {
+        one
+        for command in ("cascade", "compare")
+        for param in options_of(command)
+        for one in param.opts
+    }
     assert set(hints.FLAGS.values()) <= known
 
 

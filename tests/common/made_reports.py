@@ -9,7 +9,7 @@ import numpy as np
 
 import calib_jax as cj
 from calib_jax.io.outputs import Outputs
-from calib_jax.report import calibration, cascade, checking, cleaning, models
+from calib_jax.report import calibration, cascade, checking, cleaning, comparing, models
 
 # Texts that a page must show as they are, or in another way that does no harm.
 HOSTILE = (
@@ -26,7 +26,7 @@ HOSTILE = (
     "שלום",
 )
 NUM_ROWS = 2000
-COMMANDS = ("calibrate", "cascade", "clean", "check")
+COMMANDS = ("calibrate", "cascade", "clean", "check", "compare")
 SUBJECTS = ("law", "maths", "history", "physics")
 
 
@@ -76,6 +76,16 @@ def _made(command: str):
     if command == "clean":
         some = [_outputs(skill, wrong=0.2) for skill in (3.0, 3.5, 4.0)]
         return cleaning.cleaning_report(*some)
+    if command == "compare":
+        return comparing.comparison_report(
+            [
+                dataclasses.replace(_outputs(skill, seed), model=name, task=task)
+                for name, skill in (("small", 1.0), ("middle", 2.0), ("large", 3.0))
+                for seed, task in enumerate(SUBJECTS)
+                if (name, task) != ("middle", "law")
+            ],
+            prices={"small": 1.0, "middle": 3.0, "large": 10.0},
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "cascade.json"
         _made("cascade").files()["cascade.json"](path)
@@ -126,7 +136,24 @@ def _told(made, text: str):
         )
         some = tuple(_model(one, text) for one in made.models)
         more = {"models": some, "suspects": suspects}
+    if isinstance(made, comparing.ComparisonReport):
+        more = {
+            name: tuple(
+                dataclasses.replace(one, **_named(one, text))
+                for one in getattr(made, name)
+            )
+            for name in (
+                *("on_tasks", "pairs", "best", "alone", "shared", "shared_on_tasks"),
+            )
+        }
+        more["not_compared"] = (text,)
     return dataclasses.replace(made, sources=sources, **more)
+
+
+def _named(row, text: str):
+    """All names of a row of a comparison as the text."""
+    names = ("model", "task", "file", "small", "large", "first", "then", "single")
+    return {name: text for name in names if getattr(row, name, None) is not None}
 
 
 def _source(source, text: str):

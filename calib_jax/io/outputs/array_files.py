@@ -120,22 +120,14 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
     """
     if file.grouped and any("/" in name for name in file.shapes):
         return _of_group(file, model)
-    shape = file.shapes.get(_MODELS)
-    several = {
-        name
-        for name, other in file.shapes.items()
-        if shape is not None
-        and len(shape) == 1
-        and len(other) > 1
-        and other[0] == shape[0]
-    }
+    several = _of_several(file)
     if not several:
         if model is None:
             return file
         raise ValueError(
             f"model: {file.path} has no array models with the names of several."
         )
-    models = list(map(str, file.read(_MODELS).tolist()))
+    models = models_of(file)
     number = _which(file.path, models, model)
     shapes = {
         name: other[1:] if name in several else other
@@ -202,6 +194,24 @@ def _which(path: Path, models: list[str], model: str | int | None) -> int:
             f"{shown}. Numbers count from 0."
         )
     return found[0]
+
+
+def models_of(file: ArrayFile) -> list[str]:
+    """The names of several models in the array `models`, or nothing."""
+    return list(map(str, file.read(_MODELS).tolist())) if _of_several(file) else []
+
+
+def _of_several(file: ArrayFile) -> set[str]:
+    """The arrays that have an entry for each of several models."""
+    shape = file.shapes.get(_MODELS)
+    return {
+        name
+        for name, other in file.shapes.items()
+        if shape is not None
+        and len(shape) == 1
+        and len(other) > 1
+        and other[0] == shape[0]
+    }
 
 
 @contextlib.contextmanager

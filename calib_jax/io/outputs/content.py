@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import answer_lines, json_lines, responses
-from . import folders, frames, inspect_logs, names, servers, tools
+from . import decisions, folders, frames, inspect_logs, names, servers, tools
 from .left_out import LeftOut, Place, Places
 from .rows import KINDS
 
@@ -69,6 +69,8 @@ _FOREIGN = {
     ("format", "kind", "fields"): "a file of calib_jax.save; read it with "
     "calib_jax.load",
 }
+# Those of which a file may hold one, beside others in a folder.
+_ANSWERS = (servers.NAME, decisions.NAME)
 # So many bytes and lines are looked at to find the format.
 _HEAD = 4096
 _NUM_SEEN = 1000
@@ -264,6 +266,20 @@ def failed(line: Mapping[str, Any]) -> bool:
     return any(isinstance(one, Mapping) and one.get("error") for one in kept) or (
         "response" in line and line["response"] is None
     )
+
+
+def holds_one_answer(path: Path) -> bool:
+    """Whether a file of JSON holds a single answer of a server, and no more."""
+    lines = json_lines.of_file(path)
+    left_out, places = LeftOut(path, drop_malformed=True), Places([path], "line")
+    parsed = _parsed([(0, lines)], places, left_out)
+    try:
+        found = [line for _, line in itertools.islice(parsed, 2)]
+    except (ValueError, OSError):
+        # Whoever reads it says so.
+        return False
+    # A failed request is an answer, too.
+    return len(found) == 1 and (_by_tool(found[0]) in _ANSWERS or failed(found[0]))
 
 
 def _by_keys(path: Path, first: Mapping[str, Any], named: bool) -> str:

@@ -16,6 +16,11 @@ def is_json(path: Path) -> bool:
     return _ends(path, _JSON)
 
 
+def is_table(path: Path) -> bool:
+    """Whether a file is called one of arrays or of a table."""
+    return _ends(path, _TABLES)
+
+
 def _ends(path: Path, endings: tuple[str, ...]) -> bool:
     return path.name.lower().removesuffix(".gz").endswith(endings)
 
@@ -27,7 +32,7 @@ def files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     those of JSON. Hidden files and folders, such as notebooks' checkpoints, are not
     looked at, nor are the summaries that the tool writes beside its files.
     """
-    seen = _seen(folder)
+    seen = below(folder)
 
     def shown(paths: list[Path]) -> tuple[str, ...]:
         return tuple(one.relative_to(folder).as_posix() for one in paths)
@@ -76,7 +81,7 @@ def files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
     return read, shown(rest)
 
 
-def _seen(folder: Path) -> list[Path]:
+def below(folder: Path) -> list[Path]:
     """All files below a folder, without hidden ones."""
     every = list(itertools.islice(folder.rglob("*"), _MOST_FILES + 1))
     if len(every) > _MOST_FILES:

@@ -38,24 +38,16 @@ def read(path: Path) -> ArrayFile:
     if not shapes:
         raise ValueError(f"{path}: holds no arrays.")
 
-    def of_name(name: str) -> Any:
+    def cut(name: str, rows: Any) -> Any:
         with h5py.File(path, "r") as file:
             dataset = file[name]
             _check(path, name, dataset)
-            array = dataset[()]
+            array = dataset[rows if dataset.shape else ()]
         if array.dtype.kind == "S":
             return np.char.decode(array, "utf-8", "replace")
         return array_files.typed(array)
 
-    def cut(name: str, rows: slice) -> Any:
-        with h5py.File(path, "r") as file:
-            dataset = file[name]
-            if _check(path, name, dataset) is None and dataset.shape:
-                return array_files.typed(dataset[rows])
-        found = of_name(name)
-        return found[rows] if np.ndim(found) else found
-
-    return ArrayFile(path, shapes, of_name, cut, grouped=True)
+    return ArrayFile(path, shapes, lambda name: cut(name, ()), cut, grouped=True)
 
 
 def _walk(path: Path, file: Any) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -342,11 +342,11 @@ def printable_errors() -> Iterator[None]:
     except ValueError as error:
         if (message := str(error)).isprintable():
             raise
-        error.args = (_printable(message), *error.args[1:])
+        error.args = (printable(message), *error.args[1:])
         raise
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
@@ -421,7 +421,7 @@ def outputs_of(
         ids=tuple(rows.ids),
         format=rows.format,
         kind=rows.kind,
-        name=_printable(name),
+        name=printable(name),
         **values,
         scale=rows.scale,
         labels=None if rows.labels is None else np.asarray(rows.labels),
@@ -433,12 +433,12 @@ def outputs_of(
         cost=rows.cost,
         texts=texts(rows.texts),
         fingerprints=texts(rows.fingerprints),
-        model=_printable(rows.model),
-        task=_printable(rows.task),
+        model=printable(rows.model),
+        task=printable(rows.task),
         smoothing=smoothing,
         of_class_one=rows.of_class_one,
         has_ids=rows.has_ids,
-        dropped={_printable(one): num for one, num in left_out.counts.items()},
-        dropped_at={_printable(one): tuple(at) for one, at in left_out.places.items()},
-        notes=tuple(map(_printable, rows.notes)),
+        dropped={printable(one): num for one, num in left_out.counts.items()},
+        dropped_at={printable(one): tuple(at) for one, at in left_out.places.items()},
+        notes=tuple(map(printable, rows.notes)),
     )

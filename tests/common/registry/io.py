@@ -17,6 +17,7 @@ CASES = [
         "io.write_review_sheet",
         "io.read_review_sheet",
         "io.read_log_probabilities",
+        "io.read_many",
         "io.read_outputs",
         "io.stream_outputs",
         "io.join",
