@@ -257,7 +257,7 @@ class ComparisonReport(Report):
         return {TABLE: self._write_table}
 
     def _write_table(self, path: Path) -> None:
-        text = json.dumps(self.as_dict(), allow_nan=False, indent=1)
+        text = json.dumps(self.to_dict(), allow_nan=False, indent=1)
         path.write_text(f"{text}\n", encoding="utf-8")
 
 

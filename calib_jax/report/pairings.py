@@ -17,7 +17,7 @@ from ..cascade import routers
 from ..io.outputs import Outputs
 from . import pairs, points
 from .on_tasks import Fits, Halved
-from .points import Rows
+from .points import JudgedRows
 
 # Shares of large calls at which each pair is shown.
 SHARES = (0.25, 0.5, 0.75)
@@ -155,7 +155,7 @@ def of(
     interval = points.interval(
         jax.random.key(seed),
         router,
-        Rows(
+        JudgedRows(
             small_confidence=halved[0].fitted.confidence[second],
             small_outcome=halved[0].fitted.outcome[second],
             large_outcome=halved[1].fitted.outcome[second],

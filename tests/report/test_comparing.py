@@ -76,7 +76,7 @@ def report(given):
 def test_each_model_is_as_the_command_on_one_file_has_it(given, report):
     assert len(report.on_tasks) == 6
     for one in given:
-        alone = calibration_report(one, confidence_level=LEVEL).as_dict()
+        alone = calibration_report(one, confidence_level=LEVEL).to_dict()
         row = report.by_name[one.model, one.task]
         assert row.num_rows == alone["num_rows"] and row.method == alone["method"]
         assert row.accuracy == alone["accuracy"] and row.why_not is None
@@ -326,7 +326,7 @@ def test_wrong_arguments(given):
 
 
 def test_the_json_begins_with_what_matters(report, tmp_path):
-    found = report.as_dict()
+    found = report.to_dict()
     assert list(found)[:3] == ["num_models", "num_tasks", "num_rows"]
     assert found["num_models"] == 2 and found["num_tasks"] == 3
     assert found["num_rows"] == 2400

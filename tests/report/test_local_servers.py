@@ -35,7 +35,7 @@ def test_a_folder_of_ollama_is_judged_as_arrays(tmp_path):
         choices=list("ABCD"),
     )
     ours, theirs = (
-        calibration_report(outputs).as_dict()
+        calibration_report(outputs).to_dict()
         for outputs in (
             cj.io.read_outputs(folder, choices=list("ABCD"), labels=given),
             cj.io.read_outputs(tmp_path / "a.npz"),
