@@ -230,7 +230,7 @@ def test_alternatives_of_older_files(tmp_path):
     states.append(answer("c", "A", -0.5))
     outputs = read(run(tmp_path / "b", scenario(*states)))
     ((reason, count),) = outputs.dropped.items()
-    assert count == 1 and "no log_probabilities, which others have" in reason
+    assert count == 1 and "no log_probabilities, which other rows have" in reason
 
 
 def test_questions_with_a_request_for_each_reference(tmp_path):
@@ -412,6 +412,16 @@ def test_statistics_are_those_beside_the_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = cj.io.outputs.reading.read_lines([document], name="lines")
     assert outputs.ids == ("a", "b") and outputs.outcomes.tolist() == [1, 0]
+    before = cj.io.outputs.reading.Before()
+    for number in (2, 4):
+        cj.io.outputs.reading.read_lines([document], name="lines", before=before)
+        assert before.num_rows == number
+
+
+def test_documents_of_two_models_in_one_file(tmp_path):
+    lines = [scenario(answer(k, "A", -0.5), model=f"acme/{k}") for k in "ab"]
+    path = write(tmp_path / "a.jsonl", lines)
+    assert "several models, acme/a, acme/b" in one_line(path)
 
 
 def test_join_knows_other_questions(tmp_path):

@@ -59,7 +59,9 @@ def test_answers_that_lighteval_wrote():
     np.testing.assert_allclose(outputs.scores, means, rtol=1e-6)
     assert outputs.scale == "log_probability" and outputs.outcomes is None
     assert outputs.texts == tuple(row["model_response"]["text"][0] for row in rows)
-    assert "of em, f1: say which, columns={'outcomes': ...}" in outputs.notes[0]
+    assert (
+        "say which metric, em, f1, with columns={'outcomes': ...}" in outputs.notes[0]
+    )
     outputs = read(path, columns={"outcomes": "em"})
     assert outputs.outcomes.tolist() == [row["metric"]["em"] for row in rows]
     assert sum(outputs.outcomes) == 2
@@ -150,7 +152,9 @@ def test_log_probabilities_without_the_question_are_not_used(tmp_path):
     ]
     outputs = read(saved(tmp_path, rows))
     assert outputs.log_probabilities.tolist() == [[-1, -2, -3]] * 3
-    assert "are there, too, in 2 rows, and are not used" in outputs.notes[-1]
+    assert (
+        "2 rows also have log-probabilities of the options without" in outputs.notes[-1]
+    )
 
 
 def test_log_probabilities_of_the_tokens_of_options(tmp_path):

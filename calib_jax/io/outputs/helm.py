@@ -25,12 +25,12 @@ NAME = "helm"
 _UNIT = "request state"
 _JOINT, _SEPARATE = "multiple_choice_joint", "multiple_choice_separate_"
 _CALIBRATED = f"{_SEPARATE}calibrated"
-# What else there is, without one answer to each question.
+# Other methods, without one answer to each question.
 _OTHERS = ("language_modeling", "ranking_binary")
 
 
 class _Row(NamedTuple):
-    """An answer, or the references of a question; -1 is an answer that is no option.
+    """An answer, or the references of a question; a prediction of -1 is not an option.
 
     Attributes:
       values: by kind.
@@ -38,6 +38,7 @@ class _Row(NamedTuple):
     """
 
     place: Place
+    run: Run
     question: states.Instance
     trial: int
     values: dict[str, Any]
@@ -66,19 +67,16 @@ def read(
     if metric is not None and not isinstance(metric, str):
         raise ValueError(f"columns: expected the name of a metric, got {metric!r}.")
     metrics = helm_runs.METRICS if metric is None else (metric,)
-    runs: dict[int, Run] = {}
     found: list[_Row] = []
     kept: dict[tuple[str, ...], tuple[str, ...]] = {}
     num_read = 0
     for place, line in lines:
         try:
-            run = runs[place.file] = helm_runs.run_of(
-                line, places.paths[place.file], metrics
-            )
+            run = helm_runs.run_of(line, places.paths[place.file], metrics)
         except MalformedError as error:
             left_out.refuse(str(error), places.name_of(place))
             continue
-        places.unit = _UNIT
+        places.unit, num_read = _UNIT, max(num_read, place.order)
         numbered = [
             (Place(place.file, number, num_read + number), state)
             for number, state in enumerate(line["request_states"])
@@ -91,7 +89,7 @@ def read(
         places.unit = "line"
     places.unit, places.num_read = _UNIT, num_read
     left_out.check(len(found))
-    models = sorted({runs[row.place.file].model for row in found})
+    models = sorted({row.run.model for row in found})
     if len(models) > 1:
         raise ValueError(
             f"{left_out.path}: holds runs of several models, {some(models)}: read one "
@@ -101,15 +99,17 @@ def read(
     found, without = [one for one in found if kind in one.values], found
     for row in without:
         if kind not in row.values:
-            reason = f"no {kind}, which others have: kind='scores' reads answers alone"
+            reason = (
+                f"no {kind}, which other rows have; kind='scores' reads answers alone"
+            )
             left_out.drop(reason, places.name_of(row.place))
     for row in found:
         places.add(row.place)
-    rows = _rows(found, kind, runs, places)
+    rows = _rows(found, kind, places)
     if kind == "scores" or found[0].prediction is not None:
-        _add_outcomes(rows, found, runs, metric, left_out)
+        _add_outcomes(rows, found, metric)
     else:
-        _compare(rows, found, runs)
+        _compare(rows, found)
     return rows
 
 
@@ -140,6 +140,7 @@ def _answer(place: Place, state: Mapping[str, Any], run: Run) -> _Row:
     numbers = states.values(tokens)
     row = _Row(
         place=place,
+        run=run,
         question=question,
         trial=trial,
         values={"scores": sum(numbers) / len(numbers)},
@@ -203,6 +204,7 @@ def _separate(
         best = {*np.flatnonzero(own >= own.max()).tolist()}
         yield _Row(
             place=place,
+            run=run,
             question=question,
             trial=key[1],
             values=values,
@@ -217,8 +219,8 @@ def _of_references(
 ) -> dict[str, Any] | None:
     """Values by kind: logits are the numbers of which HELM takes the largest.
 
-    Log-likelihoods by their number of tokens, or, in calibrated runs, without those of
-    the reference behind no question.
+    Log-likelihoods divided by the number of tokens or, in calibrated runs, minus those
+    of the reference without its question.
     """
     given = [[*map(parts.get, ((k, "original") for k in range(num_options)))]]
     if method == _CALIBRATED:
@@ -242,9 +244,7 @@ def _kind(found: list[_Row], asked: Asked) -> str:
     return asked.kind or kinds[0]
 
 
-def _rows(
-    found: list[_Row], kind: str, runs: Mapping[int, Run], places: Places
-) -> Rows:
+def _rows(found: list[_Row], kind: str, places: Places) -> Rows:
     class_where = None
     if kind == "scores":
         values = np.array([row.values[kind] for row in found])
@@ -256,7 +256,7 @@ def _rows(
             size = len(row.values[kind])
             values[number, :size] = row.values[kind]
             class_where[number, :size] = True
-    own = [runs[row.place.file] for row in found]
+    own = [row.run for row in found]
     labels = list(dict.fromkeys(run.label for run in own))
     tasks = {run.task for run in own}
     several = len(labels) > 1
@@ -295,27 +295,21 @@ def _rows(
     return rows
 
 
-def _stated(found: list[_Row], runs: Mapping[int, Run], metric: str) -> np.ndarray:
+def _stated(found: list[_Row], metric: str) -> np.ndarray:
     """What the statistics say of each row, NaN where nothing."""
+    keys = [(row.question.id, row.trial) for row in found]
     return np.array(
         [
-            runs[row.place.file]
-            .statistics.get((row.question.id, row.trial), {})
-            .get(metric, np.nan)
-            for row in found
+            row.run.statistics.get(key, {}).get(metric, np.nan)
+            for row, key in zip(found, keys, strict=True)
         ]
     )
 
 
-def _add_outcomes(
-    rows: Rows,
-    found: list[_Row],
-    runs: Mapping[int, Run],
-    metric: str | None,
-    left_out: LeftOut,
-) -> None:
+def _add_outcomes(rows: Rows, found: list[_Row], metric: str | None) -> None:
     """Adds outcomes, and labels and predictions where all rows have them."""
-    means = [one for run in runs.values() for one in run.statistics.values()]
+    statistics = {id(row.run): row.run.statistics for row in found}.values()
+    means = [one for part in statistics for one in part.values()]
     wrong = {name for one in means for name, mean in one.items() if mean < 0}
     there = {name for one in means for name in one} - wrong
     if metric is not None and metric not in there:
@@ -327,7 +321,7 @@ def _add_outcomes(
     known = [one for one in helm_runs.METRICS if one in there]
     taken = metric or (known[0] if known else "")
     right = np.array([row.right for row in found])
-    stated = _stated(found, runs, taken)
+    stated = _stated(found, taken)
     rows.outcomes = np.where(np.isnan(stated), right, stated)
     if not np.isnan(stated).all():
         rows.notes.append(_note_of_metric(taken, known))
@@ -381,20 +375,20 @@ def _add_labels(rows: Rows, found: list[_Row]) -> None:
     rows.predictions = [None if one == -1 else one for one in predictions]
 
 
-def _compare(rows: Rows, found: list[_Row], runs: Mapping[int, Run]) -> None:
+def _compare(rows: Rows, found: list[_Row]) -> None:
     """Adds labels of references, and what HELM made of them to the notes."""
     rows.options = [row.options or () for row in found]
     rows.labels = [
         next(iter(row.correct)) if len(row.correct) == 1 else None for row in found
     ]
     right = np.array([row.right for row in found])
-    stated = _stated(found, runs, "exact_match")
+    stated = _stated(found, "exact_match")
     _note_difference(rows, "exact_match", stated, right, "its log-likelihoods")
     if rows.kind != "log_probabilities":
         rows.notes.append(
             "Logits are the numbers of which HELM takes the largest: log-likelihoods "
-            "by their number of tokens, in calibrated runs without those of the "
-            "reference behind no question."
+            "divided by the number of tokens or, in calibrated runs, minus those of "
+            "the reference without its question."
         )
         return
     best = rows.values.argmax(axis=1)

@@ -151,8 +151,8 @@ def read(
     rows = _rows(_of_kind(found, asked, left_out, places), places, models[0], metric)
     if num_unconditioned:
         rows.notes.append(
-            "Log-probabilities of options behind no question are there, too, in "
-            f"{num_unconditioned} rows, and are not used."
+            f"{num_unconditioned} rows also have log-probabilities of the options "
+            "without the question, which are not used."
         )
     if asked.choices is not None and choices_of(rows) != tuple(asked.choices):
         raise ValueError(
@@ -346,10 +346,10 @@ def _add_outcomes(rows: Rows, found: list[_Row], metric: str | None) -> None:
         )
     if taken is None:
         if rows.kind == "scores":
-            which = f"of {some(known)}: say which, columns={{'outcomes': ...}}"
+            which = f"say which metric, {some(known)}, with columns={{'outcomes': ...}}"
             rows.notes.append(
-                f"There are no outcomes: no metric alone is in [0, 1], "
-                f"{which if known else 'pass labels='}."
+                "There are no outcomes: "
+                f"{which if known else 'no metric is in [0, 1]; pass labels='}."
             )
         return
     rows.outcomes = np.array([row.metrics.get(taken, np.nan) for row in found])
