@@ -405,3 +405,26 @@ def test_memory_is_bounded(tmp_path, name):
     )
     num_rows, megabytes = map(int, done.stdout.split())
     assert num_rows == 1_010_000 and megabytes < 60
+
+
+def test_lists_that_no_file_could_hold(tmp_path, monkeypatch):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet
+
+    from calib_jax.io.outputs import array_files
+
+    table = pa.table({"logits": [[0.0] * 50] * 10_000, "label": [0] * 10_000})
+    pyarrow.parquet.write_table(table, tmp_path / "a.parquet")
+    assert len(next(iter(cj.io.stream_outputs(tmp_path / "a.parquet", size=9)))) == 9
+    monkeypatch.setattr(array_files, "LARGEST", 2**20)
+    message = fails(tmp_path / "a.parquet")
+    assert "logits is more than 100 times as large unpacked" in message
+
+
+def test_tools_whose_rows_depend_on_each_other(tmp_path, monkeypatch):
+    from calib_jax.io.outputs import tools
+
+    path, _ = harness(tmp_path)
+    tool = dataclasses.replace(tools.BY_NAME["lm-eval"], in_blocks=False)
+    monkeypatch.setitem(tools.BY_NAME, "lm-eval", tool)
+    assert "rows of a file of lm-eval depend on others" in fails(path)
