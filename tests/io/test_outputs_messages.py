@@ -63,7 +63,6 @@ def test_scales_of_other_names(tmp_path):
         {"id": {"0": "a", "1": "b"}, "score": {"0": 0.5, "1": 0.7}},
         {"prob_0": {"0": 0.5, "1": 0.7}, "prob_1": {"0": 0.5, "1": 0.3}},
         {"0": {"id": "a", "score": 0.5}, "1": {"id": "b", "score": 0.7}},
-        {"columns": ["id", "score"], "index": [0], "data": [["a", 0.5]]},
         {"schema": {"fields": []}, "data": [{"id": "a", "score": 0.5}]},
         {"score": [0.5, 0.7, 0.1], "correct": [1, 0, 1]},
     ],
