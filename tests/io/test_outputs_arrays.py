@@ -301,7 +301,7 @@ def test_a_header_is_not_unpacked_if_it_is_long(tmp_path):
 
 
 def test_small_files_of_huge_arrays(tmp_path, monkeypatch):
-    monkeypatch.setattr(array_files, "_BOMB", (100, 2**22))
+    monkeypatch.setattr(array_files, "BOMB", (100, 2**22))
     monkeypatch.setattr(array_files, "LARGEST", 2**24)
     header = {"descr": "<f4", "fortran_order": False, "shape": (2**12, 2**9)}
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:

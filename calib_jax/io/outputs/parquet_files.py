@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from . import names
-from .array_files import BOMB, LARGEST, ArrayFile, missing, named, too_large
+from . import array_files, names
+from .array_files import ArrayFile, missing, named, too_large
 
 # So many rows of a table are unpacked together.
 _ROWS = 2**12
@@ -35,7 +35,7 @@ def parquet(path: Path) -> ArrayFile:
         }
 
     def read(name: str) -> Any:
-        if (size := _unpacked(metadata, name)) > LARGEST:
+        if (size := _unpacked(metadata, name)) > array_files.LARGEST:
             raise too_large(path, name, size)
         batches, size = [], 0
         # A long text that many rows have is kept once.
@@ -44,7 +44,7 @@ def parquet(path: Path) -> ArrayFile:
             for batch in file.iter_batches(_ROWS, columns=[name]):
                 batches.append(batch.column(0))
                 size += batches[-1].nbytes
-                if size > LARGEST:
+                if size > array_files.LARGEST:
                     raise too_large(path, name, size)
             kind = file.schema_arrow.field(name).type
         return _of_arrow(path, name, pyarrow.chunked_array(batches, kind))
@@ -76,11 +76,13 @@ def _batches(path: Path, name: str, size: int) -> Iterator[Any]:
         metadata, kind = file.metadata, file.schema_arrow.field(name).type
     for group in map(metadata.row_group, range(metadata.num_row_groups)):
         for column in map(group.column, range(group.num_columns)):
-            unpacked, ratio = 8 * column.num_values, BOMB[0]
+            unpacked, ratio = 8 * column.num_values, array_files.BOMB[0]
+            most = max(array_files.LARGEST, ratio * column.total_compressed_size)
             if (
                 _is(kind, _LISTS)
                 and f"{column.path_in_schema}.".startswith(f"{name}.")
-                and unpacked > max(LARGEST, ratio * column.total_compressed_size)
+                and unpacked
+                > max(array_files.LARGEST, ratio * column.total_compressed_size)
             ):
                 raise ValueError(
                     f"{path}: {name} is more than {ratio} times as large unpacked, "
