@@ -63,6 +63,8 @@ class ComparisonReport(Report):
         each, and against one from other tasks.
       shared_on_tasks: the same on each task.
       prices: of a question, by model, as given; empty where costs are the files'.
+      num_by_order: files without ids, beside others of their task: rows are joined by
+        their order.
       not_compared: what could not be compared, and why, in sentences.
     """
 
@@ -76,6 +78,7 @@ class ComparisonReport(Report):
     shared: tuple[Shared, ...]
     shared_on_tasks: tuple[OnOne, ...]
     prices: Mapping[str, float]
+    num_by_order: int
     not_compared: tuple[str, ...]
 
     @property
@@ -135,12 +138,21 @@ class ComparisonReport(Report):
         return (
             f"{_count(models, 'model')} on {_count(tasks, 'task')}, {rows:,} rows in "
             f"all: everything is fitted on one half of each and judged on the other.",
+            *self._on_order(),
             *self._on_errors(),
             *self._on_pairs(),
             *self._on_prices(),
             *self._on_repeats(),
             *self._on_failures(),
         )
+
+    def _on_order(self) -> list[str]:
+        if not self.num_by_order:
+            return []
+        return [
+            "Models are joined by the order of their rows where files have no ids: "
+            f"{self.num_by_order} have none."
+        ]
 
     def _on_errors(self) -> list[str]:
         known = [one for one in self.calibrated if one.ece_before is not None]
@@ -356,6 +368,9 @@ def comparison_report(
         shared=repeats.shared,
         shared_on_tasks=repeats.on_one,
         prices=prices,
+        num_by_order=sum(
+            not one.has_ids for one in outputs if len(by_task[one.task]) > 1
+        ),
         not_compared=(
             *(f"{one.file}: {one.why_not}" for one in cells if one.why_not),
             *_of_pairs(found),

@@ -286,6 +286,15 @@ def test_models_with_the_same_outputs_are_not_a_pair():
     assert found.mean_pairs == () and len(found.calibrated) == 2
 
 
+def test_files_without_ids_are_joined_by_order(given):
+    bare = [dataclasses.replace(one, has_ids=False) for one in given[:1]]
+    other = next(one for one in given if (one.model, one.task) == ("large", "law"))
+    bare.append(dataclasses.replace(other, has_ids=False))
+    found = comparing.comparison_report(bare)
+    assert found.num_by_order == 2 and found.pairs[0].why_not is None
+    assert "Models are joined by the order of their rows" in found.sentences()[1]
+
+
 def test_one_model_alone():
     found = comparing.comparison_report([outputs("a", "law", 2.0)])
     assert found.pairs == () and found.shared == () and found.best == ()
