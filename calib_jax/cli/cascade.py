@@ -44,8 +44,7 @@ Examples:
   calib-jax cascade samples_small.jsonl samples_large.jsonl --cost 1:10
   calib-jax cascade small.npz large.npz --labels labels.csv --max-drop 0.02
   calib-jax cascade direct.jsonl thinking.jsonl --choices A,B,C,D
-  calib-jax cascade small.jsonl large.jsonl --labels small_results.json \\
-      --labels large_results.json
+  calib-jax cascade a.jsonl b.jsonl --labels a_eval.json --labels b_eval.json
 """,
 )
 @options.file_argument("small")
