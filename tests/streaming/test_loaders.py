@@ -91,7 +91,10 @@ def test_loaders_are_blocks(loader, rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["torch", "grain"])
 def test_loaders_with_workers(kind, rng):
-    """Processes that hand over batches in order, the logits in bfloat16 by PyTorch."""
+    """Processes that hand over batches, the logits in bfloat16 by PyTorch.
+
+    Grain's workers cut batches of rows of their own.
+    """
     logits, labels = rng.integers(-8, 8, (600, 5)) / 4, rng.integers(0, 5, 600)
     rows = np.float32(logits + 2 * np.eye(5)[labels]), labels
     if kind == "torch":
@@ -105,7 +108,11 @@ def test_loaders_with_workers(kind, rng):
         blocks = grain_loader(list(zip(*rows, strict=True)), num_workers=2)
     plain = cj.streaming.blocks.from_arrays(*rows, size=70)
     fit = cj.streaming.blocks.fit_temperature
-    same(fit(blocks), fit(plain))
+    if kind == "torch":
+        same(fit(blocks), fit(plain))
+        return
+    found, expected = (fit(one)[0].temperature for one in (blocks, plain))
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["torch", "grain", "grain examples"])

@@ -23,7 +23,7 @@ _LONGEST_HEADER = 10_000
 # The array with the names of several models.
 _MODELS = "models"
 # Rows of arrays with several axes are read in blocks of so many bytes.
-_BLOCK = 2**26
+_BLOCK = 2**22
 
 
 class ArrayFile:

@@ -81,16 +81,16 @@ def _batches(path: Path, name: str, size: int) -> Iterator[Any]:
             if (
                 _is(kind, _LISTS)
                 and f"{column.path_in_schema}.".startswith(f"{name}.")
-                and unpacked
-                > max(array_files.LARGEST, ratio * column.total_compressed_size)
+                and unpacked > most
             ):
                 raise ValueError(
                     f"{path}: {name} is more than {ratio} times as large unpacked, "
                     "which outputs are not; save it as npy if it is right."
                 )
     texts = [name] if _is(kind, _TEXTS) else []
-    # Without a buffer the packed column of a whole group of rows is held.
-    with package.ParquetFile(path, read_dictionary=texts, buffer_size=_BUFFER) as file:
+    # Otherwise the packed column of a whole group of rows is held.
+    bounded = {"buffer_size": _BUFFER, "pre_buffer": False}
+    with package.ParquetFile(path, read_dictionary=texts, **bounded) as file:
         held, num_rows = [], 0
         # A batch may end where a group of rows does.
         for batch in file.iter_batches(size, columns=[name]):

@@ -51,7 +51,7 @@ def stream_outputs(
     Args:
       path: of a file, or of a folder with files of JSON lines.
       size: static number of rows of a block; only the last one has fewer. A block takes
-        about 25 bytes for each of its numbers while it is parsed.
+        about 60 bytes for each of its numbers while it is parsed.
       kind: what the numbers are, where names do not say it, as for `read_outputs`.
       format: the name of a format, likewise.
       labels: path of a file with right options or outcomes, joined by ids or by order.
