@@ -255,7 +255,7 @@ def zipped(name):
         (b"PK\x03\x04 no zip", "cannot be read"),
         (b"PK\x05\x06" + bytes(18), "a zip file with nothing; save arrays with"),
         (zipped("xl/workbook.xml"), "xl/workbook.xml; save a sheet of Excel as CSV."),
-        (zipped("header.json"), "header.json; logs of inspect_ai are not read."),
+        (zipped("header.json"), "header.json cannot be unpacked"),
         (b"PAR1 no parquet", "cannot be read"),
         (b"\x93NUMPY\x01\x00", "cannot be read"),
         (b"\x89HDF\r\n\x1a\n", "cannot be read"),

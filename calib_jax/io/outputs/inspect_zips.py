@@ -125,9 +125,12 @@ class _Members:
 
     def header(self, name: str) -> Any:
         try:
-            return self._value(name)
+            found = self._value(name)
         except responses.MalformedError as error:
             raise _damaged(self._path, name, error) from None
+        if not isinstance(found, Mapping):
+            raise _damaged(self._path, name, "expected an object")
+        return found
 
     def sample(self, name: str) -> Any:
         """A sample as text, or as an object if it is a folder; or why it is not."""
