@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from output_files import one_line, read, write
 
+import calib_jax as cj
 from calib_jax.io.outputs import hdf5
 
 pytestmark = pytest.mark.once
@@ -253,3 +254,17 @@ def test_a_missing_package_is_named(arena, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(ImportError, match=r"needs h5py, which is not installed"):
         read(arena)
+
+
+def test_groups_are_models_and_data_sets_of_read_many(arena):
+    wanted = {"probabilities": "probas_test"}
+    found = cj.io.read_many(arena, columns=wanted)
+    assert [(one.task, one.model) for one in found] == [
+        ("birds", "resnet50"),
+        ("c10", "densenet40"),
+        ("c10", "resnet110"),
+    ]
+    for one in found:
+        alone = read(arena, columns=wanted, model=f"{one.task}/{one.model}")
+        np.testing.assert_array_equal(one.log_probabilities, alone.log_probabilities)
+        np.testing.assert_array_equal(one.labels, alone.labels)

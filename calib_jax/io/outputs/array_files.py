@@ -144,8 +144,7 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
 
 def _of_group(file: ArrayFile, model: str | int | None) -> ArrayFile:
     """The arrays of one group; without a model those that are in none, if any are."""
-    groups = list(dict.fromkeys(one.rpartition("/")[0] for one in file.shapes))
-    inner = [group for group in groups if group]
+    groups, inner = _groups(file), models_of(file)
     if model is None and ("" in groups or len(inner) == 1):
         group = "" if "" in groups else inner[0]
     else:
@@ -197,8 +196,15 @@ def _which(path: Path, models: list[str], model: str | int | None) -> int:
 
 
 def models_of(file: ArrayFile) -> list[str]:
-    """The names of several models in the array `models`, or nothing."""
+    """The names of several models: of groups, or in the array `models`; or nothing."""
+    if file.grouped:
+        return [one for one in _groups(file) if one]
     return list(map(str, file.read(_MODELS).tolist())) if _of_several(file) else []
+
+
+def _groups(file: ArrayFile) -> list[str]:
+    """The paths of groups that hold arrays, "" for those in none."""
+    return list(dict.fromkeys(one.rpartition("/")[0] for one in file.shapes))
 
 
 def _of_several(file: ArrayFile) -> set[str]:

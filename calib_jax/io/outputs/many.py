@@ -40,12 +40,12 @@ def read_many(
     A file that holds rows is read as `read_outputs` reads it, and is one model's on one
     task. So is a folder whose files of JSON hold one answer each, as scripts write that
     ask a local server: a file's name is the id. An npz file with an array `models [M]`
-    holds M models. Files with the names that a tool gives them, such as
-    samples_*.jsonl, hide other files of JSON in their folder, which hold no rows.
+    holds M models, and an HDF5 file those of its groups, `dataset/model`. Files with
+    the names that a tool gives them, such as samples_*.jsonl, hide other files of JSON
+    in their folder, which hold no rows.
 
-    Model and task are named by `pattern`, by the file itself, by the names that its
-    tool writes (lm-eval: the task in the file's name, the model in results_*.json), and
-    by `model` and `task`, in this order. They are never guessed.
+    Model and task are named by `pattern`, by the file itself or what its tool writes
+    beside it, and by `model` and `task`, in this order. They are never guessed.
 
     Args:
       paths: of a file, of a folder, which is read with all below it, or a text with
@@ -166,7 +166,8 @@ class _Reader:
     def _read(self, path: Path, watch: Progress | None, model: str | None) -> Outputs:
         said = {} if self.pattern is None else self.pattern.names(path)
         if model is not None:
-            said["model"] = model
+            # The file names it.
+            said.pop("model", None)
         options = {**self.options, "model": model}
         labels = self.labels
         if labels is None:
@@ -189,13 +190,9 @@ class _Reader:
         self, path: Path, found: Outputs, said: Mapping[str, str]
     ) -> dict[str, str]:
         of_file = {"model": found.model, "task": found.task}
-        of_tool = naming.from_tool(path, found.format)
         names = {
             name: reading.printable(
-                said.get(name)
-                or of_file[name]
-                or of_tool.get(name)
-                or self.otherwise[name]
+                said.get(name) or of_file[name] or self.otherwise[name]
             )
             for name in of_file
         }
@@ -213,10 +210,11 @@ class _Reader:
 
 def _models_of(path: Path, format: str | None) -> list[str]:
     """The names of several models in a file of arrays, or nothing."""
-    if path.is_dir() or folders.is_json(path) or format not in (None, "npz"):
+    several = ("npz", "hdf5")
+    if path.is_dir() or folders.is_json(path) or format not in (None, *several):
         return []
     looked = content.look(path, format, LeftOut(path, drop_malformed=True))
-    if looked.format != "npz":
+    if looked.format not in several:
         return []
     table = tables.of(looked)
     return array_files.models_of(table) if isinstance(table, _ARRAYS) else []

@@ -1,20 +1,16 @@
-"""Names of model and task, from a path by a pattern or from what a tool writes."""
+"""Names of model and task that a path has, by a pattern, and the labels for them."""
 
 import glob
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from .. import host
-from . import tools
 
 _FIELDS = ("model", "task")
 _PART = re.compile(r"\{(\w*)\}|(\*)")
 _ENDING = re.compile(r"\.[A-Za-z]\w*(\.gz)?$")
-# No summary of a harness is longer.
-_LONGEST_SUMMARY = 2**26
 
 
 class Pattern:
@@ -66,38 +62,6 @@ class Pattern:
         if match is None:
             raise ValueError(f"{path}: does not fit pattern={self.text!r}.")
         return {name: match[name] for name in self.fields}
-
-
-def from_tool(path: Path, format: str) -> dict[str, str]:
-    """The names that a tool writes into the paths of its files, or beside them."""
-    tool = tools.BY_NAME.get(format)
-    found: dict[str, str] = {}
-    if tool is None or not path.is_file():
-        return found
-    if task := tool.task_of(path):
-        found["task"] = task
-    if tool.beside:
-        models = {
-            name
-            for other in sorted(path.parent.iterdir())
-            if tool.beside.fullmatch(other.name) and (name := _model_of_summary(other))
-        }
-        # Two models that share a folder are told apart by nothing.
-        if len(models) == 1:
-            found["model"] = models.pop()
-    return found
-
-
-def _model_of_summary(path: Path) -> str:
-    """The model that a summary of lm-eval names, or ""."""
-    try:
-        if path.stat().st_size > _LONGEST_SUMMARY:
-            return ""
-        summary = json.loads(path.read_bytes())
-        name = summary["model_name"] or summary["config"]["model"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return ""
-    return name if isinstance(name, str) else ""
 
 
 class Labels:

@@ -152,13 +152,13 @@ class OutputsStream:
             yield _concatenated(held)
 
     def blocks(self) -> "OutputsBlocks":
-        """The blocks that `calib_jax.streaming.blocks` takes, which start anew too.
+        """The blocks that `calib_jax.streaming.blocks.fit_temperature` takes.
 
         Returns:
-          An iterable of tuples (values, labels) of NumPy arrays: `logits` or
-          `log_probabilities` `[n, C]` with `labels` `[n]`, or `scores` `[n]` with
-          `outcomes` `[n]`. An option that a row lacks has -inf. Iterating raises
-          `ValueError` if the file says no labels or outcomes.
+          An iterable, which starts anew too, of tuples (values, labels) of NumPy
+          arrays: `logits` or `log_probabilities` `[n, C]` with `labels` `[n]`, or
+          `scores` `[n]` with `outcomes` `[n]`. An option that a row lacks has -inf.
+          Iterating raises `ValueError` if the file says no labels or outcomes.
         """
         return OutputsBlocks(self)
 
