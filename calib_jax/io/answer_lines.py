@@ -1,5 +1,7 @@
 """The answers in a line of a file, with the request and the model they are of."""
 
+import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -29,7 +31,7 @@ _FOREIGN = {
 def parse(
     line: Any, names: dict[str, str], *, logits: bool = False
 ) -> tuple[list[Choice], list[MalformedError]]:
-    """The choices of a line, and why others in it are left out.
+    """The choices of a line, by index, and why others in it are left out.
 
     Args:
       line: text, bytes, or parsed JSON; a list of bodies counts as one line.
@@ -43,26 +45,34 @@ def parse(
     except MalformedError as error:
         return [], [error]
     for value in bodies:
-        num_before = len(found), len(reasons)
-        try:
-            line_of_body = mapping("the line", value)
-            identity, body = _body(line_of_body)
-            model = _model(body, line_of_body)
-            of_server = native_bodies if _is_native(body) else responses
-            for reduce, arguments in of_server.answers_of(body):
-                try:
-                    answer = reduce(*arguments)
-                    found.append(
-                        responses.checked(identity, model, answer, names, logits)
-                    )
-                except WithheldError:
-                    continue
-                except MalformedError as error:
-                    reasons.append(error)
-            if num_before == (len(found), len(reasons)):
-                raise UnansweredError("a content filter withheld every choice")
-        except MalformedError as error:
-            reasons.append(error)
+        of_request: list[Choice] = []
+        parts = _parts(value)
+        numbers = itertools.count()
+        for part in parts:
+            num_before = len(of_request), len(reasons)
+            try:
+                line_of_body = mapping("the line", part)
+                identity, body = _body(line_of_body)
+                model = _model(body, line_of_body)
+                of_server = native_bodies if _is_native(body) else responses
+                for reduce, arguments in of_server.answers_of(body):
+                    number = next(numbers)
+                    try:
+                        answer = reduce(*arguments)
+                        if len(parts) > 1:
+                            answer = dataclasses.replace(answer, index=number)
+                        of_request.append(
+                            responses.checked(identity, model, answer, names, logits)
+                        )
+                    except WithheldError:
+                        continue
+                    except MalformedError as error:
+                        reasons.append(error)
+                if num_before == (len(of_request), len(reasons)):
+                    raise UnansweredError("a content filter withheld every choice")
+            except MalformedError as error:
+                reasons.append(error)
+        found += sorted(of_request, key=lambda choice: choice.index)
     return found, reasons
 
 
@@ -70,7 +80,8 @@ def is_answer(line: Mapping[str, Any]) -> bool:
     """Whether a line looks like a body, or like one in a wrapper or a batch."""
     body = line
     for name in ("response", "body"):
-        inner = _unlisted(body.get(name))
+        inner = body.get(name)
+        inner = inner[0] if isinstance(inner, list) and inner else inner
         if isinstance(inner, Mapping):
             body = inner
     parts = body.get("choices", body.get("output"))
@@ -86,6 +97,14 @@ def is_foreign(body: Mapping[str, Any]) -> bool:
 
 def _is_native(body: Mapping[str, Any]) -> bool:
     return not {"choices", "output"} & set(body) and native_bodies.is_native(body)
+
+
+def _parts(line: Any) -> list[Any]:
+    """A line for each of several bodies of one request, as SGLang answers n > 1."""
+    kept = line.get("response") if isinstance(line, Mapping) else None
+    if isinstance(kept, list) and len(kept) > 1:
+        return [{**line, "response": body} for body in kept]
+    return [line]
 
 
 def _unlisted(response: Any) -> Any:

@@ -4,7 +4,7 @@ Shapes: B responses, N choices of a question. Everything runs on the host.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -249,6 +249,8 @@ _DENIAL = re.compile(
     r"may|could|would|nonsense|rubbish|jok\w*|kidding|chang\w*|scratch|reconsider\w*|recheck\w*|check\w*|hmm+|second|"
     r"reflection|revis\w*|retract\w*|better|suppos\w*|assum\w*|if)\b)"
 )
+# Each place where one starts.
+_DENIALS = re.compile(f"(?={_DENIAL.pattern})")
 
 
 class _Patterns(NamedTuple):
@@ -261,6 +263,8 @@ class _Patterns(NamedTuple):
     #: Behind "answer" in any sentence, or alone on a line.
     named: re.Pattern[str]
     anywhere: re.Pattern[str]
+    #: No word of denial is longer, nor a choice with what is behind it.
+    longest: int
 
 
 def _patterns(columns: _Columns) -> _Patterns:
@@ -286,6 +290,7 @@ def _patterns(columns: _Columns) -> _Patterns:
             re.MULTILINE,
         ),
         re.compile(word),
+        max(longest, 40),
     )
 
 
@@ -313,13 +318,14 @@ def _position(
         num_tokens -= 1
     joined = "".join(written[:num_tokens])
     start = _start(joined, text, "".join(written[num_tokens:]))
-    offset = -1 if start < 0 else _offset(joined[start:], patterns)
+    body = joined[start:]
+    offset = -1 if start < 0 else _offset(body, patterns)
     if offset < 0:
         return -1
     ends = np.cumsum([len(token) for token in written])
     place = int(np.searchsorted(ends, start + offset, side="right"))
     column = _column(columns, written[place])
-    word = patterns.anywhere.match(joined, start + offset)
+    word = patterns.anywhere.match(body, offset)
     # The token may write less or more than the choice.
     same = word and column is not None and column == _column(columns, word["choice"])
     return place if same else -1
@@ -328,9 +334,10 @@ def _position(
 def _offset(body: str, patterns: _Patterns) -> int:
     """Where the choice stands that is certain to be the answer, or -1."""
     opening = patterns.opening.match(body)
-    stated = list(patterns.stated.finditer(body))
-    certain = [head for head in stated if _is_whole(body, head, patterns)]
-    if opening and _is_whole(body, opening, patterns, explained=True):
+    stated = list(_stated(body, patterns))
+    text = _text(body, patterns)
+    certain = [head for head in stated if _is_whole(text, head, patterns)]
+    if opening and _is_whole(text, opening, patterns, explained=True):
         certain.append(opening)
     if not certain:
         return -1
@@ -349,6 +356,49 @@ def _offset(body: str, patterns: _Patterns) -> int:
 _CLAUSE = re.compile(r"\s{1,3}(?:is|was)\b")
 
 
+def _stated(body: str, patterns: _Patterns) -> Iterator[re.Match[str]]:
+    """Where choices are stated; one sentence's full stop is where the next starts."""
+    start = 0
+    while head := patterns.stated.search(body, start):
+        yield head
+        start = head.start("choice")
+
+
+class _Text(NamedTuple):
+    """What is behind any place of a text, found once: a text may state much.
+
+    Attributes:
+      body: the text.
+      end: where only blanks follow.
+      denial: where the last word of denial starts, or -1.
+      last: the choice that is written last, and where; "" and -1 without one.
+      other: where the last choice that is not that one is written, or -1.
+    """
+
+    body: str
+    end: int
+    denial: int
+    last: tuple[str, int]
+    other: int
+
+    def denies(self, start: int, choice: str, patterns: _Patterns) -> bool:
+        """Whether there is a denial or another choice from a place on."""
+        other = self.other if choice == self.last[0] else self.last[1]
+        if max(other, self.denial) >= start:
+            return True
+        # A word right there begins there, whatever mark is in front.
+        near = self.body[start : start + patterns.longest]
+        word = patterns.anywhere.match(near)
+        return bool(_DENIAL.match(near) or (word and word["choice"] != choice))
+
+
+def _text(body: str, patterns: _Patterns) -> _Text:
+    denial = max((found.start() for found in _DENIALS.finditer(body)), default=-1)
+    last = {word["choice"]: word.start() for word in patterns.anywhere.finditer(body)}
+    ranked = sorted(last.items(), key=lambda pair: -pair[1]) + [("", -1)] * 2
+    return _Text(body, len(body.rstrip()), denial, ranked[0], ranked[1][1])
+
+
 def _ends(body: str, head: re.Match[str]) -> bool:
     """Whether the sentence or the line ends with the choice."""
     return head["mark"].rstrip("*_").endswith((".", "!")) or (
@@ -357,32 +407,28 @@ def _ends(body: str, head: re.Match[str]) -> bool:
 
 
 def _is_whole(
-    body: str, head: re.Match[str], patterns: _Patterns, explained: bool = False
+    text: _Text, head: re.Match[str], patterns: _Patterns, explained: bool = False
 ) -> bool:
     """Whether a choice, its option's words and an explanation are all that follows."""
-    end = head.end()
-    rest = body[end:]
+    body, end = text.body, head.end()
     if head["choice"].isdigit() and "!" in head["mark"]:
         return False
-    if not rest.strip():
+    if end >= text.end:
         return True
-    if _DENIAL.search(rest) or any(
-        word["choice"] != head["choice"] for word in patterns.anywhere.finditer(rest)
-    ):
+    if text.denies(end, head["choice"], patterns):
         return False
     # "1. First" may be an item of a list, and "3!" is a product.
     item = head["choice"].isdigit() and explained and not head["label"]
-    comma = explained and len(head["choice"]) > 1 and rest[0] == ","
+    comma = explained and len(head["choice"]) > 1 and body[end] == ","
     listed = not item and (
         ")" in body[head.end("choice") : end]
         or ("." in head["mark"] and not head["sentence"])
     )
     ends = [end]
-    if (comma or (listed and rest[0] != ",")) and (words := _WORDS.match(body, end)):
+    if (comma or (listed and body[end] != ",")) and (words := _WORDS.match(body, end)):
         ends.append(words.end())
     return any(
-        not body[end:].strip() or (explained and _EXPLAINED.match(body, end))
-        for end in ends
+        end >= text.end or (explained and _EXPLAINED.match(body, end)) for end in ends
     )
 
 
@@ -390,14 +436,20 @@ def _start(joined: str, text: str, rest: str) -> int:
     """Where the tokens begin to write the text, behind any thought, or -1."""
     wanted = "".join(_VISIBLE.findall(text))
     places = [match.start() for match in _VISIBLE.finditer(joined + rest)]
-    shown = "".join((joined + rest)[place] for place in places)
+    shown = "".join(_VISIBLE.findall(joined + rest))
     # The tokens at the end, which are special or blank, are seldom part of the text.
-    found = shown.rfind(wanted, 0, len(_VISIBLE.findall(joined)))
-    found = shown.rfind(wanted) if found < 0 else found
+    found = _last(shown[: len(_VISIBLE.findall(joined))], wanted)
+    found = _last(shown, wanted) if found < 0 else found
     thought = max((match.end() for match in _THOUGHT.finditer(joined)), default=0)
     if not wanted or found < 0 or _THINKING.search(joined, thought):
         return -1
     return max(places[found], thought)
+
+
+def _last(text: str, part: str) -> int:
+    """As `text.rfind(part)`, whose time may go by the square of the lengths."""
+    found = text[::-1].find(part[::-1])
+    return found if found < 0 else len(text) - found - len(part)
 
 
 def _written(token: str) -> str:

@@ -56,6 +56,8 @@ class LogProbabilities(plain.Result):
       top_starts: int64 `[S + 1]`, where each token's alternatives start.
       top_tokens: str `[P]`, the alternatives, in the server's order.
       top_values: float32 `[P]`, their log-probabilities.
+      top_numbered: bool `[B]`, responses whose server gave the alternatives' numbers in
+        the vocabulary: two that are written alike are two tokens.
     """
 
     ids: tuple[str, ...]
@@ -68,6 +70,7 @@ class LogProbabilities(plain.Result):
     top_starts: np.ndarray
     top_tokens: np.ndarray
     top_values: np.ndarray
+    top_numbered: np.ndarray
 
     @functools.cached_property
     def log_likelihoods(self) -> np.ndarray:
@@ -90,8 +93,8 @@ class LogProbabilities(plain.Result):
         """The tokens listed at one place of a response, each with its log-probability.
 
         The alternatives and the chosen token. A token that the server lists twice with
-        one log-probability is there once; with two, these are two tokens that are
-        written alike.
+        one log-probability is there once; with two, or with two numbers of the
+        vocabulary, these are two tokens that are written alike.
 
         Args:
           row: of the response, from 0 to B - 1.
@@ -110,16 +113,15 @@ class LogProbabilities(plain.Result):
             return []
         at = self.starts[row] + position
         top = slice(self.top_starts[at], self.top_starts[at + 1])
-        # Of equal pairs a dictionary keeps the first.
         pairs = zip(self.top_tokens[top], self.top_values[top].tolist(), strict=True)
-        seen = dict.fromkeys(pairs)
+        seen = list(pairs if self.top_numbered[row] else dict.fromkeys(pairs))
         token, value = self.tokens[at], float(self.values[at])
         # The chosen token may be among the alternatives, with another rounding.
         if not np.isnan(value) and not any(
             other == token and abs(number - value) < _SAME for other, number in seen
         ):
-            seen[token, value] = None
-        return list(seen)
+            seen.append((token, value))
+        return seen
 
 
 # Log-probabilities of one token this close are the same entry.
@@ -164,7 +166,7 @@ def read_log_probabilities(
         raise.
 
     Returns:
-      `LogProbabilities`, in the order of lines and of the choices in them. Servers
+      `LogProbabilities`, in the order of lines, and of choices by their index. Servers
       write batches in any order: match rows by `ids`.
 
     Raises:
@@ -208,9 +210,14 @@ def read_log_probabilities(
         for reason in reasons:
             refuse(number, str(reason))
     # The last piece of a stream looks like a whole answer: the others tell.
+    # Those without an id are pieces of nothing else.
     pieces = {(one.identity, one.index) for _, one in rows if not one.finished}
-    for number, one in rows if pieces else []:
-        if (one.identity, one.index) in pieces:
+    pieces = {key for key in pieces if key[0]}
+    whole = []
+    for number, one in rows:
+        if one.finished and (one.identity, one.index) not in pieces:
+            whole.append((number, one))
+        else:
             refuse(number, responses.PIECE)
     if malformed:
         shown = "; ".join(malformed[:5])
@@ -219,9 +226,7 @@ def read_log_probabilities(
             f"{name}: malformed {shown}{more}. Fix them, or leave them out with "
             "on_malformed=."
         )
-    return joined(
-        [row for row in rows if (row[1].identity, row[1].index) not in pieces]
-    )
+    return joined(whole)
 
 
 def joined(rows: list[tuple[int, responses.Choice]]) -> LogProbabilities:
@@ -238,6 +243,7 @@ def joined(rows: list[tuple[int, responses.Choice]]) -> LogProbabilities:
         top_starts=_starts(count for choice in choices for count in choice.counts),
         top_tokens=_strings(choice.top_tokens for choice in choices),
         top_values=_floats(choice.top_values for choice in choices),
+        top_numbered=np.array([choice.numbered for choice in choices], bool),
     )
 
 

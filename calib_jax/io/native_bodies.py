@@ -53,7 +53,9 @@ def answers_of(body: _Body) -> Iterator[tuple[Any, tuple[Any, ...]]]:
         yield server.reduce, (body,)
         return
     for place, part in enumerate(listed("outputs", parts)):
-        yield _of_vllm, (mapping(f"outputs[{place}]", part), place)
+        part = mapping(f"outputs[{place}]", part)
+        index = part.get("index")
+        yield _of_vllm, (part, place if index is None else index)
 
 
 def _asked(server: str, ask: str, written: Any, kept: Any) -> list[Any]:
@@ -168,7 +170,8 @@ def _of_sglang(body: _Body) -> Answer:
         meta.get(where),
     )
     pairs = [_of_triple(where, one) for one in kept]
-    tops: list[list[_Pair]] = [[] for _ in pairs]
+    # By their numbers: one that is in both lists is one token.
+    tops: list[dict[int, _Pair]] = [{} for _ in pairs]
     for name in ("output_top_logprobs", "output_token_ids_logprobs"):
         if (lists := meta.get(name)) is None:
             continue
@@ -177,14 +180,18 @@ def _of_sglang(body: _Body) -> Answer:
         for top, one in zip(tops, lists, strict=True):
             # One without a number, as for a token that was not asked for, says nothing.
             found = [] if one is None else listed(name, one)
-            top += [_of_triple(name, triple) for triple in found if triple is not None]
+            for triple in found:
+                if triple is not None:
+                    pair = _of_triple(name, triple)
+                    top.setdefault(triple[1], pair)
     return Answer(
         where=where,
         index=0,
         text=text,
         tokens=[token for token, _ in pairs],
         values=[value for _, value in pairs],
-        tops=tops,
+        tops=[list(top.values()) for top in tops],
+        numbered=True,
     )
 
 
@@ -198,11 +205,9 @@ def _of_triple(name: str, triple: Any) -> _Pair:
 
 def _token(name: str, number: Any, text: Any = None) -> Any:
     """The token's text, or its number where there is none."""
-    if text is not None:
-        return text
     if type(number) is not int:
         raise MalformedError(f"{name}: expected a token's number, got {shown(number)}")
-    return f"{TOKEN_ID}{number}"
+    return f"{TOKEN_ID}{number}" if text is None else text
 
 
 def _of_inference(body: _Body) -> Answer:
@@ -269,6 +274,7 @@ def _of_vllm(body: _Body, index: int = 0) -> Answer:
         tokens=tokens,
         values=[value for _, value in chosen],
         tops=[list(step.values()) if len(step) > 1 else [] for step in steps],
+        numbered=True,
     )
 
 
@@ -344,10 +350,26 @@ def _is_vllm(body: _Body) -> bool:
     if kept:
         # Numbers alone may be those of options.
         ends = {"cumulative_logprob", "finish_reason"} & own
-        return bool(ends) and bool({"token_ids", "text"} & own)
+        return bool(ends and {"token_ids", "text"} & own) or _is_flat(body)
     return {"token_ids", "logprobs"} <= own or (
         "cumulative_logprob" in own and bool({"token_ids", "text"} & own)
     )
+
+
+# Without a text, what makes a list of numbers that of options.
+_OF_OPTIONS = {
+    *("label", "labels", "target", "targets", "y_true", "gold", "gold_label", "answer"),
+    *("gold_index", "ground_truth", "prediction", "pred", "choices", "options"),
+}
+
+
+def _is_flat(body: _Body) -> bool:
+    """Whether a body has a number and a log-probability of each token."""
+    ids, kept = body.get("token_ids"), body["logprobs"]
+    if not (isinstance(ids, list) and isinstance(kept, list)):
+        return False
+    of_tokens = len(ids) == len(kept) and all(type(one) is int for one in ids)
+    return of_tokens and ("text" in body or _OF_OPTIONS.isdisjoint(body))
 
 
 class _Server(NamedTuple):

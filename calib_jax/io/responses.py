@@ -50,6 +50,8 @@ class Choice:
       finished: False for a completion without a reason to end, a piece of a stream.
       refused: True if the text is a refusal.
       sampled: True if the body says that its numbers are those after the sampler.
+      numbered: True if each alternative is there once, by its number in the vocabulary:
+        two that are written alike are two tokens.
       model: that gave the answer; "" where the body does not say it.
       tokens: the T tokens of the answer.
       values: float32 `[T]`, their log-probabilities, or logits where these were asked
@@ -65,6 +67,7 @@ class Choice:
     finished: bool
     refused: bool
     sampled: bool
+    numbered: bool = False
     model: str
     tokens: list[str]
     values: np.ndarray
@@ -84,7 +87,7 @@ class Answer:
       finished: False for a piece of a stream.
       refused: True for a refusal.
       echoed: True if the first log-probability may be null, that of a prompt's start.
-      sampled: as in `Choice`.
+      sampled, numbered: as in `Choice`.
       tokens: the T tokens.
       values: T log-probabilities.
       tops: T lists of pairs of an alternative and its log-probability.
@@ -97,6 +100,7 @@ class Answer:
     refused: bool = False
     echoed: bool = False
     sampled: bool = False
+    numbered: bool = False
     tokens: list[Any]
     values: list[Any]
     tops: list[list[tuple[Any, Any]]]
@@ -333,6 +337,7 @@ def checked(
         finished=answer.finished,
         refused=answer.refused,
         sampled=answer.sampled,
+        numbered=answer.numbered,
         model=model,
         tokens=[names.setdefault(token, token) for token in answer.tokens],
         values=np.concatenate([first, known]),

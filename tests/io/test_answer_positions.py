@@ -78,6 +78,10 @@ Not A. Therefore, the correct option is: **B**
 I do not think that it is A.\n\nThe answer is B.
 A) is Paris, C) is Bonn. The answer is B.
 B. Rome. The answer is B.
+The answer is B. The answer is B.
+Answer: B.\nAnswer: B.
+I see. The answer is B. So the answer is B.
+The answer is B.\n\n\boxed{B}.\n\n**Answer:** B.
 """.strip("\n").split("\n")
 ANSWERS = [text.replace(r"\n", "\n") for text in ANSWERS]
 
@@ -101,6 +105,8 @@ The answer is A or B.
 The answer is not A.
 The wrong answer is A.
 The answer is A. No, wait, the answer is B.
+The answer is A. The answer is B.
+The answer is A. The answer is B. The answer is A.
 The answer is A\n\nB
 The answer is A's.
 The answer is Apple.
@@ -192,6 +198,9 @@ def test_thinking():
     assert positions([*thought, "</think>", "\n", "B"], "B") == len(thought) + 2
     assert positions([*thought, "B"], "B") == len(thought)
     assert positions([*thought, "B"], "C") == -1
+    # No mark, not even a blank, is between a thought and the answer.
+    for last in (".", "-", "/"):
+        assert positions(["So", " B", last, "A"], "A") == 3
     harmony = "<|channel|>analysis<|message|>A.<|end|><|channel|>final<|message|>"
     before = tokens_of(harmony)
     assert positions([*before, "B", "<|return|>"], "B") == len(before)
@@ -291,11 +300,21 @@ def test_from_answers_to_their_log_probabilities():
         ["A", *"\n" * 40_000, "B"],
         ["A", *")" * 40_000],
         ["<think>"] * 8000,
+        [*tokens_of("The answer is A. ") * 8000, "B"],
+        ["Answer", ":", " A", ") Rome\n"] * 20_000,
+        ["A", ".\n"] * 20_000,
     ],
 )
 def test_long_texts_take_no_time(tokens):
     start = time.process_time()
     assert positions(tokens) == -1
+    assert time.process_time() - start < 5
+
+
+def test_an_answer_that_loops_takes_no_time():
+    start = time.process_time()
+    assert positions(tokens_of("The answer is A. ") * 8000) == 3
+    assert positions(["x"] * 200_000, "xy" + "x" * 100_000) == -1
     assert time.process_time() - start < 5
 
 

@@ -278,6 +278,10 @@ def test_what_vllm_writes_without_a_server(tmp_path):
     assert outputs.scores.tolist() == [np.float32(-0.325)]
     flat["cumulative_logprob"] = -1.0
     assert "do not add up" in one_line(write(tmp_path / "a", [flat]))
+    flat = {"id": "q", "token_ids": [1, 2], "logprobs": [-0.5, -0.25]}
+    for more in ({}, {"text": "a b"}, {"text": "B", "label": "B"}):
+        outputs = read(write(tmp_path / "a", [flat | more]))
+        assert outputs.format == "answers" and outputs.scores.tolist() == [-0.375]
     # The whole output of a request, with two answers.
     parts = [vllm_objects([step(values)], index=k) for k, values in enumerate(VALUES)]
     line = {"id": "q", "request_id": "0", "prompt": "Is it so?", "outputs": parts[:2]}
@@ -411,7 +415,10 @@ def test_tables_that_look_like_bodies(tmp_path):
         assert outputs.format == "jsonl" and outputs.scores.tolist() == [0.5]
     # Of options, whose numbers are not those of an answer's tokens.
     values = {"logprobs": [-0.5, -1.0], "label": 1}
-    for more in ({"response": "B"}, {"token_ids": [32, 33]}, {"text": "B"}):
+    for more in (
+        *({"response": "B"}, {"token_ids": [32, 33]}, {"text": "B"}),
+        *({"text": "B", "token_ids": [33]}, {"text": "B", "token_ids": ["A", "B"]}),
+    ):
         outputs = read(write(tmp_path / "a", [{"id": "a", **values, **more}]))
         assert outputs.format == "jsonl" and outputs.labels.tolist() == [1]
         np.testing.assert_array_equal(outputs.log_probabilities, [[-0.5, -1.0]])

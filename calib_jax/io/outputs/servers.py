@@ -60,7 +60,8 @@ def read(
     held: list[_Held] = []
     for one in _choices(lines, places, left_out, found):
         if not one.choice.finished:
-            pieces.add((one.choice.identity or one.identity, one.choice.index))
+            if identity := one.choice.identity or one.identity:
+                pieces.add((identity, one.choice.index))
             left_out.refuse(responses.PIECE, places.name_of(one.place))
             continue
         held.append(one)
@@ -122,6 +123,7 @@ def _choices(
     found: "_Found",
 ) -> Iterator["_Held"]:
     seen: dict[str, str] = {}
+    nameless: dict[int, int] = {}
     for place, line in lines:
         if len(seen) > _NAMES:
             seen.clear()
@@ -134,6 +136,14 @@ def _choices(
             else:
                 left_out.refuse(str(error), places.name_of(place))
         cost = _cost(line) if choices else np.nan
+        if choices and len(places.paths) > 1 and not _has_id(line):
+            # The name of a file is the id of its only answer.
+            if nameless.setdefault(place.file, place.order) != place.order:
+                raise ValueError(
+                    f"{left_out.path}: a second answer without an id, at "
+                    f"{places.name_of(place)}, in one of several files: give each line "
+                    "an id (custom_id), or write one answer a file."
+                )
         for choice in choices:
             identity = choice.identity if _has_id(line) else places.stem(place) or ""
             if bool(identity) != found.has_ids:
@@ -158,7 +168,10 @@ def _cost(line: Mapping[str, Any]) -> float:
     given = next((line[name] for name in names.NAMES["cost"] if name in line), None)
     if isinstance(given, bool) or not isinstance(given, int | float):
         return float("nan")
-    return float(given)
+    try:
+        return float(given)
+    except OverflowError:
+        return float("nan")
 
 
 class _Held(NamedTuple):
