@@ -126,6 +126,37 @@ def test_several_samples_a_task(tmp_path):
     assert len(read(write(tmp_path / "b.jsonl", rows), labels=labels)) == 4
 
 
+def test_samples_in_files_of_their_own(tmp_path):
+    """The tenth is behind the second, and names that count nothing are no order."""
+    labels = tmp_path / "r.json"
+    statuses = ["fail"] * 10 + ["pass"]
+    write(labels, json.dumps(bigcodebench(t0=statuses)))
+    folder = tmp_path / "answers"
+    folder.mkdir()
+    for k in range(11):
+        line = answer("BigCodeBench/0", -k - 1.0)
+        write(folder / f"b1_{k}.json", [line])
+    outputs = read(folder, labels=labels)
+    assert outputs.scores[outputs.outcomes == 1].tolist() == [-11]
+    assert outputs.ids[-1] == "BigCodeBench/0/10"
+    assert any("order of the numbers in their names" in one for one in outputs.notes)
+    for name in ("b1_x.json", "b2_11.json", "b1_007.json", "b1.json", "b1_3_1.json"):
+        (folder / "b1_10.json").rename(folder / name)
+        message = one_line(folder, labels=labels)
+        assert "in files whose names do not count them, such as 'b1" in message
+        (folder / name).rename(folder / "b1_10.json")
+    # One file for each task needs no numbers.
+    write(labels, json.dumps(bigcodebench(t0=statuses[-2:], t1=["pass", "fail"])))
+    folder = tmp_path / "tasks"
+    folder.mkdir()
+    for k in range(2):
+        lines = [answer(f"BigCodeBench/{k}", *(-0.5, -0.25))]
+        write(folder / ("x", "y")[k], lines).rename(folder / f"{'xy'[k]}.json")
+    outputs = read(folder, labels=labels)
+    assert outputs.outcomes.tolist() == [0, 1, 1, 0]
+    assert not any("numbers in their names" in one for one in outputs.notes)
+
+
 def test_other_numbers_of_samples_are_not_joined(tmp_path):
     labels = write(
         tmp_path / "r.json", json.dumps(evalplus(t2=[PASS, FAIL], t3=[FAIL, FAIL]))

@@ -290,6 +290,22 @@ def test_the_model_that_a_summary_names(tmp_path):
     assert "samples of several models, acme__m, other__m" in one_line(tmp_path)
 
 
+def test_samples_of_another_run_than_the_summary(tmp_path):
+    """Whose they are is not known."""
+    for task, day in (("arc", "29"), ("law", "30")):
+        name = NAME.format(task).replace("-29T", f"-{day}T")
+        write(tmp_path / name, [sample(0, VALUES[0], 1)])
+    summary = tmp_path / "results_2026-11-29T20-08-00.204867.json"
+    write(summary, '{"model_name": "acme/m"}')
+    outputs = read(tmp_path)
+    assert len(outputs) == 2 and outputs.model == ""
+    (note,) = outputs.notes
+    assert "other files are of acme/m, and beside samples_law_2026-11-30" in note
+    write(tmp_path / summary.name.replace("29T", "30T"), '{"model_name": "acme/m"}')
+    outputs = read(tmp_path)
+    assert outputs.model == "acme/m" and outputs.notes == ()
+
+
 def test_rows_without_acc(tmp_path):
     lines = [sample(k, VALUES[k], (1, 3, 3)[k]) for k in range(3)]
     del lines[1]["acc"]

@@ -165,6 +165,17 @@ def test_statistics_that_contradict_the_answers(tmp_path):
     assert "on 1 of 2 rows (first: request state 0, id 'a')" in note
 
 
+def test_statistics_of_some_questions(tmp_path):
+    """Others are not judged in another way."""
+    states = [answer("a", "A.", -0.5), answer("b", "A.", -1.5), answer("c", "A", -2.5)]
+    stats = [statistics("a", quasi_exact_match=1.0)]
+    outputs = read(run(tmp_path, scenario(*states), stats))
+    assert outputs.ids == ("a",) and outputs.outcomes.tolist() == [1]
+    assert outputs.dropped == {"no outcome": 2}
+    (note,) = [one for one in outputs.notes if "and so no outcome" in one]
+    assert note.startswith("2 of 3 rows have no quasi_exact_match in per_instance_")
+
+
 def test_a_metric_that_is_named(tmp_path):
     states = [
         answer("a", "x y", -0.5, options=None),

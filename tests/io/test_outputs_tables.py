@@ -412,3 +412,14 @@ def test_what_can_be_read_once_is_no_file(tmp_path):
     assert r"lines end in \r alone" in one_line(path)
     path = write(path, '{"id": 1, "score": 0.5}{"id": 2, "score": 0.5}')
     assert "cut off" not in one_line(path)
+
+
+def test_log_probabilities_that_float32_does_not_have(tmp_path):
+    """They are -inf, and a row of nothing else says nothing."""
+    lines = [
+        {"logprobs": [-1e300, -0.25], "label": 1},
+        {"logprobs": [-1e300, -1e39], "label": 1},
+    ]
+    outputs = read(write(tmp_path / "a.jsonl", lines))
+    assert outputs.log_probabilities.tolist() == [[-np.inf, -0.25]]
+    assert outputs.dropped == {"no option has a probability": 1}

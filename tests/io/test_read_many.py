@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import output_files as files
 import pytest
+from servers import chat, entry
 
 import calib_jax as cj
 
@@ -160,6 +161,24 @@ def test_a_file_of_several_models(tmp_path):
     assert named(outputs) == [("a", "law"), ("b", "law")]
     for one, values in zip(outputs, scores, strict=True):
         np.testing.assert_array_equal(one.scores, values)
+
+
+def test_a_file_of_answers_of_several_models(tmp_path):
+    lines = [
+        chat("a", [entry("a", -k)], custom_id=f"q{k // 2}", model="ab"[k % 2])
+        for k in range(1, 7)
+    ]
+    path = files.write(tmp_path / "law.jsonl", lines)
+    outputs = read(path, pattern="{task}")
+    assert named(outputs) == [("b", "law"), ("a", "law")]
+    assert [one.scores.tolist() for one in outputs] == [[-1, -3, -5], [-2, -4, -6]]
+    lines[0].pop("model")
+    files.write(path, lines)
+    message = one_line(path, pattern="{task}")
+    assert "and others that name no model: put each model's into a file" in message
+    # Another error is not hidden behind the models.
+    files.write(path, [*lines[1:], "{"])
+    assert "malformed line 6" in one_line(path, pattern="{task}")
 
 
 def test_folders_of_one_answer_a_file(tmp_path):

@@ -238,7 +238,9 @@ def test_what_blocks_decide_each_for_itself(tmp_path):
     lines = [{"score": 0.25 + k / 8, "label": k % 2} for k in range(6)]
     stream = cj.io.stream_outputs(of(*lines), size=2)
     assert [one.of_class_one for one in stream] == [True] * 3
-    assert "labels of 0 and 1 beside scores of 0.5" in fails(of(*reversed(lines)))
+    stream = cj.io.stream_outputs(of(*reversed(lines)), size=2)
+    assert [one.of_class_one for one in stream] == [True] * 3
+    assert "labels of 0 and 1 beside scores of 0.5" in fails(of(*lines[2:]), size=2)
     # Names of classes are those that occur.
     lines = [{"score": 0.5, "label": one, "prediction": one} for one in "aabb"]
     assert "the names of classes (pass choices=)" in fails(of(*lines), size=2)
@@ -246,12 +248,92 @@ def test_what_blocks_decide_each_for_itself(tmp_path):
     assert [one.labels.tolist() for one in stream] == [[0, 0], [1, 1]]
 
 
+def one_choice(folder):
+    """The last answer has the log-probability of one choice alone."""
+    lines = [chat("A", [entry("A", -1, ("A", -1), ("B", -1.5))]) for _ in range(4)]
+    lines.append(chat("A", [entry("A", -1, ("A", -1))]))
+    return write(folder / "a.jsonl", lines), {"choices": ["A", "B"]}
+
+
+def unlike(folder):
+    """Predictions of one block are none of its labels."""
+    pairs = ["aa", "ba", "ab", "ba", "ab"]
+    lines = [{"score": 0.5, "label": y, "prediction": p} for y, p in pairs]
+    return write(folder / "a.jsonl", lines), {}
+
+
+def ones(folder):
+    labels = [0, 1, 2, 1, -1, 1]
+    lines = [{"logits": [1.0, 2.0, 3.0], "label": one} for one in labels]
+    return write(folder / "a.jsonl", lines), {}
+
+
+def ranked(folder):
+    """Two rows of timm's, the last of which is sorted."""
+    logits = LOGITS.ravel()[:48].reshape(-1, 12).copy()
+    logits[-1] = -np.sort(-logits[-1])
+    lines = ["filename," + ",".join(f"logit_{k}" for k in range(12))]
+    lines += [f"{k}.jpg," + ",".join(map(str, row)) for k, row in enumerate(logits)]
+    return write(folder / "a.csv", "\n".join(lines) + "\n"), {}
+
+
+@pytest.mark.parametrize("make", [one_choice, unlike, ones, ranked])
+@pytest.mark.parametrize("size", [2, 3, 4, 9])
+def test_what_no_block_can_tell(tmp_path, make, size):
+    path, more = make(tmp_path)
+    expected = read(path, **more)
+    blocks = list(cj.io.stream_outputs(path, size=size, **more))
+    for field in ("ids", "labels", "outcomes", "predictions"):
+        whole = getattr(expected, field)
+        parts = [getattr(one, field) for one in blocks]
+        assert whole is None or np.concatenate(parts).tolist() == list(whole)
+
+
+@pytest.mark.parametrize("size", [1, 2, 9])
+def test_what_is_wrong_of_all_blocks(tmp_path, size):
+    path, more = one_choice(tmp_path)
+    lines = path.read_text().splitlines()[-1:] * 3
+    message = fails(write(path, "\n".join(lines)), size=size, **more)
+    assert "no row has log-probabilities of two choices" in message
+    path, more = ones(tmp_path)
+    lines = path.read_text().splitlines()
+    # The first block has a label, and the last none.
+    write(path, "\n".join([lines[1], lines[1], lines[4], lines[4]]))
+    assert "labels are 1 and -1" in fails(path, size=size)
+    lines = [{"score": 0.5, "label": "b", "prediction": "a"}] * 4
+    assert "predictions are like 'a'" in fails(write(path, lines), size=size)
+    path, more = ranked(tmp_path)
+    lines = path.read_text().splitlines()
+    write(path, "\n".join([lines[0], *lines[-1:] * 4]))
+    assert "12 numbers in each row, all sorted" in fails(path, size=size)
+
+
+def test_answers_of_one_of_several_models(tmp_path):
+    lines = [
+        chat("a", [entry("A", -1 - k)], custom_id=f"n{k}", model=f"m{k // 5}")
+        for k in range(10)
+    ]
+    path = write(tmp_path / "a.jsonl", lines)
+    message = fails(path, size=5)
+    assert "the model: only all rows tell" in message and "with model=" in message
+    assert "say which, with model=" in fails(path, size=10)
+    for size in (1, 3, 10):
+        stream = cj.io.stream_outputs(path, size=size, model="m1")
+        scores = np.concatenate([one.scores for one in stream])
+        assert scores.tolist() == read(path, model="m1").scores.tolist()
+        assert stream.num_rows == 5
+    with pytest.raises(ValueError, match=r"model: .*a.jsonl has no answers of 'x'"):
+        list(cj.io.stream_outputs(path, size=2, model="x"))
+
+
 def test_what_blocks_of_tools_decide(tmp_path):
     path = tmp_path / "a.jsonl"
     lines = [sample(k, [-1.0, -2.0], 0, filter=f"f{k // 4}") for k in range(8)]
     assert "the filter of " in fails(write(path, lines))
     lines = [sample(k, [-1.0, -2.0], 1, options=[" 1", " 0"]) for k in range(8)]
-    assert "targets are numbers or texts of options" in fails(write(path, lines))
+    message = fails(write(path, lines), size=8)
+    assert "whether targets are numbers or texts of options: only all rows" in message
+    assert message.endswith("are not enough: read the file with read_outputs.")
     lines = [
         {"id": k, "response": decision(choice("ok", {"x": 0.5, "yz"[k // 4]: 0.5}))}
         for k in range(8)
@@ -311,6 +393,8 @@ def test_errors_are_found_where_they_stand(tmp_path):
         ({"progress": 3}, "progress: expected a function"),
         ({"kind": "odds"}, "kind: expected one of"),
         ({"format": "odds"}, "format: expected one of"),
+        ({"model": 1}, "model: expected a name, since blocks do not count"),
+        ({"model": "1"}, "model: expected a name, since blocks do not count"),
     ],
 )
 def test_wrong_arguments(tmp_path, more, shows):

@@ -1,6 +1,7 @@
 """Runs of inspect_ai with its mock model, read from its files and its objects."""
 
 import gc
+import random
 import subprocess
 import sys
 import warnings
@@ -181,6 +182,27 @@ def test_choices_that_the_solver_shuffles(tmp_path):
     )
     found = inspect_runs.run(task, map(inspect_runs.letter, shares), tmp_path)
     assert "shuffle the choices of the data set" in one_line(found)
+
+
+@solver.solver
+def shuffling():
+    inner = solver.multiple_choice(shuffle=random.Random(3))
+
+    async def solve(state, generate):
+        return await inner(state, generate)
+
+    return solve
+
+
+def test_choices_that_a_solver_of_ones_own_shuffles(tmp_path):
+    counts = [4] * 8
+    shares = inspect_runs.shares(counts)
+    task = inspect_runs.task("toy", inspect_runs.questions(counts), shuffling())
+    found = inspect_runs.run(task, map(inspect_runs.letter, shares), tmp_path)
+    assert not any("shuffle" in step.params for step in found.plan.steps)
+    assert "8 x multiple_choice(shuffle=True)" in one_line(found)
+    assert "8 x multiple_choice(shuffle=True)" in one_line(found.location)
+    assert len(read(found, kind="scores")) == 8
 
 
 def test_a_run_that_is_tried_again(tmp_path):

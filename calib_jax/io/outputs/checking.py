@@ -94,7 +94,11 @@ def checked(rows: Rows, left_out: LeftOut, smoothing: float | None) -> Rows:
                 rows.values = rows.values.astype(np.float32)
         bad = _any(rows.values, np.isposinf)
         rows = _without(rows, bad, "a logit of +inf", left_out)
-    nothing = 0.0 if rows.kind == "probabilities" else -np.inf
+    nothing = {
+        "probabilities": 0.0,
+        # What is below becomes -inf.
+        "log_probabilities": float(np.finfo(np.float32).min),
+    }.get(rows.kind, -np.inf)
     bad = ~_any(rows.values, lambda block: (block > nothing) | np.isnan(block))
     rows = _without(rows, bad, "no option has a probability", left_out)
     if rows.kind != "logits":
@@ -182,7 +186,8 @@ def _log_probabilities(rows: Rows, smoothing: float | None) -> np.ndarray:
                 wide = (1 - smoothing) * wide + smoothing * even
             with np.errstate(divide="ignore"):
                 wide = np.log(wide)
-        found[start : start + len(block)] = np.minimum(wide, 0.0)
+        with np.errstate(over="ignore"):
+            found[start : start + len(block)] = np.minimum(wide, 0.0)
         start += len(block)
     if smoothing is not None:
         rows.notes.append(

@@ -1,6 +1,7 @@
 """Which files of a folder are read."""
 
 import itertools
+import re
 from pathlib import Path
 
 from . import names, tools
@@ -82,13 +83,24 @@ def files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
 
 
 def below(folder: Path) -> list[Path]:
-    """All files below a folder, without hidden ones."""
+    """All files below a folder, without hidden ones; `x_2` is before `x_10`."""
     every = list(itertools.islice(folder.rglob("*"), _MOST_FILES + 1))
     if len(every) > _MOST_FILES:
         raise ValueError(f"{folder}: holds more than {_MOST_FILES} files.")
-    return sorted(
+    found = [
         path
         for path in every
         if not any(one.startswith(".") for one in path.relative_to(folder).parts)
         and path.is_file()
-    )
+    ]
+    return sorted(found, key=lambda path: ([*map(_natural, path.parts)], path))
+
+
+def _natural(text: str) -> list[str | tuple[int, str]]:
+    """A key by which names are sorted as one counts: texts and numbers in turn."""
+    parts = re.split(r"([0-9]+)", text)
+    # As texts, which may have any number of digits.
+    return [
+        (len(digits := part.lstrip("0")), digits) if number % 2 else part
+        for number, part in enumerate(parts)
+    ]

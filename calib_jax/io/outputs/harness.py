@@ -77,8 +77,16 @@ def read(
             f"{left_out.path}: holds samples of several models, {some(models)}: read "
             "one model's folder at a time."
         )
-    rows.model = models[0] if models else ""
     files = {rows.places.file(row) for row in range(len(rows))}
+    unnamed = [places.paths[one] for one in sorted(files)]
+    unnamed = [path for path in unnamed if not model_of(path)]
+    if models and not unnamed:
+        (rows.model,) = models
+    elif models:
+        rows.notes.append(
+            f"The model is not known: other files are of {models[0]}, and beside "
+            f"{some([path.name for path in unnamed])} is no results_*.json of that run."
+        )
     if len(tasks := {task_of(places.paths[one]) or "" for one in files}) == 1:
         (rows.task,) = tasks
     named = choices_of(rows)

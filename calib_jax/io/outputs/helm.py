@@ -322,9 +322,17 @@ def _add_outcomes(rows: Rows, found: list[_Row], metric: str | None) -> None:
     taken = metric or (known[0] if known else "")
     right = np.array([row.right for row in found])
     stated = _stated(found, taken)
-    rows.outcomes = np.where(np.isnan(stated), right, stated)
-    if not np.isnan(stated).all():
+    # Of two ways of judging one is taken for all rows.
+    unknown = np.isnan(stated)
+    rows.outcomes = right if unknown.all() else stated
+    if not unknown.all():
         rows.notes.append(_note_of_metric(taken, known))
+    if unknown.any() and not unknown.all():
+        rows.notes.append(
+            f"{int(unknown.sum())} of {len(rows)} rows have no {taken} in "
+            f"{helm_runs.STATISTICS} (first: {rows.row_name(int(np.argmax(unknown)))}),"
+            " and so no outcome."
+        )
     if np.isnan(rows.outcomes).all():
         rows.outcomes = None
         rows.notes.append(

@@ -18,7 +18,7 @@ from ..responses import MalformedError, UnansweredError, shown
 from . import inspect_zips, names, servers
 from . import rows as rows_
 from .asked import Asked
-from .inspect_samples import Run, Sample, is_sample, parsed, run_of
+from .inspect_samples import SHUFFLED, Run, Sample, is_sample, parsed, run_of
 from .left_out import LeftOut, Place, Places
 from .rows import Rows, choices_of
 from .tool import Lines, Tool
@@ -97,6 +97,7 @@ def read(
     held: list[tuple[Sample, responses.Choice]] = []
     found: list[Sample] = []
     tokens: dict[str, str] = {}
+    shuffled: set[int] = set()
     for place, sample in _samples(lines, places, left_out, runs):
         try:
             held.append(parsed(sample, runs, place, asked, tokens))
@@ -104,10 +105,13 @@ def read(
             left_out.drop(str(error), places.name_of(place))
         except MalformedError as error:
             left_out.refuse(str(error), places.name_of(place))
+        else:
+            shuffled |= {held[-1][0].run} if held[-1][0].shuffled else set()
         if len(held) == _HELD:
             found += _valued(held, places, left_out)
             held, tokens = [], {}
     found += _valued(held, places, left_out)
+    found = _unshuffled(found, shuffled, places, left_out)
     left_out.check(len(found))
     return _rows(found, runs, places, left_out, asked)
 
@@ -170,14 +174,28 @@ def _valued(
                 sample = held[k][0]._replace(values=numbers, prediction=written[row])
                 found[k] = sample
     for k, (sample, _) in enumerate(held):
-        if k in found:
-            places.add(sample.place)
-        else:
+        if k not in found:
             reason = "an empty answer, or one with a token of probability 0"
             if sample.options:
                 reason = "no token is certain to be one of the options"
+            if sample.shuffled:
+                reason = SHUFFLED
             left_out.drop(reason, places.name_of(sample.place))
     return [found[k] for k in sorted(found)]
+
+
+def _unshuffled(
+    found: list[Sample], shuffled: set[int], places: Places, left_out: LeftOut
+) -> list[Sample]:
+    """Samples of runs that did not shuffle: one that did may leave some as they are."""
+    kept = []
+    for sample in found:
+        if sample.run in shuffled:
+            left_out.drop(SHUFFLED, places.name_of(sample.place))
+        else:
+            places.add(sample.place)
+            kept.append(sample)
+    return kept
 
 
 def _rows(

@@ -7,6 +7,7 @@ solver/_multiple_choice.py of UKGovernmentBEIS/inspect_ai.
 import functools
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ _NONE = (
     "an answer without log-probabilities: nothing to calibrate; run inspect eval with "
     "--logprobs --top-logprobs 20"
 )
-_SHUFFLED = (
+SHUFFLED = (
     "multiple_choice(shuffle=True), whose log has the answers under other letters than "
     "the model saw: nothing to calibrate; shuffle the choices of the data set instead"
 )
@@ -30,6 +31,10 @@ _GRADES = {"C": 1.0, "I": 0.0, "P": 0.5, "N": 0.0}
 # Where metadata name a subject.
 _SUBJECTS = ("subject", "category")
 _ATTACHMENT = "attachment://"
+# What the scorer choice() says of an answer, and what multiple_choice() then writes for
+# it; the tokens stay what the model said.
+_EXPLAINED = "Choices were shuffled before generating a response"
+_ANSWER = re.compile(r"ANSWER\s*:\s*([A-Za-z\d])\b", re.ASCII | re.IGNORECASE)
 
 
 class Run(NamedTuple):
@@ -55,6 +60,7 @@ class Sample(NamedTuple):
     fingerprint: str
     num_answers: int
     text: str
+    shuffled: bool = False
     values: Sequence[float] = ()
     prediction: int | None = None
 
@@ -119,7 +125,7 @@ def parsed(
     if asked.kind != "scores":
         options = letters(len(texts)) if asked.choices is None else tuple(asked.choices)
         if options and runs[-1].shuffled:
-            raise UnansweredError(_SHUFFLED)
+            raise UnansweredError(SHUFFLED)
     attachments = sample.get("attachments")
     attachments = attachments if isinstance(attachments, Mapping) else {}
     choice = _choice(sample["output"], attachments, tokens)
@@ -138,7 +144,30 @@ def parsed(
         fingerprint=_fingerprint(sample.get("input"), attachments),
         num_answers=len(sample["output"]["choices"]),
         text=choice.text,
+        shuffled=bool(options) and _is_shuffled(sample, choice, attachments),
     ), choice
+
+
+def _is_shuffled(
+    sample: Mapping[str, Any], choice: Choice, attachments: Mapping[str, Any]
+) -> bool:
+    """Whether the model saw the options under other letters than the log has.
+
+    The plan says it of a solver in it, but not of one that another solver calls.
+    """
+    scores = sample.get("scores")
+    every = list(scores.values()) if isinstance(scores, Mapping) else []
+    for score in (*every, sample.get("score")):
+        said = score.get("explanation") if isinstance(score, Mapping) else None
+        said = _resolved(said, attachments)
+        if isinstance(said, str) and said.startswith(_EXPLAINED):
+            return True
+    written = _resolved(sample["output"].get("completion"), attachments)
+    after = _ANSWER.fullmatch(written.strip()) if isinstance(written, str) else None
+    before = _ANSWER.findall("".join(choice.tokens))
+    if after is None or not before:
+        return False
+    return after[1].upper() != before[-1].upper()
 
 
 def _is_whole(value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,7 +44,8 @@ def name_samples(rows: Rows, given: Given, repeats: str | None, path: Path) -> N
       path: of the rows, for messages.
 
     Raises:
-      ValueError: if a task has not as many rows as samples.
+      ValueError: if a task has not as many rows as samples, or if they are in files
+        whose names do not count them.
     """
     counts = collections.Counter(rows.ids)
     samples = given.samples or {}
@@ -61,12 +63,50 @@ def name_samples(rows: Rows, given: Given, repeats: str | None, path: Path) -> N
                 f"{counts[task]} rows of {path} are left of it: samples are joined by "
                 "their order, so keep one answer for each."
             )
+    _check_files(rows, samples, path)
     seen: collections.Counter[str] = collections.Counter()
     named = []
     for one in rows.ids:
         named.append(f"{one}/{seen[one]}" if one in samples else one)
         seen[one] += 1
     rows.ids = named
+
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def _check_files(rows: Rows, samples: Mapping[str, int], path: Path) -> None:
+    """Samples of one task are in one file, or in files counted by one number."""
+    files: dict[str, dict[int, None]] = {}
+    for row, task in enumerate(rows.ids):
+        if task in samples:
+            files.setdefault(task, {})[rows.places.file(row)] = None
+    counted = False
+    for task, numbers in files.items():
+        if len(numbers) < 2:
+            continue
+        names = [rows.places.file_name(one) for one in numbers]
+        parts = list(zip(*map(_DIGITS.split, names), strict=False))
+        differ = [k for k, part in enumerate(parts) if len(set(part)) > 1]
+        same_length = len({len(_DIGITS.split(one)) for one in names}) == 1
+        counts = {one.lstrip("0") for one in parts[differ[0]]} if differ else set()
+        if (
+            not same_length
+            or [k % 2 for k in differ] != [1]
+            or len(counts) < len(names)
+        ):
+            raise ValueError(
+                f"{path}: samples of task {shown(task)} are in files whose names do "
+                f"not count them, such as {shown(names[0])} and {shown(names[-1])}: "
+                "they are joined by their order, so write all samples of a task into "
+                "one file, or name the files by one number."
+            )
+        counted = True
+    if counted:
+        rows.notes.append(
+            "Samples of a task are in several files, and are joined in the order of "
+            "the numbers in their names."
+        )
 
 
 class Join:

@@ -27,17 +27,13 @@ def numbered(
     Args:
       rows: all, or a block of a stream.
       left_out: counts those that are left out.
-      known: what earlier blocks had: "labels", "outcomes", "of_class_one".
+      known: what earlier blocks had: "labels", "outcomes".
     """
     if rows.labels is None and "labels" in known:
         rows.labels = [None] * len(rows)
     if rows.labels is not None:
         missing = _missing(rows.labels)
-        if missing.any() and {1} == {one for one in rows.labels if one != -1}:
-            raise ValueError(
-                f"{left_out.path}: labels are 1 and -1, which says that there is none: "
-                "count classes from 0, or call outcomes correct and write 0 and 1."
-            )
+        left_out.judge("labels of 1", _ones(rows.labels, missing), _two(left_out.path))
         if missing.all() and "labels" not in known:
             rows.labels = None
         else:
@@ -73,15 +69,36 @@ def numbered(
             "called correct, for labels."
         )
     if rows.kind == "scores" and rows.options is None:
-        _name_classes(rows, left_out.path)
+        _name_classes(rows, left_out)
     for name in ("labels", "predictions"):
         given = getattr(rows, name)
         if given is not None:
             setattr(rows, name, _numbers(name, given, rows, left_out.path))
     if rows.kind == "scores" and rows.labels is not None:
-        rows = _compared(rows, left_out, "of_class_one" in known)
+        rows = _compared(rows, left_out)
     _note_one_class(rows)
     return rows
+
+
+def _ones(labels: Sequence[Any] | np.ndarray, missing: np.ndarray) -> dict[str, int]:
+    if isinstance(labels, np.ndarray):
+        one, other = labels == 1, (labels != 1) & (labels != -1)
+        counts = int(one.sum()), int(other.sum())
+    else:
+        counts = (
+            sum(one == 1 for one in labels),
+            sum(one not in (1, -1) for one in labels),
+        )
+    return {"missing": int(missing.sum()), "one": counts[0], "other": counts[1]}
+
+
+def _two(path: Path) -> Callable[[Mapping[str, int]], str | None]:
+    return lambda of_all: (
+        f"{path}: labels are 1 and -1, which says that there is none: count classes "
+        "from 0, or call outcomes correct and write 0 and 1."
+        if of_all["missing"] and of_all["one"] and not of_all["other"]
+        else None
+    )
 
 
 # Of fewer rows it may be chance that all have the same label.
@@ -105,7 +122,7 @@ def _missing(labels: Sequence[Any] | np.ndarray) -> np.ndarray:
     return np.array([one is None or (type(one) is int and one == -1) for one in labels])
 
 
-def _name_classes(rows: Rows, path: Path) -> None:
+def _name_classes(rows: Rows, left_out: LeftOut) -> None:
     """Classes of scores that have text for labels and predictions: what occurs."""
     if rows.predictions is None:
         return
@@ -113,20 +130,34 @@ def _name_classes(rows: Rows, path: Path) -> None:
     labels = _texts([] if rows.labels is None else rows.labels)
     if not predictions or labels is None:
         return
+    counts = {(True, one): 1 for one in predictions}
+    counts |= {(False, one): 1 for one in labels}
+    left_out.judge("names of classes", counts, _named_alike(left_out.path))
     names = sorted({*predictions, *labels})
-    numbers = [all(map(_is_number, one)) for one in (predictions, labels)]
-    if all(numbers):
-        return
-    folded = {name.casefold() for name in names}
-    if labels and (
-        any(numbers) or len(folded) < len(names) or not {*predictions} & {*labels}
-    ):
-        raise ValueError(
+    if not all(map(_is_number, names)):
+        rows.options = [tuple(names)] * len(rows)
+
+
+def _named_alike(path: Path) -> Callable[[Mapping[Any, int]], str | None]:
+    """A judge of how often what is predicted (True) or a label (False)."""
+
+    def judge(of_all: Mapping[Any, int]) -> str | None:
+        predictions = {name for predicted, name in of_all if predicted}
+        labels = {name for predicted, name in of_all if not predicted}
+        names = predictions | labels
+        numbers = [all(map(_is_number, one)) for one in (predictions, labels)]
+        folded = {name.casefold() for name in names}
+        if not labels or all(numbers):
+            return None
+        if not any(numbers) and len(folded) == len(names) and predictions & labels:
+            return None
+        return (
             f"{path}: predictions are like {shown(min(predictions))}, and labels like "
             f"{shown(min(labels))}: write both alike, or pass choices=, or outcomes, "
             "called correct, for labels."
         )
-    rows.options = [tuple(names)] * len(rows)
+
+    return judge
 
 
 def _is_number(text: str) -> bool:
@@ -277,11 +308,10 @@ def _by_number(cell: Any, options: tuple[Any, ...]) -> int:
     return number if 0 <= number < (len(options) or np.inf) else _WRONG
 
 
-def _compared(rows: Rows, left_out: LeftOut, of_class_one: bool) -> Rows:
+def _compared(rows: Rows, left_out: LeftOut) -> Rows:
     """Rows of scores with outcomes: whether the prediction is the label.
 
-    Without predictions a score is that of class 1 if one is below 0.5, or if earlier
-    ones were.
+    Without predictions a score is that of class 1 if one of all is below 0.5.
     """
     if rows.predictions is not None:
         none = np.asarray(rows.predictions) < 0
@@ -306,13 +336,17 @@ def _compared(rows: Rows, left_out: LeftOut, of_class_one: bool) -> Rows:
             "classes nothing says which answers are right; add a column prediction, or "
             "outcomes (correct: 0 or 1)."
         )
-    if not of_class_one and ((rows.values >= 0.5) & (rows.values <= 1)).all():
-        raise ValueError(
-            f"{left_out.path}: labels of 0 and 1 beside scores of 0.5 to 1 may be "
-            "classes, or say which answers are right: call them correct, or pass "
-            "columns={'outcomes': ...}, if 1 is right, and else add a column "
-            "prediction."
-        )
+    message = (
+        f"{left_out.path}: labels of 0 and 1 beside scores of 0.5 to 1 may be classes, "
+        "or say which answers are right: call them correct, or pass "
+        "columns={'outcomes': ...}, if 1 is right, and else add a column prediction."
+    )
+    outside = ~((rows.values >= 0.5) & (rows.values <= 1))
+    left_out.judge(
+        "scores of class 1",
+        {"outside": int(outside.sum())},
+        lambda of_all: None if of_all["outside"] else message,
+    )
     rows.notes.append(
         "Scores without predictions: each is taken for the score of class 1, and a "
         "label of 1 for the outcome 1; if labels are right classes, add a column "

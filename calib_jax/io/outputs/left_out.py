@@ -3,9 +3,9 @@
 import collections
 import os
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -91,6 +91,10 @@ class Places:
     def file(self, row: int) -> int:
         return self._numbers[_SIZE * row]
 
+    def file_name(self, file: int) -> str:
+        """The path of a file below the folder of all."""
+        return self._names[file]
+
     def stem(self, place: Place) -> str | None:
         """The name of one of several files, which is an id where a line has none.
 
@@ -111,6 +115,9 @@ class Places:
         return name
 
 
+_Judge = Callable[[Mapping[Any, int]], str | None]
+
+
 class NoRowError(ValueError):
     """Nothing is left to calibrate; `dropped` and `dropped_at` are as in `Outputs`."""
 
@@ -127,6 +134,8 @@ class NoRowError(ValueError):
 class LeftOut:
     """Counts rows that are left out by reason, and keeps the places of the first.
 
+    With `in_blocks` rows are those of a stream, a block at a time.
+
     Attributes:
       path: what is read, for messages.
       counts: the number of rows of each reason.
@@ -135,7 +144,12 @@ class LeftOut:
     """
 
     def __init__(
-        self, path: Path, *, drop_malformed: bool, keeps_missing: bool = False
+        self,
+        path: Path,
+        *,
+        drop_malformed: bool,
+        keeps_missing: bool = False,
+        in_blocks: bool = False,
     ) -> None:
         self.path, self.keeps_missing = path, keeps_missing
         self.counts: collections.Counter[str] = collections.Counter()
@@ -143,6 +157,8 @@ class LeftOut:
         self._drop_malformed = drop_malformed
         self._malformed: list[str] = []
         self._num_malformed = 0
+        self._in_blocks = in_blocks
+        self._of_all: dict[str, tuple[collections.Counter[Any], _Judge]] = {}
 
     def drop(self, reason: str, place: str) -> None:
         """A row that says nothing of confidence, such as a failed request."""
@@ -161,6 +177,27 @@ class LeftOut:
         self._num_malformed += 1
         if len(self._malformed) < _NUM_PLACES:
             self._malformed.append(f"{place}: {reason}")
+
+    def judge(self, name: str, counts: Mapping[Any, int], judge: _Judge) -> None:
+        """Raises `ValueError` for what only all rows of the file say together.
+
+        Args:
+          name: of the question.
+          counts: how many rows, of these or of this block, say what.
+          judge: the message for such counts of all rows, or None. Of blocks it is asked
+            by `end`.
+        """
+        of_all, _ = self._of_all.get(name, (collections.Counter(), judge))
+        of_all.update(counts)
+        self._of_all[name] = of_all, judge
+        if not self._in_blocks:
+            self.end()
+
+    def end(self) -> None:
+        """Raises `ValueError` if what blocks counted together is wrong."""
+        for counts, judge in self._of_all.values():
+            if message := judge(counts):
+                raise ValueError(message)
 
     def check(self, num_rows: int) -> None:
         """Raises `ValueError` if lines were malformed, or if no row is left."""

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import array_files, content, folders, naming, reading, tables, units
+from .. import answer_lines
+from . import array_files, content, folders, naming, reading, servers, tables, units
 from .asked import one_of
 from .left_out import LeftOut
 from .names import shown
@@ -40,7 +41,8 @@ def read_many(
     A file that holds rows is read as `read_outputs` reads it, and is one model's on one
     task. So is a folder whose files of JSON hold one answer each, as scripts write that
     ask a local server: a file's name is the id. An npz file with an array `models [M]`
-    holds M models, and an HDF5 file those of its groups, `dataset/model`. Files with
+    holds M models, an HDF5 file those of its groups, `dataset/model`, and a file of
+    answers those that these name. Files with
     the names that a tool gives them, such as samples_*.jsonl, hide other files of JSON
     in their folder, which hold no rows.
 
@@ -160,8 +162,22 @@ class _Reader:
     def read(self, path: Path, watch: Progress | None) -> list[Outputs]:
         """The outputs of a unit, of each of its models."""
         models = _models_of(path, self.options["format"])
-        which: list[str | None] = [*models] if models else [None]
-        return [self._read(path, watch, model) for model in which]
+        if not models:
+            try:
+                return [self._read(path, watch, None)]
+            except ValueError:
+                # Known only now, since each line is looked at for it.
+                models = _models_of_answers(path, self.options["format"])
+                named = list(filter(None, models))
+                if len(named) < 2:
+                    raise
+                if len(named) < len(models):
+                    message = (
+                        f"{path}: holds answers of {shown(named)}, and others that "
+                        "name no model: put each model's into a file of its own."
+                    )
+                    raise ValueError(reading.printable(message)) from None
+        return [self._read(path, watch, model) for model in models]
 
     def _read(self, path: Path, watch: Progress | None, model: str | None) -> Outputs:
         said = {} if self.pattern is None else self.pattern.names(path)
@@ -218,6 +234,18 @@ def _models_of(path: Path, format: str | None) -> list[str]:
         return []
     table = tables.of(looked)
     return array_files.models_of(table) if isinstance(table, _ARRAYS) else []
+
+
+def _models_of_answers(path: Path, format: str | None) -> list[str]:
+    """The models of answers in a file or folder, "" where one names none."""
+    looked = content.look(path, format, LeftOut(path, drop_malformed=True))
+    if looked.format != servers.NAME:
+        return []
+    models: dict[str, None] = {}
+    for _, line in looked.lines:
+        answers, _ = answer_lines.parse(line, {})
+        models |= dict.fromkeys(one.model for one in answers)
+    return list(models)
 
 
 _ARRAYS = array_files.ArrayFile

@@ -94,7 +94,8 @@ def read_outputs(
       format: one of the names above, to read a file as that.
       labels: path of a file with right options, or with outcomes: npy, npz, csv or
         jsonl, with names as above or `answer`, or results of EvalPlus or BigCodeBench,
-        whose samples are joined by task and order. Others are joined by ids, or by
+        whose samples are joined by task and order, in a folder that of the numbers in
+        the names of files. Others are joined by ids, or by
         order where neither file has ids and they have equally many rows, malformed ones
         included. For decisions `{"id": ..., "labels": {question: answer}}`. Labels are
         numbers of options, counted from 0, or their texts, the same in all rows. An

@@ -70,7 +70,7 @@ def read(
             held = []
     found.add(held, places, left_out)
     left_out.check(len(found.ids))
-    rows = found.rows(places)
+    rows = found.rows(places, left_out)
     if pieces:
         rows.decided["which answers came in pieces"] = frozenset()
     # The last piece of a stream looks like a whole answer: the others tell.
@@ -232,7 +232,7 @@ class _Found:
             places.add(place)
         self.values.append(values[kept])
 
-    def rows(self, places: Places) -> Rows:
+    def rows(self, places: Places, left_out: LeftOut) -> Rows:
         values = np.concatenate(self.values)
         cost = np.asarray(self.costs, np.float64)
         kind = "logits" if self.logits else "log_probabilities"
@@ -274,13 +274,16 @@ class _Found:
         rows.zeros = "a choice that is not among the server's alternatives"
         rows.options = [tuple(self.choices)] * len(values)
         rows.predictions = self.predictions
-        missing = np.isneginf(values)
-        if (missing.sum(axis=1) == values.shape[1] - 1).all():
-            raise ValueError(
-                f"{places.paths[0]}: no row has {kind.replace('_', '-')} of two "
-                "choices: there is nothing to calibrate; ask the server for "
-                "top_logprobs=20."
-            )
+        one = np.isneginf(values).sum(axis=1) == values.shape[1] - 1
+        message = (
+            f"{places.paths[0]}: no row has {kind.replace('_', '-')} of two choices: "
+            "there is nothing to calibrate; ask the server for top_logprobs=20."
+        )
+        left_out.judge(
+            "two choices",
+            {"two": int((~one).sum())},
+            lambda of_all: None if of_all["two"] else message,
+        )
         return rows
 
 

@@ -30,6 +30,7 @@ def stream_outputs(
     labels: str | os.PathLike[str] | None = None,
     choices: Sequence[str] | None = None,
     columns: Mapping[str, str | Sequence[str]] | None = None,
+    model: str | None = None,
     smoothing: float | None = None,
     drop_malformed: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -44,9 +45,9 @@ def stream_outputs(
     Ids are not compared, because all of them would have to be kept: a row that is in
     the file twice counts twice. What `read_outputs` decides by all rows has to come out
     the same in each block, or it is an error: whether labels are names or numbers of
-    options, which options a question has, and for scores without a prediction whether
-    they are those of class 1. A block behind the first may have an error in it, so
-    results stand once a pass has come to its end.
+    options, and which options a question has. A block behind the first may have an
+    error in it, and some show in all rows alone, so results stand once a pass has come
+    to its end.
 
     Args:
       path: of a file, or of a folder with files of JSON lines.
@@ -58,6 +59,7 @@ def stream_outputs(
         It is read as a whole.
       choices: texts of the options, as for `read_outputs`.
       columns: names of arrays or columns, likewise.
+      model: the name of the model whose answers are read, where a file has several.
       smoothing: the share of an even distribution that is mixed into probabilities.
       drop_malformed: whether malformed lines are left out; otherwise they raise.
       progress: called with the number of bytes read so far and in all, in each pass.
@@ -88,6 +90,10 @@ def stream_outputs(
       (1, 2) (1,)
     """
     reading.check_progress(progress)
+    if model is not None and (not isinstance(model, str) or model.isdecimal()):
+        raise ValueError(
+            f"model: expected a name, since blocks do not count models, got {model!r}."
+        )
     return OutputsStream(
         host.path("path", path),
         checks.static_int("size", size, minimum=1),
@@ -97,6 +103,7 @@ def stream_outputs(
                 "format": format,
                 "choices": choices,
                 "columns": columns,
+                "model": model,
                 "smoothing": smoothing,
                 "drop_malformed": drop_malformed,
                 "unique": False,
@@ -165,7 +172,7 @@ class OutputsStream:
     def _parts(self) -> Iterator[Outputs]:
         """The rows of so many lines, or of a slice of arrays."""
         asked, path = self._asked, self._path
-        left_out = LeftOut(path, drop_malformed=asked.drop_malformed)
+        left_out = LeftOut(path, drop_malformed=asked.drop_malformed, in_blocks=True)
         name = os.path.basename(os.path.abspath(path))
         seen, notes, num_rows, num_joined = _Seen(path), [], 0, 0
         with reading.printable_errors():
@@ -208,7 +215,7 @@ class OutputsStream:
                         left_out.check(len(rows))
                     rows = labelling.numbered(rows, left_out, seen.known)
                 except NoRowError:
-                    # Its reasons are counted.
+                    # Its reasons are counted; one model's answers may be in others.
                     continue
                 seen.check(rows)
                 num_rows += len(rows)
@@ -218,6 +225,9 @@ class OutputsStream:
             if join is not None and num_joined:
                 join.check_length(looked.places.num_read)
                 notes += join.end()
+            left_out.end()
+            if asked.model is not None and not (num_rows or left_out.counts):
+                raise ValueError(f"model: {path} has no answers of {asked.model!r}.")
             left_out.check(num_rows)
         self.num_rows, self.notes = num_rows, tuple(notes)
         self.dropped = dict(left_out.counts)
@@ -289,7 +299,6 @@ class _Seen:
         given = {
             "labels": rows.labels is not None,
             "outcomes": rows.outcomes is not None,
-            "of_class_one": rows.of_class_one,
         }
         self.known |= {name for name, there in given.items() if there}
         same: dict[str, Any] = {
@@ -306,10 +315,15 @@ class _Seen:
         for name, fitting in (each | rows.decided).items():
             fitting &= self._decided.setdefault(name, fitting)
             if not fitting:
+                up_to = f"those up to {rows.places.name(len(rows) - 1)}"
+                how, more = f"{up_to} do not agree", ", or with a larger size="
+                if not rows.decided.get(name, True):
+                    how, more = f"{up_to} are not enough", ""
+                if name == "the model":
+                    more = ", or one model's answers with model="
                 raise ValueError(
-                    f"{self._path}: {name}: only all rows tell, and those up to "
-                    f"{rows.places.name(len(rows) - 1)} do not agree: read the file "
-                    "with read_outputs, or with a larger size=."
+                    f"{self._path}: {name}: only all rows tell, and {how}: read the "
+                    f"file with read_outputs{more}."
                 )
             self._decided[name] = fitting
 

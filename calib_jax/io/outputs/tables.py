@@ -76,7 +76,7 @@ def read(
         places.add_rows(len(values))
     given = [names.plain(name) for name in names_of(table)]
     beside = found.get("labels", found.get("predictions"))
-    timm.check(path, given, values, known == "logits", beside)
+    timm.check(left_out, given, values, known == "logits", beside)
     if "predictions" not in found and timm.names_prediction(
         given, cells(found.get("labels", ()))
     ):

@@ -3,11 +3,13 @@
 In https://github.com/huggingface/pytorch-image-models, `main` and `save_results`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from .left_out import LeftOut
 
 _COLUMNS = {"filename", "index", "label", "prob", "logit"}
 # With fewer numbers it may be chance that each row is sorted.
@@ -49,7 +51,11 @@ def _is_number(text: str) -> bool:
 
 
 def check(
-    path: Path, given: Sequence[str], values: np.ndarray, logits: bool, beside: Any
+    left_out: LeftOut,
+    given: Sequence[str],
+    values: np.ndarray,
+    logits: bool,
+    beside: Any,
 ) -> None:
     """Raises `ValueError` if values `[N, C]` are those of the most likely classes.
 
@@ -59,13 +65,21 @@ def check(
     if values.ndim != 2 or values.shape[1] < 2 or not _is_ours(given):
         return
     if beside is not None and len(beside) and _is_list(beside[0]):
-        raise top_few(path, f"{values.shape[1]} numbers in a row")
+        raise top_few(left_out.path, f"{values.shape[1]} numbers in a row")
     numbers = np.asarray(values, np.float64)
-    if not (np.diff(numbers, axis=1) <= 0).all():
-        return
-    whole = (np.abs(numbers.sum(axis=1) - 1) < 1e-3).all()
-    if (logits and numbers.size - len(numbers) >= _FEW) or not (logits or whole):
-        raise top_few(path, f"{values.shape[1]} numbers in each row, all sorted,")
+    whole = np.abs(numbers.sum(axis=1) - 1) < 1e-3
+    counts = {
+        "steps": numbers.size - len(numbers),
+        "rises": int((~(np.diff(numbers, axis=1) <= 0)).sum()),
+        "parts": int((~whole).sum()),
+    }
+    few = top_few(left_out.path, f"{values.shape[1]} numbers in each row, all sorted,")
+
+    def judge(of_all: Mapping[str, int]) -> str | None:
+        chance = of_all["steps"] < _FEW if logits else not of_all["parts"]
+        return None if of_all["rises"] or chance else str(few)
+
+    left_out.judge("sorted numbers", counts, judge)
 
 
 def _is_list(cell: Any) -> bool:
