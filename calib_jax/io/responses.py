@@ -31,6 +31,21 @@ class MalformedError(ValueError):
     """Why a line, or one of its choices, is not read."""
 
 
+class RawLogitError(MalformedError):
+    """A number above 0 where a log-probability should be: all are raw logits then.
+
+    Attributes:
+      found: what was found, in words.
+    """
+
+    def __init__(self, found: str) -> None:
+        self.found = found
+        super().__init__(
+            f"{found}; raw logits (vLLM's --logprobs-mode raw_logits) are read by "
+            'read_outputs, with kind="logits"'
+        )
+
+
 class UnansweredError(MalformedError):
     """The line is as it should be, and the model or the server gave no answer."""
 
@@ -365,11 +380,9 @@ def _numbers(name: str, values: Sequence[Any], logits: bool) -> np.ndarray:
             raise MalformedError(f"{name}: a logit is {value:g}")
         if np.isnan(value):
             raise MalformedError(f"{name}: a log-probability is NaN")
-        raise MalformedError(
-            f"{name}: a log-probability is {value:g}, above 0; raw logits "
-            "(vLLM's --logprobs-mode raw_logits) are read by read_outputs, with "
-            'kind="logits"'
-        )
+        if np.isinf(value):
+            raise MalformedError(f"{name}: a log-probability is inf, above 0")
+        raise RawLogitError(f"{name}: a log-probability is {value:g}, above 0")
     if not logits:
         numbers = np.minimum(numbers, 0.0)
     return np.where(numbers <= _LEAST, -np.inf, numbers).astype(np.float32)

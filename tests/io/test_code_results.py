@@ -172,15 +172,20 @@ def test_other_numbers_of_samples_are_not_joined(tmp_path):
     assert "task 'Mbpp/3' has 2 samples, and 1 rows" in message
     lines = [answer("Mbpp/2", -0.1, -0.2), answer("Mbpp/3", -0.3, -0.4)]
     write(path, lines)
-    assert len(read(path, labels=labels)) == 4
-    assert "repeats: answers and samples" in one_line(
-        path, labels=labels, repeats="first"
-    )
+    outputs = read(path, labels=labels)
+    assert len(outputs) == 4
+    assert "4 rows are samples of 2 tasks" in " ".join(outputs.notes)
+    for k, repeats in enumerate(("first", "last")):
+        outputs = read(path, labels=labels, repeats=repeats)
+        assert outputs.ids == (f"Mbpp/2/{k}", f"Mbpp/3/{k}")
+        assert outputs.outcomes.tolist() == [1 - k, 0]
+        assert outputs.dropped == {"another sample of a task": 2}
+        assert "samples of 2 tasks" not in " ".join(outputs.notes)
     # With one sample a task, two answers to it are an error, unless they are equal.
     write(labels, json.dumps(evalplus(t2=[PASS], t3=[FAIL])))
     message = one_line(path, labels=labels)
     assert "id 'Mbpp/2' has different values in line 1 and line 1" in message
-    assert "leave it out" in one_line(path, labels=labels, repeats="last")
+    assert "keep that one" in one_line(path, labels=labels, repeats="last")
     lines = [answer("Mbpp/2", -0.1), answer("Mbpp/2", -0.1), answer("Mbpp/3", -0.3)]
     outputs = read(write(path, lines), labels=labels)
     assert outputs.ids == ("Mbpp/2", "Mbpp/3") and outputs.outcomes.tolist() == [1, 0]

@@ -34,9 +34,10 @@ def test_raw_logits(tmp_path):
     ]
     path = write(tmp_path / "a", chats)
     for more in ({}, {"choices": CHOICES}, {"kind": "scores"}):
-        assert 'raw_logits) are read by read_outputs, with kind="logits"' in one_line(
-            path, **more
-        )
+        # The lines without a number above 0 would pass for log-probabilities.
+        for drop in (False, True):
+            message = one_line(path, drop_malformed=drop, **more)
+            assert "line 1: " in message and "with kind='logits'" in message
     outputs = read(path, kind="logits")
     assert (outputs.kind, outputs.scale) == ("scores", "logit")
     expected = (21.5 - 1.25 + 8.0 + logits.max(axis=1)) / 4

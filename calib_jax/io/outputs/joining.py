@@ -34,28 +34,33 @@ class Given(NamedTuple):
     notes: Sequence[str] = ()
 
 
-def name_samples(rows: Rows, given: Given, repeats: str | None, path: Path) -> None:
+def name_samples(
+    rows: Rows, given: Given, repeats: str | None, left_out: LeftOut
+) -> Rows:
     """Puts the number of the sample behind a task's id, where tasks have several.
 
     Args:
       rows: with an id of each task in each of its rows, in the order of the samples.
       given: results of samples.
-      repeats: as in `read_outputs`; which result an answer has would not be known.
-      path: of the rows, for messages.
+      repeats: as in `read_outputs`: which sample of each task is kept; None for all.
+      left_out: the other samples are counted there.
+
+    Returns:
+      The rows, of one sample or of all.
 
     Raises:
       ValueError: if a task has not as many rows as samples, or if they are in files
         whose names do not count them.
     """
-    counts = collections.Counter(rows.ids)
+    counts, path = collections.Counter(rows.ids), left_out.path
     samples = given.samples or {}
-    if repeats is not None and any(counts[task] > 1 for task in samples):
-        raise ValueError(
-            f"repeats: answers and samples of {given.path} are joined by their order: "
-            "leave it out, and keep an answer for each sample."
-        )
     if all(num == 1 for num in samples.values()):
-        return
+        if repeats is not None and any(counts[task] > 1 for task in samples):
+            raise ValueError(
+                f"repeats: {given.path} has one sample of each task, and {path} has "
+                "several answers: which of them was tested is not known; keep that one."
+            )
+        return rows
     for task in counts:
         if task in samples and counts[task] != samples[task]:
             raise ValueError(
@@ -69,7 +74,24 @@ def name_samples(rows: Rows, given: Given, repeats: str | None, path: Path) -> N
     for one in rows.ids:
         named.append(f"{one}/{seen[one]}" if one in samples else one)
         seen[one] += 1
-    rows.ids = named
+    tasks, rows.ids = rows.ids, named
+    several = sum(samples.get(task, 1) > 1 for task in counts)
+    if repeats is None:
+        if several:
+            rows.notes.append(
+                f"{len(tasks)} rows are samples of {len(counts)} tasks. Those of one "
+                "task are alike: intervals are too narrow, and no promise holds. For "
+                "one sample of each task pass repeats='first'."
+            )
+        return rows
+    kept = {
+        task: 0 if repeats == "first" else samples.get(task, 1) - 1 for task in counts
+    }
+    other = [
+        name != f"{task}/{kept[task]}" and task in samples
+        for name, task in zip(named, tasks, strict=True)
+    ]
+    return rows.drop(np.array(other, bool), "another sample of a task", left_out)
 
 
 _DIGITS = re.compile(r"([0-9]+)")

@@ -214,12 +214,17 @@ class _Reader:
         }
         missing = [name for name, value in names.items() if not value]
         if missing:
-            example = "/".join(f"{{{name}}}" for name in missing)
+            ending = "" if path.is_dir() else path.suffix
+            if len(missing) > 1 and len(path.parts) < 2:
+                # No folder was named that could be a model.
+                how = f"pattern='{{model}}{ending}' and task=, the name of the task"
+            else:
+                example = "/".join(f"{{{name}}}" for name in missing)
+                how = f"pattern='{example}{ending}', or {missing[-1]}= if all files "
+                how += "have the same"
             raise ValueError(
                 f"{path}: nothing says its {' or '.join(missing)}: pass pattern= with "
-                f"where the path says it, such as pattern='{example}"
-                f"{'' if path.is_dir() else path.suffix}', or {missing[-1]}= if all "
-                "files have the same."
+                f"where the path says it, such as {how}."
             )
         return names
 

@@ -323,7 +323,7 @@ def checked_rows(
     if not asked.labelled:
         rows.labels = rows.outcomes = None
     if given is not None and given.samples is not None:
-        joining.name_samples(rows, given, asked.repeats, left_out.path)
+        rows = joining.name_samples(rows, given, asked.repeats, left_out)
     if asked.unique:
         rows = checking.unique(rows, asked.repeats, left_out)
     rows = checking.checked(rows, left_out, asked.smoothing)

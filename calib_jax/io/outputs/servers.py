@@ -133,6 +133,14 @@ def _choices(
         for error in errors:
             if isinstance(error, responses.UnansweredError):
                 left_out.drop(str(error), places.name_of(place))
+            elif isinstance(error, responses.RawLogitError):
+                # Without this line the others would pass for log-probabilities.
+                where = f"{left_out.path}: {places.name_of(place)}"
+                raise ValueError(
+                    f"{where}: {error.found}, so these are not log-probabilities: if "
+                    "the server wrote raw logits (vLLM's --logprobs-mode raw_logits), "
+                    "read it with kind='logits'."
+                )
             else:
                 left_out.refuse(str(error), places.name_of(place))
         cost = _cost(line) if choices else np.nan
