@@ -117,7 +117,8 @@ def test_workflows_parse_and_use_released_actions(path):
             assert need in workflow["jobs"]
         for step in job["steps"]:
             assert ("run" in step) != ("uses" in step)
-            if "uses" in step:
+            # The other one is this checkout's own.
+            if step.get("uses", "./") != "./":
                 assert re.search(r"@(release/)?v\d+$", step["uses"]), step["uses"]
 
 
