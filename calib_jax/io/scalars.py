@@ -18,8 +18,8 @@ def scalars(results: Any) -> dict[str, float]:
 
     Returns:
       Python floats by name, True being 1.0; NaN and the infinities stay. The names are
-      paths such as `fit/loss`. For a result they are its attributes that are one number,
-      and those of results inside; its arrays and lists are left out.
+      paths such as `fit/loss`. For a result they are its attributes that are one
+      number, and those of results inside; its arrays and lists are left out.
 
     Raises:
       ValueError: for an array that is not one number and stands alone, a number

@@ -84,9 +84,7 @@ def test_nothing_is_left_out_unsaid():
 
 @pytest.mark.parametrize("given", [{"a/b": 1, "a": {"b": 2}}, {"a": {1: 2, "1": 2}}])
 def test_two_numbers_of_one_name(given):
-    with pytest.raises(
-        ValueError, match="^a/(b|1): .* number with this name"
-    ):
+    with pytest.raises(ValueError, match="^a/(b|1): .* number with this name"):
         cj.io.scalars(given)
 
 
