@@ -106,7 +106,18 @@ def host_array(value: Any) -> np.ndarray:
             "expected numbers, got a traced array: return it from the function under "
             "jax.jit or jax.vmap first."
         )
+    if np.ma.is_masked(value):
+        raise ValueError(
+            "expected numbers, got a masked array: fill it, as with .filled(numpy.nan)."
+        )
     array = np.asarray(value)
-    if array.dtype == object or jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise ValueError(f"expected numbers or texts, got {type(value).__name__}.")
+    kinds = jnp.floating, jnp.integer, jnp.bool_, np.str_
+    # A timedelta is an integer to NumPy.
+    if array.dtype.kind == "m" or not any(
+        jnp.issubdtype(array.dtype, kind) for kind in kinds
+    ):
+        got = f"an array of {array.dtype}" if hasattr(value, "dtype") else ""
+        raise ValueError(
+            f"expected numbers or texts, got {got or type(value).__name__}."
+        )
     return array

@@ -1,6 +1,7 @@
 """The command `calib-jax`. Each command imports what it needs when it runs."""
 
 import sys
+import traceback
 from collections.abc import Sequence
 
 from . import hints, interrupts
@@ -23,4 +24,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         print(f"calib-jax: {hints.EXTRA} ({error})", file=sys.stderr)
         return 2
-    return commands.run(argv)
+    try:
+        return commands.run(argv)
+    except Exception:
+        if argv is not None:
+            raise
+        # Python's own status for it is that of an alarm.
+        traceback.print_exc()
+        return 2

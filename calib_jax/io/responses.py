@@ -155,7 +155,8 @@ def json_value(text: str, start: int) -> tuple[Any, int]:
     try:
         return _DECODER.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        reason = f"not JSON, {error.msg} at column {error.colno}"
+        what = error.msg.removesuffix(" at")
+        reason = f"not JSON, {what} at column {error.colno}"
         if text.strip() in ("{", "["):
             reason += " (for indented JSON pass the file's path)"
         raise MalformedError(reason) from None

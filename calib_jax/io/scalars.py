@@ -17,12 +17,13 @@ def scalars(results: Any) -> dict[str, float]:
         and None are left out.
 
     Returns:
-      Python floats, True being 1.0; NaN and the infinities stay. The names are paths
-      such as `fit/loss`. For a result they are its attributes that are one number, and
-      those of results inside; its arrays and lists are left out.
+      Python floats by name, True being 1.0; NaN and the infinities stay. The names are
+      paths such as `fit/loss`. For a result they are its attributes that are one
+      number, and those of results inside; its arrays and lists are left out.
 
     Raises:
-      ValueError: for an array that is not one number and stands alone, for a result
+      ValueError: for an array that is not one number and stands alone, a number
+        without a name, two with the same name, dates, bytes, masked values, a result
         without a single number, and under `jax.jit` and `jax.vmap`.
 
     Examples:
@@ -32,7 +33,18 @@ def scalars(results: Any) -> dict[str, float]:
       >>> scalars({"ece": jnp.float32(0.03), "platt": platt})
       {'ece': 0.03, 'platt/slope': 0.1, 'platt/intercept': 2.0}
     """
-    return dict(_walk("", results, given=True))
+    found: dict[str, float] = {}
+    for name, value in _walk("", results, given=True):
+        if not name:
+            raise ValueError(
+                'results: expected names, got one number: pass {"ece": number}.'
+            )
+        if name in found:
+            raise ValueError(
+                f"{name}: expected one number with this name, got two: rename one."
+            )
+        found[name] = value
+    return found
 
 
 def _walk(name: str, value: Any, given: bool) -> Iterator[tuple[str, float]]:
@@ -53,10 +65,21 @@ def _walk(name: str, value: Any, given: bool) -> Iterator[tuple[str, float]]:
         if given and not found:
             raise _expected(name, f"a {type(value).__name__} of arrays")
         yield from found
-    elif value is not None and not isinstance(value, (str, enum.Enum)):
+    elif value is None or isinstance(value, (str, enum.Enum)):
+        return
+    elif isinstance(value, int):
+        # NumPy makes an object of one beyond 64 bits.
+        try:
+            yield name, float(value)
+        except OverflowError:
+            raise ValueError(
+                f"{name}: expected a number below 1.8e308, got a larger integer."
+            ) from None
+    else:
         array = plain.host_array(value)
         if array.ndim == 0:
-            yield name, plain.floats(array)[0]
+            if array.dtype.kind != "U":
+                yield name, plain.floats(array)[0]
         elif given:
             raise _expected(name, f"an array of shape {list(array.shape)}")
 

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 
@@ -137,6 +138,40 @@ def test_an_error_is_not_an_alarm(folder, tmp_path):
     assert "no.csv' does not exist" in unfolded(done.summary)
     assert "::error title=calib-jax check::The check itself failed" in done.log
     assert not done.page.exists() and not (folder / "x").exists()
+
+
+def test_a_crash_is_not_an_alarm(folder, tmp_path):
+    """Python's exit status is 1, too, and the page of an alarm before it is stale."""
+    checkout, temp = tmp_path / "checkout", tmp_path / "temp"
+    shutil.copytree(folder, checkout)
+    broken = temp / "calib-jax" / "calib_jax"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise RuntimeError('made up')")
+    (temp / "calib-jax-check").mkdir()
+    (temp / "calib-jax-check" / "report.html").write_text("of a step before")
+    done = run(checkout, temp, record="cascade.json", small="small.csv")
+    assert "RuntimeError: made up" in done.log
+    assert done.status == 2 and done.outputs == "status=2\n"
+    assert done.summary.startswith("### The check itself failed\n")
+    assert not done.page.exists()
+
+
+def test_modules_of_the_checkout_are_not_imported(folder, tmp_path):
+    checkout = tmp_path / "checkout"
+    shutil.copytree(folder, checkout)
+    for name in ("inspect", "click", "calib_jax"):
+        (checkout / f"{name}.py").write_text("raise RuntimeError('made up')")
+    done = run(checkout, tmp_path / "temp", record="cascade.json", small="no.csv")
+    assert done.status == 2 and "RuntimeError" not in done.log
+    assert "no.csv' does not exist" in unfolded(done.summary)
+
+
+def test_quotes_in_options_are_explained(folder, tmp_path):
+    given = {"record": "cascade.json", "small": "small.csv"}
+    done = run(folder, tmp_path, **given, options='--column "scores=a column"')
+    assert done.status == 2
+    (line,) = [one for one in done.log.splitlines() if one.startswith("::error")]
+    assert line.endswith("a value there cannot hold spaces, even in quotes.")
 
 
 def test_no_input_is_part_of_a_script():

@@ -186,6 +186,17 @@ def test_an_error_that_nobody_expects_is_not_hidden(monkeypatch, file):
         cli.main(["calibrate", str(file), "--output", str(file.parent / "out")])
 
 
+def test_a_crash_has_not_the_status_of_an_alarm(file):
+    code = (
+        "import sys; from calib_jax import cli; from calib_jax.cli import options; "
+        "options.read = {}.pop; sys.exit(cli.main())"
+    )
+    process = start("calibrate", file, code=code)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and out == ""
+    assert err.startswith("Traceback ") and "\nTypeError: " in err
+
+
 def test_interrupted(capsys, monkeypatch, file):
     def fail(*_, **__):
         raise KeyboardInterrupt

@@ -301,6 +301,8 @@ HOSTILE = {
     '{"x": ' + '{"a":' * 100_000 + "1" + "}" * 100_001: "not readable JSON",
     '{"id": ' + "9" * 5000 + "}": "not readable JSON",
     json.dumps(chat("a", [entry("B", -0.5)])) + "{}": "not JSON, Extra data",
+    '{"id": "a\tb"}': "not JSON, Invalid control character at column 10",
+    '{"id": "a': "not JSON, Unterminated string starting at column 8",
 }
 
 

@@ -45,7 +45,9 @@ def test_names_are_paths_and_values_are_floats():
         "3/0": 0.2,
     }
     assert {type(value) for value in found.values()} == {float}
-    assert cj.io.scalars(jnp.float32(0.3)) == {"": 0.3}
+    assert cj.io.scalars([2**70, np.float16(0.1)]) == {"0": 2.0**70, "1": 0.1}
+    texts = {"array": np.array("0.5"), "numpy": np.str_("1")}
+    assert cj.io.scalars({**texts, "enum": cj.FitStatus.SEPARABLE}) == {}
     assert cj.io.scalars({}) == {}
 
 
@@ -74,6 +76,34 @@ def test_nothing_is_left_out_unsaid():
         cj.io.scalars(batch)
     with pytest.raises(ValueError, match="expected numbers or texts, got object"):
         cj.io.scalars({"a": object()})
+    with pytest.raises(ValueError, match="^results: expected names, got one number"):
+        cj.io.scalars(jnp.float32(0.3))
+    with pytest.raises(ValueError, match="^n: expected a number below 1.8e308"):
+        cj.io.scalars({"n": 10**400})
+
+
+@pytest.mark.parametrize("given", [{"a/b": 1, "a": {"b": 2}}, {"a": {1: 2, "1": 2}}])
+def test_two_numbers_of_one_name(given):
+    with pytest.raises(ValueError, match="^a/(b|1): .* number with this name"):
+        cj.io.scalars(given)
+
+
+NEITHER = {
+    "an array of datetime64": np.array(["2026-01-01"], "datetime64[D]"),
+    "an array of timedelta64": np.timedelta64(3, "s"),
+    r"an array of \|S1": np.array(b"1"),
+    "bytes": b"1",
+    "a masked array": np.ma.masked,
+    "a masked array: fill it": np.ma.masked_less(np.arange(3.0), 1.0),
+}
+
+
+@pytest.mark.parametrize("named", NEITHER)
+def test_what_is_neither_number_nor_text(named):
+    value = dataclasses.replace(PLATT, slope=NEITHER[named])
+    for function in (cj.io.scalars, cj.Platt.to_dict):
+        with pytest.raises(ValueError, match=f"^expected numbers.*, got {named}"):
+            function(value)
 
 
 @pytest.mark.parametrize("function", [cj.io.scalars, cj.Platt.to_dict])

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..answers import choice_log_probabilities
 from ..log_probabilities import joined
-from ..responses import Choice, MalformedError, UnansweredError, shown
+from ..responses import Choice, MalformedError, UnansweredError, mapping, shown
 from .rows import ROUNDING
 
 _PERTURBED = "a perturbed copy of a question, which is not the question itself"
@@ -51,12 +51,6 @@ class Completion(NamedTuple):
 
     text: str
     tokens: list[Any]
-
-
-def mapping(name: str, value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise MalformedError(f"{name}: expected an object, got {shown(value)}")
-    return value
 
 
 def items(name: str, value: Any) -> list[Any]:
