@@ -36,7 +36,7 @@ class ComparisonReport(Report):
       on_tasks: each model on each task.
       pairs: ordered pairs of models on each task that both have.
       mean_pairs: each ordered pair on its tasks together, the largest APGR on the
-        fitting halves first.
+        fitting halves first, and those last whose gap may be chance on a half.
       best: the best model or pair within each price, for several tasks together, if
         there are two that share models, and for each; empty without prices.
       alone: models alone, beside these.
@@ -178,7 +178,7 @@ class ComparisonReport(Report):
         if not self.mean_pairs:
             return []
         best, number = self.mean_pairs[0], len(self.mean_pairs)
-        if best.fitted_apgr is None:
+        if best.apgr is None or best.fitted_apgr is None:
             return ["No two models differ in accuracy by more than chance."]
         gap = (
             f"{phrases.hundred(best.gap)} points (standard error "
@@ -188,8 +188,6 @@ class ComparisonReport(Report):
             f"Of {number:,} ordered pairs of models, {best.small} then {best.large} "
             "has the largest APGR on the fitting half"
         )
-        if best.apgr is None:
-            return [f"{found}. On the other half its gap may be chance: {gap}."]
         return [
             f"{found}. On the other half its APGR is {best.apgr:.2f} on "
             f"{_count(best.num_tasks, 'task')}, of a gap of {gap}."

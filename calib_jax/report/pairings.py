@@ -237,7 +237,11 @@ def of(
 
 
 def means(found: Sequence[Pairing]) -> tuple[MeanPair, ...]:
-    """Each ordered pair on its tasks together, the best on the fitting halves first."""
+    """Each ordered pair on its tasks together, the best on the fitting halves first.
+
+    Those whose gap may be chance on one of the halves stand last: a share of a small
+    gap is easily large.
+    """
     by_pair: dict[tuple[str, str], list[Pairing]] = collections.defaultdict(list)
     for one in found:
         if one.why_not is None:
@@ -247,7 +251,7 @@ def means(found: Sequence[Pairing]) -> tuple[MeanPair, ...]:
         sorted(
             rows,
             key=lambda one: (
-                one.fitted_apgr is None,
+                one.apgr is None or one.fitted_apgr is None,
                 -(one.fitted_apgr or 0.0),
                 one.small,
                 one.large,

@@ -143,7 +143,8 @@ def _told(made, text: str):
                 for one in getattr(made, name)
             )
             for name in (
-                *("on_tasks", "pairs", "best", "alone", "shared", "shared_on_tasks"),
+                *("on_tasks", "pairs", "mean_pairs", "best", "alone"),
+                *("shared", "shared_on_tasks"),
             )
         }
         more["not_compared"] = (text,)
