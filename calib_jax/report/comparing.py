@@ -275,6 +275,8 @@ class ComparisonReport(Report):
 
     def _files_of(self, pair: MeanPair) -> list[str] | None:
         """Paths of a pair's files on its first task, as words of a command."""
+        if self.folder is None or self.labelling:
+            return None
         counts = collections.Counter(one.file for one in self.on_tasks)
         task = next(
             one.task
@@ -283,12 +285,8 @@ class ComparisonReport(Report):
             and (one.small, one.large) == (pair.small, pair.large)
         )
         files = [self.by_name[name, task].file for name in (pair.small, pair.large)]
-        # A file of several models needs more options, and labels are files again.
-        if (
-            self.folder is None
-            or self.labelling
-            or any(counts[one] > 1 for one in files)
-        ):
+        # A file of several models needs more options.
+        if any(counts[one] > 1 for one in files):
             return None
         return [in_shell(Path(self.folder), one) for one in files]
 

@@ -148,6 +148,8 @@ def _told(made, text: str):
             )
         }
         more["not_compared"] = (text,)
+        more["prices"] = {text: 1.0}
+        more["tasks_together"] = (text,) * len(made.tasks_together)
     return dataclasses.replace(made, sources=sources, **more)
 
 
