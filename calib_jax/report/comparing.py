@@ -132,7 +132,7 @@ class ComparisonReport(Report):
         rows = sum(one.num_rows for one in self.on_tasks)
         return (
             f"{_count(models, 'model')} on {_count(tasks, 'task')}, {rows:,} rows in "
-            f"all: everything is fitted on one half of each and judged on the other.",
+            "all: each file is fitted on one half of its rows and judged on the other.",
             *self._on_order(),
             *self._on_errors(),
             *self._on_pairs(),
@@ -145,8 +145,8 @@ class ComparisonReport(Report):
         if not self.num_by_order:
             return []
         return [
-            "Models are joined by the order of their rows where files have no ids: "
-            f"{self.num_by_order} have none."
+            f"{_count(self.num_by_order, 'file')} without ids: rows are joined by "
+            "their order."
         ]
 
     def _on_errors(self) -> list[str]:
@@ -189,8 +189,8 @@ class ComparisonReport(Report):
             "has the largest APGR on the fitting half"
         )
         return [
-            f"{found}. On the other half its APGR is {best.apgr:.2f} on "
-            f"{_count(best.num_tasks, 'task')}, of a gap of {gap}."
+            f"{found}. On the other half its APGR is {best.apgr:.2f}, with a gap in "
+            f"accuracy of {gap}, over {_count(best.num_tasks, 'task')}."
         ]
 
     def _on_prices(self) -> list[str]:
@@ -233,7 +233,7 @@ class ComparisonReport(Report):
         tasks = sum(one.num_tasks for one in self.shared if one.num_helped is not None)
         said = ", ".join(f"{name} for {count}" for name, count in counts.most_common())
         found = (
-            f"One calibrator of a model for all tasks, or one for each: {said} of "
+            f"One calibrator for all tasks of a model, or one for each: {said}, among "
             f"{len(self.shared)} models."
         )
         if tasks:
