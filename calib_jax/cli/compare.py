@@ -2,14 +2,18 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..io.outputs import many
 from . import hints, options, running
 from .running import Run
+
+if TYPE_CHECKING:
+    from ..report.on_tasks import OnTask
 
 
 class PriceOf(click.ParamType):
@@ -134,4 +138,14 @@ def command(
             seed=run.seed,
             progress=advance,
         )
-    run.finish(report, how)
+    report = dataclasses.replace(report, folder=_folder(paths, report.on_tasks))
+    labels = how["labels"]
+    run.finish(report, how | {"labels": () if labels is None else (labels,)})
+
+
+def _folder(paths: Sequence[Path], rows: Sequence["OnTask"]) -> str | None:
+    """The folder that the names of all files are below, or None if it is not found."""
+    for folder in (path for one in paths for path in (one, *one.parents)):
+        if all((folder / row.file).exists() for row in rows):
+            return str(folder)
+    return None

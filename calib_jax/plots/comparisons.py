@@ -49,7 +49,7 @@ def error_dots(
         looks = styles.looks(drawn)
         own, other = next(looks), next(looks)
         for row in range(len(names)):
-            means = [_mean(some[row]) for some in (before, after)]
+            means = [mean_known(some[row]) for some in (before, after)]
             if None not in means:
                 drawn.plot(
                     np.array(means, np.float64),
@@ -58,7 +58,7 @@ def error_dots(
                     linewidth=0.9,
                     zorder=2,
                 )
-            ideal = _mean(floor[row])
+            ideal = mean_known(floor[row])
             drawn.plot(
                 [] if ideal is None else [ideal, ideal],
                 [] if ideal is None else [row - 0.34, row + 0.34],
@@ -175,6 +175,7 @@ def _add_names(axes: Axes, names: Sequence[str], x: np.ndarray, y: np.ndarray) -
         )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_known(values: Sequence[float | None]) -> float | None:
+    """Mean of the numbers that are there, or None."""
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None

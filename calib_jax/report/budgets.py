@@ -19,8 +19,8 @@ from ..binning.bins import DEFAULT_NUM_BINS
 from ..cascade import routers
 from ..io.outputs import Outputs
 from ..io.outputs.record import join
-from . import pairings, phrases
-from .on_tasks import Fits, Halved
+from . import models, pairings, phrases
+from .on_tasks import Fits
 from .pairings import Routed
 
 # About so many prices are shown, besides those of the models.
@@ -34,7 +34,7 @@ class Best:
     """The best that can be had on a task within a price, chosen on one half.
 
     Attributes:
-      task: its name, or None for all tasks: one model or pair answers them.
+      task: its name, or None for several together: one model or pair answers them.
       budget: mean cost of a question that is allowed.
       first: the model that is asked first.
       then: the model that is asked for the rest, or None if the first one is alone.
@@ -70,7 +70,7 @@ class Alone:
     """A model alone on a task, on the half that is judged.
 
     Attributes:
-      task: its name, or None for all tasks.
+      task: its name, or None for several together.
       model: its name.
       cost: mean cost of a question.
       accuracy: mean outcome.
@@ -83,10 +83,18 @@ class Alone:
 
 
 class Bests(NamedTuple):
-    """What `of` finds; sentences say for which tasks it finds nothing."""
+    """What `of` finds.
+
+    Attributes:
+      best: rows of several tasks together first, then those of each task.
+      alone: likewise.
+      together: names of the tasks that are together.
+      reasons: which models and tasks are left out, in sentences.
+    """
 
     best: tuple[Best, ...]
     alone: tuple[Alone, ...]
+    together: tuple[str, ...]
     reasons: tuple[str, ...]
 
 
@@ -94,22 +102,22 @@ class _Task(NamedTuple):
     """Models on the rows of a task that they share, or of several tasks.
 
     Attributes:
-      name: of the task, or None for all.
+      name: of the task, or None for several.
       outcomes: float64 `[N]`, by model.
       costs: float64 `[N]`, by model.
+      confidences: float32 `[N]`, by model, of those that could be fitted.
       routed: pairs of them.
       first: numbers of the rows that are fitted and chosen on.
       second: numbers of the rows to judge on.
-      halved: the models, to fit routers of several tasks.
     """
 
     name: str | None
     outcomes: Mapping[str, np.ndarray]
     costs: Mapping[str, np.ndarray]
+    confidences: Mapping[str, np.ndarray]
     routed: Sequence[Routed]
     first: np.ndarray
     second: np.ndarray
-    halved: Mapping[str, Halved]
 
 
 class _Candidate(NamedTuple):
@@ -159,10 +167,10 @@ def priced(outputs: Sequence[Outputs], prices: Mapping[str, float]) -> bool:
 
 
 def of(outputs: Sequence[Outputs], prices: Mapping[str, float], fits: Fits) -> Bests:
-    """The best at each price, for each task and for all of them.
+    """The best at each price, for each task and for several together.
 
     Args:
-      outputs: of models on tasks, which `fits` can fit.
+      outputs: of models on tasks, with outcomes.
       prices: of a question, by model; without them costs are those of the files.
       fits: of the same outputs.
     """
@@ -173,16 +181,28 @@ def of(outputs: Sequence[Outputs], prices: Mapping[str, float], fits: Fits) -> B
         some = list(group)
         if len(some) < 2:
             continue
-        try:
-            halved = [fits.of(one) for one in join(*some)]
-        except ValueError as error:
-            reasons.append(f"No best pair on {name}: {error}")
+        joined, lost = _joined(some, fits)
+        if not joined:
+            reasons.append(
+                f"No best at each price on {name}: no two models share "
+                f"{2 * models.LEAST_ROWS} rows to fit and judge on."
+            )
             continue
-        tasks.append(_task(name, halved, prices))
-    every = {one.model for one in outputs}
-    shared = [one for one in tasks if one.outcomes.keys() == every]
-    if len(shared) > 1 and len(shared) == len({one.task for one in outputs}):
-        tasks.insert(0, _together(shared))
+        reasons += [
+            f"{model} is left out of the best at each price on {name}: {why}"
+            for model, why in lost
+        ]
+        tasks.append(_task(name, joined, prices, fits))
+    together: tuple[str, ...] = ()
+    if len(tasks) > 1:
+        names, shared, lost = _shared(tasks)
+        together = tuple(task.name for task in shared if task.name is not None)
+        if shared:
+            tasks.insert(0, _together(shared, names))
+            reasons += [
+                f"{model} is left out of the best at each price on several tasks: {why}"
+                for model, why in lost
+            ]
     best = [one for task in tasks for one in _best(task)]
     alone = [
         Alone(
@@ -194,22 +214,100 @@ def of(outputs: Sequence[Outputs], prices: Mapping[str, float], fits: Fits) -> B
         for task in tasks
         for model, outcome in task.outcomes.items()
     ]
-    return Bests(tuple(best), tuple(alone), tuple(reasons))
+    return Bests(tuple(best), tuple(alone), together, tuple(reasons))
 
 
-def _task(name: str, halved: Sequence[Halved], prices: Mapping[str, float]) -> _Task:
+def _joined(
+    some: Sequence[Outputs], fits: Fits
+) -> tuple[tuple[Outputs, ...], list[tuple[str, str]]]:
+    """Models on the rows that they share, and those that are left out, with reasons.
+
+    A model that shares too few rows with the others would leave none to all.
+    """
+    kept = list(some)
+    lost: list[tuple[str, str]] = []
+    while len(kept) > 1:
+        try:
+            joined = join(*kept)
+        except ValueError:
+            joined = ()
+        if not joined or len(joined[0]) < 2 * models.LEAST_ROWS:
+            out = min(kept, key=lambda one: _shares(one, kept))
+            why = "it shares too few rows with the other models."
+        else:
+            unknown = [one.model for one in joined if not _is_known(one, fits)]
+            if not unknown:
+                return joined, lost
+            out = next(one for one in kept if one.model == unknown[0])
+            why = "nothing can be fitted to the rows that all models share."
+        kept.remove(out)
+        lost.append((out.model, why))
+    return (), lost
+
+
+def _shares(one: Outputs, others: Sequence[Outputs]) -> tuple[int, int]:
+    """With how many models it shares enough rows, and how many rows in all."""
+    sizes = []
+    for other in others:
+        if other is one:
+            continue
+        try:
+            sizes.append(len(join(one, other)[0]))
+        except ValueError:
+            sizes.append(0)
+    return sum(size >= 2 * models.LEAST_ROWS for size in sizes), sum(sizes)
+
+
+def _is_known(outputs: Outputs, fits: Fits) -> bool:
+    try:
+        fits.of(outputs)
+    except ValueError:
+        return fits.constant(outputs) is not None
+    return True
+
+
+def _task(
+    name: str, joined: Sequence[Outputs], prices: Mapping[str, float], fits: Fits
+) -> _Task:
+    fitted, outcomes = [], {}
+    for one in joined:
+        try:
+            halved = fits.of(one)
+        except ValueError:
+            # Alone it needs no confidence.
+            known = fits.constant(one)
+            assert known is not None
+            outcomes[one.model], first, second = known
+            continue
+        fitted.append(halved)
+        outcomes[one.model] = np.asarray(halved.fitted.outcome, np.float64)
+        first, second = halved.first, halved.second
     return _Task(
         name,
-        {
-            one.outputs.model: np.asarray(one.fitted.outcome, np.float64)
-            for one in halved
-        },
-        {one.outputs.model: _costs(one.outputs, prices) for one in halved},
-        [pairings.routed(*pair)[0] for pair in itertools.permutations(halved, 2)],
-        halved[0].first,
-        halved[0].second,
-        {one.outputs.model: one for one in halved},
+        outcomes,
+        {one.model: _costs(one, prices) for one in joined},
+        {one.outputs.model: one.fitted.confidence for one in fitted},
+        [pairings.routed(*pair)[0] for pair in itertools.permutations(fitted, 2)],
+        first,
+        second,
     )
+
+
+def _shared(
+    tasks: Sequence[_Task],
+) -> tuple[list[str], list[_Task], list[tuple[str, str]]]:
+    """Models, two or more tasks that all of them have, and models left out for it."""
+    names = sorted({name for task in tasks for name in task.outcomes})
+    lost: list[tuple[str, str]] = []
+    while len(names) > 1:
+        shared = [task for task in tasks if task.outcomes.keys() >= set(names)]
+        if len(shared) > 1:
+            return names, shared, lost
+        counts = {name: sum(name in task.outcomes for task in tasks) for name in names}
+        out = min(names, key=lambda name: counts[name])
+        names.remove(out)
+        lost.append((out, "too few of its tasks are those of the other models."))
+    return [], [], []
 
 
 def _costs(outputs: Outputs, prices: Mapping[str, float]) -> np.ndarray:
@@ -218,16 +316,15 @@ def _costs(outputs: Outputs, prices: Mapping[str, float]) -> np.ndarray:
     return np.asarray(outputs.cost, np.float64)
 
 
-def _together(tasks: Sequence[_Task]) -> _Task:
-    """All tasks as one, with routers for the questions of all."""
+def _together(tasks: Sequence[_Task], names: Sequence[str]) -> _Task:
+    """Several tasks as one, with routers for the questions of all."""
     sizes = [len(next(iter(task.outcomes.values()))) for task in tasks]
     starts = np.cumsum([0, *sizes])
-    models = list(tasks[0].outcomes)
+    fitted = [name for name in names if all(name in task.confidences for task in tasks)]
 
-    def by_model(of: Any) -> dict[str, np.ndarray]:
+    def by_model(of: Any, some: Sequence[str]) -> dict[str, np.ndarray]:
         return {
-            model: np.concatenate([of(task, model) for task in tasks])
-            for model in models
+            name: np.concatenate([of(task)[name] for task in tasks]) for name in some
         }
 
     def rows(of: Any) -> np.ndarray:
@@ -236,11 +333,11 @@ def _together(tasks: Sequence[_Task]) -> _Task:
         )
 
     first, second = rows(lambda task: task.first), rows(lambda task: task.second)
-    outcomes = by_model(lambda task, model: task.outcomes[model])
-    costs = by_model(lambda task, model: task.costs[model])
-    confidences = by_model(lambda task, model: task.halved[model].fitted.confidence)
+    outcomes = by_model(lambda task: task.outcomes, names)
+    costs = by_model(lambda task: task.costs, names)
+    confidences = by_model(lambda task: task.confidences, fitted)
     routed = []
-    for small, large in itertools.permutations(models, 2):
+    for small, large in itertools.permutations(fitted, 2):
         router = routers.fit_router(
             confidences[small][first],
             confidences[large][first],
@@ -249,7 +346,7 @@ def _together(tasks: Sequence[_Task]) -> _Task:
         place = pairings.place_in(router, confidences[small])
         both = outcomes[small], outcomes[large]
         routed.append(Routed(small, large, place, *both, first, second))
-    return _Task(None, outcomes, costs, routed, first, second, {})
+    return _Task(None, outcomes, costs, confidences, routed, first, second)
 
 
 def _candidates(task: _Task) -> list[_Candidate]:

@@ -6,17 +6,18 @@ import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 
 from ..io.outputs import Outputs
+from ..plots.comparisons import mean_known
 from . import budgets, figures, on_tasks, pairings, phrases, shared_fits
 from .budgets import Alone, Best
 from .drawings import Drawing
 from .methods import Method
 from .on_tasks import Fits, OnTask
-from .pairings import Pairing
+from .pairings import MeanPair, Pairing
 from .records import Report, Writer, in_shell, source
 from .shared_fits import OnOne, Shared
 
@@ -27,28 +28,6 @@ _MOST_SENTENCES = 4
 _MOST_PRICES = 6
 
 
-class MeanPair(NamedTuple):
-    """An ordered pair of models on all tasks that both have.
-
-    Attributes:
-      small: the model that is asked first.
-      large: the model that is asked for the rest.
-      num_tasks: their tasks.
-      gap: mean gap in accuracy over the tasks.
-      gap_standard_error: its standard error, of paired rows.
-      apgr: share of this gap that is recovered: the mean of each task's APGR times its
-        gap, divided by the mean gap; None where the gap is less than twice its
-        standard error.
-    """
-
-    small: str
-    large: str
-    num_tasks: int
-    gap: float
-    gap_standard_error: float
-    apgr: float | None
-
-
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class ComparisonReport(Report):
     """Several models on several tasks: calibration, pairs, prices, what repeats.
@@ -56,16 +35,21 @@ class ComparisonReport(Report):
     Attributes:
       on_tasks: each model on each task.
       pairs: ordered pairs of models on each task that both have.
-      best: the best model or pair within each price, for all tasks and for each; empty
-        without prices.
+      mean_pairs: each ordered pair on its tasks together, the largest APGR on the
+        fitting halves first, and those last whose gap may be chance on a half.
+      best: the best model or pair within each price, for several tasks together, if
+        there are two that share models, and for each; empty without prices.
       alone: models alone, beside these.
       shared: for each model with several tasks, one calibrator for all against one for
         each, and against one from other tasks.
       shared_on_tasks: the same on each task.
+      tasks_together: the tasks that `best` has together: those with all models.
       prices: of a question, by model, as given; empty where costs are the files'.
+      has_prices: whether prices were given, or all files have costs.
       num_by_order: files without ids, beside others of their task: rows are joined by
         their order.
       not_compared: what could not be compared, and why, in sentences.
+      folder: that the names of files are below; None if it is not known.
     """
 
     command: ClassVar[str] = "compare"
@@ -73,13 +57,17 @@ class ComparisonReport(Report):
 
     on_tasks: tuple[OnTask, ...]
     pairs: tuple[Pairing, ...]
+    mean_pairs: tuple[MeanPair, ...]
     best: tuple[Best, ...]
     alone: tuple[Alone, ...]
     shared: tuple[Shared, ...]
     shared_on_tasks: tuple[OnOne, ...]
+    tasks_together: tuple[str, ...]
     prices: Mapping[str, float]
+    has_prices: bool
     num_by_order: int
     not_compared: tuple[str, ...]
+    folder: str | None = dataclasses.field(default=None, metadata={"plain": False})
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -107,29 +95,36 @@ class ComparisonReport(Report):
         return tuple(one for one in self.on_tasks if one.why_not is None)
 
     @property
-    def mean_pairs(self) -> tuple["MeanPair", ...]:
-        """For each ordered pair its tasks together, the largest APGR first."""
-        found: dict[tuple[str, str], list[Pairing]] = collections.defaultdict(list)
-        for one in self.pairs:
-            if one.why_not is None:
-                found[one.small, one.large].append(one)
-        rows = [_mean_pair(*names, some) for names, some in found.items()]
-        return tuple(
-            sorted(
-                rows,
-                key=lambda one: (one.apgr is None, -(one.apgr or 0), one.small),
-            )
-        )
+    def main_best(self) -> tuple[Best, ...]:
+        """The best at each price for tasks together, or for the only task that has it.
+
+        Empty if several tasks have it and none together.
+        """
+        tasks = {one.task for one in self.best}
+        if None in tasks:
+            return tuple(one for one in self.best if one.task is None)
+        return self.best if len(tasks) == 1 else ()
+
+    @property
+    def main_tasks(self) -> str:
+        """Which tasks `main_best` is about, in words."""
+        if not self.tasks_together:
+            return f"task {self.main_best[0].task}" if self.main_best else ""
+        if len(self.tasks_together) == len(self.tasks):
+            return "all tasks together"
+        count = f"{len(self.tasks_together)} of {len(self.tasks)} tasks together"
+        if len(self.tasks_together) > _MOST_SENTENCES:
+            return count
+        return f"{count} ({', '.join(self.tasks_together)})"
 
     def headline(self) -> dict[str, Any]:
-        before = [one.ece_before for one in self.calibrated if one.ece_before]
         return {
             "num_models": len(self.models),
             "num_tasks": len(self.tasks),
             "num_rows": sum(one.num_rows for one in self.on_tasks),
             "num_calibrated": len(self.calibrated),
-            "mean_ece_before": _mean(before),
-            "mean_ece_after": _mean([one.ece_after for one in self.calibrated]),
+            "mean_ece_before": mean_known([one.ece_before for one in self.calibrated]),
+            "mean_ece_after": mean_known([one.ece_after for one in self.calibrated]),
         }
 
     def sentences(self) -> tuple[str, ...]:
@@ -137,7 +132,7 @@ class ComparisonReport(Report):
         rows = sum(one.num_rows for one in self.on_tasks)
         return (
             f"{_count(models, 'model')} on {_count(tasks, 'task')}, {rows:,} rows in "
-            f"all: everything is fitted on one half of each and judged on the other.",
+            "all: each file is fitted on one half of its rows and judged on the other.",
             *self._on_order(),
             *self._on_errors(),
             *self._on_pairs(),
@@ -150,63 +145,77 @@ class ComparisonReport(Report):
         if not self.num_by_order:
             return []
         return [
-            "Models are joined by the order of their rows where files have no ids: "
-            f"{self.num_by_order} have none."
+            f"{_count(self.num_by_order, 'file')} without ids: rows are joined by "
+            "their order."
         ]
 
     def _on_errors(self) -> list[str]:
         known = [one for one in self.calibrated if one.ece_before is not None]
-        after = [one.ece_after for one in self.calibrated]
-        more = sum((one.ece_after_lower or 0) > 0 for one in self.calibrated)
-        floor = phrases.number(_mean([one.ece_floor for one in self.calibrated]))
+        after = phrases.number(mean_known([one.ece_after for one in self.calibrated]))
+        floor = phrases.number(mean_known([one.ece_floor for one in self.calibrated]))
         of = _count(len(self.calibrated), "calibrated file")
-        said = f"The ECE after calibration is {phrases.number(_mean(after))} on average"
+        said = f"The ECE after calibration is {after} on average"
         if known and len(known) == len(self.calibrated):
-            before = phrases.number(_mean([one.ece_before for one in known]))
-            said = (
-                f"Calibration changes the ECE from {before} to "
-                f"{phrases.number(_mean(after))} on average"
-            )
+            before = phrases.number(mean_known([one.ece_before for one in known]))
+            said = f"Calibration changes the ECE from {before} to {after} on average"
+        more = sum(bool(one.ece_after_lower) for one in self.calibrated)
+        left = f"in {more} of them more error remains than chance explains."
+        if more == 0:
+            left = "in none of them does more error remain than chance explains."
         found = [
-            f"{said} over {of}; perfectly calibrated models would have {floor}. What "
-            f"remains is more than chance in {more or 'none'} of them."
+            f"{said} over {of}, where perfectly calibrated models would have {floor}; "
+            f"{left}"
         ]
         worse = sum((one.ece_after or 0) > (one.ece_before or 0) for one in known)
         if worse:
             found.append(
-                f"In {worse} of {len(known)} the ECE is not smaller than before."
+                f"In {worse} of {_count(len(known), 'file')} calibration makes the ECE "
+                "larger."
             )
         return found
 
     def _on_pairs(self) -> list[str]:
         if not self.mean_pairs:
             return []
-        best = self.mean_pairs[0]
-        if best.apgr is None:
-            return ["No pair of models differs by more than chance in accuracy."]
+        best, number = self.mean_pairs[0], len(self.mean_pairs)
+        if best.apgr is None or best.fitted_apgr is None:
+            return ["No two models differ in accuracy by more than chance."]
+        gap = (
+            f"{phrases.hundred(best.gap)} points (standard error "
+            f"{phrases.hundred(best.gap_standard_error)})"
+        )
+        found = (
+            f"Of {number:,} ordered pairs of models, {best.small} then {best.large} "
+            "has the largest APGR on the fitting half"
+        )
         return [
-            f"Of {len(self.mean_pairs)} ordered pairs of models, {best.small} then "
-            f"{best.large} recovers most: an APGR of {best.apgr:.2f} on "
-            f"{_count(best.num_tasks, 'task')}, of a gap of "
-            f"{phrases.points(best.gap)}."
+            f"{found}. On the other half its APGR is {best.apgr:.2f}, with a gap in "
+            f"accuracy of {gap}, over {_count(best.num_tasks, 'task')}."
         ]
 
     def _on_prices(self) -> list[str]:
-        if not self.best:
+        if not self.has_prices:
             if len(self.models) < 2:
                 return []
             return [
                 "Without prices nothing says which model is the cheap one: give one "
                 "for each with --cost NAME=PRICE, for the best pair at each price."
             ]
-        first = self.best[0].task
-        rows = [one for one in self.best if one.task == first]
-        place = "all tasks together" if first is None else f"task {first}"
+        if not self.best:
+            return [
+                "There is no best model or pair at each price: no task has two models "
+                "that share enough rows."
+            ]
+        if not self.main_best:
+            return [
+                "The page has the best at each price for each task. There is none for "
+                "several tasks together, because no two tasks have the same models."
+            ]
         found = [
-            f"The best within each price was chosen on the fitting half of {place}, "
-            "and its accuracy is that on the other half."
+            f"The best within each price was chosen on the fitting half of "
+            f"{self.main_tasks}; its accuracy is that on the other half."
         ]
-        groups = itertools.groupby(rows, lambda one: (one.first, one.then))
+        groups = itertools.groupby(self.main_best, lambda one: (one.first, one.then))
         lasts = [[*some][-1] for _, some in groups]
         # The page has all.
         step = -(-len(lasts) // _MOST_PRICES)
@@ -224,7 +233,7 @@ class ComparisonReport(Report):
         tasks = sum(one.num_tasks for one in self.shared if one.num_helped is not None)
         said = ", ".join(f"{name} for {count}" for name, count in counts.most_common())
         found = (
-            f"One calibrator of a model for all tasks, or one for each: {said} of "
+            f"One calibrator for all tasks of a model, or one for each: {said}, among "
             f"{len(self.shared)} models."
         )
         if tasks:
@@ -242,25 +251,51 @@ class ComparisonReport(Report):
         return [*first, f"And {rest} more could not be compared; the page lists them."]
 
     def next_steps(self, folder: Path | None = None) -> tuple[str, ...]:
+        file, small, large, cost = "FILE", "SMALL_FILE", "LARGE_FILE", ""
+        if self.mean_pairs:
+            pair = self.mean_pairs[0]
+            if self.prices:
+                cost = (
+                    f" --cost {self.prices[pair.small]:g}:{self.prices[pair.large]:g}"
+                )
+            if (files := self._files_of(pair)) is not None:
+                file = small = files[0]
+                large = files[1]
         steps = [
-            "Look at one model, and keep its calibrator: calib-jax calibrate "
-            f"FILE{self.reading}",
+            f"Look at one model, and keep its calibrator: calib-jax calibrate {file}"
+            f"{self.reading}",
         ]
-        if self.pairs:
+        if self.mean_pairs:
             steps.append(
                 "Build a cascade of two of them, with a promise: calib-jax cascade "
-                f"SMALL_FILE LARGE_FILE --cost 1:10{self.reading}"
+                f"{small} {large}{cost}{self.reading}"
             )
         table = in_shell(folder, TABLE)
         return (*steps, f"All numbers are in {table}, for a script.")
+
+    def _files_of(self, pair: MeanPair) -> list[str] | None:
+        """Paths of a pair's files on its first task, as words of a command."""
+        if self.folder is None or self.labelling:
+            return None
+        counts = collections.Counter(one.file for one in self.on_tasks)
+        task = next(
+            one.task
+            for one in self.pairs
+            if one.why_not is None
+            and (one.small, one.large) == (pair.small, pair.large)
+        )
+        files = [self.by_name[name, task].file for name in (pair.small, pair.large)]
+        # A file of several models needs more options.
+        if any(counts[one] > 1 for one in files):
+            return None
+        return [in_shell(Path(self.folder), one) for one in files]
 
     def figures(self, prefix: str) -> Mapping[str, Drawing]:
         found = {
             "errors": figures.errors(self.models, self.calibrated, f"{prefix}errors")
         }
-        if self.best:
-            first = self.best[0].task
-            best = [one for one in self.best if one.task == first]
+        if best := self.main_best:
+            first = best[0].task
             alone = [one for one in self.alone if one.task == first]
             found["prices"] = figures.prices(best, alone, f"{prefix}prices")
         return found
@@ -301,8 +336,10 @@ def comparison_report(
       progress: called with the steps done so far and in all.
 
     Returns:
-      `ComparisonReport`. Files with fewer than 40 rows, without labels, or of which
-      nothing can be fitted, are in it with the reason.
+      `ComparisonReport`. Files with fewer than 40 rows, without labels, or to which
+      nothing can be fitted, are in it with the reason. A model whose answers in the
+      fitting half are all right is alone among the best at each price, and in no pair:
+      a pair needs its confidence.
 
     Raises:
       ValueError: for outputs without a model or task, two of one model and task, prices
@@ -350,9 +387,11 @@ def comparison_report(
         for small, large in itertools.permutations(kept, 2):
             found.append(pairings.of(small, large, fits, seed, confidence_level))
             done()
-    bests = (
-        budgets.of(usable, prices, fits) if with_prices else budgets.Bests((), (), ())
-    )
+    bests = budgets.Bests((), (), (), ())
+    if with_prices:
+        known = {(one.model, one.task) for one in cells if one.accuracy is not None}
+        some = [one for one in outputs if (one.model, one.task) in known]
+        bests = budgets.of(some, prices, fits)
     done()
     repeats = shared_fits.of([fits.of(one) for one in usable])
     if progress is not None:
@@ -363,16 +402,19 @@ def comparison_report(
         confidence_level=confidence_level,
         on_tasks=tuple(cells),
         pairs=tuple(found),
+        mean_pairs=pairings.means(found),
         best=bests.best,
         alone=bests.alone,
         shared=repeats.shared,
         shared_on_tasks=repeats.on_one,
+        tasks_together=bests.together,
         prices=prices,
+        has_prices=with_prices,
         num_by_order=sum(
             not one.has_ids for one in outputs if len(by_task[one.task]) > 1
         ),
         not_compared=(
-            *(f"{one.file}: {one.why_not}" for one in cells if one.why_not),
+            *(_of_file(one) for one in cells if one.why_not),
             *_of_pairs(found),
             *bests.reasons,
             *repeats.reasons,
@@ -416,6 +458,16 @@ def _checked(outputs: Sequence[Outputs]) -> list[Outputs]:
     return found
 
 
+def _of_file(one: OnTask) -> str:
+    """Why a file was not calibrated, and what is known all the same."""
+    if one.accuracy is None:
+        return f"{one.file}: {one.why_not}"
+    return (
+        f"{one.file}: {one.why_not} It is compared by its accuracy, and is in no pair, "
+        "which would need its confidence."
+    )
+
+
 def _of_pairs(found: Sequence[Pairing]) -> list[str]:
     """Why pairs were not fitted: both orders of two models fail alike."""
     reasons = {
@@ -427,20 +479,6 @@ def _of_pairs(found: Sequence[Pairing]) -> list[str]:
         f"{one} and {other} on {task}: {why}"
         for (task, one, other), why in reversed(reasons.items())
     ]
-
-
-def _mean_pair(small: str, large: str, some: Sequence[Pairing]) -> MeanPair:
-    gaps = np.array([one.gap for one in some], np.float64)
-    errors = np.array([one.gap_standard_error for one in some], np.float64)
-    gap, error = float(gaps.mean()), float(np.sqrt((errors**2).sum()) / len(some))
-    recovered = np.mean([(one.apgr or 0.0) * (one.gap or 0.0) for one in some])
-    apgr = float(recovered) / gap if gap > 2 * error else None
-    return MeanPair(small, large, len(some), gap, error, apgr)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def _count(number: int, what: str) -> str:

@@ -6,14 +6,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..io.outputs import Outputs
-from . import models, pairs
+from . import models, pairs, scoring
 from .methods import Method
 from .models import Fitted
 
 
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class OnTask:
-    """A model on a task. All but the first four are None where it was not calibrated.
+    """A model on a task; numbers are None where it was not calibrated.
+
+    One whose answers are all right, or all wrong, in the fitting half has an accuracy.
 
     Attributes:
       model: its name.
@@ -75,6 +77,20 @@ class Halved(NamedTuple):
     second: np.ndarray
 
 
+class Constant(NamedTuple):
+    """A model whose answers in the fitting half are all right, or all wrong.
+
+    Attributes:
+      outcome: float64 `[N]`.
+      first: numbers of the rows of the fitting half.
+      second: numbers of the rows to judge on.
+    """
+
+    outcome: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+
+
 class Fits:
     """Fits of models on tasks, each made once.
 
@@ -99,6 +115,18 @@ class Fits:
             self._made[key] = Halved(outputs, fitted, first, second)
         return self._made[key]
 
+    def constant(self, outputs: Outputs) -> Constant | None:
+        """What is known of a model to which nothing can be fitted, or None."""
+        try:
+            pairs.check(outputs)
+            first, second = models.halves(len(outputs), self._seed)
+            outcome = np.asarray(scoring.scored(outputs).outcome, np.float64)
+        except ValueError:
+            return None
+        if np.any(outcome[first] != outcome[first[0]]):
+            return None
+        return Constant(outcome, first, second)
+
 
 def of(outputs: Outputs, fits: Fits, seed: int, confidence_level: float) -> OnTask:
     """What is found about a model on a task, or why nothing is."""
@@ -110,7 +138,16 @@ def of(outputs: Outputs, fits: Fits, seed: int, confidence_level: float) -> OnTa
     try:
         halved = fits.of(outputs)
     except ValueError as error:
-        return OnTask(**names, num_rows=len(outputs), why_not=_reason(outputs, error))
+        known = fits.constant(outputs)
+        return OnTask(
+            **names,
+            num_rows=len(outputs),
+            num_judged=None if known is None else len(known.second),
+            accuracy=None
+            if known is None
+            else float(np.mean(known.outcome[known.second])),
+            why_not=_reason(outputs, error),
+        )
     found = models.judge(
         halved.fitted,
         # Groups have the page of one model.

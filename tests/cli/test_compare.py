@@ -81,10 +81,13 @@ def test_what_is_printed(capsys, tmp_path):
     assert status == 0 and errors == ""
     assert "Files of the folder that were not read: notes.txt." in text
     assert "2 models on 2 tasks, 1,200 rows in all" in text
-    assert "Of 2 ordered pairs of models, small then large recovers most" in text
+    assert "Of 2 ordered pairs of models, small then large has the largest" in text
     assert "give one for each with --cost NAME=PRICE" in text
     assert f"Written: {out / 'comparison.json'}" in text
-    assert "Next: Look at one model, and keep its calibrator" in text
+    small, large = (runs / name / "law.npz" for name in ("small", "large"))
+    assert f"calibrator: calib-jax calibrate {small}\n" in text
+    # What comes next can be run as it stands.
+    assert f"calib-jax cascade {small} {large}\n" in text
     # What is there is not written over.
     message = one_line(capsys, "compare", runs, *PATTERN, "--output", out)
     assert "--force" in message

@@ -143,10 +143,13 @@ def _told(made, text: str):
                 for one in getattr(made, name)
             )
             for name in (
-                *("on_tasks", "pairs", "best", "alone", "shared", "shared_on_tasks"),
+                *("on_tasks", "pairs", "mean_pairs", "best", "alone"),
+                *("shared", "shared_on_tasks"),
             )
         }
         more["not_compared"] = (text,)
+        more["prices"] = {text: 1.0}
+        more["tasks_together"] = (text,) * len(made.tasks_together)
     return dataclasses.replace(made, sources=sources, **more)
 
 
