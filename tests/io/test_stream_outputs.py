@@ -308,24 +308,6 @@ def test_what_is_wrong_of_all_blocks(tmp_path, size):
     assert "12 numbers in each row, all sorted" in fails(path, size=size)
 
 
-def test_answers_of_one_of_several_models(tmp_path):
-    lines = [
-        chat("a", [entry("A", -1 - k)], custom_id=f"n{k}", model=f"m{k // 5}")
-        for k in range(10)
-    ]
-    path = write(tmp_path / "a.jsonl", lines)
-    message = fails(path, size=5)
-    assert "the model: only all rows tell" in message and "with model=" in message
-    assert "say which, with model=" in fails(path, size=10)
-    for size in (1, 3, 10):
-        stream = cj.io.stream_outputs(path, size=size, model="m1")
-        scores = np.concatenate([one.scores for one in stream])
-        assert scores.tolist() == read(path, model="m1").scores.tolist()
-        assert stream.num_rows == 5
-    with pytest.raises(ValueError, match=r"model: .*a.jsonl has no answers of 'x'"):
-        list(cj.io.stream_outputs(path, size=2, model="x"))
-
-
 def test_what_blocks_of_tools_decide(tmp_path):
     path = tmp_path / "a.jsonl"
     lines = [sample(k, [-1.0, -2.0], 0, filter=f"f{k // 4}") for k in range(8)]
