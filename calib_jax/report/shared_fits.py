@@ -84,8 +84,14 @@ class Shared:
       method: name of the calibrator.
       num_tasks: number of its tasks.
       num_judged: rows of the halves that are judged.
-      log_loss_before, log_loss_own, log_loss_all, log_loss_others: as for one task.
-      ece_before, ece_own, ece_all, ece_others: means of the tasks' ECEs by their rows.
+      log_loss_before: as for one task.
+      log_loss_own: likewise.
+      log_loss_all: likewise.
+      log_loss_others: likewise.
+      ece_before: mean of the tasks' ECEs by their rows.
+      ece_own: likewise.
+      ece_all: likewise.
+      ece_others: likewise.
       all_minus_own: log loss of one fit for all minus that of one for each.
       all_minus_own_standard_error: its standard error, of paired rows.
       others_minus_before: log loss of the fit on other tasks minus that without
