@@ -242,7 +242,7 @@ def test_progress(capsys, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_rich)
-    with pytest.raises(ImportError, match="pip install rich"):
+    with pytest.raises(ImportError, match="pip install .calib-jax.report"):
         cj.streaming.blocks.expected_calibration_error(blocks, bins=bins, progress=True)
 
 
