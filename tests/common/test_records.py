@@ -142,7 +142,7 @@ def test_every_type_as_plain_data(number, before):
 def test_plain_data_of_sharded_arrays():
     mesh = jax.make_mesh((8,), ("N",), axis_types=(jax.sharding.AxisType.Auto,))
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("N"))
-    confidence = jnp.linspace(0, 1, 16)
+    confidence = jnp.linspace(0, 1, 16, dtype=jnp.float32)
     best = cj.Top1(
         prediction=jax.device_put(jnp.arange(16), rows),
         confidence=jax.device_put(confidence, rows),
