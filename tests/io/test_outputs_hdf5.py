@@ -268,3 +268,16 @@ def test_groups_are_models_and_data_sets_of_read_many(arena):
         alone = read(arena, columns=wanted, model=f"{one.task}/{one.model}")
         np.testing.assert_array_equal(one.log_probabilities, alone.log_probabilities)
         np.testing.assert_array_equal(one.labels, alone.labels)
+
+
+def test_a_group_is_read_in_blocks(arena):
+    asked = {"columns": {"probabilities": "probas_test"}, "model": "c10/resnet110"}
+    whole = read(arena, **asked)
+    blocks = list(cj.io.stream_outputs(arena, size=4, **asked))
+    assert [len(one) for one in blocks] == [4, 4, 1]
+    for name in ("log_probabilities", "labels"):
+        parts = [getattr(one, name) for one in blocks]
+        np.testing.assert_array_equal(np.concatenate(parts), getattr(whole, name))
+    assert {(one.model, one.task) for one in blocks} == {("resnet110", "c10")}
+    with pytest.raises(ValueError, match="holds 3 models: .*; say which, with model="):
+        next(iter(cj.io.stream_outputs(arena, size=4)))

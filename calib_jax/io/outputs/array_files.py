@@ -78,7 +78,8 @@ class ArrayFile:
                 for name, shape in self.shapes.items()
             }
             read = functools.partial(lambda rows, name: cut(name, rows), rows)
-            yield min(1.0, rows.stop / num_rows), ArrayFile(self.path, shapes, read)
+            part = ArrayFile(self.path, shapes, read, model=self.model, task=self.task)
+            yield min(1.0, rows.stop / num_rows), part
 
     def read(self, name: str) -> Any:
         """An array, or a list of texts and None.
@@ -118,6 +119,9 @@ def of_model(file: ArrayFile, model: str | int | None) -> ArrayFile:
     Raises:
       ValueError: if it is not said which model, or none or several have the name.
     """
+    if file.model:
+        # It is one model's already.
+        return file
     if file.grouped and any("/" in name for name in file.shapes):
         return _of_group(file, model)
     several = _of_several(file)

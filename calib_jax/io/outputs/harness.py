@@ -18,7 +18,7 @@ from ..responses import MalformedError, UnansweredError, shown
 from .asked import Asked
 from .left_out import LeftOut, Place, Places
 from .names import shown as some
-from .rows import Rows, choices_of
+from .rows import Rows, choices_of, padded
 from .tool import Lines, Tool
 
 NAME = "lm-eval"
@@ -272,12 +272,7 @@ def _rows(samples: list[_Sample], tasks: list[str], places: Places) -> Rows:
     ]
     order = sorted(range(len(samples)), key=keys.__getitem__)
     samples, tasks = [samples[i] for i in order], [tasks[i] for i in order]
-    width = max(len(sample.values) for sample in samples)
-    values = np.full((len(samples), width), -np.inf)
-    class_where = np.zeros(values.shape, bool)
-    for row, sample in enumerate(samples):
-        values[row, : len(sample.values)] = sample.values
-        class_where[row, : len(sample.values)] = True
+    values, class_where = padded([sample.values for sample in samples])
     found = Rows(
         format=NAME,
         kind="log_probabilities",
@@ -287,7 +282,7 @@ def _rows(samples: list[_Sample], tasks: list[str], places: Places) -> Rows:
             f"{task}/{sample.document}" if len(order_of) > 1 else str(sample.document)
             for task, sample in zip(tasks, samples, strict=True)
         ],
-        class_where=None if class_where.all() else class_where,
+        class_where=class_where,
     )
     groups = [s.subject or task for task, s in zip(tasks, samples, strict=True)]
     found.decided["the number of tasks"] = frozenset({len(order_of) > 1})

@@ -17,7 +17,7 @@ from .asked import Asked
 from .helm_runs import Run
 from .left_out import LeftOut, Place, Places
 from .names import shown as some
-from .rows import Rows
+from .rows import Rows, padded
 from .tool import Lines, Tool
 
 NAME = "helm"
@@ -249,13 +249,7 @@ def _rows(found: list[_Row], kind: str, places: Places) -> Rows:
     if kind == "scores":
         values = np.array([row.values[kind] for row in found])
     else:
-        width = max(len(row.values[kind]) for row in found)
-        values = np.full((len(found), width), -np.inf)
-        class_where = np.zeros(values.shape, bool)
-        for number, row in enumerate(found):
-            size = len(row.values[kind])
-            values[number, :size] = row.values[kind]
-            class_where[number, :size] = True
+        values, class_where = padded([row.values[kind] for row in found])
     own = [row.run for row in found]
     labels = list(dict.fromkeys(run.label for run in own))
     tasks = {run.task for run in own}
@@ -270,7 +264,7 @@ def _rows(found: list[_Row], kind: str, places: Places) -> Rows:
             for run, row in zip(own, found, strict=True)
         ],
         num_read=places.num_read,
-        class_where=None if class_where is None or class_where.all() else class_where,
+        class_where=class_where,
         fingerprints=[row.question.fingerprint for row in found],
         model=own[0].model,
         # Of one scenario if it is that of all runs.

@@ -20,7 +20,7 @@ from . import rows as rows_
 from .asked import Asked
 from .inspect_samples import SHUFFLED, Run, Sample, is_sample, parsed, run_of
 from .left_out import LeftOut, Place, Places
-from .rows import Rows, choices_of
+from .rows import Rows, choices_of, padded
 from .tool import Lines, Tool
 
 NAME = "inspect"
@@ -211,12 +211,7 @@ def _rows(
     _check_kind(found, left_out.path, asked)
     tasks = _tasks(found, runs)
     several = len(set(tasks)) > 1
-    width = max(len(sample.values) for sample in found)
-    values = np.full((len(found), width), -np.inf)
-    class_where = np.zeros(values.shape, bool)
-    for row, sample in enumerate(found):
-        values[row, : len(sample.values)] = sample.values
-        class_where[row, : len(sample.values)] = True
+    values, class_where = padded([sample.values for sample in found])
     rows = Rows(
         format=NAME,
         kind="log_probabilities",
@@ -226,7 +221,7 @@ def _rows(
             f"{task}/{sample.identity}" if several else str(sample.identity)
             for task, sample in zip(tasks, found, strict=True)
         ],
-        class_where=None if class_where.all() else class_where,
+        class_where=class_where,
         texts=[sample.text for sample in found],
         fingerprints=[sample.fingerprint for sample in found],
         model=next((run.model for run in runs if run.model), ""),

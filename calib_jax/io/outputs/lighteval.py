@@ -20,7 +20,7 @@ from . import nested
 from .asked import Asked
 from .left_out import LeftOut, Place, Places
 from .names import shown as some
-from .rows import ROUNDING, Rows, choices_of, text
+from .rows import ROUNDING, Rows, choices_of, padded, text
 from .tool import Lines, Tool
 
 NAME = "lighteval"
@@ -285,20 +285,17 @@ def _rows(found: list[_Row], places: Places, model: str, metric: str | None) -> 
     for row in found:
         places.add(row.place)
     class_where = None
-    values = np.full((len(found), max(len(row.options) for row in found)), -np.inf)
-    if not values.shape[1]:
-        values = np.array([row.values for row in found])
+    of_options = any(row.options for row in found)
+    if of_options:
+        values, class_where = padded([row.values for row in found])
     else:
-        class_where = np.zeros(values.shape, bool)
-        for number, row in enumerate(found):
-            values[number, : len(row.options)] = row.values
-            class_where[number, : len(row.options)] = True
+        values = np.array([row.values for row in found])
     tasks = list(dict.fromkeys(row.task for row in found))
     has_ids = any(row.id for row in found)
     ids = [row.id if has_ids else str(row.place.order) for row in found]
     rows = Rows(
         format=NAME,
-        kind="scores" if class_where is None else "log_probabilities",
+        kind="log_probabilities" if of_options else "scores",
         values=values,
         places=places,
         ids=[
@@ -307,7 +304,7 @@ def _rows(found: list[_Row], places: Places, model: str, metric: str | None) -> 
         ],
         has_ids=has_ids,
         num_read=places.num_read,
-        class_where=None if class_where is None or class_where.all() else class_where,
+        class_where=class_where,
         fingerprints=[row.fingerprint for row in found],
         model=model,
         task=tasks[0] if len(tasks) == 1 else "",
@@ -315,7 +312,7 @@ def _rows(found: list[_Row], places: Places, model: str, metric: str | None) -> 
     if len(tasks) > 1 or any(row.subject for row in found):
         rows.groups = [row.subject or row.task for row in found]
     _add_outcomes(rows, found, metric)
-    if class_where is None:
+    if not of_options:
         rows.scale = "log_probability"
         rows.texts = [row.text for row in found]
         rows.notes.append("Scores are mean log-likelihoods of the answers' tokens.")

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import answer_lines
 from . import array_files, content, folders, naming, reading, servers, tables, units
+from .array_files import ArrayFile
 from .asked import one_of
 from .left_out import LeftOut
 from .names import shown
@@ -42,9 +43,8 @@ def read_many(
     task. So is a folder whose files of JSON hold one answer each, as scripts write that
     ask a local server: a file's name is the id. An npz file with an array `models [M]`
     holds M models, an HDF5 file those of its groups, `dataset/model`, and a file of
-    answers those that these name. Files with
-    the names that a tool gives them, such as samples_*.jsonl, hide other files of JSON
-    in their folder, which hold no rows.
+    answers those that these name. Files with the names that a tool gives them, such as
+    samples_*.jsonl, hide other files of JSON in their folder, which hold no rows.
 
     Model and task are named by `pattern`, by the file itself or what its tool writes
     beside it, and by `model` and `task`, in this order. They are never guessed.
@@ -238,7 +238,7 @@ def _models_of(path: Path, format: str | None) -> list[str]:
     if looked.format not in several:
         return []
     table = tables.of(looked)
-    return array_files.models_of(table) if isinstance(table, _ARRAYS) else []
+    return array_files.models_of(table) if isinstance(table, ArrayFile) else []
 
 
 def _models_of_answers(path: Path, format: str | None) -> list[str]:
@@ -251,9 +251,6 @@ def _models_of_answers(path: Path, format: str | None) -> list[str]:
         answers, _ = answer_lines.parse(line, {})
         models |= dict.fromkeys(one.model for one in answers)
     return list(models)
-
-
-_ARRAYS = array_files.ArrayFile
 
 
 def _once(outputs: list[Outputs], repeats: str | None) -> list[Outputs]:

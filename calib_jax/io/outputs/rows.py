@@ -110,6 +110,19 @@ class Rows:
         return f"{name}, id {shown(self.ids[row])}" if self.has_ids else name
 
 
+def padded(given: Sequence[Any]) -> tuple[np.ndarray, np.ndarray | None]:
+    """Lists of values of options as `[N, C]`, and which are there, as `class_where`.
+
+    Places of options that a row lacks are the last, and hold -inf.
+    """
+    sizes = np.array([len(row) for row in given])
+    class_where = np.arange(sizes.max()) < sizes[:, None]
+    values = np.full(class_where.shape, -np.inf)
+    for row, numbers in enumerate(given):
+        values[row, : len(numbers)] = numbers
+    return values, None if class_where.all() else class_where
+
+
 #: Texts that are numbers, without case.
 BOOLS = {"true": 1, "false": 0}
 _YES = {**BOOLS, "yes": 1, "no": 0}

@@ -12,7 +12,16 @@ import numpy as np
 
 from ..._core import checks
 from .. import host
-from . import content, joining, label_files, labelling, reading, tables, tools
+from . import (
+    array_files,
+    content,
+    joining,
+    label_files,
+    labelling,
+    reading,
+    tables,
+    tools,
+)
 from .array_files import ArrayFile
 from .asked import Asked
 from .left_out import LeftOut, NoRowError
@@ -195,7 +204,7 @@ class OutputsStream:
             if looked.unread:
                 notes.append(reading.note_of_unread(looked.unread))
                 looked = looked._replace(unread=())
-        parts = _parts_of(looked, self._size, self._progress)
+        parts = _parts_of(looked, self._size, asked.model, self._progress)
         while True:
             with reading.printable_errors():
                 looked.places.forget()
@@ -256,7 +265,10 @@ _TableOf = Callable[[content.Content], tables.Table]
 
 
 def _parts_of(
-    looked: content.Content, size: int, progress: Callable[[int, int], None] | None
+    looked: content.Content,
+    size: int,
+    model: str | int | None,
+    progress: Callable[[int, int], None] | None,
 ) -> Iterator[tuple[_Lines, _TableOf | None]]:
     """Lines of JSON, or a table of some rows."""
     tool = tools.BY_NAME.get(looked.format)
@@ -276,6 +288,7 @@ def _parts_of(
             yield iter(()), lambda _: table
     elif isinstance(table, ArrayFile):
         total = looked.paths[0].stat().st_size
+        table = array_files.of_model(table, model)
         for done, part in table.parts(size):
             yield iter(()), functools.partial(lambda part, _: part, part)
             if progress is not None:
