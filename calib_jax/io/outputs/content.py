@@ -127,7 +127,7 @@ def look(
 
 def _lines_of(path: Path, watch: json_lines.Watch | None) -> Iterator[tuple[int, Any]]:
     """Objects of a file with their numbers: of a tool's own form, or of JSON."""
-    if any(one.of_start for one in tools.TOOLS) and not folders.is_json(path):
+    if not folders.is_json(path):
         if tool := tools.BY_NAME.get(_by_start(path)):
             return tool.lines_of(path, watch)
     return json_lines.of_file(path, watch)

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import names, tools
@@ -52,7 +53,8 @@ def files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
         )
     own = next(iter(of_tools.values()), [])
     read = own or [one for one in seen if is_json(one)]
-    tables = [one for one in seen if _ends(one, _TABLES) and one not in set(read)]
+    rest = without(seen, read)
+    tables = [one for one in rest if is_table(one)]
     if not read:
         one_by_one = f"; read one file at a time: {names.shown(shown(tables))}"
         raise ValueError(
@@ -65,7 +67,6 @@ def files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
             f"{names.shown(shown(tables))}: move these to another folder, or read one "
             "file at a time."
         )
-    rest = [one for one in seen if one not in set(read)]
     if own:
         tool = tools.BY_NAME[next(iter(of_tools))]
         runs: dict[str, Path] = {}
@@ -80,6 +81,12 @@ def files(folder: Path) -> tuple[list[Path], tuple[str, ...]]:
         if tool.beside:
             rest = [one for one in rest if not tool.beside.fullmatch(one.name)]
     return read, shown(rest)
+
+
+def without(files: list[Path], others: Iterable[Path]) -> list[Path]:
+    """Files that are none of the others, in their order."""
+    left_out = set(others)
+    return [one for one in files if one not in left_out]
 
 
 def below(folder: Path) -> list[Path]:

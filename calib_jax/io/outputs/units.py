@@ -93,11 +93,11 @@ def _add(found: Units, files: list[Path], whole: bool) -> None:
             own, json = [folder], json
         else:
             own, json = own + json, own + json
-        rest = [path for path in rest if path not in set(json)]
+        rest = folders.without(rest, json)
         # Whoever names a file wants it read, whatever it is called.
         tables = [path for path in rest if not whole or folders.is_table(path)]
         found.paths.extend(sorted(own + tables))
-        found.unread.extend(path for path in rest if path not in set(tables))
+        found.unread.extend(folders.without(rest, tables))
     for folder in of_answers:
         inside = [path for path in found.paths if folder in path.parents]
         if inside:
@@ -117,8 +117,8 @@ def _of_tools(files: list[Path]) -> tuple[list[Path], list[Path]]:
             own += some
             rest = [
                 one
-                for one in rest
-                if one not in set(some) and not (beside and beside.fullmatch(one.name))
+                for one in folders.without(rest, some)
+                if not (beside and beside.fullmatch(one.name))
             ]
     return own, rest
 
